@@ -1,0 +1,194 @@
+//! The meta shard's state: who the nodes are and which of them hold which slots.
+//! Disk and wire formats: tags are permanent.
+
+use bytes::Bytes;
+use prost::{Message, Oneof};
+
+use crate::id::{NodeId, ShardId, Slot};
+
+/// Everything the meta shard holds.
+#[derive(Clone, PartialEq, Message)]
+pub struct ClusterState {
+    /// Format of the record, 1.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// 16 random bytes drawn by `firebreak init`, in hex.
+    #[prost(string, tag = "2")]
+    pub cluster_id: String,
+    /// Rises with every change; 0 only before the founding.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// Sorted by id.
+    #[prost(message, repeated, tag = "4")]
+    pub nodes: Vec<Node>,
+    /// Sorted by slot; empty until `nodes_expected` nodes have joined. Without the meta shard.
+    #[prost(message, repeated, tag = "5")]
+    pub shards: Vec<Shard>,
+    /// blake3 of the join token, 32 bytes.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub token_hash: Bytes,
+    /// How many nodes make the cluster lay out its shards.
+    #[prost(uint32, tag = "7")]
+    pub nodes_expected: u32,
+    /// Data shards to lay out; 0 = one per node.
+    #[prost(uint32, tag = "8")]
+    pub shards_wanted: u32,
+    /// Replicas of each data shard.
+    #[prost(uint32, tag = "9")]
+    pub replicas: u32,
+    /// The meta shard's members, the first the preferred leader.
+    #[prost(uint64, repeated, tag = "10")]
+    pub meta_replicas: Vec<u64>,
+    /// The id that the next node gets.
+    #[prost(uint64, tag = "11")]
+    pub next_node_id: u64,
+}
+
+/// A node and what identifies it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Node {
+    /// Its number.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// What people call it; unique.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// host:port where others reach it.
+    #[prost(string, tag = "3")]
+    pub address: String,
+    /// Where it burns with others.
+    #[prost(message, optional, tag = "4")]
+    pub locality: Option<Locality>,
+    /// 16 random bytes written to its disk when it joined: another disk is another node.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub disk_id: Bytes,
+}
+
+/// Where a node stands. A fire domain is a `dc`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Message)]
+pub struct Locality {
+    /// Data centers near each other.
+    #[prost(string, tag = "1")]
+    pub region: String,
+    /// What burns together.
+    #[prost(string, tag = "2")]
+    pub dc: String,
+    /// What shares power and a switch.
+    #[prost(string, tag = "3")]
+    pub rack: String,
+}
+
+/// A shard and its replicas.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Shard {
+    /// Its number, from 1.
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// First slot, inclusive.
+    #[prost(uint32, tag = "2")]
+    pub slot_first: u32,
+    /// Last slot, inclusive.
+    #[prost(uint32, tag = "3")]
+    pub slot_last: u32,
+    /// Node ids, the first the preferred leader.
+    #[prost(uint64, repeated, tag = "4")]
+    pub replicas: Vec<u64>,
+}
+
+/// A change of the [`ClusterState`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Change {
+    /// What changes.
+    #[prost(oneof = "ChangeBody", tags = "1, 2, 3, 4")]
+    pub body: Option<ChangeBody>,
+}
+
+/// The kinds of changes.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum ChangeBody {
+    /// The first change of a cluster's life.
+    #[prost(message, tag = "1")]
+    Found(ClusterState),
+    /// Adds a node, or answers again with the id it has (same name and disk).
+    #[prost(message, tag = "2")]
+    Join(Join),
+    /// Lays out the shards, once.
+    #[prost(message, tag = "3")]
+    Layout(Layout),
+    /// Notes who replicates the meta shard.
+    #[prost(message, tag = "4")]
+    MetaReplicas(MetaReplicas),
+}
+
+/// Adds a node.
+#[derive(Clone, PartialEq, Message)]
+pub struct Join {
+    /// blake3 of the token given, 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub token_hash: Bytes,
+    /// The node; its id is ignored.
+    #[prost(message, optional, tag = "2")]
+    pub node: Option<Node>,
+}
+
+/// Lays out the shards.
+#[derive(Clone, PartialEq, Message)]
+pub struct Layout {
+    /// All of them, sorted by slot, covering [0, 2^16).
+    #[prost(message, repeated, tag = "1")]
+    pub shards: Vec<Shard>,
+}
+
+/// Who replicates the meta shard.
+#[derive(Clone, PartialEq, Message)]
+pub struct MetaReplicas {
+    /// Node ids.
+    #[prost(uint64, repeated, tag = "1")]
+    pub nodes: Vec<u64>,
+}
+
+/// The answer to a [`Change`] that was made.
+#[derive(Clone, PartialEq, Message)]
+pub struct Changed {
+    /// The node's id, for a join.
+    #[prost(uint64, tag = "1")]
+    pub node_id: u64,
+    /// The epoch after it.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+}
+
+impl ClusterState {
+    /// The shard that holds `slot`; `None` until the shards are laid out.
+    pub fn shard_of(&self, slot: Slot) -> Option<&Shard> {
+        let slot = u32::from(slot.0);
+        let after = self.shards.partition_point(|s| s.slot_first <= slot);
+        let shard = self.shards.get(after.checked_sub(1)?)?;
+        (slot <= shard.slot_last).then_some(shard)
+    }
+
+    /// The shard with this number.
+    pub fn shard(&self, id: ShardId) -> Option<&Shard> {
+        self.shards.iter().find(|s| s.id == id.0)
+    }
+
+    /// The node with this number.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.iter().find(|n| n.id == id.0)
+    }
+
+    /// The nodes that replicate a shard, the meta shard included.
+    pub fn replicas_of(&self, id: ShardId) -> &[u64] {
+        if id.is_meta() {
+            return &self.meta_replicas;
+        }
+        self.shard(id).map_or(&[], |s| &s.replicas)
+    }
+}
+
+impl Node {
+    /// Its data center, empty when unknown.
+    pub fn dc(&self) -> &str {
+        self.locality.as_ref().map_or("", |l| &l.dc)
+    }
+}

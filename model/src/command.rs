@@ -1,0 +1,273 @@
+//! The replicated vocabulary: what a Raft entry says, and what applying it answers.
+//!
+//! These are wire and disk formats: tags are permanent, new fields get new tags, and golden files
+//! in `model/tests/golden/` are read by a test for ever. Text that was validated at the edge is
+//! held as `Bytes`, so that decoding an entry copies nothing.
+
+use bytes::Bytes;
+use prost::{Message, Oneof};
+
+use crate::cluster;
+
+/// The format that this version writes.
+pub const FORMAT: u32 = 1;
+
+/// The payload of one Raft entry: many commands, stamped by the leader.
+#[derive(Clone, PartialEq, Message)]
+pub struct Entry {
+    /// [`FORMAT`] of the writer.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// Command time, Unix milliseconds; never decreases within a shard.
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    /// Encoded [`Command`]s, in order.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub commands: Vec<Bytes>,
+}
+
+/// One command.
+#[derive(Clone, PartialEq, Message)]
+pub struct Command {
+    /// What is to be done.
+    #[prost(oneof = "Body", tags = "1, 2, 16")]
+    pub body: Option<Body>,
+}
+
+/// The kinds of commands.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Body {
+    /// Append messages to a conversation.
+    #[prost(message, tag = "1")]
+    Append(Append),
+    /// Create a conversation.
+    #[prost(message, tag = "2")]
+    Create(Create),
+    /// Change the cluster's own state; valid on the meta shard only.
+    #[prost(message, tag = "16")]
+    Meta(cluster::Change),
+}
+
+/// Appends messages to one conversation, creating it when it does not exist.
+#[derive(Clone, PartialEq, Message)]
+pub struct Append {
+    /// The conversation's whole name.
+    #[prost(string, tag = "1")]
+    pub conversation: String,
+    /// The messages, in order.
+    #[prost(message, repeated, tag = "2")]
+    pub messages: Vec<NewMessage>,
+    /// All or nothing (a batch); otherwise each message stands for itself.
+    #[prost(bool, tag = "3")]
+    pub atomic: bool,
+    /// Refuse unless the last seq is this one. Looked at after dedup.
+    #[prost(uint64, optional, tag = "4")]
+    pub expected_last_seq: Option<u64>,
+    /// The slot map epoch the sender routed by; for diagnosis only.
+    #[prost(uint64, tag = "5")]
+    pub map_epoch: u64,
+}
+
+/// A message as its sender gave it.
+#[derive(Clone, PartialEq, Message)]
+pub struct NewMessage {
+    /// Who sent it (UTF-8).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub sender: Bytes,
+    /// The sender's own id for it (UTF-8).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub client_message_id: Bytes,
+    /// What kind of message (UTF-8); opaque to the store.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub kind: Bytes,
+    /// Opaque content.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub body: Bytes,
+    /// Sorted by key, without repeats, so that equal messages have equal bytes.
+    #[prost(message, repeated, tag = "5")]
+    pub attributes: Vec<Attribute>,
+    /// The seq it replies to, 0 for none.
+    #[prost(uint64, tag = "6")]
+    pub reply_to_seq: u64,
+    /// Not counted as unread.
+    #[prost(bool, tag = "7")]
+    pub silent: bool,
+    /// When it was first said, Unix milliseconds, for imports.
+    #[prost(sint64, optional, tag = "8")]
+    pub original_time_ms: Option<i64>,
+}
+
+/// A key and a value that the store does not interpret.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Attribute {
+    /// The key.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// The value.
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+/// Creates a conversation.
+#[derive(Clone, PartialEq, Message)]
+pub struct Create {
+    /// The conversation's whole name.
+    #[prost(string, tag = "1")]
+    pub conversation: String,
+    /// Makes retries safe.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub request_id: Bytes,
+    /// Sorted by key, without repeats.
+    #[prost(message, repeated, tag = "3")]
+    pub attributes: Vec<Attribute>,
+}
+
+/// What applying one [`Command`] answers.
+#[derive(Clone, PartialEq, Message)]
+pub struct Reply {
+    /// The answer.
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 16")]
+    pub answer: Option<Answer>,
+}
+
+/// The kinds of answers.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Answer {
+    /// To [`Body::Append`]: an outcome for each message, in order.
+    #[prost(message, tag = "1")]
+    Appended(Appended),
+    /// To [`Body::Create`].
+    #[prost(message, tag = "2")]
+    Created(Created),
+    /// The whole command was refused and had no effect.
+    #[prost(message, tag = "3")]
+    Refused(Refusal),
+    /// To [`Body::Meta`].
+    #[prost(message, tag = "16")]
+    Meta(cluster::Changed),
+}
+
+/// To [`Body::Append`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Appended {
+    /// One for each message of the command, in order.
+    #[prost(message, repeated, tag = "1")]
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What became of one message.
+#[derive(Clone, PartialEq, Message)]
+pub struct Outcome {
+    /// Its number in the conversation; 0 when refused.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    /// The shard's revision at its append.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Command time of its append, Unix milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub create_time_ms: u64,
+    /// It had been appended before; the numbers are those of the first time.
+    #[prost(bool, tag = "4")]
+    pub deduplicated: bool,
+    /// Set when this message was refused.
+    #[prost(message, optional, tag = "5")]
+    pub refusal: Option<Refusal>,
+}
+
+/// To [`Body::Create`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Created {
+    /// The conversation after the command.
+    #[prost(message, optional, tag = "1")]
+    pub conversation: Option<crate::state::Conversation>,
+    /// The same request had created it before.
+    #[prost(bool, tag = "2")]
+    pub deduplicated: bool,
+}
+
+/// Why a command, or one message of it, had no effect. Deterministic: all replicas refuse alike.
+#[derive(Clone, PartialEq, Message)]
+pub struct Refusal {
+    /// Which rule refused it.
+    #[prost(enumeration = "Reason", tag = "1")]
+    pub reason: i32,
+    /// The last seq, for [`Reason::SeqMismatch`].
+    #[prost(uint64, tag = "2")]
+    pub last_seq: u64,
+    /// For people.
+    #[prost(string, tag = "3")]
+    pub message: String,
+}
+
+/// The rules that refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Reason {
+    /// Never written.
+    Unspecified = 0,
+    /// The same client message id with other content.
+    ClientMessageIdReused = 1,
+    /// `expected_last_seq` is not the last seq.
+    SeqMismatch = 2,
+    /// A batch that mixes ids appended before with new ones.
+    MixedBatch = 3,
+    /// The conversation exists, created by another request.
+    AlreadyExists = 4,
+    /// The slot is not of this shard: the sender's map is stale.
+    WrongShard = 5,
+    /// The command cannot be understood or is not for this kind of shard.
+    Invalid = 6,
+    /// Two names share a key, which no two names found by chance do.
+    KeyCollision = 7,
+    /// The same id twice within one batch.
+    RepeatedInBatch = 8,
+}
+
+impl Refusal {
+    /// A refusal with its reason and a text for people.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Refusal {
+        Refusal {
+            reason: reason as i32,
+            last_seq: 0,
+            message: message.into(),
+        }
+    }
+}
+
+impl Command {
+    /// An append.
+    pub fn append(append: Append) -> Command {
+        Command {
+            body: Some(Body::Append(append)),
+        }
+    }
+
+    /// A creation.
+    pub fn create(create: Create) -> Command {
+        Command {
+            body: Some(Body::Create(create)),
+        }
+    }
+
+    /// A change of the cluster's state.
+    pub fn meta(change: cluster::Change) -> Command {
+        Command {
+            body: Some(Body::Meta(change)),
+        }
+    }
+}
+
+impl Reply {
+    /// Wraps an answer.
+    pub fn new(answer: Answer) -> Reply {
+        Reply {
+            answer: Some(answer),
+        }
+    }
+
+    /// A refusal of the whole command.
+    pub fn refused(reason: Reason, message: impl Into<String>) -> Reply {
+        Reply::new(Answer::Refused(Refusal::new(reason, message)))
+    }
+}

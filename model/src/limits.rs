@@ -1,0 +1,76 @@
+//! Every bound in one place, with the relations between them checked when compiling.
+
+/// Longest tenant or conversation id, bytes.
+pub const NAME_SEGMENT_BYTES_MAX: usize = 128;
+/// Longest sender, bytes.
+pub const SENDER_BYTES_MAX: usize = 256;
+/// Longest client message id, bytes.
+pub const CLIENT_MESSAGE_ID_BYTES_MAX: usize = 128;
+/// Longest message type, bytes.
+pub const TYPE_BYTES_MAX: usize = 64;
+/// Largest message body, bytes (default of the setting).
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Most attributes of a message or conversation.
+pub const ATTRIBUTES_MAX: usize = 16;
+/// Keys and values of all attributes together, bytes.
+pub const ATTRIBUTES_BYTES_MAX: usize = 4 * 1024;
+/// Most messages of one atomic batch.
+pub const BATCH_MESSAGES_MAX: usize = 1_000;
+/// Bodies and fields of one atomic batch, bytes.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Most items of one AppendStream frame.
+pub const STREAM_FRAME_ITEMS_MAX: usize = 1_024;
+/// Unanswered items of one AppendStream; reading from the stream waits above that.
+pub const STREAM_UNANSWERED_MAX: usize = 8_192;
+
+/// Default page of a list, messages.
+pub const PAGE_SIZE_DEFAULT: usize = 50;
+/// Largest page of a list, messages.
+pub const PAGE_SIZE_MAX: usize = 1_000;
+/// A page stops growing past this, bytes.
+pub const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Messages that one Raft entry holds at most.
+pub const ENTRY_MESSAGES_MAX: usize = 2_048;
+/// Bytes of commands at which a Raft entry is closed.
+pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
+/// Entries of one shard that the batcher keeps in flight.
+pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+/// Commands waiting in front of one shard's batcher; above that callers are told OVERLOADED.
+pub const BATCHER_QUEUE_MAX: usize = 65_536;
+
+/// Largest gRPC message between nodes and from clients, bytes.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes at which frames to one peer are closed into one gRPC message.
+pub const LINK_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Frames that wait for one peer; above that calls to it fail.
+pub const LINK_QUEUE_MAX: usize = 65_536;
+/// Bytes of one snapshot chunk.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes at which a snapshot file is closed.
+pub const SNAPSHOT_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a client message id is remembered, milliseconds of command time.
+pub const DEDUP_WINDOW_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// State written since the last flush at which the next one starts, bytes.
+pub const STATE_FLUSH_BYTES: u64 = 32 * 1024 * 1024;
+/// Log kept for an absent replica, bytes; past that it gets a snapshot.
+pub const LOG_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// Most data shards.
+pub const SHARDS_MAX: u32 = 4_096;
+/// Most nodes.
+pub const NODES_MAX: usize = 1_024;
+/// Terms of leader history kept for each shard.
+pub const LEADER_HISTORY_MAX: usize = 1_000;
+
+const _: () = {
+    assert!(BATCH_BYTES_MAX <= ENTRY_BYTES_MAX);
+    assert!(BATCH_MESSAGES_MAX <= ENTRY_MESSAGES_MAX);
+    assert!(BODY_BYTES_MAX + ATTRIBUTES_BYTES_MAX < BATCH_BYTES_MAX);
+    assert!(PAGE_BYTES_MAX + BATCH_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(LINK_BATCH_BYTES_MAX + 2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(STREAM_FRAME_ITEMS_MAX <= STREAM_UNANSWERED_MAX);
+    assert!(SHARDS_MAX < crate::id::Slot::COUNT);
+};

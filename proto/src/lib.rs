@@ -1,0 +1,28 @@
+//! The wire: generated types, and the network they cross.
+
+/// The public API.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated from proto/firebreak/v1"
+)]
+pub mod v1 {
+    tonic::include_proto!("firebreak.v1");
+}
+
+/// Node to node.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated from proto/firebreak/node"
+)]
+pub mod node {
+    tonic::include_proto!("firebreak.node.v1");
+}
+
+pub mod net;
+
+/// Descriptors of every service, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/firebreak.bin"));

@@ -1,0 +1,115 @@
+//! Where connections come from and go to. Production uses TCP; the simulator brings its own.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::transport::server::Connected;
+use tonic::transport::{Channel, Endpoint};
+
+/// HTTP/2 pings on a connection with calls in flight: a peer that answers none is gone.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a keepalive ping may go unanswered.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection may take to open.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Opens channels. Cheap to clone and to share.
+pub trait Dial: Send + Sync + 'static {
+    /// A channel to `host:port` that connects when first used and reconnects by itself.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `address` is not `host:port`.
+    fn dial(&self, address: &str) -> io::Result<Channel>;
+}
+
+/// A shared [`Dial`].
+pub type Dialer = Arc<dyn Dial>;
+
+/// A network: listens for connections and opens them.
+pub trait Network: Clone + Send + Sync + 'static {
+    /// One accepted connection.
+    type Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static;
+    /// The accepted connections of one listener.
+    type Incoming: Stream<Item = io::Result<Self::Io>> + Send + Unpin + 'static;
+
+    /// Listens on `host:port`.
+    fn listen(&self, address: &str) -> impl Future<Output = io::Result<Self::Incoming>> + Send;
+
+    /// How to reach others over this network.
+    fn dialer(&self) -> Dialer;
+}
+
+/// TCP, with Nagle's delay off.
+#[derive(Clone, Debug, Default)]
+pub struct Tcp;
+
+impl Network for Tcp {
+    type Io = tokio::net::TcpStream;
+    type Incoming = TcpIncoming;
+
+    async fn listen(&self, address: &str) -> io::Result<TcpIncoming> {
+        Ok(TcpIncoming(tokio::net::TcpListener::bind(address).await?))
+    }
+
+    fn dialer(&self) -> Dialer {
+        Arc::new(Tcp)
+    }
+}
+
+/// Accepts TCP connections.
+pub struct TcpIncoming(tokio::net::TcpListener);
+
+impl Stream for TcpIncoming {
+    type Item = io::Result<tokio::net::TcpStream>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.poll_accept(context).map(|accepted| {
+            Some(accepted.map(|(stream, _)| {
+                // A socket that refuses the option still works, only slower.
+                let _ = stream.set_nodelay(true);
+                stream
+            }))
+        })
+    }
+}
+
+impl Dial for Tcp {
+    fn dial(&self, address: &str) -> io::Result<Channel> {
+        Ok(endpoint(address)?.connect_lazy())
+    }
+}
+
+/// The channel options that every connection of Firebreak uses; the simulator adds its connector.
+///
+/// # Errors
+/// `InvalidInput` when `address` is not `host:port`.
+pub fn endpoint(address: &str) -> io::Result<Endpoint> {
+    let invalid = || {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{address:?} is not an address of the form host:port"),
+        )
+    };
+    if !address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    {
+        return Err(invalid());
+    }
+    Ok(Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| invalid())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(4 * 1024 * 1024)
+        .initial_connection_window_size(16 * 1024 * 1024))
+}

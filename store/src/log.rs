@@ -1,0 +1,1 @@
+//! The Raft logs and hard states of all shards, in `raftdb`.
