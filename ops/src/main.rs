@@ -1,1 +1,42 @@
-fn main() {}
+//! The `firebreak` command: one binary for a node, for its clients and for its operators.
+//!
+//! Each subcommand has a file under `cmd/` (or a folder of its own) with its arguments and a
+//! function that runs it and gives `anyhow::Result<ExitCode>`; here is only the list of them.
+//! Exit codes are in [`exit`].
+
+mod cmd;
+mod exit;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  firebreak init --config node.toml --nodes 3     found a cluster; prints the token that others join with
+  firebreak serve --config node.toml              run a node
+  firebreak status --target 127.0.0.1:7101        what the cluster looks like
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration, 70 the node had to stop while running.
+Colour is off when NO_COLOR is set or the output is not a terminal.";
+
+/// A message store for chat services that keeps serving when a data center burns.
+#[derive(Parser)]
+#[command(name = "firebreak", version, after_help = EXAMPLES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    // --- client commands, demo and bench: one line each ---
+}
+
+fn main() -> ExitCode {
+    let outcome: anyhow::Result<ExitCode> = match Cli::parse().command {
+        // --- client commands, demo and bench: one line each, for instance ---
+        // Command::Read(args) => cmd::block_on(args.run()),
+    };
+    exit::report(outcome)
+}

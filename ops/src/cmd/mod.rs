@@ -1,0 +1,18 @@
+//! The subcommands, one file each.
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+/// Runs a subcommand on a runtime of its own.
+///
+/// # Errors
+/// What the subcommand gives; or that threads cannot be started.
+pub fn block_on(run: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime's threads")?
+        .block_on(run)
+}

@@ -1,0 +1,76 @@
+//! How the command ends, as scripts and service managers see it.
+//!
+//! | Code | Meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed; the text on stderr says why |
+//! | 2 | wrong arguments or configuration; nothing was tried |
+//! | 70 | the node was running and had to stop at once (a failed fsync, say); starting it again is right |
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Wrong arguments or configuration: exit code 2.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+/// A running node had to stop at once: exit code 70.
+#[derive(Debug)]
+pub struct Fatal(pub String);
+
+/// The exit code of [`Usage`], the same that clap uses.
+pub const USAGE: u8 = 2;
+/// The exit code of [`Fatal`] (EX_SOFTWARE of sysexits.h).
+pub const FATAL: u8 = 70;
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+impl std::error::Error for Fatal {}
+
+/// Prints an error, if there is one, and picks the exit code.
+pub fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<Usage>() {
+        USAGE
+    } else if error.is::<Fatal>() {
+        FATAL
+    } else {
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn the_code_tells_usage_from_failure_and_from_a_fatal_stop_even_with_context() {
+        let usage = anyhow::Error::new(Usage("no".into())).context("while starting");
+        let fatal = Err::<(), _>(Fatal("fsync".into())).context("node").unwrap_err();
+        assert_eq!(code_of(&usage), USAGE);
+        assert_eq!(code_of(&fatal), FATAL);
+        assert_eq!(code_of(&anyhow::anyhow!("plain")), 1);
+    }
+}
