@@ -6,6 +6,10 @@ use prost::{Message, Oneof};
 
 use crate::id::{NodeId, ShardId, Slot};
 
+mod decide;
+
+pub use decide::decide;
+
 /// Everything the meta shard holds.
 #[derive(Clone, PartialEq, Message)]
 pub struct ClusterState {

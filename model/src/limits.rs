@@ -52,6 +52,8 @@ pub const SNAPSHOT_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a client message id is remembered, milliseconds of command time.
 pub const DEDUP_WINDOW_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Client message ids that begin so name the messages of an import and are remembered for ever.
+pub const IMPORT_ID_PREFIX: &[u8] = b"import:";
 /// State written since the last flush at which the next one starts, bytes.
 pub const STATE_FLUSH_BYTES: u64 = 32 * 1024 * 1024;
 /// Log kept for an absent replica, bytes; past that it gets a snapshot.

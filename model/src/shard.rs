@@ -1,1 +1,219 @@
-//! The state machine.
+//! The deterministic state machine of a shard: command in, changes and a reply out.
+//!
+//! Promises O and E are kept here: sequence numbers are dense from 1, and an id has one effect
+//! and one answer. Time comes with the command, state through a [`View`], changes go to a
+//! [`Sink`]. One object is both, so that the commands of an entry, and the entries of a batch,
+//! see each other's changes before any of them is written:
+//!
+//! ```text
+//!   Entry { time, commands } ──► Machine::apply ──► one Reply for each command
+//!                                  │        │
+//!            View: head, dedup ◄───┘        └───► Sink: message, dedup, head
+//! ```
+//!
+//! A command is refused wholly or has its whole effect; nothing is emitted for a refused one.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::cluster::{self, ClusterState};
+use crate::command::{Body, Command, Entry, FORMAT, Reason, Reply};
+use crate::hash;
+use crate::id::{self, ConversationKey};
+use crate::state::{Conversation, Dedup};
+
+mod append;
+mod create;
+
+/// What names (sender, client message id) inside a conversation: [`hash::dedup_id`].
+pub type DedupId = [u8; 16];
+
+/// The state before a command, with the changes of all commands before it.
+pub trait View {
+    /// Why a read failed; the machine stops at the first.
+    type Error;
+
+    /// The head of a conversation.
+    ///
+    /// # Errors
+    /// Whatever the state below it says.
+    fn conversation(&mut self, key: &ConversationKey) -> Result<Option<Conversation>, Self::Error>;
+
+    /// What is remembered of an id, expired or not.
+    ///
+    /// # Errors
+    /// Whatever the state below it says.
+    fn dedup(&mut self, key: &ConversationKey, id: &DedupId) -> Result<Option<Dedup>, Self::Error>;
+
+    /// The cluster's own state, on the meta shard.
+    fn cluster(&mut self) -> Option<&mut ClusterState>;
+}
+
+/// Where changes go. Each is seen by the next call of the [`View`].
+pub trait Sink {
+    /// Adds a message; `record` is an encoded [`crate::state::Stored`].
+    fn put_message(&mut self, key: &ConversationKey, seq: u64, record: &[u8]);
+
+    /// Remembers an id, in place of what was remembered of it.
+    fn put_dedup(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup);
+
+    /// Sets the head of a conversation. `created` when it had none.
+    fn put_conversation(&mut self, key: &ConversationKey, head: Conversation, created: bool);
+}
+
+/// What a shard may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The cluster's own state and no conversation.
+    Meta,
+    /// The conversations whose slots lie in the range.
+    Data(RangeInclusive<u16>),
+}
+
+/// Why the machine stopped. The replica must not go on, since it would come to differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop<E> {
+    /// The state could not be read.
+    View(E),
+    /// The entry was written by a later version, in this format.
+    Format(u32),
+}
+
+/// Applies entries in their order. Holds the numbers that belong to the shard as a whole.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    scope: Scope,
+    revision: u64,
+    time_ms: u64,
+    /// Where records are encoded; kept for its capacity alone.
+    record: Vec<u8>,
+}
+
+impl Machine {
+    /// A machine that goes on after `revision` changes, the last at command time `time_ms`.
+    pub fn new(scope: Scope, revision: u64, time_ms: u64) -> Machine {
+        Machine {
+            scope,
+            revision,
+            time_ms,
+            record: Vec::new(),
+        }
+    }
+
+    /// The count of applied changes.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The latest command time, Unix milliseconds.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// Applies one encoded [`Entry`]; replies in the order of its commands. An entry that cannot
+    /// be decoded has no effect and one reply, [`Reason::Invalid`].
+    ///
+    /// # Errors
+    /// [`Stop`]; what was emitted since the last whole entry must then be dropped.
+    pub fn apply<S>(
+        &mut self,
+        state: &mut S,
+        payload: &Bytes,
+    ) -> Result<Vec<Reply>, Stop<<S as View>::Error>>
+    where
+        S: View + Sink,
+    {
+        let entry = match Entry::decode(payload.clone()) {
+            Ok(entry) => entry,
+            Err(error) => return Ok(vec![invalid(format!("entry: {error}"))]),
+        };
+        if entry.format > FORMAT {
+            return Err(Stop::Format(entry.format));
+        }
+        self.time_ms = self.time_ms.max(entry.time_ms);
+        let mut replies = Vec::with_capacity(entry.commands.len());
+        for command in entry.commands {
+            replies.push(self.decide(state, command).map_err(Stop::View)?);
+        }
+        Ok(replies)
+    }
+
+    /// Applies one encoded [`Command`] at the machine's time.
+    ///
+    /// # Errors
+    /// Those of the [`View`].
+    pub fn decide<S>(&mut self, state: &mut S, command: Bytes) -> Result<Reply, <S as View>::Error>
+    where
+        S: View + Sink,
+    {
+        match Command::decode(command) {
+            Err(error) => Ok(invalid(format!("command: {error}"))),
+            Ok(Command { body: None }) => Ok(invalid("a command of no known kind")),
+            Ok(Command {
+                body: Some(Body::Append(append)),
+            }) => self.append(state, append),
+            Ok(Command {
+                body: Some(Body::Create(create)),
+            }) => self.create(state, create),
+            Ok(Command {
+                body: Some(Body::Meta(change)),
+            }) => Ok(self.meta(state, &change)),
+        }
+    }
+
+    fn meta<S: View>(&mut self, state: &mut S, change: &cluster::Change) -> Reply {
+        let Some(cluster) = state.cluster() else {
+            return invalid("a change of the cluster belongs to the meta shard");
+        };
+        let before = cluster.epoch;
+        let reply = cluster::decide(cluster, change);
+        self.revision += cluster.epoch - before;
+        reply
+    }
+
+    /// Where the conversation's records live, if they belong to this shard.
+    fn locate(&self, name: &str) -> Result<ConversationKey, Reply> {
+        let slots = match &self.scope {
+            Scope::Data(slots) => slots,
+            Scope::Meta => return Err(invalid("the meta shard holds no conversations")),
+        };
+        let Some(key) = key_of(name) else {
+            return Err(invalid("not the name of a conversation"));
+        };
+        if !slots.contains(&key.slot().0) {
+            return Err(Reply::refused(
+                Reason::WrongShard,
+                format!(
+                    "slot {} is outside of {} to {}",
+                    key.slot(),
+                    slots.start(),
+                    slots.end()
+                ),
+            ));
+        }
+        Ok(key)
+    }
+}
+
+/// The key of a whole name, without making an owned one of it; `None` when it is not valid.
+fn key_of(name: &str) -> Option<ConversationKey> {
+    let (tenant, conversation) = name
+        .strip_prefix("tenants/")?
+        .split_once("/conversations/")?;
+    id::segment("tenant", tenant).ok()?;
+    id::segment("conversation", conversation).ok()?;
+    Some(hash::conversation_key(tenant, conversation))
+}
+
+fn invalid(message: impl Into<String>) -> Reply {
+    Reply::refused(Reason::Invalid, message)
+}
+
+fn collision(name: &str, held: &str) -> Reply {
+    Reply::refused(
+        Reason::KeyCollision,
+        format!("{name} and {held} share a key"),
+    )
+}

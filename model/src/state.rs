@@ -42,6 +42,9 @@ pub struct Conversation {
     /// Revision of its last change.
     #[prost(uint64, tag = "11")]
     pub revision: u64,
+    /// Revision of its creation, so that a retried creation gets its first answer.
+    #[prost(uint64, tag = "12")]
+    pub create_revision: u64,
 }
 
 /// A message as stored.
@@ -82,4 +85,7 @@ pub struct Dedup {
     /// Hash of the request, 16 bytes: the same id with other content is an error.
     #[prost(bytes = "bytes", tag = "5")]
     pub request_hash: Bytes,
+    /// The id of an import, which is remembered for ever.
+    #[prost(bool, tag = "6")]
+    pub kept: bool,
 }

@@ -1,0 +1,286 @@
+//! Appending messages: dense numbers, and one effect for each id.
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::{DedupId, Machine, Sink, View, collision, invalid};
+use crate::command::{Answer, Append, Appended, NewMessage, Outcome, Reason, Refusal, Reply};
+use crate::hash;
+use crate::id::ConversationKey;
+use crate::limits::{DEDUP_WINDOW_MS, IMPORT_ID_PREFIX};
+use crate::state::{Conversation, Dedup, Stored};
+
+/// A conversation while a command appends to it.
+struct Open {
+    key: ConversationKey,
+    head: Conversation,
+    /// Whether there was a head before the command. Without one nothing can be remembered.
+    existed: bool,
+    content: u128,
+    appended: u64,
+}
+
+impl Machine {
+    /// Appends messages to one conversation, creating it when it does not exist.
+    pub(super) fn append<S>(
+        &mut self,
+        state: &mut S,
+        append: Append,
+    ) -> Result<Reply, <S as View>::Error>
+    where
+        S: View + Sink,
+    {
+        let key = match self.locate(&append.conversation) {
+            Ok(key) => key,
+            Err(refused) => return Ok(refused),
+        };
+        if append.messages.is_empty() {
+            return Ok(invalid("an append without messages"));
+        }
+        let lacks_id = |m: &NewMessage| m.sender.is_empty() || m.client_message_id.is_empty();
+        if append.messages.iter().any(lacks_id) {
+            return Ok(invalid("a message without sender or client_message_id"));
+        }
+        let head = state.conversation(&key)?;
+        if let Some(held) = head.as_ref().filter(|h| h.name != append.conversation) {
+            return Ok(collision(&append.conversation, &held.name));
+        }
+        let open = Open::new(key, head, append.conversation, self.time_ms);
+        let at_wanted_seq = append
+            .expected_last_seq
+            .is_none_or(|seq| seq == open.head.last_seq);
+        if append.atomic {
+            self.append_batch(state, open, append.messages, at_wanted_seq)
+        } else {
+            self.append_each(state, open, append.messages, at_wanted_seq)
+        }
+    }
+
+    /// Each message stands for itself. `at_wanted_seq` speaks of the conversation before the
+    /// command, so the messages of one command do not refuse each other.
+    fn append_each<S>(
+        &mut self,
+        state: &mut S,
+        mut open: Open,
+        messages: Vec<NewMessage>,
+        at_wanted_seq: bool,
+    ) -> Result<Reply, <S as View>::Error>
+    where
+        S: View + Sink,
+    {
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for message in messages {
+            let id = hash::dedup_id(&message.sender, &message.client_message_id);
+            let outcome = match open.known(state, &id, &message, self.time_ms)? {
+                Some(dedup) if dedup.request_hash == hash::request_hash(&message) => repeat(&dedup),
+                Some(_) => refuse(reused(&message)),
+                None if !at_wanted_seq => refuse(mismatch(open.head.last_seq)),
+                None => self.put(state, &mut open, &id, message),
+            };
+            outcomes.push(outcome);
+        }
+        open.close(state);
+        Ok(Reply::new(Answer::Appended(Appended { outcomes })))
+    }
+
+    /// All messages or none.
+    fn append_batch<S>(
+        &mut self,
+        state: &mut S,
+        mut open: Open,
+        messages: Vec<NewMessage>,
+        at_wanted_seq: bool,
+    ) -> Result<Reply, <S as View>::Error>
+    where
+        S: View + Sink,
+    {
+        let ids: Vec<DedupId> = messages
+            .iter()
+            .map(|m| hash::dedup_id(&m.sender, &m.client_message_id))
+            .collect();
+        if let Some(message) = repeated(&ids, &messages) {
+            return Ok(Reply::refused(
+                Reason::RepeatedInBatch,
+                format!("{} is in the batch twice", shown(message)),
+            ));
+        }
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for (id, message) in ids.iter().zip(&messages) {
+            let Some(dedup) = open.known(state, id, message, self.time_ms)? else {
+                continue;
+            };
+            if dedup.request_hash != hash::request_hash(message) {
+                return Ok(Reply::new(Answer::Refused(reused(message))));
+            }
+            outcomes.push(repeat(&dedup));
+        }
+        if outcomes.is_empty() {
+            if !at_wanted_seq {
+                return Ok(Reply::new(Answer::Refused(mismatch(open.head.last_seq))));
+            }
+            for (id, message) in ids.iter().zip(messages) {
+                outcomes.push(self.put(state, &mut open, id, message));
+            }
+            open.close(state);
+        } else if outcomes.len() < messages.len() {
+            return Ok(Reply::refused(
+                Reason::MixedBatch,
+                format!(
+                    "{} of the batch's {} messages were appended before",
+                    outcomes.len(),
+                    messages.len()
+                ),
+            ));
+        }
+        Ok(Reply::new(Answer::Appended(Appended { outcomes })))
+    }
+
+    /// Gives a message its number and emits it.
+    fn put<S: Sink>(
+        &mut self,
+        state: &mut S,
+        open: &mut Open,
+        id: &DedupId,
+        message: NewMessage,
+    ) -> Outcome {
+        self.revision += 1;
+        open.appended += 1;
+        let head = &mut open.head;
+        head.last_seq += 1;
+        head.last_time_ms = head.last_time_ms.max(self.time_ms);
+        head.revision = self.revision;
+        let message_bytes = message.encoded_len();
+        let kept = message.client_message_id.starts_with(IMPORT_ID_PREFIX);
+        let stored = Stored {
+            format: 1,
+            seq: head.last_seq,
+            revision: self.revision,
+            create_time_ms: head.last_time_ms,
+            message: Some(message),
+        };
+        self.record.clear();
+        stored.encode_raw(&mut self.record);
+        open.content = open.content.wrapping_add(hash::record_hash(&self.record));
+        // The message is the record's last field: its bytes are the request's, encoded once.
+        let request = &self.record[self.record.len() - message_bytes..];
+        let request_hash = Bytes::copy_from_slice(&hash::record_hash(request).to_le_bytes());
+        state.put_message(&open.key, stored.seq, &self.record);
+        let dedup = Dedup {
+            format: 1,
+            seq: stored.seq,
+            revision: stored.revision,
+            time_ms: stored.create_time_ms,
+            request_hash,
+            kept,
+        };
+        state.put_dedup(&open.key, id, dedup);
+        Outcome {
+            seq: stored.seq,
+            revision: stored.revision,
+            create_time_ms: stored.create_time_ms,
+            deduplicated: false,
+            refusal: None,
+        }
+    }
+}
+
+impl Open {
+    fn new(key: ConversationKey, head: Option<Conversation>, name: String, now_ms: u64) -> Open {
+        let existed = head.is_some();
+        let head = head.unwrap_or_else(|| Conversation {
+            format: 1,
+            name,
+            min_seq: 1,
+            incarnation: 1,
+            create_time_ms: now_ms,
+            ..Conversation::default()
+        });
+        Open {
+            key,
+            content: content_of(&head),
+            head,
+            existed,
+            appended: 0,
+        }
+    }
+
+    /// What is remembered of an id and has not expired.
+    fn known<S: View>(
+        &self,
+        state: &mut S,
+        id: &DedupId,
+        message: &NewMessage,
+        now_ms: u64,
+    ) -> Result<Option<Dedup>, S::Error> {
+        if !self.existed && self.appended == 0 {
+            return Ok(None);
+        }
+        let kept = message.client_message_id.starts_with(IMPORT_ID_PREFIX);
+        Ok(state
+            .dedup(&self.key, id)?
+            .filter(|dedup| kept || now_ms <= dedup.time_ms.saturating_add(DEDUP_WINDOW_MS)))
+    }
+
+    fn close<S: Sink>(mut self, state: &mut S) {
+        if self.appended == 0 {
+            return;
+        }
+        if !self.existed {
+            self.head.create_revision = self.head.revision - (self.appended - 1);
+        }
+        self.head.content_hash = Bytes::copy_from_slice(&self.content.to_le_bytes());
+        state.put_conversation(&self.key, self.head, !self.existed);
+    }
+}
+
+/// The sum of a head's message hashes; none is 0.
+fn content_of(head: &Conversation) -> u128 {
+    <[u8; 16]>::try_from(head.content_hash.as_ref()).map_or(0, u128::from_le_bytes)
+}
+
+fn repeat(dedup: &Dedup) -> Outcome {
+    Outcome {
+        seq: dedup.seq,
+        revision: dedup.revision,
+        create_time_ms: dedup.time_ms,
+        deduplicated: true,
+        refusal: None,
+    }
+}
+
+fn refuse(refusal: Refusal) -> Outcome {
+    Outcome {
+        refusal: Some(refusal),
+        ..Outcome::default()
+    }
+}
+
+fn reused(message: &NewMessage) -> Refusal {
+    Refusal::new(
+        Reason::ClientMessageIdReused,
+        format!("{} was used for other content", shown(message)),
+    )
+}
+
+fn mismatch(last_seq: u64) -> Refusal {
+    Refusal {
+        last_seq,
+        ..Refusal::new(Reason::SeqMismatch, format!("the last seq is {last_seq}"))
+    }
+}
+
+fn shown(message: &NewMessage) -> String {
+    format!(
+        "client_message_id {:?} of {:?}",
+        String::from_utf8_lossy(&message.client_message_id),
+        String::from_utf8_lossy(&message.sender)
+    )
+}
+
+/// A message whose id another one of the batch has too.
+fn repeated<'m>(ids: &[DedupId], messages: &'m [NewMessage]) -> Option<&'m NewMessage> {
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    order.sort_unstable_by_key(|&i| ids[i]);
+    let pair = order.windows(2).find(|pair| ids[pair[0]] == ids[pair[1]])?;
+    messages.get(pair[0])
+}
