@@ -1,0 +1,504 @@
+//! A cluster of real `firebreak serve` processes on this machine's loopback, for the demo, the
+//! bench and the whole-system tests.
+//!
+//! It promises two things: nothing that it started is left behind (whatever way this process
+//! ends, unless the caller asked for the opposite), and it waits for what nodes *say* through
+//! their API, never for time to pass. A node that dies without having been told to is an error
+//! that shows the end of its log.
+
+pub mod port;
+pub mod process;
+pub mod usage;
+pub mod view;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use proto::v1::GetStatusResponse;
+use tonic::transport::Channel;
+
+use port::PortLease;
+use process::Process;
+
+/// How long a founding, a join or a start may take before it counts as failed.
+pub const START_LIMIT: Duration = Duration::from_secs(60);
+/// Between two questions to the nodes while waiting for something.
+const POLL: Duration = Duration::from_millis(25);
+
+/// What cluster to make.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where everything goes: for each node NAME the configuration NAME.toml, the log NAME.log
+    /// and the data directory NAME.
+    pub dir: PathBuf,
+    /// The `firebreak` to run.
+    pub binary: PathBuf,
+    /// (region, data center) pairs.
+    pub places: Vec<(String, String)>,
+    /// Nodes in each data center.
+    pub nodes_per_dc: usize,
+    /// Data shards; `None` leaves it to `firebreak init`.
+    pub shards: Option<u32>,
+    /// Replicas of each shard.
+    pub replicas: u32,
+    /// More TOML for every node's configuration, sections only.
+    pub settings: String,
+    /// Leave the nodes running when this process ends.
+    pub outlive: bool,
+}
+
+impl Plan {
+    /// Three data centers, `nodes_per_dc` nodes in each, three replicas.
+    pub fn three_dcs(dir: &Path, binary: &Path, nodes_per_dc: usize) -> Plan {
+        let place = |region: &str, dc: &str| (region.to_owned(), dc.to_owned());
+        Plan {
+            dir: dir.to_owned(),
+            binary: binary.to_owned(),
+            places: vec![place("kr", "seoul"), place("kr", "busan"), place("jp", "tokyo")],
+            nodes_per_dc,
+            shards: None,
+            replicas: 3,
+            settings: String::new(),
+            outlive: false,
+        }
+    }
+}
+
+/// One node: where its things are, and its process while it has one.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name, `{dc}-{n}`.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// Its data center.
+    pub dc: String,
+    /// host:port.
+    pub address: String,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// Its log, over all its starts.
+    pub log: PathBuf,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    channel: Channel,
+    process: Option<Process>,
+    _port: PortLease,
+}
+
+impl Node {
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// A channel to it that reconnects by itself.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+}
+
+/// The nodes, killed when this is dropped unless the plan lets them outlive it.
+#[derive(Debug)]
+pub struct Cluster {
+    plan: Plan,
+    nodes: Vec<Node>,
+    token: String,
+}
+
+impl Cluster {
+    /// Founds a cluster, starts all its nodes and waits until every shard is led. Must be called
+    /// on a tokio runtime.
+    ///
+    /// # Errors
+    /// What `firebreak init`, `node join` or `serve` said.
+    pub async fn start(plan: Plan) -> anyhow::Result<Cluster> {
+        let mut cluster = Cluster::found(plan).await?;
+        for i in 1..cluster.nodes.len() {
+            cluster.join(i).await?;
+            cluster.start_node(i)?;
+        }
+        cluster.wait_ready(START_LIMIT).await?;
+        Ok(cluster)
+    }
+
+    /// Writes the configurations, founds the cluster and runs its first node alone.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn found(plan: Plan) -> anyhow::Result<Cluster> {
+        fs::create_dir_all(&plan.dir)
+            .with_context(|| format!("cannot make the directory {}", plan.dir.display()))?;
+        let mut nodes = Vec::new();
+        for (region, dc) in &plan.places {
+            for n in 1..=plan.nodes_per_dc {
+                nodes.push(Node::lay_out(&plan.dir, region, dc, &format!("{dc}-{n}"))?);
+            }
+        }
+        // Neighbours in the list are in different data centers, so that the first to join are.
+        nodes.sort_by_key(|node: &Node| {
+            let place = plan.places.iter().position(|(_, dc)| *dc == node.dc);
+            (node.name[node.dc.len()..].len(), node.name[node.dc.len()..].to_owned(), place)
+        });
+        let first = nodes.first().map(|n| n.address.clone()).context("a plan without nodes")?;
+        for node in &nodes {
+            node.write_config(&first, &plan.settings)?;
+        }
+        let mut cluster = Cluster { plan, nodes, token: String::new() };
+        cluster.token = cluster.init()?;
+        cluster.start_node(0)?;
+        cluster.wait_answer(0, START_LIMIT).await?;
+        Ok(cluster)
+    }
+
+    fn init(&self) -> anyhow::Result<String> {
+        let config = self.nodes[0].config.display().to_string();
+        let nodes = self.nodes.len().to_string();
+        let replicas = self.plan.replicas.to_string();
+        let shards = self.plan.shards.map(|n| n.to_string());
+        let mut args =
+            vec!["init", "--config", &config, "--nodes", &nodes, "--replicas", &replicas];
+        if let Some(shards) = &shards {
+            args.extend(["--shards", shards]);
+        }
+        let text = self.run_ok(&args)?;
+        token_in(&text).with_context(|| format!("`firebreak init` printed no token:\n{text}"))
+    }
+
+    /// Registers node `i`; its process is not started.
+    ///
+    /// # Errors
+    /// What `firebreak node join` last said.
+    pub async fn join(&mut self, i: usize) -> anyhow::Result<()> {
+        let started = Instant::now();
+        loop {
+            self.check()?;
+            let output = self.join_once(i)?;
+            if output.status.success() {
+                return Ok(());
+            }
+            // Usage errors do not pass; a meta shard between two leaders does.
+            if output.status.code() == Some(2) || started.elapsed() > START_LIMIT {
+                bail!("{} cannot join: {}", self.nodes[i].name, said(&output));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn join_once(&self, i: usize) -> anyhow::Result<Output> {
+        let config = self.nodes[i].config.display().to_string();
+        let peer = self
+            .nodes
+            .iter()
+            .enumerate()
+            .find(|(n, node)| *n != i && node.process.is_some())
+            .map(|(_, node)| node.address.as_str())
+            .context("no node runs that could be asked to join")?;
+        let token = self.token.as_str();
+        self.run(&["node", "join", "--config", &config, "--token", token, "--peer", peer])
+    }
+
+    /// Runs the `firebreak` of the plan to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run(&self, args: &[&str]) -> anyhow::Result<Output> {
+        Command::new(&self.plan.binary)
+            .args(args)
+            .output()
+            .with_context(|| format!("cannot run {}", self.plan.binary.display()))
+    }
+
+    /// Runs the `firebreak` of the plan and gives its stdout.
+    ///
+    /// # Errors
+    /// When it cannot be started, or ends with another code than 0.
+    pub fn run_ok(&self, args: &[&str]) -> anyhow::Result<String> {
+        let output = self.run(args)?;
+        if !output.status.success() {
+            bail!("`firebreak {}` failed: {}", args.join(" "), said(&output));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What it was made from.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// All nodes, running or not.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The token that `firebreak init` printed.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The addresses of all nodes.
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|n| n.address.clone()).collect()
+    }
+
+    /// The process ids of the nodes that run.
+    pub fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().filter_map(Node::pid).collect()
+    }
+
+    /// The positions of the nodes of a data center.
+    pub fn in_dc(&self, dc: &str) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&i| self.nodes[i].dc == dc).collect()
+    }
+
+    /// The positions of the nodes that run.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&i| self.nodes[i].process.is_some()).collect()
+    }
+
+    /// Starts the process of node `i`, if it has none. Does not wait for it to answer.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_node(&mut self, i: usize) -> anyhow::Result<()> {
+        let node = &mut self.nodes[i];
+        if node.process.is_some() {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.plan.binary);
+        command.arg("serve").arg("--config").arg(&node.config);
+        let process = Process::start(command, &node.log, self.plan.outlive)
+            .with_context(|| format!("cannot start {}", node.name))?;
+        node.process = Some(process);
+        Ok(())
+    }
+
+    /// SIGKILLs nodes: all are hit before the first is waited for.
+    ///
+    /// # Errors
+    /// When one of them had died before.
+    pub fn kill(&mut self, which: &[usize]) -> anyhow::Result<()> {
+        self.check()?;
+        for &i in which {
+            if let Some(process) = &self.nodes[i].process {
+                process.signal(libc::SIGKILL)?;
+            }
+        }
+        for &i in which {
+            drop(self.nodes[i].process.take());
+        }
+        Ok(())
+    }
+
+    /// SIGTERMs node `i` and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end within `limit` (it is killed then).
+    pub fn terminate(&mut self, i: usize, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let node = &mut self.nodes[i];
+        let mut process = node.process.take().with_context(|| format!("{} is down", node.name))?;
+        process.signal(libc::SIGTERM)?;
+        process
+            .wait(limit)
+            .with_context(|| format!("{}\n{}", node.name, process::tail_of(&node.log)))
+    }
+
+    /// Waits for node `i` to end by itself, as one does that refuses to start.
+    ///
+    /// # Errors
+    /// When it does not run, or goes on running for `limit`.
+    pub fn wait_end(&mut self, i: usize, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let node = &mut self.nodes[i];
+        let process = node.process.as_mut().with_context(|| format!("{} is down", node.name))?;
+        let status = process
+            .wait(limit)
+            .with_context(|| format!("{}\n{}", node.name, process::tail_of(&node.log)))?;
+        node.process = None;
+        Ok(status)
+    }
+
+    /// That every node still runs that was started and not stopped.
+    ///
+    /// # Errors
+    /// Names the first that does not, with the end of its log.
+    pub fn check(&mut self) -> anyhow::Result<()> {
+        for node in &mut self.nodes {
+            if let Some(status) = node.process.as_mut().and_then(Process::ended) {
+                node.process = None;
+                bail!(
+                    "{} died unexpectedly ({status}); the end of {}:\n{}",
+                    node.name,
+                    node.log.display(),
+                    process::tail_of(&node.log)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until node `i` answers its API.
+    ///
+    /// # Errors
+    /// When a node dies or the limit passes.
+    pub async fn wait_answer(
+        &mut self,
+        i: usize,
+        limit: Duration,
+    ) -> anyhow::Result<GetStatusResponse> {
+        let started = Instant::now();
+        loop {
+            self.check()?;
+            match view::status(self.nodes[i].channel()).await {
+                Ok(status) => return Ok(status),
+                Err(e) if started.elapsed() > limit => bail!(
+                    "{} does not answer after {limit:?}: {}; the end of its log:\n{}",
+                    self.nodes[i].name,
+                    e.message(),
+                    process::tail_of(&self.nodes[i].log)
+                ),
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    /// Waits until all running nodes together satisfy `wanted`, which says what is missing.
+    /// Gives the time it took.
+    ///
+    /// # Errors
+    /// When a node dies, or the limit passes; with what was missing last.
+    pub async fn wait_for(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        wanted: impl Fn(&[GetStatusResponse]) -> Result<(), String>,
+    ) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        loop {
+            self.check()?;
+            let statuses = self.statuses().await;
+            let missing = match wanted(&statuses) {
+                Ok(()) => return Ok(started.elapsed()),
+                Err(missing) => missing,
+            };
+            if started.elapsed() > limit {
+                bail!("waited {limit:?} for {what}: {missing}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until every running node answers, the shards are laid out, and each is led.
+    ///
+    /// # Errors
+    /// As [`Cluster::wait_for`].
+    pub async fn wait_ready(&mut self, limit: Duration) -> anyhow::Result<Duration> {
+        let running = self.running().len();
+        let nodes = self.nodes.len();
+        self.wait_for(limit, "every shard to be led", |statuses| {
+            view::all_know(statuses, running, nodes)?;
+            view::all_led(statuses)
+        })
+        .await
+    }
+
+    /// Waits until all replicas of every shard have applied the same, everything.
+    ///
+    /// # Errors
+    /// As [`Cluster::wait_for`].
+    pub async fn wait_replicated(&mut self, limit: Duration) -> anyhow::Result<Duration> {
+        self.wait_for(limit, "every replica to catch up", view::all_replicated).await
+    }
+
+    /// What every running node says, those that do not answer left out.
+    pub async fn statuses(&self) -> Vec<GetStatusResponse> {
+        let asked = self
+            .nodes
+            .iter()
+            .filter(|node| node.process.is_some())
+            .map(|node| view::status(node.channel()));
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Lets all nodes run on when this goes; only for a plan with `outlive`.
+    pub fn release(mut self) {
+        for node in &mut self.nodes {
+            if let Some(process) = node.process.take() {
+                process.release();
+            }
+        }
+    }
+}
+
+impl Node {
+    fn lay_out(dir: &Path, region: &str, dc: &str, name: &str) -> anyhow::Result<Node> {
+        let port = PortLease::take().context("cannot find a free port")?;
+        let address = format!("127.0.0.1:{}", port.port());
+        Ok(Node {
+            name: name.to_owned(),
+            region: region.to_owned(),
+            dc: dc.to_owned(),
+            config: dir.join(format!("{name}.toml")),
+            log: dir.join(format!("{name}.log")),
+            data_dir: dir.join(name),
+            channel: proto::net::endpoint(&address)?.connect_lazy(),
+            address,
+            process: None,
+            _port: port,
+        })
+    }
+
+    fn write_config(&self, peer: &str, settings: &str) -> anyhow::Result<()> {
+        let text = |value: &str| toml::Value::String(value.to_owned()).to_string();
+        let config = format!(
+            "name = {}\nlisten = {}\nadvertise = {}\ndata_dir = {}\npeers = [{}]\n\n\
+             [locality]\nregion = {}\ndc = {}\nrack = \"r1\"\n\n{settings}",
+            text(&self.name),
+            text(&self.address),
+            text(&self.address),
+            text(&self.data_dir.display().to_string()),
+            text(peer),
+            text(&self.region),
+            text(&self.dc),
+        );
+        fs::write(&self.config, config)
+            .with_context(|| format!("cannot write {}", self.config.display()))
+    }
+}
+
+/// Finds the join token in what `firebreak init` printed: the word behind `--token`, or the last
+/// word of a line that begins with "token".
+fn token_in(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let behind_flag = words.windows(2).find(|w| w[0] == "--token").map(|w| w[1]);
+    let own_line = || {
+        text.lines()
+            .find(|line| line.to_lowercase().trim_start().starts_with("token"))
+            .and_then(|line| line.split_whitespace().last())
+    };
+    behind_flag.or_else(own_line).map(str::to_owned)
+}
+
+/// What a command that failed said, for people.
+fn said(output: &Output) -> String {
+    let err = String::from_utf8_lossy(&output.stderr);
+    let out = String::from_utf8_lossy(&output.stdout);
+    format!("{}; {}{}", output.status, err.trim(), out.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_found_as_a_flag_or_on_its_own_line() {
+        let check = |text: &str, expect: Option<&str>| {
+            assert_eq!(token_in(text).as_deref(), expect, "{text}");
+        };
+        check("join with: firebreak node join --token abc --peer x:1", Some("abc"));
+        check("founded\nToken: abc\n", Some("abc"));
+        check("founded\n", None);
+    }
+}
