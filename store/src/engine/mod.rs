@@ -68,6 +68,10 @@ pub trait SortedFile: Send + Sync {
     /// # Errors
     /// [`Error`] when the disk does.
     fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, Error>;
+    /// Where it lies, when it is a file of its own that can be moved.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// A file being received.

@@ -1,0 +1,413 @@
+//! The store on RocksDB, in its two roles.
+//!
+//! | | `raftdb` ([`Rocks::open_log`]) | `msgdb` ([`Rocks::open_state`]) |
+//! |---|---|---|
+//! | write-ahead log | on | off |
+//! | a sync is | one fsync of it for all who wait | a flush of the memtable as of the call |
+//! | memtables are flushed | when full | by a sync only, never by RocksDB itself |
+//!
+//! Each is one column family, so a batch is atomic, flushed or not. Any error of a write, a flush
+//! or in the background is kept and returned by every later write and sync: the node must stop.
+
+mod files;
+mod options;
+mod worker;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::BoxFuture;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::statistics::Ticker;
+use rocksdb::{
+    DB, ErrorKind, FlushOptions, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch,
+    WriteOptions, properties,
+};
+
+use super::batch::Write;
+use super::{Batch, Engine, IncomingFile, Order, Read, Snapshot, SortedFile, Stats, Visit};
+use crate::Error;
+use crate::key::readable;
+use files::Transfer;
+use worker::{Job, Worker};
+
+/// Blocks of the log kept in memory: hardly ever read, see the tail that the log itself keeps.
+const LOG_BLOCK_CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// Blocks of state kept in memory, unless said otherwise.
+pub const STATE_BLOCK_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Log,
+    State,
+}
+
+/// A RocksDB database. Dropping it waits for its two threads; the files are closed when its
+/// snapshots are dropped too.
+pub struct Rocks {
+    // Dropped first, so that their threads give back the database before it is closed.
+    syncer: Worker<oneshot::Sender<Result<(), Error>>>,
+    worker: Worker<Job>,
+    transfer: Arc<Transfer>,
+    /// Options that files are exported with; they share the statistics.
+    options: Arc<Options>,
+    write_options: WriteOptions,
+    db: Arc<Db>,
+}
+
+/// What the threads share.
+struct Db {
+    rocks: DB,
+    role: Role,
+    path: PathBuf,
+    failed: OnceLock<Error>,
+    syncs: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+impl Rocks {
+    /// Opens or creates `raftdb` at `path`.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk or RocksDB refuses; [`Error::Corrupt`] when its write-ahead log is
+    /// damaged before its tail.
+    pub fn open_log(path: &Path) -> Result<Rocks, Error> {
+        Rocks::open(path, Role::Log, LOG_BLOCK_CACHE_BYTES)
+    }
+
+    /// Opens or creates `msgdb` at `path`, with [`STATE_BLOCK_CACHE_BYTES`].
+    ///
+    /// # Errors
+    /// As [`Rocks::open_log`].
+    pub fn open_state(path: &Path) -> Result<Rocks, Error> {
+        Rocks::open_state_with_cache(path, STATE_BLOCK_CACHE_BYTES)
+    }
+
+    /// Opens or creates `msgdb` at `path`, keeping at most `block_cache_bytes` of blocks, indexes
+    /// and filters in memory.
+    ///
+    /// # Errors
+    /// As [`Rocks::open_log`].
+    pub fn open_state_with_cache(path: &Path, block_cache_bytes: usize) -> Result<Rocks, Error> {
+        Rocks::open(path, Role::State, block_cache_bytes)
+    }
+
+    fn open(path: &Path, role: Role, block_cache_bytes: usize) -> Result<Rocks, Error> {
+        let refused = |error: rocksdb::Error| from_rocks("open", path, &error, &[]);
+        let options = options::of(role, block_cache_bytes).map_err(refused)?;
+        let transfer = Arc::new(Transfer::open(path)?);
+        let rocks = DB::open(&options, path).map_err(refused)?;
+        let mut write_options = WriteOptions::default();
+        write_options.disable_wal(role == Role::State);
+        let db = Arc::new(Db {
+            rocks,
+            role,
+            path: path.to_owned(),
+            failed: OnceLock::new(),
+            syncs: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+        });
+        Ok(Rocks {
+            syncer: Worker::syncer(&db)?,
+            worker: Worker::long(&db)?,
+            transfer,
+            options: Arc::new(options),
+            write_options,
+            db,
+        })
+    }
+}
+
+impl Db {
+    fn error(&self, operation: &'static str, error: &rocksdb::Error, key: &[u8]) -> Error {
+        from_rocks(operation, &self.path, error, key)
+    }
+
+    fn disk_error(&self, operation: &'static str, reason: &str) -> Error {
+        Error::Disk {
+            operation,
+            file: self.path.display().to_string(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Keeps the first error.
+    fn fail(&self, error: &Error) {
+        let _ = self.failed.set(error.clone());
+    }
+
+    fn check_failed(&self) -> Result<(), Error> {
+        self.failed.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Whether a flush or compaction has failed.
+    fn check_background(&self) -> Result<(), Error> {
+        self.check_failed()?;
+        if self.property(properties::BACKGROUND_ERRORS)? == 0 {
+            return Ok(());
+        }
+        let error = self.disk_error("flush or compact", "see the file LOG in the database");
+        self.fail(&error);
+        Err(error)
+    }
+
+    /// Memtables switched and not yet in a file.
+    fn unflushed_memtables(&self) -> Result<u64, Error> {
+        self.property(properties::NUM_IMMUTABLE_MEM_TABLE)
+    }
+
+    fn property(&self, name: &properties::PropName) -> Result<u64, Error> {
+        match self.rocks.property_int_value(name) {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(self.disk_error("read a property", name.as_str())),
+            Err(error) => Err(self.error("read a property", &error, &[])),
+        }
+    }
+}
+
+/// Finds out what RocksDB means; it says it in words.
+fn from_rocks(operation: &'static str, path: &Path, error: &rocksdb::Error, key: &[u8]) -> Error {
+    let reason: &str = error.as_ref();
+    // "… in /data/msgdb/000012.sst offset 0 size 4096"
+    let named = reason
+        .split_whitespace()
+        .map(|word| word.trim_matches(|c: char| matches!(c, ':' | ',' | '"' | '\'')))
+        .find(|word| word.starts_with('/') || word.ends_with(".sst") || word.ends_with(".log"));
+    let file = named.map_or_else(|| path.display().to_string(), str::to_owned);
+    if error.kind() == ErrorKind::Corruption {
+        let key = if key.is_empty() {
+            "unknown".to_owned()
+        } else {
+            readable(key)
+        };
+        return Error::Corrupt {
+            file,
+            key,
+            reason: reason.to_owned(),
+        };
+    }
+    if reason.contains("No space left") || reason.contains("space limit reached") {
+        return Error::NoSpace { file };
+    }
+    Error::Disk {
+        operation,
+        file,
+        reason: reason.to_owned(),
+    }
+}
+
+fn from_io(operation: &'static str, path: &Path, error: &std::io::Error) -> Error {
+    let file = path.display().to_string();
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return Error::NoSpace { file };
+    }
+    Error::Disk {
+        operation,
+        file,
+        reason: error.to_string(),
+    }
+}
+
+impl Read for Rocks {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let value = self
+            .db
+            .rocks
+            .get_pinned(key)
+            .map_err(|e| self.db.error("read", &e, key))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], order: Order, visit: Visit<'_>) -> Result<(), Error> {
+        scan(&self.db, ReadOptions::default(), (from, to), order, visit)
+    }
+}
+
+fn scan(
+    db: &Db,
+    mut options: ReadOptions,
+    (from, to): (&[u8], &[u8]),
+    order: Order,
+    visit: Visit<'_>,
+) -> Result<(), Error> {
+    if from >= to {
+        return Ok(());
+    }
+    options.set_iterate_lower_bound(from);
+    options.set_iterate_upper_bound(to);
+    let mut iterator = db.rocks.raw_iterator_opt(options);
+    match order {
+        Order::Ascending => iterator.seek_to_first(),
+        Order::Descending => iterator.seek_to_last(),
+    }
+    while let Some((key, value)) = iterator.item() {
+        if visit(key, value).is_break() {
+            return Ok(());
+        }
+        match order {
+            Order::Ascending => iterator.next(),
+            Order::Descending => iterator.prev(),
+        }
+    }
+    iterator
+        .status()
+        .map_err(|error| db.error("scan", &error, from))
+}
+
+/// A read point that keeps its database open.
+struct Point {
+    // Dropped before `db`, which it points into.
+    snapshot: SnapshotWithThreadMode<'static, DB>,
+    db: Arc<Db>,
+}
+
+impl Point {
+    fn new(db: &Arc<Db>) -> Point {
+        let snapshot = db.rocks.snapshot();
+        // SAFETY: the snapshot borrows `db.rocks`, which lies inside the `Arc` that the field keeps
+        // alive, so its address is stable; fields are dropped in order, the snapshot
+        // before `db`; and the field is private and never moved out.
+        #[allow(
+            unsafe_code,
+            reason = "rocksdb offers no snapshot that owns its database"
+        )]
+        let snapshot = unsafe {
+            std::mem::transmute::<SnapshotWithThreadMode<'_, DB>, SnapshotWithThreadMode<'static, DB>>(
+                snapshot,
+            )
+        };
+        Point {
+            snapshot,
+            db: Arc::clone(db),
+        }
+    }
+}
+
+impl Read for Point {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let value = self
+            .snapshot
+            .get_pinned(key)
+            .map_err(|e| self.db.error("read", &e, key))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], order: Order, visit: Visit<'_>) -> Result<(), Error> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        scan(&self.db, options, (from, to), order, visit)
+    }
+}
+
+impl Engine for Rocks {
+    fn write(&self, batch: Batch) -> Result<(), Error> {
+        self.db.check_failed()?;
+        // RocksDB adds a tag and lengths to each write.
+        let capacity = batch.bytes() + 16 * batch.writes.len() + 16;
+        let mut writes = WriteBatch::with_capacity_bytes(capacity);
+        for write in &batch.writes {
+            match write {
+                Write::Put(key, value) => writes.put(key, value),
+                Write::Delete(key) => writes.delete(key),
+                Write::DeleteRange(from, to) if from < to => writes.delete_range(from, to),
+                Write::DeleteRange(..) => {}
+            }
+        }
+        self.db
+            .bytes_written
+            .fetch_add(batch.bytes() as u64, Ordering::Relaxed);
+        self.db
+            .rocks
+            .write_opt(writes, &self.write_options)
+            .map_err(|error| {
+                let error = self.db.error("write", &error, &[]);
+                self.db.fail(&error);
+                error
+            })
+    }
+
+    fn sync(&self) -> BoxFuture<'static, Result<(), Error>> {
+        if let Err(error) = self.db.check_failed() {
+            return futures::future::ready(Err(error)).boxed();
+        }
+        if self.db.role == Role::State {
+            // Switches the memtable and returns; later writes go to the next one.
+            let mut options = FlushOptions::default();
+            options.set_wait(false);
+            if let Err(error) = self.db.rocks.flush_opt(&options) {
+                let error = self.db.error("flush", &error, &[]);
+                self.db.fail(&error);
+                return futures::future::ready(Err(error)).boxed();
+            }
+        }
+        self.syncer.request(&self.db)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Arc::new(Point::new(&self.db))
+    }
+
+    fn export(
+        &self,
+        read_point: Snapshot,
+        from: Vec<u8>,
+        to: Vec<u8>,
+        file_bytes_max: usize,
+    ) -> BoxFuture<'static, Result<Vec<Box<dyn SortedFile>>, Error>> {
+        let (transfer, options) = (Arc::clone(&self.transfer), Arc::clone(&self.options));
+        self.worker.run(&self.db, "export", move |db| {
+            files::export(
+                db,
+                &transfer,
+                &options,
+                &read_point,
+                (&from, &to),
+                file_bytes_max,
+            )
+        })
+    }
+
+    fn receive(&self) -> Result<Box<dyn IncomingFile>, Error> {
+        Ok(Box::new(self.transfer.receive()?))
+    }
+
+    fn ingest(&self, files: Vec<Box<dyn SortedFile>>) -> BoxFuture<'static, Result<(), Error>> {
+        let transfer = Arc::clone(&self.transfer);
+        self.worker.run(&self.db, "ingest", move |db| {
+            files::ingest(db, &transfer, files)
+        })
+    }
+
+    fn checkpoint(&self, directory: &Path) -> BoxFuture<'static, Result<(), Error>> {
+        let directory = directory.to_owned();
+        self.worker.run(&self.db, "checkpoint", move |db| {
+            // A limit that is never reached: the checkpoint must not flush. It takes the files
+            // there are, and the write-ahead log where there is one.
+            Checkpoint::new(&db.rocks)
+                .and_then(|checkpoint| {
+                    checkpoint.create_checkpoint_with_log_size(&directory, u64::MAX)
+                })
+                .map_err(|error| db.error("checkpoint", &error, &[]))
+        })
+    }
+
+    fn stats(&self) -> Stats {
+        let to_disk = [
+            Ticker::WalFileBytes,
+            Ticker::FlushWriteBytes,
+            Ticker::CompactWriteBytes,
+        ];
+        Stats {
+            syncs: self.db.syncs.load(Ordering::Relaxed),
+            bytes_written: self.db.bytes_written.load(Ordering::Relaxed),
+            bytes_to_disk: to_disk
+                .into_iter()
+                .map(|t| self.options.get_ticker_count(t))
+                .sum(),
+        }
+    }
+}
