@@ -1,0 +1,142 @@
+//! The operators' calls: what each node says of itself, the hashes of a replica, joining.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::limits;
+use proto::v1;
+use proto::v1::admin_client::AdminClient;
+use tokio::time::{Instant, timeout};
+use tonic::transport::Channel;
+
+use crate::builder::Client;
+use crate::error::{Error, Refusal};
+use crate::options::HASH_PART_TIMEOUT;
+
+/// One node's own answer to a question to all.
+#[derive(Clone, Debug)]
+pub struct NodeReport {
+    /// host:port that was asked.
+    pub address: String,
+    /// As the cluster lists it; None for an address that no answer mentions.
+    pub listed: Option<v1::NodeStatus>,
+    /// What it answered.
+    pub status: Result<v1::GetStatusResponse, Error>,
+    /// How long that took.
+    pub took: Duration,
+}
+
+/// The hashes of one replica, read back from its disk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplicaHash {
+    /// The read point in the log.
+    pub applied_index: u64,
+    /// The shard's revision at the read point.
+    pub revision: u64,
+    /// In key order.
+    pub conversations: Vec<v1::ConversationHash>,
+}
+
+fn admin(channel: Channel) -> AdminClient<Channel> {
+    AdminClient::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX)
+}
+
+async fn once<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, Error> {
+    match timeout(limit, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(status)) => Err(Error::Refused(Refusal::from_status(&status))),
+        Err(_) => Err(Error::Refused(Refusal::silent(limit))),
+    }
+}
+
+impl Client {
+    /// The cluster as any node sees it.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when no node answers.
+    pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
+        let answer = self
+            .call(|attempt| {
+                let request = attempt.request(v1::GetStatusRequest {});
+                async move { admin(attempt.channel).get_status(request).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// The cluster as the node at `address` sees it, asked once.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it does not answer within `limit`.
+    pub async fn status_of(
+        &self,
+        address: &str,
+        limit: Duration,
+    ) -> Result<v1::GetStatusResponse, Error> {
+        let channel = self.inner.nodes.channel(address)?;
+        let status = once(limit, admin(channel).get_status(v1::GetStatusRequest {})).await?;
+        let status = status.into_inner();
+        self.inner.nodes.learn(address, &status);
+        Ok(status)
+    }
+
+    /// What every node of the cluster says of itself, asked at once, each once, by node id.
+    /// Learns first from any node who the others are.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when no node answers at all.
+    pub async fn status_all(&self, limit: Duration) -> Result<Vec<NodeReport>, Error> {
+        let seen = self.status().await?;
+        let asks = seen.nodes.iter().map(|node| async {
+            let begun = Instant::now();
+            let status = self.status_of(&node.address, limit).await;
+            NodeReport {
+                address: node.address.clone(),
+                listed: Some(node.clone()),
+                status,
+                took: begun.elapsed(),
+            }
+        });
+        let mut reports = futures::future::join_all(asks).await;
+        reports.sort_by_key(|report| report.listed.as_ref().map(|node| node.node_id));
+        Ok(reports)
+    }
+
+    /// Reads the replica of `shard` on the node at `address` back from its disk and hashes it.
+    /// Asked once; takes as long as the disk needs.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the node refuses, breaks off or is silent for 30 s.
+    pub async fn hash_replica(&self, address: &str, shard: u32) -> Result<ReplicaHash, Error> {
+        let channel = self.inner.nodes.channel(address)?;
+        let request = v1::HashReplicaRequest { shard };
+        let mut parts = once(HASH_PART_TIMEOUT, admin(channel).hash_replica(request))
+            .await?
+            .into_inner();
+        let mut whole = ReplicaHash::default();
+        while let Some(part) = once(HASH_PART_TIMEOUT, parts.message()).await? {
+            whole.applied_index = part.applied_index;
+            whole.revision = part.revision;
+            whole.conversations.extend(part.conversations);
+        }
+        Ok(whole)
+    }
+
+    /// Registers a node. Asking again with the same `disk_id` is safe.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the token or the node is not accepted, or [`Error::Deadline`].
+    pub async fn join(&self, request: v1::JoinNodeRequest) -> Result<v1::JoinNodeResponse, Error> {
+        let request = Arc::new(request);
+        let answer = self
+            .call(|attempt| {
+                let request = attempt.request((*request).clone());
+                async move { admin(attempt.channel).join_node(request).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+}

@@ -1,0 +1,151 @@
+//! Building a client, and what all its calls share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::net::{Dial, Dialer, Tcp};
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+use crate::nodes::{NodeHealth, Nodes};
+use crate::options::{ATTEMPT_TIMEOUT_DEFAULT, DEADLINE_DEFAULT};
+use crate::random::Random;
+use crate::stats::{Counters, Stats};
+
+/// A client of one cluster. Cheap to clone; clones share connections and counts.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) deadline: Duration,
+}
+
+pub(crate) struct Inner {
+    pub(crate) nodes: Arc<Nodes>,
+    pub(crate) random: Arc<Random>,
+    pub(crate) counters: Counters,
+    pub(crate) attempt_timeout: Duration,
+    maintenance: JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.maintenance.abort();
+    }
+}
+
+/// Sets up a [`Client`].
+pub struct Builder {
+    endpoints: Vec<String>,
+    dialer: Dialer,
+    deadline: Duration,
+    attempt_timeout: Duration,
+    seed: Option<u64>,
+    discover: bool,
+}
+
+impl Builder {
+    /// Nodes to begin with, as `host:port`: name one of each data center.
+    #[must_use]
+    pub fn endpoints<T: Into<String>>(mut self, endpoints: impl IntoIterator<Item = T>) -> Builder {
+        self.endpoints.extend(endpoints.into_iter().map(Into::into));
+        self
+    }
+
+    /// How connections are opened. Default: TCP.
+    #[must_use]
+    pub fn dialer(mut self, dialer: Arc<dyn Dial>) -> Builder {
+        self.dialer = dialer;
+        self
+    }
+
+    /// How long a call may take, all attempts together. Default [`DEADLINE_DEFAULT`], 10 s.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Builder {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How long a node may be silent before another is asked. Default 1 s; doubles with each
+    /// silent node of a call.
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Builder {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    /// Seeds the jitter of waits, the spreading over nodes and the ids that the client draws.
+    /// Default: from the operating system. Two clients of one cluster must not share a seed, or
+    /// they draw the same client message ids.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Builder {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Whether to use nodes that the endpoints tell of. Default true; false keeps to the
+    /// endpoints, for asking one node in particular.
+    #[must_use]
+    pub fn discover(mut self, discover: bool) -> Builder {
+        self.discover = discover;
+        self
+    }
+
+    /// The client. Connects when first used. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when an endpoint is not `host:port`, or there is none.
+    pub fn build(self) -> Result<Client, Error> {
+        let random = Arc::new(Random::new(self.seed));
+        let nodes = Nodes::new(&self.endpoints, self.dialer, random.clone(), self.discover)?;
+        let maintenance = tokio::spawn(nodes.clone().maintain());
+        let inner = Inner {
+            nodes,
+            random,
+            counters: Counters::default(),
+            attempt_timeout: self.attempt_timeout,
+            maintenance,
+        };
+        Ok(Client {
+            inner: Arc::new(inner),
+            deadline: self.deadline,
+        })
+    }
+}
+
+impl Client {
+    /// Begins to set up a client.
+    pub fn builder() -> Builder {
+        Builder {
+            endpoints: Vec::new(),
+            dialer: Arc::new(Tcp),
+            deadline: DEADLINE_DEFAULT,
+            attempt_timeout: ATTEMPT_TIMEOUT_DEFAULT,
+            seed: None,
+            discover: true,
+        }
+    }
+
+    /// The same client, whose calls may take `deadline`.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Client {
+        Client {
+            inner: self.inner.clone(),
+            deadline,
+        }
+    }
+
+    /// How long a call may take.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// What this client and its clones have counted.
+    pub fn stats(&self) -> Stats {
+        self.inner.counters.snapshot()
+    }
+
+    /// The nodes that the client knows, by address, and how they are doing.
+    pub fn nodes(&self) -> Vec<NodeHealth> {
+        self.inner.nodes.health()
+    }
+}

@@ -1,0 +1,464 @@
+//! The nodes that the client knows, how each of them is doing, and which to ask next.
+//!
+//! A node that does not answer is *lost*: no call goes to it while another node is left, until a
+//! probe in the background succeeds, so users' calls do not pay for finding out. Next to a lost
+//! node, the others of its data center are asked last for a while, since fires take whole ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::limits;
+use parking_lot::Mutex;
+use proto::net::Dialer;
+use proto::v1;
+use proto::v1::admin_client::AdminClient;
+use tokio::time::{Instant, timeout};
+use tonic::transport::Channel;
+
+use crate::error::{Error, Fault};
+use crate::options::{
+    DC_SUSPECT, DISCOVER_INTERVAL, LATENCY_VALID, MAINTAIN_INTERVAL, PROBE_INTERVAL_MAX,
+    PROBE_TIMEOUT, REFUSALS_MAX,
+};
+use crate::random::Random;
+
+/// How a node has been doing, as seen by this client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeHealth {
+    /// host:port.
+    pub address: String,
+    /// Its number; 0 while it has not been learnt.
+    pub node_id: u64,
+    /// Its name; empty while it has not been learnt.
+    pub name: String,
+    /// Its data center; empty while it has not been learnt.
+    pub dc: String,
+    /// It did not answer when last asked.
+    pub lost: bool,
+    /// Calls and streams that are using it.
+    pub active: u32,
+    /// A running mean over its unary answers, while recent.
+    pub latency: Option<Duration>,
+}
+
+struct Node {
+    address: Arc<str>,
+    id: u64,
+    name: String,
+    dc: Arc<str>,
+    channel: Channel,
+    /// Breaks ties between equal nodes: clients spread over them, each by its own seed.
+    rank: u64,
+    active: u32,
+    lost: Option<Lost>,
+    refusals: u32,
+    latency: Option<(Duration, Instant)>,
+}
+
+#[derive(Clone, Copy)]
+struct Lost {
+    since: Instant,
+    next_probe: Instant,
+    interval: Duration,
+}
+
+pub(crate) struct Nodes {
+    dialer: Dialer,
+    random: Arc<Random>,
+    discover: bool,
+    /// Ordered by address.
+    list: Mutex<Vec<Node>>,
+}
+
+/// Which nodes one call has tried already.
+#[derive(Default)]
+pub(crate) struct Tried {
+    addresses: Vec<Arc<str>>,
+    /// The data center that failed last.
+    avoid_dc: Option<Arc<str>>,
+}
+
+impl Tried {
+    /// Notes that the node in `lease` did not help.
+    pub(crate) fn failed(&mut self, lease: &Lease) {
+        self.addresses.push(lease.address.clone());
+        self.avoid_dc = (!lease.dc.is_empty()).then(|| lease.dc.clone());
+    }
+
+    /// Forgets which nodes were tried, but not the data center to keep away from.
+    pub(crate) fn forget(&mut self) {
+        self.addresses.clear();
+    }
+}
+
+/// A node in use by one call or stream.
+pub(crate) struct Lease {
+    nodes: Arc<Nodes>,
+    pub(crate) address: Arc<str>,
+    pub(crate) dc: Arc<str>,
+    pub(crate) channel: Channel,
+}
+
+impl Lease {
+    /// The node answered, after `latency` when that says something about it.
+    pub(crate) fn succeeded(&self, latency: Option<Duration>) {
+        let now = Instant::now();
+        self.nodes.with(&self.address, |node| {
+            node.lost = None;
+            node.refusals = 0;
+            if let Some(latency) = latency {
+                let mean = match node.latency {
+                    Some((mean, at)) if now - at < LATENCY_VALID => (mean * 7 + latency) / 8,
+                    _ => latency,
+                };
+                node.latency = Some((mean, now));
+            }
+        });
+    }
+
+    /// What a failed attempt says about the node.
+    pub(crate) fn failed(&self, fault: Fault) {
+        let now = Instant::now();
+        self.nodes.with(&self.address, |node| match fault {
+            Fault::None => {}
+            Fault::Node => node.lose(now),
+            Fault::Refused => {
+                node.refusals += 1;
+                if node.refusals >= REFUSALS_MAX {
+                    node.refusals = 0;
+                    node.lose(now);
+                }
+            }
+        });
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.nodes.with(&self.address, |node| {
+            node.active = node.active.saturating_sub(1)
+        });
+    }
+}
+
+impl Node {
+    fn lose(&mut self, now: Instant) {
+        // Many calls in flight fail together: that is one loss.
+        if self.lost.is_none() {
+            let interval = MAINTAIN_INTERVAL;
+            self.lost = Some(Lost {
+                since: now,
+                next_probe: now + interval,
+                interval,
+            });
+        }
+    }
+
+    /// Coarse, so that noise does not move calls about: the same region, a near one, a far one.
+    fn distance(&self, now: Instant) -> u8 {
+        match self.latency {
+            Some((mean, at)) if now - at < LATENCY_VALID => match mean.as_millis() {
+                0..30 => 0,
+                30..120 => 1,
+                120..500 => 2,
+                _ => 3,
+            },
+            _ => 0,
+        }
+    }
+}
+
+impl Nodes {
+    pub(crate) fn new(
+        endpoints: &[String],
+        dialer: Dialer,
+        random: Arc<Random>,
+        discover: bool,
+    ) -> Result<Arc<Nodes>, Error> {
+        let nodes = Nodes {
+            dialer,
+            random,
+            discover,
+            list: Mutex::new(Vec::new()),
+        };
+        for endpoint in endpoints {
+            nodes
+                .add(endpoint, 0, "", "")
+                .map_err(|error| Error::Config(error.to_string()))?;
+        }
+        if nodes.list.lock().is_empty() {
+            return Err(Error::Config(
+                "no endpoint was given, host:port is needed".to_owned(),
+            ));
+        }
+        Ok(Arc::new(nodes))
+    }
+
+    fn add(&self, address: &str, id: u64, name: &str, dc: &str) -> std::io::Result<()> {
+        let mut list = self.list.lock();
+        let Err(at) = list.binary_search_by(|node| (*node.address).cmp(address)) else {
+            return Ok(());
+        };
+        if list.len() >= limits::NODES_MAX {
+            return Ok(());
+        }
+        let node = Node {
+            address: address.into(),
+            id,
+            name: name.to_owned(),
+            dc: dc.into(),
+            channel: self.dialer.dial(address)?,
+            rank: self.random.rank(),
+            active: 0,
+            lost: None,
+            refusals: 0,
+            latency: None,
+        };
+        list.insert(at, node);
+        Ok(())
+    }
+
+    fn with(&self, address: &str, change: impl FnOnce(&mut Node)) {
+        let mut list = self.list.lock();
+        if let Ok(at) = list.binary_search_by(|node| (*node.address).cmp(address)) {
+            change(&mut list[at]);
+        }
+    }
+
+    /// The best node for a call that has tried some.
+    pub(crate) fn choose(self: &Arc<Self>, tried: &Tried) -> Lease {
+        let now = Instant::now();
+        let mut list = self.list.lock();
+        let suspects: Vec<Arc<str>> = list
+            .iter()
+            .filter(|node| node.lost.is_some_and(|lost| now - lost.since < DC_SUSPECT))
+            .map(|node| node.dc.clone())
+            .filter(|dc| !dc.is_empty())
+            .collect();
+        let score = |node: &Node| {
+            let times = tried
+                .addresses
+                .iter()
+                .filter(|one| **one == node.address)
+                .count();
+            let shunned = tried.avoid_dc.as_ref() == Some(&node.dc) || suspects.contains(&node.dc);
+            (
+                node.lost.is_some(),
+                times,
+                shunned,
+                node.distance(now),
+                node.active,
+                node.rank,
+            )
+        };
+        // The list is never empty: `new` refuses that and nothing removes.
+        let best = list
+            .iter_mut()
+            .min_by_key(|node| score(node))
+            .expect("a client knows at least one node");
+        best.active += 1;
+        Lease {
+            nodes: self.clone(),
+            address: best.address.clone(),
+            dc: best.dc.clone(),
+            channel: best.channel.clone(),
+        }
+    }
+
+    /// Whether a node is left that is neither lost nor tried: moving to it needs no wait.
+    pub(crate) fn has_fresh(&self, tried: &Tried) -> bool {
+        self.list
+            .lock()
+            .iter()
+            .any(|node| node.lost.is_none() && !tried.addresses.contains(&node.address))
+    }
+
+    /// The channel of one node, which becomes known by this.
+    pub(crate) fn channel(&self, address: &str) -> Result<Channel, Error> {
+        let mut channel = None;
+        self.with(address, |node| channel = Some(node.channel.clone()));
+        match channel {
+            Some(channel) => Ok(channel),
+            None => self
+                .dialer
+                .dial(address)
+                .map_err(|error| Error::Config(error.to_string())),
+        }
+    }
+
+    pub(crate) fn health(&self) -> Vec<NodeHealth> {
+        let now = Instant::now();
+        self.list
+            .lock()
+            .iter()
+            .map(|node| NodeHealth {
+                address: node.address.to_string(),
+                node_id: node.id,
+                name: node.name.clone(),
+                dc: node.dc.to_string(),
+                lost: node.lost.is_some(),
+                active: node.active,
+                latency: node
+                    .latency
+                    .filter(|(_, at)| now - *at < LATENCY_VALID)
+                    .map(|(mean, _)| mean),
+            })
+            .collect()
+    }
+
+    /// Takes in what the node at `asked` says about the cluster.
+    pub(crate) fn learn(&self, asked: &str, status: &v1::GetStatusResponse) {
+        let describe = |node: &mut Node, from: &v1::NodeStatus| {
+            node.id = from.node_id;
+            node.name.clone_from(&from.name);
+            if *node.dc != *from.dc {
+                node.dc = from.dc.as_str().into();
+            }
+        };
+        for known in &status.nodes {
+            // An endpoint may be another name for the node's own address.
+            if known.node_id == status.node_id {
+                self.with(asked, |node| describe(node, known));
+            }
+            let elsewhere = |node: &Node| node.id == known.node_id && node.id != 0;
+            if self
+                .list
+                .lock()
+                .iter()
+                .any(|node| elsewhere(node) && *node.address != *known.address)
+            {
+                continue;
+            }
+            if self.discover
+                && let Err(error) = self.add(&known.address, known.node_id, &known.name, &known.dc)
+            {
+                tracing::warn!(node = known.name, %error, "a node of the cluster has no usable address");
+            }
+            self.with(&known.address, |node| describe(node, known));
+        }
+    }
+
+    /// Learns nodes and probes the lost ones, until dropped.
+    pub(crate) async fn maintain(self: Arc<Self>) {
+        let mut discover_at = Instant::now();
+        loop {
+            let now = Instant::now();
+            let due: Vec<(Arc<str>, Channel)> = self
+                .list
+                .lock()
+                .iter()
+                .filter(|node| node.lost.is_some_and(|lost| lost.next_probe <= now))
+                .map(|node| (node.address.clone(), node.channel.clone()))
+                .collect();
+            let probes = due
+                .iter()
+                .map(|(address, channel)| self.probe(address, channel.clone()));
+            futures::future::join_all(probes).await;
+            if discover_at <= now {
+                let lease = self.choose(&Tried::default());
+                if self.probe(&lease.address, lease.channel.clone()).await {
+                    discover_at = now + DISCOVER_INTERVAL;
+                }
+            }
+            tokio::time::sleep(MAINTAIN_INTERVAL).await;
+        }
+    }
+
+    async fn probe(&self, address: &str, channel: Channel) -> bool {
+        let mut admin =
+            AdminClient::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX);
+        let answer = timeout(PROBE_TIMEOUT, admin.get_status(v1::GetStatusRequest {})).await;
+        let now = Instant::now();
+        if let Ok(Ok(status)) = answer {
+            self.with(address, |node| {
+                node.lost = None;
+                node.refusals = 0;
+            });
+            self.learn(address, status.get_ref());
+            return true;
+        }
+        self.with(address, |node| match &mut node.lost {
+            Some(lost) => {
+                lost.interval = (lost.interval * 2).min(PROBE_INTERVAL_MAX);
+                lost.next_probe = now + lost.interval;
+            }
+            None => node.lose(now),
+        });
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::net::Tcp;
+
+    use super::*;
+
+    fn nodes() -> Arc<Nodes> {
+        let endpoints = ["a:1".to_owned(), "b:1".to_owned()];
+        let random = Arc::new(Random::new(Some(3)));
+        let nodes = Nodes::new(&endpoints, Arc::new(Tcp), random, true).unwrap();
+        let node = |node_id, address: &str, dc: &str| v1::NodeStatus {
+            node_id,
+            name: format!("{dc}-{node_id}"),
+            address: address.to_owned(),
+            dc: dc.to_owned(),
+            ..v1::NodeStatus::default()
+        };
+        let status = v1::GetStatusResponse {
+            node_id: 1,
+            nodes: vec![
+                node(1, "a:1", "seoul"),
+                node(2, "b:1", "busan"),
+                node(3, "c:1", "seoul"),
+                node(4, "d:1", "tokyo"),
+            ],
+            ..v1::GetStatusResponse::default()
+        };
+        nodes.learn("a:1", &status);
+        nodes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failure_a_node_of_another_data_center_is_next() {
+        let nodes = nodes();
+        let mut tried = Tried::default();
+        for _ in 0..3 {
+            let first = nodes.choose(&tried);
+            first.failed(Fault::Refused);
+            tried.failed(&first);
+            let second = nodes.choose(&tried);
+            assert_ne!(first.dc, second.dc);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_node_is_asked_last_and_its_data_center_next_to_last() {
+        let nodes = nodes();
+        nodes.with("a:1", |node| node.lose(Instant::now()));
+        let leases: Vec<Lease> = (0..20).map(|_| nodes.choose(&Tried::default())).collect();
+        assert!(leases.iter().all(|lease| &*lease.dc != "seoul"));
+        tokio::time::advance(DC_SUSPECT).await;
+        let again: Vec<Lease> = (0..20).map(|_| nodes.choose(&Tried::default())).collect();
+        assert!(again.iter().any(|lease| &*lease.address == "c:1"));
+        assert!(again.iter().all(|lease| &*lease.address != "a:1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leases_spread_over_equal_nodes() {
+        let nodes = nodes();
+        let _leases: Vec<Lease> = (0..8).map(|_| nodes.choose(&Tried::default())).collect();
+        assert!(nodes.health().iter().all(|node| node.active == 2));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_refused() {
+        let random = || Arc::new(Random::new(Some(1)));
+        let wrong = Nodes::new(&["nowhere".to_owned()], Arc::new(Tcp), random(), true);
+        assert!(matches!(wrong.err(), Some(Error::Config(text)) if text.contains("host:port")));
+        assert!(matches!(
+            Nodes::new(&[], Arc::new(Tcp), random(), true),
+            Err(Error::Config(_))
+        ));
+    }
+}

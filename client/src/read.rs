@@ -1,0 +1,227 @@
+//! Reading: pages of a conversation, and the conversation itself.
+
+use std::time::Duration;
+
+use model::limits;
+use proto::v1;
+use proto::v1::conversations_client::ConversationsClient;
+use tonic::transport::Channel;
+
+use crate::append::messages;
+use crate::builder::Client;
+use crate::error::Error;
+
+/// How fresh a read must be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// Everything acknowledged before the read began.
+    #[default]
+    Linearizable,
+    /// At least what this token has seen.
+    Session(String),
+    /// Not older than this.
+    Bounded(Duration),
+    /// Whatever the nearest replica has; its age is labelled.
+    Local,
+}
+
+/// What a list asks for.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    /// Messages of one page; 0 = 50, at most [`limits::PAGE_SIZE_MAX`].
+    pub page_size: u32,
+    /// Where the page before ended.
+    pub page_token: String,
+    /// Newest first.
+    pub descending: bool,
+    /// Where to begin; 0 = the first, or when descending the last.
+    pub start_seq: u64,
+    /// How fresh.
+    pub level: Level,
+}
+
+/// A page of a conversation.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The messages, in the order asked for.
+    pub messages: Vec<v1::Message>,
+    /// Where the next page begins; empty at the end.
+    pub next_page_token: String,
+    /// Older ones have expired.
+    pub min_seq: u64,
+    /// The conversation's last seq.
+    pub last_seq: u64,
+    /// Node and data center that answered.
+    pub served_by: String,
+    /// How old this may be, at most; None when unknown.
+    pub staleness: Option<Duration>,
+    /// For reads at [`Level::Session`] that must see at least this.
+    pub session_token: String,
+}
+
+fn read_options(level: &Level) -> v1::ReadOptions {
+    use v1::read_options::Level as Wire;
+    let (wire, session_token, max_staleness) = match level {
+        Level::Linearizable => (Wire::Linearizable, String::new(), None),
+        Level::Session(token) => (Wire::Session, token.clone(), None),
+        Level::Bounded(bound) => (
+            Wire::Bounded,
+            String::new(),
+            prost_types::Duration::try_from(*bound).ok(),
+        ),
+        Level::Local => (Wire::Local, String::new(), None),
+    };
+    v1::ReadOptions {
+        level: wire.into(),
+        session_token,
+        max_staleness,
+    }
+}
+
+pub(crate) fn conversations(channel: Channel) -> ConversationsClient<Channel> {
+    ConversationsClient::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX)
+}
+
+impl Client {
+    /// A page of `parent`'s messages.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (NOT_FOUND when there is no such conversation) or [`Error::Deadline`].
+    pub async fn list(&self, parent: &str, options: &ListOptions) -> Result<Page, Error> {
+        let request = v1::ListMessagesRequest {
+            parent: parent.to_owned(),
+            page_size: i32::try_from(options.page_size).unwrap_or(i32::MAX),
+            page_token: options.page_token.clone(),
+            descending: options.descending,
+            start_seq: options.start_seq,
+            read: Some(read_options(&options.level)),
+        };
+        let answer = self
+            .call(|attempt| {
+                let request = attempt.request(request.clone());
+                async move { messages(attempt.channel).list_messages(request).await }
+            })
+            .await?;
+        let response = answer.value;
+        let info = response.info.unwrap_or_default();
+        Ok(Page {
+            messages: response.messages,
+            next_page_token: response.next_page_token,
+            min_seq: response.min_seq,
+            last_seq: response.last_seq,
+            served_by: info.served_by,
+            staleness: info.staleness.and_then(|age| Duration::try_from(age).ok()),
+            session_token: info.session_token,
+        })
+    }
+
+    /// All pages of `parent` from `options` on, one after another.
+    pub fn pages(&self, parent: &str, options: ListOptions) -> Pages {
+        Pages {
+            client: self.clone(),
+            parent: parent.to_owned(),
+            options: Some(options),
+        }
+    }
+
+    /// The conversation: its head, its shard, its content hash.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (NOT_FOUND when there is none) or [`Error::Deadline`].
+    pub async fn get_conversation(
+        &self,
+        name: &str,
+        level: &Level,
+    ) -> Result<v1::Conversation, Error> {
+        let request = v1::GetConversationRequest {
+            name: name.to_owned(),
+            read: Some(read_options(level)),
+        };
+        let answer = self
+            .call(|attempt| {
+                let request = attempt.request(request.clone());
+                async move {
+                    conversations(attempt.channel)
+                        .get_conversation(request)
+                        .await
+                }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// Creates a conversation; only needed for settings, since the first append creates it too.
+    /// `request_id` makes a retry by the caller safe; empty, the client draws one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (ALREADY_EXISTS when another request created it) or [`Error::Deadline`].
+    pub async fn create_conversation(
+        &self,
+        tenant: &str,
+        conversation_id: &str,
+        conversation: v1::Conversation,
+        request_id: &str,
+    ) -> Result<v1::Conversation, Error> {
+        let request_id = if request_id.is_empty() {
+            self.inner.random.id()
+        } else {
+            request_id.to_owned()
+        };
+        let request = v1::CreateConversationRequest {
+            parent: format!("tenants/{tenant}"),
+            conversation_id: conversation_id.to_owned(),
+            conversation: Some(conversation),
+            request_id,
+        };
+        let answer = self
+            .call(|attempt| {
+                let request = attempt.request(request.clone());
+                async move {
+                    conversations(attempt.channel)
+                        .create_conversation(request)
+                        .await
+                }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+}
+
+/// The pages of a conversation, fetched as they are asked for.
+pub struct Pages {
+    client: Client,
+    parent: String,
+    /// Where the next page begins; None after the last.
+    options: Option<ListOptions>,
+}
+
+impl Pages {
+    /// The next page; None after the last.
+    ///
+    /// # Errors
+    /// As [`Client::list`]; the same page can be asked for again.
+    pub async fn next(&mut self) -> Result<Option<Page>, Error> {
+        let Some(options) = &mut self.options else {
+            return Ok(None);
+        };
+        let page = self.client.list(&self.parent, options).await?;
+        if page.next_page_token.is_empty() {
+            self.options = None;
+        } else {
+            options.page_token.clone_from(&page.next_page_token);
+        }
+        Ok(Some(page))
+    }
+
+    /// All messages that are left.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub async fn collect(mut self) -> Result<Vec<v1::Message>, Error> {
+        let mut all = Vec::new();
+        while let Some(page) = self.next().await? {
+            all.extend(page.messages);
+        }
+        Ok(all)
+    }
+}
