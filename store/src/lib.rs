@@ -20,5 +20,8 @@ pub mod snapshot;
 pub mod state;
 
 mod error;
+mod position;
 
 pub use error::Error;
+pub use log::{HardState, Log, Record, ShardLog};
+pub use position::Position;

@@ -1,1 +1,0 @@
-//! The Raft logs and hard states of all shards, in `raftdb`.

@@ -1,0 +1,257 @@
+//! The Raft logs and hard states of all shards, in `raftdb`, with a few records of the node itself.
+//!
+//! ```text
+//!   shard 1  ShardLog::append, save, truncate_after, purge ─┐
+//!   shard 2  …                                              ├─► queue ─► writer ─► one batch,
+//!   node     Log::local_put, sync, remove_shard ────────────┘            one write, one sync
+//! ```
+//!
+//! What it keeps:
+//! - what a callback or future called durable is found again after any crash;
+//! - a shard's operations take effect, and become durable, in the order of the calls;
+//! - a shard's log never has a hole; a damaged one is refused when it is opened, or read;
+//! - after the first error of the disk nothing is acknowledged any more.
+//!
+//! All of a shard that can be asked for without reading an entry (ends, terms, sizes, hard states)
+//! is in memory, and so are its last entries, so that replication reads no disk.
+
+mod record;
+mod shard;
+mod tail;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use model::id::ShardId;
+use parking_lot::Mutex;
+
+use crate::Error;
+use crate::engine::{self, Engine};
+use crate::key::log as key;
+use crate::key::log::Kind;
+pub use record::Record;
+use shard::Shard;
+pub use shard::ShardLog;
+use writer::{Queue, Until, Writer};
+
+/// Bytes of entries that one shard keeps in memory at most, beside those not yet written.
+pub const TAIL_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of entries that all shards keep in memory; above that each keeps [`TAIL_BYTES_MIN`].
+pub const TAILS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of entries that a shard keeps in memory whatever the others do.
+pub const TAIL_BYTES_MIN: usize = 128 * 1024;
+
+const _: () = {
+    assert!(TAIL_BYTES_MIN < TAIL_BYTES_MAX && TAIL_BYTES_MAX < TAILS_BYTES_MAX);
+    assert!(model::limits::ENTRY_BYTES_MAX * 4 <= TAIL_BYTES_MAX);
+};
+
+/// The records that a shard has one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HardState {
+    /// Whom it voted for; durable before it is told to anyone.
+    Vote,
+    /// The position known to be committed; may be lost.
+    Committed,
+    /// Whatever else the layer above must find again; durable like a vote.
+    Extra,
+}
+
+impl HardState {
+    fn kind(self) -> Kind {
+        match self {
+            HardState::Vote => Kind::Vote,
+            HardState::Committed => Kind::Committed,
+            HardState::Extra => Kind::Extra,
+        }
+    }
+}
+
+/// The logs of all shards of a node. Clones share them.
+#[derive(Clone)]
+pub struct Log {
+    handle: Arc<Handle>,
+}
+
+/// What all handles share. The writer ends when the last is dropped.
+struct Handle {
+    engine: Arc<dyn Engine>,
+    queue: Arc<Queue>,
+    shards: Mutex<BTreeMap<ShardId, Arc<Shard>>>,
+    /// The node's own records. Locked before the queue.
+    local: Mutex<BTreeMap<String, Bytes>>,
+    /// Bytes of entries in memory over all shards.
+    tails_bytes: AtomicUsize,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl Log {
+    /// Opens the logs on `engine`. The future is the writer: the caller runs it; it completes when
+    /// every [`Log`] and [`ShardLog`] is dropped and all is written, or with the error that ended
+    /// it, after which the node must stop. Nothing completes unless it runs.
+    ///
+    /// # Errors
+    /// [`Error`] when the node's own records cannot be read.
+    pub fn open(
+        engine: Arc<dyn Engine>,
+    ) -> Result<
+        (
+            Log,
+            impl Future<Output = Result<(), Error>> + Send + 'static,
+        ),
+        Error,
+    > {
+        let queue = Arc::new(Queue::default());
+        let writer = Writer::new(Arc::clone(&engine), Arc::clone(&queue));
+        let handle = Handle {
+            local: Mutex::new(load_local(engine.as_ref())?),
+            engine,
+            queue,
+            shards: Mutex::default(),
+            tails_bytes: AtomicUsize::new(0),
+        };
+        Ok((
+            Log {
+                handle: Arc::new(handle),
+            },
+            writer.run(),
+        ))
+    }
+
+    /// The log of a shard, empty when there is none yet. It is read and verified as a whole the
+    /// first time; later calls give the same log.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when a record is damaged or missing, which concerns this shard only: its
+    /// replica must not vote until [`Log::remove_shard`] and a rebuild. Others as the disk has.
+    pub fn shard(&self, shard: ShardId) -> Result<ShardLog, Error> {
+        let mut shards = self.handle.shards.lock();
+        let shard = match shards.get(&shard) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let tail = shard::load(self.handle.engine.as_ref(), shard)?;
+                self.handle
+                    .tails_bytes
+                    .fetch_add(tail.cache_bytes(), Ordering::Relaxed);
+                let new = Arc::new(Shard {
+                    id: shard,
+                    tail: Mutex::new(tail),
+                });
+                shards.insert(shard, Arc::clone(&new));
+                new
+            }
+        };
+        Ok(ShardLog {
+            handle: Arc::clone(&self.handle),
+            shard,
+        })
+    }
+
+    /// Completes when everything submitted before, by any shard, is durable.
+    pub fn sync(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.handle.queue.submit_and_wait(Until::Durable, |_, _| {})
+    }
+
+    /// A record of the node itself: its identity, boot counter, markers.
+    ///
+    /// # Errors
+    /// None at present; all of them were read and verified when the log was opened.
+    pub fn local_get(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        Ok(self.handle.local.lock().get(key).cloned())
+    }
+
+    /// Sets a record of the node itself, or removes it (`None`). Read at once, durable when the
+    /// future completes.
+    pub fn local_put(
+        &self,
+        key: &str,
+        value: Option<Bytes>,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        let disk_key = Bytes::from(key::local(key));
+        let mut local = self.handle.local.lock();
+        match &value {
+            Some(value) => local.insert(key.to_owned(), value.clone()),
+            None => local.remove(key),
+        };
+        self.handle
+            .queue
+            .submit_and_wait(Until::Durable, |round, _| match &value {
+                Some(value) => {
+                    let sealed = record::seal(&disk_key, [value, &[]]);
+                    round.batch.put(disk_key, sealed);
+                }
+                None => round.batch.delete(disk_key),
+            })
+    }
+
+    /// The node's own records whose names begin with `prefix`, sorted by name.
+    ///
+    /// # Errors
+    /// As [`Log::local_get`].
+    pub fn local_scan(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, Error> {
+        let local = self.handle.local.lock();
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let found = local
+            .range::<str, _>(from)
+            .take_while(|(name, _)| name.starts_with(prefix));
+        Ok(found
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect())
+    }
+
+    /// Removes everything of a shard, damaged or not; durable when the future completes. Its
+    /// [`ShardLog`]s are empty logs from now on.
+    pub fn remove_shard(&self, shard: ShardId) -> BoxFuture<'static, Result<(), Error>> {
+        let shards = self.handle.shards.lock();
+        let mut tail = shards.get(&shard).map(|shard| shard.tail.lock());
+        if let Some(tail) = &mut tail {
+            self.handle
+                .tails_bytes
+                .fetch_sub(tail.cache_bytes(), Ordering::Relaxed);
+            tail.clear();
+        }
+        self.handle
+            .queue
+            .submit_and_wait(Until::Durable, |round, _| {
+                let (from, to) = key::shard(shard);
+                round.batch.delete_range(from, to);
+            })
+    }
+
+    /// Counters of the engine since it was opened.
+    pub fn stats(&self) -> engine::Stats {
+        self.handle.engine.stats()
+    }
+}
+
+fn load_local(engine: &dyn Engine) -> Result<BTreeMap<String, Bytes>, Error> {
+    let mut found = BTreeMap::new();
+    let mut failed = None;
+    let (from, to) = key::locals();
+    engine.scan(&from, &to, engine::Order::Ascending, &mut |key, value| {
+        let name = key::local_name(key)
+            .ok_or_else(|| record::corrupt(key, "its name is not UTF-8".to_owned()));
+        match name.and_then(|name| Ok((name, record::unseal(key, value)?))) {
+            Ok((name, body)) => {
+                found.insert(name.to_owned(), Bytes::copy_from_slice(body));
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    failed.map_or(Ok(found), Err)
+}

@@ -1,0 +1,255 @@
+//! The one writer of `raftdb`: takes what all shards submitted since its last round, makes one
+//! batch of it, writes it, syncs once, and tells everyone.
+//!
+//! ```text
+//!   append, vote, truncate, purge, local ──► round n (open) ─┐ in the order submitted
+//!                                            round n-1       ├─► write ─► sync ─► done, done, …
+//! ```
+//!
+//! Submitting adds to the open round under one lock, so the order of submission is the order in
+//! the batch. The first error ends it: all who wait and all who come later get that error.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::record::FILE;
+use super::shard::Shard;
+use crate::engine::{Batch, Engine};
+use crate::{Error, Position};
+
+/// Bytes at which a round is closed and the next one opened.
+const ROUND_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Called once with the outcome.
+pub(super) type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// What must be there before a submission counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// On disk, synced.
+    Durable,
+    /// Handed to the engine; it becomes durable with the next sync.
+    Written,
+    /// Whenever: it goes with the next round that someone waits for.
+    Whenever,
+}
+
+/// Where a shard's log ends once a round is durable.
+pub(super) struct Progress {
+    pub(super) shard: Arc<Shard>,
+    pub(super) position: Position,
+}
+
+/// What is written together.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) batch: Batch,
+    pub(super) progress: Vec<Progress>,
+    written: Vec<Done>,
+    durable: Vec<Done>,
+}
+
+/// Everything submitted and not yet taken.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    work: Notify,
+    /// Rounds handed to the engine.
+    written: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    rounds: VecDeque<Round>,
+    taken: u64,
+    /// Someone waits, so the writer must not.
+    wanted: bool,
+    /// No one can submit any more.
+    closed: bool,
+    failed: Option<Error>,
+}
+
+impl Queue {
+    /// Adds to the open round what `fill` puts into it, given the round's number (from 1). `done`
+    /// is called by the writer. When the writer has failed `fill` is not called and `done` is
+    /// given back with the error, to be called when no lock is held.
+    pub(super) fn submit(
+        &self,
+        until: Until,
+        done: Option<Done>,
+        fill: impl FnOnce(&mut Round, u64),
+    ) -> Option<(Done, Error)> {
+        let mut state = self.state.lock();
+        if let Some(error) = state.failed.clone() {
+            return done.map(|done| (done, error));
+        }
+        if state
+            .rounds
+            .back()
+            .is_none_or(|round| round.batch.bytes() >= ROUND_BYTES_MAX)
+        {
+            state.rounds.push_back(Round::default());
+        }
+        let number = state.taken + state.rounds.len() as u64;
+        if let Some(round) = state.rounds.back_mut() {
+            fill(round, number);
+            match until {
+                Until::Durable => round.durable.extend(done),
+                Until::Written | Until::Whenever => round.written.extend(done),
+            }
+        }
+        if until != Until::Whenever && !state.wanted {
+            state.wanted = true;
+            drop(state);
+            self.work.notify_one();
+        }
+        None
+    }
+
+    /// As [`Queue::submit`], giving the outcome as a future.
+    pub(super) fn submit_and_wait(
+        &self,
+        until: Until,
+        fill: impl FnOnce(&mut Round, u64),
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        let (sender, receiver) = oneshot::channel();
+        let done: Done = Box::new(move |result| drop(sender.send(result)));
+        if let Some((done, error)) = self.submit(until, Some(done), fill) {
+            done(Err(error));
+        }
+        async move { receiver.await.unwrap_or_else(|_| Err(ended())) }.boxed()
+    }
+
+    /// How many rounds the engine has got.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// Lets the writer end when it has written what there is.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.work.notify_one();
+    }
+
+    /// The next round; `None` when no one submits any more.
+    async fn next(&self) -> Option<(Round, u64)> {
+        loop {
+            {
+                let mut state = self.state.lock();
+                if state.wanted || state.closed {
+                    let round = state.rounds.pop_front();
+                    state.wanted = !state.rounds.is_empty();
+                    match round {
+                        Some(round) => {
+                            state.taken += 1;
+                            return Some((round, state.taken));
+                        }
+                        None if state.closed => return None,
+                        None => {}
+                    }
+                }
+            }
+            self.work.notified().await;
+        }
+    }
+
+    /// Ends everything with `error`.
+    fn fail(&self, error: &Error) {
+        let rounds = {
+            let mut state = self.state.lock();
+            state.failed.get_or_insert_with(|| error.clone());
+            std::mem::take(&mut state.rounds)
+        };
+        for mut round in rounds {
+            round.fail(error);
+        }
+    }
+}
+
+impl Round {
+    fn fail(&mut self, error: &Error) {
+        for done in self.written.drain(..).chain(self.durable.drain(..)) {
+            done(Err(error.clone()));
+        }
+    }
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        self.fail(&ended());
+    }
+}
+
+fn ended() -> Error {
+    Error::Disk {
+        operation: "write",
+        file: FILE.to_owned(),
+        reason: "the log's writer has ended".to_owned(),
+    }
+}
+
+/// The writer, to be run once. Dropping it unfinished fails everyone who waits.
+pub(super) struct Writer {
+    engine: Arc<dyn Engine>,
+    queue: Arc<Queue>,
+}
+
+impl Writer {
+    pub(super) fn new(engine: Arc<dyn Engine>, queue: Arc<Queue>) -> Writer {
+        Writer { engine, queue }
+    }
+
+    /// Writes until no one can submit any more, or something fails.
+    pub(super) async fn run(self) -> Result<(), Error> {
+        // What rounds that no one waited for have written since the last sync.
+        let mut unsynced = false;
+        let mut progress = Vec::new();
+        while let Some((mut round, number)) = self.queue.next().await {
+            if let Err(error) = self.engine.write(std::mem::take(&mut round.batch)) {
+                return self.stop(round, error);
+            }
+            self.queue.written.store(number, Ordering::Release);
+            for done in round.written.drain(..) {
+                done(Ok(()));
+            }
+            progress.append(&mut round.progress);
+            unsynced = true;
+            if round.durable.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.engine.sync().await {
+                return self.stop(round, error);
+            }
+            unsynced = false;
+            for Progress { shard, position } in progress.drain(..) {
+                shard.tail.lock().note_synced(position);
+            }
+            for done in round.durable.drain(..) {
+                done(Ok(()));
+            }
+        }
+        if unsynced {
+            self.engine.sync().await?;
+        }
+        Ok(())
+    }
+
+    fn stop(&self, mut round: Round, error: Error) -> Result<(), Error> {
+        self.queue.fail(&error);
+        round.fail(&error);
+        Err(error)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.fail(&ended());
+    }
+}
