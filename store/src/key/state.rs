@@ -1,0 +1,250 @@
+//! The keys of `msgdb`.
+//!
+//! ```text
+//!   shard record   [0x01][shard u32][kind]                       kind 0x01 applied, 0x02 cluster,
+//!                                                                0x03 whole
+//!   conversation   [0x10][conversation key, 16 bytes][kind]…
+//!                    head     …[0x01]
+//!                    message  …[0x02][seq u64]
+//!                    dedup    …[0x03][id, 16 bytes]
+//! ```
+//!
+//! A conversation key begins with its slot, so that a shard is one range of conversations and a
+//! split moves nothing. The kinds sort a head before its messages. Table and kind bytes are
+//! permanent.
+
+use std::ops::RangeInclusive;
+
+use model::id::{ConversationKey, ShardId, Slot};
+use model::shard::DedupId;
+
+const TABLE_SHARD: u8 = 0x01;
+const TABLE_CONVERSATION: u8 = 0x10;
+
+const APPLIED: u8 = 0x01;
+const CLUSTER: u8 = 0x02;
+const WHOLE: u8 = 0x03;
+
+const HEAD: u8 = 0x01;
+const MESSAGE: u8 = 0x02;
+const DEDUP: u8 = 0x03;
+
+/// Bytes in front of a conversation's kinds.
+const PREFIX_BYTES: usize = 17;
+/// Bytes of a head's key.
+pub const HEAD_BYTES: usize = PREFIX_BYTES + 1;
+/// Bytes of a message's key.
+pub const MESSAGE_BYTES: usize = HEAD_BYTES + 8;
+/// Bytes of a dedup record's key.
+pub const DEDUP_BYTES: usize = HEAD_BYTES + 16;
+
+/// What a key of a conversation names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The head.
+    Head(ConversationKey),
+    /// The message with this seq.
+    Message(ConversationKey, u64),
+    /// What is remembered of this id.
+    Dedup(ConversationKey, DedupId),
+}
+
+/// The key of a shard's applied record.
+pub fn applied(shard: ShardId) -> [u8; 6] {
+    shard_record(shard, APPLIED)
+}
+
+/// The key of the cluster's state, held by the meta shard.
+pub fn cluster(shard: ShardId) -> [u8; 6] {
+    shard_record(shard, CLUSTER)
+}
+
+/// The key of the note that a snapshot was installed wholly; it stays with the replica.
+pub fn whole(shard: ShardId) -> [u8; 6] {
+    shard_record(shard, WHOLE)
+}
+
+fn shard_record(shard: ShardId, kind: u8) -> [u8; 6] {
+    let [a, b, c, d] = shard.0.to_be_bytes();
+    [TABLE_SHARD, a, b, c, d, kind]
+}
+
+/// Where the records of the shard itself lie: from, to.
+pub fn shard_records(shard: ShardId) -> ([u8; 6], [u8; 6]) {
+    (shard_record(shard, 0), shard_record(shard, u8::MAX))
+}
+
+/// Where those records of the shard lie that go to another replica: from, to.
+pub fn shard_records_sent(shard: ShardId) -> ([u8; 6], [u8; 6]) {
+    (shard_record(shard, 0), shard_record(shard, WHOLE))
+}
+
+/// Where the conversations of these slots lie: from, to. An empty range of slots gives an empty
+/// range of keys.
+pub fn conversations(slots: &RangeInclusive<u16>) -> (Vec<u8>, Vec<u8>) {
+    let from = slot_start(u32::from(*slots.start()));
+    if slots.is_empty() {
+        return (from.clone(), from);
+    }
+    (from, slot_start(u32::from(*slots.end()) + 1))
+}
+
+/// The first key that a slot's conversations can have; of the slot behind the last, their end.
+fn slot_start(slot: u32) -> Vec<u8> {
+    if slot == Slot::COUNT {
+        return vec![TABLE_CONVERSATION + 1];
+    }
+    let [_, _, high, low] = slot.to_be_bytes();
+    vec![TABLE_CONVERSATION, high, low]
+}
+
+/// The key of a head.
+pub fn head(key: &ConversationKey) -> [u8; HEAD_BYTES] {
+    let mut bytes = [HEAD; HEAD_BYTES];
+    bytes[0] = TABLE_CONVERSATION;
+    bytes[1..PREFIX_BYTES].copy_from_slice(&key.0);
+    bytes
+}
+
+/// The key of a message.
+pub fn message(key: &ConversationKey, seq: u64) -> [u8; MESSAGE_BYTES] {
+    let mut bytes = [MESSAGE; MESSAGE_BYTES];
+    bytes[0] = TABLE_CONVERSATION;
+    bytes[1..PREFIX_BYTES].copy_from_slice(&key.0);
+    bytes[HEAD_BYTES..].copy_from_slice(&seq.to_be_bytes());
+    bytes
+}
+
+/// Where the messages `from <= seq <= to` lie: from, to.
+pub fn messages(key: &ConversationKey, from: u64, to: u64) -> ([u8; MESSAGE_BYTES], Vec<u8>) {
+    let end = match to.checked_add(1) {
+        Some(end) => message(key, end).to_vec(),
+        None => dedups(key).0.to_vec(),
+    };
+    (message(key, from), end)
+}
+
+/// The key of a dedup record.
+pub fn dedup(key: &ConversationKey, id: &DedupId) -> [u8; DEDUP_BYTES] {
+    let mut bytes = [DEDUP; DEDUP_BYTES];
+    bytes[0] = TABLE_CONVERSATION;
+    bytes[1..PREFIX_BYTES].copy_from_slice(&key.0);
+    bytes[HEAD_BYTES..].copy_from_slice(id);
+    bytes
+}
+
+/// Where the dedup records of a conversation lie: from, to.
+pub fn dedups(key: &ConversationKey) -> ([u8; HEAD_BYTES], [u8; HEAD_BYTES]) {
+    let mut from = head(key);
+    let mut to = from;
+    from[PREFIX_BYTES] = DEDUP;
+    to[PREFIX_BYTES] = DEDUP + 1;
+    (from, to)
+}
+
+/// What a key of a conversation names; `None` when it is no such key.
+pub fn parse(key: &[u8]) -> Option<Named> {
+    let (&table, rest) = key.split_first()?;
+    let (conversation, rest) = rest.split_first_chunk::<16>()?;
+    let (&kind, rest) = rest.split_first()?;
+    let conversation = ConversationKey(*conversation);
+    if table != TABLE_CONVERSATION {
+        return None;
+    }
+    match kind {
+        HEAD => rest.is_empty().then_some(Named::Head(conversation)),
+        MESSAGE => {
+            let seq = u64::from_be_bytes(rest.try_into().ok()?);
+            Some(Named::Message(conversation, seq))
+        }
+        DEDUP => Some(Named::Dedup(conversation, rest.try_into().ok()?)),
+        _ => None,
+    }
+}
+
+/// The key for people.
+pub fn readable(key: &[u8]) -> String {
+    if let [TABLE_SHARD, a, b, c, d, kind @ (APPLIED | CLUSTER | WHOLE)] = key {
+        let shard = ShardId(u32::from_be_bytes([*a, *b, *c, *d]));
+        let kind = match *kind {
+            APPLIED => "applied",
+            CLUSTER => "cluster",
+            _ => "whole",
+        };
+        return format!("{shard}/{kind}");
+    }
+    let conversation = |key: ConversationKey| super::readable(&key.0);
+    match parse(key) {
+        Some(Named::Head(key)) => format!("{}/head", conversation(key)),
+        Some(Named::Message(key, seq)) => format!("{}/message/{seq}", conversation(key)),
+        Some(Named::Dedup(key, id)) => {
+            format!("{}/dedup/{}", conversation(key), super::readable(&id))
+        }
+        None => super::readable(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_sort_as_slot_conversation_kind_and_seq(
+            a in any::<([u8; 16], u64)>(), b in any::<([u8; 16], u64)>(), same in any::<bool>(),
+        ) {
+            let b = if same { (a.0, b.1) } else { b };
+            let (key_a, key_b) = (ConversationKey(a.0), ConversationKey(b.0));
+            prop_assert_eq!(a.cmp(&b), message(&key_a, a.1).cmp(&message(&key_b, b.1)));
+            prop_assert!(head(&key_a)[..] < message(&key_a, 0)[..]);
+            prop_assert!(message(&key_a, u64::MAX)[..] < dedups(&key_a).0[..]);
+            prop_assert_eq!(parse(&message(&key_a, a.1)), Some(Named::Message(key_a, a.1)));
+            prop_assert_eq!(parse(&head(&key_a)), Some(Named::Head(key_a)));
+            prop_assert_eq!(parse(&dedup(&key_a, &b.0)), Some(Named::Dedup(key_a, b.0)));
+        }
+
+        #[test]
+        fn a_range_of_slots_holds_all_of_its_conversations_and_no_other(
+            key in any::<[u8; 16]>(), id in any::<[u8; 16]>(),
+            seq in any::<u64>(), a in any::<u16>(), b in any::<u16>(),
+        ) {
+            let key = ConversationKey(key);
+            let slots = a.min(b)..=a.max(b);
+            let (from, to) = conversations(&slots);
+            for bytes in [&head(&key)[..], &message(&key, seq), &dedup(&key, &id)] {
+                let inside = &from[..] <= bytes && bytes < &to[..];
+                prop_assert_eq!(inside, slots.contains(&key.slot().0));
+            }
+        }
+
+        #[test]
+        fn a_range_of_messages_holds_exactly_them(
+            seq in any::<u64>(), a in any::<u64>(), b in any::<u64>(),
+        ) {
+            let key = ConversationKey([7; 16]);
+            let (from, to) = messages(&key, a.min(b), a.max(b));
+            let bytes = message(&key, seq);
+            let inside = from <= bytes && bytes[..] < to[..];
+            prop_assert_eq!(inside, (a.min(b)..=a.max(b)).contains(&seq));
+        }
+    }
+
+    #[test]
+    fn the_whole_space_and_no_slot_at_all_are_ranges_too() {
+        let (from, to) = conversations(&(0..=u16::MAX));
+        assert_eq!((from, to), (vec![0x10, 0, 0], vec![0x11]));
+        let (from, to) = conversations(&RangeInclusive::new(1, 0));
+        assert_eq!(from, to);
+    }
+
+    #[test]
+    fn keys_read_well_in_errors() {
+        let key = ConversationKey([0xab; 16]);
+        let hex = "ab".repeat(16);
+        assert_eq!(readable(&applied(ShardId(3))), "s3/applied");
+        assert_eq!(readable(&message(&key, 7)), format!("{hex}/message/7"));
+        assert_eq!(readable(&head(&key)), format!("{hex}/head"));
+        assert_eq!(readable(&[1, 2]), "0102");
+    }
+}

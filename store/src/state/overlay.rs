@@ -1,0 +1,161 @@
+//! The changes of one apply before they are written: what the machine reads through and adds to.
+//!
+//! ```text
+//!   Machine ──► Overlay: heads, ids of this apply ──► heads in memory ──► msgdb
+//!                  └──► Batch: messages and ids at once, each changed head once, at the end
+//! ```
+
+use std::sync::Arc;
+
+use model::cluster::ClusterState;
+use model::id::ConversationKey;
+use model::shard::{DedupId, Sink, View};
+use model::state::{Conversation, Dedup};
+
+use super::heads::{Heads, Map};
+use super::ids::Ids;
+use super::record::{self, Arena};
+use crate::engine::{Batch, Read};
+use crate::{Error, key};
+
+/// What an apply reads and changes.
+pub(crate) struct Overlay<'s> {
+    engine: &'s dyn Read,
+    cached: &'s parking_lot::Mutex<Heads>,
+    ids: &'s mut Ids,
+    arena: &'s mut Arena,
+    batch: Batch,
+    /// The heads that this apply has read or changed.
+    heads: Map<ConversationKey, Arc<Conversation>>,
+    changed: Vec<ConversationKey>,
+    dedups: Map<(ConversationKey, DedupId), Dedup>,
+    cluster: Option<ClusterState>,
+    messages: u64,
+}
+
+/// What an apply comes to.
+pub(crate) struct Changes {
+    pub(crate) batch: Batch,
+    /// Each changed conversation once.
+    pub(crate) heads: Vec<(ConversationKey, Arc<Conversation>)>,
+    pub(crate) cluster: Option<ClusterState>,
+    pub(crate) messages: u64,
+}
+
+impl<'s> Overlay<'s> {
+    /// Nothing changed yet. `cluster` on the meta shard only.
+    pub(crate) fn new(
+        engine: &'s dyn Read,
+        cached: &'s parking_lot::Mutex<Heads>,
+        ids: &'s mut Ids,
+        arena: &'s mut Arena,
+        cluster: Option<ClusterState>,
+    ) -> Overlay<'s> {
+        Overlay {
+            engine,
+            cached,
+            ids,
+            arena,
+            batch: Batch::new(),
+            heads: Map::default(),
+            changed: Vec::new(),
+            dedups: Map::default(),
+            cluster,
+            messages: 0,
+        }
+    }
+
+    /// Ends it: the changed heads go into the batch, each once.
+    pub(crate) fn finish(mut self) -> Changes {
+        let mut heads = Vec::with_capacity(self.changed.len());
+        for conversation in self.changed {
+            let Some(head) = self.heads.remove(&conversation) else {
+                continue; // noted before: it changed more than once
+            };
+            let key = key::state::head(&conversation);
+            let value = self.arena.seal_message(&key, &*head);
+            self.batch.put(self.arena.key(&key), value);
+            heads.push((conversation, head));
+        }
+        Changes {
+            batch: self.batch,
+            heads,
+            cluster: self.cluster,
+            messages: self.messages,
+        }
+    }
+}
+
+impl View for Overlay<'_> {
+    type Error = Error;
+
+    fn conversation(&mut self, key: &ConversationKey) -> Result<Option<Conversation>, Error> {
+        if let Some(head) = self.heads.get(key) {
+            return Ok(Some(Conversation::clone(head)));
+        }
+        let cached = self.cached.lock().get(key);
+        let head = match cached {
+            Some(head) => head,
+            None => match head_of(self.engine, key)? {
+                Some(head) => {
+                    let head = Arc::new(head);
+                    self.cached.lock().insert(*key, Arc::clone(&head));
+                    head
+                }
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Conversation::clone(&head)))
+    }
+
+    fn dedup(&mut self, key: &ConversationKey, id: &DedupId) -> Result<Option<Dedup>, Error> {
+        if let Some(dedup) = self.dedups.get(&(*key, *id)) {
+            return Ok(Some(dedup.clone()));
+        }
+        if self.ids.surely_new(key, id) {
+            return Ok(None);
+        }
+        let key = key::state::dedup(key, id);
+        let value = self.engine.get(&key)?;
+        value.map(|value| record::decode(&key, value)).transpose()
+    }
+
+    fn cluster(&mut self) -> Option<&mut ClusterState> {
+        self.cluster.as_mut()
+    }
+}
+
+impl Sink for Overlay<'_> {
+    fn put_message(&mut self, conversation: &ConversationKey, seq: u64, record: &[u8]) {
+        let key = key::state::message(conversation, seq);
+        let value = self.arena.seal(&key, record);
+        self.batch.put(self.arena.key(&key), value);
+        self.messages += 1;
+    }
+
+    fn put_dedup(&mut self, conversation: &ConversationKey, id: &DedupId, dedup: Dedup) {
+        let key = key::state::dedup(conversation, id);
+        let value = self.arena.seal_message(&key, &dedup);
+        self.batch.put(self.arena.key(&key), value);
+        self.ids.add(conversation, id, dedup.seq);
+        self.dedups.insert((*conversation, *id), dedup);
+    }
+
+    fn put_conversation(&mut self, key: &ConversationKey, head: Conversation, created: bool) {
+        if created {
+            self.ids.created(key);
+        }
+        self.changed.push(*key);
+        self.heads.insert(*key, Arc::new(head));
+    }
+}
+
+/// The head of a conversation, from disk.
+pub(crate) fn head_of(
+    engine: &dyn Read,
+    conversation: &ConversationKey,
+) -> Result<Option<Conversation>, Error> {
+    let key = key::state::head(conversation);
+    let value = engine.get(&key)?;
+    value.map(|value| record::decode(&key, value)).transpose()
+}

@@ -1,0 +1,128 @@
+//! Reading a shard back from disk and hashing it, to compare replicas (promise H).
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use model::hash;
+use model::id::{ConversationKey, ConversationName};
+use model::shard::Scope;
+use model::state::Conversation;
+
+use super::record;
+use super::{Applied, ShardState};
+use crate::engine::Order;
+use crate::key::state::{Named, conversations, parse};
+use crate::{Error, engine};
+
+/// What a conversation is said to hold, and what was found on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationHash {
+    /// The whole name.
+    pub name: String,
+    /// Its last message's number.
+    pub last_seq: u64,
+    /// Messages found on disk.
+    pub messages: u64,
+    /// The sum that the commands kept, 16 bytes little-endian.
+    pub running_hash: Bytes,
+    /// The sum over the records read back, 16 bytes little-endian.
+    pub disk_hash: Bytes,
+}
+
+/// A conversation while its records pass by.
+struct Open {
+    key: ConversationKey,
+    head: Conversation,
+    messages: u64,
+    sum: u128,
+}
+
+impl ShardState {
+    /// Reads every record of the shard back through one read point; `visit` gets each conversation,
+    /// in key order. Says what had been applied at that read point.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] at the first record whose sum does not fit, that is in the wrong place, or
+    /// that belongs to no conversation.
+    pub fn hash(&self, mut visit: impl FnMut(ConversationHash)) -> Result<Applied, Error> {
+        let point = self.read_point()?;
+        let Scope::Data(slots) = &point.scope else {
+            return Ok(point.applied);
+        };
+        let (from, to) = conversations(slots);
+        let mut open: Option<Open> = None;
+        let mut failed = None;
+        let read: &dyn engine::Read = &*point.snapshot;
+        read.scan(&from, &to, Order::Ascending, &mut |key, value| match step(
+            &mut open, key, value, &mut visit,
+        ) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if let Some(last) = open {
+            visit(last.hashed());
+        }
+        Ok(point.applied)
+    }
+}
+
+fn step(
+    open: &mut Option<Open>,
+    key: &[u8],
+    value: &[u8],
+    visit: &mut impl FnMut(ConversationHash),
+) -> Result<(), Error> {
+    let record = record::check(key, value)?;
+    let strange = |reason: &str| record::corrupt(key, reason.into());
+    let named =
+        parse(key).ok_or_else(|| strange("it is not the key of a conversation's record"))?;
+    match (named, open) {
+        (Named::Head(conversation), open) => {
+            let head: Conversation = record::decode(key, Bytes::copy_from_slice(value))?;
+            let name = ConversationName::parse(&head.name);
+            if name.map_err(|error| strange(&error.to_string()))?.key() != conversation {
+                return Err(strange("it is the head of another conversation"));
+            }
+            let next = Open {
+                key: conversation,
+                head,
+                messages: 0,
+                sum: 0,
+            };
+            if let Some(done) = open.replace(next) {
+                visit(done.hashed());
+            }
+        }
+        (Named::Message(conversation, _), Some(open)) if open.key == conversation => {
+            open.messages += 1;
+            open.sum = open.sum.wrapping_add(hash::record_hash(record));
+        }
+        (Named::Dedup(conversation, _), Some(open)) if open.key == conversation => {}
+        (Named::Message(..) | Named::Dedup(..), _) => {
+            return Err(strange("its conversation has no head"));
+        }
+    }
+    Ok(())
+}
+
+impl Open {
+    fn hashed(self) -> ConversationHash {
+        let running = match self.head.content_hash.is_empty() {
+            true => Bytes::from_static(&[0; 16]),
+            false => self.head.content_hash,
+        };
+        ConversationHash {
+            name: self.head.name,
+            last_seq: self.head.last_seq,
+            messages: self.messages,
+            running_hash: running,
+            disk_hash: Bytes::copy_from_slice(&self.sum.to_le_bytes()),
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! One shard's state: applying to it, and reading from it.
+//!
+//! ```text
+//!   apply ── core lock: one at a time ──► Overlay ──► write ──► publish: applied, heads ──► watchers
+//!   reads ── never wait for an apply: the published heads, then the database
+//! ```
+//!
+//! Messages are never changed, and a head is written with its messages, so a page that ends at
+//! the last seq of a head read before is one consistent read.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use model::cluster::ClusterState;
+use model::command::Reply;
+use model::id::{ConversationKey, ConversationName, ShardId};
+use model::shard::{Machine, Scope, Stop};
+use model::state::{Conversation, Stored};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::heads::Heads;
+use super::ids::Ids;
+use super::overlay::{Changes, Overlay, head_of};
+use super::record::{self, Arena, FILE, FORMAT};
+use super::watch::Watchers;
+use super::{Applied, Shared, ToApply, applied};
+use crate::engine::{Order, Read, Snapshot};
+use crate::{Error, Position, ShardLog, key};
+
+/// One shard's state. Clones share it.
+#[derive(Clone)]
+pub struct ShardState {
+    pub(crate) shard: Arc<Shard>,
+}
+
+/// A page of a conversation, and the head at the same read point.
+pub type Page = (Conversation, Vec<Stored>);
+
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) scope: Scope,
+    pub(crate) shared: Arc<Shared>,
+    log: ShardLog,
+    pub(crate) core: Mutex<Core>,
+    pub(crate) serving: RwLock<Serving>,
+    watchers: Watchers,
+    position: watch::Sender<Option<Position>>,
+}
+
+/// What only one apply at a time may touch.
+pub(crate) struct Core {
+    pub(crate) machine: Machine,
+    pub(crate) ids: Ids,
+    arena: Arena,
+    /// Why nothing is applied any more, or for now.
+    pub(crate) stopped: Option<Error>,
+}
+
+/// What reads see.
+pub(crate) struct Serving {
+    /// While a snapshot is installed: what was there before.
+    pub(crate) old: Option<Snapshot>,
+    pub(crate) heads: Mutex<Heads>,
+    pub(crate) progress: Mutex<Progress>,
+    pub(crate) cluster: Arc<ClusterState>,
+}
+
+/// How far the shard has come.
+#[derive(Clone, Default)]
+pub(crate) struct Progress {
+    pub(crate) applied: Applied,
+    pub(crate) flushed: Applied,
+    /// The position of the last snapshot installed: its own proof, whatever the log holds.
+    pub(crate) installed: Option<Position>,
+    pub(crate) installing: bool,
+}
+
+impl ShardState {
+    pub(crate) fn open(
+        shared: Arc<Shared>,
+        id: ShardId,
+        scope: Scope,
+    ) -> Result<ShardState, Error> {
+        let applied = applied::read(&*shared.engine, id)?;
+        let cluster = read_cluster(&*shared.engine, id)?;
+        let log = shared.log.shard(id)?;
+        let machine = Machine::new(scope.clone(), applied.revision, applied.time_ms);
+        let position = watch::Sender::new(applied.position);
+        let progress = Progress {
+            flushed: applied.clone(),
+            applied,
+            ..Progress::default()
+        };
+        Ok(ShardState {
+            shard: Arc::new(Shard {
+                id,
+                scope,
+                shared,
+                log,
+                core: Mutex::new(Core {
+                    machine,
+                    ids: Ids::default(),
+                    arena: Arena::default(),
+                    stopped: None,
+                }),
+                serving: RwLock::new(Serving {
+                    old: None,
+                    heads: Mutex::default(),
+                    progress: Mutex::new(progress),
+                    cluster: Arc::new(cluster),
+                }),
+                watchers: Watchers::default(),
+                position,
+            }),
+        })
+    }
+
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.shard.id
+    }
+
+    /// How far it has come.
+    pub fn applied(&self) -> Applied {
+        self.shard.serving.read().progress.lock().applied.clone()
+    }
+
+    /// How far it has come on disk: what a restart begins with.
+    pub fn flushed(&self) -> Applied {
+        self.shard.serving.read().progress.lock().flushed.clone()
+    }
+
+    /// Waits, while a flush waits for the log, until the log is synced up to `last`. To be awaited
+    /// before the [`ShardState::apply`] of entries up to `last`; otherwise, with a disk that is
+    /// always behind, no flush would find a moment at which all that is applied is synced. Done at
+    /// once when no flush is waiting.
+    ///
+    /// # Errors
+    /// [`Error`] when the log has failed.
+    pub async fn ready(&self, last: Position) -> Result<(), Error> {
+        let shared = &self.shard.shared;
+        while shared.flush_waits.load(Ordering::SeqCst) && !self.is_proved(Some(last)) {
+            shared.log.sync().await?;
+        }
+        Ok(())
+    }
+
+    /// Applies committed entries, in one write: the replies to the commands of each, in order.
+    /// Readers and watchers see all of them on return; they are durable after the next flush, and
+    /// until then by the log.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing of the entries is visible, and this shard applies nothing any more.
+    pub fn apply(&self, entries: Vec<ToApply>) -> Result<Vec<Vec<Reply>>, Error> {
+        let mut core = self.shard.core.lock();
+        if let Some(error) = &core.stopped {
+            return Err(error.clone());
+        }
+        let result = self.apply_next(&mut core, entries);
+        if let Err(error) = &result {
+            tracing::error!(shard = %self.shard.id, %error, "the shard's replica stops");
+            core.stopped = Some(error.clone());
+        }
+        result
+    }
+
+    fn apply_next(&self, core: &mut Core, entries: Vec<ToApply>) -> Result<Vec<Vec<Reply>>, Error> {
+        let shard = &*self.shard;
+        let Core {
+            machine,
+            ids,
+            arena,
+            ..
+        } = core;
+        let serving = shard.serving.read();
+        let mut applied = serving.progress.lock().applied.clone();
+        let cluster = (shard.scope == Scope::Meta).then(|| ClusterState::clone(&serving.cluster));
+        let engine: &dyn Read = &*shard.shared.engine;
+        let mut overlay = Overlay::new(engine, &serving.heads, ids, arena, cluster);
+        let mut replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            assert!(
+                applied
+                    .position
+                    .is_none_or(|last| last.index < entry.position.index),
+                "entries are applied in the order of the log: {:?} behind {:?}",
+                entry.position,
+                applied.position
+            );
+            applied.position = Some(entry.position);
+            if let Some(membership) = entry.membership {
+                applied.membership = membership;
+            }
+            replies.push(match &entry.payload {
+                Some(payload) => machine.apply(&mut overlay, payload).map_err(stopped)?,
+                None => Vec::new(),
+            });
+        }
+        let changes = overlay.finish();
+        drop(serving);
+        applied.revision = machine.revision();
+        applied.time_ms = machine.time_ms();
+        self.write(arena, applied, changes)?;
+        Ok(replies)
+    }
+
+    /// Writes the changes together with the position they lead to, then shows them.
+    fn write(&self, arena: &mut Arena, applied: Applied, changes: Changes) -> Result<(), Error> {
+        let shard = &*self.shard;
+        let mut batch = changes.batch;
+        let key = key::state::applied(shard.id);
+        batch.put(arena.key(&key), applied::seal(arena, &key, &applied));
+        if let Some(cluster) = &changes.cluster {
+            let key = key::state::cluster(shard.id);
+            batch.put(arena.key(&key), arena.seal_message(&key, cluster));
+        }
+        let position = applied.position;
+        let bytes = batch.bytes() as u64;
+        {
+            let _no_flush_between = shard.shared.switch.read();
+            shard.shared.engine.write(batch)?;
+            shard.serving.read().progress.lock().applied = applied;
+        }
+        shard
+            .shared
+            .unflushed_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
+        shard
+            .shared
+            .appended_messages
+            .fetch_add(changes.messages, Ordering::Relaxed);
+        let mut touched = Vec::with_capacity(changes.heads.len());
+        {
+            let serving = shard.serving.read();
+            let mut heads = serving.heads.lock();
+            for (key, head) in changes.heads {
+                touched.push((key, head.last_seq));
+                heads.insert(key, head);
+            }
+        }
+        if let Some(cluster) = changes.cluster {
+            let mut serving = shard.serving.write();
+            if *serving.cluster != cluster {
+                serving.cluster = Arc::new(cluster);
+            }
+        }
+        shard.watchers.tell(touched.into_iter());
+        shard.position.send_replace(position);
+        Ok(())
+    }
+
+    /// The head of a conversation; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it cannot be read back.
+    pub fn conversation(&self, name: &ConversationName) -> Result<Option<Conversation>, Error> {
+        let serving = self.shard.serving.read();
+        let head = self.head(&serving, &name.key())?;
+        Ok(head
+            .map(Arc::unwrap_or_clone)
+            .filter(|head| head.name == name.as_str()))
+    }
+
+    /// A page of a conversation with its head, both of one read point; `None` when there is no such
+    /// conversation. Begins at `start_seq` (0 = at the first message, or at the last when
+    /// descending), and ends at `limit` messages or when it has reached `bytes_max`; when there is
+    /// a message at all, it holds at least one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when a message cannot be read back, or is missing.
+    pub fn list(
+        &self,
+        name: &ConversationName,
+        start_seq: u64,
+        order: Order,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Page>, Error> {
+        let serving = self.shard.serving.read();
+        let key = name.key();
+        let head = match self.head(&serving, &key)? {
+            Some(head) if head.name == name.as_str() => head,
+            Some(_) | None => return Ok(None),
+        };
+        let (first, last) = match order {
+            Order::Ascending => (start_seq.max(head.min_seq).max(1), head.last_seq),
+            Order::Descending if start_seq == 0 => (head.min_seq.max(1), head.last_seq),
+            Order::Descending => (head.min_seq.max(1), head.last_seq.min(start_seq)),
+        };
+        let mut page = Vec::new();
+        if first <= last && limit > 0 {
+            let (from, to) = key::state::messages(&key, first, last);
+            let mut next = match order {
+                Order::Ascending => first,
+                Order::Descending => last,
+            };
+            let mut bytes = 0;
+            let mut failed = None;
+            self.source(&serving)
+                .scan(&from, &to, order, &mut |found, value| {
+                    bytes += value.len();
+                    match message(found, value, &key, next) {
+                        Ok(stored) => page.push(stored),
+                        Err(error) => {
+                            failed = Some(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    next = match order {
+                        Order::Ascending => next + 1,
+                        Order::Descending => next - 1,
+                    };
+                    if page.len() < limit && bytes < bytes_max {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
+                })?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            let wanted = (last - first + 1).min(limit as u64);
+            if (page.len() as u64) < wanted && bytes < bytes_max {
+                let missing = key::state::message(&key, next);
+                return Err(record::corrupt(&missing, "it is missing".into()));
+            }
+        }
+        Ok(Some((Arc::unwrap_or_clone(head), page)))
+    }
+
+    /// The conversation's last seq, now and after each apply that changes it; 0 while there is no
+    /// such conversation.
+    pub fn watch(&self, name: &ConversationName) -> watch::Receiver<u64> {
+        let key = name.key();
+        self.shard.watchers.watch(key, || self.last_seq(&key))
+    }
+
+    /// The position applied, now and after each apply.
+    pub fn watch_applied(&self) -> watch::Receiver<Option<Position>> {
+        self.shard.position.subscribe()
+    }
+
+    /// The cluster's state, on the meta shard; of another shard an empty one.
+    pub fn cluster(&self) -> Arc<ClusterState> {
+        Arc::clone(&self.shard.serving.read().cluster)
+    }
+
+    fn last_seq(&self, key: &ConversationKey) -> Result<u64, Error> {
+        let serving = self.shard.serving.read();
+        Ok(self.head(&serving, key)?.map_or(0, |head| head.last_seq))
+    }
+
+    fn head(
+        &self,
+        serving: &Serving,
+        key: &ConversationKey,
+    ) -> Result<Option<Arc<Conversation>>, Error> {
+        let kept = serving.heads.lock().get(key);
+        match kept {
+            Some(head) => Ok(Some(head)),
+            // Not kept from here: an apply might publish a newer one in between.
+            None => Ok(head_of(self.source(serving), key)?.map(Arc::new)),
+        }
+    }
+
+    fn source<'s>(&'s self, serving: &'s Serving) -> &'s dyn Read {
+        match &serving.old {
+            Some(old) => &**old,
+            None => &*self.shard.shared.engine,
+        }
+    }
+
+    /// What a flush that switches now makes durable; `None` while a snapshot is installed.
+    pub(super) fn to_flush(&self) -> Option<Applied> {
+        let serving = self.shard.serving.read();
+        let progress = serving.progress.lock();
+        (!progress.installing).then(|| progress.applied.clone())
+    }
+
+    /// Whether the position is durable without this state: by the log, or by what is flushed or was
+    /// installed already.
+    pub(super) fn is_proved(&self, position: Option<Position>) -> bool {
+        let Some(position) = position else {
+            return true;
+        };
+        let reaches = |proof: Option<Position>| proof.is_some_and(|p| position.index <= p.index);
+        let serving = self.shard.serving.read();
+        let progress = serving.progress.lock();
+        reaches(progress.flushed.position)
+            || reaches(progress.installed)
+            || reaches(self.shard.log.synced())
+    }
+
+    pub(super) fn set_flushed(&self, applied: Applied) {
+        let serving = self.shard.serving.read();
+        let mut progress = serving.progress.lock();
+        if !progress.installing {
+            progress.flushed = applied;
+        }
+    }
+
+    /// Begins anew from what the database holds, after an install or a clearing.
+    pub(crate) fn reload(&self, installed: Option<Position>) -> Result<(), Error> {
+        let shard = &*self.shard;
+        let engine: &dyn Read = &*shard.shared.engine;
+        let applied = applied::read(engine, shard.id)?;
+        let cluster = read_cluster(engine, shard.id)?;
+        let position = applied.position;
+        {
+            let mut core = shard.core.lock();
+            core.machine = Machine::new(shard.scope.clone(), applied.revision, applied.time_ms);
+            core.ids = Ids::default();
+            core.stopped = None;
+            let mut serving = shard.serving.write();
+            serving.old = None;
+            serving.cluster = Arc::new(cluster);
+            serving.heads.lock().clear();
+            *serving.progress.lock() = Progress {
+                flushed: applied.clone(),
+                applied,
+                installed,
+                installing: false,
+            };
+        }
+        let mut changed = Vec::new();
+        for key in shard.watchers.keys() {
+            changed.push((key, self.last_seq(&key)?));
+        }
+        shard.watchers.tell(changed.into_iter());
+        shard.position.send_replace(position);
+        Ok(())
+    }
+}
+
+/// The message in a record that must be `seq` of the conversation.
+fn message(
+    found: &[u8],
+    value: &[u8],
+    conversation: &ConversationKey,
+    seq: u64,
+) -> Result<Stored, Error> {
+    let expected = key::state::message(conversation, seq);
+    if found != expected {
+        return Err(record::corrupt(&expected, "it is missing".into()));
+    }
+    let stored: Stored = record::decode(found, bytes::Bytes::copy_from_slice(value))?;
+    if stored.seq != seq {
+        return Err(record::corrupt(
+            found,
+            format!("it calls itself {}", stored.seq),
+        ));
+    }
+    Ok(stored)
+}
+
+fn read_cluster(engine: &dyn Read, shard: ShardId) -> Result<ClusterState, Error> {
+    let key = key::state::cluster(shard);
+    match engine.get(&key)? {
+        Some(value) => record::decode(&key, value),
+        None => Ok(ClusterState::default()),
+    }
+}
+
+fn stopped(stop: Stop<Error>) -> Error {
+    match stop {
+        Stop::View(error) => error,
+        Stop::Format(found) => Error::Format {
+            file: FILE.into(),
+            found,
+            known: FORMAT,
+        },
+    }
+}
