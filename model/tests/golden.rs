@@ -1,0 +1,314 @@
+//! Every persisted and wire record of this crate, as the first version wrote it. These files are
+//! never changed: what was once written must be read for ever.
+//!
+//! A new record gets a new file: `GOLDEN_WRITE=1 cargo test --release -p firebreak-model --test
+//! golden` writes those that are missing, and only those.
+
+mod support;
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use firebreak_model as model;
+use model::cluster::{
+    Change, ChangeBody, Changed, ClusterState, Join, Layout, Locality, MetaReplicas, Node, Shard,
+};
+use model::command::{
+    Answer, Append, Appended, Attribute, Command, Create, Created, Entry, NewMessage, Outcome,
+    Reason, Refusal, Reply,
+};
+use model::shard::{Machine, Scope};
+use model::state::{Conversation, Dedup, Stored};
+use prost::Message;
+
+/// Checks that the record reads as `value` and is written as it was.
+#[track_caller]
+fn check<M: Message + Default + PartialEq + std::fmt::Debug>(name: &str, value: &M) {
+    let bytes = golden(name, &value.encode_to_vec());
+    assert_eq!(
+        &M::decode(bytes.clone()).unwrap(),
+        value,
+        "{name} reads differently"
+    );
+    assert_eq!(
+        value.encode_to_vec(),
+        bytes,
+        "{name} is written differently"
+    );
+}
+
+#[track_caller]
+fn golden(name: &str, written: &[u8]) -> Bytes {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let path = directory.join(format!("{name}.hex"));
+    if !path.exists() && std::env::var_os("GOLDEN_WRITE").is_some() {
+        let hex: Vec<String> = written.iter().map(|byte| format!("{byte:02x}")).collect();
+        let lines: Vec<String> = hex.chunks(32).map(|line| line.join(" ")).collect();
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    }
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let bytes = text
+        .split_ascii_whitespace()
+        .map(|hex| u8::from_str_radix(hex, 16).unwrap());
+    bytes.collect::<Vec<u8>>().into()
+}
+
+fn attributes() -> Vec<Attribute> {
+    vec![
+        Attribute {
+            key: "color".into(),
+            value: "빨강".into(),
+        },
+        Attribute {
+            key: "lang".into(),
+            value: "ko".into(),
+        },
+    ]
+}
+
+fn message() -> NewMessage {
+    NewMessage {
+        sender: Bytes::from_static(b"kim"),
+        client_message_id: Bytes::from_static(b"m-1"),
+        kind: Bytes::from_static(b"text"),
+        body: Bytes::from_static("안녕".as_bytes()),
+        attributes: attributes(),
+        reply_to_seq: 7,
+        silent: true,
+        original_time_ms: Some(-5),
+    }
+}
+
+fn append() -> Append {
+    Append {
+        conversation: "tenants/acme/conversations/room-1".into(),
+        messages: vec![message()],
+        atomic: true,
+        expected_last_seq: Some(0),
+        map_epoch: 3,
+    }
+}
+
+fn conversation() -> Conversation {
+    Conversation {
+        format: 1,
+        name: "tenants/acme/conversations/room-1".into(),
+        last_seq: 300,
+        min_seq: 2,
+        incarnation: 1,
+        create_time_ms: 1_700_000_000_000,
+        last_time_ms: 1_700_000_000_900,
+        content_hash: Bytes::from_static(&[9; 16]),
+        attributes: attributes(),
+        request_id: Bytes::from_static(b"r-1"),
+        revision: 4_000,
+        create_revision: 17,
+    }
+}
+
+fn node() -> Node {
+    Node {
+        id: 2,
+        name: "seoul-2".into(),
+        address: "10.0.0.2:7000".into(),
+        locality: Some(Locality {
+            region: "kr".into(),
+            dc: "seoul".into(),
+            rack: "r7".into(),
+        }),
+        disk_id: Bytes::from_static(&[3; 16]),
+    }
+}
+
+fn shard() -> Shard {
+    Shard {
+        id: 1,
+        slot_first: 0,
+        slot_last: 65_535,
+        replicas: vec![2, 5, 8],
+    }
+}
+
+fn cluster() -> ClusterState {
+    ClusterState {
+        format: 1,
+        cluster_id: "00ff".into(),
+        epoch: 9,
+        nodes: vec![node()],
+        shards: vec![shard()],
+        token_hash: Bytes::from_static(&[4; 32]),
+        nodes_expected: 9,
+        shards_wanted: 12,
+        replicas: 3,
+        meta_replicas: vec![1, 4, 7],
+        next_node_id: 10,
+    }
+}
+
+fn change(body: ChangeBody) -> Command {
+    Command::meta(Change { body: Some(body) })
+}
+
+#[test]
+fn commands_are_read_and_written_as_ever() {
+    check("command_append", &Command::append(append()));
+    let create = Create {
+        conversation: "tenants/acme/conversations/room-1".into(),
+        request_id: Bytes::from_static(b"r-1"),
+        attributes: attributes(),
+    };
+    check("command_create", &Command::create(create));
+    check("command_meta_found", &change(ChangeBody::Found(cluster())));
+    let join = Join {
+        token_hash: Bytes::from_static(&[4; 32]),
+        node: Some(node()),
+    };
+    check("command_meta_join", &change(ChangeBody::Join(join)));
+    let layout = Layout {
+        shards: vec![shard()],
+    };
+    check("command_meta_layout", &change(ChangeBody::Layout(layout)));
+    let replicas = MetaReplicas {
+        nodes: vec![1, 4, 7],
+    };
+    check(
+        "command_meta_replicas",
+        &change(ChangeBody::MetaReplicas(replicas)),
+    );
+    let entry = Entry {
+        format: 1,
+        time_ms: 1_700_000_000_000,
+        commands: vec![
+            Command::append(append()).encode_to_vec().into(),
+            Bytes::new(),
+        ],
+    };
+    check("entry", &entry);
+}
+
+#[test]
+fn replies_are_read_and_written_as_ever() {
+    let refusal = Refusal {
+        last_seq: 41,
+        ..Refusal::new(Reason::SeqMismatch, "the last seq is 41")
+    };
+    let outcome = Outcome {
+        seq: 1,
+        revision: 2,
+        create_time_ms: 1_700_000_000_000,
+        deduplicated: true,
+        refusal: None,
+    };
+    let refused = Outcome {
+        refusal: Some(refusal.clone()),
+        ..Outcome::default()
+    };
+    let appended = Appended {
+        outcomes: vec![outcome, refused],
+    };
+    check("reply_appended", &Reply::new(Answer::Appended(appended)));
+    let created = Created {
+        conversation: Some(conversation()),
+        deduplicated: true,
+    };
+    check("reply_created", &Reply::new(Answer::Created(created)));
+    check("reply_refused", &Reply::new(Answer::Refused(refusal)));
+    let changed = Changed {
+        node_id: 2,
+        epoch: 9,
+    };
+    check("reply_meta", &Reply::new(Answer::Meta(changed)));
+}
+
+#[test]
+fn the_reasons_keep_their_numbers() {
+    use Reason::*;
+    let reasons = [
+        Unspecified,
+        ClientMessageIdReused,
+        SeqMismatch,
+        MixedBatch,
+        AlreadyExists,
+        WrongShard,
+        Invalid,
+        KeyCollision,
+        RepeatedInBatch,
+    ];
+    for (number, reason) in reasons.into_iter().enumerate() {
+        assert_eq!(reason as usize, number);
+    }
+}
+
+#[test]
+fn stored_records_are_read_and_written_as_ever() {
+    check("conversation", &conversation());
+    let stored = Stored {
+        format: 1,
+        seq: 300,
+        revision: 4_000,
+        create_time_ms: 1_700_000_000_900,
+        message: Some(message()),
+    };
+    check("stored", &stored);
+    let dedup = Dedup {
+        format: 1,
+        seq: 300,
+        revision: 4_000,
+        time_ms: 1_700_000_000_900,
+        request_hash: Bytes::from_static(&[5; 16]),
+        kept: true,
+    };
+    check("dedup", &dedup);
+    check("cluster_state", &cluster());
+}
+
+/// The hashes are on disk: a change of any would orphan records or call equal replicas different.
+#[test]
+fn the_hashes_give_what_they_always_gave() {
+    let hashes = [
+        model::hash::conversation_key("acme", "room-1").0.to_vec(),
+        model::hash::dedup_id(b"kim", b"m-1").to_vec(),
+        model::hash::request_hash(&message()).to_vec(),
+        model::hash::record_hash(b"record").to_le_bytes().to_vec(),
+        model::hash::token_hash("secret").to_vec(),
+    ];
+    let hashes = hashes.concat();
+    assert_eq!(golden("hashes", &hashes), hashes);
+}
+
+/// What the machine of the first version made of an entry; every later one must do the same.
+#[test]
+fn an_entry_is_applied_as_ever() {
+    let mut first = append();
+    first.expected_last_seq = None;
+    let mut second = first.clone();
+    second.messages[0].client_message_id = Bytes::from_static(b"import:2");
+    let entry = Entry {
+        format: 1,
+        time_ms: 1_700_000_000_000,
+        commands: vec![
+            Command::append(first).encode_to_vec().into(),
+            Command::append(second).encode_to_vec().into(),
+        ],
+    };
+    let mut records = support::Records::default();
+    let mut machine = Machine::new(Scope::Data(0..=u16::MAX), 10, 0);
+    let replies = machine
+        .apply(&mut records, &entry.encode_to_vec().into())
+        .unwrap();
+    let mut made = Vec::new();
+    for head in records.heads.values() {
+        head.encode_length_delimited(&mut made).unwrap();
+    }
+    for message in records.messages.values() {
+        made.extend_from_slice(message);
+    }
+    for dedup in records.dedups.values() {
+        dedup.encode_length_delimited(&mut made).unwrap();
+    }
+    for reply in replies {
+        reply.encode_length_delimited(&mut made).unwrap();
+    }
+    assert_eq!(golden("applied_entry", &made), made);
+}

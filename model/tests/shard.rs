@@ -1,0 +1,558 @@
+//! The state machine against a simple one that keeps a list of messages and searches it.
+
+mod support;
+
+use bytes::Bytes;
+use firebreak_model as model;
+use model::command::{
+    Answer, Append, Attribute, Command, Create, Entry, NewMessage, Outcome, Reason, Refusal, Reply,
+};
+use model::id::ConversationName;
+use model::limits::DEDUP_WINDOW_MS;
+use model::shard::{Machine, Scope, Stop};
+use model::state::Stored;
+use model::{cluster, hash};
+use proptest::prelude::*;
+use prost::Message;
+use support::Records;
+
+const START_MS: u64 = 1_700_000_000_000;
+
+fn machine() -> Machine {
+    Machine::new(Scope::Data(0..=u16::MAX), 0, 0)
+}
+
+fn message(sender: &str, id: &str, body: &str) -> NewMessage {
+    NewMessage {
+        sender: Bytes::copy_from_slice(sender.as_bytes()),
+        client_message_id: Bytes::copy_from_slice(id.as_bytes()),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        ..NewMessage::default()
+    }
+}
+
+fn append(room: &str, messages: Vec<NewMessage>) -> Append {
+    Append {
+        conversation: format!("tenants/t/conversations/{room}"),
+        messages,
+        ..Append::default()
+    }
+}
+
+fn create(room: &str, request: &str) -> Create {
+    Create {
+        conversation: format!("tenants/t/conversations/{room}"),
+        request_id: Bytes::copy_from_slice(request.as_bytes()),
+        attributes: Vec::new(),
+    }
+}
+
+/// Applies one command in an entry of its own.
+fn apply(machine: &mut Machine, records: &mut Records, time_ms: u64, command: Command) -> Reply {
+    let entry = Entry {
+        format: 1,
+        time_ms,
+        commands: vec![command.encode_to_vec().into()],
+    };
+    let mut replies = machine
+        .apply(records, &entry.encode_to_vec().into())
+        .unwrap();
+    assert_eq!(replies.len(), 1);
+    replies.remove(0)
+}
+
+fn outcomes(reply: Reply) -> Vec<Outcome> {
+    match reply.answer {
+        Some(Answer::Appended(appended)) => appended.outcomes,
+        other => panic!("not appended: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_refused(reply: Reply, reason: Reason) -> Refusal {
+    match reply.answer {
+        Some(Answer::Refused(refusal)) => {
+            assert_eq!(refusal.reason(), reason, "{}", refusal.message);
+            refusal
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// What the simple machine remembers of a message.
+#[derive(Clone, Debug)]
+struct Said {
+    message: NewMessage,
+    seq: u64,
+    revision: u64,
+    time_ms: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Room {
+    created_by: Option<(Bytes, Vec<Attribute>)>,
+    said: Vec<Said>,
+}
+
+/// The simple machine.
+#[derive(Default)]
+struct Simple {
+    rooms: std::collections::BTreeMap<String, Room>,
+    revision: u64,
+    now_ms: u64,
+}
+
+#[derive(Debug, PartialEq)]
+enum Told {
+    Each(Vec<Result<(u64, u64, u64, bool), Reason>>),
+    Created { create_time_ms: u64, again: bool },
+    Refused(Reason),
+}
+
+impl Simple {
+    fn find(&self, room: &str, message: &NewMessage) -> Option<Said> {
+        let same = |said: &&Said| {
+            said.message.sender == message.sender
+                && said.message.client_message_id == message.client_message_id
+        };
+        let said = self.rooms.get(room)?.said.iter().rev().find(same)?;
+        let import = message.client_message_id.starts_with(b"import:");
+        (import || self.now_ms - said.time_ms <= DEDUP_WINDOW_MS).then(|| said.clone())
+    }
+
+    fn put(&mut self, room: &str, message: &NewMessage) -> Result<(u64, u64, u64, bool), Reason> {
+        self.revision += 1;
+        let room = self.rooms.entry(room.to_owned()).or_default();
+        let said = Said {
+            message: message.clone(),
+            seq: room.said.len() as u64 + 1,
+            revision: self.revision,
+            time_ms: self.now_ms,
+        };
+        room.said.push(said.clone());
+        Ok((said.seq, said.revision, said.time_ms, false))
+    }
+
+    fn append(&mut self, append: &Append) -> Told {
+        let room = append.conversation.as_str();
+        let last = self
+            .rooms
+            .get(room)
+            .map_or(0, |room| room.said.len() as u64);
+        let fits = append.expected_last_seq.is_none_or(|wanted| wanted == last);
+        let again = |said: Said, message: &NewMessage| match said.message == *message {
+            true => Ok((said.seq, said.revision, said.time_ms, true)),
+            false => Err(Reason::ClientMessageIdReused),
+        };
+        if !append.atomic {
+            let mut each = Vec::new();
+            for message in &append.messages {
+                each.push(match self.find(room, message) {
+                    Some(said) => again(said, message),
+                    None if !fits => Err(Reason::SeqMismatch),
+                    None => self.put(room, message),
+                });
+            }
+            return Told::Each(each);
+        }
+        for (at, message) in append.messages.iter().enumerate() {
+            let same = |other: &NewMessage| {
+                other.sender == message.sender
+                    && other.client_message_id == message.client_message_id
+            };
+            if append.messages[..at].iter().any(same) {
+                return Told::Refused(Reason::RepeatedInBatch);
+            }
+        }
+        let mut known = Vec::new();
+        for message in &append.messages {
+            if let Some(said) = self.find(room, message) {
+                match again(said, message) {
+                    Err(reason) => return Told::Refused(reason),
+                    answer => known.push(answer),
+                }
+            }
+        }
+        if known.len() == append.messages.len() {
+            return Told::Each(known);
+        }
+        if !known.is_empty() {
+            return Told::Refused(Reason::MixedBatch);
+        }
+        if !fits {
+            return Told::Refused(Reason::SeqMismatch);
+        }
+        let put = |message| self.put(room, message);
+        Told::Each(append.messages.iter().map(put).collect())
+    }
+
+    fn create(&mut self, create: &Create) -> Told {
+        let by = (create.request_id.clone(), create.attributes.clone());
+        if let Some(room) = self.rooms.get(&create.conversation) {
+            return match &room.created_by {
+                Some(first) if *first == by => Told::Created {
+                    create_time_ms: 0, // filled in by the caller, who knows
+                    again: true,
+                },
+                Some(first) if first.0 == by.0 => Told::Refused(Reason::ClientMessageIdReused),
+                _ => Told::Refused(Reason::AlreadyExists),
+            };
+        }
+        self.revision += 1;
+        let room = self.rooms.entry(create.conversation.clone()).or_default();
+        room.created_by = Some(by);
+        Told::Created {
+            create_time_ms: self.now_ms,
+            again: false,
+        }
+    }
+}
+
+fn told(reply: Reply) -> Told {
+    match reply.answer.expect("an answer") {
+        Answer::Appended(appended) => Told::Each(
+            appended
+                .outcomes
+                .into_iter()
+                .map(|o| match o.refusal {
+                    Some(refusal) => Err(refusal.reason()),
+                    None => Ok((o.seq, o.revision, o.create_time_ms, o.deduplicated)),
+                })
+                .collect(),
+        ),
+        Answer::Created(created) => {
+            let conversation = created.conversation.expect("a conversation");
+            assert_eq!(
+                conversation.last_seq, 0,
+                "the answer is that of the first time"
+            );
+            Told::Created {
+                create_time_ms: if created.deduplicated {
+                    0
+                } else {
+                    conversation.create_time_ms
+                },
+                again: created.deduplicated,
+            }
+        }
+        Answer::Refused(refusal) => Told::Refused(refusal.reason()),
+        Answer::Meta(changed) => panic!("{changed:?}"),
+    }
+}
+
+fn any_message() -> impl Strategy<Value = NewMessage> {
+    let id = prop_oneof![
+        4 => (0..8u8).prop_map(|i| format!("id{i}")),
+        1 => (0..2u8).prop_map(|i| format!("import:{i}")),
+    ];
+    (0..2u8, id, 0..10u8).prop_map(|(sender, id, body)| {
+        message(
+            &format!("u{sender}"),
+            &id,
+            if body == 0 { "other" } else { "text" },
+        )
+    })
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let messages = proptest::collection::vec(any_message(), 1..4);
+    let appending = (
+        0..3u8,
+        messages,
+        any::<bool>(),
+        proptest::option::weighted(0.2, 0..4u64),
+    )
+        .prop_map(|(room, messages, atomic, expected_last_seq)| {
+            Command::append(Append {
+                atomic,
+                expected_last_seq,
+                ..append(&format!("room{room}"), messages)
+            })
+        });
+    let creating = (0..3u8, 0..2u8, 0..5u8).prop_map(|(room, request, attribute)| {
+        let mut create = create(&format!("room{room}"), &format!("request{request}"));
+        if attribute == 0 {
+            create.attributes.push(Attribute {
+                key: "k".into(),
+                value: "v".into(),
+            });
+        }
+        Command::create(create)
+    });
+    prop_oneof![6 => appending, 1 => creating]
+}
+
+fn any_step() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        6 => 0..3u64,
+        1 => Just(DEDUP_WINDOW_MS / 2),
+        1 => Just(DEDUP_WINDOW_MS),
+        1 => Just(DEDUP_WINDOW_MS + 1),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn the_machine_says_what_the_simple_one_says(
+        entries in proptest::collection::vec(
+            (any_step(), proptest::collection::vec(any_command(), 1..5)), 1..25),
+    ) {
+        let (mut machine, mut records) = (machine(), Records::default());
+        let mut simple = Simple { now_ms: START_MS, ..Simple::default() };
+        for (step_ms, commands) in entries {
+            simple.now_ms += step_ms;
+            let entry = Entry {
+                format: 1,
+                time_ms: simple.now_ms,
+                commands: commands.iter().map(|c| c.encode_to_vec().into()).collect(),
+            };
+            let replies = machine.apply(&mut records, &entry.encode_to_vec().into()).unwrap();
+            prop_assert_eq!(replies.len(), commands.len());
+            for (command, reply) in commands.iter().zip(replies) {
+                let expected = match command.body.as_ref().unwrap() {
+                    model::command::Body::Append(append) => simple.append(append),
+                    model::command::Body::Create(create) => simple.create(create),
+                    model::command::Body::Meta(_) => unreachable!(),
+                };
+                prop_assert_eq!(told(reply), expected, "{:?}", command);
+            }
+        }
+        prop_assert_eq!(machine.revision(), simple.revision);
+        prop_assert_eq!(records.heads.len(), simple.rooms.len());
+        for (name, room) in &simple.rooms {
+            let key = ConversationName::parse(name).unwrap().key();
+            let head = &records.heads[&key];
+            prop_assert_eq!(head.last_seq, room.said.len() as u64);
+            let mut sum = 0u128;
+            for said in &room.said {
+                let record = &records.messages[&(key, said.seq)];
+                sum = sum.wrapping_add(hash::record_hash(record));
+                let stored = Stored::decode(record.clone()).unwrap();
+                prop_assert_eq!(stored.seq, said.seq);
+                prop_assert_eq!(stored.revision, said.revision);
+                prop_assert_eq!(stored.create_time_ms, said.time_ms);
+                prop_assert_eq!(stored.message.as_ref(), Some(&said.message));
+            }
+            prop_assert_eq!(&head.content_hash[..], &sum.to_le_bytes()[..]);
+        }
+    }
+
+    #[test]
+    fn no_bytes_whatever_make_it_panic(
+        noise in proptest::collection::vec(any::<u8>(), 0..200),
+        cut in any::<prop::sample::Index>(),
+        flip in any::<prop::sample::Index>(),
+    ) {
+        let (mut machine, mut records) = (machine(), Records::default());
+        let whole = Entry {
+            format: 1,
+            time_ms: START_MS,
+            commands: vec![
+                Command::append(append("a", vec![message("u", "1", "x")])).encode_to_vec().into(),
+            ],
+        }
+        .encode_to_vec();
+        let mut flipped = whole.clone();
+        flipped[flip.index(whole.len())] ^= 0x55;
+        for bytes in [noise, whole[..cut.index(whole.len())].to_vec(), flipped] {
+            match machine.apply(&mut records, &bytes.into()) {
+                Ok(replies) => prop_assert!(replies.iter().all(|reply| reply.answer.is_some())),
+                Err(Stop::Format(format)) => prop_assert!(format > 1),
+                Err(Stop::View(never)) => match never {},
+            }
+        }
+    }
+}
+
+#[test]
+fn an_id_is_remembered_for_seven_days_to_the_millisecond_and_an_imports_for_ever() {
+    let (mut machine, mut records) = (machine(), Records::default());
+    let say = |id| Command::append(append("room", vec![message("u", id, "x")]));
+    for id in ["a", "b", "import:1"] {
+        apply(&mut machine, &mut records, START_MS, say(id));
+    }
+    let last = START_MS + DEDUP_WINDOW_MS;
+    let again = outcomes(apply(&mut machine, &mut records, last, say("a"))).remove(0);
+    assert_eq!(
+        (again.seq, again.create_time_ms, again.deduplicated),
+        (1, START_MS, true)
+    );
+    let anew = outcomes(apply(&mut machine, &mut records, last + 1, say("b"))).remove(0);
+    assert_eq!((anew.seq, anew.deduplicated), (4, false));
+    let year = START_MS + 52 * DEDUP_WINDOW_MS;
+    let kept = outcomes(apply(&mut machine, &mut records, year, say("import:1"))).remove(0);
+    assert_eq!((kept.seq, kept.deduplicated), (3, true));
+    let (key, id) = (
+        hash::conversation_key("t", "room"),
+        hash::dedup_id(b"u", b"import:1"),
+    );
+    assert!(records.dedups[&(key, id)].kept);
+}
+
+#[test]
+fn dedup_is_looked_up_before_the_wanted_seq() {
+    let (mut machine, mut records) = (machine(), Records::default());
+    let wanting = |id, last| {
+        Command::append(Append {
+            expected_last_seq: Some(last),
+            ..append("room", vec![message("u", id, "x")])
+        })
+    };
+    assert_eq!(
+        outcomes(apply(&mut machine, &mut records, 1, wanting("a", 0)))[0].seq,
+        1
+    );
+    let retry = outcomes(apply(&mut machine, &mut records, 2, wanting("a", 0))).remove(0);
+    assert_eq!(
+        (retry.seq, retry.deduplicated, retry.refusal),
+        (1, true, None)
+    );
+    let late = outcomes(apply(&mut machine, &mut records, 3, wanting("b", 0))).remove(0);
+    let refusal = late.refusal.unwrap();
+    assert_eq!(
+        (refusal.reason(), refusal.last_seq),
+        (Reason::SeqMismatch, 1)
+    );
+}
+
+#[test]
+fn time_never_goes_back_whatever_the_leader_says() {
+    let (mut machine, mut records) = (machine(), Records::default());
+    let say = |id| Command::append(append("room", vec![message("u", id, "x")]));
+    apply(&mut machine, &mut records, START_MS, say("a"));
+    let second = outcomes(apply(
+        &mut machine,
+        &mut records,
+        START_MS - 5_000,
+        say("b"),
+    ))
+    .remove(0);
+    assert_eq!(second.create_time_ms, START_MS);
+}
+
+#[test]
+fn a_creation_answers_its_request_as_the_first_time() {
+    let (mut machine, mut records) = (machine(), Records::default());
+    let create = |request| Command::create(create("room", request));
+    let first = apply(&mut machine, &mut records, 5, create("r1"));
+    let say = Command::append(append("room", vec![message("u", "1", "x")]));
+    assert_eq!(
+        outcomes(apply(&mut machine, &mut records, 6, say))[0].revision,
+        2
+    );
+    let again = apply(&mut machine, &mut records, 7, create("r1"));
+    let (Some(Answer::Created(first)), Some(Answer::Created(again))) = (first.answer, again.answer)
+    else {
+        panic!("not created");
+    };
+    assert_eq!(first.conversation, again.conversation);
+    assert!(!first.deduplicated && again.deduplicated);
+    assert_refused(
+        apply(&mut machine, &mut records, 8, create("r2")),
+        Reason::AlreadyExists,
+    );
+    let said = Command::append(append("said", vec![message("u", "1", "x")]));
+    apply(&mut machine, &mut records, 9, said);
+    let mut late = self::create("said", "r1");
+    late.attributes.clear();
+    let late = apply(&mut machine, &mut records, 10, Command::create(late));
+    assert_refused(late, Reason::AlreadyExists);
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_and_changes_nothing() {
+    let mut records = Records::default();
+    let key = ConversationName::new("t", "room").unwrap().key();
+    let slot = key.slot().0;
+    let mut elsewhere = Machine::new(Scope::Data(0..=slot - 1), 0, 0);
+    let say = Command::append(append("room", vec![message("u", "1", "x")]));
+    let refusal = assert_refused(
+        apply(&mut elsewhere, &mut records, 1, say.clone()),
+        Reason::WrongShard,
+    );
+    assert!(
+        refusal.message.contains(&slot.to_string()),
+        "{}",
+        refusal.message
+    );
+
+    let mut machine = machine();
+    let mut foreign = append("room", vec![message("u", "1", "x")]);
+    foreign.conversation = "rooms/1".into();
+    let change = cluster::Change { body: None };
+    for invalid in [
+        Command::append(foreign),
+        Command::append(append("room", vec![])),
+        Command::append(append("room", vec![message("", "1", "x")])),
+        Command::append(append("room", vec![message("u", "", "x")])),
+        Command::create(create("room", "")),
+        Command::meta(change),
+        Command { body: None },
+    ] {
+        assert_refused(
+            apply(&mut machine, &mut records, 1, invalid),
+            Reason::Invalid,
+        );
+    }
+    let mut meta = Machine::new(Scope::Meta, 0, 0);
+    assert_refused(apply(&mut meta, &mut records, 1, say), Reason::Invalid);
+    assert_eq!(records, Records::default());
+    assert_eq!(machine.revision(), 0);
+}
+
+#[test]
+fn two_names_with_one_key_are_told_apart() {
+    let (mut machine, mut records) = (machine(), Records::default());
+    let say = Command::append(append("room", vec![message("u", "1", "x")]));
+    apply(&mut machine, &mut records, 1, say.clone());
+    let key = ConversationName::new("t", "room").unwrap().key();
+    records.heads.get_mut(&key).unwrap().name = "tenants/t/conversations/twin".into();
+    assert_refused(
+        apply(&mut machine, &mut records, 2, say),
+        Reason::KeyCollision,
+    );
+    let create = Command::create(create("room", "r"));
+    assert_refused(
+        apply(&mut machine, &mut records, 3, create),
+        Reason::KeyCollision,
+    );
+}
+
+#[test]
+fn an_entry_of_a_later_format_stops_the_machine() {
+    let entry = Entry {
+        format: 2,
+        ..Entry::default()
+    };
+    let stop = machine().apply(&mut Records::default(), &entry.encode_to_vec().into());
+    assert_eq!(stop, Err(Stop::Format(2)));
+}
+
+#[test]
+fn a_change_of_the_cluster_moves_the_meta_shards_revision() {
+    let mut records = Records {
+        cluster: Some(cluster::ClusterState::default()),
+        ..Records::default()
+    };
+    let mut meta = Machine::new(Scope::Meta, 0, 0);
+    let founding = Command::meta(cluster::Change {
+        body: Some(cluster::ChangeBody::Found(cluster::ClusterState {
+            cluster_id: "c".into(),
+            token_hash: hash::token_hash("t"),
+            nodes: vec![cluster::Node {
+                id: 1,
+                ..cluster::Node::default()
+            }],
+            ..cluster::ClusterState::default()
+        })),
+    });
+    let reply = apply(&mut meta, &mut records, 1, founding);
+    let changed = cluster::Changed {
+        node_id: 1,
+        epoch: 1,
+    };
+    assert_eq!(reply.answer, Some(Answer::Meta(changed)));
+    assert_eq!(meta.revision(), 1);
+}
