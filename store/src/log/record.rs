@@ -119,7 +119,7 @@ mod tests {
             let position = Position { term: 1, index: 7 };
             let value = seal_entry(&key, &Record { position, data: data.into() });
             let mut flipped = value.to_vec();
-            flipped[at.index(value.len())] ^= 1 << bit;
+            flipped[at.index(value.len())] ^= 1u8 << bit;
             let found = |value: &[u8]| matches!(unseal_entry(&key, value), Err(Error::Corrupt { .. }));
             prop_assert!(found(&flipped));
             prop_assert!(found(&value[..at.index(value.len())]));

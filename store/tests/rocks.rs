@@ -1,0 +1,364 @@
+//! RocksDB in both roles through the one suite, and what only RocksDB can get wrong.
+#![cfg(feature = "rocksdb")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use firebreak_store::Error;
+use firebreak_store::engine::conformance::{Bench, suite};
+use firebreak_store::engine::rocks::Rocks;
+use firebreak_store::engine::{Batch, Engine, Order, Read};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Log,
+    State,
+}
+
+fn open(role: Role, path: &Path) -> Arc<dyn Engine> {
+    match role {
+        Role::Log => Arc::new(Rocks::open_log(path).unwrap()),
+        Role::State => Arc::new(Rocks::open_state_with_cache(path, 8 << 20).unwrap()),
+    }
+}
+
+/// Stores on disk. A power cut of the log takes what the files hold while the process lives (what
+/// was not synced is in its memory); the state, which has no log, is closed.
+struct OnDisk {
+    role: Role,
+    root: tempfile::TempDir,
+    next: usize,
+    /// Where each engine lies, by its address.
+    open: BTreeMap<usize, PathBuf>,
+}
+
+impl OnDisk {
+    fn new(role: Role) -> OnDisk {
+        OnDisk {
+            role,
+            root: tempfile::tempdir().unwrap(),
+            next: 0,
+            open: BTreeMap::new(),
+        }
+    }
+
+    fn path(&mut self) -> PathBuf {
+        self.next += 1;
+        self.root.path().join(self.next.to_string())
+    }
+
+    fn open(&mut self, path: PathBuf) -> Arc<dyn Engine> {
+        let engine = open(self.role, &path);
+        self.open.insert(Arc::as_ptr(&engine).addr(), path);
+        engine
+    }
+}
+
+impl Bench for OnDisk {
+    fn create(&mut self) -> Arc<dyn Engine> {
+        let path = self.path();
+        self.open(path)
+    }
+
+    fn power_cut(&mut self, engine: Arc<dyn Engine>) -> Arc<dyn Engine> {
+        let path = self.open.remove(&Arc::as_ptr(&engine).addr()).unwrap();
+        let path = match self.role {
+            Role::State => path,
+            Role::Log => {
+                let copy = self.path();
+                copy_files(&path, &copy);
+                copy
+            }
+        };
+        assert_eq!(
+            Arc::strong_count(&engine),
+            1,
+            "the suite must hold nothing else of it"
+        );
+        drop(engine);
+        self.open(path)
+    }
+
+    fn checkpoint_directory(&mut self) -> PathBuf {
+        self.path()
+    }
+
+    fn open_checkpoint(&mut self, _: &dyn Engine, directory: &Path) -> Arc<dyn Engine> {
+        self.open(directory.to_owned())
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+fn files(path: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    found.sort();
+    found
+}
+
+fn put(key: &str, value: impl Into<Vec<u8>>) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(key.to_owned(), value.into());
+    batch
+}
+
+fn keys(read: &dyn Read) -> Vec<String> {
+    let mut keys = Vec::new();
+    read.scan(b"", &[0xff], Order::Ascending, &mut |key, _| {
+        keys.push(String::from_utf8(key.to_vec()).unwrap());
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    keys
+}
+
+#[tokio::test]
+async fn the_log_on_rocksdb_conforms() {
+    suite(&mut OnDisk::new(Role::Log)).await;
+}
+
+#[tokio::test]
+async fn the_state_on_rocksdb_conforms() {
+    suite(&mut OnDisk::new(Role::State)).await;
+}
+
+/// Without `avoid_flush_during_shutdown`, with any size limit in reach, or with a sync that
+/// flushes again to wait, something unsynced would be found here.
+#[tokio::test]
+async fn state_is_never_flushed_but_by_a_sync_and_as_of_its_call() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("msgdb");
+    {
+        let state = Rocks::open_state(&path).unwrap();
+        for n in 0..200 {
+            state
+                .write(put(&format!("{n:03}"), vec![n; 1 << 20]))
+                .unwrap();
+        }
+        assert_eq!(
+            files(&path, "sst"),
+            Vec::<PathBuf>::new(),
+            "200 MiB, and no file"
+        );
+    }
+    let state = Rocks::open_state(&path).unwrap();
+    assert_eq!(keys(&state), Vec::<String>::new(), "closing must not flush");
+    for round in 0..20 {
+        state
+            .write(put(&format!("before {round:02}"), vec![1; 100_000]))
+            .unwrap();
+        let sync = state.sync();
+        state.write(put(&format!("after {round:02}"), "")).unwrap();
+        if round < 19 {
+            drop(sync);
+        } else {
+            sync.await.unwrap();
+        }
+    }
+    drop(state);
+    let state = Rocks::open_state(&path).unwrap();
+    let found = keys(&state);
+    assert_eq!(
+        found.len(),
+        39,
+        "all but what was written after the last sync was asked for"
+    );
+    assert!(!found.contains(&"after 19".to_owned()));
+}
+
+#[tokio::test]
+async fn a_log_cut_at_any_byte_after_its_synced_length_keeps_all_that_was_synced() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("raftdb");
+    let log = Rocks::open_log(&path).unwrap();
+    for n in 0..10 {
+        log.write(put(&format!("synced {n}"), vec![7; 500]))
+            .unwrap();
+    }
+    log.sync().await.unwrap();
+    let wal = files(&path, "log").pop().unwrap();
+    let synced_len = fs::metadata(&wal).unwrap().len();
+    for n in 0..3 {
+        log.write(put(&format!("torn {n}"), vec![n; 40_000]))
+            .unwrap();
+        log.sync().await.unwrap();
+    }
+    let whole = fs::metadata(&wal).unwrap().len();
+    assert!(synced_len > 5_000 && whole > synced_len + 120_000);
+    for cut in (synced_len..=whole)
+        .step_by(4_001)
+        .chain([synced_len + 1, whole])
+    {
+        for torn in [false, true] {
+            let copy = root.path().join(format!("cut-{cut}-{torn}"));
+            copy_files(&path, &copy);
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .open(copy.join(wal.file_name().unwrap()))
+                .unwrap();
+            file.set_len(cut).unwrap();
+            if torn {
+                // The length reached the disk, the last bytes did not.
+                file.set_len(cut + 3_000).unwrap();
+            }
+            drop(file);
+            let found = keys(&Rocks::open_log(&copy).unwrap());
+            let synced = found.iter().filter(|key| key.starts_with("synced")).count();
+            assert_eq!(synced, 10, "cut at {cut} of {whole}");
+            for (n, key) in found
+                .iter()
+                .filter(|key| key.starts_with("torn"))
+                .enumerate()
+            {
+                assert_eq!(*key, format!("torn {n}"), "a prefix, cut at {cut}");
+            }
+            fs::remove_dir_all(&copy).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_of_a_log_is_refused_not_cut() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("raftdb");
+    let log = Rocks::open_log(&path).unwrap();
+    for n in 0..100 {
+        log.write(put(&format!("{n:02}"), vec![7; 5_000])).unwrap();
+        log.sync().await.unwrap();
+    }
+    let copy = root.path().join("copy");
+    copy_files(&path, &copy);
+    let wal = files(&copy, "log").pop().unwrap();
+    let mut bytes = fs::read(&wal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&wal, bytes).unwrap();
+    match Rocks::open_log(&copy) {
+        Err(Error::Corrupt { .. }) => {}
+        Err(other) => panic!("{other}"),
+        Ok(log) => panic!("{} of 100 synced records, and no error", keys(&log).len()),
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_file_is_named_with_its_file_and_key() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("msgdb");
+    let state = Rocks::open_state(&path).unwrap();
+    state.write(put("key", vec![7; 10_000])).unwrap();
+    state.sync().await.unwrap();
+    drop(state);
+    let sst = files(&path, "sst").pop().unwrap();
+    let mut bytes = fs::read(&sst).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&sst, bytes).unwrap();
+    let state = Rocks::open_state(&path).unwrap();
+    let scanned = state.scan(b"a", b"z", Order::Ascending, &mut |_, _| {
+        std::ops::ControlFlow::Continue(())
+    });
+    for error in [state.get(b"key").unwrap_err(), scanned.unwrap_err()] {
+        let Error::Corrupt { file, .. } = &error else {
+            panic!("{error}")
+        };
+        assert!(
+            file.contains(sst.file_name().unwrap().to_str().unwrap()),
+            "{error}"
+        );
+    }
+    let error = state.get(b"key").unwrap_err().to_string();
+    assert!(error.contains("key 6b6579"), "{error}");
+}
+
+#[tokio::test]
+async fn most_of_a_log_that_is_cut_in_time_never_reaches_a_file() {
+    let root = tempfile::tempdir().unwrap();
+    let log = Rocks::open_log(&root.path().join("raftdb")).unwrap();
+    // 400 MiB, cut every 32 MiB.
+    let entry = |n: u64| format!("{n:08}");
+    let mut cut = 0;
+    for n in 0..400 {
+        log.write(put(&entry(n), vec![(n % 251) as u8; 1 << 20]))
+            .unwrap();
+        if n % 32 == 31 {
+            let mut batch = Batch::new();
+            batch.delete_range(entry(0), entry(n - 16));
+            cut = n - 16;
+            log.write(batch).unwrap();
+            log.sync().await.unwrap();
+        }
+    }
+    log.sync().await.unwrap();
+    assert_eq!(keys(&log).len() as u64, 400 - cut);
+    let stats = log.stats();
+    let amplification = stats.bytes_to_disk as f64 / stats.bytes_written as f64;
+    println!("raftdb: {amplification:.2} bytes to disk for each byte written, {stats:?}");
+    assert!(amplification < 1.6, "{amplification}");
+    assert!(
+        amplification >= 1.0,
+        "everything goes through the write-ahead log"
+    );
+}
+
+#[tokio::test]
+async fn closing_ends_the_threads_and_frees_the_directory_though_a_sync_is_not_awaited() {
+    let root = tempfile::tempdir().unwrap();
+    for role in [Role::Log, Role::State] {
+        let path = root
+            .path()
+            .join(if role == Role::Log { "raftdb" } else { "msgdb" });
+        for _ in 0..5 {
+            let engine = open(role, &path);
+            engine.write(put("a", "1")).unwrap();
+            let sync = engine.sync();
+            drop(engine);
+            sync.await.unwrap();
+        }
+        assert_eq!(keys(open(role, &path).as_ref()), ["a"]);
+        assert!(
+            threads()
+                .iter()
+                .all(|name| !name.starts_with("raftdb-") && !name.starts_with("msgdb-"))
+        );
+    }
+}
+
+/// The names of this process's threads. With nextest each test has a process of its own; with
+/// `cargo test` the others of this file have engines open, so the names are looked for there only.
+fn threads() -> Vec<String> {
+    if std::env::var_os("NEXTEST").is_none() {
+        return Vec::new();
+    }
+    fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .collect()
+}
+
+#[test]
+fn a_directory_is_refused_to_a_second_opener() {
+    let root = tempfile::tempdir().unwrap();
+    let _open = Rocks::open_log(root.path()).unwrap();
+    let error = Rocks::open_log(root.path()).err().unwrap();
+    assert!(
+        matches!(
+            error,
+            Error::Disk {
+                operation: "open",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
