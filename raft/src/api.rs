@@ -1,18 +1,12 @@
 //! What a node offers to the server above it.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use model::cluster::ClusterState;
-use model::command::Reply;
 use model::id::{NodeId, ShardId};
 use proto::net::Dialer;
-use store::{Log, state::ShardState, state::State};
+use store::{Log, state::State};
 use thiserror::Error;
-use tokio::sync::watch;
-use tonic::transport::Channel;
 
 /// Wall-clock time, a parameter so that the simulator can bend it.
 pub trait Clock: Send + Sync + 'static {
@@ -52,7 +46,12 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Tuning { heartbeat_ms: 500, election_min_ms: 1_500, election_max_ms: 2_000, read_lease_ms: 150 }
+        Tuning {
+            heartbeat_ms: 500,
+            election_min_ms: 1_500,
+            election_max_ms: 2_000,
+            read_lease_ms: 150,
+        }
     }
 }
 
@@ -151,123 +150,4 @@ pub struct ReplicaStatus {
     pub broken_reason: Option<String>,
     /// (term, leader) as acknowledged here, oldest first.
     pub leader_history: Vec<(u64, NodeId)>,
-}
-
-/// One node: its groups, its links to the others, its view of the cluster.
-pub struct Node {
-    _private: (),
-}
-
-#[allow(unused_variables, clippy::unused_async, reason = "being built")]
-impl Node {
-    /// Starts the groups of this node and its links to the others. Must run on a tokio runtime.
-    ///
-    /// # Errors
-    /// Text for people: what was found on disk and why the node cannot start from it.
-    pub async fn start(options: Options) -> Result<Arc<Node>, String> {
-        unimplemented!()
-    }
-
-    /// The node-to-node service, to be added to the node's gRPC server.
-    pub fn peer_service(
-        self: &Arc<Self>,
-    ) -> proto::node::peer_server::PeerServer<impl proto::node::peer_server::Peer> {
-        proto::node::peer_server::PeerServer::new(Placeholder)
-    }
-
-    /// Who this node is.
-    pub fn identity(&self) -> &Identity {
-        unimplemented!()
-    }
-
-    /// The cluster as this node sees it; epoch 0 until something is known.
-    pub fn view(&self) -> watch::Receiver<Arc<ClusterState>> {
-        unimplemented!()
-    }
-
-    /// One attempt to have `command` (an encoded `model::command::Command`) decided by the leader
-    /// of `shard`, here or over a link. Ends within `timeout`. Calls made one after another from
-    /// one task for one shard keep their order unless one of them fails.
-    pub fn propose(
-        &self,
-        shard: ShardId,
-        command: Bytes,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
-        async { unimplemented!() }
-    }
-
-    /// After this, what [`Node::state`] reads of `shard` is linearizable. Only the leader can.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn read_barrier(&self, shard: ShardId, timeout: Duration) -> Result<(), ReadError> {
-        unimplemented!()
-    }
-
-    /// This node's replica of a shard, if it has one that works.
-    pub fn state(&self, shard: ShardId) -> Option<ShardState> {
-        unimplemented!()
-    }
-
-    /// The best guess at who leads a shard.
-    pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        unimplemented!()
-    }
-
-    /// A shared channel to another node; `None` when its address is not known.
-    pub fn channel(&self, node: NodeId) -> Option<Channel> {
-        unimplemented!()
-    }
-
-    /// Whether the link to a node is up (this node itself always is).
-    pub fn reachable(&self, node: NodeId) -> bool {
-        unimplemented!()
-    }
-
-    /// This node's replicas, by shard.
-    pub fn replicas(&self) -> Vec<ReplicaStatus> {
-        unimplemented!()
-    }
-
-    /// Refuses new appends (the disk is below its reserve), or takes them again.
-    pub fn set_disk_full(&self, full: bool) {
-        unimplemented!()
-    }
-
-    /// Set once the node must stop (a failed fsync, say), to the reason.
-    pub fn fatal(&self) -> watch::Receiver<Option<String>> {
-        unimplemented!()
-    }
-
-    /// Stops the groups and flushes what is in memory.
-    pub async fn shutdown(&self) {
-        unimplemented!()
-    }
-}
-
-struct Placeholder;
-
-#[tonic::async_trait]
-impl proto::node::peer_server::Peer for Placeholder {
-    type LinkStream = futures::stream::Empty<Result<proto::node::Frames, tonic::Status>>;
-    type WatchClusterStream = futures::stream::Empty<Result<proto::node::ClusterView, tonic::Status>>;
-    async fn link(
-        &self,
-        _: tonic::Request<tonic::Streaming<proto::node::Frames>>,
-    ) -> Result<tonic::Response<Self::LinkStream>, tonic::Status> {
-        unimplemented!()
-    }
-    async fn install_snapshot(
-        &self,
-        _: tonic::Request<tonic::Streaming<proto::node::SnapshotChunk>>,
-    ) -> Result<tonic::Response<proto::node::SnapshotDone>, tonic::Status> {
-        unimplemented!()
-    }
-    async fn watch_cluster(
-        &self,
-        _: tonic::Request<proto::node::WatchClusterRequest>,
-    ) -> Result<tonic::Response<Self::WatchClusterStream>, tonic::Status> {
-        unimplemented!()
-    }
 }

@@ -9,5 +9,21 @@
 //! ```
 
 mod api;
+mod batcher;
+mod fault;
+mod group;
+mod hello;
+mod inbound;
+mod link;
+mod liveness;
+mod log_store;
+mod meta;
+mod network;
+mod node;
+mod peers;
+mod snapshot;
+mod state_machine;
+mod types;
 
 pub use api::*;
+pub use node::Node;

@@ -85,6 +85,14 @@ impl ShardState {
         })
     }
 
+    /// Begins to receive one of the files that another replica exported.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk does.
+    pub fn receive(&self) -> Result<Box<dyn crate::engine::IncomingFile>, Error> {
+        self.shard.shared.engine.receive()
+    }
+
     /// Puts what another replica exported in place of this shard's state; durable on completion.
     /// Of `applied` the position and the membership count, and the position must be that of the
     /// files. Nothing may be applied meanwhile.

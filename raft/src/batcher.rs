@@ -1,0 +1,325 @@
+//! In front of each leader: many commands become one Raft entry. While a few entries are on their
+//! way, everything that arrives waits and goes together, so that batches grow with the load and a
+//! lone command waits for nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use model::command::{Entry, FORMAT, Reply};
+use model::id::{NodeId, ShardId};
+use model::limits;
+use openraft::Raft;
+use openraft::error::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use prost::Message;
+use proto::node as wire;
+use proto::node::frame::Body;
+use store::state::ShardState;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::api::{Clock, ProposeError};
+use crate::state_machine::StateMachine;
+use crate::types::{Payload, Types};
+
+/// Where an answer goes.
+pub(crate) enum Done {
+    /// To a caller on this node.
+    Here(oneshot::Sender<Result<Reply, ProposeError>>),
+    /// To another node, over the stream that the command came by.
+    There {
+        /// The frame it came in.
+        id: u64,
+        /// The shard it is for.
+        shard: ShardId,
+        /// The stream's way back.
+        out: mpsc::UnboundedSender<wire::Frame>,
+    },
+}
+
+impl Done {
+    pub(crate) fn answer(self, result: Result<Reply, ProposeError>) {
+        match self {
+            // A caller that is gone has stopped waiting.
+            Done::Here(caller) => drop(caller.send(result)),
+            Done::There { id, shard, out } => {
+                let body = Some(match result {
+                    Ok(reply) => Body::ForwardAnswer(wire::ForwardAnswer {
+                        replies: vec![reply.encode_to_vec().into()],
+                    }),
+                    Err(error) => Body::Failed(failed(&error)),
+                });
+                let _ = out.send(wire::Frame {
+                    id,
+                    shard: shard.0,
+                    body,
+                    stream: 0,
+                    end: false,
+                });
+            }
+        }
+    }
+}
+
+/// A failed attempt as the wire says it.
+fn failed(error: &ProposeError) -> wire::Failed {
+    use wire::failed::Reason;
+    let (reason, leader) = match error {
+        ProposeError::NotLeader { leader, .. } => (Reason::NotLeader, *leader),
+        ProposeError::WrongShard => (Reason::WrongShard, None),
+        ProposeError::Overloaded => (Reason::Overloaded, None),
+        ProposeError::DiskFull => (Reason::DiskFull, None),
+        ProposeError::Unreachable(_) | ProposeError::Unknown(_) => (Reason::UnknownOutcome, None),
+    };
+    wire::Failed {
+        reason: reason as i32,
+        leader: leader.unwrap_or(NodeId(0)).0,
+        message: error.to_string(),
+    }
+}
+
+/// A command that waits.
+struct Item {
+    command: Bytes,
+    expires: Instant,
+    done: Done,
+}
+
+/// A cheap handle to a shard's batcher.
+#[derive(Clone)]
+pub(crate) struct Batcher {
+    shard: ShardId,
+    queue: mpsc::Sender<Item>,
+    disk_full: Arc<AtomicBool>,
+}
+
+impl Batcher {
+    /// Starts the batcher of a group. `disk_full` makes it refuse appends.
+    pub(crate) fn start(
+        shard: ShardId,
+        raft: Raft<Types, StateMachine>,
+        clock: Arc<dyn Clock>,
+        state: ShardState,
+        disk_full: Arc<AtomicBool>,
+    ) -> Batcher {
+        let (queue, items) = mpsc::channel(limits::BATCHER_QUEUE_MAX);
+        let time = CommandTime {
+            clock,
+            state,
+            last_ms: AtomicU64::new(0),
+        };
+        tokio::spawn(run(shard, raft, time, items));
+        Batcher {
+            shard,
+            queue,
+            disk_full,
+        }
+    }
+
+    /// Queues a command, in the order of calls. `done` is always answered.
+    pub(crate) fn submit(&self, command: Bytes, expires: Instant, done: Done) {
+        if self.disk_full.load(Ordering::Relaxed) && !self.shard.is_meta() {
+            return done.answer(Err(ProposeError::DiskFull));
+        }
+        match self.queue.try_send(Item {
+            command,
+            expires,
+            done,
+        }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(item)) => {
+                item.done.answer(Err(ProposeError::Overloaded));
+            }
+            Err(mpsc::error::TrySendError::Closed(item)) => {
+                item.done.answer(Err(ProposeError::NotLeader {
+                    shard: self.shard,
+                    leader: None,
+                }));
+            }
+        }
+    }
+}
+
+/// The time that the leader stamps: never going back, whatever the wall clock does.
+struct CommandTime {
+    clock: Arc<dyn Clock>,
+    state: ShardState,
+    last_ms: AtomicU64,
+}
+
+impl CommandTime {
+    fn next(&self) -> u64 {
+        let now = self.clock.unix_ms().max(self.state.applied().time_ms);
+        self.last_ms.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+}
+
+type Answered = (Vec<Done>, Result<Vec<Reply>, ProposeError>);
+
+async fn run(
+    shard: ShardId,
+    raft: Raft<Types, StateMachine>,
+    time: CommandTime,
+    mut items: mpsc::Receiver<Item>,
+) {
+    let mut on_their_way: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
+    let mut batch = Vec::new();
+    let mut kept = None;
+    loop {
+        let room = on_their_way.len() < limits::ENTRIES_IN_FLIGHT_MAX;
+        tokio::select! {
+            biased;
+            Some((waiting, replies)) = on_their_way.next(), if !on_their_way.is_empty() => {
+                answer(waiting, replies);
+            }
+            more = fill(&mut items, &mut batch, &mut kept), if room => {
+                if !more {
+                    break;
+                }
+                if let Some(entry) = propose(shard, &raft, &time, &mut batch).await {
+                    on_their_way.push_back(entry);
+                }
+            }
+        }
+    }
+    while let Some((waiting, replies)) = on_their_way.next().await {
+        answer(waiting, replies);
+    }
+}
+
+fn answer(waiting: Vec<Done>, replies: Result<Vec<Reply>, ProposeError>) {
+    match replies {
+        Ok(replies) => {
+            assert_eq!(
+                replies.len(),
+                waiting.len(),
+                "every command is answered once"
+            );
+            for (done, reply) in waiting.into_iter().zip(replies) {
+                done.answer(Ok(reply));
+            }
+        }
+        Err(error) => {
+            for done in waiting {
+                done.answer(Err(error.clone()));
+            }
+        }
+    }
+}
+
+/// Waits for a command and takes all that are there, up to one entry's bounds. Cancel-safe: what
+/// was taken stays in `batch`. `false` when no more can come.
+async fn fill(
+    items: &mut mpsc::Receiver<Item>,
+    batch: &mut Vec<Item>,
+    kept: &mut Option<Item>,
+) -> bool {
+    let mut bytes = 0;
+    if let Some(item) = kept.take() {
+        bytes += item.command.len();
+        batch.push(item);
+    }
+    if batch.is_empty() {
+        match items.recv().await {
+            Some(item) => {
+                bytes += item.command.len();
+                batch.push(item);
+            }
+            None => return false,
+        }
+    }
+    while batch.len() < limits::ENTRY_MESSAGES_MAX {
+        let Ok(item) = items.try_recv() else { break };
+        bytes += item.command.len();
+        if bytes > limits::ENTRY_BYTES_MAX {
+            *kept = Some(item);
+            break;
+        }
+        batch.push(item);
+    }
+    true
+}
+
+/// Proposes one entry; `None` when there was nothing (left) to propose.
+async fn propose(
+    shard: ShardId,
+    raft: &Raft<Types, StateMachine>,
+    time: &CommandTime,
+    batch: &mut Vec<Item>,
+) -> Option<BoxFuture<'static, Answered>> {
+    let now = Instant::now();
+    let mut commands = Vec::with_capacity(batch.len());
+    let mut waiting = Vec::with_capacity(batch.len());
+    for item in batch.drain(..) {
+        if item.expires <= now {
+            item.done.answer(Err(ProposeError::Overloaded));
+        } else {
+            commands.push(item.command);
+            waiting.push(item.done);
+        }
+    }
+    if waiting.is_empty() {
+        return None;
+    }
+    if let Some(error) = not_leader(shard, raft) {
+        answer(waiting, Err(error));
+        return None;
+    }
+    let entry = Entry {
+        format: FORMAT,
+        time_ms: time.next(),
+        commands,
+    };
+    let (responder, result) = ProgressResponder::complete_only();
+    if raft
+        .client_write_ff(Payload::encode(&entry), Some(responder))
+        .await
+        .is_err()
+    {
+        answer(
+            waiting,
+            Err(ProposeError::NotLeader {
+                shard,
+                leader: None,
+            }),
+        );
+        return None;
+    }
+    Some(Box::pin(async move {
+        let replies = match result.await {
+            Ok(Ok(response)) => Ok(response.data),
+            // Whether the entry was appended before the leadership was lost is not said.
+            Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
+                Err(ProposeError::Unknown("the leadership was lost".into()))
+            }
+            // Overwritten by another leader's entries: nothing was done.
+            Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => Err(ProposeError::NotLeader {
+                shard,
+                leader: None,
+            }),
+            Ok(Err(
+                error @ (ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_)),
+            )) => Err(ProposeError::Unknown(error.to_string())),
+            Err(_) => Err(ProposeError::Unknown("the replica stopped".into())),
+        };
+        (waiting, replies)
+    }))
+}
+
+fn not_leader(shard: ShardId, raft: &Raft<Types, StateMachine>) -> Option<ProposeError> {
+    use openraft::async_runtime::watch::WatchReceiver;
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    if metrics.current_leader == Some(metrics.id) {
+        return None;
+    }
+    Some(ProposeError::NotLeader {
+        shard,
+        leader: metrics.current_leader.map(NodeId),
+    })
+}

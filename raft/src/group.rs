@@ -1,0 +1,393 @@
+//! One shard's replica on this node: its Raft group, its batcher, and what is known of its leaders.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use model::command::Reply;
+use model::id::{NodeId, ShardId};
+use model::limits;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Config, LinearizerOption, Raft, SnapshotPolicy};
+use parking_lot::Mutex;
+use store::state::ShardState;
+use store::{Error, Position, ShardLog};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::api::{Clock, ReadError, ReplicaStatus, Tuning};
+use crate::batcher::Batcher;
+use crate::fault::Fault;
+use crate::log_store::LogStore;
+use crate::network::Network;
+use crate::peers::Peers;
+use crate::state_machine::StateMachine;
+use crate::types::Types;
+
+/// Entries that stay in the log behind what everybody has, so that a short absence needs no
+/// snapshot; few, since a new leader searches its followers' logs by halving.
+const LOG_ENTRIES_KEPT: u64 = 256;
+/// A new leader waits this many hundredths of the read lease before its first read (1.05 R).
+const LEASE_MARGIN_PERCENT: u64 = 105;
+
+/// What a group is opened with.
+pub(crate) struct Opening {
+    pub(crate) node: NodeId,
+    pub(crate) shard: ShardId,
+    pub(crate) tuning: Tuning,
+    pub(crate) log: ShardLog,
+    pub(crate) state: ShardState,
+    pub(crate) peers: Peers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk_full: Arc<AtomicBool>,
+}
+
+/// Why a group did not open.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// This replica is broken; the others of the node are not.
+    #[error("{0}")]
+    Broken(String),
+    /// The node cannot go on.
+    #[error("{0}")]
+    Node(String),
+}
+
+pub(crate) struct Group {
+    pub(crate) shard: ShardId,
+    pub(crate) raft: Raft<Types, StateMachine>,
+    pub(crate) state: ShardState,
+    pub(crate) batcher: Batcher,
+    pub(crate) fault: Fault,
+    log: ShardLog,
+    node: NodeId,
+    tuning: Tuning,
+    reads: Mutex<Reads>,
+    leaders: Arc<Mutex<Leaders>>,
+    hand_over: Mutex<Option<Instant>>,
+    watching: JoinHandle<()>,
+}
+
+/// Reads that wait for the next confirmation of the leader; one round serves them all.
+#[derive(Default)]
+struct Reads {
+    running: bool,
+    waiting: Vec<oneshot::Sender<Result<(), ReadError>>>,
+}
+
+/// Who has led, as acknowledged here.
+#[derive(Default)]
+struct Leaders {
+    history: Vec<(u64, NodeId)>,
+    /// When this node won its present term.
+    won: Option<(u64, Instant)>,
+}
+
+impl Group {
+    /// Opens a replica from what is on disk.
+    pub(crate) async fn open(opening: Opening) -> Result<Arc<Group>, OpenError> {
+        let Opening {
+            node,
+            shard,
+            tuning,
+            log,
+            state,
+            peers,
+            clock,
+            disk_full,
+        } = opening;
+        let fault = Fault::new();
+        let fail = |error: &dyn std::fmt::Display| match &*fault.watch().borrow() {
+            Some(corrupt @ Error::Corrupt { .. }) => OpenError::Broken(corrupt.to_string()),
+            Some(other) => OpenError::Node(other.to_string()),
+            None => OpenError::Broken(error.to_string()),
+        };
+        let flushed = state.clone();
+        let cuttable = Arc::new(move || flushed.flushed().position.map(|p| p.index));
+        let store = LogStore::open(log.clone(), cuttable, fault.clone()).map_err(|e| fail(&e))?;
+        let config = Arc::new(config(shard, &tuning).map_err(OpenError::Node)?);
+        let network = Network { shard, peers };
+        let machine = StateMachine::new(state.clone(), fault.clone());
+        let raft = Raft::new(node.0, config, network, store, machine)
+            .await
+            .map_err(|e| fail(&e))?;
+        let leaders = Arc::new(Mutex::new(Leaders::default()));
+        let watching = tokio::spawn(watch_leaders(node, raft.clone(), leaders.clone()));
+        let batcher = Batcher::start(shard, raft.clone(), clock, state.clone(), disk_full);
+        Ok(Arc::new(Group {
+            shard,
+            raft,
+            state,
+            batcher,
+            fault,
+            log,
+            node,
+            tuning,
+            reads: Mutex::default(),
+            leaders,
+            hand_over: Mutex::default(),
+            watching,
+        }))
+    }
+
+    /// Who leads, as this replica knows.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.raft
+            .server_metrics()
+            .borrow_watched()
+            .current_leader
+            .map(NodeId)
+    }
+
+    /// The last entry of the log.
+    pub(crate) fn last_log(&self) -> Option<Position> {
+        self.log.last()
+    }
+
+    /// Notes that the leader hands over: for a while, marked votes may pass the lease.
+    pub(crate) fn note_hand_over(&self) {
+        *self.hand_over.lock() = Some(Instant::now());
+    }
+
+    /// Whether the leader handed over a moment ago.
+    pub(crate) fn handing_over(&self) -> bool {
+        let lease = Duration::from_millis(self.tuning.election_max_ms);
+        self.hand_over.lock().is_some_and(|at| at.elapsed() < lease)
+    }
+
+    /// Resolves, to the reason, when the Raft core has stopped by itself.
+    pub(crate) async fn stopped(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Err(fatal) = &metrics.borrow_and_update().running_state {
+                return fatal.to_string();
+            }
+            if metrics.changed().await.is_err() {
+                return "its metrics ended".into();
+            }
+        }
+    }
+
+    /// Whether this node leads, as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.leader() == Some(self.node)
+    }
+
+    /// Waits until this node is confirmed as the leader and has applied what was committed when
+    /// this was called. All who wait share a round.
+    pub(crate) async fn read_barrier(self: &Arc<Self>, limit: Duration) -> Result<(), ReadError> {
+        if !self.leads() {
+            return Err(ReadError::NotLeader {
+                shard: self.shard,
+                leader: self.leader(),
+            });
+        }
+        let (confirmed, wait) = oneshot::channel();
+        let start = {
+            let mut reads = self.reads.lock();
+            reads.waiting.push(confirmed);
+            !std::mem::replace(&mut reads.running, true)
+        };
+        if start {
+            tokio::spawn(confirm_reads(self.clone()));
+        }
+        match tokio::time::timeout(limit, wait).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum(self.shard)),
+        }
+    }
+
+    async fn confirm(&self) -> Result<(), ReadError> {
+        let lease = Duration::from_millis(self.tuning.read_lease_ms);
+        let won = self.leaders.lock().won.map(|(_, at)| at);
+        if let Some(won) = won {
+            // Until then the leader before may still answer reads within its own window.
+            let margin = lease * u32::try_from(LEASE_MARGIN_PERCENT).unwrap_or(u32::MAX) / 100;
+            tokio::time::sleep_until(won + margin).await;
+        }
+        let option = LinearizerOption::new(Some(lease), true)
+            .with_wait_timeout(Duration::from_millis(self.tuning.heartbeat_ms));
+        let linearizer = self
+            .raft
+            .get_read_linearizer(option)
+            .await
+            .map_err(|error| {
+                let leader = self.leader().filter(|leader| *leader != self.node);
+                match error.forward_to_leader() {
+                    Some(_) => ReadError::NotLeader {
+                        shard: self.shard,
+                        leader,
+                    },
+                    None => ReadError::NoQuorum(self.shard),
+                }
+            })?;
+        match linearizer
+            .try_await_ready(&self.raft, Some(Duration::from_secs(1)))
+            .await
+        {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum(self.shard)),
+        }
+    }
+
+    /// Proposes a command of the node's own and awaits its reply.
+    pub(crate) async fn propose(
+        &self,
+        command: &model::command::Command,
+        limit: Duration,
+    ) -> Result<Reply, crate::api::ProposeError> {
+        let (done, answered) = oneshot::channel();
+        let command = prost::Message::encode_to_vec(command).into();
+        let expires = Instant::now() + limit;
+        self.batcher
+            .submit(command, expires, crate::batcher::Done::Here(done));
+        match tokio::time::timeout_at(expires, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(crate::api::ProposeError::Unknown(
+                "no answer in time".into(),
+            )),
+        }
+    }
+
+    /// Cuts the log up to what is flushed and, while nobody is absent, what the followers have.
+    /// For an absent replica it is kept, within bounds.
+    pub(crate) async fn cut_log(&self, absent: bool, bytes_max: u64) {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let Some(flushed) = self.state.flushed().position.map(|p| p.index) else {
+            return;
+        };
+        let stated = metrics.snapshot.as_ref().map(openraft::LogId::index);
+        if stated < Some(flushed) {
+            // Stopped groups need no housekeeping.
+            let _ = self.raft.trigger().snapshot().await;
+            return;
+        }
+        let behind = metrics
+            .replication
+            .as_ref()
+            .into_iter()
+            .flat_map(|r| r.values());
+        let matched = behind
+            .map(|id| id.as_ref().map_or(0, openraft::LogId::index))
+            .min();
+        let kept_for_others = match matched {
+            _ if self.log.bytes_kept() > bytes_max => flushed,
+            _ if absent => return,
+            Some(matched) => matched.min(flushed),
+            None => flushed,
+        };
+        let upto = kept_for_others.saturating_sub(LOG_ENTRIES_KEPT);
+        let purged = metrics.purged.as_ref().map_or(0, openraft::LogId::index);
+        if upto > purged + LOG_ENTRIES_KEPT {
+            let _ = self.raft.trigger().purge_log(upto).await;
+        }
+    }
+
+    /// As `firebreak status` shows it.
+    pub(crate) fn status(&self) -> ReplicaStatus {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let index =
+            |id: &Option<crate::types::LogId>| id.as_ref().map_or(0, openraft::LogId::index);
+        let state = match metrics.state {
+            openraft::ServerState::Leader => "leader",
+            openraft::ServerState::Candidate => "candidate",
+            openraft::ServerState::Follower => "follower",
+            openraft::ServerState::Learner => "learner",
+            openraft::ServerState::Shutdown => "stopped",
+        };
+        let applied = self.state.applied();
+        ReplicaStatus {
+            shard: self.shard,
+            state,
+            leader: metrics.current_leader.map(NodeId),
+            term: metrics.current_term,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            committed_index: index(&metrics.local_committed),
+            applied_index: applied.position.map_or(0, |p| p.index),
+            purged_index: index(&metrics.purged),
+            revision: applied.revision,
+            broken_reason: None,
+            leader_history: self.leaders.lock().history.clone(),
+        }
+    }
+
+    /// Stops the replica; nothing of it runs afterwards.
+    pub(crate) async fn stop(&self) {
+        self.watching.abort();
+        // Its core may have stopped by itself.
+        let _ = self.raft.shutdown().await;
+    }
+}
+
+fn config(shard: ShardId, tuning: &Tuning) -> Result<Config, String> {
+    let config = Config {
+        cluster_name: format!("firebreak-{shard}"),
+        heartbeat_interval: tuning.heartbeat_ms,
+        election_timeout_min: tuning.election_min_ms,
+        election_timeout_max: tuning.election_max_ms,
+        enable_pre_vote: Some(true),
+        // Unsafe with state that is not flushed, and documented so.
+        enable_leader_restore: Some(false),
+        max_payload_entries: 64,
+        // Housekeeping decides when state is flushed and how much log is kept.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        purge_batch_size: 1,
+        install_snapshot_timeout: 60_000,
+        ..Config::default()
+    };
+    config.validate().map_err(|e| e.to_string())
+}
+
+async fn watch_leaders(
+    node: NodeId,
+    raft: Raft<Types, StateMachine>,
+    leaders: Arc<Mutex<Leaders>>,
+) {
+    let mut metrics = raft.server_metrics();
+    loop {
+        let (term, leader) = {
+            let now = metrics.borrow_and_update();
+            (now.vote.leader_id().term, now.current_leader.map(NodeId))
+        };
+        {
+            let mut leaders = leaders.lock();
+            if let Some(leader) = leader
+                && leaders.history.last() != Some(&(term, leader))
+            {
+                leaders.history.push((term, leader));
+                if leaders.history.len() > limits::LEADER_HISTORY_MAX {
+                    leaders.history.remove(0);
+                }
+            }
+            let won_before = leaders.won.map(|(term, _)| term);
+            if leader != Some(node) {
+                leaders.won = None;
+            } else if won_before != Some(term) {
+                leaders.won = Some((term, Instant::now()));
+            }
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn confirm_reads(group: Arc<Group>) {
+    loop {
+        let waiting = {
+            let mut reads = group.reads.lock();
+            reads.running = !reads.waiting.is_empty();
+            std::mem::take(&mut reads.waiting)
+        };
+        if waiting.is_empty() {
+            return;
+        }
+        let result = group.confirm().await;
+        for reader in waiting {
+            // A reader that is gone has stopped waiting.
+            let _ = reader.send(result.clone());
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! What other nodes ask of this one. Frames of all shards come in on one stream per node; a frame
+//! that cannot be read, or that is for a replica that is not here, is answered and harms nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use model::id::{NodeId, ShardId};
+use model::limits;
+use openraft::raft::{
+    AppendEntriesRequest, TransferLeaderError, TransferLeaderRequest, VoteRequest,
+};
+use prost::Message;
+use proto::node as wire;
+use proto::node::frame::Body;
+use proto::node::peer_server::{Peer, PeerServer};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::batcher::Done;
+use crate::group::Group;
+use crate::link;
+use crate::node::Inner;
+use crate::snapshot;
+use crate::types::{self, Types};
+
+/// Appends of one stream that wait for its group.
+const APPENDS_WAITING_MAX: usize = 256;
+
+/// The node-to-node service.
+pub(crate) struct Inbound {
+    node: Arc<Inner>,
+}
+
+/// The service, ready to be served.
+pub(crate) fn service(node: Arc<Inner>) -> PeerServer<Inbound> {
+    PeerServer::new(Inbound { node })
+        .max_decoding_message_size(limits::FRAME_BYTES_MAX)
+        .max_encoding_message_size(limits::FRAME_BYTES_MAX)
+}
+
+type Answers<T> = BoxStream<'static, Result<T, Status>>;
+
+#[tonic::async_trait]
+impl Peer for Inbound {
+    type LinkStream = Answers<wire::Frames>;
+    type WatchClusterStream = Answers<wire::ClusterView>;
+
+    async fn link(
+        &self,
+        request: Request<Streaming<wire::Frames>>,
+    ) -> Result<Response<Self::LinkStream>, Status> {
+        let from = self.node.admit(request.metadata()).await?;
+        let (out, answers) = mpsc::unbounded_channel();
+        let connection = Connection {
+            node: self.node.clone(),
+            from,
+            out,
+            streams: BTreeMap::new(),
+        };
+        tokio::spawn(connection.run(request.into_inner()));
+        let answers = batches(answers).map(Ok);
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotChunk>>,
+    ) -> Result<Response<wire::SnapshotDone>, Status> {
+        let from = self.node.admit(request.metadata()).await?;
+        let mut chunks = request.into_inner();
+        let head = snapshot::receive_head(&mut chunks).await?;
+        let shard = ShardId(head.shard);
+        let group = self
+            .node
+            .group(shard)
+            .ok_or_else(|| Status::not_found(format!("no replica of {shard} here")))?;
+        tracing::info!(%shard, %from, "receiving a snapshot");
+        let data = snapshot::receive_files(&head, &group.state, &mut chunks).await?;
+        let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
+        let vote = types::required_vote(head.vote).map_err(invalid)?;
+        let meta = match &data {
+            crate::state_machine::SnapshotData::Received { applied, .. } => {
+                crate::state_machine::meta(applied).map_err(invalid)?
+            }
+            crate::state_machine::SnapshotData::ReadPoint(_) => {
+                return Err(Status::internal("only files are received"));
+            }
+        };
+        let snapshot = openraft::storage::Snapshot {
+            meta,
+            snapshot: data,
+        };
+        let installed = group
+            .raft
+            .install_full_snapshot(vote, snapshot)
+            .await
+            .map_err(|e| Status::unavailable(e.to_string()))?;
+        let vote = Some(types::vote_to_wire(&installed.vote));
+        Ok(Response::new(wire::SnapshotDone { vote }))
+    }
+
+    async fn watch_cluster(
+        &self,
+        request: Request<wire::WatchClusterRequest>,
+    ) -> Result<Response<Self::WatchClusterStream>, Status> {
+        // A node that has just joined may not be known here yet; its cluster must be right.
+        self.node.admit_newcomer(request.metadata()).await?;
+        let known = request.into_inner().known_epoch;
+        let views = tokio_stream::wrappers::WatchStream::new(self.node.view());
+        let views = views.filter(move |view| futures::future::ready(view.epoch > known));
+        let views = views.map(|view| {
+            Ok(wire::ClusterView {
+                state: view.encode_to_vec().into(),
+            })
+        });
+        Ok(Response::new(views.boxed()))
+    }
+}
+
+/// As [`link::batches`], for answers.
+fn batches(
+    queue: mpsc::UnboundedReceiver<wire::Frame>,
+) -> impl futures::Stream<Item = wire::Frames> + Send + 'static {
+    futures::stream::unfold((queue, Vec::new()), |(mut queue, mut buffer)| async move {
+        if queue
+            .recv_many(&mut buffer, limits::STREAM_FRAME_ITEMS_MAX)
+            .await
+            == 0
+        {
+            return None;
+        }
+        let frames = std::mem::take(&mut buffer);
+        Some((
+            wire::Frames {
+                format: link::FORMAT,
+                frames,
+            },
+            (queue, buffer),
+        ))
+    })
+}
+
+struct Connection {
+    node: Arc<Inner>,
+    from: NodeId,
+    out: mpsc::UnboundedSender<wire::Frame>,
+    streams: BTreeMap<u64, mpsc::Sender<AppendEntriesRequest<Types>>>,
+}
+
+impl Connection {
+    async fn run(mut self, mut incoming: Streaming<wire::Frames>) {
+        loop {
+            match incoming.message().await {
+                Ok(Some(batch)) if batch.format == link::FORMAT => {
+                    for frame in batch.frames {
+                        self.handle(frame);
+                    }
+                }
+                Ok(Some(batch)) => {
+                    tracing::warn!(from = %self.from, format = batch.format, "unknown frames");
+                    return;
+                }
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn answer(&self, id: u64, shard: u32, body: Body) {
+        // The other end of a broken connection has been told by the break.
+        let _ = self.out.send(wire::Frame {
+            id,
+            shard,
+            body: Some(body),
+            stream: 0,
+            end: false,
+        });
+    }
+
+    fn handle(&mut self, frame: wire::Frame) {
+        let (id, shard) = (frame.id, frame.shard);
+        if frame.stream != 0 {
+            return self.handle_stream(frame);
+        }
+        match frame.body {
+            Some(Body::Ping(ping)) => {
+                let map_epoch = self.node.view().borrow().epoch;
+                self.answer(
+                    id,
+                    0,
+                    Body::Pong(wire::Pong {
+                        sent_us: ping.sent_us,
+                        map_epoch,
+                    }),
+                );
+            }
+            Some(Body::Forward(forward)) => self.forward(id, ShardId(shard), forward),
+            Some(body) => {
+                let Some(group) = self.node.group(ShardId(shard)) else {
+                    return self.answer(id, shard, no_replica(shard));
+                };
+                let out = self.out.clone();
+                let node = self.node.clone();
+                tokio::spawn(async move {
+                    let body = unary(&node, &group, body).await;
+                    let body = Some(body.unwrap_or_else(|message| failed(message)));
+                    let _ = out.send(wire::Frame {
+                        id,
+                        shard,
+                        body,
+                        stream: 0,
+                        end: false,
+                    });
+                });
+            }
+            None => {}
+        }
+    }
+
+    fn forward(&self, id: u64, shard: ShardId, forward: wire::Forward) {
+        let expires = Instant::now() + Duration::from_millis(u64::from(forward.timeout_ms));
+        let Some(group) = self.node.group(shard) else {
+            return self.answer(id, shard.0, no_replica(shard.0));
+        };
+        // One command a frame: the frames are what is batched.
+        let mut commands = forward.commands.into_iter();
+        let (Some(command), None) = (commands.next(), commands.next()) else {
+            return self.answer(id, shard.0, failed("a forward holds one command".into()));
+        };
+        group.batcher.submit(
+            command,
+            expires,
+            Done::There {
+                id,
+                shard,
+                out: self.out.clone(),
+            },
+        );
+    }
+
+    fn handle_stream(&mut self, frame: wire::Frame) {
+        let (stream, shard) = (frame.stream, frame.shard);
+        if frame.end {
+            self.streams.remove(&stream);
+            return;
+        }
+        let Some(Body::Append(append)) = frame.body else {
+            return;
+        };
+        let sent = match types::append_from_wire(append) {
+            Ok(request) => match self.stream(stream, shard) {
+                Some(requests) => requests.try_send(request).map_err(|e| e.to_string()),
+                None => Err(format!("no replica of s{shard} here")),
+            },
+            Err(malformed) => Err(malformed.to_string()),
+        };
+        if let Err(message) = sent {
+            self.streams.remove(&stream);
+            let body = Some(failed(message));
+            let _ = self.out.send(wire::Frame {
+                id: 0,
+                shard,
+                body,
+                stream,
+                end: true,
+            });
+        }
+    }
+
+    /// The way to the group of a stream, opened by its first frame.
+    fn stream(
+        &mut self,
+        stream: u64,
+        shard: u32,
+    ) -> Option<&mpsc::Sender<AppendEntriesRequest<Types>>> {
+        if !self.streams.contains_key(&stream) {
+            let group = self.node.group(ShardId(shard))?;
+            let (requests, received) = mpsc::channel(APPENDS_WAITING_MAX);
+            let received = tokio_stream::wrappers::ReceiverStream::new(received);
+            tokio::spawn(answer_stream(group, received, stream, self.out.clone()));
+            self.streams.insert(stream, requests);
+        }
+        self.streams.get(&stream)
+    }
+}
+
+/// Runs one stream of appends through its group, answering in order.
+async fn answer_stream(
+    group: Arc<Group>,
+    requests: tokio_stream::wrappers::ReceiverStream<AppendEntriesRequest<Types>>,
+    stream: u64,
+    out: mpsc::UnboundedSender<wire::Frame>,
+) {
+    let shard = group.shard.0;
+    let mut results = std::pin::pin!(group.raft.stream_append(requests));
+    while let Some(result) = results.next().await {
+        let (body, end) = match result {
+            Ok(result) => {
+                let end = result.is_err();
+                (
+                    Body::AppendAnswer(types::append_answer_to_wire(result)),
+                    end,
+                )
+            }
+            Err(fatal) => (failed(fatal.to_string()), true),
+        };
+        let frame = wire::Frame {
+            id: 0,
+            shard,
+            body: Some(body),
+            stream,
+            end,
+        };
+        if out.send(frame).is_err() || end {
+            return;
+        }
+    }
+}
+
+fn failed(message: String) -> Body {
+    let reason = wire::failed::Reason::Refused as i32;
+    Body::Failed(wire::Failed {
+        reason,
+        leader: 0,
+        message,
+    })
+}
+
+fn no_replica(shard: u32) -> Body {
+    Body::Failed(wire::Failed {
+        reason: wire::failed::Reason::NoReplica as i32,
+        leader: 0,
+        message: format!("no replica of s{shard} here"),
+    })
+}
+
+/// Answers a request that stands for itself.
+async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> {
+    match body {
+        Body::Append(append) => {
+            let request = types::append_from_wire(append).map_err(|e| e.to_string())?;
+            let prev = request.prev_log_id.clone();
+            let last = request
+                .entries
+                .last()
+                .map(|e| e.log_id.clone())
+                .or(prev.clone());
+            let answer = group
+                .raft
+                .append_entries(request)
+                .await
+                .map_err(|e| e.to_string())?;
+            if answer.is_conflict() && prev.is_none() {
+                return Err("a conflict before the first entry".into());
+            }
+            let result = answer.into_stream_result(prev, last);
+            Ok(Body::AppendAnswer(types::append_answer_to_wire(result)))
+        }
+        Body::Vote(vote) => {
+            let request = VoteRequest::<Types> {
+                vote: types::required_vote(vote.vote).map_err(|e| e.to_string())?,
+                last_log_id: vote.last.as_ref().map(types::log_id_from_wire),
+                leadership_transfer: vote.transfer,
+            };
+            let candidate = request.vote.leader_id().voted_for;
+            if vote.transfer && !crate::liveness::may_pass_lease(node, group, candidate) {
+                return Err("the leader is alive as seen from here".into());
+            }
+            let answer = if vote.pre {
+                group.raft.pre_vote(request).await
+            } else {
+                group.raft.vote(request).await
+            };
+            let answer = answer.map_err(|e| e.to_string())?;
+            Ok(Body::VoteAnswer(wire::VoteAnswer {
+                vote: Some(types::vote_to_wire(&answer.vote)),
+                granted: answer.vote_granted,
+                last: answer.last_log_id.as_ref().map(types::log_id_to_wire),
+            }))
+        }
+        Body::Transfer(transfer) => {
+            let request = TransferLeaderRequest::<Types>::new(
+                types::required_vote(transfer.from).map_err(|e| e.to_string())?,
+                transfer.to,
+                transfer.last.as_ref().map(types::log_id_from_wire),
+            );
+            group.note_hand_over();
+            let answer = group
+                .raft
+                .handle_transfer_leader(request)
+                .await
+                .map_err(|e| e.to_string())?;
+            Ok(Body::TransferAnswer(transfer_answer(answer)))
+        }
+        Body::LastLog(asked) => Ok(Body::LastLogAnswer(crate::liveness::last_log(
+            node,
+            group,
+            NodeId(asked.dead),
+        ))),
+        Body::AppendAnswer(_)
+        | Body::VoteAnswer(_)
+        | Body::TransferAnswer(_)
+        | Body::LastLogAnswer(_)
+        | Body::ForwardAnswer(_)
+        | Body::Forward(_)
+        | Body::Failed(_)
+        | Body::Ping(_)
+        | Body::Pong(_) => Err("an answer is not a question".into()),
+    }
+}
+
+fn transfer_answer(answer: Result<(), TransferLeaderError<Types>>) -> wire::TransferAnswer {
+    let log = |id: &Option<types::LogId>| id.as_ref().map(types::log_id_to_wire);
+    match answer {
+        Ok(()) => wire::TransferAnswer {
+            accepted: true,
+            ..Default::default()
+        },
+        Err(TransferLeaderError::VoteChanged { expected, actual }) => wire::TransferAnswer {
+            expected_vote: Some(types::vote_to_wire(&expected)),
+            actual_vote: Some(types::vote_to_wire(&actual)),
+            ..Default::default()
+        },
+        Err(TransferLeaderError::LogNotFlushed { expected, actual }) => wire::TransferAnswer {
+            expected_log: log(&expected),
+            actual_log: log(&actual),
+            ..Default::default()
+        },
+    }
+}
+
+/// Keeps the type of a decoded view in one place.
+pub(crate) fn decode_view(bytes: Bytes) -> Result<model::cluster::ClusterState, String> {
+    model::cluster::ClusterState::decode(bytes).map_err(|e| format!("the cluster's view: {e}"))
+}

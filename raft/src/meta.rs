@@ -1,0 +1,301 @@
+//! The node's standing tasks: learning the cluster's view, founding, laying out shards, and
+//! keeping the databases in order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::cluster::{Change, ChangeBody, ClusterState, Layout, MetaReplicas, Shard};
+use model::command::Command;
+use model::id::{NodeId, ShardId};
+use model::{limits, placement};
+use openraft::EmptyNode;
+use openraft::async_runtime::watch::WatchReceiver;
+use proto::net::Dialer;
+use proto::node as wire;
+use proto::node::peer_client::PeerClient;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::group::Group;
+use crate::hello::Hello;
+use crate::inbound;
+use crate::node::Inner;
+
+/// Between looks at what there is to do.
+const LOOK: Duration = Duration::from_millis(250);
+/// For a step that needs other nodes.
+const STEP_MAX: Duration = Duration::from_secs(5);
+/// State that has not been flushed for this long is, however little it is: it bounds the replay.
+const FLUSH_AGE_MAX: Duration = Duration::from_secs(60);
+/// How long the log is kept for an absent replica.
+const ABSENT_MAX: Duration = Duration::from_secs(10 * 60);
+/// A shard is founded by its first replica; each next one waits this much longer.
+const FOUND_TURN: Duration = Duration::from_secs(3);
+
+/// What the standing tasks need.
+pub(crate) struct Tasks {
+    pub(crate) node: Arc<Inner>,
+    pub(crate) hello: Hello,
+    pub(crate) dialer: Dialer,
+    pub(crate) refusals: mpsc::UnboundedReceiver<(NodeId, Status)>,
+}
+
+impl Tasks {
+    /// Starts them; they end when the node stops.
+    pub(crate) fn start(self, seeds: Vec<String>, found: Option<ClusterState>) {
+        let Tasks {
+            node,
+            hello,
+            dialer,
+            refusals,
+        } = self;
+        let until_stopped = |task: futures::future::BoxFuture<'static, ()>| {
+            let stop = node.stop.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = task => {}
+                }
+            });
+        };
+        until_stopped(Box::pin(hear_refusals(node.clone(), refusals)));
+        until_stopped(Box::pin(follow_meta(node.clone())));
+        until_stopped(Box::pin(ask_others(node.clone(), hello, dialer, seeds)));
+        until_stopped(Box::pin(reconcile(node.clone())));
+        until_stopped(Box::pin(keep_house(node.clone())));
+        if let Some(cluster) = found {
+            until_stopped(Box::pin(found_cluster(node.clone(), cluster)));
+        }
+    }
+}
+
+async fn hear_refusals(node: Arc<Inner>, mut refusals: mpsc::UnboundedReceiver<(NodeId, Status)>) {
+    if let Some((by, status)) = refusals.recv().await {
+        node.refused(format!("node {by} says: {}", status.message()))
+            .await;
+    }
+}
+
+/// Takes the view from the own replica of the meta shard as it is applied.
+async fn follow_meta(node: Arc<Inner>) {
+    let Some(meta) = node.group(ShardId::META) else {
+        return;
+    };
+    let mut applied = meta.state.watch_applied();
+    loop {
+        let view = meta.state.cluster();
+        if view.epoch > 0 {
+            node.learn(view.as_ref().clone()).await;
+        }
+        if applied.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Asks whoever knows a newer view: peers by what their pings say, seeds while nothing is known.
+async fn ask_others(node: Arc<Inner>, hello: Hello, dialer: Dialer, seeds: Vec<String>) {
+    let mut seeds = seeds.iter().cycle();
+    loop {
+        sleep(LOOK).await;
+        let epoch = node.view().borrow().epoch;
+        let newer = node
+            .peers()
+            .all()
+            .into_iter()
+            .find(|link| link.peer_epoch() > epoch);
+        let channel = match newer {
+            Some(link) => Some(link.channel()),
+            None if epoch == 0 => seeds.next().and_then(|seed| dialer.dial(seed).ok()),
+            None => None,
+        };
+        let Some(channel) = channel else { continue };
+        match timeout(STEP_MAX, fetch(channel, &hello, epoch)).await {
+            Ok(Ok(view)) => node.learn(view).await,
+            Ok(Err(why)) => tracing::debug!(%why, "no view from a peer"),
+            Err(_) => tracing::debug!("no view from a peer in time"),
+        }
+    }
+}
+
+async fn fetch(channel: Channel, hello: &Hello, known_epoch: u64) -> Result<ClusterState, String> {
+    let request = hello.request(wire::WatchClusterRequest { known_epoch });
+    let views = PeerClient::new(channel).watch_cluster(request).await;
+    let mut views = views.map_err(|status| status.to_string())?.into_inner();
+    match views.message().await.map_err(|status| status.to_string())? {
+        Some(view) => inbound::decode_view(view.state),
+        None => Err("the peer ended the stream".into()),
+    }
+}
+
+/// Founds the cluster, once: the meta shard with this node alone, and its first record.
+async fn found_cluster(node: Arc<Inner>, cluster: ClusterState) {
+    let Some(meta) = node.group(ShardId::META) else {
+        return;
+    };
+    while meta.state.cluster().epoch == 0 {
+        if !meta.raft.is_initialized().await.unwrap_or(true) {
+            let members = BTreeSet::from([node.id().0]);
+            if let Err(error) = meta.raft.initialize(members).await {
+                tracing::warn!(%error, "founding the cluster");
+            }
+        }
+        if meta.leads() {
+            let change = Change {
+                body: Some(ChangeBody::Found(cluster.clone())),
+            };
+            if let Err(error) = meta.propose(&Command::meta(change), STEP_MAX).await {
+                tracing::warn!(%error, "founding the cluster");
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Founds a shard that was laid out: its first replica at once, the others only if that one does
+/// not. All give the same members, so that doing it twice does no harm.
+pub(crate) async fn found_shard(node: Arc<Inner>, shard: Shard) {
+    let Some(group) = node.group(ShardId(shard.id)) else {
+        return;
+    };
+    let rank = shard
+        .replicas
+        .iter()
+        .position(|id| *id == node.id().0)
+        .unwrap_or(0);
+    let turn = FOUND_TURN * u32::try_from(rank).unwrap_or(u32::MAX);
+    tokio::select! {
+        () = node.stop.cancelled() => return,
+        () = sleep(turn) => {}
+    }
+    if group.raft.is_initialized().await.unwrap_or(true) {
+        return;
+    }
+    let members: BTreeSet<u64> = shard.replicas.iter().copied().collect();
+    if let Err(error) = group.raft.initialize(members).await {
+        tracing::debug!(%error, shard = shard.id, "the shard was founded by another replica");
+    }
+}
+
+/// While this node leads the meta shard: makes what is match what should be.
+async fn reconcile(node: Arc<Inner>) {
+    loop {
+        sleep(LOOK).await;
+        let Some(meta) = node.group(ShardId::META) else {
+            continue;
+        };
+        let view = meta.state.cluster();
+        if !meta.leads() || view.epoch == 0 {
+            continue;
+        }
+        if let Err(why) = reconcile_once(&node, &meta, &view).await {
+            tracing::warn!(%why, "the meta shard's work goes on later");
+            sleep(LOOK * 2).await;
+        }
+    }
+}
+
+async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Result<(), String> {
+    let voters: BTreeSet<u64> = meta
+        .raft
+        .server_metrics()
+        .borrow_watched()
+        .membership_config
+        .voter_ids()
+        .collect();
+    let current: Vec<u64> = voters.iter().copied().collect();
+    let wanted = placement::meta_replicas(&view.nodes, &current);
+    let wanted_set: BTreeSet<u64> = wanted.iter().copied().collect();
+    let ready = wanted.iter().all(|id| node.peers().reachable(NodeId(*id)));
+    if wanted_set != voters && ready {
+        tracing::info!(?voters, ?wanted, "the meta shard changes its members");
+        for id in wanted_set.difference(&voters) {
+            let added = meta.raft.add_learner(*id, EmptyNode::new(), true);
+            let added = timeout(STEP_MAX, added)
+                .await
+                .map_err(|_| "a learner is slow")?;
+            added.map_err(|e| e.to_string())?;
+        }
+        let changed = meta.raft.change_membership(wanted_set, false);
+        let changed = timeout(STEP_MAX, changed)
+            .await
+            .map_err(|_| "the change is slow")?;
+        changed.map_err(|e| e.to_string())?;
+        return Ok(());
+    }
+    if !current.is_empty() && current != sorted(&view.meta_replicas) {
+        let change = ChangeBody::MetaReplicas(MetaReplicas { nodes: current });
+        return decide(meta, change).await;
+    }
+    if view.shards.is_empty() && view.nodes.len() >= view.nodes_expected as usize && ready {
+        let shards = match view.shards_wanted {
+            0 => u32::try_from(view.nodes.len()).map_err(|e| e.to_string())?,
+            shards => shards,
+        };
+        let shards = placement::layout(&view.nodes, shards, view.replicas);
+        let shards = shards.map_err(|e| format!("the shards cannot be laid out: {e}"))?;
+        tracing::info!(shards = shards.len(), "laying out the shards");
+        return decide(meta, ChangeBody::Layout(Layout { shards })).await;
+    }
+    Ok(())
+}
+
+fn sorted(ids: &[u64]) -> Vec<u64> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids
+}
+
+async fn decide(meta: &Group, change: ChangeBody) -> Result<(), String> {
+    let command = Command::meta(Change { body: Some(change) });
+    let reply = meta
+        .propose(&command, STEP_MAX)
+        .await
+        .map_err(|e| e.to_string())?;
+    match reply.answer {
+        Some(model::command::Answer::Refused(refusal)) => Err(refusal.message),
+        _ => Ok(()),
+    }
+}
+
+/// Flushes state by size and by age, and cuts the logs behind it.
+async fn keep_house(node: Arc<Inner>) {
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut flushed_at = Instant::now();
+    let mut absent_since = std::collections::BTreeMap::<u64, Instant>::new();
+    loop {
+        look.tick().await;
+        let unflushed = node.state().unflushed_bytes();
+        let old = unflushed > 0 && flushed_at.elapsed() > FLUSH_AGE_MAX;
+        if unflushed >= limits::STATE_FLUSH_BYTES || old {
+            if let Err(error) = node.state().flush().await {
+                return node.die(error.to_string());
+            }
+            flushed_at = Instant::now();
+        }
+        let view = node.view().borrow().clone();
+        let now = Instant::now();
+        for other in &view.nodes {
+            if node.peers().reachable(NodeId(other.id)) {
+                absent_since.remove(&other.id);
+            } else {
+                absent_since.entry(other.id).or_insert(now);
+            }
+        }
+        let groups = node.groups();
+        let bytes_max = limits::LOG_KEPT_BYTES_MAX / groups.len().max(1) as u64;
+        for group in groups {
+            let waits_for = |id: &u64| {
+                absent_since
+                    .get(id)
+                    .is_some_and(|since| now - *since < ABSENT_MAX)
+            };
+            let absent = view.replicas_of(group.shard).iter().any(waits_for);
+            group.cut_log(absent, bytes_max).await;
+        }
+    }
+}

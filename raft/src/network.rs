@@ -1,0 +1,317 @@
+//! openraft's network over the links. One of these exists per group and target; all of a target's
+//! share its link.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures::{FutureExt, Stream, StreamExt};
+use model::id::{NodeId, ShardId};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use proto::node as wire;
+use proto::node::frame::Body;
+use tokio::sync::Notify;
+
+use crate::link::{AppendSender, AppendStream, Link, LinkError};
+use crate::peers::Peers;
+use crate::snapshot;
+use crate::state_machine::SnapshotData;
+use crate::types::{self, Snapshot, Types, Vote};
+
+/// An append may wait for a slow fsync; a link that is silent is given up long before.
+const APPEND_ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Makes the clients of one group.
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) shard: ShardId,
+    pub(crate) peers: Peers,
+}
+
+/// One group's way to one replica.
+pub(crate) struct Client {
+    shard: ShardId,
+    target: NodeId,
+    peers: Peers,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, _: &EmptyNode) -> Client {
+        Client {
+            shard: self.shard,
+            target: NodeId(target),
+            peers: self.peers.clone(),
+        }
+    }
+}
+
+fn unreachable(why: impl std::fmt::Display) -> Unreachable<Types> {
+    Unreachable::new(&AnyError::error(why))
+}
+
+fn malformed(error: types::Malformed) -> RPCError<Types> {
+    RPCError::Network(NetworkError::new(&AnyError::error(error)))
+}
+
+impl Client {
+    fn link(&self) -> Result<Link, RPCError<Types>> {
+        self.peers
+            .link(self.target)
+            .filter(Link::is_up)
+            .ok_or_else(|| RPCError::Unreachable(unreachable(format!("{} is down", self.target))))
+    }
+
+    async fn call(&self, body: Body, option: &RPCOption) -> Result<Body, RPCError<Types>> {
+        let link = self.link()?;
+        link.call(self.shard.0, body, option.soft_ttl())
+            .await
+            .map_err(|error| match error {
+                LinkError::Down | LinkError::Refused(_) => {
+                    RPCError::Unreachable(unreachable(error))
+                }
+                LinkError::NoAnswer => {
+                    RPCError::Network(NetworkError::new(&AnyError::error(error)))
+                }
+            })
+    }
+
+    async fn ask_vote(
+        &self,
+        rpc: VoteRequest<Types>,
+        pre: bool,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let vote = wire::Vote {
+            vote: Some(types::vote_to_wire(&rpc.vote)),
+            last: rpc.last_log_id.as_ref().map(types::log_id_to_wire),
+            pre,
+            transfer: rpc.leadership_transfer,
+        };
+        match self.call(Body::Vote(vote), option).await? {
+            Body::VoteAnswer(answer) => Ok(VoteResponse::<Types>::new(
+                types::required_vote(answer.vote).map_err(malformed)?,
+                answer.last.as_ref().map(types::log_id_from_wire),
+                answer.granted,
+            )),
+            _ => Err(malformed(types::Malformed(
+                "a vote was answered with something else".into(),
+            ))),
+        }
+    }
+}
+
+impl RaftNetworkV2<Types> for Client {
+    type SnapshotData = SnapshotData;
+
+    // Heartbeats; entries go by the stream.
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let last = rpc
+            .entries
+            .last()
+            .map(|e| e.log_id.clone())
+            .or(rpc.prev_log_id.clone());
+        let answer = self
+            .call(Body::Append(types::append_to_wire(rpc)), &option)
+            .await?;
+        let Body::AppendAnswer(answer) = answer else {
+            return Err(malformed(types::Malformed(
+                "an append was answered otherwise".into(),
+            )));
+        };
+        Ok(
+            match types::append_answer_from_wire(answer).map_err(malformed)? {
+                Ok(matched) if matched == last => AppendEntriesResponse::Success,
+                Ok(matched) => AppendEntriesResponse::PartialSuccess(matched),
+                Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+                Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+            },
+        )
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        async move {
+            // openraft's backoff sleeps inside the input: failing before it was polled would make
+            // a hot loop (FINDINGS, "Hot loop").
+            let Some(first) = input.next().await else {
+                return Ok(futures::stream::empty().boxed());
+            };
+            let down = || RPCError::Unreachable(unreachable(format!("{} is down", self.target)));
+            let stream = self.link()?.open_stream(self.shard.0).ok_or_else(down)?;
+            let sent = Arc::new(Sent {
+                outstanding: AtomicI64::new(0),
+                more: Notify::new(),
+            });
+            let pump = tokio::spawn(pump(first, input, stream.sender(), sent.clone()));
+            let answers = Answers {
+                stream,
+                sent,
+                _pump: AbortOnDrop(pump),
+            };
+            Ok(
+                futures::stream::unfold(Some(answers), |answers| async move {
+                    let mut answers = answers?;
+                    let item = answers.next().await?;
+                    let more = matches!(item, Ok(Ok(_))).then_some(answers);
+                    Some((item, more))
+                })
+                .boxed(),
+            )
+        }
+        .boxed()
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(rpc, false, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask_vote(rpc, true, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let link = self.link()?;
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = snapshot::send(&link, self.shard, vote, snapshot) => {
+                Ok(SnapshotResponse::new(sent.map_err(|e| StreamingError::Unreachable(unreachable(e)))?))
+            }
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let transfer = wire::TransferLeader {
+            from: Some(types::vote_to_wire(req.from_leader())),
+            to: *req.to_node_id(),
+            last: req.last_log_id().map(types::log_id_to_wire),
+        };
+        let Body::TransferAnswer(answer) = self.call(Body::Transfer(transfer), &option).await?
+        else {
+            return Err(malformed(types::Malformed(
+                "a transfer was answered otherwise".into(),
+            )));
+        };
+        Ok(transfer_answer_from_wire(answer))
+    }
+}
+
+fn transfer_answer_from_wire(answer: wire::TransferAnswer) -> TransferLeaderResponse<Types> {
+    match (answer.expected_vote, answer.actual_vote) {
+        _ if answer.accepted => Ok(()),
+        (Some(expected), Some(actual)) => Err(TransferLeaderError::VoteChanged {
+            expected: types::vote_from_wire(&expected),
+            actual: types::vote_from_wire(&actual),
+        }),
+        _ => Err(TransferLeaderError::LogNotFlushed {
+            expected: answer.expected_log.as_ref().map(types::log_id_from_wire),
+            actual: answer.actual_log.as_ref().map(types::log_id_from_wire),
+        }),
+    }
+}
+
+/// Counts appends that were sent and not answered, so that only those have a time limit.
+struct Sent {
+    outstanding: AtomicI64,
+    more: Notify,
+}
+
+async fn pump<S>(first: AppendEntriesRequest<Types>, input: S, out: AppendSender, sent: Arc<Sent>)
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
+{
+    let mut requests = futures::stream::iter([first]).chain(input);
+    while let Some(request) = requests.next().await {
+        sent.outstanding.fetch_add(1, Ordering::SeqCst);
+        sent.more.notify_one();
+        if out.send(types::append_to_wire(request)).await.is_err() {
+            return;
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Answers {
+    stream: AppendStream,
+    sent: Arc<Sent>,
+    _pump: AbortOnDrop,
+}
+
+impl Answers {
+    async fn next(&mut self) -> Option<Result<StreamAppendResult<Types>, RPCError<Types>>> {
+        loop {
+            let waits = self.sent.outstanding.load(Ordering::SeqCst) > 0;
+            let frame = tokio::select! {
+                biased;
+                frame = self.stream.next() => frame,
+                () = self.sent.more.notified(), if !waits => continue,
+                () = tokio::time::sleep(APPEND_ANSWER_MAX), if waits => {
+                    return Some(Err(RPCError::Network(NetworkError::new(&AnyError::error(
+                        "an append was not answered in time",
+                    )))));
+                }
+            };
+            return match frame.and_then(|f| f.body) {
+                Some(Body::AppendAnswer(answer)) => {
+                    self.sent.outstanding.fetch_sub(1, Ordering::SeqCst);
+                    Some(types::append_answer_from_wire(answer).map_err(malformed))
+                }
+                Some(Body::Failed(failed)) => {
+                    Some(Err(RPCError::Unreachable(unreachable(failed.message))))
+                }
+                Some(_) => Some(Err(malformed(types::Malformed(
+                    "not an append's answer".into(),
+                )))),
+                None => Some(Err(RPCError::Unreachable(unreachable("the link broke")))),
+            };
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! A node: its groups, its links, and its view of the cluster.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::cluster::ClusterState;
+use model::command::Reply;
+use model::id::{NodeId, ShardId};
+use parking_lot::{Mutex, RwLock};
+use proto::node as wire;
+use store::state::{ShardState, State};
+use store::{Error, Log};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+
+use crate::api::{Clock, Identity, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
+use crate::batcher::Done;
+use crate::group::{Group, OpenError, Opening};
+use crate::hello::{Doorkeeper, Hello};
+use crate::peers::Peers;
+use crate::{inbound, liveness, meta};
+
+/// Local record: the last view, so that a restarted node knows whom to ask.
+const VIEW: &str = "view";
+/// Local records: why a shard's replica must not run until it is rebuilt.
+const BROKEN: &str = "broken/";
+/// Local record: why the cluster refused this disk; it stays refused.
+const REFUSED: &str = "refused";
+
+/// One node: its groups, its links to the others, its view of the cluster.
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+/// What the node's tasks share.
+pub(crate) struct Inner {
+    identity: Arc<Identity>,
+    tuning: Tuning,
+    clock: Arc<dyn Clock>,
+    log: Log,
+    state: State,
+    peers: Peers,
+    doorkeeper: Doorkeeper,
+    view: watch::Sender<Arc<ClusterState>>,
+    epoch: watch::Sender<u64>,
+    groups: RwLock<BTreeMap<ShardId, Arc<Group>>>,
+    broken: Mutex<BTreeMap<ShardId, String>>,
+    hints: Mutex<BTreeMap<ShardId, NodeId>>,
+    watched: Mutex<Vec<NodeId>>,
+    fatal: watch::Sender<Option<String>>,
+    disk_full: Arc<AtomicBool>,
+    opening: tokio::sync::Mutex<()>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Node {
+    /// Starts the groups of this node and its links to the others. Must run on a tokio runtime.
+    ///
+    /// # Errors
+    /// Text for people: what was found on disk and why the node cannot start from it.
+    pub async fn start(options: Options) -> Result<Arc<Node>, String> {
+        let disk = |e: Error| e.to_string();
+        let log = options.log;
+        if let Some(why) = log.local_get(REFUSED).map_err(disk)? {
+            return Err(format!(
+                "the cluster has refused this node's disk for good: {}. Wipe the data directory \
+                 and join under a new name",
+                String::from_utf8_lossy(&why)
+            ));
+        }
+        let identity = Arc::new(options.identity);
+        let (epoch, _) = watch::channel(0);
+        let (refused, refusals) = mpsc::unbounded_channel();
+        let hello = Hello::new(identity.clone());
+        let peers = Peers::new(
+            identity.node,
+            options.dialer.clone(),
+            hello.clone(),
+            epoch.subscribe(),
+            refused,
+        );
+        let doorkeeper =
+            Doorkeeper::open(identity.cluster_id.clone(), log.clone()).map_err(disk)?;
+        let mut broken = BTreeMap::new();
+        for (key, why) in log.local_scan(BROKEN).map_err(disk)? {
+            if let Some(shard) = key.strip_prefix(BROKEN).and_then(|id| id.parse().ok()) {
+                broken.insert(ShardId(shard), String::from_utf8_lossy(&why).into_owned());
+            }
+        }
+        let inner = Arc::new(Inner {
+            identity,
+            tuning: options.tuning,
+            clock: options.clock,
+            log: log.clone(),
+            state: options.state,
+            peers,
+            doorkeeper,
+            view: watch::Sender::new(Arc::default()),
+            epoch,
+            groups: RwLock::default(),
+            broken: Mutex::new(broken),
+            hints: Mutex::default(),
+            watched: Mutex::default(),
+            fatal: watch::Sender::new(None),
+            disk_full: Arc::default(),
+            opening: tokio::sync::Mutex::default(),
+            stop: CancellationToken::new(),
+        });
+        let node = Arc::new(Node {
+            inner: inner.clone(),
+        });
+        inner.open(ShardId::META, 0..=0).await?;
+        if let Some(view) = log.local_get(VIEW).map_err(disk)? {
+            inner.learn(inbound::decode_view(view)?).await;
+        }
+        let tasks = meta::Tasks {
+            node: inner,
+            hello,
+            dialer: options.dialer,
+            refusals,
+        };
+        tasks.start(options.seeds, options.found);
+        Ok(node)
+    }
+
+    /// The node-to-node service, to be added to the node's gRPC server.
+    pub fn peer_service(
+        &self,
+    ) -> wire::peer_server::PeerServer<impl wire::peer_server::Peer + use<>> {
+        inbound::service(self.inner.clone())
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// The cluster as this node sees it; epoch 0 until something is known.
+    pub fn view(&self) -> watch::Receiver<Arc<ClusterState>> {
+        self.inner.view()
+    }
+
+    /// One attempt to have `command` (an encoded `model::command::Command`) decided by the leader
+    /// of `shard`, here or over a link. Ends within `timeout`. Calls made one after another from
+    /// one task for one shard keep their order unless one of them fails.
+    pub fn propose(
+        &self,
+        shard: ShardId,
+        command: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
+        let inner = self.inner.clone();
+        let expires = Instant::now() + timeout;
+        // Sent now, not when first polled, so that the order is that of the calls.
+        let begun = inner.begin(shard, command, timeout);
+        async move {
+            let (asked, result) = match begun {
+                Ok((asked, answered)) => {
+                    let result = match tokio::time::timeout_at(expires, answered).await {
+                        Ok(Ok(result)) => result,
+                        Ok(Err(_)) => Err(ProposeError::Unknown("the link broke".into())),
+                        Err(_) => Err(ProposeError::Unknown("no answer in time".into())),
+                    };
+                    (Some(asked), result)
+                }
+                Err((asked, error)) => (asked, Err(error)),
+            };
+            inner.note_leader(shard, asked, &result);
+            result
+        }
+    }
+
+    /// After this, what [`Node::state`] reads of `shard` is linearizable. Only the leader can.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn read_barrier(&self, shard: ShardId, timeout: Duration) -> Result<(), ReadError> {
+        match self.inner.group(shard) {
+            Some(group) => group.read_barrier(timeout).await,
+            None => Err(ReadError::NotLeader {
+                shard,
+                leader: self.inner.leader(shard),
+            }),
+        }
+    }
+
+    /// This node's replica of a shard, if it has one that works.
+    pub fn state(&self, shard: ShardId) -> Option<ShardState> {
+        self.inner.group(shard).map(|group| group.state.clone())
+    }
+
+    /// The best guess at who leads a shard.
+    pub fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        self.inner.leader(shard)
+    }
+
+    /// A shared channel to another node; `None` when its address is not known.
+    pub fn channel(&self, node: NodeId) -> Option<Channel> {
+        self.inner.peers.channel(node)
+    }
+
+    /// Whether the link to a node is up (this node itself always is).
+    pub fn reachable(&self, node: NodeId) -> bool {
+        self.inner.peers.reachable(node)
+    }
+
+    /// This node's replicas, by shard.
+    pub fn replicas(&self) -> Vec<ReplicaStatus> {
+        let view = self.inner.view.borrow().clone();
+        let me = self.inner.identity.node.0;
+        let groups = self.inner.groups();
+        let working = groups
+            .iter()
+            .filter(|g| view.replicas_of(g.shard).contains(&me));
+        let broken = self.inner.broken.lock().clone();
+        let broken = broken.into_iter().map(|(shard, why)| ReplicaStatus {
+            shard,
+            state: "broken",
+            broken_reason: Some(why),
+            ..ReplicaStatus::default()
+        });
+        working.map(|group| group.status()).chain(broken).collect()
+    }
+
+    /// Refuses new appends (the disk is below its reserve), or takes them again.
+    pub fn set_disk_full(&self, full: bool) {
+        self.inner.disk_full.store(full, Ordering::Relaxed);
+    }
+
+    /// Set once the node must stop (a failed fsync, say), to the reason.
+    pub fn fatal(&self) -> watch::Receiver<Option<String>> {
+        self.inner.fatal.subscribe()
+    }
+
+    /// Stops the groups and flushes what is in memory.
+    pub async fn shutdown(&self) {
+        let inner = &self.inner;
+        inner.stop.cancel();
+        let groups = std::mem::take(&mut *inner.groups.write());
+        for group in groups.into_values() {
+            group.stop().await;
+        }
+        inner.peers.close();
+        if let Err(error) = inner.state.flush().await {
+            tracing::error!(%error, "the last flush failed; it will be replayed from the log");
+        }
+    }
+}
+
+type Begun = Result<
+    (NodeId, oneshot::Receiver<Result<Reply, ProposeError>>),
+    (Option<NodeId>, ProposeError),
+>;
+
+impl Inner {
+    pub(crate) fn id(&self) -> NodeId {
+        self.identity.node
+    }
+
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn view(&self) -> watch::Receiver<Arc<ClusterState>> {
+        self.view.subscribe()
+    }
+
+    pub(crate) fn group(&self, shard: ShardId) -> Option<Arc<Group>> {
+        self.groups.read().get(&shard).cloned()
+    }
+
+    pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.read().values().cloned().collect()
+    }
+
+    pub(crate) fn die(&self, why: String) {
+        tracing::error!(%why, "the node must stop");
+        self.fatal.send_if_modified(|fatal| {
+            let first = fatal.is_none();
+            if first {
+                *fatal = Some(why);
+            }
+            first
+        });
+    }
+
+    /// Notes for ever that this disk is not to be used, and stops.
+    pub(crate) async fn refused(&self, why: String) {
+        if let Err(error) = self.log.local_put(REFUSED, Some(why.clone().into())).await {
+            tracing::error!(%error, "the refusal could not be noted");
+        }
+        self.die(format!("refused by the cluster: {why}"));
+    }
+
+    pub(crate) async fn admit(&self, metadata: &MetadataMap) -> Result<NodeId, Status> {
+        let view = self.view.borrow().clone();
+        self.doorkeeper.admit(metadata, &view).await
+    }
+
+    pub(crate) async fn admit_newcomer(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        match self.admit(metadata).await {
+            Err(status) if status.code() == tonic::Code::Unavailable => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Who leads: as the own replica knows, else as was last heard, else who should.
+    fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        if let Some(group) = self.group(shard)
+            && let Some(leader) = group.leader()
+            && self.peers.reachable(leader)
+        {
+            return Some(leader);
+        }
+        if let Some(hint) = self.hints.lock().get(&shard)
+            && self.peers.reachable(*hint)
+        {
+            return Some(*hint);
+        }
+        let view = self.view.borrow().clone();
+        let mut replicas = view.replicas_of(shard).iter().map(|id| NodeId(*id));
+        replicas.find(|id| self.peers.reachable(*id))
+    }
+
+    fn begin(&self, shard: ShardId, command: Bytes, timeout: Duration) -> Begun {
+        let none = || {
+            (
+                None,
+                ProposeError::NotLeader {
+                    shard,
+                    leader: None,
+                },
+            )
+        };
+        let leader = self.leader(shard).ok_or_else(none)?;
+        if leader == self.id() {
+            let (done, answered) = oneshot::channel();
+            let group = self.group(shard).ok_or_else(none)?;
+            group
+                .batcher
+                .submit(command, Instant::now() + timeout, Done::Here(done));
+            return Ok((leader, answered));
+        }
+        let gone = || (Some(leader), ProposeError::Unreachable(leader));
+        let link = self.peers.link(leader).ok_or_else(gone)?;
+        let forward = wire::Forward {
+            map_epoch: *self.epoch.borrow(),
+            timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+            commands: vec![command],
+        };
+        let answered = link
+            .propose(shard.0, forward)
+            .map_err(|error| (Some(leader), error))?;
+        Ok((leader, answered))
+    }
+
+    /// Learns from an attempt whom to ask the next time.
+    fn note_leader(
+        &self,
+        shard: ShardId,
+        asked: Option<NodeId>,
+        result: &Result<Reply, ProposeError>,
+    ) {
+        let Some(asked) = asked else { return };
+        let next = match result {
+            Ok(_) | Err(ProposeError::Overloaded | ProposeError::DiskFull) => Some(asked),
+            Err(ProposeError::NotLeader {
+                leader: Some(leader),
+                ..
+            }) if *leader != asked => Some(*leader),
+            Err(
+                ProposeError::NotLeader { .. }
+                | ProposeError::Unreachable(_)
+                | ProposeError::Unknown(_),
+            ) => self.replica_after(shard, asked),
+            Err(ProposeError::WrongShard) => return,
+        };
+        let mut hints = self.hints.lock();
+        match next {
+            Some(next) if hints.get(&shard) != Some(&next) => drop(hints.insert(shard, next)),
+            Some(_) => {}
+            None => drop(hints.remove(&shard)),
+        }
+    }
+
+    /// The replica to try when `asked` does not lead: one after the other.
+    fn replica_after(&self, shard: ShardId, asked: NodeId) -> Option<NodeId> {
+        let view = self.view.borrow().clone();
+        let replicas = view.replicas_of(shard);
+        let at = replicas
+            .iter()
+            .position(|id| *id == asked.0)
+            .map_or(0, |at| at + 1);
+        let order = replicas.iter().cycle().skip(at).take(replicas.len());
+        order
+            .map(|id| NodeId(*id))
+            .find(|id| self.peers.reachable(*id))
+    }
+
+    /// Takes a newer view: links to new nodes, groups for new shards.
+    pub(crate) async fn learn(self: &Arc<Self>, view: ClusterState) {
+        let _one_at_a_time = self.opening.lock().await;
+        if view.epoch <= self.view.borrow().epoch {
+            return;
+        }
+        let record = Bytes::from(prost::Message::encode_to_vec(&view));
+        if let Err(error) = self.log.local_put(VIEW, Some(record)).await {
+            return self.die(error.to_string());
+        }
+        self.peers.update(&view);
+        for link in self.peers.all() {
+            let mut watched = self.watched.lock();
+            if !watched.contains(&link.node()) {
+                watched.push(link.node());
+                tokio::spawn(liveness::watch(self.clone(), link));
+            }
+        }
+        for shard in &view.shards {
+            let id = ShardId(shard.id);
+            if shard.replicas.contains(&self.id().0) && self.group(id).is_none() {
+                // Slots are below 2^16 in every layout that was decided.
+                let first = u16::try_from(shard.slot_first).unwrap_or(u16::MAX);
+                let last = u16::try_from(shard.slot_last).unwrap_or(u16::MAX);
+                if let Err(why) = self.open(id, first..=last).await {
+                    return self.die(why);
+                }
+                tokio::spawn(meta::found_shard(self.clone(), shard.clone()));
+            }
+        }
+        let epoch = view.epoch;
+        self.view.send_replace(Arc::new(view));
+        self.epoch.send_replace(epoch);
+    }
+
+    /// Opens the replica of a shard, unless it is broken. `Err` only when the node cannot go on.
+    async fn open(
+        self: &Arc<Self>,
+        shard: ShardId,
+        slots: std::ops::RangeInclusive<u16>,
+    ) -> Result<(), String> {
+        if self.broken.lock().contains_key(&shard) {
+            return Ok(());
+        }
+        let opened = match self
+            .log
+            .shard(shard)
+            .and_then(|log| Ok((log, self.state.shard(shard, slots)?)))
+        {
+            Ok((log, state)) => {
+                let opening = Opening {
+                    node: self.id(),
+                    shard,
+                    tuning: self.tuning.clone(),
+                    log,
+                    state,
+                    peers: self.peers.clone(),
+                    clock: self.clock.clone(),
+                    disk_full: self.disk_full.clone(),
+                };
+                Group::open(opening).await
+            }
+            Err(corrupt @ Error::Corrupt { .. }) => Err(OpenError::Broken(corrupt.to_string())),
+            Err(error) => Err(OpenError::Node(error.to_string())),
+        };
+        match opened {
+            Ok(group) => {
+                self.groups.write().insert(shard, group.clone());
+                tokio::spawn(supervise(self.clone(), group));
+                Ok(())
+            }
+            Err(OpenError::Broken(why)) => {
+                self.set_broken(shard, why).await;
+                Ok(())
+            }
+            Err(OpenError::Node(why)) => Err(why),
+        }
+    }
+
+    /// Stops a shard's replica for good: it neither votes nor acknowledges until it is rebuilt.
+    async fn set_broken(&self, shard: ShardId, why: String) {
+        tracing::error!(%shard, %why, "this replica is broken and stays stopped");
+        let key = format!("{BROKEN}{}", shard.0);
+        let noted = self
+            .log
+            .local_put(&key, Some(Bytes::from(why.clone())))
+            .await;
+        self.broken.lock().insert(shard, why);
+        if let Err(error) = noted {
+            self.die(error.to_string());
+        }
+    }
+}
+
+/// Waits for a replica's end, and decides what ends with it.
+async fn supervise(node: Arc<Inner>, group: Arc<Group>) {
+    let mut fault = group.fault.watch();
+    let first = async {
+        match fault.wait_for(Option::is_some).await {
+            Ok(error) => error.clone(),
+            Err(_) => None,
+        }
+    };
+    let error = tokio::select! {
+        () = node.stop.cancelled() => return,
+        error = first => error,
+        why = group.stopped() => {
+            // The disk's own word, when it came first, says more.
+            let fault = group.fault.watch().borrow().clone();
+            if fault.is_none() {
+                return node.die(format!("the Raft core of {} stopped: {why}", group.shard));
+            }
+            fault
+        }
+    };
+    match error {
+        Some(corrupt @ Error::Corrupt { .. }) => {
+            node.groups.write().remove(&group.shard);
+            node.set_broken(group.shard, corrupt.to_string()).await;
+            group.stop().await;
+        }
+        Some(error) => node.die(error.to_string()),
+        None => {}
+    }
+}

@@ -1,0 +1,180 @@
+//! Carries a shard's state from its leader to a replica that the log cannot catch up any more:
+//! sorted files, in chunks, each file with its length and checksum, on a stream of its own.
+
+use bytes::Bytes;
+use futures::StreamExt;
+use model::id::ShardId;
+use model::limits;
+use proto::node as wire;
+use proto::node::peer_client::PeerClient;
+use proto::node::snapshot_chunk::Part;
+use store::engine::{IncomingFile, SortedFile};
+use store::state::{Applied, ShardState};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use crate::link::Link;
+use crate::state_machine::SnapshotData;
+use crate::types::{self, Snapshot, Vote};
+
+/// Chunks that wait for the network.
+const CHUNKS_AHEAD: usize = 8;
+
+/// Sends a read point. Returns the receiver's vote once it has installed it.
+pub(crate) async fn send(
+    link: &Link,
+    shard: ShardId,
+    vote: Vote,
+    snapshot: Snapshot,
+) -> Result<Vote, String> {
+    let read_point = match snapshot.snapshot {
+        SnapshotData::ReadPoint(read_point) => read_point,
+        SnapshotData::Received { .. } => return Err("only a read point can be sent".into()),
+    };
+    let applied = read_point.applied.clone();
+    let mut head = wire::SnapshotHead {
+        format: 1,
+        files: 0,
+        shard: shard.0,
+        vote: Some(types::vote_to_wire(&vote)),
+        last: applied.position.map(|p| wire::LogId {
+            term: p.term,
+            index: p.index,
+        }),
+        membership: applied.membership,
+        revision: applied.revision,
+        time_ms: applied.time_ms,
+    };
+    let files = read_point.export().await.map_err(|e| e.to_string())?;
+    head.files = u32::try_from(files.len()).map_err(|e| e.to_string())?;
+    tracing::info!(%shard, to = %link.node(), files = files.len(), "sending a snapshot");
+    let (out, chunks) = mpsc::channel(CHUNKS_AHEAD);
+    let reading = read(head, files, out);
+    let request = link
+        .hello()
+        .request(tokio_stream::wrappers::ReceiverStream::new(chunks));
+    let mut client = PeerClient::new(link.channel());
+    let (read, installed) = tokio::join!(reading, client.install_snapshot(request));
+    // Why the files could not be read says more than that the stream ended.
+    read?;
+    let done = installed.map_err(|status| status.to_string())?.into_inner();
+    types::required_vote(done.vote).map_err(|e| e.to_string())
+}
+
+async fn read(
+    head: wire::SnapshotHead,
+    files: Vec<Box<dyn SortedFile>>,
+    out: mpsc::Sender<wire::SnapshotChunk>,
+) -> Result<(), String> {
+    let send = async |part| {
+        out.send(wire::SnapshotChunk { part: Some(part) })
+            .await
+            .is_ok()
+    };
+    if !send(Part::Head(head)).await {
+        return Ok(());
+    }
+    for file in files {
+        let (mut offset, mut crc) = (0, 0);
+        while offset < file.len() {
+            let data = file
+                .read_at(offset, limits::SNAPSHOT_CHUNK_BYTES)
+                .map_err(|e| e.to_string())?;
+            if data.is_empty() {
+                return Err(format!(
+                    "an exported file ended at {offset} of {}",
+                    file.len()
+                ));
+            }
+            offset += data.len() as u64;
+            crc = crc32c::crc32c_append(crc, &data);
+            // A receiver that is gone says why in its answer.
+            if !send(Part::Data(data)).await {
+                return Ok(());
+            }
+        }
+        if !send(Part::FileEnd(wire::SnapshotFileEnd {
+            bytes: offset,
+            crc32c: crc,
+        }))
+        .await
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Reads the head of an incoming snapshot.
+pub(crate) async fn receive_head(
+    chunks: &mut Streaming<wire::SnapshotChunk>,
+) -> Result<wire::SnapshotHead, Status> {
+    match chunks.next().await.transpose()?.and_then(|c| c.part) {
+        Some(Part::Head(head)) if head.format == 1 => Ok(head),
+        Some(Part::Head(head)) => Err(Status::failed_precondition(format!(
+            "snapshot format {} is not known here",
+            head.format
+        ))),
+        _ => Err(Status::invalid_argument("a snapshot begins with its head")),
+    }
+}
+
+/// Receives the files behind the head.
+pub(crate) async fn receive_files(
+    head: &wire::SnapshotHead,
+    state: &ShardState,
+    chunks: &mut Streaming<wire::SnapshotChunk>,
+) -> Result<SnapshotData, Status> {
+    let disk = |e: store::Error| Status::internal(e.to_string());
+    let mut files = Vec::new();
+    let mut current: Option<(Box<dyn IncomingFile>, u64, u32)> = None;
+    while let Some(chunk) = chunks.next().await.transpose()? {
+        match chunk.part {
+            Some(Part::Data(data)) => {
+                let (file, bytes, crc) = match &mut current {
+                    Some(current) => current,
+                    None => current.insert((state.receive().map_err(disk)?, 0, 0)),
+                };
+                file.append(&data).map_err(disk)?;
+                *bytes += data.len() as u64;
+                *crc = crc32c::crc32c_append(*crc, &data);
+            }
+            Some(Part::FileEnd(end)) => {
+                let Some((file, bytes, crc)) = current.take() else {
+                    return Err(Status::invalid_argument("an empty snapshot file"));
+                };
+                if (bytes, crc) != (end.bytes, end.crc32c) {
+                    return Err(Status::data_loss("a snapshot file came damaged"));
+                }
+                files.push(file.finish().map_err(disk)?);
+            }
+            Some(Part::Head(_)) | None => {
+                return Err(Status::invalid_argument(
+                    "a snapshot has one head, and no empty chunk",
+                ));
+            }
+        }
+    }
+    if current.is_some() {
+        return Err(Status::invalid_argument("the snapshot ended within a file"));
+    }
+    if files.len() as u64 != u64::from(head.files) {
+        return Err(Status::data_loss(format!(
+            "{} of {} files came",
+            files.len(),
+            head.files
+        )));
+    }
+    let position = head.last.map(|id| store::Position {
+        term: id.term,
+        index: id.index,
+    });
+    let membership: Bytes = head.membership.clone();
+    let applied = Applied {
+        position,
+        membership,
+        revision: head.revision,
+        time_ms: head.time_ms,
+    };
+    Ok(SnapshotData::Received { applied, files })
+}

@@ -1,0 +1,330 @@
+//! Nodes in one process, over real loopback TCP and memory engines: founding, joining, laying out,
+//! appending through any node, and losing the node that leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebreak_raft::{Clock, Identity, Node, Options, ProposeError, Tuning};
+use model::cluster::{Change, ChangeBody, ClusterState, Join, Locality, Node as Member};
+use model::command::{Answer, Append, Command, NewMessage, Reply};
+use model::id::{ConversationName, NodeId, ShardId};
+use prost::Message;
+use proto::net::{Network, Tcp};
+use store::Log;
+use store::engine::Order;
+use store::engine::memory::{Disk, Memory};
+use store::state::State;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const TOKEN: &str = "token";
+
+struct Now;
+
+impl Clock for Now {
+    fn unix_ms(&self) -> u64 {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        u64::try_from(now.unwrap().as_millis()).unwrap()
+    }
+}
+
+struct Running {
+    node: Arc<Node>,
+    stop: CancellationToken,
+    raftdb: Disk,
+    msgdb: Disk,
+    member: Member,
+    boot: u64,
+}
+
+fn member(id: u64, dc: &str) -> Member {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    Member {
+        id,
+        name: format!("{dc}-{id}"),
+        address: format!("127.0.0.1:{port}"),
+        locality: Some(Locality {
+            region: "kr".into(),
+            dc: dc.into(),
+            rack: String::new(),
+        }),
+        disk_id: vec![u8::try_from(id).unwrap(); 16].into(),
+    }
+}
+
+async fn start(
+    member: Member,
+    (raftdb, msgdb): (Disk, Disk),
+    boot: u64,
+    found: Option<ClusterState>,
+    seeds: Vec<String>,
+) -> Running {
+    let (log, writer) = Log::open(Arc::new(Memory::open(&raftdb))).unwrap();
+    let state = State::open(Arc::new(Memory::open(&msgdb)), log.clone()).unwrap();
+    tokio::spawn(writer);
+    let identity = Identity {
+        cluster_id: "c1".into(),
+        node: NodeId(member.id),
+        name: member.name.clone(),
+        disk_id: member.disk_id.as_ref().try_into().unwrap(),
+        boot,
+        boot_nonce: boot * 1_000,
+    };
+    let options = Options {
+        identity,
+        address: member.address.clone(),
+        dialer: Tcp.dialer(),
+        clock: Arc::new(Now),
+        seed: member.id,
+        log,
+        state,
+        tuning: Tuning::default(),
+        seeds,
+        found,
+    };
+    let node = Node::start(options).await.unwrap();
+    let incoming = Tcp.listen(&member.address).await.unwrap();
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    let service = node.peer_service();
+    tokio::spawn(async move {
+        let server = tonic::transport::Server::builder().add_service(service);
+        // Ends at once, as a killed process does.
+        tokio::select! {
+            () = stopped => {}
+            served = server.serve_with_incoming(incoming) => served.unwrap(),
+        }
+    });
+    Running {
+        node,
+        stop,
+        raftdb,
+        msgdb,
+        member,
+        boot,
+    }
+}
+
+impl Running {
+    async fn kill(self) -> (Member, Disk, Disk, u64) {
+        self.stop.cancel();
+        self.node.shutdown().await;
+        (self.member, self.raftdb, self.msgdb, self.boot)
+    }
+}
+
+fn founding(member: &Member, nodes: u32, shards: u32) -> ClusterState {
+    ClusterState {
+        format: 1,
+        cluster_id: "c1".into(),
+        nodes: vec![member.clone()],
+        token_hash: model::hash::token_hash(TOKEN),
+        nodes_expected: nodes,
+        shards_wanted: shards,
+        replicas: 3,
+        meta_replicas: vec![member.id],
+        next_node_id: member.id + 1,
+        ..ClusterState::default()
+    }
+}
+
+async fn propose(node: &Node, shard: ShardId, command: &Command) -> Reply {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let command = command.encode_to_vec().into();
+        match node.propose(shard, command, Duration::from_secs(2)).await {
+            Ok(reply) => return reply,
+            Err(ProposeError::Overloaded | ProposeError::DiskFull) => panic!("no load here"),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A cluster of one node per data center named, with its shards laid out.
+async fn cluster(dcs: &[&str], shards: u32) -> Vec<Running> {
+    let count = u32::try_from(dcs.len()).unwrap();
+    let first = member(1, dcs[0]);
+    let seed = first.address.clone();
+    let found = founding(&first, count, shards);
+    let disks = || (Disk::new(), Disk::new());
+    let mut nodes = vec![start(first, disks(), 1, Some(found), vec![]).await];
+    for (id, dc) in (2..).zip(&dcs[1..]) {
+        let new = member(id, dc);
+        let join = Join {
+            token_hash: model::hash::token_hash(TOKEN),
+            node: Some(new.clone()),
+        };
+        let join = Command::meta(Change {
+            body: Some(ChangeBody::Join(join)),
+        });
+        let reply = propose(&nodes[0].node, ShardId::META, &join).await;
+        assert!(
+            matches!(&reply.answer, Some(Answer::Meta(c)) if c.node_id == id),
+            "{reply:?}"
+        );
+        nodes.push(start(new, disks(), 1, None, vec![seed.clone()]).await);
+    }
+    for running in &nodes {
+        let mut view = running.node.view();
+        timeout(PATIENCE, view.wait_for(|v| !v.shards.is_empty()))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    nodes
+}
+
+fn append(conversation: &ConversationName, id: u64) -> Command {
+    Command::append(Append {
+        conversation: conversation.to_string(),
+        messages: vec![NewMessage {
+            sender: "alice".into(),
+            client_message_id: format!("m{id}").into(),
+            kind: "text".into(),
+            body: format!("hello {id}").into(),
+            ..NewMessage::default()
+        }],
+        ..Append::default()
+    })
+}
+
+fn seq(reply: &Reply) -> (u64, bool) {
+    match &reply.answer {
+        Some(Answer::Appended(appended)) => {
+            let outcome = &appended.outcomes[0];
+            assert_eq!(outcome.refusal, None);
+            (outcome.seq, outcome.deduplicated)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn shard_of(node: &Node, name: &ConversationName) -> ShardId {
+    ShardId(node.view().borrow().shard_of(name.key().slot()).unwrap().id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_node_takes_a_command_and_all_replicas_come_to_hold_it() {
+    let nodes = cluster(&["seoul", "busan", "tokyo"], 3).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    for id in 1..=30 {
+        let through = &nodes[usize::try_from(id).unwrap() % 3].node;
+        assert_eq!(
+            seq(&propose(through, shard, &append(&name, id)).await),
+            (id, false)
+        );
+    }
+    // A retry through another node is answered as the first time.
+    assert_eq!(
+        seq(&propose(&nodes[1].node, shard, &append(&name, 3)).await),
+        (3, true)
+    );
+    for running in &nodes {
+        let state = running.node.state(shard).unwrap();
+        let mut head = state.watch(&name);
+        timeout(PATIENCE, head.wait_for(|seq| *seq == 30))
+            .await
+            .unwrap()
+            .unwrap();
+        let (_, messages) = state
+            .list(&name, 1, Order::Ascending, 100, 1 << 20)
+            .unwrap()
+            .unwrap();
+        let seqs: Vec<u64> = messages.iter().map(|m| m.seq).collect();
+        assert_eq!(seqs, (1..=30).collect::<Vec<_>>());
+    }
+    let leader = nodes[0].node.leader(shard).unwrap();
+    for running in &nodes {
+        let read = running
+            .node
+            .read_barrier(shard, Duration::from_secs(5))
+            .await;
+        assert_eq!(
+            read.is_ok(),
+            running.node.identity().node == leader,
+            "{read:?}"
+        );
+    }
+    for running in nodes {
+        running.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_dies_and_comes_back_and_nothing_is_lost() {
+    let mut nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    for id in 1..=20 {
+        propose(&nodes[0].node, shard, &append(&name, id)).await;
+    }
+    let leader = nodes[0].node.leader(shard).unwrap();
+    let at = nodes
+        .iter()
+        .position(|r| r.node.identity().node == leader)
+        .unwrap();
+    let (member, raftdb, msgdb, boot) = nodes.remove(at).kill().await;
+    let lost = Instant::now();
+    assert_eq!(
+        seq(&propose(&nodes[0].node, shard, &append(&name, 21)).await),
+        (21, false)
+    );
+    println!(
+        "first write {} ms after the leader died",
+        lost.elapsed().as_millis()
+    );
+    raftdb.power_cut(0);
+    msgdb.power_cut(0);
+    let back = start(member, (raftdb, msgdb), boot + 1, None, vec![]).await;
+    let mut view = back.node.view();
+    timeout(PATIENCE, view.wait_for(|v| !v.shards.is_empty()))
+        .await
+        .unwrap()
+        .unwrap();
+    let state = back.node.state(shard).unwrap();
+    let mut head = state.watch(&name);
+    timeout(PATIENCE, head.wait_for(|seq| *seq == 21))
+        .await
+        .unwrap()
+        .unwrap();
+    nodes.push(back);
+    for running in nodes {
+        running.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_of_a_disk_is_refused_for_good() {
+    let mut nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let (member, raftdb, msgdb, boot) = nodes.remove(2).kill().await;
+    let newer = start(member, (raftdb, msgdb), boot + 1, None, vec![]).await;
+    let peer = NodeId(newer.member.id);
+    timeout(PATIENCE, async {
+        while !nodes.iter().all(|r| r.node.reachable(peer)) || !newer.node.reachable(NodeId(1)) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let (member, raftdb, msgdb, boot) = newer.kill().await;
+    // The copy has the counter that was seen before, and another nonce or a lower count.
+    let old = start(member, (raftdb, msgdb), boot - 1, None, vec![]).await;
+    let mut fatal = old.node.fatal();
+    let why = timeout(PATIENCE, fatal.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
+    assert!(why.unwrap().contains("old copy"), "the reason is named");
+    nodes.push(old);
+    for running in nodes {
+        running.kill().await;
+    }
+}
