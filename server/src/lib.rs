@@ -1,1 +1,34 @@
-//! placeholder
+//! One node, as a library: the very same code runs in production and in the simulator, which
+//! differ only in the [`World`] they hand in.
+//!
+//! ```text
+//!  client ─► service/messages ─► check ─► gateway ─► raft::Node::propose ─► leader of the shard
+//!                │                          │ retries under the same id until the deadline
+//!                ├─► stream (many items, one command per conversation in flight) ─► gateway
+//!                ├─► read ─► this replica after a barrier, or forwarded once to the leader
+//!                └─► tail ─► this replica as it applies, or forwarded to a node that has one
+//!  operator ─► service/admin ─► raft::Node's view, replicas; joins go to the meta shard
+//! ```
+//!
+//! Everything a caller gives is checked at the edge ([`check`]) and every error leaves through one
+//! file ([`error`]).
+
+pub mod check;
+pub mod config;
+pub mod convert;
+pub mod deadline;
+pub mod error;
+pub mod found;
+pub mod gateway;
+pub mod identity;
+pub mod node;
+pub mod read;
+pub mod service;
+pub mod stream;
+pub mod tail;
+pub mod telemetry;
+pub mod token;
+pub mod world;
+
+pub use config::Config;
+pub use world::World;

@@ -1,0 +1,510 @@
+//! The rules for everything a caller gives. A check collects every violation of a request before
+//! it refuses; what passes is handed on as types that are already valid.
+//!
+//! Output-only fields that a caller sets are ignored.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use model::id::{self, ConversationName};
+use model::limits;
+use prost_types::Timestamp;
+use proto::v1;
+
+use crate::error::{Failure, Violation};
+
+/// Seconds of 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, the range of a protobuf Timestamp.
+const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// Collects violations; allocates only when there are any.
+#[derive(Debug, Default)]
+pub struct Checker {
+    violations: Vec<Violation>,
+    body_bytes_max: usize,
+}
+
+/// Where a message stands in its request.
+#[derive(Clone, Copy, Debug)]
+pub struct At(pub &'static str, pub Option<usize>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            None => f.write_str(self.0),
+            Some(index) => write!(f, "{}[{index}]", self.0),
+        }
+    }
+}
+
+/// The level a read is served at here. SESSION and BOUNDED are served LINEARIZABLE, which
+/// satisfies both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// As one copy.
+    Linearizable,
+    /// What the nearest replica has.
+    Local,
+}
+
+impl Checker {
+    /// With the bound on bodies that the node is configured with, bytes.
+    pub fn new(body_bytes_max: usize) -> Checker {
+        Checker {
+            violations: Vec::new(),
+            body_bytes_max,
+        }
+    }
+
+    /// Notes one.
+    pub fn add(&mut self, field: impl fmt::Display, description: impl fmt::Display) {
+        self.violations.push(Violation {
+            field: field.to_string(),
+            description: description.to_string(),
+        });
+    }
+
+    /// Fails with all that were noted.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] when there are any.
+    pub fn finish(self) -> Result<(), Failure> {
+        if self.violations.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Invalid(self.violations))
+    }
+
+    /// Fails with all that were noted, or gives what was checked.
+    ///
+    /// # Errors
+    /// [`Failure::Invalid`] when there are any.
+    pub fn or<T>(self, value: Option<T>) -> Result<T, Failure> {
+        self.finish()?;
+        value.ok_or_else(|| Failure::Internal("a value failed its check without a reason".into()))
+    }
+
+    /// `tenants/{t}/conversations/{c}`.
+    pub fn conversation(&mut self, field: &str, text: &str) -> Option<ConversationName> {
+        ConversationName::parse(text)
+            .map_err(|error| self.add(field, error))
+            .ok()
+    }
+
+    /// `tenants/{t}` and an id.
+    pub fn conversation_id(&mut self, parent: &str, id: &str) -> Option<ConversationName> {
+        let tenant = match parent.strip_prefix("tenants/") {
+            Some(tenant) => id::segment("tenant", tenant)
+                .map_err(|error| self.add("parent", error))
+                .is_ok()
+                .then_some(tenant),
+            None => {
+                self.add("parent", "must be of the form tenants/{tenant}");
+                None
+            }
+        };
+        let id_fits = id::segment("conversation", id)
+            .map_err(|error| self.add("conversation_id", error))
+            .is_ok();
+        tenant
+            .filter(|_| id_fits)
+            .and_then(|tenant| ConversationName::new(tenant, id).ok())
+    }
+
+    /// A message to append.
+    pub fn message(&mut self, at: At, message: Option<&v1::Message>) {
+        let Some(message) = message else {
+            self.add(at, "is required");
+            return;
+        };
+        let field = |name: &str| format!("{at}.{name}");
+        if let Some(wrong) = text(&message.sender, 1, limits::SENDER_BYTES_MAX) {
+            self.add(field("sender"), wrong);
+        }
+        let id = &message.client_message_id;
+        if let Some(wrong) = text(id, 1, limits::CLIENT_MESSAGE_ID_BYTES_MAX) {
+            self.add(field("client_message_id"), wrong);
+        }
+        if let Some(wrong) = text(&message.r#type, 0, limits::TYPE_BYTES_MAX) {
+            self.add(field("type"), wrong);
+        }
+        if message.r#type.is_empty() && message.body.is_empty() {
+            self.add(at, "needs a type or a body");
+        }
+        if message.body.len() > self.body_bytes_max {
+            let (max, has) = (self.body_bytes_max, message.body.len());
+            self.add(
+                field("body"),
+                format_args!("must be at most {max} bytes; it has {has}"),
+            );
+        }
+        if !message.attributes.is_empty() {
+            self.attributes(&field("attributes"), &message.attributes);
+        }
+        if let Some(time) = &message.original_time
+            && !timestamp_fits(time)
+        {
+            self.add(
+                field("original_time"),
+                "must lie in the years 1 to 9999 with nanos in [0, 999999999]",
+            );
+        }
+    }
+
+    /// The messages of an atomic batch.
+    pub fn batch(&mut self, messages: &[v1::Message]) {
+        let count = messages.len();
+        if count == 0 || count > limits::BATCH_MESSAGES_MAX {
+            let max = limits::BATCH_MESSAGES_MAX;
+            self.add(
+                "messages",
+                format_args!("must hold 1 to {max} messages; it has {count}"),
+            );
+        }
+        let mut bytes = 0;
+        for (index, message) in messages.iter().take(limits::BATCH_MESSAGES_MAX).enumerate() {
+            self.message(At("messages", Some(index)), Some(message));
+            bytes += size(message);
+        }
+        if bytes > limits::BATCH_BYTES_MAX {
+            let max = limits::BATCH_BYTES_MAX;
+            self.add(
+                "messages",
+                format_args!("must be at most {max} bytes together; they have {bytes}"),
+            );
+        }
+    }
+
+    /// Attributes of a message or a conversation.
+    pub fn attributes(&mut self, field: &str, attributes: &BTreeMap<String, String>) {
+        let count = attributes.len();
+        if count > limits::ATTRIBUTES_MAX {
+            let max = limits::ATTRIBUTES_MAX;
+            self.add(
+                field,
+                format_args!("must be at most {max}; there are {count}"),
+            );
+        }
+        let bytes: usize = attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+        if bytes > limits::ATTRIBUTES_BYTES_MAX {
+            let max = limits::ATTRIBUTES_BYTES_MAX;
+            self.add(
+                field,
+                format_args!("must be at most {max} bytes together; they have {bytes}"),
+            );
+        }
+        if attributes.contains_key("") {
+            self.add(field, "must not have an empty key");
+        }
+    }
+
+    /// The id that makes a retry of a creation safe.
+    pub fn request_id(&mut self, text_given: &str) {
+        if let Some(wrong) = text(text_given, 1, limits::CLIENT_MESSAGE_ID_BYTES_MAX) {
+            self.add("request_id", wrong);
+        }
+    }
+
+    /// The size of a page; 0 gives the default.
+    pub fn page_size(&mut self, given: i32) -> usize {
+        match usize::try_from(given) {
+            Ok(0) => limits::PAGE_SIZE_DEFAULT,
+            Ok(size) if size <= limits::PAGE_SIZE_MAX => size,
+            Ok(_) | Err(_) => {
+                let max = limits::PAGE_SIZE_MAX;
+                self.add(
+                    "page_size",
+                    format_args!("must be 0 (for the default) to {max}; it is {given}"),
+                );
+                limits::PAGE_SIZE_DEFAULT
+            }
+        }
+    }
+
+    /// How fresh a read must be.
+    pub fn read(&mut self, options: Option<&v1::ReadOptions>) -> Level {
+        use v1::read_options::Level as Wire;
+        let Some(options) = options else {
+            return Level::Linearizable;
+        };
+        let bound = options.max_staleness.as_ref();
+        if let Some(bound) = bound
+            && (bound.seconds < 0 || !(0..1_000_000_000).contains(&bound.nanos))
+        {
+            self.add("read.max_staleness", "must not be negative");
+        }
+        match Wire::try_from(options.level) {
+            Ok(Wire::Unspecified | Wire::Linearizable | Wire::Session) => Level::Linearizable,
+            Ok(Wire::Bounded) => {
+                if bound.is_none() {
+                    self.add("read.max_staleness", "is required at the level BOUNDED");
+                }
+                Level::Linearizable
+            }
+            Ok(Wire::Local) => Level::Local,
+            Err(_) => {
+                self.add(
+                    "read.level",
+                    format_args!("{} is not a level", options.level),
+                );
+                Level::Linearizable
+            }
+        }
+    }
+
+    /// A node that asks to join.
+    pub fn join(&mut self, request: &v1::JoinNodeRequest) {
+        if let Some(wrong) = text(&request.token, 1, 256) {
+            self.add("token", wrong);
+        }
+        for (field, value, required) in [
+            ("name", &request.name, true),
+            ("region", &request.region, true),
+            ("dc", &request.dc, true),
+            ("rack", &request.rack, false),
+        ] {
+            if (required || !value.is_empty())
+                && let Err(error) = id::segment(field, value)
+            {
+                self.add(field, error);
+            }
+        }
+        if let Err(error) = proto::net::endpoint(&request.address) {
+            self.add("address", error);
+        }
+        if request.disk_id.len() != 16 {
+            self.add("disk_id", "must be 16 random bytes");
+        }
+    }
+}
+
+/// The bytes that a message counts for in bounds on batches.
+pub fn size(message: &v1::Message) -> usize {
+    let attributes: usize = message
+        .attributes
+        .iter()
+        .map(|(k, v)| k.len() + v.len() + 8)
+        .sum();
+    // The fixed part covers tags, lengths and numbers.
+    message.sender.len()
+        + message.client_message_id.len()
+        + message.r#type.len()
+        + message.body.len()
+        + attributes
+        + 48
+}
+
+/// What is wrong with a text that names something, if anything. Control characters are refused:
+/// a NUL separates sender and id where both are hashed, and none of them belongs in a log line.
+fn text(text: &str, min: usize, max: usize) -> Option<String> {
+    if text.len() < min || text.len() > max {
+        let has = text.len();
+        return Some(match min {
+            0 => format!("must be at most {max} bytes; it has {has}"),
+            _ => format!("must be {min} to {max} bytes; it has {has}"),
+        });
+    }
+    text.bytes()
+        .any(|b| b < 0x20 || b == 0x7f)
+        .then(|| "must not have control characters".to_owned())
+}
+
+fn timestamp_fits(time: &Timestamp) -> bool {
+    TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> v1::Message {
+        v1::Message {
+            sender: "ann".into(),
+            client_message_id: "1".into(),
+            r#type: "text".into(),
+            body: "hi".into(),
+            ..v1::Message::default()
+        }
+    }
+
+    fn violations(check: impl FnOnce(&mut Checker)) -> Vec<(String, String)> {
+        let mut checker = Checker::new(limits::BODY_BYTES_MAX);
+        check(&mut checker);
+        match checker.finish() {
+            Err(Failure::Invalid(all)) => {
+                all.into_iter().map(|v| (v.field, v.description)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut v1::Message), expect: &[(&str, &str)]) {
+        let mut message = message();
+        change(&mut message);
+        let found = violations(|c| c.message(At("message", None), Some(&message)));
+        assert_eq!(found.len(), expect.len(), "{found:?}");
+        for ((field, text), (expect_field, expect_text)) in found.iter().zip(expect) {
+            assert_eq!(field, expect_field);
+            assert!(text.contains(expect_text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_checked_field_by_field() {
+        check(|_| (), &[]);
+        check(
+            |m| m.sender.clear(),
+            &[("message.sender", "1 to 256 bytes; it has 0")],
+        );
+        check(
+            |m| m.sender = "x".repeat(257),
+            &[("message.sender", "it has 257")],
+        );
+        check(
+            |m| m.sender = "a\0b".into(),
+            &[("message.sender", "control")],
+        );
+        check(
+            |m| m.client_message_id.clear(),
+            &[("message.client_message_id", "1 to 128 bytes; it has 0")],
+        );
+        check(
+            |m| m.r#type = "t".repeat(65),
+            &[("message.type", "at most 64 bytes")],
+        );
+        check(
+            |m| m.body = vec![0; 65_537].into(),
+            &[("message.body", "at most 65536 bytes")],
+        );
+        check(|m| m.body = vec![0; 65_536].into(), &[]);
+        check(
+            |m| {
+                m.original_time = Some(Timestamp {
+                    seconds: 0,
+                    nanos: -1,
+                })
+            },
+            &[("message.original_time", "nanos")],
+        );
+        check(
+            |m| {
+                m.original_time = Some(Timestamp {
+                    seconds: i64::MAX,
+                    nanos: 0,
+                })
+            },
+            &[("message.original_time", "years 1 to 9999")],
+        );
+    }
+
+    #[test]
+    fn a_message_needs_a_type_or_a_body_and_blank_ones_with_a_type_are_fine() {
+        check(|m| m.body.clear(), &[]);
+        check(|m| m.r#type.clear(), &[]);
+        check(
+            |m| {
+                m.body.clear();
+                m.r#type.clear();
+            },
+            &[("message", "needs a type or a body")],
+        );
+    }
+
+    #[test]
+    fn attributes_are_bounded_in_number_and_in_bytes() {
+        let many = (0..17).map(|i| (format!("k{i}"), String::new())).collect();
+        check(
+            |m| m.attributes = many,
+            &[("message.attributes", "at most 16; there are 17")],
+        );
+        let long = [("k".to_owned(), "v".repeat(4_096))].into();
+        check(
+            |m| m.attributes = long,
+            &[("message.attributes", "they have 4097")],
+        );
+        let unnamed = [(String::new(), "v".to_owned())].into();
+        check(
+            |m| m.attributes = unnamed,
+            &[("message.attributes", "empty key")],
+        );
+    }
+
+    #[test]
+    fn all_violations_of_a_request_come_at_once() {
+        let found = violations(|c| {
+            c.conversation("parent", "rooms/1");
+            c.message(At("message", None), Some(&v1::Message::default()));
+            c.page_size(-1);
+        });
+        let fields: Vec<_> = found.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "parent",
+                "message.sender",
+                "message.client_message_id",
+                "message",
+                "page_size"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_batch_is_bounded_and_names_the_offending_message() {
+        assert_eq!(violations(|c| c.batch(&[])).len(), 1);
+        assert_eq!(violations(|c| c.batch(&vec![message(); 1_001])).len(), 1);
+        let mut wrong = vec![message(); 3];
+        wrong[2].sender.clear();
+        assert_eq!(violations(|c| c.batch(&wrong))[0].0, "messages[2].sender");
+        let mut large = message();
+        large.body = vec![0; 65_000].into();
+        let found = violations(|c| c.batch(&vec![large; 17]));
+        assert!(found[0].1.contains("1048576 bytes together"), "{found:?}");
+    }
+
+    #[test]
+    fn sizes_levels_and_parents_are_checked() {
+        let mut checker = Checker::new(1);
+        assert_eq!(checker.page_size(0), 50);
+        assert_eq!(checker.page_size(1_000), 1_000);
+        assert!(checker.finish().is_ok());
+        assert_eq!(violations(|c| drop(c.page_size(1_001))).len(), 1);
+
+        let read = |level, bound| v1::ReadOptions {
+            level,
+            max_staleness: bound,
+            ..v1::ReadOptions::default()
+        };
+        let mut checker = Checker::new(1);
+        assert_eq!(checker.read(None), Level::Linearizable);
+        assert_eq!(checker.read(Some(&read(4, None))), Level::Local);
+        assert_eq!(checker.read(Some(&read(2, None))), Level::Linearizable);
+        assert!(checker.finish().is_ok());
+        assert_eq!(violations(|c| drop(c.read(Some(&read(3, None))))).len(), 1);
+        assert_eq!(violations(|c| drop(c.read(Some(&read(9, None))))).len(), 1);
+
+        assert_eq!(
+            violations(|c| drop(c.conversation_id("tenants/", "a b"))).len(),
+            2
+        );
+        assert_eq!(
+            violations(|c| drop(c.conversation_id("acme", "a"))).len(),
+            1
+        );
+        let mut checker = Checker::new(1);
+        let name = checker.conversation_id("tenants/acme", "room");
+        assert_eq!(
+            name.map(|n| n.to_string()).as_deref(),
+            Some("tenants/acme/conversations/room")
+        );
+    }
+
+    #[test]
+    fn a_joining_node_must_say_who_and_where_it_is() {
+        let found = violations(|c| c.join(&v1::JoinNodeRequest::default()));
+        let fields: Vec<_> = found.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(
+            fields,
+            ["token", "name", "region", "dc", "address", "disk_id"]
+        );
+    }
+}

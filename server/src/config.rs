@@ -1,0 +1,344 @@
+//! `node.toml`: every key, its meaning, default and bounds; and errors that name the file, the
+//! line, the key and what would be right, all of them at once.
+//!
+//! | Key | Meaning | Default | Bounds |
+//! |---|---|---|---|
+//! | `name` | what people call the node; never changes | required | a name of 1–128 characters |
+//! | `listen` | host:port to listen on, for clients and nodes | required | |
+//! | `advertise` | host:port where others reach it | `listen` | not 0.0.0.0 or [::] |
+//! | `data_dir` | folder of its data, on a disk of its own | required | |
+//! | `peers` | host:port of nodes to ask about the cluster | `[]` | at most 64 |
+//! | `locality.region` | data centers near each other | required | a name |
+//! | `locality.dc` | what burns together | required | a name |
+//! | `locality.rack` | what shares power and a switch | `""` | a name or empty |
+//! | `limits.body_bytes_max` | largest message body | 65,536 | 1–524,288 bytes |
+//! | `limits.disk_reserve_percent` | below this share of free disk appends are refused | 5 | 0–50 % |
+//! | `raft.heartbeat_ms` | between heartbeats of an idle leader | 500 | 20–10,000 ms |
+//! | `raft.election_min_ms` | lower bound of the election timeout | 1,500 | more than 2 heartbeats |
+//! | `raft.election_max_ms` | its upper bound, and the leader's lease | 2,000 | more than the minimum, up to 60,000 ms |
+//! | `raft.read_lease_ms` | how old a quorum's word may be for a LINEARIZABLE read without a round | 150 | 0 (always a round) to below `election_min_ms` |
+//! | `log.level` | what to log: `info`, or per target `info,firebreak_raft=debug` | `info` | tracing's directives |
+//! | `log.format` | `text` or `json` (a line each) | `text` | |
+//! | `storage.cache_mb` | blocks of state kept in memory | 64 | 1–1,048,576 MiB |
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use model::id;
+use model::limits;
+use raft::Tuning;
+use thiserror::Error;
+
+use crate::telemetry::Format;
+
+mod table;
+
+use table::{Reader, Section};
+
+/// A node's configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What people call the node.
+    pub name: String,
+    /// host:port to listen on.
+    pub listen: String,
+    /// host:port where others reach it.
+    pub advertise: String,
+    /// Folder of its data.
+    pub data_dir: PathBuf,
+    /// host:port of nodes to ask about the cluster.
+    pub peers: Vec<String>,
+    /// Where it stands.
+    pub locality: Locality,
+    /// Bounds.
+    pub limits: Limits,
+    /// Timing of the groups.
+    pub raft: Tuning,
+    /// What to log, and how.
+    pub log: Log,
+    /// Memory of the databases.
+    pub storage: Storage,
+}
+
+/// Where a node stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locality {
+    /// Data centers near each other.
+    pub region: String,
+    /// What burns together.
+    pub dc: String,
+    /// What shares power and a switch.
+    pub rack: String,
+}
+
+/// Bounds that an operator may set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message body, bytes.
+    pub body_bytes_max: usize,
+    /// Share of the disk that stays free, percent.
+    pub disk_reserve_percent: u64,
+}
+
+/// What to log, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// tracing's directives.
+    pub level: String,
+    /// Lines for people or for machines.
+    pub format: Format,
+}
+
+/// Memory of the databases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Blocks of state kept in memory, bytes.
+    pub cache_bytes: usize,
+}
+
+/// One thing wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Line in the file, from 1; 0 when it concerns no line.
+    pub line: usize,
+    /// The key, with its section.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+/// Everything wrong with a configuration.
+#[derive(Clone, Debug, Error)]
+pub struct Errors {
+    /// The file.
+    pub file: String,
+    /// In the order of the lines.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Problem { line, key, message }) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}", self.file)?;
+            if *line > 0 {
+                write!(f, ":{line}")?;
+            }
+            if !key.is_empty() {
+                write!(f, ": {key}")?;
+            }
+            write!(f, ": {message}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<Config, Errors> {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Config::parse(&text, &file),
+            Err(error) => Err(Errors {
+                file,
+                problems: vec![Problem {
+                    line: 0,
+                    key: String::new(),
+                    message: format!("cannot be read: {error}"),
+                }],
+            }),
+        }
+    }
+
+    /// Reads a text; `file` is named in errors.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str, file: &str) -> Result<Config, Errors> {
+        let mut reader = Reader::new(text);
+        let config = {
+            let (root, syntax) = toml::de::DeTable::parse_recoverable(text);
+            for error in syntax {
+                reader.syntax(&error);
+            }
+            // Behind a syntax error keys seem missing that are not.
+            if reader.failed() {
+                None
+            } else {
+                Some(read(&mut reader, root.get_ref()))
+            }
+        };
+        match config {
+            Some(config) if !reader.failed() => Ok(config),
+            Some(_) | None => Err(Errors {
+                file: file.to_owned(),
+                problems: reader.into_problems(),
+            }),
+        }
+    }
+}
+
+fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
+    let top = Section::root(root);
+    let sections = ["locality", "limits", "raft", "log", "storage"];
+    let keys = ["name", "listen", "advertise", "data_dir", "peers"];
+    reader.known(&top, &[&keys[..], &sections[..]].concat());
+
+    let name = reader.string(&top, "name", None);
+    reader.verify(&top, "name", id::segment("name", &name));
+    let listen = reader.string(&top, "listen", None);
+    reader.verify(&top, "listen", address(&listen));
+    let advertise = reader.string(&top, "advertise", Some(&listen));
+    let reachable = address(&advertise).and_then(|()| anywhere(&advertise));
+    if top.has("advertise") || address(&listen).is_ok() {
+        reader.verify(&top, "advertise", reachable);
+    }
+    let data_dir = PathBuf::from(reader.string(&top, "data_dir", None));
+    let peers = reader.strings(&top, "peers", 64);
+    for peer in &peers {
+        reader.verify(&top, "peers", address(peer));
+    }
+
+    let place = reader.section(&top, "locality");
+    reader.known(&place, &["region", "dc", "rack"]);
+    let locality = Locality {
+        region: reader.string(&place, "region", None),
+        dc: reader.string(&place, "dc", None),
+        rack: reader.string(&place, "rack", Some("")),
+    };
+    reader.verify(&place, "region", id::segment("region", &locality.region));
+    reader.verify(&place, "dc", id::segment("dc", &locality.dc));
+    if !locality.rack.is_empty() {
+        reader.verify(&place, "rack", id::segment("rack", &locality.rack));
+    }
+
+    let bounds = reader.section(&top, "limits");
+    reader.known(&bounds, &["body_bytes_max", "disk_reserve_percent"]);
+    // A body and its attributes must fit a batch with room to spare.
+    let body_max = (limits::BATCH_BYTES_MAX / 2) as u64;
+    let body = reader.number(
+        &bounds,
+        "body_bytes_max",
+        limits::BODY_BYTES_MAX as u64,
+        1..=body_max,
+        "bytes",
+    );
+    let limits = Limits {
+        body_bytes_max: usize::try_from(body).unwrap_or(limits::BODY_BYTES_MAX),
+        disk_reserve_percent: reader.number(&bounds, "disk_reserve_percent", 5, 0..=50, "percent"),
+    };
+
+    let raft = tuning(reader, &top);
+
+    let log = reader.section(&top, "log");
+    reader.known(&log, &["level", "format"]);
+    let level = reader.string(&log, "level", Some("info"));
+    reader.verify(&log, "level", crate::telemetry::check_level(&level));
+    let format = reader.string(&log, "format", Some("text"));
+    let format = match format.as_str() {
+        "json" => Format::Json,
+        "text" => Format::Text,
+        _ => {
+            reader.add(&log, "format", "must be \"text\" or \"json\"");
+            Format::Text
+        }
+    };
+
+    let storage = reader.section(&top, "storage");
+    reader.known(&storage, &["cache_mb"]);
+    let cache_mb = reader.number(&storage, "cache_mb", 64, 1..=1_048_576, "MiB");
+    Config {
+        name,
+        listen,
+        advertise,
+        data_dir,
+        peers,
+        locality,
+        limits,
+        raft,
+        log: Log { level, format },
+        storage: Storage {
+            cache_bytes: usize::try_from(cache_mb * 1024 * 1024).unwrap_or(usize::MAX),
+        },
+    }
+}
+
+fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
+    let section = reader.section(top, "raft");
+    reader.known(
+        &section,
+        &[
+            "heartbeat_ms",
+            "election_min_ms",
+            "election_max_ms",
+            "read_lease_ms",
+        ],
+    );
+    let default = Tuning::default();
+    let mut ms = |key, default, bounds| reader.number(&section, key, default, bounds, "ms");
+    let tuning = Tuning {
+        heartbeat_ms: ms("heartbeat_ms", default.heartbeat_ms, 20..=10_000),
+        election_min_ms: ms("election_min_ms", default.election_min_ms, 1..=60_000),
+        election_max_ms: ms("election_max_ms", default.election_max_ms, 1..=60_000),
+        read_lease_ms: ms("read_lease_ms", default.read_lease_ms, 0..=60_000),
+    };
+    let Tuning {
+        heartbeat_ms,
+        election_min_ms,
+        election_max_ms,
+        read_lease_ms,
+    } = tuning;
+    for (wrong, key, message) in [
+        (
+            election_min_ms <= 2 * heartbeat_ms,
+            "election_min_ms",
+            format!(
+                "must be more than two heartbeats ({} ms); it is {election_min_ms}",
+                2 * heartbeat_ms
+            ),
+        ),
+        (
+            election_max_ms <= election_min_ms,
+            "election_max_ms",
+            format!(
+                "must be more than election_min_ms ({election_min_ms}); it is {election_max_ms}"
+            ),
+        ),
+        (
+            read_lease_ms >= election_min_ms,
+            "read_lease_ms",
+            format!("must be less than election_min_ms ({election_min_ms}); it is {read_lease_ms}"),
+        ),
+    ] {
+        if wrong {
+            reader.add(&section, key, message);
+        }
+    }
+    tuning
+}
+
+fn address(text: &str) -> Result<(), String> {
+    proto::net::endpoint(text)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+fn anywhere(text: &str) -> Result<(), String> {
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    let port_zero = text.ends_with(":0");
+    if matches!(host, "0.0.0.0" | "[::]") || port_zero {
+        return Err(format!(
+            "{text} is no address that others can reach; set advertise to one"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,146 @@
+//! What a configuration gives, and what it is told.
+
+use super::*;
+
+const GOOD: &str = r#"
+name = "seoul-1"
+listen = "0.0.0.0:7101"
+advertise = "10.0.0.1:7101"
+data_dir = "/var/lib/firebreak"
+peers = ["10.0.0.2:7101"]
+
+[locality]
+region = "kr"
+dc = "seoul"
+"#;
+
+fn problems(text: &str) -> Vec<String> {
+    match Config::parse(text, "node.toml") {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
+#[test]
+fn a_short_file_gets_the_documented_defaults() {
+    let config = Config::parse(GOOD, "node.toml").expect("valid");
+    assert_eq!(config.advertise, "10.0.0.1:7101");
+    assert_eq!(config.locality.rack, "");
+    assert_eq!(
+        config.limits,
+        Limits {
+            body_bytes_max: 65_536,
+            disk_reserve_percent: 5
+        }
+    );
+    assert_eq!(config.raft.heartbeat_ms, 500);
+    assert_eq!(
+        config.log,
+        Log {
+            level: "info".into(),
+            format: Format::Text
+        }
+    );
+    assert_eq!(config.storage.cache_bytes, 64 * 1024 * 1024);
+}
+
+#[test]
+fn every_key_can_be_set() {
+    let all = format!(
+        "{GOOD}rack = \"r1\"\n[limits]\nbody_bytes_max = 0x400\ndisk_reserve_percent = 10\n\
+         [raft]\nheartbeat_ms = 50\nelection_min_ms = 150\nelection_max_ms = 300\n\
+         read_lease_ms = 0\n[log]\nlevel = \"info,firebreak_raft=debug\"\nformat = \"json\"\n\
+         [storage]\ncache_mb = 1\n"
+    );
+    let config = Config::parse(&all, "node.toml").expect("valid");
+    assert_eq!(config.limits.body_bytes_max, 1_024);
+    assert_eq!(config.raft.election_max_ms, 300);
+    assert_eq!(config.log.format, Format::Json);
+    assert_eq!(config.locality.rack, "r1");
+}
+
+#[test]
+fn all_problems_come_at_once_with_their_lines() {
+    let text = "nmae = \"x\"\nlisten = 7101\ndata_dir = \"/d\"\n[locality]\ndc = \"a b\"\n\
+                [raft]\nheartbeat_ms = -5\n[limits]\ndisk_reserve_percent = \"5\"\n";
+    assert_eq!(
+        problems(text),
+        [
+            "node.toml: name: is required",
+            "node.toml:1: nmae: is not a key; known here: name, listen, advertise, data_dir, \
+             peers, locality, limits, raft, log, storage",
+            "node.toml:2: listen: must be a text in quotes; it is of type integer",
+            "node.toml:4: locality.region: is required",
+            "node.toml:5: locality.dc: dc \"a b\" must be 1 to 128 characters of a-z A-Z 0-9 \
+             - _ . ~ and start with a letter or digit",
+            "node.toml:7: raft.heartbeat_ms: must be a whole number of ms, 20 to 10000; it is -5",
+            "node.toml:9: limits.disk_reserve_percent: must be a whole number of percent, 0 to \
+             50; it is \"5\"",
+        ]
+    );
+}
+
+#[test]
+fn an_empty_file_is_told_what_it_needs() {
+    let found = problems("");
+    assert_eq!(found.len(), 5, "{found:?}");
+    assert!(
+        found.iter().all(|p| p.ends_with("is required")),
+        "{found:?}"
+    );
+}
+
+fn check(change: (&str, &str), expect: &str) {
+    assert!(GOOD.contains(change.0));
+    let found = problems(&GOOD.replace(change.0, change.1));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains(expect), "{}", found[0]);
+}
+
+#[test]
+fn addresses_must_be_such_that_others_can_reach() {
+    check(
+        ("\"10.0.0.1:7101\"", "\"10.0.0.1\""),
+        "node.toml:4: advertise: \"10.0.0.1\" is not",
+    );
+    check(
+        ("advertise = \"10.0.0.1:7101\"", ""),
+        "advertise: 0.0.0.0:7101 is no address",
+    );
+    check(("10.0.0.2:7101", "10.0.0.2:x"), "node.toml:6: peers");
+    check(
+        ("[\"10.0.0.2:7101\"]", "\"10.0.0.2:7101\""),
+        "list of texts",
+    );
+}
+
+#[test]
+fn timings_must_fit_each_other() {
+    let with = |raft: &str| problems(&format!("{GOOD}[raft]\n{raft}\n"));
+    assert!(with("heartbeat_ms = 750")[0].contains("raft.election_min_ms: must be more than two"));
+    assert!(with("election_max_ms = 1500")[0].contains("must be more than election_min_ms"));
+    assert!(with("read_lease_ms = 1500")[0].contains("must be less than election_min_ms"));
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_line() {
+    let found = problems("name = \"a\nlisten = \"b:1\"");
+    assert!(found[0].starts_with("node.toml:1: not TOML: "), "{found:?}");
+    assert!(
+        problems("log = 5\n")
+            .iter()
+            .any(|p| p.contains("log: must be a section"))
+    );
+    assert!(problems(&format!("{GOOD}[log]\nlevel = \"x=y=z\"\n"))[0].contains("log.level"));
+    assert!(problems(&format!("{GOOD}[log]\nformat = \"xml\"\n"))[0].contains("\"json\""));
+}
+
+#[test]
+fn a_missing_file_is_an_error_that_names_it() {
+    let error = Config::load(Path::new("/nonexistent/node.toml")).expect_err("missing");
+    assert!(
+        error
+            .to_string()
+            .starts_with("/nonexistent/node.toml: cannot be read")
+    );
+}

@@ -1,0 +1,209 @@
+//! Between the wire's types and the model's. What comes in has passed [`crate::check`].
+
+use bytes::Bytes;
+use model::command::{Append, Attribute, Command, NewMessage, Outcome};
+use model::id::ConversationName;
+use model::state;
+use prost::Message as _;
+use prost_types::Timestamp;
+use proto::v1;
+
+/// What a sender gave, moved out of the request without copying.
+pub fn new_message(message: v1::Message) -> NewMessage {
+    NewMessage {
+        sender: Bytes::from(message.sender),
+        client_message_id: Bytes::from(message.client_message_id),
+        kind: Bytes::from(message.r#type),
+        body: message.body,
+        attributes: attributes(message.attributes),
+        reply_to_seq: message.reply_to_seq,
+        silent: message.silent,
+        original_time_ms: message.original_time.map(|time| millis(&time)),
+    }
+}
+
+/// Sorted by key, since the map is.
+pub fn attributes(map: std::collections::BTreeMap<String, String>) -> Vec<Attribute> {
+    map.into_iter()
+        .map(|(key, value)| Attribute { key, value })
+        .collect()
+}
+
+/// An encoded append.
+pub fn append(append: Append) -> Bytes {
+    Bytes::from(Command::append(append).encode_to_vec())
+}
+
+/// A stored message as callers see it.
+///
+/// # Errors
+/// When the record lacks its message or has text that is no UTF-8: it is corrupt.
+pub fn message(name: &ConversationName, stored: state::Stored) -> Result<v1::Message, String> {
+    let seq = stored.seq;
+    let broken = |what: &str| format!("message {seq} of {name} has {what}");
+    let message = stored.message.ok_or_else(|| broken("no content"))?;
+    let text = |bytes: Bytes, what: &str| String::from_utf8(bytes.into()).map_err(|_| broken(what));
+    Ok(v1::Message {
+        name: format!("{name}/messages/{seq}"),
+        seq,
+        revision: stored.revision,
+        sender: text(message.sender, "a sender that is no UTF-8")?,
+        client_message_id: text(message.client_message_id, "an id that is no UTF-8")?,
+        r#type: text(message.kind, "a type that is no UTF-8")?,
+        body: message.body,
+        attributes: message
+            .attributes
+            .into_iter()
+            .map(|a| (a.key, a.value))
+            .collect(),
+        reply_to_seq: message.reply_to_seq,
+        silent: message.silent,
+        create_time: Some(timestamp_unsigned(stored.create_time_ms)),
+        original_time: message.original_time_ms.map(timestamp),
+    })
+}
+
+/// The answer for a message just appended: what the caller gave, and where it ended up.
+pub fn appended(
+    name: &ConversationName,
+    given: v1::Message,
+    outcome: &Outcome,
+    with_body: bool,
+) -> v1::Message {
+    v1::Message {
+        name: format!("{name}/messages/{}", outcome.seq),
+        seq: outcome.seq,
+        revision: outcome.revision,
+        create_time: Some(timestamp_unsigned(outcome.create_time_ms)),
+        // As it was stored: to the millisecond.
+        original_time: given.original_time.map(|time| timestamp(millis(&time))),
+        body: if with_body { given.body } else { Bytes::new() },
+        ..given
+    }
+}
+
+/// A conversation as callers see it.
+pub fn conversation(head: state::Conversation, shard: u32) -> v1::Conversation {
+    v1::Conversation {
+        name: head.name,
+        last_seq: head.last_seq,
+        min_seq: head.min_seq,
+        incarnation: head.incarnation,
+        create_time: Some(timestamp_unsigned(head.create_time_ms)),
+        attributes: head
+            .attributes
+            .into_iter()
+            .map(|a| (a.key, a.value))
+            .collect(),
+        shard,
+        content_hash: head.content_hash,
+    }
+}
+
+/// Unix milliseconds, rounded down; valid timestamps lie far inside the range.
+pub fn millis(time: &Timestamp) -> i64 {
+    time.seconds
+        .saturating_mul(1_000)
+        .saturating_add(i64::from(time.nanos / 1_000_000))
+}
+
+/// From Unix milliseconds.
+pub fn timestamp(ms: i64) -> Timestamp {
+    Timestamp {
+        seconds: ms.div_euclid(1_000),
+        nanos: i32::try_from(ms.rem_euclid(1_000) * 1_000_000).unwrap_or(0),
+    }
+}
+
+/// From Unix milliseconds after 1970.
+pub fn timestamp_unsigned(ms: u64) -> Timestamp {
+    timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_comes_back_as_it_was_given_to_the_millisecond() {
+        let name = ConversationName::new("acme", "room").expect("valid");
+        let given = v1::Message {
+            name: "ignored".into(),
+            seq: 99,
+            sender: "ann".into(),
+            client_message_id: "1".into(),
+            r#type: "text".into(),
+            body: "hi".into(),
+            attributes: [("b".into(), "2".into()), ("a".into(), "1".into())].into(),
+            reply_to_seq: 3,
+            silent: true,
+            original_time: Some(Timestamp {
+                seconds: -2,
+                nanos: 1_999_999,
+            }),
+            ..v1::Message::default()
+        };
+        let stored = state::Stored {
+            format: 1,
+            seq: 7,
+            revision: 8,
+            create_time_ms: 1_500,
+            message: Some(new_message(given.clone())),
+        };
+        let back = message(&name, stored).expect("complete");
+        let outcome = Outcome {
+            seq: 7,
+            revision: 8,
+            create_time_ms: 1_500,
+            ..Outcome::default()
+        };
+        assert_eq!(back, appended(&name, given.clone(), &outcome, true));
+        assert_eq!(back.name, "tenants/acme/conversations/room/messages/7");
+        assert_eq!(back.seq, 7);
+        assert_eq!(
+            back.original_time,
+            Some(Timestamp {
+                seconds: -2,
+                nanos: 1_000_000
+            })
+        );
+        assert_eq!(
+            back.create_time,
+            Some(Timestamp {
+                seconds: 1,
+                nanos: 500_000_000
+            })
+        );
+        assert!(appended(&name, given, &outcome, false).body.is_empty());
+    }
+
+    #[test]
+    fn a_record_that_is_no_text_is_an_error_and_no_panic() {
+        let name = ConversationName::new("acme", "room").expect("valid");
+        let mut stored = state::Stored {
+            seq: 1,
+            ..state::Stored::default()
+        };
+        assert!(message(&name, stored.clone()).is_err());
+        stored.message = Some(NewMessage {
+            sender: vec![0xff].into(),
+            ..NewMessage::default()
+        });
+        assert!(message(&name, stored).is_err());
+    }
+
+    #[test]
+    fn times_before_1970_round_trip() {
+        for ms in [
+            i64::from(i32::MIN),
+            -1_001,
+            -1_000,
+            -1,
+            0,
+            1,
+            1_700_000_000_123,
+        ] {
+            assert_eq!(millis(&timestamp(ms)), ms);
+        }
+    }
+}

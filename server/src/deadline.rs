@@ -1,0 +1,146 @@
+//! How long a call has left, and whether another node forwarded it.
+
+use std::time::Duration;
+
+use model::id::NodeId;
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+
+/// What a call without a `grpc-timeout` gets.
+pub const DEFAULT: Duration = Duration::from_secs(10);
+/// The longest that is honoured; longer ones count as this.
+pub const MAX: Duration = Duration::from_secs(3_600);
+/// Set on a call that a node forwards: whoever gets it answers or refuses, and never forwards on.
+pub const FORWARDED: &str = "firebreak-forwarded";
+
+/// When a call must have been answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// That of a call with this metadata, a little before the caller's own (5 %, at least 2 and at
+    /// most 50 ms), so that the answer says what is known instead of the transport's "cancelled".
+    pub fn of(metadata: &MetadataMap) -> Deadline {
+        let header = metadata.get("grpc-timeout").and_then(|v| v.to_str().ok());
+        let given = header
+            .and_then(parse)
+            .map_or(DEFAULT, |timeout| timeout.min(MAX));
+        let margin = (given / 20).clamp(Duration::from_millis(2), Duration::from_millis(50));
+        Deadline::after(given.saturating_sub(margin))
+    }
+
+    /// The moment this long from now.
+    pub fn after(timeout: Duration) -> Deadline {
+        Deadline(Instant::now() + timeout)
+    }
+
+    /// What is left; zero when it has passed.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// The later of two.
+    #[must_use]
+    pub fn max(self, other: Deadline) -> Deadline {
+        Deadline(self.0.max(other.0))
+    }
+}
+
+/// What a call brings besides its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// When it must have been answered.
+    pub deadline: Deadline,
+    /// Whether another node forwarded it here.
+    pub forwarded: bool,
+}
+
+impl Call {
+    /// Read from a request's metadata.
+    pub fn of(metadata: &MetadataMap) -> Call {
+        Call {
+            deadline: Deadline::of(metadata),
+            forwarded: metadata.contains_key(FORWARDED),
+        }
+    }
+}
+
+/// A request to forward to another node, with the time that is left for it; `None` for a stream.
+pub fn forward<T>(message: T, timeout: Option<Duration>) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request
+        .metadata_mut()
+        .insert(FORWARDED, tonic::metadata::MetadataValue::from_static("1"));
+    if let Some(timeout) = timeout {
+        request.set_timeout(timeout);
+    }
+    request
+}
+
+/// For messages to people.
+pub fn name_of(leader: Option<NodeId>) -> String {
+    leader.map_or_else(|| "nobody known".to_owned(), |node| node.to_string())
+}
+
+/// Reads a `grpc-timeout`: up to eight digits and a unit.
+fn parse(header: &str) -> Option<Duration> {
+    let (digits, unit) = header.split_at_checked(header.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(n * 3_600),
+        "M" => Duration::from_secs(n * 60),
+        "S" => Duration::from_secs(n),
+        "m" => Duration::from_millis(n),
+        "u" => Duration::from_micros(n),
+        "n" => Duration::from_nanos(n),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_header_is_read_in_every_unit_and_nonsense_is_not() {
+        for (header, expect) in [
+            ("1H", Some(Duration::from_secs(3_600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("450m", Some(Duration::from_millis(450))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("9n", Some(Duration::from_nanos(9))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3_600))),
+            ("", None),
+            ("S", None),
+            ("-1S", None),
+            ("1.5S", None),
+            ("123456789S", None),
+            ("5x", None),
+            ("5é", None),
+        ] {
+            assert_eq!(parse(header), expect, "{header:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_answer_is_due_a_little_before_the_caller_gives_up() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(
+            Deadline::of(&metadata).remaining(),
+            Duration::from_millis(9_950)
+        );
+        metadata.insert("grpc-timeout", "100m".parse().expect("ascii"));
+        assert_eq!(
+            Deadline::of(&metadata).remaining(),
+            Duration::from_millis(95)
+        );
+        metadata.insert("grpc-timeout", "1m".parse().expect("ascii"));
+        assert_eq!(Deadline::of(&metadata).remaining(), Duration::ZERO);
+        assert!(!Call::of(&metadata).forwarded);
+        assert!(Call::of(forward((), None).metadata()).forwarded);
+    }
+}

@@ -1,0 +1,387 @@
+//! Every way a public call can end without its answer, and the only place where that becomes a
+//! `google.rpc.Status`. Each carries an ErrorInfo (domain `firebreak`); RetryInfo where trying
+//! again as it is can help.
+
+use std::time::Duration;
+
+use model::command::{Reason, Refusal};
+use proto::v1;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+/// The domain of every ErrorInfo.
+pub const DOMAIN: &str = "firebreak";
+
+/// One field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its path in the request.
+    pub field: String,
+    /// What would be right.
+    pub description: String,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// The request's fields are wrong: all of them.
+    Invalid(Vec<Violation>),
+    /// No such conversation.
+    ConversationNotFound(String),
+    /// This node has no working replica of the shard.
+    ReplicaNotFound(String),
+    /// A rule of the state machine refused it; nothing was done.
+    Refused(Refusal),
+    /// The position asked for has expired; what is left begins at `min_seq`.
+    CursorTrimmed {
+        /// The first seq that can still be read.
+        min_seq: u64,
+    },
+    /// The position asked for lies ahead of the conversation.
+    AheadOfHead {
+        /// The last seq there is.
+        last_seq: u64,
+    },
+    /// The conversation was deleted and created again since the token was given.
+    OtherIncarnation,
+    /// The cluster has not laid out its shards yet, or this node does not know how.
+    NotReady,
+    /// No leader could be found, or leadership is moving; nothing was done.
+    LeaderChanging(String),
+    /// The leader could not reach a quorum, or none could be reached; nothing was done.
+    NoQuorum(String),
+    /// No replica of the shard can be reached from here.
+    NoReplica(String),
+    /// This node is going away.
+    Stopping,
+    /// The leader's queue is full; nothing was done.
+    Overload,
+    /// The leader's disk is below its reserve; nothing was done.
+    DiskFull,
+    /// The time is up and the outcome is not known: retrying with the same id is safe.
+    DeadlineExceeded(String),
+    /// An earlier item of the same conversation failed; nothing was done.
+    PredecessorFailed,
+    /// The join token or the node's name was refused.
+    JoinRefused(String),
+    /// What was read back from the disk is not what was written.
+    Corrupt(String),
+    /// Something that should not happen.
+    Internal(String),
+    /// As another node answered.
+    Passed(Status),
+}
+
+/// How a failure looks on the wire.
+struct Row {
+    code: Code,
+    reason: &'static str,
+    message: String,
+    retry_after: Option<Duration>,
+    metadata: Option<(&'static str, String)>,
+}
+
+impl Failure {
+    /// One wrong field.
+    pub fn field(field: impl Into<String>, description: impl Into<String>) -> Failure {
+        Failure::Invalid(vec![Violation {
+            field: field.into(),
+            description: description.into(),
+        }])
+    }
+
+    fn row(&self) -> Row {
+        let row = |code, reason, message: String| Row {
+            code,
+            reason,
+            message,
+            retry_after: None,
+            metadata: None,
+        };
+        let soon = |reason, message: String, ms| Row {
+            retry_after: Some(Duration::from_millis(ms)),
+            ..row(Code::Unavailable, reason, message)
+        };
+        match self {
+            Failure::Invalid(violations) => {
+                let first = violations.first();
+                let more = violations.len().saturating_sub(1);
+                let mut message = first.map_or_else(
+                    || "the request is not valid".to_owned(),
+                    |v| format!("{}: {}", v.field, v.description),
+                );
+                if more > 0 {
+                    message.push_str(&format!(" (and {more} more)"));
+                }
+                row(Code::InvalidArgument, "INVALID_FIELDS", message)
+            }
+            Failure::ConversationNotFound(name) => row(
+                Code::NotFound,
+                "CONVERSATION_NOT_FOUND",
+                format!("there is no {name}"),
+            ),
+            Failure::ReplicaNotFound(what) => {
+                row(Code::NotFound, "REPLICA_NOT_FOUND", what.clone())
+            }
+            Failure::Refused(refusal) => refused(refusal),
+            Failure::CursorTrimmed { min_seq } => Row {
+                metadata: Some(("min_seq", min_seq.to_string())),
+                ..row(
+                    Code::OutOfRange,
+                    "CURSOR_TRIMMED",
+                    format!("messages before {min_seq} have expired"),
+                )
+            },
+            Failure::AheadOfHead { last_seq } => Row {
+                metadata: Some(("last_seq", last_seq.to_string())),
+                ..row(
+                    Code::OutOfRange,
+                    "AHEAD_OF_HEAD",
+                    format!(
+                        "the last message is {last_seq}; a tail can start at most one after it"
+                    ),
+                )
+            },
+            Failure::OtherIncarnation => row(
+                Code::FailedPrecondition,
+                "OTHER_INCARNATION",
+                "the conversation was deleted and created again since this position was given"
+                    .to_owned(),
+            ),
+            Failure::NotReady => soon(
+                "CLUSTER_NOT_READY",
+                "the cluster's shards are not laid out yet, or this node has not heard how"
+                    .to_owned(),
+                1_000,
+            ),
+            Failure::LeaderChanging(why) => soon("LEADER_CHANGING", why.clone(), 100),
+            Failure::NoQuorum(why) => soon("NO_QUORUM", why.clone(), 500),
+            Failure::NoReplica(why) => soon("NO_REPLICA", why.clone(), 500),
+            Failure::Stopping => soon("NODE_STOPPING", "this node is going away".to_owned(), 0),
+            Failure::Overload => Row {
+                retry_after: Some(Duration::from_millis(200)),
+                ..row(
+                    Code::ResourceExhausted,
+                    "OVERLOAD",
+                    "the leader of the shard has too much waiting".to_owned(),
+                )
+            },
+            Failure::DiskFull => Row {
+                retry_after: Some(Duration::from_secs(5)),
+                ..row(
+                    Code::ResourceExhausted,
+                    "DISK_FULL",
+                    "the disk of the shard's leader is below its reserve".to_owned(),
+                )
+            },
+            Failure::DeadlineExceeded(why) => row(
+                Code::DeadlineExceeded,
+                "OUTCOME_UNKNOWN",
+                format!("the time is up: {why}; retry with the same id"),
+            ),
+            Failure::PredecessorFailed => Row {
+                retry_after: Some(Duration::ZERO),
+                ..row(
+                    Code::Aborted,
+                    "PREDECESSOR_FAILED",
+                    "an earlier item of this conversation failed; this one was not tried"
+                        .to_owned(),
+                )
+            },
+            Failure::JoinRefused(why) => row(Code::PermissionDenied, "JOIN_REFUSED", why.clone()),
+            Failure::Corrupt(what) => row(Code::DataLoss, "REPLICA_CORRUPT", what.clone()),
+            Failure::Internal(what) => row(Code::Internal, "INTERNAL", what.clone()),
+            Failure::Passed(status) => row(status.code(), "", status.message().to_owned()),
+        }
+    }
+
+    /// The failure of one item of a stream.
+    pub fn to_item(&self) -> v1::ItemError {
+        let row = self.row();
+        let retry_after_ms = row.retry_after.map_or(0, |after| {
+            // 0 says "not worth retrying", so at once is 1.
+            u32::try_from(after.as_millis()).unwrap_or(u32::MAX).max(1)
+        });
+        v1::ItemError {
+            code: i32::from(row.code),
+            reason: row.reason.to_owned(),
+            message: row.message,
+            retry_after_ms,
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Row {
+    let (code, reason) = match refusal.reason() {
+        Reason::ClientMessageIdReused => (Code::InvalidArgument, "CLIENT_MESSAGE_ID_REUSED"),
+        Reason::SeqMismatch => (Code::Aborted, "SEQ_MISMATCH"),
+        Reason::MixedBatch => (Code::InvalidArgument, "MIXED_BATCH"),
+        Reason::AlreadyExists => (Code::AlreadyExists, "CONVERSATION_EXISTS"),
+        Reason::RepeatedInBatch => (Code::InvalidArgument, "REPEATED_IN_BATCH"),
+        Reason::KeyCollision => (Code::FailedPrecondition, "KEY_COLLISION"),
+        Reason::WrongShard => (Code::Unavailable, "LEADER_CHANGING"),
+        Reason::Unspecified | Reason::Invalid => (Code::Internal, "REFUSED"),
+    };
+    Row {
+        code,
+        reason,
+        message: refusal.message.clone(),
+        retry_after: (code == Code::Unavailable).then_some(Duration::from_millis(100)),
+        metadata: (code == Code::Aborted).then(|| ("last_seq", refusal.last_seq.to_string())),
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Status {
+        if let Failure::Passed(status) = failure {
+            return status;
+        }
+        let row = failure.row();
+        let mut details = ErrorDetails::new();
+        details.set_error_info(
+            row.reason,
+            DOMAIN,
+            row.metadata
+                .into_iter()
+                .map(|(k, v)| (k.to_owned(), v))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .collect::<std::collections::HashMap<String, String>>(),
+        );
+        if let Some(after) = row.retry_after {
+            details.set_retry_info(Some(after));
+        }
+        if let Failure::Invalid(violations) = failure {
+            let fields: Vec<FieldViolation> = violations
+                .into_iter()
+                .map(|v| FieldViolation::new(v.field, v.description))
+                .collect();
+            details.set_bad_request(fields);
+        }
+        Status::with_error_details(row.code, row.message, details)
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Failure {
+        Failure::Corrupt(error.to_string())
+    }
+}
+
+/// A status of another node, to be given on as it is: its code, text and details, but not the
+/// transport's metadata.
+pub fn passed(status: &Status) -> Failure {
+    Failure::Passed(Status::with_details(
+        status.code(),
+        status.message(),
+        bytes::Bytes::copy_from_slice(status.details()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(failure: Failure, code: Code, reason: &str, retried: bool) {
+        let item = failure.to_item();
+        let status = Status::from(failure);
+        let details = status.get_error_details();
+        let info = details.error_info().expect("every error carries ErrorInfo");
+        assert_eq!(
+            (status.code(), info.reason.as_str(), info.domain.as_str()),
+            (code, reason, DOMAIN)
+        );
+        assert_eq!(details.retry_info().is_some(), retried, "{reason}");
+        assert_eq!((item.code, item.reason.as_str()), (i32::from(code), reason));
+        assert_eq!(item.retry_after_ms > 0, retried, "{reason}");
+    }
+
+    #[test]
+    fn each_failure_has_its_code_reason_and_retry_advice() {
+        let why = || "why".to_owned();
+        check(
+            Failure::ConversationNotFound(why()),
+            Code::NotFound,
+            "CONVERSATION_NOT_FOUND",
+            false,
+        );
+        check(
+            Failure::LeaderChanging(why()),
+            Code::Unavailable,
+            "LEADER_CHANGING",
+            true,
+        );
+        check(
+            Failure::NoQuorum(why()),
+            Code::Unavailable,
+            "NO_QUORUM",
+            true,
+        );
+        check(Failure::Stopping, Code::Unavailable, "NODE_STOPPING", true);
+        check(Failure::Overload, Code::ResourceExhausted, "OVERLOAD", true);
+        check(
+            Failure::DiskFull,
+            Code::ResourceExhausted,
+            "DISK_FULL",
+            true,
+        );
+        check(
+            Failure::DeadlineExceeded(why()),
+            Code::DeadlineExceeded,
+            "OUTCOME_UNKNOWN",
+            false,
+        );
+        check(
+            Failure::PredecessorFailed,
+            Code::Aborted,
+            "PREDECESSOR_FAILED",
+            true,
+        );
+        let refusal = |reason| Failure::Refused(Refusal::new(reason, "no"));
+        check(
+            refusal(Reason::SeqMismatch),
+            Code::Aborted,
+            "SEQ_MISMATCH",
+            false,
+        );
+        check(
+            refusal(Reason::ClientMessageIdReused),
+            Code::InvalidArgument,
+            "CLIENT_MESSAGE_ID_REUSED",
+            false,
+        );
+    }
+
+    #[test]
+    fn every_wrong_field_is_in_the_answer() {
+        let status = Status::from(Failure::Invalid(vec![
+            Violation {
+                field: "parent".into(),
+                description: "a".into(),
+            },
+            Violation {
+                field: "message.sender".into(),
+                description: "b".into(),
+            },
+        ]));
+        let details = status.get_error_details();
+        let fields: Vec<_> = details
+            .bad_request()
+            .map(|b| b.field_violations.iter().map(|v| v.field.clone()).collect())
+            .unwrap_or_default();
+        assert_eq!(fields, ["parent", "message.sender"]);
+        assert_eq!(status.message(), "parent: a (and 1 more)");
+    }
+
+    #[test]
+    fn the_last_seq_of_a_mismatch_is_in_the_metadata() {
+        let mut refusal = Refusal::new(Reason::SeqMismatch, "no");
+        refusal.last_seq = 41;
+        let details = Status::from(Failure::Refused(refusal)).get_error_details();
+        let metadata = details
+            .error_info()
+            .map(|i| i.metadata.clone())
+            .unwrap_or_default();
+        assert_eq!(metadata.get("last_seq").map(String::as_str), Some("41"));
+    }
+}

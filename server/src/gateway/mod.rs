@@ -1,0 +1,171 @@
+//! From a conversation to its shard's leader, and again until it worked or the time is up.
+//!
+//! Any node takes any call. A command keeps its ids through all attempts, so that whatever became
+//! of an earlier one, there is one effect and one answer (promise E).
+
+pub mod retry;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::cluster::ClusterState;
+use model::command::{Answer, Reason, Reply};
+use model::id::{NodeId, ShardId, Slot};
+use raft::{Node, ProposeError};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::deadline::Deadline;
+use crate::error::Failure;
+use retry::{Next, Retry};
+
+/// The longest one attempt may take, so that a leader that fell silent without anyone's noticing
+/// does not use up the caller's time.
+const ATTEMPT_MAX: Duration = Duration::from_secs(2);
+
+/// What all services share.
+pub struct Gateway {
+    /// The node below.
+    pub raft: Arc<Node>,
+    /// Set when the node is going away.
+    pub stopping: watch::Receiver<bool>,
+    /// Calls and streams being answered; a graceful stop waits for them.
+    pub calls: TaskTracker,
+    view: watch::Receiver<Arc<ClusterState>>,
+    served_by: String,
+    random: AtomicU64,
+}
+
+/// Where a command goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// To whichever shard holds the slot.
+    Slot(Slot),
+    /// To this one.
+    Shard(ShardId),
+}
+
+impl Gateway {
+    /// In front of `raft`; `dc` is this node's.
+    pub fn new(
+        raft: Arc<Node>,
+        dc: &str,
+        seed: u64,
+        stopping: watch::Receiver<bool>,
+    ) -> Arc<Gateway> {
+        let served_by = format!("{} ({dc})", raft.identity().name);
+        let view = raft.view();
+        Arc::new(Gateway {
+            raft,
+            stopping,
+            calls: TaskTracker::new(),
+            view,
+            served_by,
+            random: AtomicU64::new(seed),
+        })
+    }
+
+    /// "name (dc)" of this node.
+    pub fn served_by(&self) -> &str {
+        &self.served_by
+    }
+
+    /// This node.
+    pub fn me(&self) -> NodeId {
+        self.raft.identity().node
+    }
+
+    /// The cluster as this node sees it now.
+    pub fn view(&self) -> Arc<ClusterState> {
+        self.view.borrow().clone()
+    }
+
+    /// The shard that holds a slot, as far as this node knows.
+    pub fn shard_of(&self, slot: Slot) -> Option<ShardId> {
+        self.view
+            .borrow()
+            .shard_of(slot)
+            .map(|shard| ShardId(shard.id))
+    }
+
+    /// A number for jitter (splitmix64); nothing depends on nobody's guessing it.
+    pub fn random(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self
+            .random
+            .fetch_add(STEP, Ordering::Relaxed)
+            .wrapping_add(STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Has `command` decided by the leader of its shard, trying until it worked or the time is up.
+    ///
+    /// # Errors
+    /// [`Failure::DeadlineExceeded`] when it may have been done; any other says that it was not.
+    pub async fn propose(
+        self: Arc<Self>,
+        target: Target,
+        command: Bytes,
+        deadline: Deadline,
+    ) -> Result<Reply, Failure> {
+        let mut retry = Retry::default();
+        loop {
+            let remaining = deadline.remaining();
+            if remaining.is_zero() {
+                return Err(retry.out_of_time());
+            }
+            let shard = match target {
+                Target::Shard(shard) => Some(shard),
+                Target::Slot(slot) => self.shard_of(slot),
+            };
+            let next = match shard {
+                None => retry.without_map(remaining, self.random()),
+                Some(shard) => {
+                    let attempt =
+                        self.raft
+                            .propose(shard, command.clone(), remaining.min(ATTEMPT_MAX));
+                    match settled(attempt.await) {
+                        Ok(reply) => return Ok(reply),
+                        Err(error) => {
+                            tracing::debug!(%shard, %error, "an attempt failed");
+                            retry.after(error, deadline.remaining(), self.random())
+                        }
+                    }
+                }
+            };
+            match next {
+                Next::Now => {}
+                Next::After(wait) => tokio::time::sleep(wait).await,
+                Next::Fail(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+/// A stale map may also be found out by the state machine; then nothing was done either.
+fn settled(outcome: Result<Reply, ProposeError>) -> Result<Reply, ProposeError> {
+    if let Ok(reply) = &outcome
+        && let Some(Answer::Refused(refusal)) = &reply.answer
+        && refusal.reason() == Reason::WrongShard
+    {
+        return Err(ProposeError::WrongShard);
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_a_stale_map_counts_as_an_attempt_without_effect() {
+        let stale = Reply::refused(Reason::WrongShard, "not mine");
+        assert_eq!(settled(Ok(stale)), Err(ProposeError::WrongShard));
+        let other = Reply::refused(Reason::SeqMismatch, "no");
+        assert_eq!(settled(Ok(other.clone())), Ok(other));
+    }
+}

@@ -1,0 +1,272 @@
+//! When to try a command again, decided without IO: outcome in, what to do next out.
+//!
+//! The promise kept here: a caller is told "outcome unknown" whenever any attempt may have been
+//! done, and told that nothing was done only when that is certain.
+
+use std::time::Duration;
+
+use model::id::NodeId;
+use raft::ProposeError;
+
+use crate::deadline::name_of;
+use crate::error::Failure;
+
+/// First wait between attempts; doubled with each.
+const WAIT_MIN_MS: u64 = 10;
+/// Longest wait between attempts.
+const WAIT_MAX_MS: u64 = 200;
+/// Attempts in a row that follow a newly named leader at once; two nodes that name each other
+/// must not make a hot loop.
+const AT_ONCE_MAX: u32 = 3;
+/// Refusals for load before the caller is told; with the waits between them about half a second.
+const OVERLOADED_MAX: u32 = 5;
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Next {
+    /// Try at once.
+    Now,
+    /// Try after this.
+    After(Duration),
+    /// Give up.
+    Fail(Failure),
+}
+
+/// The attempts of one call so far.
+#[derive(Debug, Default)]
+pub struct Retry {
+    waits: u32,
+    at_once: u32,
+    overloaded: u32,
+    named: Option<NodeId>,
+    unknown: Option<String>,
+    last: Option<ProposeError>,
+    map_missing: bool,
+}
+
+impl Retry {
+    /// After an attempt that failed, with what is left of the caller's time and a random number.
+    pub fn after(&mut self, error: ProposeError, remaining: Duration, random: u64) -> Next {
+        self.map_missing = false;
+        let next = match &error {
+            ProposeError::NotLeader { leader, .. } => {
+                let new = leader.is_some() && *leader != self.named;
+                self.named = *leader;
+                if new && self.at_once < AT_ONCE_MAX {
+                    self.at_once += 1;
+                    Next::Now
+                } else {
+                    self.at_once = 0;
+                    self.wait(random)
+                }
+            }
+            ProposeError::DiskFull if self.unknown.is_none() => Next::Fail(Failure::DiskFull),
+            ProposeError::Overloaded => {
+                self.overloaded += 1;
+                if self.overloaded >= OVERLOADED_MAX && self.unknown.is_none() {
+                    Next::Fail(Failure::Overload)
+                } else {
+                    self.wait(random)
+                }
+            }
+            ProposeError::Unknown(why) => {
+                self.unknown = Some(why.clone());
+                self.wait(random)
+            }
+            ProposeError::DiskFull | ProposeError::WrongShard | ProposeError::Unreachable(_) => {
+                self.wait(random)
+            }
+        };
+        self.last = Some(error);
+        within(next, remaining, self)
+    }
+
+    /// When the shard map has no shard for the slot: there is nobody to ask yet.
+    pub fn without_map(&mut self, remaining: Duration, random: u64) -> Next {
+        self.map_missing = true;
+        let next = self.wait(random);
+        within(next, remaining, self)
+    }
+
+    /// What the caller is told when the time is up.
+    pub fn out_of_time(&self) -> Failure {
+        if let Some(why) = &self.unknown {
+            return Failure::DeadlineExceeded(why.clone());
+        }
+        if self.map_missing {
+            return Failure::NotReady;
+        }
+        match &self.last {
+            None => Failure::LeaderChanging("the time was up before the first attempt".into()),
+            Some(ProposeError::NotLeader {
+                shard,
+                leader: None,
+            }) => Failure::NoQuorum(format!("no leader of {shard} was found in time")),
+            Some(ProposeError::NotLeader { shard, leader }) => Failure::LeaderChanging(format!(
+                "the leadership of {shard} did not settle in time; last named: {}",
+                name_of(*leader)
+            )),
+            Some(ProposeError::WrongShard) => {
+                Failure::LeaderChanging("the shard map did not settle in time".into())
+            }
+            Some(error @ ProposeError::Unreachable(_)) => Failure::NoQuorum(error.to_string()),
+            Some(ProposeError::Overloaded) => Failure::Overload,
+            Some(ProposeError::DiskFull) => Failure::DiskFull,
+            Some(ProposeError::Unknown(why)) => Failure::DeadlineExceeded(why.clone()),
+        }
+    }
+
+    fn wait(&mut self, random: u64) -> Next {
+        let wait = backoff(self.waits, random);
+        self.waits = self.waits.saturating_add(1);
+        Next::After(wait)
+    }
+}
+
+/// The wait before attempt number `step` + 2: half to all of 10, 20, 40 … 200 ms.
+pub fn backoff(step: u32, random: u64) -> Duration {
+    let full = (WAIT_MIN_MS << step.min(10)).min(WAIT_MAX_MS);
+    Duration::from_micros(full * 500 + random % (full * 500))
+}
+
+fn within(next: Next, remaining: Duration, retry: &Retry) -> Next {
+    match next {
+        Next::Now | Next::After(_) if remaining.is_zero() => Next::Fail(retry.out_of_time()),
+        Next::After(wait) => Next::After(wait.min(remaining)),
+        Next::Now | Next::Fail(_) => next,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::id::ShardId;
+
+    use super::*;
+
+    const LEFT: Duration = Duration::from_secs(5);
+
+    fn not_leader(leader: Option<u64>) -> ProposeError {
+        ProposeError::NotLeader {
+            shard: ShardId(1),
+            leader: leader.map(NodeId),
+        }
+    }
+
+    #[test]
+    fn a_newly_named_leader_is_asked_at_once_and_the_same_one_after_a_wait() {
+        let mut retry = Retry::default();
+        assert!(matches!(
+            retry.after(not_leader(Some(2)), LEFT, 0),
+            Next::Now
+        ));
+        assert!(matches!(
+            retry.after(not_leader(Some(2)), LEFT, 0),
+            Next::After(_)
+        ));
+        assert!(matches!(
+            retry.after(not_leader(Some(3)), LEFT, 0),
+            Next::Now
+        ));
+        assert!(matches!(
+            retry.after(not_leader(None), LEFT, 0),
+            Next::After(_)
+        ));
+    }
+
+    #[test]
+    fn two_nodes_that_name_each_other_do_not_make_a_hot_loop() {
+        let mut retry = Retry::default();
+        let at_once = (0..100)
+            .filter(|i| matches!(retry.after(not_leader(Some(i % 2)), LEFT, 0), Next::Now))
+            .count();
+        assert!(at_once <= 75, "{at_once}");
+    }
+
+    #[test]
+    fn waits_grow_from_10_to_200_ms_with_jitter_below_them() {
+        for (step, full) in [(0, 10), (1, 20), (4, 160), (5, 200), (99, 200)] {
+            assert_eq!(backoff(step, 0), Duration::from_millis(full) / 2);
+            for random in [1, 12_345, u64::MAX] {
+                let wait = backoff(step, random);
+                assert!(wait >= Duration::from_millis(full) / 2, "{step} {wait:?}");
+                assert!(wait < Duration::from_millis(full), "{step} {wait:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_wait_goes_past_the_deadline() {
+        let left = Duration::from_millis(1);
+        let next = Retry::default().after(ProposeError::WrongShard, left, 0);
+        assert!(matches!(next, Next::After(wait) if wait == left));
+    }
+
+    fn ends(errors: Vec<ProposeError>, expect: fn(&Failure) -> bool) {
+        let mut retry = Retry::default();
+        let text = format!("{errors:?}");
+        for error in errors {
+            if let Next::Fail(failure) = retry.after(error, Duration::ZERO, 0) {
+                let _ = failure;
+            }
+        }
+        let failure = retry.out_of_time();
+        assert!(expect(&failure), "{text}: {failure:?}");
+    }
+
+    #[test]
+    fn at_the_deadline_the_outcome_is_unknown_if_any_attempt_may_have_been_done() {
+        let unknown = || ProposeError::Unknown("connection lost".into());
+        let is_unknown = |f: &Failure| matches!(f, Failure::DeadlineExceeded(_));
+        ends(vec![unknown()], is_unknown);
+        ends(vec![unknown(), not_leader(Some(2))], is_unknown);
+        ends(
+            vec![unknown(), ProposeError::Overloaded, ProposeError::DiskFull],
+            is_unknown,
+        );
+        ends(vec![not_leader(Some(2))], |f| {
+            matches!(f, Failure::LeaderChanging(_))
+        });
+        ends(vec![not_leader(None)], |f| {
+            matches!(f, Failure::NoQuorum(_))
+        });
+        ends(vec![ProposeError::Unreachable(NodeId(2))], |f| {
+            matches!(f, Failure::NoQuorum(_))
+        });
+        ends(vec![], |f| matches!(f, Failure::LeaderChanging(_)));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_at_once_but_never_hides_an_unknown_outcome() {
+        let next = Retry::default().after(ProposeError::DiskFull, LEFT, 0);
+        assert!(matches!(next, Next::Fail(Failure::DiskFull)));
+        let mut retry = Retry::default();
+        retry.after(ProposeError::Unknown("lost".into()), LEFT, 0);
+        assert!(matches!(
+            retry.after(ProposeError::DiskFull, LEFT, 0),
+            Next::After(_)
+        ));
+    }
+
+    #[test]
+    fn overload_is_told_after_a_few_tries() {
+        let mut retry = Retry::default();
+        let mut tries = 1;
+        while !matches!(
+            retry.after(ProposeError::Overloaded, LEFT, 0),
+            Next::Fail(Failure::Overload)
+        ) {
+            tries += 1;
+        }
+        assert_eq!(tries, OVERLOADED_MAX);
+    }
+
+    #[test]
+    fn a_cluster_without_shards_says_so() {
+        let mut retry = Retry::default();
+        assert!(matches!(retry.without_map(LEFT, 0), Next::After(_)));
+        assert!(matches!(
+            retry.without_map(Duration::ZERO, 0),
+            Next::Fail(Failure::NotReady)
+        ));
+    }
+}

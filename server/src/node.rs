@@ -1,0 +1,379 @@
+//! The life of a node: it reads who it is, counts the start, joins its groups, serves, and stops.
+//!
+//! A graceful stop accepts nothing new, sends tails elsewhere, lets calls finish, and flushes. A
+//! fatal error (a failed fsync, say) ends [`run`] at once: what is on disk is then all that
+//! counts, and the next start goes on from it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::id::NodeId;
+use model::limits::FRAME_BYTES_MAX;
+use proto::net::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Network};
+use proto::node::peer_server::{Peer, PeerServer};
+use proto::v1::admin_server::AdminServer;
+use proto::v1::conversations_server::ConversationsServer;
+use proto::v1::messages_server::MessagesServer;
+use raft::{Identity, Node, Options};
+use store::Log;
+use store::state::State;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, join};
+
+use crate::World;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::identity::{self, Record};
+use crate::service::admin::Admin;
+use crate::service::conversations::Conversations;
+use crate::service::messages::Messages;
+use crate::world::{DiskSpace, Space};
+
+/// How long calls may go on after a stop was asked for.
+const CALLS_MAX: Duration = Duration::from_secs(5);
+/// How long the groups may take to stop and flush.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
+/// Calls and streams at once on one connection.
+const CONCURRENT_STREAMS_MAX: u32 = 4_096;
+/// HTTP/2 window of one stream and of one connection, bytes; those of `proto::net::endpoint`.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// How often the room on the disk is looked at.
+const DISK_LOOK: Duration = Duration::from_secs(1);
+/// Percent of the disk above the reserve at which appends are taken again.
+const DISK_HYSTERESIS_PERCENT: u64 = 1;
+
+/// Why a node did not start, or stopped.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The data directory belongs to no cluster.
+    #[error(
+        "the data directory belongs to no cluster yet: `firebreak init` founds one, `firebreak \
+         node join` joins one"
+    )]
+    NotMember,
+    /// The record of who this node is.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The databases could not be opened.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The groups could not be started from what is on disk.
+    #[error("cannot start: {0}")]
+    Start(String),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// host:port.
+        address: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The system gave no random bytes.
+    #[error("no random bytes: {0}")]
+    Entropy(std::io::Error),
+    /// The node was running and had to stop at once.
+    #[error("stopped at once: {0}")]
+    Fatal(String),
+}
+
+/// Runs a node until `shutdown` completes or something fatal happens. `listening` is called once
+/// it serves. Must run on a tokio runtime; dropping the future stops the node as a crash would.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run<N: Network>(
+    world: World<N>,
+    config: Config,
+    shutdown: impl Future<Output = ()>,
+    listening: impl FnOnce(),
+) -> Result<(), RunError> {
+    // All that runs beside this future; dropped with it.
+    let mut tasks = JoinSet::new();
+    let (log, writer) = Log::open(world.raftdb.clone())?;
+    let (log_failed, mut log_failure) = watch::channel(None);
+    tasks.spawn(async move {
+        if let Err(error) = writer.await {
+            log_failed.send_replace(Some(error.to_string()));
+        }
+    });
+    let record = Record::load(&log, &config.name)?.filter(Record::is_member);
+    let mut record = record.ok_or(RunError::NotMember)?;
+    let incoming = world
+        .network
+        .listen(&config.listen)
+        .await
+        .map_err(|error| RunError::Listen {
+            address: config.listen.clone(),
+            error,
+        })?;
+    count_start(&world, &log, &mut record).await?;
+
+    let state = State::open(world.msgdb.clone(), log.clone())?;
+    let raft = Node::start(options(&world, &config, &record, &log, &state)?)
+        .await
+        .map_err(RunError::Start)?;
+    tracing::info!(
+        node = %raft.identity().node, name = %config.name, boot = record.boot,
+        cluster = %record.cluster_id, listen = %config.listen, "starting"
+    );
+
+    let (stop, stopping) = watch::channel(false);
+    let gateway = Gateway::new(
+        raft.clone(),
+        &config.locality.dc,
+        world.seed,
+        stopping.clone(),
+    );
+    let (disk, disk_seen) = watch::channel((Space { free: 0, total: 0 }, false));
+    let reserve = config.limits.disk_reserve_percent;
+    tasks.spawn(watch_disk(world.disk.clone(), raft.clone(), reserve, disk));
+    tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    tasks.spawn(report_health(health.clone(), raft.clone()));
+
+    let admin = Admin {
+        gateway: gateway.clone(),
+        log: log.clone(),
+        state,
+        background: world.background.clone(),
+        disk: disk_seen,
+        started: Instant::now(),
+    };
+    let router = services(
+        &gateway,
+        admin,
+        config.limits.body_bytes_max,
+        raft.peer_service(),
+    )
+    .map_err(RunError::Start)?
+    .add_service(health_service);
+    let mut stop_serving = stopping;
+    let (served, mut server_ended) = watch::channel(None);
+    tasks.spawn(async move {
+        let stopped = async move { crate::stream::stopped(&mut stop_serving).await };
+        let ended = router.serve_with_incoming_shutdown(incoming, stopped).await;
+        let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
+        served.send_replace(Some(why));
+    });
+    listening();
+
+    let mut fatal = raft.fatal();
+    let outcome = tokio::select! {
+        biased;
+        reason = reason(&mut fatal) => Err(RunError::Fatal(reason)),
+        reason = reason(&mut log_failure) => Err(RunError::Fatal(reason)),
+        () = shutdown => Ok(()),
+        why = reason(&mut server_ended) => Err(RunError::Fatal(format!("the listener: {why}"))),
+    };
+    if let Err(error) = outcome {
+        tracing::error!(%error, "stopping at once");
+        return Err(error);
+    }
+    tracing::info!("stopping");
+    set_health(&health, ServingStatus::NotServing).await;
+    stop.send_replace(true);
+    gateway.calls.close();
+    if timeout(CALLS_MAX, gateway.calls.wait()).await.is_err() {
+        tracing::warn!(calls = gateway.calls.len(), "calls were cut off");
+    }
+    if timeout(SHUTDOWN_MAX, raft.shutdown()).await.is_err() {
+        tracing::warn!(
+            "the groups did not stop in time; the next start replays what was not flushed"
+        );
+    }
+    let failed = fatal.borrow().clone();
+    tracing::info!("stopped");
+    failed.map_or(Ok(()), |reason| Err(RunError::Fatal(reason)))
+}
+
+/// Counts this start and syncs the count, before anyone hears of it.
+async fn count_start<N: Network>(
+    world: &World<N>,
+    log: &Log,
+    record: &mut Record,
+) -> Result<(), RunError> {
+    let mut nonce = [0; 8];
+    world.entropy.fill(&mut nonce).map_err(RunError::Entropy)?;
+    record.boot += 1;
+    record.boot_nonce = u64::from_le_bytes(nonce);
+    Ok(record.save(log).await?)
+}
+
+fn options<N: Network>(
+    world: &World<N>,
+    config: &Config,
+    record: &Record,
+    log: &Log,
+    state: &State,
+) -> Result<Options, RunError> {
+    let mut seeds = config.peers.clone();
+    seeds.extend(record.seeds.iter().cloned());
+    seeds.sort_unstable();
+    seeds.dedup();
+    seeds.retain(|seed| *seed != config.advertise);
+    Ok(Options {
+        identity: Identity {
+            cluster_id: record.cluster_id.clone(),
+            node: NodeId(record.node),
+            name: record.name.clone(),
+            disk_id: record.disk_id()?,
+            boot: record.boot,
+            boot_nonce: record.boot_nonce,
+        },
+        address: config.advertise.clone(),
+        dialer: world.network.dialer(),
+        clock: world.clock.clone(),
+        seed: world.seed,
+        log: log.clone(),
+        state: state.clone(),
+        tuning: config.raft.clone(),
+        seeds,
+        found: record.found.clone(),
+    })
+}
+
+/// Everything on one listener.
+fn services(
+    gateway: &Arc<Gateway>,
+    admin: Admin,
+    body_bytes_max: usize,
+    peer: PeerServer<impl Peer>,
+) -> Result<Router, String> {
+    let messages = Messages {
+        gateway: gateway.clone(),
+        body_bytes_max,
+    };
+    let conversations = Conversations {
+        gateway: gateway.clone(),
+    };
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let text = |error: tonic_reflection::server::Error| format!("reflection: {error}");
+    let reflection_v1 = reflection().build_v1().map_err(text)?;
+    // What older clients ask for.
+    let reflection_v1alpha = reflection().build_v1alpha().map_err(text)?;
+    Ok(Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+        .add_service(
+            MessagesServer::new(messages)
+                .max_decoding_message_size(FRAME_BYTES_MAX)
+                .max_encoding_message_size(FRAME_BYTES_MAX),
+        )
+        .add_service(ConversationsServer::new(conversations))
+        .add_service(AdminServer::new(admin))
+        .add_service(
+            peer.max_decoding_message_size(FRAME_BYTES_MAX)
+                .max_encoding_message_size(FRAME_BYTES_MAX),
+        )
+        .add_service(reflection_v1)
+        .add_service(reflection_v1alpha))
+}
+
+/// Looks at the disk each second; below the reserve no appends are taken.
+async fn watch_disk(
+    disk: Arc<dyn DiskSpace>,
+    raft: Arc<Node>,
+    reserve_percent: u64,
+    seen: watch::Sender<(Space, bool)>,
+) {
+    let mut full = false;
+    loop {
+        match disk.space() {
+            Ok(space) => {
+                let now = reserve_reached(space, reserve_percent, full);
+                if now != full {
+                    full = now;
+                    tracing::warn!(full, free = space.free, "the disk's reserve");
+                    raft.set_disk_full(full);
+                }
+                seen.send_replace((space, full));
+            }
+            Err(error) => tracing::warn!(%error, "the disk's room cannot be seen"),
+        }
+        tokio::time::sleep(DISK_LOOK).await;
+    }
+}
+
+fn reserve_reached(space: Space, percent: u64, before: bool) -> bool {
+    space.below(if before && percent > 0 {
+        percent + DISK_HYSTERESIS_PERCENT
+    } else {
+        percent
+    })
+}
+
+/// Once the cluster lives, its founder's disk need not keep what was to be founded.
+async fn forget_founding(raft: Arc<Node>, log: Log, mut record: Record) {
+    if record.found.is_none() || raft.view().wait_for(|view| view.epoch > 0).await.is_err() {
+        return;
+    }
+    record.found = None;
+    if let Err(error) = record.save(&log).await {
+        // The log's failure stops the node; this is for the curious.
+        tracing::warn!(%error, "the founding was not forgotten");
+    }
+}
+
+/// Healthy as soon as the cluster's view is known.
+async fn report_health(health: HealthReporter, raft: Arc<Node>) {
+    set_health(&health, ServingStatus::NotServing).await;
+    if raft.view().wait_for(|view| view.epoch > 0).await.is_ok() {
+        set_health(&health, ServingStatus::Serving).await;
+    }
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for service in [
+        "",
+        "firebreak.v1.Messages",
+        "firebreak.v1.Conversations",
+        "firebreak.v1.Admin",
+    ] {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Completes when there is a reason; never when nobody is left to give one.
+async fn reason(reasons: &mut watch::Receiver<Option<String>>) -> String {
+    let reason = reasons
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|reason| reason.clone());
+    match reason {
+        Some(reason) => reason,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_given_up_only_a_little_above_it() {
+        let space = |free| Space { free, total: 100 };
+        assert!(reserve_reached(space(4), 5, false));
+        assert!(!reserve_reached(space(5), 5, false));
+        assert!(reserve_reached(space(5), 5, true));
+        assert!(!reserve_reached(space(6), 5, true));
+        assert!(!reserve_reached(space(0), 0, true));
+    }
+}

@@ -1,0 +1,268 @@
+//! The operators' API. Any node answers, from what it has itself and from the meta shard.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use model::cluster::{Change, ChangeBody, ClusterState, Join, Locality, Node};
+use model::command::{Answer, Command, Reason};
+use model::hash;
+use model::id::{NodeId, ShardId};
+use prost::Message as _;
+use proto::v1;
+use proto::v1::admin_server::Admin as Service;
+use store::state::{ConversationHash, ShardState};
+use store::{Log, state::State};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use crate::check::Checker;
+use crate::deadline::Call;
+use crate::error::Failure;
+use crate::gateway::{Gateway, Target};
+use crate::world::{Background, Space};
+
+/// Conversations in one response of HashReplica.
+const HASHES_MAX: usize = 1_000;
+
+/// The service.
+pub struct Admin {
+    /// What all services share.
+    pub gateway: Arc<Gateway>,
+    /// For its counters.
+    pub log: Log,
+    /// For its counters.
+    pub state: State,
+    /// Where long reads of the disk run.
+    pub background: Arc<dyn Background>,
+    /// The disk as last looked at, and whether its reserve is reached.
+    pub disk: watch::Receiver<(Space, bool)>,
+    /// When the node started.
+    pub started: Instant,
+}
+
+#[tonic::async_trait]
+impl Service for Admin {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        Ok(Response::new(self.status()))
+    }
+
+    async fn join_node(
+        &self,
+        request: Request<v1::JoinNodeRequest>,
+    ) -> Result<Response<v1::JoinNodeResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        Ok(Response::new(self.join(request.into_inner(), call).await?))
+    }
+
+    type HashReplicaStream = BoxStream<'static, Result<v1::HashReplicaResponse, Status>>;
+
+    async fn hash_replica(
+        &self,
+        request: Request<v1::HashReplicaRequest>,
+    ) -> Result<Response<Self::HashReplicaStream>, Status> {
+        let _call = self.gateway.calls.token();
+        let shard = ShardId(request.into_inner().shard);
+        let Some(state) = self.gateway.raft.state(shard) else {
+            let what = format!(
+                "{} has no working replica of {shard}",
+                self.gateway.served_by()
+            );
+            return Err(Failure::ReplicaNotFound(what).into());
+        };
+        let responses = hash_replica(&*self.background, state).await?;
+        Ok(Response::new(stream::iter(responses).map(Ok).boxed()))
+    }
+}
+
+impl Admin {
+    fn status(&self) -> v1::GetStatusResponse {
+        let raft = &self.gateway.raft;
+        let identity = raft.identity();
+        let view = self.gateway.view();
+        let (space, reserve_reached) = *self.disk.borrow();
+        let replicas = raft.replicas();
+        let term_of = |shard: u32| {
+            replicas
+                .iter()
+                .find(|replica| replica.shard.0 == shard)
+                .map_or(0, |r| r.term)
+        };
+        let leader_of = |shard| raft.leader(shard).map_or(0, |node| node.0);
+        let mut shards = vec![v1::ShardStatus {
+            shard: ShardId::META.0,
+            slot_first: 0,
+            slot_last: 0,
+            replicas: view.meta_replicas.clone(),
+            leader: leader_of(ShardId::META),
+            term: term_of(ShardId::META.0),
+        }];
+        shards.extend(view.shards.iter().map(|shard| v1::ShardStatus {
+            shard: shard.id,
+            slot_first: shard.slot_first,
+            slot_last: shard.slot_last,
+            replicas: shard.replicas.clone(),
+            leader: leader_of(ShardId(shard.id)),
+            term: term_of(shard.id),
+        }));
+        let log = self.log.stats();
+        v1::GetStatusResponse {
+            cluster_id: identity.cluster_id.clone(),
+            node_id: identity.node.0,
+            node_name: identity.name.clone(),
+            map_epoch: if view.shards.is_empty() {
+                0
+            } else {
+                view.epoch
+            },
+            nodes: self.nodes(&view),
+            shards,
+            replicas: replicas.into_iter().map(replica_status).collect(),
+            nodes_expected: view.nodes_expected,
+            stats: Some(v1::NodeStats {
+                pid: u64::from(std::process::id()),
+                fsyncs: log.syncs,
+                log_bytes: log.bytes_written,
+                state_bytes: self.state.stats().bytes_written,
+                appended_messages: self.state.appended_messages(),
+                disk_free_bytes: space.free,
+                disk_reserve_reached: reserve_reached,
+                uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            }),
+        }
+    }
+
+    fn nodes(&self, view: &ClusterState) -> Vec<v1::NodeStatus> {
+        let status = |node: &Node| {
+            let locality = node.locality.clone().unwrap_or_default();
+            v1::NodeStatus {
+                node_id: node.id,
+                name: node.name.clone(),
+                address: node.address.clone(),
+                region: locality.region,
+                dc: locality.dc,
+                rack: locality.rack,
+                reachable: self.gateway.raft.reachable(NodeId(node.id)),
+            }
+        };
+        view.nodes.iter().map(status).collect()
+    }
+
+    async fn join(
+        &self,
+        request: v1::JoinNodeRequest,
+        call: Call,
+    ) -> Result<v1::JoinNodeResponse, Failure> {
+        let mut check = Checker::new(0);
+        check.join(&request);
+        check.finish()?;
+        let name = request.name.clone();
+        let change = Change {
+            body: Some(ChangeBody::Join(Join {
+                token_hash: hash::token_hash(&request.token),
+                node: Some(Node {
+                    id: 0,
+                    name: request.name,
+                    address: request.address,
+                    locality: Some(Locality {
+                        region: request.region,
+                        dc: request.dc,
+                        rack: request.rack,
+                    }),
+                    disk_id: request.disk_id,
+                }),
+            })),
+        };
+        let command = Bytes::from(Command::meta(change).encode_to_vec());
+        let target = Target::Shard(ShardId::META);
+        let reply = self
+            .gateway
+            .clone()
+            .propose(target, command, call.deadline)
+            .await?;
+        match reply.answer {
+            Some(Answer::Meta(changed)) => {
+                tracing::info!(node = changed.node_id, %name, "a node joined");
+                Ok(v1::JoinNodeResponse {
+                    cluster_id: self.gateway.raft.identity().cluster_id.clone(),
+                    node_id: changed.node_id,
+                    nodes: self.nodes(&self.gateway.view()),
+                })
+            }
+            Some(Answer::Refused(refusal))
+                if matches!(refusal.reason(), Reason::Invalid | Reason::AlreadyExists) =>
+            {
+                Err(Failure::JoinRefused(refusal.message))
+            }
+            Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
+            Some(Answer::Appended(_) | Answer::Created(_)) | None => Err(Failure::Internal(
+                "the answer to a join is of another kind".into(),
+            )),
+        }
+    }
+}
+
+/// Reads the whole replica back, in the background, since that takes as long as its disk does.
+async fn hash_replica(
+    background: &dyn Background,
+    state: ShardState,
+) -> Result<Vec<v1::HashReplicaResponse>, Failure> {
+    let (done, result) = oneshot::channel();
+    background.run(Box::new(move || {
+        let mut hashes = Vec::new();
+        let applied = state.hash(|hash| hashes.push(hash));
+        // Nobody waits when the caller is gone.
+        let _ = done.send(applied.map(|applied| (applied, hashes)));
+    }));
+    let gone = |_| Failure::Internal("the read of the replica ended without a result".into());
+    let (applied, hashes) = result.await.map_err(gone)??;
+    let response = |conversations| v1::HashReplicaResponse {
+        applied_index: applied.position.map_or(0, |position| position.index),
+        revision: applied.revision,
+        conversations,
+    };
+    if hashes.is_empty() {
+        return Ok(vec![response(Vec::new())]);
+    }
+    let pieces = hashes.chunks(HASHES_MAX);
+    Ok(pieces
+        .map(|piece| response(piece.iter().map(conversation_hash).collect()))
+        .collect())
+}
+
+fn conversation_hash(hash: &ConversationHash) -> v1::ConversationHash {
+    v1::ConversationHash {
+        name: hash.name.clone(),
+        last_seq: hash.last_seq,
+        messages: hash.messages,
+        running_hash: hash.running_hash.clone(),
+        disk_hash: hash.disk_hash.clone(),
+    }
+}
+
+fn replica_status(replica: raft::ReplicaStatus) -> v1::ReplicaStatus {
+    let history = replica.leader_history.into_iter();
+    v1::ReplicaStatus {
+        shard: replica.shard.0,
+        state: replica.state.to_owned(),
+        leader: replica.leader.map_or(0, |node| node.0),
+        term: replica.term,
+        last_log_index: replica.last_log_index,
+        committed_index: replica.committed_index,
+        applied_index: replica.applied_index,
+        purged_index: replica.purged_index,
+        revision: replica.revision,
+        broken_reason: replica.broken_reason.unwrap_or_default(),
+        leader_history: history
+            .map(|(term, leader)| v1::LeaderTerm {
+                term,
+                leader: leader.0,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,135 @@
+//! Creating conversations and looking at them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::command::{Answer, Command, Create};
+use model::id::ConversationName;
+use prost::Message as _;
+use proto::v1;
+use proto::v1::conversations_client::ConversationsClient;
+use proto::v1::conversations_server::Conversations as Service;
+use tonic::{Request, Response, Status};
+
+use crate::check::{Checker, Level};
+use crate::convert;
+use crate::deadline::{Call, forward};
+use crate::error::Failure;
+use crate::gateway::{Gateway, Target};
+use crate::read::read;
+
+/// The service.
+pub struct Conversations {
+    /// What all services share.
+    pub gateway: Arc<Gateway>,
+}
+
+#[tonic::async_trait]
+impl Service for Conversations {
+    async fn create_conversation(
+        &self,
+        request: Request<v1::CreateConversationRequest>,
+    ) -> Result<Response<v1::Conversation>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        Ok(Response::new(
+            create(&self.gateway, request.into_inner(), call).await?,
+        ))
+    }
+
+    async fn get_conversation(
+        &self,
+        request: Request<v1::GetConversationRequest>,
+    ) -> Result<Response<v1::Conversation>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let request = request.into_inner();
+        let mut check = Checker::new(0);
+        let name = check.conversation("name", &request.name);
+        let level = check.read(request.read.as_ref());
+        let name = check.or(name)?;
+        Ok(Response::new(get(&self.gateway, &name, level, call).await?))
+    }
+}
+
+async fn create(
+    gateway: &Arc<Gateway>,
+    request: v1::CreateConversationRequest,
+    call: Call,
+) -> Result<v1::Conversation, Failure> {
+    let given = request.conversation.unwrap_or_default();
+    let mut check = Checker::new(0);
+    let name = check.conversation_id(&request.parent, &request.conversation_id);
+    check.request_id(&request.request_id);
+    check.attributes("conversation.attributes", &given.attributes);
+    let name = check.or(name)?;
+    let slot = name.key().slot();
+    let command = Command::create(Create {
+        conversation: name.as_str().to_owned(),
+        request_id: Bytes::from(request.request_id),
+        attributes: convert::attributes(given.attributes),
+    });
+    let command = Bytes::from(command.encode_to_vec());
+    let reply = gateway
+        .clone()
+        .propose(Target::Slot(slot), command, call.deadline)
+        .await?;
+    match reply.answer {
+        Some(Answer::Created(created)) => {
+            let head = created.conversation.unwrap_or_default();
+            let shard = gateway.shard_of(slot).map_or(0, |shard| shard.0);
+            Ok(convert::conversation(head, shard))
+        }
+        Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
+        Some(Answer::Appended(_) | Answer::Meta(_)) | None => Err(Failure::Internal(
+            "the answer to a creation is of another kind".into(),
+        )),
+    }
+}
+
+/// A conversation's head, its shard and its content hash.
+///
+/// # Errors
+/// [`Failure::ConversationNotFound`], and what [`read`] says.
+pub async fn get(
+    gateway: &Gateway,
+    name: &ConversationName,
+    level: Level,
+    call: Call,
+) -> Result<v1::Conversation, Failure> {
+    read(
+        gateway,
+        name.key().slot(),
+        level,
+        call,
+        |shard, state| match state.conversation(name)? {
+            Some(head) => Ok(convert::conversation(head, shard.0)),
+            None => Err(Failure::ConversationNotFound(name.to_string())),
+        },
+        |channel, timeout| {
+            let request = v1::GetConversationRequest {
+                name: name.to_string(),
+                read: Some(options(level)),
+            };
+            async move {
+                let request = forward(request, Some(timeout));
+                let mut client = ConversationsClient::new(channel);
+                Ok(client.get_conversation(request).await?.into_inner())
+            }
+        },
+    )
+    .await
+}
+
+/// The level as it is forwarded.
+pub fn options(level: Level) -> v1::ReadOptions {
+    use v1::read_options::Level as Wire;
+    let level = match level {
+        Level::Linearizable => Wire::Linearizable,
+        Level::Local => Wire::Local,
+    };
+    v1::ReadOptions {
+        level: level.into(),
+        ..v1::ReadOptions::default()
+    }
+}

@@ -1,0 +1,412 @@
+//! Appending messages, paging through them, following them.
+
+use std::sync::Arc;
+
+use model::command::{Answer, Append, Outcome, Reply};
+use model::id::ConversationName;
+use model::limits;
+use model::state::Conversation;
+use proto::v1;
+use proto::v1::messages_client::MessagesClient;
+use proto::v1::messages_server::Messages as Service;
+use store::engine::Order;
+use store::state::ShardState;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::conversations::options;
+use crate::check::{At, Checker, Level};
+use crate::deadline::{Call, forward};
+use crate::error::Failure;
+use crate::gateway::{Gateway, Target};
+use crate::read::read;
+use crate::token::{Kind, Token};
+use crate::{convert, stream, tail};
+
+/// The service.
+pub struct Messages {
+    /// What all services share.
+    pub gateway: Arc<Gateway>,
+    /// Largest body, bytes.
+    pub body_bytes_max: usize,
+}
+
+#[tonic::async_trait]
+impl Service for Messages {
+    async fn append_message(
+        &self,
+        request: Request<v1::AppendMessageRequest>,
+    ) -> Result<Response<v1::AppendMessageResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        Ok(Response::new(
+            self.append(request.into_inner(), call).await?,
+        ))
+    }
+
+    async fn batch_append_messages(
+        &self,
+        request: Request<v1::BatchAppendMessagesRequest>,
+    ) -> Result<Response<v1::BatchAppendMessagesResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        Ok(Response::new(
+            self.append_batch(request.into_inner(), call).await?,
+        ))
+    }
+
+    type AppendStreamStream = stream::Answers;
+
+    async fn append_stream(
+        &self,
+        request: Request<Streaming<v1::AppendStreamRequest>>,
+    ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        let items = request.into_inner();
+        let answers = stream::serve(self.gateway.clone(), items, self.body_bytes_max);
+        Ok(Response::new(answers))
+    }
+
+    async fn list_messages(
+        &self,
+        request: Request<v1::ListMessagesRequest>,
+    ) -> Result<Response<v1::ListMessagesResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        Ok(Response::new(self.list(request.into_inner(), call).await?))
+    }
+
+    type TailStream = tail::Events;
+
+    async fn tail(
+        &self,
+        request: Request<v1::TailRequest>,
+    ) -> Result<Response<Self::TailStream>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let events = tail::open(self.gateway.clone(), request.into_inner(), call).await?;
+        Ok(Response::new(events))
+    }
+}
+
+impl Messages {
+    async fn append(
+        &self,
+        request: v1::AppendMessageRequest,
+        call: Call,
+    ) -> Result<v1::AppendMessageResponse, Failure> {
+        let mut check = Checker::new(self.body_bytes_max);
+        let name = check.conversation("parent", &request.parent);
+        check.message(At("message", None), request.message.as_ref());
+        let name = check.or(name)?;
+        let given = request.message.unwrap_or_default();
+        let command = convert::append(Append {
+            conversation: request.parent,
+            messages: vec![convert::new_message(given.clone())],
+            atomic: false,
+            expected_last_seq: request.precondition.and_then(|p| p.expected_last_seq),
+            map_epoch: 0,
+        });
+        let target = Target::Slot(name.key().slot());
+        let reply = self
+            .gateway
+            .clone()
+            .propose(target, command, call.deadline)
+            .await?;
+        let outcome = outcomes(reply, 1)?.pop().unwrap_or_default();
+        Ok(v1::AppendMessageResponse {
+            deduplicated: outcome.deduplicated,
+            message: Some(convert::appended(
+                &name,
+                given,
+                &outcome,
+                request.return_body,
+            )),
+            info: Some(info(&self.gateway)),
+        })
+    }
+
+    async fn append_batch(
+        &self,
+        request: v1::BatchAppendMessagesRequest,
+        call: Call,
+    ) -> Result<v1::BatchAppendMessagesResponse, Failure> {
+        let mut check = Checker::new(self.body_bytes_max);
+        let name = check.conversation("parent", &request.parent);
+        check.batch(&request.messages);
+        let name = check.or(name)?;
+        let given = request.messages;
+        let command = convert::append(Append {
+            conversation: request.parent,
+            messages: given.iter().cloned().map(convert::new_message).collect(),
+            atomic: true,
+            expected_last_seq: request.precondition.and_then(|p| p.expected_last_seq),
+            map_epoch: 0,
+        });
+        let target = Target::Slot(name.key().slot());
+        let reply = self
+            .gateway
+            .clone()
+            .propose(target, command, call.deadline)
+            .await?;
+        let outcomes = outcomes(reply, given.len())?;
+        Ok(v1::BatchAppendMessagesResponse {
+            deduplicated: outcomes.iter().all(|outcome| outcome.deduplicated),
+            messages: given
+                .into_iter()
+                .zip(&outcomes)
+                .map(|(given, outcome)| convert::appended(&name, given, outcome, false))
+                .collect(),
+            info: Some(info(&self.gateway)),
+        })
+    }
+
+    async fn list(
+        &self,
+        request: v1::ListMessagesRequest,
+        call: Call,
+    ) -> Result<v1::ListMessagesResponse, Failure> {
+        let (name, plan) = Plan::of(&request)?;
+        read(
+            &self.gateway,
+            name.key().slot(),
+            plan.level,
+            call,
+            |_, state| page(&self.gateway, state, &name, &plan),
+            |channel, timeout| {
+                let level = plan.level;
+                let request = v1::ListMessagesRequest {
+                    read: Some(options(level)),
+                    ..request.clone()
+                };
+                async move {
+                    let request = forward(request, Some(timeout));
+                    let mut client = MessagesClient::new(channel)
+                        .max_decoding_message_size(limits::FRAME_BYTES_MAX);
+                    Ok(client.list_messages(request).await?.into_inner())
+                }
+            },
+        )
+        .await
+    }
+}
+
+/// What became of the messages of an append; the first refusal when there is one.
+fn outcomes(reply: Reply, expected: usize) -> Result<Vec<Outcome>, Failure> {
+    match reply.answer {
+        Some(Answer::Appended(appended)) if appended.outcomes.len() == expected => {
+            match appended
+                .outcomes
+                .iter()
+                .find_map(|outcome| outcome.refusal.clone())
+            {
+                Some(refusal) => Err(Failure::Refused(refusal)),
+                None => Ok(appended.outcomes),
+            }
+        }
+        Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
+        Some(Answer::Appended(_) | Answer::Created(_) | Answer::Meta(_)) | None => Err(
+            Failure::Internal("the answer to an append is of another kind".into()),
+        ),
+    }
+}
+
+/// A list request, checked.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    level: Level,
+    size: usize,
+    order: Order,
+    /// 0 = at the first, or at the last when descending.
+    start: u64,
+    /// Set when `start` is of a page token.
+    incarnation: Option<u64>,
+}
+
+impl Plan {
+    fn of(request: &v1::ListMessagesRequest) -> Result<(ConversationName, Plan), Failure> {
+        let mut check = Checker::new(0);
+        let name = check.conversation("parent", &request.parent);
+        let size = check.page_size(request.page_size);
+        let level = check.read(request.read.as_ref());
+        let mut start = request.start_seq;
+        let mut incarnation = None;
+        if let (Some(name), false) = (&name, request.page_token.is_empty()) {
+            match Token::decode(&request.page_token, false, name.key()) {
+                Ok(token)
+                    if token.kind
+                        == (Kind::Page {
+                            descending: request.descending,
+                        }) =>
+                {
+                    start = token.next_seq;
+                    incarnation = Some(token.incarnation);
+                }
+                Ok(_) => check.add("page_token", "belongs to a list in the other direction"),
+                Err(error) => check.add("page_token", error),
+            }
+        }
+        let order = if request.descending {
+            Order::Descending
+        } else {
+            Order::Ascending
+        };
+        let name = check.or(name)?;
+        Ok((
+            name,
+            Plan {
+                level,
+                size,
+                order,
+                start,
+                incarnation,
+            },
+        ))
+    }
+}
+
+/// A page of this node's replica.
+fn page(
+    gateway: &Gateway,
+    state: &ShardState,
+    name: &ConversationName,
+    plan: &Plan,
+) -> Result<v1::ListMessagesResponse, Failure> {
+    let found = state.list(
+        name,
+        plan.start,
+        plan.order,
+        plan.size,
+        limits::PAGE_BYTES_MAX,
+    )?;
+    let Some((head, stored)) = found else {
+        return Err(Failure::ConversationNotFound(name.to_string()));
+    };
+    if plan
+        .incarnation
+        .is_some_and(|incarnation| incarnation != head.incarnation)
+    {
+        return Err(Failure::OtherIncarnation);
+    }
+    let min_seq = head.min_seq.max(1);
+    if plan.order == Order::Ascending && plan.start > 0 && plan.start < min_seq {
+        return Err(Failure::CursorTrimmed { min_seq });
+    }
+    let next = next_seq(&head, plan.order, stored.last().map(|stored| stored.seq));
+    let messages = stored
+        .into_iter()
+        .map(|stored| convert::message(name, stored))
+        .collect::<Result<_, _>>()
+        .map_err(Failure::Corrupt)?;
+    Ok(v1::ListMessagesResponse {
+        messages,
+        next_page_token: next.map_or_else(String::new, |next_seq| {
+            let descending = plan.order == Order::Descending;
+            Token {
+                kind: Kind::Page { descending },
+                key: name.key(),
+                incarnation: head.incarnation,
+                next_seq,
+            }
+            .encode()
+        }),
+        min_seq,
+        last_seq: head.last_seq,
+        info: Some(info(gateway)),
+    })
+}
+
+/// Where the page after one that ended with `last` begins; `None` at the end.
+fn next_seq(head: &Conversation, order: Order, last: Option<u64>) -> Option<u64> {
+    let last = last?;
+    match order {
+        Order::Ascending => (last < head.last_seq).then_some(last + 1),
+        Order::Descending => (last > head.min_seq.max(1)).then_some(last - 1),
+    }
+}
+
+fn info(gateway: &Gateway) -> v1::ResponseInfo {
+    v1::ResponseInfo {
+        served_by: gateway.served_by().to_owned(),
+        ..v1::ResponseInfo::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::command::{Appended, Reason, Refusal};
+
+    use super::*;
+
+    #[test]
+    fn pages_end_at_the_first_and_at_the_last_message() {
+        let head = Conversation {
+            min_seq: 3,
+            last_seq: 9,
+            ..Conversation::default()
+        };
+        for (order, last, expect) in [
+            (Order::Ascending, Some(8), Some(9)),
+            (Order::Ascending, Some(9), None),
+            (Order::Ascending, None, None),
+            (Order::Descending, Some(4), Some(3)),
+            (Order::Descending, Some(3), None),
+            (Order::Descending, None, None),
+        ] {
+            assert_eq!(next_seq(&head, order, last), expect, "{order:?} {last:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_token_goes_on_in_its_own_direction_only() {
+        let name = ConversationName::new("acme", "room").expect("valid");
+        let token = Token {
+            kind: Kind::Page { descending: true },
+            key: name.key(),
+            incarnation: 4,
+            next_seq: 17,
+        };
+        let mut request = v1::ListMessagesRequest {
+            parent: name.to_string(),
+            page_token: token.encode(),
+            descending: true,
+            start_seq: 99,
+            ..v1::ListMessagesRequest::default()
+        };
+        let (_, plan) = Plan::of(&request).expect("valid");
+        assert_eq!((plan.start, plan.incarnation, plan.size), (17, Some(4), 50));
+        request.descending = false;
+        assert!(matches!(Plan::of(&request), Err(Failure::Invalid(v)) if v.len() == 1));
+        request.page_token = "x".into();
+        request.page_size = -1;
+        assert!(matches!(Plan::of(&request), Err(Failure::Invalid(v)) if v.len() == 2));
+    }
+
+    #[test]
+    fn an_append_is_answered_by_all_its_outcomes_or_by_its_first_refusal() {
+        let reply = |outcomes| Reply::new(Answer::Appended(Appended { outcomes }));
+        assert_eq!(
+            outcomes(reply(vec![Outcome::default()]), 1)
+                .map(|o| o.len())
+                .ok(),
+            Some(1)
+        );
+        assert!(matches!(
+            outcomes(reply(vec![]), 1),
+            Err(Failure::Internal(_))
+        ));
+        assert!(matches!(
+            outcomes(Reply::default(), 1),
+            Err(Failure::Internal(_))
+        ));
+        let refusal = Refusal::new(Reason::ClientMessageIdReused, "no");
+        let refused = Outcome {
+            refusal: Some(refusal),
+            ..Outcome::default()
+        };
+        assert!(matches!(
+            outcomes(reply(vec![refused]), 1),
+            Err(Failure::Refused(_))
+        ));
+        let whole = Reply::refused(Reason::SeqMismatch, "no");
+        assert!(matches!(outcomes(whole, 1), Err(Failure::Refused(_))));
+    }
+}

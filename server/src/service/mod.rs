@@ -1,0 +1,5 @@
+//! One file per gRPC service.
+
+pub mod admin;
+pub mod conversations;
+pub mod messages;

@@ -1,0 +1,367 @@
+//! The order of one AppendStream, without IO: items in, commands out; outcomes in, answers out.
+//!
+//! Each conversation has a lane with at most one command in flight. Items that come meanwhile wait
+//! and leave together as the next command. So the order within a conversation holds through any
+//! retry and failover (promise O as a sender sees it), and a slow conversation holds up no other.
+//!
+//! A lane's deadlines never decrease: an item is answered after those before it, so it lives at
+//! least as long. A command lives until the deadline of its first item. When a command fails, all
+//! its items get that failure, since all of them may have been done, or none; those still waiting
+//! behind it were not tried and get PREDECESSOR_FAILED. An item that is invalid, or that a rule
+//! refuses, fails alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::command::{Answer, Append, NewMessage, Reply};
+use model::id::{ConversationName, Slot};
+use model::limits;
+use proto::v1;
+use v1::append_result::Outcome;
+
+use crate::check::{self, At, Checker};
+use crate::convert;
+use crate::deadline::{self, Deadline};
+use crate::error::Failure;
+
+/// Bytes of one command; two fit into a Raft entry.
+const COMMAND_BYTES_MAX: usize = limits::ENTRY_BYTES_MAX / 2;
+/// Bytes of unanswered items; reading from the stream waits above that.
+const UNANSWERED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Lanes kept, idle ones among them, so that a name is parsed and hashed once and not per item.
+const LANES_KEPT_MAX: usize = 2 * limits::STREAM_UNANSWERED_MAX;
+
+/// A command to send now.
+#[derive(Debug)]
+pub struct Dispatch {
+    /// To be given back with the outcome.
+    pub lane: usize,
+    /// Where it goes.
+    pub slot: Slot,
+    /// An encoded `model::command::Command`.
+    pub command: Bytes,
+    /// How long it may be tried.
+    pub deadline: Deadline,
+}
+
+/// All conversations of one stream.
+#[derive(Debug)]
+pub struct Lanes {
+    // Only looked up, never walked: its order is not seen.
+    by_name: HashMap<String, usize>,
+    lanes: Vec<Option<Lane>>,
+    free: Vec<usize>,
+    ready: VecDeque<usize>,
+    answers: Vec<v1::AppendResult>,
+    unanswered: usize,
+    unanswered_bytes: usize,
+    body_bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Lane {
+    name: ConversationName,
+    slot: Slot,
+    waiting: VecDeque<Waiting>,
+    in_flight: Vec<InFlight>,
+    busy: bool,
+    deadline: Option<Deadline>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    correlation_id: u64,
+    bytes: usize,
+    deadline: Deadline,
+    given: Result<NewMessage, Box<v1::ItemError>>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    correlation_id: u64,
+    bytes: usize,
+    /// Set for an invalid item that waits for its turn to be answered.
+    invalid: Option<Box<v1::ItemError>>,
+}
+
+impl Lanes {
+    /// With the bound on bodies that the node is configured with, bytes.
+    pub fn new(body_bytes_max: usize) -> Lanes {
+        Lanes {
+            by_name: HashMap::new(),
+            lanes: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            answers: Vec::new(),
+            unanswered: 0,
+            unanswered_bytes: 0,
+            body_bytes_max,
+        }
+    }
+
+    /// Whether one more frame may be read.
+    pub fn has_room(&self) -> bool {
+        self.unanswered + limits::STREAM_FRAME_ITEMS_MAX <= limits::STREAM_UNANSWERED_MAX
+            && self.unanswered_bytes < UNANSWERED_BYTES_MAX
+    }
+
+    /// Whether every item has been answered.
+    pub fn is_idle(&self) -> bool {
+        self.unanswered == 0
+    }
+
+    /// The answers that are ready, in order within each conversation.
+    pub fn take_answers(&mut self) -> Vec<v1::AppendResult> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Takes an item in.
+    pub fn accept(&mut self, item: v1::AppendItem) {
+        let index = match self.by_name.get(item.parent.as_str()) {
+            Some(index) => *index,
+            None => match ConversationName::parse(&item.parent) {
+                Ok(name) => self.open(name),
+                Err(error) => {
+                    let failure = Failure::field("parent", error.to_string());
+                    self.answers
+                        .push(failed(item.correlation_id, failure.to_item()));
+                    return;
+                }
+            },
+        };
+        let mut checker = Checker::new(self.body_bytes_max);
+        checker.message(At("message", None), item.message.as_ref());
+        let bytes = item.message.as_ref().map_or(0, check::size);
+        let given = match checker.finish() {
+            Ok(()) => Ok(convert::new_message(item.message.unwrap_or_default())),
+            Err(failure) => Err(Box::new(failure.to_item())),
+        };
+        let own = Deadline::after(match item.timeout_ms {
+            0 => deadline::DEFAULT,
+            ms => Duration::from_millis(u64::from(ms)).min(deadline::MAX),
+        });
+        let Some(lane) = self.lanes.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
+        let deadline = lane.deadline.map_or(own, |before| own.max(before));
+        lane.deadline = Some(deadline);
+        if !lane.busy && lane.waiting.is_empty() {
+            self.ready.push_back(index);
+        }
+        // An invalid item's content is gone already.
+        let bytes = if given.is_ok() { bytes } else { 0 };
+        lane.waiting.push_back(Waiting {
+            correlation_id: item.correlation_id,
+            bytes,
+            deadline,
+            given,
+        });
+        self.unanswered += 1;
+        self.unanswered_bytes += bytes;
+    }
+
+    /// The next command to send, if a conversation has one waiting and none in flight.
+    pub fn next_command(&mut self) -> Option<Dispatch> {
+        while let Some(index) = self.ready.pop_front() {
+            let Some(lane) = self.lanes.get_mut(index).and_then(Option::as_mut) else {
+                continue;
+            };
+            let (messages, deadline) = lane.pack();
+            if let (Some(deadline), false) = (deadline, messages.is_empty()) {
+                lane.busy = true;
+                let command = convert::append(Append {
+                    conversation: lane.name.as_str().to_owned(),
+                    messages,
+                    atomic: false,
+                    expected_last_seq: None,
+                    map_epoch: 0,
+                });
+                return Some(Dispatch {
+                    lane: index,
+                    slot: lane.slot,
+                    command,
+                    deadline,
+                });
+            }
+            // Only invalid ones: they can be answered, and more of them may wait.
+            self.settle(index, |_| None);
+        }
+        None
+    }
+
+    /// Takes in what became of a lane's command.
+    pub fn finish(&mut self, index: usize, outcome: Result<Reply, Failure>) {
+        let failure = match outcome {
+            Ok(Reply {
+                answer: Some(Answer::Appended(appended)),
+            }) => {
+                let mut outcomes = appended.outcomes.into_iter();
+                self.settle(index, |_| {
+                    let outcome = outcomes.next()?;
+                    Some(match outcome.refusal {
+                        Some(refusal) => Outcome::Error(Failure::Refused(refusal).to_item()),
+                        None => Outcome::Appended(v1::Appended {
+                            seq: outcome.seq,
+                            revision: outcome.revision,
+                            create_time_ms: i64::try_from(outcome.create_time_ms)
+                                .unwrap_or(i64::MAX),
+                            deduplicated: outcome.deduplicated,
+                        }),
+                    })
+                });
+                return;
+            }
+            // A rule refused the whole command, and would again: those behind stand for themselves.
+            Ok(Reply {
+                answer: Some(Answer::Refused(refusal)),
+            }) => {
+                let error = Failure::Refused(refusal).to_item();
+                self.settle(index, |_| Some(Outcome::Error(error.clone())));
+                return;
+            }
+            Ok(reply) => {
+                tracing::error!(?reply, "the answer to an append is of another kind");
+                Failure::Internal("the answer to an append is of another kind".into())
+            }
+            Err(failure) => failure,
+        };
+        let error = failure.to_item();
+        self.fail_waiting(index);
+        self.settle(index, |_| Some(Outcome::Error(error.clone())));
+    }
+
+    /// Answers what was in flight, in order; `outcome` gives that of each valid item.
+    fn settle(&mut self, index: usize, mut outcome: impl FnMut(u64) -> Option<Outcome>) {
+        let Some(lane) = self.lanes.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
+        lane.busy = false;
+        let mut in_flight = std::mem::take(&mut lane.in_flight);
+        self.answers.reserve(in_flight.len());
+        for item in in_flight.drain(..) {
+            self.unanswered -= 1;
+            self.unanswered_bytes -= item.bytes;
+            let outcome = match item.invalid {
+                Some(error) => Outcome::Error(*error),
+                None => outcome(item.correlation_id).unwrap_or_else(|| {
+                    let what = "the answer to an append lacks an outcome";
+                    Outcome::Error(Failure::Internal(what.into()).to_item())
+                }),
+            };
+            self.answers.push(v1::AppendResult {
+                correlation_id: item.correlation_id,
+                outcome: Some(outcome),
+            });
+        }
+        // Its memory serves the next command.
+        lane.in_flight = in_flight;
+        if lane.waiting.is_empty() {
+            lane.deadline = None;
+        } else {
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Those behind a command that failed are answered right after it.
+    fn fail_waiting(&mut self, index: usize) {
+        let Some(lane) = self.lanes.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
+        let Lane {
+            waiting, in_flight, ..
+        } = lane;
+        in_flight.extend(waiting.drain(..).map(|item| InFlight {
+            correlation_id: item.correlation_id,
+            bytes: item.bytes,
+            invalid: Some(match item.given {
+                Ok(_) => Box::new(Failure::PredecessorFailed.to_item()),
+                Err(error) => error,
+            }),
+        }));
+    }
+
+    fn open(&mut self, name: ConversationName) -> usize {
+        if self.by_name.len() >= LANES_KEPT_MAX {
+            self.drop_idle();
+        }
+        let lane = Lane {
+            slot: name.key().slot(),
+            name,
+            waiting: VecDeque::new(),
+            in_flight: Vec::new(),
+            busy: false,
+            deadline: None,
+        };
+        let text = lane.name.as_str().to_owned();
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.lanes[index] = Some(lane);
+                index
+            }
+            None => {
+                self.lanes.push(Some(lane));
+                self.lanes.len() - 1
+            }
+        };
+        self.by_name.insert(text, index);
+        index
+    }
+
+    fn drop_idle(&mut self) {
+        for (index, place) in self.lanes.iter_mut().enumerate() {
+            if place
+                .as_ref()
+                .is_some_and(|lane| !lane.busy && lane.waiting.is_empty())
+                && let Some(lane) = place.take()
+            {
+                self.by_name.remove(lane.name.as_str());
+                self.free.push(index);
+            }
+        }
+    }
+}
+
+impl Lane {
+    /// Moves what fits into one command from waiting to in flight: its messages, and the deadline
+    /// of the first.
+    fn pack(&mut self) -> (Vec<NewMessage>, Option<Deadline>) {
+        let count = self.waiting.len().min(limits::ENTRY_MESSAGES_MAX);
+        let mut messages = Vec::with_capacity(count);
+        let (mut bytes, mut deadline) = (0, None);
+        while let Some(next) = self.waiting.front()
+            && self.in_flight.len() < count
+            && (messages.is_empty() || bytes + next.bytes <= COMMAND_BYTES_MAX)
+        {
+            let Some(item) = self.waiting.pop_front() else {
+                break;
+            };
+            bytes += item.bytes;
+            let invalid = match item.given {
+                Ok(message) => {
+                    deadline.get_or_insert(item.deadline);
+                    messages.push(message);
+                    None
+                }
+                Err(error) => Some(error),
+            };
+            self.in_flight.push(InFlight {
+                correlation_id: item.correlation_id,
+                bytes: item.bytes,
+                invalid,
+            });
+        }
+        (messages, deadline)
+    }
+}
+
+fn failed(correlation_id: u64, error: v1::ItemError) -> v1::AppendResult {
+    v1::AppendResult {
+        correlation_id,
+        outcome: Some(Outcome::Error(error)),
+    }
+}
+
+#[cfg(test)]
+#[path = "lanes_tests.rs"]
+mod tests;

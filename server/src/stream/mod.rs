@@ -1,0 +1,133 @@
+//! AppendStream: the throughput path. One task serves one stream; its commands are futures in
+//! that task, one per conversation, and what is ready leaves in one frame.
+//!
+//! Reading waits while too much is unanswered, or while the caller does not take its answers.
+
+pub mod lanes;
+
+use std::sync::Arc;
+
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use model::limits;
+use proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::error::Failure;
+use crate::gateway::{Gateway, Target};
+use lanes::Lanes;
+
+/// Frames of answers that wait for the caller to take them.
+const ANSWERS_WAITING_MAX: usize = 4;
+
+/// The answers of a stream.
+pub type Answers = ReceiverStream<Result<v1::AppendStreamResponse, Status>>;
+
+/// Serves a stream until the caller has closed its half and everything is answered.
+pub fn serve(
+    gateway: Arc<Gateway>,
+    items: Streaming<v1::AppendStreamRequest>,
+    body_bytes_max: usize,
+) -> Answers {
+    let (answers, receiver) = mpsc::channel(ANSWERS_WAITING_MAX);
+    let calls = gateway.calls.clone();
+    calls.spawn(run(gateway, items, answers, Lanes::new(body_bytes_max)));
+    ReceiverStream::new(receiver)
+}
+
+async fn run(
+    gateway: Arc<Gateway>,
+    mut items: Streaming<v1::AppendStreamRequest>,
+    answers: mpsc::Sender<Result<v1::AppendStreamResponse, Status>>,
+    mut lanes: Lanes,
+) {
+    let mut stopping = gateway.stopping.clone();
+    let mut flights = FuturesUnordered::new();
+    // Why nothing is read any more, once that is so; `Ok` when the caller has closed its half.
+    let mut end: Option<Result<(), Failure>> = None;
+    loop {
+        // What has come meanwhile goes along with the next commands.
+        while end.is_none() && lanes.has_room() {
+            match items.next().now_or_never() {
+                Some(frame) => end = accept(&mut lanes, frame),
+                None => break,
+            }
+        }
+        while let Some(dispatch) = lanes.next_command() {
+            let (gateway, lane) = (gateway.clone(), dispatch.lane);
+            let target = Target::Slot(dispatch.slot);
+            flights.push(
+                gateway
+                    .propose(target, dispatch.command, dispatch.deadline)
+                    .map(move |outcome| (lane, outcome)),
+            );
+        }
+        let results = lanes.take_answers();
+        if !results.is_empty() {
+            // The commands just made must not wait for a caller that is slow to take answers.
+            while let Some(Some((lane, outcome))) = flights.next().now_or_never() {
+                lanes.finish(lane, outcome);
+            }
+            if answers
+                .send(Ok(v1::AppendStreamResponse { results }))
+                .await
+                .is_err()
+            {
+                return;
+            }
+            continue;
+        }
+        if flights.is_empty() && end.is_some() {
+            break;
+        }
+        tokio::select! {
+            biased;
+            Some((lane, outcome)) = flights.next(), if !flights.is_empty() => {
+                lanes.finish(lane, outcome);
+                while let Some(Some((lane, outcome))) = flights.next().now_or_never() {
+                    lanes.finish(lane, outcome);
+                }
+            }
+            frame = items.next(), if end.is_none() && lanes.has_room() => {
+                end = accept(&mut lanes, frame);
+            }
+            () = stopped(&mut stopping), if end.is_none() => end = Some(Err(Failure::Stopping)),
+            () = answers.closed() => return,
+        }
+    }
+    if let Some(Err(failure)) = end {
+        // A caller that is gone does not need the reason.
+        let _ = answers.send(Err(failure.into())).await;
+    }
+}
+
+/// Takes a frame in; says why when it was the last.
+fn accept(
+    lanes: &mut Lanes,
+    frame: Option<Result<v1::AppendStreamRequest, Status>>,
+) -> Option<Result<(), Failure>> {
+    match frame {
+        None => Some(Ok(())),
+        Some(Err(status)) => Some(Err(Failure::Passed(status))),
+        Some(Ok(frame)) if frame.items.len() > limits::STREAM_FRAME_ITEMS_MAX => {
+            let (max, has) = (limits::STREAM_FRAME_ITEMS_MAX, frame.items.len());
+            let wrong = format!("must be at most {max}; there are {has}");
+            Some(Err(Failure::field("items", wrong)))
+        }
+        Some(Ok(frame)) => {
+            for item in frame.items {
+                lanes.accept(item);
+            }
+            None
+        }
+    }
+}
+
+/// Ends when the node is going away; never when whoever would say so is gone.
+pub async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
+    if stopping.wait_for(|stopping| *stopping).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

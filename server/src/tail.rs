@@ -1,0 +1,404 @@
+//! Following a conversation: every message from a position on, then each new one.
+//!
+//! What is delivered is a dense run (promise O): from the start's seq on, no gap, no repeat. It
+//! comes from a replica as that applies, so a replica that lags delivers later and never less.
+//! When a replica cannot go on (the node is going away, the replica is moved or broken), the
+//! caller gets Reconnect and goes on with its cursor at any other node.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use model::id::{ConversationName, NodeId, ShardId};
+use model::limits;
+use model::state::Conversation;
+use proto::v1;
+use proto::v1::messages_client::MessagesClient;
+use proto::v1::tail_response::Event;
+use store::engine::Order;
+use store::state::ShardState;
+use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tonic::{Code, Status, Streaming};
+
+use crate::check::{Checker, Level};
+use crate::convert;
+use crate::deadline::{Call, forward};
+use crate::error::{Failure, passed};
+use crate::gateway::Gateway;
+use crate::read::{nearest, no_replica};
+use crate::service::conversations;
+use crate::stream::stopped;
+use crate::token::{Kind, Token};
+
+/// Messages read at once.
+const READ_MAX: usize = 256;
+/// Bytes read at once.
+const READ_BYTES_MAX: usize = 512 * 1024;
+/// How often a tail that waits looks whether its replica still works.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The events of a tail.
+pub type Events = BoxStream<'static, Result<v1::TailResponse, Status>>;
+
+/// Where a tail begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Start {
+    incarnation: u64,
+    next: u64,
+}
+
+/// Opens a tail.
+///
+/// # Errors
+/// [`Failure`], before the first event.
+pub async fn open(
+    gateway: Arc<Gateway>,
+    request: v1::TailRequest,
+    call: Call,
+) -> Result<Events, Failure> {
+    let mut check = Checker::new(0);
+    let name = check.conversation("parent", &request.parent);
+    let cursor = match &name {
+        Some(name) if !request.cursor.is_empty() => {
+            Token::decode(&request.cursor, true, name.key())
+                .map_err(|error| check.add("cursor", error))
+                .ok()
+        }
+        Some(_) | None => None,
+    };
+    let name = check.or(name)?;
+    let shard = gateway
+        .shard_of(name.key().slot())
+        .ok_or(Failure::NotReady)?;
+    let Some(state) = gateway.raft.state(shard) else {
+        return relay(&gateway, shard, request, call).await;
+    };
+    let start = match cursor {
+        Some(token) => Start {
+            incarnation: token.incarnation,
+            next: token.next_seq,
+        },
+        None => begin(&gateway, &state, &name, request.start_seq, call).await?,
+    };
+    Ok(follow(gateway, shard, state, name, start))
+}
+
+/// Finds where a tail without a cursor begins.
+async fn begin(
+    gateway: &Gateway,
+    state: &ShardState,
+    name: &ConversationName,
+    start_seq: u64,
+    call: Call,
+) -> Result<Start, Failure> {
+    // What this replica has is enough to know that a message is there to start from.
+    if start_seq > 0
+        && let Some(head) = state.conversation(name)?
+        && start_seq <= head.last_seq + 1
+    {
+        return Ok(Start {
+            incarnation: head.incarnation,
+            next: start_seq,
+        });
+    }
+    // The head is a call of its own, so it may be forwarded even if this one was.
+    let call = Call {
+        forwarded: false,
+        ..call
+    };
+    let head = conversations::get(gateway, name, Level::Linearizable, call).await?;
+    if start_seq > head.last_seq + 1 {
+        return Err(Failure::AheadOfHead {
+            last_seq: head.last_seq,
+        });
+    }
+    Ok(Start {
+        incarnation: head.incarnation,
+        next: if start_seq == 0 {
+            head.last_seq + 1
+        } else {
+            start_seq
+        },
+    })
+}
+
+/// Gives on the events of another node's replica.
+async fn relay(
+    gateway: &Gateway,
+    shard: ShardId,
+    request: v1::TailRequest,
+    call: Call,
+) -> Result<Events, Failure> {
+    if call.forwarded {
+        return Err(no_replica(shard));
+    }
+    let mut failure = no_replica(shard);
+    for step in 0..3 {
+        let Some(node) = nearest(gateway, shard, step) else {
+            break;
+        };
+        match relay_from(gateway, node, request.clone(), call).await {
+            Ok(events) => return Ok(events),
+            Err(Failure::Passed(status)) if is_answer(&status) => {
+                return Err(Failure::Passed(status));
+            }
+            Err(why) => failure = why,
+        }
+    }
+    Err(failure)
+}
+
+async fn relay_from(
+    gateway: &Gateway,
+    node: NodeId,
+    request: v1::TailRequest,
+    call: Call,
+) -> Result<Events, Failure> {
+    let unreachable = || Failure::NoReplica(format!("{node} cannot be reached"));
+    let channel = gateway.raft.channel(node).ok_or_else(unreachable)?;
+    let mut client =
+        MessagesClient::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX);
+    let request_cursor = request.cursor.clone();
+    let opened = client.tail(forward(request, None));
+    let events = match tokio::time::timeout(call.deadline.remaining(), opened).await {
+        Err(_) => return Err(unreachable()),
+        Ok(Err(status)) if status.details().is_empty() => return Err(unreachable()),
+        Ok(Err(status)) => return Err(passed(&status)),
+        Ok(Ok(response)) => response.into_inner(),
+    };
+    let relay = Relay {
+        events,
+        cursor: request_cursor,
+        ended: false,
+        stopping: gateway.stopping.clone(),
+        _call: gateway.calls.token(),
+    };
+    Ok(stream::unfold(relay, |mut relay| async move {
+        let event = relay.event().await?;
+        Some((event, relay))
+    })
+    .boxed())
+}
+
+/// Another node's events on their way through this one.
+struct Relay {
+    events: Streaming<v1::TailResponse>,
+    /// That of the last event given on.
+    cursor: String,
+    ended: bool,
+    stopping: watch::Receiver<bool>,
+    _call: TaskTrackerToken,
+}
+
+impl Relay {
+    async fn event(&mut self) -> Option<Result<v1::TailResponse, Status>> {
+        if self.ended {
+            return None;
+        }
+        let event = tokio::select! {
+            biased;
+            () = stopped(&mut self.stopping) => Ok(None),
+            event = self.events.message() => event,
+        };
+        match event {
+            Ok(Some(event)) => {
+                self.ended = matches!(event.event, Some(Event::Reconnect(_)));
+                self.cursor.clone_from(&event.cursor);
+                Some(Ok(event))
+            }
+            Err(status) if is_answer(&status) => {
+                self.ended = true;
+                Some(Err(passed(&status).into()))
+            }
+            // The other node was lost, or this one goes away.
+            Ok(None) | Err(_) => {
+                self.ended = true;
+                Some(Ok(reconnect(std::mem::take(&mut self.cursor))))
+            }
+        }
+    }
+}
+
+/// Whether a replica said so, and another would say the same.
+fn is_answer(status: &Status) -> bool {
+    status.code() != Code::Unavailable && !status.details().is_empty()
+}
+
+/// The events of a replica of this node.
+fn follow(
+    gateway: Arc<Gateway>,
+    shard: ShardId,
+    state: ShardState,
+    name: ConversationName,
+    start: Start,
+) -> Events {
+    let tail = Tail {
+        last_seq: state.watch(&name),
+        stopping: gateway.stopping.clone(),
+        _call: gateway.calls.token(),
+        gateway,
+        shard,
+        state,
+        name,
+        incarnation: start.incarnation,
+        next: start.next,
+        caught_up: false,
+        ended: false,
+        events: VecDeque::new(),
+    };
+    stream::unfold(tail, |mut tail| async move {
+        let event = tail.event().await?;
+        Some((event, tail))
+    })
+    .boxed()
+}
+
+struct Tail {
+    gateway: Arc<Gateway>,
+    shard: ShardId,
+    state: ShardState,
+    name: ConversationName,
+    incarnation: u64,
+    /// The seq of the next message to deliver.
+    next: u64,
+    caught_up: bool,
+    ended: bool,
+    events: VecDeque<v1::TailResponse>,
+    last_seq: watch::Receiver<u64>,
+    stopping: watch::Receiver<bool>,
+    /// A graceful stop waits until the caller has been told to go elsewhere.
+    _call: TaskTrackerToken,
+}
+
+impl Tail {
+    async fn event(&mut self) -> Option<Result<v1::TailResponse, Status>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(Ok(event));
+            }
+            if self.ended {
+                return None;
+            }
+            // Seen before the read, so that a change after the read wakes this up.
+            self.last_seq.borrow_and_update();
+            match self.read() {
+                Err(failure) => {
+                    self.ended = true;
+                    return Some(Err(failure.into()));
+                }
+                Ok(()) if self.events.is_empty() => self.wait().await,
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Puts what there is to deliver into `events`.
+    fn read(&mut self) -> Result<(), Failure> {
+        let page = self.state.list(
+            &self.name,
+            self.next,
+            Order::Ascending,
+            READ_MAX,
+            READ_BYTES_MAX,
+        )?;
+        // A replica that lags may not know the conversation yet, or only its former life.
+        let Some((head, messages)) = page.filter(|(head, _)| head.incarnation >= self.incarnation)
+        else {
+            return Ok(());
+        };
+        check(&head, self.incarnation, self.next)?;
+        for stored in messages {
+            if stored.seq != self.next {
+                let what = format!("message {} of {} is missing", self.next, self.name);
+                return Err(Failure::Corrupt(what));
+            }
+            let message = convert::message(&self.name, stored).map_err(Failure::Corrupt)?;
+            self.next += 1;
+            self.push(Event::Message(message));
+        }
+        if !self.caught_up && self.next == head.last_seq + 1 {
+            self.caught_up = true;
+            self.push(Event::CaughtUp(v1::CaughtUp {
+                last_seq: head.last_seq,
+            }));
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) {
+        let goes_on = tokio::select! {
+            biased;
+            () = stopped(&mut self.stopping) => false,
+            changed = self.last_seq.changed() => changed.is_ok(),
+            () = tokio::time::sleep(LOOK) => self.gateway.raft.state(self.shard).is_some(),
+        };
+        if !goes_on {
+            self.ended = true;
+            let cursor = self.cursor();
+            self.events.push_back(reconnect(cursor));
+        }
+    }
+
+    fn push(&mut self, event: Event) {
+        let cursor = self.cursor();
+        self.events.push_back(v1::TailResponse {
+            event: Some(event),
+            cursor,
+        });
+    }
+
+    fn cursor(&self) -> String {
+        Token {
+            kind: Kind::Cursor,
+            key: self.name.key(),
+            incarnation: self.incarnation,
+            next_seq: self.next,
+        }
+        .encode()
+    }
+}
+
+/// Whether what is left of a conversation still holds the next message of a tail.
+fn check(head: &Conversation, incarnation: u64, next: u64) -> Result<(), Failure> {
+    if head.incarnation != incarnation {
+        return Err(Failure::OtherIncarnation);
+    }
+    if next < head.min_seq {
+        return Err(Failure::CursorTrimmed {
+            min_seq: head.min_seq,
+        });
+    }
+    Ok(())
+}
+
+fn reconnect(cursor: String) -> v1::TailResponse {
+    v1::TailResponse {
+        event: Some(Event::Reconnect(v1::Reconnect { after_ms: 0 })),
+        cursor,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_that_has_expired_or_was_of_another_life_is_told_and_never_skipped() {
+        let head = Conversation {
+            incarnation: 2,
+            min_seq: 5,
+            last_seq: 9,
+            ..Default::default()
+        };
+        assert!(check(&head, 2, 5).is_ok());
+        assert!(check(&head, 2, 10).is_ok());
+        assert!(matches!(
+            check(&head, 2, 4),
+            Err(Failure::CursorTrimmed { min_seq: 5 })
+        ));
+        assert!(matches!(check(&head, 1, 5), Err(Failure::OtherIncarnation)));
+    }
+}

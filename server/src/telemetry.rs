@@ -1,0 +1,65 @@
+//! Structured logs, set up once by the program that runs a node; the crates below only emit them.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Checks tracing's directives: a level, or levels per target.
+///
+/// # Errors
+/// Text saying what is wrong.
+pub fn check_level(level: &str) -> Result<(), String> {
+    EnvFilter::builder()
+        .parse(level)
+        .map(drop)
+        .map_err(|error| {
+            format!("{error}; use error, warn, info, debug or trace, or info,firebreak_raft=debug")
+        })
+}
+
+/// Sends all logs of this process to stderr. The environment's `FIREBREAK_LOG` wins over `level`.
+/// Colours are used on a terminal only, and never when `NO_COLOR` is set.
+///
+/// # Errors
+/// When `level` or `FIREBREAK_LOG` cannot be read, or logs have been set up before.
+pub fn install(level: &str, format: Format) -> Result<(), String> {
+    let from_environment = std::env::var("FIREBREAK_LOG").ok();
+    let level = from_environment.as_deref().unwrap_or(level);
+    check_level(level)?;
+    let filter = EnvFilter::builder().parse_lossy(level);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(FmtSpan::NONE)
+        .with_writer(io::stderr);
+    match format {
+        Format::Json => lines.json().flatten_event(true).try_init(),
+        Format::Text => {
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            let colour = !plain && io::IsTerminal::is_terminal(&io::stderr());
+            lines.with_ansi(colour).try_init()
+        }
+    }
+    .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_checked_before_they_are_used() {
+        assert!(check_level("info").is_ok());
+        assert!(check_level("info,firebreak_raft=debug").is_ok());
+        assert!(check_level("x=y=z").is_err());
+    }
+}

@@ -1,0 +1,204 @@
+//! Page tokens and tail cursors: positions in one conversation that any node understands.
+//!
+//! ```text
+//! base64url( version 1 | kind | flags | conversation key 16 | incarnation 8 | next seq 8 | check 4 )
+//! ```
+//!
+//! Integers are big-endian; the check is the low 32 bits of xxh3-128 over all before it. It finds
+//! damage, it does not keep anyone from making one: a token grants nothing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use model::hash::record_hash;
+use model::id::ConversationKey;
+use thiserror::Error;
+
+const VERSION: u8 = 1;
+const BYTES: usize = 3 + 16 + 8 + 8 + 4;
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The next page of a list.
+    Page {
+        /// Whether the list goes from new to old.
+        descending: bool,
+    },
+    /// A position of a tail.
+    Cursor,
+}
+
+/// A position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// What it is for.
+    pub kind: Kind,
+    /// The conversation it belongs to.
+    pub key: ConversationKey,
+    /// Which life of the conversation.
+    pub incarnation: u64,
+    /// The seq to go on with.
+    pub next_seq: u64,
+}
+
+/// Why a token was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Error {
+    /// Damaged, cut off, or never a token.
+    #[error("is not a token this cluster gave")]
+    Malformed,
+    /// Of a later version of the software.
+    #[error("was given by a later version")]
+    Version,
+    /// A cursor where a page token belongs, or the other way round.
+    #[error("is a token of another method")]
+    Kind,
+    /// For another conversation.
+    #[error("belongs to another conversation")]
+    Conversation,
+}
+
+impl Token {
+    /// As text.
+    pub fn encode(&self) -> String {
+        let mut bytes = [0; BYTES];
+        bytes[0] = VERSION;
+        (bytes[1], bytes[2]) = match self.kind {
+            Kind::Page { descending } => (1, u8::from(descending)),
+            Kind::Cursor => (2, 0),
+        };
+        bytes[3..19].copy_from_slice(&self.key.0);
+        bytes[19..27].copy_from_slice(&self.incarnation.to_be_bytes());
+        bytes[27..35].copy_from_slice(&self.next_seq.to_be_bytes());
+        let check = check_of(&bytes[..35]);
+        bytes[35..].copy_from_slice(&check);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads a token that must be of this kind (the direction of a page aside) and for this
+    /// conversation.
+    ///
+    /// # Errors
+    /// [`Error`] saying what is wrong with it.
+    pub fn decode(text: &str, cursor: bool, key: ConversationKey) -> Result<Token, Error> {
+        // Longer than any token; not worth decoding.
+        if text.len() > 4 * BYTES {
+            return Err(Error::Malformed);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::Malformed)?;
+        let bytes: [u8; BYTES] = bytes.try_into().map_err(|_| Error::Malformed)?;
+        if check_of(&bytes[..35]) != bytes[35..] {
+            return Err(Error::Malformed);
+        }
+        if bytes[0] != VERSION {
+            return Err(Error::Version);
+        }
+        let kind = match (bytes[1], bytes[2]) {
+            (1, 0) => Kind::Page { descending: false },
+            (1, 1) => Kind::Page { descending: true },
+            (2, 0) => Kind::Cursor,
+            _ => return Err(Error::Malformed),
+        };
+        if (kind == Kind::Cursor) != cursor {
+            return Err(Error::Kind);
+        }
+        let number = |from: usize| {
+            let mut number = [0; 8];
+            number.copy_from_slice(&bytes[from..from + 8]);
+            u64::from_be_bytes(number)
+        };
+        let token = Token {
+            kind,
+            key: ConversationKey::from_slice(&bytes[3..19]).ok_or(Error::Malformed)?,
+            incarnation: number(19),
+            next_seq: number(27),
+        };
+        if token.key != key {
+            return Err(Error::Conversation);
+        }
+        Ok(token)
+    }
+}
+
+fn check_of(bytes: &[u8]) -> [u8; 4] {
+    let mut check = [0; 4];
+    check.copy_from_slice(&record_hash(bytes).to_le_bytes()[..4]);
+    check
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: ConversationKey = ConversationKey([7; 16]);
+
+    fn token(kind: Kind) -> Token {
+        Token {
+            kind,
+            key: KEY,
+            incarnation: 3,
+            next_seq: 1 << 40,
+        }
+    }
+
+    #[test]
+    fn a_token_survives_its_text() {
+        for kind in [
+            Kind::Page { descending: false },
+            Kind::Page { descending: true },
+            Kind::Cursor,
+        ] {
+            let text = token(kind).encode();
+            assert_eq!(
+                Token::decode(&text, kind == Kind::Cursor, KEY),
+                Ok(token(kind))
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_for_something_else_is_refused_by_name() {
+        let cursor = token(Kind::Cursor).encode();
+        assert_eq!(Token::decode(&cursor, false, KEY), Err(Error::Kind));
+        let other = ConversationKey([8; 16]);
+        assert_eq!(
+            Token::decode(&cursor, true, other),
+            Err(Error::Conversation)
+        );
+    }
+
+    #[test]
+    fn every_damaged_byte_and_every_cut_is_noticed() {
+        let text = token(Kind::Cursor).encode();
+        let bytes = URL_SAFE_NO_PAD.decode(&text).expect("own text");
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            let damaged = URL_SAFE_NO_PAD.encode(damaged);
+            assert_eq!(
+                Token::decode(&damaged, true, KEY),
+                Err(Error::Malformed),
+                "byte {at}"
+            );
+        }
+        for len in 0..text.len() {
+            assert_eq!(
+                Token::decode(&text[..len], true, KEY),
+                Err(Error::Malformed),
+                "{len}"
+            );
+        }
+        assert_eq!(
+            Token::decode(&"A".repeat(1 << 20), true, KEY),
+            Err(Error::Malformed)
+        );
+    }
+
+    #[test]
+    fn the_text_of_a_token_never_changes() {
+        assert_eq!(
+            &token(Kind::Cursor).encode()[..46],
+            "AQIABwcHBwcHBwcHBwcHBwcHBwAAAAAAAAADAAABAAAAAA"
+        );
+    }
+}

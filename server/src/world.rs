@@ -1,0 +1,84 @@
+//! What a node takes from the world around it. Nothing in this crate finds time, chance, disk or
+//! network anywhere else, so that the simulator can bend all of them.
+
+use std::io;
+use std::sync::Arc;
+
+use proto::net::Network;
+use raft::Clock;
+use store::engine::Engine;
+
+/// The world of one node.
+pub struct World<N: Network> {
+    /// Listens and dials.
+    pub network: N,
+    /// The database of Raft logs and hard states: synced.
+    pub raftdb: Arc<dyn Engine>,
+    /// The database of the shards' state: no write-ahead log.
+    pub msgdb: Arc<dyn Engine>,
+    /// Wall-clock time, for message times only.
+    pub clock: Arc<dyn Clock>,
+    /// Seed of choices that nobody must be unable to guess: backoff, election times.
+    pub seed: u64,
+    /// Bytes that nobody may guess: ids, the join token, the boot nonce.
+    pub entropy: Arc<dyn Entropy>,
+    /// The room on the disk of the data directory.
+    pub disk: Arc<dyn DiskSpace>,
+    /// Where long reads of the disk run.
+    pub background: Arc<dyn Background>,
+}
+
+/// Runs what would hold up everything else: in production on a thread of its own, in the
+/// simulator at once.
+pub trait Background: Send + Sync + 'static {
+    /// Runs `job`, now or soon.
+    fn run(&self, job: Box<dyn FnOnce() + Send>);
+}
+
+/// Unguessable bytes.
+pub trait Entropy: Send + Sync + 'static {
+    /// Fills `bytes`.
+    ///
+    /// # Errors
+    /// When the system has none.
+    fn fill(&self, bytes: &mut [u8]) -> io::Result<()>;
+}
+
+/// The room on a disk.
+pub trait DiskSpace: Send + Sync + 'static {
+    /// Looks now; called each second, so it must be quick.
+    ///
+    /// # Errors
+    /// When the file system does not answer.
+    fn space(&self) -> io::Result<Space>;
+}
+
+/// The room on a disk at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that can be written.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+impl Space {
+    /// Whether less than `percent` of the disk is free.
+    pub fn below(self, percent: u64) -> bool {
+        u128::from(self.free) * 100 < u128::from(self.total) * u128::from(percent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_a_share_of_the_whole_disk_even_of_a_very_large_one() {
+        let space = |free, total| Space { free, total };
+        assert!(space(4, 100).below(5));
+        assert!(!space(5, 100).below(5));
+        assert!(!space(0, 100).below(0));
+        assert!(space(u64::MAX / 30, u64::MAX).below(5));
+    }
+}
