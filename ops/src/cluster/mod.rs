@@ -57,7 +57,11 @@ impl Plan {
         Plan {
             dir: dir.to_owned(),
             binary: binary.to_owned(),
-            places: vec![place("kr", "seoul"), place("kr", "busan"), place("jp", "tokyo")],
+            places: vec![
+                place("kr", "seoul"),
+                place("kr", "busan"),
+                place("jp", "tokyo"),
+            ],
             nodes_per_dc,
             shards: None,
             replicas: 3,
@@ -141,13 +145,24 @@ impl Cluster {
         // Neighbours in the list are in different data centers, so that the first to join are.
         nodes.sort_by_key(|node: &Node| {
             let place = plan.places.iter().position(|(_, dc)| *dc == node.dc);
-            (node.name[node.dc.len()..].len(), node.name[node.dc.len()..].to_owned(), place)
+            (
+                node.name[node.dc.len()..].len(),
+                node.name[node.dc.len()..].to_owned(),
+                place,
+            )
         });
-        let first = nodes.first().map(|n| n.address.clone()).context("a plan without nodes")?;
+        let first = nodes
+            .first()
+            .map(|n| n.address.clone())
+            .context("a plan without nodes")?;
         for node in &nodes {
             node.write_config(&first, &plan.settings)?;
         }
-        let mut cluster = Cluster { plan, nodes, token: String::new() };
+        let mut cluster = Cluster {
+            plan,
+            nodes,
+            token: String::new(),
+        };
         cluster.token = cluster.init()?;
         cluster.start_node(0)?;
         cluster.wait_answer(0, START_LIMIT).await?;
@@ -159,8 +174,15 @@ impl Cluster {
         let nodes = self.nodes.len().to_string();
         let replicas = self.plan.replicas.to_string();
         let shards = self.plan.shards.map(|n| n.to_string());
-        let mut args =
-            vec!["init", "--config", &config, "--nodes", &nodes, "--replicas", &replicas];
+        let mut args = vec![
+            "init",
+            "--config",
+            &config,
+            "--nodes",
+            &nodes,
+            "--replicas",
+            &replicas,
+        ];
         if let Some(shards) = &shards {
             args.extend(["--shards", shards]);
         }
@@ -198,7 +220,9 @@ impl Cluster {
             .map(|(_, node)| node.address.as_str())
             .context("no node runs that could be asked to join")?;
         let token = self.token.as_str();
-        self.run(&["node", "join", "--config", &config, "--token", token, "--peer", peer])
+        self.run(&[
+            "node", "join", "--config", &config, "--token", token, "--peer", peer,
+        ])
     }
 
     /// Runs the `firebreak` of the plan to its end.
@@ -251,12 +275,16 @@ impl Cluster {
 
     /// The positions of the nodes of a data center.
     pub fn in_dc(&self, dc: &str) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&i| self.nodes[i].dc == dc).collect()
+        (0..self.nodes.len())
+            .filter(|&i| self.nodes[i].dc == dc)
+            .collect()
     }
 
     /// The positions of the nodes that run.
     pub fn running(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&i| self.nodes[i].process.is_some()).collect()
+        (0..self.nodes.len())
+            .filter(|&i| self.nodes[i].process.is_some())
+            .collect()
     }
 
     /// Starts the process of node `i`, if it has none. Does not wait for it to answer.
@@ -299,7 +327,10 @@ impl Cluster {
     /// When it does not run, or does not end within `limit` (it is killed then).
     pub fn terminate(&mut self, i: usize, limit: Duration) -> anyhow::Result<ExitStatus> {
         let node = &mut self.nodes[i];
-        let mut process = node.process.take().with_context(|| format!("{} is down", node.name))?;
+        let mut process = node
+            .process
+            .take()
+            .with_context(|| format!("{} is down", node.name))?;
         process.signal(libc::SIGTERM)?;
         process
             .wait(limit)
@@ -312,7 +343,10 @@ impl Cluster {
     /// When it does not run, or goes on running for `limit`.
     pub fn wait_end(&mut self, i: usize, limit: Duration) -> anyhow::Result<ExitStatus> {
         let node = &mut self.nodes[i];
-        let process = node.process.as_mut().with_context(|| format!("{} is down", node.name))?;
+        let process = node
+            .process
+            .as_mut()
+            .with_context(|| format!("{} is down", node.name))?;
         let status = process
             .wait(limit)
             .with_context(|| format!("{}\n{}", node.name, process::tail_of(&node.log)))?;
@@ -409,7 +443,8 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::wait_for`].
     pub async fn wait_replicated(&mut self, limit: Duration) -> anyhow::Result<Duration> {
-        self.wait_for(limit, "every replica to catch up", view::all_replicated).await
+        self.wait_for(limit, "every replica to catch up", view::all_replicated)
+            .await
     }
 
     /// What every running node says, those that do not answer left out.
@@ -419,7 +454,11 @@ impl Cluster {
             .iter()
             .filter(|node| node.process.is_some())
             .map(|node| view::status(node.channel()));
-        futures::future::join_all(asked).await.into_iter().flatten().collect()
+        futures::future::join_all(asked)
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Lets all nodes run on when this goes; only for a plan with `outlive`.
@@ -497,7 +536,10 @@ mod tests {
         let check = |text: &str, expect: Option<&str>| {
             assert_eq!(token_in(text).as_deref(), expect, "{text}");
         };
-        check("join with: firebreak node join --token abc --peer x:1", Some("abc"));
+        check(
+            "join with: firebreak node join --token abc --peer x:1",
+            Some("abc"),
+        );
         check("founded\nToken: abc\n", Some("abc"));
         check("founded\n", None);
     }

@@ -82,6 +82,10 @@ mod tests {
     #[test]
     fn a_port_that_somebody_listens_on_is_not_leased() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert!(PortLease::of(listener.local_addr().unwrap().port()).unwrap().is_none());
+        assert!(
+            PortLease::of(listener.local_addr().unwrap().port())
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -60,7 +60,9 @@ impl Process {
         let (answer, started) = channel();
         let gone = || io::Error::other("the thread that starts processes has ended");
         STARTER.send((command, answer)).map_err(|_| gone())?;
-        Ok(Process { child: started.recv().map_err(|_| gone())?? })
+        Ok(Process {
+            child: started.recv().map_err(|_| gone())??,
+        })
     }
 
     /// Its process id.
@@ -122,7 +124,10 @@ impl Process {
 ///
 /// # Errors
 /// When there is no such process or it is another user's.
-#[allow(unsafe_code, reason = "kill takes two numbers and touches no memory of ours")]
+#[allow(
+    unsafe_code,
+    reason = "kill takes two numbers and touches no memory of ours"
+)]
 pub fn send_signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
     let pid = libc::pid_t::try_from(pid)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not a process id"))?;
@@ -133,7 +138,10 @@ pub fn send_signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
 }
 
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "the closure only makes two system calls, both safe after fork")]
+#[allow(
+    unsafe_code,
+    reason = "the closure only makes two system calls, both safe after fork"
+)]
 fn die_with_parent(command: &mut Command) {
     let parent = std::process::id();
     unsafe {
@@ -184,9 +192,15 @@ mod tests {
         let log = dir.path().join("log");
         let script = "i=0; while [ $i -lt 50 ]; do echo line $i; i=$((i+1)); done; exit 3";
         let mut process = Process::start(shell(script), &log, false).unwrap();
-        assert_eq!(process.wait(Duration::from_secs(20)).unwrap().code(), Some(3));
+        assert_eq!(
+            process.wait(Duration::from_secs(20)).unwrap().code(),
+            Some(3)
+        );
         let tail = tail_of(&log);
-        assert!(tail.ends_with("line 49") && tail.starts_with("line 20"), "{tail}");
+        assert!(
+            tail.ends_with("line 49") && tail.starts_with("line 20"),
+            "{tail}"
+        );
     }
 
     #[test]

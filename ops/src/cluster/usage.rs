@@ -28,7 +28,9 @@ impl Usage {
         Ok(Usage {
             cpu: Duration::from_secs_f64(ticks as f64 / system(libc::_SC_CLK_TCK)? as f64),
             write_bytes: number(
-                io_text.lines().find_map(|line| line.strip_prefix("write_bytes: ")),
+                io_text
+                    .lines()
+                    .find_map(|line| line.strip_prefix("write_bytes: ")),
                 "io",
             )?,
             resident_bytes: pages * system(libc::_SC_PAGESIZE)?,
@@ -68,11 +70,17 @@ fn stat_field(stat: &str, n: usize) -> io::Result<u64> {
 
 fn number(text: Option<&str>, what: &str) -> io::Result<u64> {
     text.and_then(|t| t.trim().parse().ok()).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("/proc/PID/{what} has another form"))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("/proc/PID/{what} has another form"),
+        )
     })
 }
 
-#[allow(unsafe_code, reason = "sysconf takes a constant and touches no memory of ours")]
+#[allow(
+    unsafe_code,
+    reason = "sysconf takes a constant and touches no memory of ours"
+)]
 fn system(name: libc::c_int) -> io::Result<u64> {
     let value = unsafe { libc::sysconf(name) };
     u64::try_from(value).map_err(|_| io::Error::last_os_error())

@@ -40,12 +40,18 @@ pub struct ReplicaHashes {
 /// What the node says.
 pub async fn hash_replica(channel: Channel, shard: u32) -> Result<ReplicaHashes, Status> {
     let mut admin = AdminClient::new(channel).max_decoding_message_size(64 * 1024 * 1024);
-    let mut answers = admin.hash_replica(HashReplicaRequest { shard }).await?.into_inner();
+    let mut answers = admin
+        .hash_replica(HashReplicaRequest { shard })
+        .await?
+        .into_inner();
     let mut hashes = ReplicaHashes::default();
     while let Some(answer) = answers.message().await? {
         hashes.applied_index = answer.applied_index;
         hashes.revision = answer.revision;
-        let named = answer.conversations.into_iter().map(|c| (c.name.clone(), c));
+        let named = answer
+            .conversations
+            .into_iter()
+            .map(|c| (c.name.clone(), c));
         hashes.conversations.extend(named);
     }
     Ok(hashes)
@@ -61,7 +67,10 @@ pub fn all_know(
     nodes: usize,
 ) -> Result<(), String> {
     if statuses.len() < running {
-        return Err(format!("{} of {running} running nodes answer", statuses.len()));
+        return Err(format!(
+            "{} of {running} running nodes answer",
+            statuses.len()
+        ));
     }
     for status in statuses {
         if status.nodes.len() < nodes {
@@ -88,14 +97,19 @@ pub fn leaders(statuses: &[GetStatusResponse]) -> BTreeMap<u32, u64> {
             *held = (*held).max(claim);
         }
     }
-    best.into_iter().map(|(shard, (_, node))| (shard, node)).collect()
+    best.into_iter()
+        .map(|(shard, (_, node))| (shard, node))
+        .collect()
 }
 
 /// The replicas of every shard of the newest map among the answers, the meta shard included.
 pub fn shard_replicas(statuses: &[GetStatusResponse]) -> BTreeMap<u32, BTreeSet<u64>> {
     let newest = statuses.iter().max_by_key(|s| s.map_epoch);
     newest.map_or_else(BTreeMap::new, |s| {
-        s.shards.iter().map(|s| (s.shard, s.replicas.iter().copied().collect())).collect()
+        s.shards
+            .iter()
+            .map(|s| (s.shard, s.replicas.iter().copied().collect()))
+            .collect()
     })
 }
 
@@ -109,9 +123,16 @@ pub fn all_led(statuses: &[GetStatusResponse]) -> Result<(), String> {
     if shards.is_empty() {
         return Err("no node knows any shard".to_owned());
     }
-    let dark: Vec<String> =
-        shards.keys().filter(|s| !led.contains_key(s)).map(|s| format!("s{s}")).collect();
-    if dark.is_empty() { Ok(()) } else { Err(format!("no leader of {}", dark.join(", "))) }
+    let dark: Vec<String> = shards
+        .keys()
+        .filter(|s| !led.contains_key(s))
+        .map(|s| format!("s{s}"))
+        .collect();
+    if dark.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("no leader of {}", dark.join(", ")))
+    }
 }
 
 /// Whether all replicas of each shard have applied the leader's whole log.
@@ -135,7 +156,10 @@ pub fn all_replicated(statuses: &[GetStatusResponse]) -> Result<(), String> {
             let replica = replica_of(shard, node)
                 .ok_or_else(|| format!("n{node} does not show its replica of s{shard}"))?;
             if replica.state == "broken" {
-                return Err(format!("s{shard} on n{node} is broken: {}", replica.broken_reason));
+                return Err(format!(
+                    "s{shard} on n{node} is broken: {}",
+                    replica.broken_reason
+                ));
             }
             if replica.applied_index != wanted {
                 return Err(format!(
@@ -160,7 +184,10 @@ impl LeaderHistory {
         for status in statuses {
             for replica in &status.replicas {
                 for t in replica.leader_history.iter().filter(|t| t.leader != 0) {
-                    self.terms.entry((replica.shard, t.term)).or_default().insert(t.leader);
+                    self.terms
+                        .entry((replica.shard, t.term))
+                        .or_default()
+                        .insert(t.leader);
                 }
                 if replica.state == "leader" {
                     let term = self.terms.entry((replica.shard, replica.term)).or_default();
@@ -199,12 +226,19 @@ mod tests {
     use super::*;
 
     fn node(id: u64, shard: u32, state: &str, term: u64, applied: u64) -> GetStatusResponse {
-        let history = vec![LeaderTerm { term, leader: if state == "leader" { id } else { 0 } }];
+        let history = vec![LeaderTerm {
+            term,
+            leader: if state == "leader" { id } else { 0 },
+        }];
         GetStatusResponse {
             node_id: id,
             node_name: format!("n-{id}"),
             map_epoch: 1,
-            shards: vec![ShardStatus { shard, replicas: vec![1, 2], ..Default::default() }],
+            shards: vec![ShardStatus {
+                shard,
+                replicas: vec![1, 2],
+                ..Default::default()
+            }],
             replicas: vec![ReplicaStatus {
                 shard,
                 state: state.to_owned(),
@@ -239,7 +273,11 @@ mod tests {
         assert!(all_replicated(&[leader.clone(), node(2, 1, "follower", 3, 9)]).is_ok());
         let behind = all_replicated(&[leader.clone(), node(2, 1, "follower", 3, 8)]);
         assert_eq!(behind.unwrap_err(), "s1 on n2 has applied 8 of 9");
-        assert!(all_replicated(&[leader.clone()]).unwrap_err().contains("n2 does not show"));
+        assert!(
+            all_replicated(&[leader.clone()])
+                .unwrap_err()
+                .contains("n2 does not show")
+        );
         let broken = all_replicated(&[leader, node(2, 1, "broken", 3, 9)]);
         assert!(broken.unwrap_err().contains("broken"));
     }
