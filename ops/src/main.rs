@@ -4,7 +4,9 @@
 //! function that runs it and gives `anyhow::Result<ExitCode>`; here is only the list of them.
 //! Exit codes are in [`exit`].
 
+mod bench;
 mod cmd;
+mod demo;
 mod exit;
 
 use std::process::ExitCode;
@@ -31,11 +33,15 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     // --- client commands, demo and bench: one line each ---
+    Bench(Box<bench::Args>),
+    Demo(Box<demo::Args>),
 }
 
 fn main() -> ExitCode {
     let outcome: anyhow::Result<ExitCode> = match Cli::parse().command {
         // --- client commands, demo and bench: one line each, for instance ---
+        Command::Bench(args) => cmd::block_on(args.run()),
+        Command::Demo(args) => cmd::block_on(args.run()),
         // Command::Read(args) => cmd::block_on(args.run()),
     };
     exit::report(outcome)
