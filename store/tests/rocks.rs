@@ -90,12 +90,34 @@ impl Bench for OnDisk {
     }
 }
 
+/// Copies what a directory holds at one moment: until nothing changed meanwhile (RocksDB removes
+/// files in the background).
 fn copy_files(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    let listed = || -> std::io::Result<Vec<(PathBuf, u64)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            found.push((entry.path(), entry.metadata()?.len()));
+        }
+        found.sort();
+        Ok(found)
+    };
+    let copied = || -> std::io::Result<bool> {
+        let before = listed()?;
+        for (path, _) in &before {
+            fs::copy(path, to.join(path.file_name().unwrap()))?;
+        }
+        Ok(listed()? == before)
+    };
+    for _ in 0..1_000 {
+        fs::create_dir(to).unwrap();
+        match copied() {
+            Ok(true) => return,
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+            Ok(false) | Err(_) => fs::remove_dir_all(to).unwrap(),
+        }
     }
+    panic!("{} does not come to rest", from.display());
 }
 
 fn files(path: &Path, extension: &str) -> Vec<PathBuf> {
@@ -178,77 +200,106 @@ async fn state_is_never_flushed_but_by_a_sync_and_as_of_its_call() {
     assert!(!found.contains(&"after 19".to_owned()));
 }
 
-#[tokio::test]
-async fn a_log_cut_at_any_byte_after_its_synced_length_keeps_all_that_was_synced() {
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("raftdb");
-    let log = Rocks::open_log(&path).unwrap();
+/// A log of ten synced batches and then three large ones, each synced; where each of them ends.
+async fn torn_candidates(path: &Path) -> (Rocks, PathBuf, Vec<u64>) {
+    let log = Rocks::open_log(path).unwrap();
     for n in 0..10 {
-        log.write(put(&format!("synced {n}"), vec![7; 500]))
-            .unwrap();
+        log.write(put(&format!("small {n}"), vec![7; 500])).unwrap();
     }
     log.sync().await.unwrap();
-    let wal = files(&path, "log").pop().unwrap();
-    let synced_len = fs::metadata(&wal).unwrap().len();
+    let wal = files(path, "log").pop().unwrap();
+    let mut ends = vec![fs::metadata(&wal).unwrap().len()];
     for n in 0..3 {
-        log.write(put(&format!("torn {n}"), vec![n; 40_000]))
+        log.write(put(&format!("large {n}"), vec![n + 1; 80_000]))
             .unwrap();
         log.sync().await.unwrap();
+        ends.push(fs::metadata(&wal).unwrap().len());
     }
-    let whole = fs::metadata(&wal).unwrap().len();
-    assert!(synced_len > 5_000 && whole > synced_len + 120_000);
-    for cut in (synced_len..=whole)
+    assert!(ends[0] > 5_000 && ends[3] > 240_000, "{ends:?}");
+    (log, wal, ends)
+}
+
+/// Copies a log, changes its WAL, and opens the copy.
+fn reopened(
+    path: &Path,
+    wal: &Path,
+    change: impl FnOnce(&mut Vec<u8>),
+) -> Result<Vec<String>, Error> {
+    let copy = path.with_extension("copy");
+    copy_files(path, &copy);
+    let wal = copy.join(wal.file_name().unwrap());
+    let mut bytes = fs::read(&wal).unwrap();
+    change(&mut bytes);
+    fs::write(&wal, bytes).unwrap();
+    let found = Rocks::open_log(&copy).map(|log| keys(&log));
+    fs::remove_dir_all(&copy).unwrap();
+    found
+}
+
+#[tokio::test]
+async fn a_log_torn_anywhere_after_its_synced_length_keeps_all_that_was_synced() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("raftdb");
+    let (_log, wal, ends) = torn_candidates(&path).await;
+    for cut in (ends[0]..=ends[3])
         .step_by(4_001)
-        .chain([synced_len + 1, whole])
+        .chain(ends.iter().flat_map(|e| [*e, e + 1]))
     {
-        for torn in [false, true] {
-            let copy = root.path().join(format!("cut-{cut}-{torn}"));
-            copy_files(&path, &copy);
-            let file = fs::OpenOptions::new()
-                .write(true)
-                .open(copy.join(wal.file_name().unwrap()))
-                .unwrap();
-            file.set_len(cut).unwrap();
-            if torn {
-                // The length reached the disk, the last bytes did not.
-                file.set_len(cut + 3_000).unwrap();
-            }
-            drop(file);
-            let found = keys(&Rocks::open_log(&copy).unwrap());
-            let synced = found.iter().filter(|key| key.starts_with("synced")).count();
-            assert_eq!(synced, 10, "cut at {cut} of {whole}");
-            for (n, key) in found
-                .iter()
-                .filter(|key| key.starts_with("torn"))
-                .enumerate()
-            {
-                assert_eq!(*key, format!("torn {n}"), "a prefix, cut at {cut}");
-            }
-            fs::remove_dir_all(&copy).unwrap();
+        let cut = cut.min(ends[3]);
+        // The batches that are whole, hence perhaps synced, and where they end.
+        let whole = ends.iter().filter(|end| **end <= cut).count() - 1;
+        let expect: Vec<String> = (0..whole)
+            .map(|n| format!("large {n}"))
+            .chain((0..10).map(|n| format!("small {n}")))
+            .collect();
+        let cut_at = cut as usize;
+        let batch_end = ends.get(whole + 1).map_or(cut_at, |end| *end as usize);
+        let short = reopened(&path, &wal, |bytes| bytes.truncate(cut_at));
+        assert_eq!(short.unwrap(), expect, "cut at {cut} of {ends:?}");
+        // The length reached the disk, the last sectors did not.
+        let zeros = reopened(&path, &wal, |bytes| {
+            bytes.truncate(cut_at);
+            bytes.resize(batch_end + 3_000, 0);
+        });
+        assert_eq!(zeros.unwrap(), expect, "zeros from {cut} of {ends:?}");
+        // Sectors reach the disk in any order: some in the middle did not.
+        let sector = cut_at.next_multiple_of(512);
+        if sector + 512 < batch_end {
+            let gap = reopened(&path, &wal, |bytes| {
+                bytes.truncate(batch_end);
+                bytes[sector..sector + 512].fill(0);
+            });
+            assert_eq!(
+                gap.unwrap(),
+                expect,
+                "a sector of zeros at {sector} of {ends:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn damage_in_the_middle_of_a_log_is_refused_not_cut() {
+async fn damage_in_what_was_synced_is_refused_not_cut() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("raftdb");
-    let log = Rocks::open_log(&path).unwrap();
-    for n in 0..100 {
-        log.write(put(&format!("{n:02}"), vec![7; 5_000])).unwrap();
-        log.sync().await.unwrap();
-    }
-    let copy = root.path().join("copy");
-    copy_files(&path, &copy);
-    let wal = files(&copy, "log").pop().unwrap();
-    let mut bytes = fs::read(&wal).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&wal, bytes).unwrap();
-    match Rocks::open_log(&copy) {
+    let (_log, wal, ends) = torn_candidates(&path).await;
+    let refused = |found: Result<Vec<String>, Error>, what: &str| match found {
         Err(Error::Corrupt { .. }) => {}
-        Err(other) => panic!("{other}"),
-        Ok(log) => panic!("{} of 100 synced records, and no error", keys(&log).len()),
+        Err(other) => panic!("{what}: {other}"),
+        Ok(found) => panic!("{what}: opened with {found:?}"),
+    };
+    for at in (20..ends[3] as usize).step_by(9_973) {
+        // A flipped bit, in the last batch too: that is not how a torn one looks.
+        refused(
+            reopened(&path, &wal, |bytes| bytes[at] ^= 1),
+            &format!("a bit at {at}"),
+        );
+        // A lost sector with a later batch behind it.
+        if (at as u64) < ends[1] {
+            let sector = at / 512 * 512;
+            let lost = reopened(&path, &wal, |bytes| bytes[sector..sector + 512].fill(0));
+            refused(lost, &format!("a sector at {sector}"));
+        }
     }
 }
 

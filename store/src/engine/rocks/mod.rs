@@ -11,6 +11,7 @@
 
 mod files;
 mod options;
+mod torn;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -100,7 +101,22 @@ impl Rocks {
         let refused = |error: rocksdb::Error| from_rocks("open", path, &error, &[]);
         let options = options::of(role, block_cache_bytes).map_err(refused)?;
         let transfer = Arc::new(Transfer::open(path)?);
-        let rocks = DB::open(&options, path).map_err(refused)?;
+        let rocks = match DB::open(&options, path) {
+            Err(error) if role == Role::Log && error.kind() == ErrorKind::Corruption => {
+                let Some(bytes) = torn::cut_off(path)? else {
+                    return Err(refused(error));
+                };
+                tracing::warn!(
+                    path = %path.display(),
+                    bytes,
+                    %error,
+                    "cut off a batch that a power cut left torn; it was never acknowledged"
+                );
+                DB::open(&options, path)
+            }
+            opened => opened,
+        }
+        .map_err(refused)?;
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(role == Role::State);
         let db = Arc::new(Db {
