@@ -6,8 +6,10 @@
 
 mod bench;
 mod cmd;
+mod data_dir;
 mod demo;
 mod exit;
+mod real;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Init(cmd::init::Args),
+    Serve(cmd::serve::Args),
+    #[command(subcommand)]
+    Node(cmd::join::Node),
     // --- client commands, demo and bench: one line each ---
     Bench(Box<bench::Args>),
     Demo(Box<demo::Args>),
@@ -39,6 +45,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome: anyhow::Result<ExitCode> = match Cli::parse().command {
+        Command::Init(args) => cmd::block_on(args.run()),
+        Command::Serve(args) => cmd::block_on(args.run()),
+        Command::Node(command) => cmd::block_on(command.run()),
         // --- client commands, demo and bench: one line each, for instance ---
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),

@@ -326,7 +326,7 @@ mod tests {
         }
     }
 
-    fn violations(check: impl FnOnce(&mut Checker)) -> Vec<(String, String)> {
+    fn violations<R>(check: impl FnOnce(&mut Checker) -> R) -> Vec<(String, String)> {
         let mut checker = Checker::new(limits::BODY_BYTES_MAX);
         check(&mut checker);
         match checker.finish() {
@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(checker.page_size(0), 50);
         assert_eq!(checker.page_size(1_000), 1_000);
         assert!(checker.finish().is_ok());
-        assert_eq!(violations(|c| drop(c.page_size(1_001))).len(), 1);
+        assert_eq!(violations(|c| c.page_size(1_001)).len(), 1);
 
         let read = |level, bound| v1::ReadOptions {
             level,
@@ -479,17 +479,14 @@ mod tests {
         assert_eq!(checker.read(Some(&read(4, None))), Level::Local);
         assert_eq!(checker.read(Some(&read(2, None))), Level::Linearizable);
         assert!(checker.finish().is_ok());
-        assert_eq!(violations(|c| drop(c.read(Some(&read(3, None))))).len(), 1);
-        assert_eq!(violations(|c| drop(c.read(Some(&read(9, None))))).len(), 1);
+        assert_eq!(violations(|c| c.read(Some(&read(3, None)))).len(), 1);
+        assert_eq!(violations(|c| c.read(Some(&read(9, None)))).len(), 1);
 
         assert_eq!(
-            violations(|c| drop(c.conversation_id("tenants/", "a b"))).len(),
+            violations(|c| c.conversation_id("tenants/", "a b")).len(),
             2
         );
-        assert_eq!(
-            violations(|c| drop(c.conversation_id("acme", "a"))).len(),
-            1
-        );
+        assert_eq!(violations(|c| c.conversation_id("acme", "a")).len(), 1);
         let mut checker = Checker::new(1);
         let name = checker.conversation_id("tenants/acme", "room");
         assert_eq!(

@@ -126,21 +126,32 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_answer_is_due_a_little_before_the_caller_gives_up() {
+    /// A deadline was set at most a moment ago.
+    fn is_about(deadline: Deadline, ms: u64) -> bool {
+        let remaining = deadline.remaining();
+        let set = Duration::from_millis(ms);
+        remaining <= set && remaining + Duration::from_secs(1) > set
+    }
+
+    #[test]
+    fn the_answer_is_due_a_little_before_the_caller_gives_up() {
         let mut metadata = MetadataMap::new();
-        assert_eq!(
-            Deadline::of(&metadata).remaining(),
-            Duration::from_millis(9_950)
-        );
+        assert!(is_about(Deadline::of(&metadata), 9_950));
+        metadata.insert("grpc-timeout", "100S".parse().expect("ascii"));
+        assert!(is_about(Deadline::of(&metadata), 99_950));
         metadata.insert("grpc-timeout", "100m".parse().expect("ascii"));
-        assert_eq!(
-            Deadline::of(&metadata).remaining(),
-            Duration::from_millis(95)
-        );
+        assert!(is_about(Deadline::of(&metadata), 95));
         metadata.insert("grpc-timeout", "1m".parse().expect("ascii"));
         assert_eq!(Deadline::of(&metadata).remaining(), Duration::ZERO);
-        assert!(!Call::of(&metadata).forwarded);
-        assert!(Call::of(forward((), None).metadata()).forwarded);
+        metadata.insert("grpc-timeout", "99999999H".parse().expect("ascii"));
+        assert!(is_about(Deadline::of(&metadata), 3_599_950));
+    }
+
+    #[test]
+    fn a_forwarded_call_says_so() {
+        assert!(!Call::of(&MetadataMap::new()).forwarded);
+        let request = forward((), Some(Duration::from_secs(1)));
+        let call = Call::of(request.metadata());
+        assert!(call.forwarded && is_about(call.deadline, 950));
     }
 }

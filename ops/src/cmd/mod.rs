@@ -1,5 +1,9 @@
 //! The subcommands, one file each.
 
+pub mod init;
+pub mod join;
+pub mod serve;
+
 use std::future::Future;
 use std::process::ExitCode;
 

@@ -1,0 +1,85 @@
+//! The world as it is: TCP, RocksDB, the system's clock, its random numbers, its disk.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use proto::net::Tcp;
+use server::world::{Background, DiskSpace, Entropy, Space};
+use server::{Config, World};
+use store::engine::rocks::Rocks;
+
+use crate::data_dir::DataDir;
+
+/// The world of a node whose data is in `directory`.
+///
+/// # Errors
+/// When a database cannot be opened.
+pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<Tcp>> {
+    let (raftdb, msgdb) = (directory.raftdb(), directory.msgdb());
+    let entropy = Os;
+    let mut seed = [0; 8];
+    entropy.fill(&mut seed).context("no random bytes")?;
+    Ok(World {
+        network: Tcp,
+        raftdb: Arc::new(
+            Rocks::open_log(&raftdb)
+                .with_context(|| format!("cannot open {}", raftdb.display()))?,
+        ),
+        msgdb: Arc::new(
+            Rocks::open_state_with_cache(&msgdb, config.storage.cache_bytes)
+                .with_context(|| format!("cannot open {}", msgdb.display()))?,
+        ),
+        clock: Arc::new(Os),
+        seed: u64::from_le_bytes(seed),
+        entropy: Arc::new(entropy),
+        disk: Arc::new(Disk(config.data_dir.clone())),
+        background: Arc::new(Os),
+    })
+}
+
+/// The operating system.
+struct Os;
+
+impl raft::Clock for Os {
+    fn unix_ms(&self) -> u64 {
+        // A clock before 1970 is one that was never set.
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Entropy for Os {
+    fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(bytes).map_err(io::Error::other)
+    }
+}
+
+impl Background for Os {
+    fn run(&self, job: Box<dyn FnOnce() + Send>) {
+        // Without a thread the job is dropped, which whoever waits for it notices.
+        if let Err(error) = std::thread::Builder::new()
+            .name("background".into())
+            .spawn(job)
+        {
+            tracing::warn!(%error, "no thread for a background job");
+        }
+    }
+}
+
+/// The file system that holds a directory.
+struct Disk(PathBuf);
+
+impl DiskSpace for Disk {
+    fn space(&self) -> io::Result<Space> {
+        let stats = fs2::statvfs(&self.0)?;
+        Ok(Space {
+            free: stats.available_space(),
+            total: stats.total_space(),
+        })
+    }
+}
