@@ -32,14 +32,8 @@ pub(super) fn of(role: Role, block_cache_bytes: usize) -> Result<Options, rocksd
     // - closing must not flush what was not synced (it would break the order of the two databases);
     // - RocksDB must not resume by itself after a background error: its resume has gaps
     //   (facebook/rocksdb#11447), and the node stops at the first.
-    // - a state's keys arrive in order behind their conversation and kind (18 bytes): where the last
-    //   one of them was put in the memtable is remembered, which saves most of the search.
-    let unsettable = "avoid_flush_during_shutdown=true;max_bgerror_resume_count=0";
-    let hinted = "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.18";
-    let mut options = Options::default().get_options_from_string(match role {
-        Role::Log => unsettable.to_owned(),
-        Role::State => format!("{unsettable};{hinted}"),
-    })?;
+    let mut options = Options::default()
+        .get_options_from_string("avoid_flush_during_shutdown=true;max_bgerror_resume_count=0")?;
     options.create_if_missing(true);
 
     // One flush and one compaction at a time: the machine may have two cores.
@@ -96,7 +90,6 @@ pub(super) fn of(role: Role, block_cache_bytes: usize) -> Result<Options, rocksd
             options.set_compression_type(DBCompressionType::None);
         }
         Role::State => {
-            options.set_allow_concurrent_memtable_write(false);
             options.set_write_buffer_size(STATE_MEMTABLE_BYTES);
             options.set_arena_block_size(MIB);
             options.set_max_write_buffer_number(8);
