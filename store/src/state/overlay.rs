@@ -2,21 +2,32 @@
 //!
 //! ```text
 //!   Machine ──► Overlay: heads, ids of this apply ──► heads in memory ──► msgdb
-//!                  └──► Batch: messages and ids at once, each changed head once, at the end
+//!                  └──► Batch: messages and ids at once, heads at the end
 //! ```
+//!
+//! A head is written when it is new and at every [`HEAD_EVERY`]th message. In between it is what
+//! was written and what its last messages add, which [`head_of`] reads; so each batch still leaves
+//! a whole state, and a message costs two writes rather than three.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use model::cluster::ClusterState;
+use model::hash;
 use model::id::ConversationKey;
 use model::shard::{DedupId, Sink, View};
-use model::state::{Conversation, Dedup};
+use model::state::{Conversation, Dedup, Stored};
 
 use super::heads::{Heads, Map};
 use super::ids::Ids;
 use super::record::{self, Arena};
-use crate::engine::{Batch, Read};
+use crate::engine::{Batch, Order, Read};
 use crate::{Error, key};
+
+/// How often a head is written, messages: at most one less is read to know a head that is not in
+/// memory.
+const HEAD_EVERY: u64 = 16;
 
 /// What an apply reads and changes.
 pub(crate) struct Overlay<'s> {
@@ -28,6 +39,8 @@ pub(crate) struct Overlay<'s> {
     /// The heads that this apply has read or changed.
     heads: Map<ConversationKey, Arc<Conversation>>,
     changed: Vec<ConversationKey>,
+    /// The conversations whose heads are to be written.
+    due: Map<ConversationKey, ()>,
     dedups: Map<(ConversationKey, DedupId), Dedup>,
     cluster: Option<ClusterState>,
     messages: u64,
@@ -59,22 +72,25 @@ impl<'s> Overlay<'s> {
             batch: Batch::new(),
             heads: Map::default(),
             changed: Vec::new(),
+            due: Map::default(),
             dedups: Map::default(),
             cluster,
             messages: 0,
         }
     }
 
-    /// Ends it: the changed heads go into the batch, each once.
+    /// Ends it: the heads that are due go into the batch, each once.
     pub(crate) fn finish(mut self) -> Changes {
         let mut heads = Vec::with_capacity(self.changed.len());
         for conversation in self.changed {
             let Some(head) = self.heads.remove(&conversation) else {
                 continue; // noted before: it changed more than once
             };
-            let key = key::state::head(&conversation);
-            let value = self.arena.seal_message(&key, &*head);
-            self.batch.put(self.arena.key(&key), value);
+            if self.due.contains_key(&conversation) {
+                let key = key::state::head(&conversation);
+                let value = self.arena.seal_message(&key, &*head);
+                self.batch.put(self.arena.key(&key), value);
+            }
             heads.push((conversation, head));
         }
         Changes {
@@ -131,6 +147,9 @@ impl Sink for Overlay<'_> {
         let value = self.arena.seal(&key, record);
         self.batch.put(self.arena.key(&key), value);
         self.messages += 1;
+        if seq % HEAD_EVERY == 0 {
+            self.due.insert(*conversation, ());
+        }
     }
 
     fn put_dedup(&mut self, conversation: &ConversationKey, id: &DedupId, dedup: Dedup) {
@@ -144,18 +163,58 @@ impl Sink for Overlay<'_> {
     fn put_conversation(&mut self, key: &ConversationKey, head: Conversation, created: bool) {
         if created {
             self.ids.created(key);
+            self.due.insert(*key, ());
         }
         self.changed.push(*key);
         self.heads.insert(*key, Arc::new(head));
     }
 }
 
-/// The head of a conversation, from disk.
+/// The head of a conversation, from disk: as written last, and what the messages behind it add.
 pub(crate) fn head_of(
     engine: &dyn Read,
     conversation: &ConversationKey,
 ) -> Result<Option<Conversation>, Error> {
     let key = key::state::head(conversation);
-    let value = engine.get(&key)?;
-    value.map(|value| record::decode(&key, value)).transpose()
+    let Some(value) = engine.get(&key)? else {
+        return Ok(None);
+    };
+    let mut head: Conversation = record::decode(&key, value)?;
+    let (from, to) = key::state::messages(conversation, head.last_seq + 1, u64::MAX);
+    let mut failed = None;
+    engine.scan(&from, &to, Order::Ascending, &mut |key, value| match add(
+        &mut head,
+        conversation,
+        key,
+        value,
+    ) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    failed.map_or(Ok(Some(head)), Err)
+}
+
+/// Adds what the next message changes in a head.
+pub(crate) fn add(
+    head: &mut Conversation,
+    conversation: &ConversationKey,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), Error> {
+    let expected = key::state::message(conversation, head.last_seq + 1);
+    if key != expected {
+        return Err(record::corrupt(&expected, "it is missing".into()));
+    }
+    let encoded = record::check(key, value)?;
+    let stored: Stored = record::decode(key, Bytes::copy_from_slice(value))?;
+    let sum = <[u8; 16]>::try_from(head.content_hash.as_ref()).map_or(0, u128::from_le_bytes);
+    let sum = sum.wrapping_add(hash::record_hash(encoded));
+    head.content_hash = Bytes::copy_from_slice(&sum.to_le_bytes());
+    head.last_seq += 1;
+    head.last_time_ms = stored.create_time_ms;
+    head.revision = stored.revision;
+    Ok(())
 }

@@ -8,8 +8,7 @@ use model::id::{ConversationKey, ConversationName};
 use model::shard::Scope;
 use model::state::Conversation;
 
-use super::record;
-use super::{Applied, ShardState};
+use super::{Applied, ShardState, overlay, record};
 use crate::engine::Order;
 use crate::key::state::{Named, conversations, parse};
 use crate::{Error, engine};
@@ -23,7 +22,8 @@ pub struct ConversationHash {
     pub last_seq: u64,
     /// Messages found on disk.
     pub messages: u64,
-    /// The sum that the commands kept, 16 bytes little-endian.
+    /// The sum that the commands kept, 16 bytes little-endian; for the messages since the head was
+    /// written last (less than 16) it is what their records add.
     pub running_hash: Bytes,
     /// The sum over the records read back, 16 bytes little-endian.
     pub disk_hash: Bytes,
@@ -99,7 +99,11 @@ fn step(
                 visit(done.hashed());
             }
         }
-        (Named::Message(conversation, _), Some(open)) if open.key == conversation => {
+        (Named::Message(conversation, seq), Some(open)) if open.key == conversation => {
+            if seq > open.head.last_seq {
+                // Behind the head as it was written last.
+                overlay::add(&mut open.head, &conversation, key, value)?;
+            }
             open.messages += 1;
             open.sum = open.sum.wrapping_add(hash::record_hash(record));
         }

@@ -173,9 +173,11 @@ mod tests {
             let mut flipped = value.to_vec();
             flipped[at.index(value.len())] ^= 1 << bit;
             let error = decode::<Dedup>(&key, flipped.into()).unwrap_err();
-            prop_assert!(matches!(error, Error::Corrupt { .. }), "{}", error);
+            let is_corrupt = matches!(error, Error::Corrupt { .. });
+            prop_assert!(is_corrupt, "{}", error);
             let elsewhere = decode::<Dedup>(&[0x10, 1, 2, 4], value);
-            prop_assert!(matches!(elsewhere, Err(Error::Corrupt { .. })));
+            let is_corrupt = matches!(elsewhere, Err(Error::Corrupt { .. }));
+            prop_assert!(is_corrupt);
         }
     }
 
