@@ -321,9 +321,10 @@ mod tests {
 
     use super::*;
 
+    const NO_METADATA: [(String, String); 0] = [];
+
     fn status(code: Code, reason: &str) -> Status {
-        let details =
-            ErrorDetails::with_error_info(reason, "firebreak", BTreeMap::<String, String>::new());
+        let details = ErrorDetails::with_error_info(reason, "firebreak", NO_METADATA);
         Status::with_error_details(code, "text", details)
     }
 
@@ -348,7 +349,7 @@ mod tests {
     #[test]
     fn a_hint_to_retry_makes_any_code_retryable() {
         let mut details = ErrorDetails::new();
-        details.set_error_info("OVERLOADED", "firebreak", BTreeMap::<String, String>::new());
+        details.set_error_info("OVERLOADED", "firebreak", NO_METADATA);
         details.set_retry_info(Some(Duration::from_millis(20)));
         let overloaded = Status::with_error_details(Code::ResourceExhausted, "busy", details);
         let refusal = Refusal::from_status(&overloaded);
