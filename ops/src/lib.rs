@@ -1,5 +1,7 @@
 //! What the `firebreak` command and the whole-system tests share: a harness for real
-//! `firebreak serve` processes on this machine, and the corpus of real chats.
+//! `firebreak serve` processes on this machine, the corpus of real chats, and the ledger that judges
+//! what a cluster gives back.
 
 pub mod cluster;
 pub mod corpus;
+pub mod ledger;

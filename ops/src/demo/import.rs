@@ -14,9 +14,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
 
-use super::ledger::{Ack, Sent};
 use super::script::{Chat, Script, content};
 use super::timed::{Op, Timed};
+use firebreak::ledger::{Ack, Sent};
 
 /// How long a call has to live: what G speaks of.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);

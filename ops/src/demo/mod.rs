@@ -12,7 +12,6 @@
 mod fire;
 mod import;
 mod keep;
-mod ledger;
 mod progress;
 mod proof;
 mod report;
@@ -30,6 +29,7 @@ use anyhow::{Context as _, bail};
 use client::{Client, StreamOptions};
 use firebreak::cluster::view::LeaderHistory;
 use firebreak::cluster::{Cluster, Plan};
+use firebreak::ledger::{Faults, Found, gaps_us};
 use futures::future::try_join_all;
 use indicatif::ProgressBar;
 use rand::rngs::StdRng;
@@ -37,7 +37,6 @@ use rand::{Rng as _, SeedableRng as _};
 
 use crate::exit::Usage;
 use import::{CALL_LIMIT, Run, Way, lock};
-use ledger::{Faults, gaps_us};
 use progress::Progress;
 use report::{Promises, Report, ms};
 use script::Script;
@@ -552,7 +551,7 @@ async fn send_again(run: &Arc<Run>, progress: &mut Progress, seed: u64) {
 }
 
 /// Judges every conversation's timed reads.
-fn judge_reads(run: &Run, found: &[Vec<ledger::Found>]) -> Vec<String> {
+fn judge_reads(run: &Run, found: &[Vec<Found>]) -> Vec<String> {
     let reads = lock(&run.reads);
     let mut by_chat: Vec<Vec<&import::TailRead>> = vec![Vec::new(); found.len()];
     for read in reads.iter() {

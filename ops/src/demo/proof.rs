@@ -13,9 +13,9 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use proto::v1;
 
 use super::import::{Run, TailRead, lock};
-use super::ledger::{Faults, Found, Sent, judge};
 use super::script::content;
 use super::timed::{Op, Timed, violation};
+use firebreak::ledger::{Faults, Found, Sent, judge};
 
 /// How long one page may take to come; the cluster is at rest.
 const READ_LIMIT: Duration = Duration::from_secs(30);
@@ -243,8 +243,8 @@ fn differ(
 
 #[cfg(test)]
 mod tests {
-    use super::super::ledger::Ack;
     use super::*;
+    use firebreak::ledger::Ack;
 
     fn hashes(messages: u64, disk: &'static [u8]) -> ReplicaHashes {
         let one = v1::ConversationHash {

@@ -16,7 +16,7 @@ pub struct Sent {
     pub sender: String,
     /// Hash of its content.
     pub content: u128,
-    /// When it was first sent, µs since the demo began.
+    /// When it was first sent, µs on the sender's clock.
     pub sent_us: u64,
     /// The acknowledgement, if one came.
     pub ack: Option<Ack>,
@@ -27,7 +27,7 @@ pub struct Sent {
 pub struct Ack {
     /// The number that the message got.
     pub seq: u64,
-    /// When it came, µs since the demo began.
+    /// When it came, µs on the sender's clock.
     pub at_us: u64,
 }
 
