@@ -17,7 +17,7 @@
 //! | `raft.election_min_ms` | lower bound of the election timeout | 1,500 | more than 2 heartbeats |
 //! | `raft.election_max_ms` | its upper bound, and the leader's lease | 2,000 | more than the minimum, up to 60,000 ms |
 //! | `raft.read_lease_ms` | how old a quorum's word may be for a LINEARIZABLE read without a round | 150 | 0 (always a round) to below `election_min_ms` |
-//! | `log.level` | what to log: `info`, or per target `info,firebreak_raft=debug` | `info` | tracing's directives |
+//! | `log.level` | what to log: `info`, or per target `info,firebreak_raft=debug`; openraft only when named | `info` | tracing's directives |
 //! | `log.format` | `text` or `json` (a line each) | `text` | |
 //! | `storage.cache_mb` | blocks of state kept in memory | 64 | 1–1,048,576 MiB |
 

@@ -27,6 +27,15 @@ pub fn check_level(level: &str) -> Result<(), String> {
         })
 }
 
+/// What is filtered by: openraft speaks of every heartbeat that fails, in each of thousands of
+/// groups, so it is heard only when it is named.
+fn directives(level: &str) -> String {
+    if level.contains("openraft") {
+        return level.to_owned();
+    }
+    format!("{level},openraft=error")
+}
+
 /// Sends all logs of this process to stderr. The environment's `FIREBREAK_LOG` wins over `level`.
 /// Colours are used on a terminal only, and never when `NO_COLOR` is set.
 ///
@@ -36,7 +45,7 @@ pub fn install(level: &str, format: Format) -> Result<(), String> {
     let from_environment = std::env::var("FIREBREAK_LOG").ok();
     let level = from_environment.as_deref().unwrap_or(level);
     check_level(level)?;
-    let filter = EnvFilter::builder().parse_lossy(level);
+    let filter = EnvFilter::builder().parse_lossy(directives(level));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
@@ -61,5 +70,12 @@ mod tests {
         assert!(check_level("info").is_ok());
         assert!(check_level("info,firebreak_raft=debug").is_ok());
         assert!(check_level("x=y=z").is_err());
+    }
+
+    #[test]
+    fn openraft_is_quiet_unless_it_is_named() {
+        assert_eq!(directives("debug"), "debug,openraft=error");
+        assert_eq!(directives("info,openraft=info"), "info,openraft=info");
+        assert!(check_level(&directives("info,firebreak_raft=debug")).is_ok());
     }
 }
