@@ -165,7 +165,14 @@ impl Cluster {
         };
         cluster.token = cluster.init()?;
         cluster.start_node(0)?;
-        cluster.wait_answer(0, START_LIMIT).await?;
+        cluster
+            .wait_for(START_LIMIT, "the cluster to be founded", |statuses| {
+                let founded = statuses.iter().any(|s| !s.nodes.is_empty());
+                founded
+                    .then_some(())
+                    .ok_or_else(|| "the first node knows no node".to_owned())
+            })
+            .await?;
         Ok(cluster)
     }
 
