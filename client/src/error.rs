@@ -155,7 +155,12 @@ impl Refusal {
             return true;
         }
         match self.code {
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => true,
+            // DATA_LOSS is one replica's: another holds the same records whole.
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DataLoss => true,
             // Without a reason these come from the transport: a reset stream, a refused frame.
             Code::Internal | Code::ResourceExhausted => self.reason.is_empty(),
             Code::Ok
@@ -167,7 +172,6 @@ impl Refusal {
             | Code::Aborted
             | Code::OutOfRange
             | Code::Unimplemented
-            | Code::DataLoss
             | Code::Unauthenticated => false,
         }
     }
@@ -273,6 +277,7 @@ impl Failure {
         let refusal = Refusal::from_status(status);
         let sent = !never_connected(status);
         let fault = match refusal.code {
+            Code::DataLoss => Fault::Refused,
             Code::Unavailable | Code::DeadlineExceeded if !refusal.reason.is_empty() => {
                 Fault::Refused
             }

@@ -39,6 +39,10 @@ enum Command {
     #[command(subcommand)]
     Node(cmd::join::Node),
     // --- client commands, demo and bench: one line each ---
+    Import(cmd::import::Args),
+    Read(cmd::read::Args),
+    Tail(cmd::tail::Args),
+    Status(cmd::status::Args),
     Bench(Box<bench::Args>),
     Demo(Box<demo::Args>),
 }
@@ -49,9 +53,12 @@ fn main() -> ExitCode {
         Command::Serve(args) => cmd::block_on(args.run()),
         Command::Node(command) => cmd::block_on(command.run()),
         // --- client commands, demo and bench: one line each, for instance ---
+        Command::Import(args) => cmd::block_on(args.run()),
+        Command::Read(args) => cmd::block_on(args.run()),
+        Command::Tail(args) => cmd::block_on(args.run()),
+        Command::Status(args) => cmd::block_on(args.run()),
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
-        // Command::Read(args) => cmd::block_on(args.run()),
     };
     exit::report(outcome)
 }

@@ -1,8 +1,13 @@
 //! The subcommands, one file each.
 
+pub mod import;
 pub mod init;
 pub mod join;
+pub mod read;
 pub mod serve;
+pub mod status;
+pub mod tail;
+pub mod target;
 
 use std::future::Future;
 use std::process::ExitCode;

@@ -1,0 +1,120 @@
+//! `firebreak read`: prints a conversation.
+
+use std::io::{self, BufWriter};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use client::{Level, ListOptions};
+
+use super::target::{Printer, Target, Tenant, colour, explain, quiet};
+
+const EXAMPLES: &str = "\
+Examples:
+  firebreak read room-1                          all of it, oldest first
+  firebreak read room-1 --desc --limit 10        the last ten
+  firebreak read room-1 --from 100 --limit 50    a part of it
+  firebreak read tenants/acme/conversations/x    by its whole name
+  firebreak read room-1 --json | jq .text        one JSON object a line
+
+Exit codes: 0 printed, 1 no such conversation or the cluster could not be asked, 2 wrong arguments.";
+
+/// Print the messages of a conversation.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Conversation id, or a whole name tenants/{t}/conversations/{c}
+    conversation: String,
+    /// Begin with this seq [default: the first, or with --desc the last]
+    #[arg(
+        long,
+        value_name = "SEQ",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    from: u64,
+    /// Print at most this many [default: all]
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Newest first
+    #[arg(long)]
+    desc: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// How fresh: everything acknowledged so far, or what the nearest replica has
+    #[arg(long, value_enum, default_value_t = Freshness::Linearizable)]
+    level: Freshness,
+    #[command(flatten)]
+    tenant: Tenant,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Freshness {
+    Local,
+    Linearizable,
+}
+
+const PAGE: u64 = 500;
+const DEADLINE: Duration = Duration::from_secs(10);
+
+impl Args {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// No such conversation, wrong arguments, or the cluster could not be asked.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        quiet(self.print().await)
+    }
+
+    async fn print(&self) -> anyhow::Result<ExitCode> {
+        let name = self.tenant.conversation(&self.conversation)?;
+        let client = self.target.client(DEADLINE)?;
+        let level = match self.level {
+            Freshness::Local => Level::Local,
+            Freshness::Linearizable => Level::Linearizable,
+        };
+        let mut left = self.limit.unwrap_or(u64::MAX);
+        let options = ListOptions {
+            page_size: u32::try_from(left.clamp(1, PAGE)).unwrap_or(0),
+            descending: self.desc,
+            start_seq: self.from,
+            level,
+            ..ListOptions::default()
+        };
+        let mut pages = client.pages(name.as_str(), options);
+        let mut printer = None;
+        let (mut printed, mut last_seq, mut served_by) = (0_u64, 0, String::new());
+        while left > 0 {
+            let page = pages
+                .next()
+                .await
+                .map_err(|error| explain(error, &name, &self.target))?;
+            let Some(page) = page else { break };
+            (last_seq, served_by) = (page.last_seq, page.served_by);
+            let printer = printer.get_or_insert_with(|| {
+                Printer::new(BufWriter::new(io::stdout()), last_seq, self.json, colour())
+            });
+            for message in page
+                .messages
+                .iter()
+                .take(usize::try_from(left).unwrap_or(usize::MAX))
+            {
+                printer.print(message)?;
+                printed += 1;
+                left -= 1;
+            }
+            printer.flush()?;
+        }
+        if !self.json {
+            let by = if served_by.is_empty() {
+                String::new()
+            } else {
+                format!(", read from {served_by}")
+            };
+            eprintln!("{printed} of {last_seq} messages{by}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,331 @@
+//! Which cluster a client command talks to, and how what it prints stays fit for a terminal.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use client::{Client, v1};
+use model::id::ConversationName;
+
+/// The arguments that every client command has.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Target {
+    /// Nodes to ask, comma-separated: one of each data center is best
+    #[arg(
+        long,
+        env = "FIREBREAK_TARGET",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7001"
+    )]
+    pub target: Vec<String>,
+}
+
+/// The tenant of conversations that are named by their id alone.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Tenant {
+    /// Tenant of conversations given by id alone
+    #[arg(long, env = "FIREBREAK_TENANT", default_value = "demo")]
+    pub tenant: String,
+}
+
+impl Target {
+    /// A client of the cluster.
+    ///
+    /// # Errors
+    /// Usage, when an address is none.
+    pub fn client(&self, deadline: Duration) -> anyhow::Result<Client> {
+        let endpoints = self.target.iter().map(|target| target.trim());
+        Client::builder()
+            .endpoints(endpoints.filter(|target| !target.is_empty()))
+            .deadline(deadline)
+            .build()
+            .map_err(|error| anyhow!(crate::exit::Usage(format!("--target: {error}"))))
+    }
+
+    /// What to add to an error of a call, so that the reader knows where it was sent.
+    pub fn asked(&self) -> String {
+        format!("asked {}", self.target.join(", "))
+    }
+}
+
+impl Tenant {
+    /// The whole name of a conversation that is given as such or by its id.
+    ///
+    /// # Errors
+    /// Usage, when it is not a valid name.
+    pub fn conversation(&self, text: &str) -> anyhow::Result<ConversationName> {
+        let name = if text.contains('/') {
+            ConversationName::parse(text)
+        } else {
+            ConversationName::new(&self.tenant, text)
+        };
+        name.map_err(|error| anyhow!(crate::exit::Usage(error.to_string())))
+    }
+}
+
+/// Says that a conversation does not exist, or that the cluster could not be asked.
+pub fn explain(error: client::Error, name: &ConversationName, target: &Target) -> anyhow::Error {
+    if error.is_not_found() {
+        return anyhow!(
+            "there is no conversation {:?} in tenant {:?}; the first message to it creates it",
+            name.conversation(),
+            name.tenant()
+        );
+    }
+    anyhow::Error::new(error).context(target.asked())
+}
+
+/// Whether to colour what goes to standard output.
+pub fn colour() -> bool {
+    io::stdout().is_terminal() && !std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty())
+}
+
+/// Turns a reader that went away (`| head`) into a quiet end.
+///
+/// # Errors
+/// All other errors.
+pub fn quiet(outcome: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    match outcome {
+        Err(error)
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(ExitCode::SUCCESS)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Prints messages one a line: seq, time, sender, text.
+pub struct Printer<W> {
+    out: W,
+    seq_width: usize,
+    json: bool,
+    colour: bool,
+}
+
+/// Characters of a sender that are shown.
+const SENDER_SHOWN: usize = 12;
+
+impl<W: Write> Printer<W> {
+    /// Aligned for seqs up to `last_seq`.
+    pub fn new(out: W, last_seq: u64, json: bool, colour: bool) -> Printer<W> {
+        Printer {
+            out,
+            seq_width: last_seq.max(99).to_string().len(),
+            json,
+            colour,
+        }
+    }
+
+    /// One message.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn print(&mut self, message: &v1::Message) -> anyhow::Result<()> {
+        if self.json {
+            serde_json::to_writer(&mut self.out, &as_json(message)).map_err(io::Error::from)?;
+            writeln!(self.out)?;
+            return Ok(());
+        }
+        let (dim, plain) = if self.colour {
+            ("\x1b[2m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        let sender = printable(&message.sender);
+        let sender = if sender.chars().count() > SENDER_SHOWN {
+            sender.chars().take(SENDER_SHOWN - 1).chain(['…']).collect()
+        } else {
+            sender
+        };
+        writeln!(
+            self.out,
+            "{dim}{:>seq$}  {:<19}{plain}  {:<SENDER_SHOWN$}  {}",
+            message.seq,
+            message
+                .original_time
+                .or(message.create_time)
+                .map(shown_time)
+                .unwrap_or_default(),
+            sender,
+            content(message),
+            seq = self.seq_width,
+        )?;
+        Ok(())
+    }
+
+    /// Makes what was printed visible.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// `2018-05-02 19:38:15`, UTC.
+fn shown_time(time: prost_types::Timestamp) -> String {
+    let whole = prost_types::Timestamp {
+        seconds: time.seconds,
+        nanos: 0,
+    };
+    whole
+        .to_string()
+        .trim_end_matches('Z')
+        .replacen('T', " ", 1)
+}
+
+fn content(message: &v1::Message) -> String {
+    match std::str::from_utf8(&message.body) {
+        Ok(text) if message.r#type == "text" || message.r#type.is_empty() => {
+            if text.trim().is_empty() {
+                "(blank)".to_owned()
+            } else {
+                printable(text)
+            }
+        }
+        _ => format!(
+            "[{}, {} bytes]",
+            printable(&message.r#type),
+            message.body.len()
+        ),
+    }
+}
+
+/// Text from strangers must not steer the terminal: control characters are replaced.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|one| match one {
+            '\n' => '⏎',
+            '\t' => ' ',
+            one if one.is_control() || is_bidi(one) => '\u{fffd}',
+            one => one,
+        })
+        .collect()
+}
+
+/// Characters that turn the direction of what follows them on the line.
+fn is_bidi(one: char) -> bool {
+    matches!(one, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn as_json(message: &v1::Message) -> serde_json::Value {
+    let mut object = serde_json::json!({
+        "seq": message.seq,
+        "sender": message.sender,
+        "client_message_id": message.client_message_id,
+        "type": message.r#type,
+        "create_time": message.create_time.map(|time| time.to_string()),
+    });
+    match std::str::from_utf8(&message.body) {
+        Ok(text) => object["text"] = text.into(),
+        Err(_) => {
+            use base64::Engine as _;
+            let body = base64::engine::general_purpose::STANDARD.encode(&message.body);
+            object["body_base64"] = body.into();
+        }
+    }
+    if let Some(time) = message.original_time {
+        object["original_time"] = time.to_string().into();
+    }
+    if !message.attributes.is_empty() {
+        object["attributes"] = serde_json::json!(message.attributes);
+    }
+    if message.reply_to_seq > 0 {
+        object["reply_to_seq"] = message.reply_to_seq.into();
+    }
+    if message.silent {
+        object["silent"] = true.into();
+    }
+    object
+}
+
+/// Waits for ctrl-c.
+///
+/// # Errors
+/// When the signal cannot be listened for.
+pub async fn interrupted() -> anyhow::Result<()> {
+    tokio::signal::ctrl_c()
+        .await
+        .context("cannot listen for ctrl-c")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(seq: u64, sender: &str, kind: &str, body: &str) -> v1::Message {
+        v1::Message {
+            seq,
+            sender: sender.to_owned(),
+            r#type: kind.to_owned(),
+            body: body.to_owned().into(),
+            original_time: Some(prost_types::Timestamp {
+                seconds: 1_525_289_895,
+                nanos: 5,
+            }),
+            ..v1::Message::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(message: &v1::Message, expect: &str) {
+        let mut out = Vec::new();
+        Printer::new(&mut out, 100, false, false)
+            .print(message)
+            .unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expect.to_owned() + "\n");
+    }
+
+    #[test]
+    fn messages_are_aligned_and_cannot_steer_the_terminal() {
+        check(
+            &message(7, "ann", "text", "hi"),
+            "  7  2018-05-02 19:38:15  ann           hi",
+        );
+        check(
+            &message(100, "720840be-e522-47ba", "text", "a\nb\x1b[31m"),
+            "100  2018-05-02 19:38:15  720840be-e5…  a⏎b\u{fffd}[31m",
+        );
+        check(
+            &message(1, "ann", "text", " "),
+            "  1  2018-05-02 19:38:15  ann           (blank)",
+        );
+        check(
+            &message(1, "ann", "image", "1234"),
+            "  1  2018-05-02 19:38:15  ann           [image, 4 bytes]",
+        );
+    }
+
+    #[test]
+    fn a_message_as_json_is_one_line_with_its_text() {
+        let mut out = Vec::new();
+        Printer::new(&mut out, 1, true, false)
+            .print(&message(3, "a", "text", "x\ny"))
+            .unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            (value["seq"].as_u64(), value["text"].as_str()),
+            (Some(3), Some("x\ny"))
+        );
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn a_conversation_is_named_whole_or_by_its_id() {
+        let tenant = Tenant {
+            tenant: "demo".to_owned(),
+        };
+        let name = |text: &str| tenant.conversation(text).map(|name| name.to_string());
+        assert_eq!(name("room").unwrap(), "tenants/demo/conversations/room");
+        assert_eq!(
+            name("tenants/x/conversations/room").unwrap(),
+            "tenants/x/conversations/room"
+        );
+        assert!(name("a b").unwrap_err().is::<crate::exit::Usage>());
+    }
+}
