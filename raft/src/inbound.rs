@@ -154,8 +154,13 @@ struct Connection {
 
 impl Connection {
     async fn run(mut self, mut incoming: Streaming<wire::Frames>) {
+        let stop = self.node.stop.clone();
         loop {
-            match incoming.message().await {
+            let batch = tokio::select! {
+                () = stop.cancelled() => return,
+                batch = incoming.message() => batch,
+            };
+            match batch {
                 Ok(Some(batch)) if batch.format == link::FORMAT => {
                     for frame in batch.frames {
                         self.handle(frame);

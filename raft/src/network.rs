@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
@@ -86,6 +86,49 @@ impl Client {
             })
     }
 
+    /// A request and its answer, as a stream of one.
+    async fn append_once<'s>(
+        &self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendResults<'s>, RPCError<Types>> {
+        let append = Body::Append(types::append_to_wire(request));
+        let Body::AppendAnswer(answer) = self.call(append, &option).await? else {
+            return Err(malformed(types::Malformed(
+                "an append was answered otherwise".into(),
+            )));
+        };
+        let result = types::append_answer_from_wire(answer).map_err(malformed);
+        Ok(futures::stream::iter([result]).boxed())
+    }
+
+    /// A stream of appends whose answers come in order, while later ones are on their way.
+    fn pipeline<'s, S>(
+        &self,
+        first: AppendEntriesRequest<Types>,
+        rest: S,
+    ) -> Result<AppendResults<'s>, RPCError<Types>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        let down = || RPCError::Unreachable(unreachable(format!("{} is down", self.target)));
+        let stream = self.link()?.open_stream(self.shard.0).ok_or_else(down)?;
+        let sent = Arc::new(Sent::default());
+        let pump = tokio::spawn(pump(first, rest, stream.sender(), sent.clone()));
+        let answers = Answers {
+            stream,
+            sent,
+            _pump: AbortOnDrop(pump),
+        };
+        let results = futures::stream::unfold(Some(answers), |answers| async move {
+            let mut answers = answers?;
+            let item = answers.next().await?;
+            let more = matches!(item, Ok(Ok(_))).then_some(answers);
+            Some((item, more))
+        });
+        Ok(results.boxed())
+    }
+
     async fn ask_vote(
         &self,
         rpc: VoteRequest<Types>,
@@ -110,6 +153,8 @@ impl Client {
         }
     }
 }
+
+type AppendResults<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
 
 impl RaftNetworkV2<Types> for Client {
     type SnapshotData = SnapshotData;
@@ -146,7 +191,7 @@ impl RaftNetworkV2<Types> for Client {
     fn stream_append<'s, S>(
         &'s mut self,
         mut input: S,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> BoxFuture<
         's,
         Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
@@ -160,27 +205,19 @@ impl RaftNetworkV2<Types> for Client {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
-            let down = || RPCError::Unreachable(unreachable(format!("{} is down", self.target)));
-            let stream = self.link()?.open_stream(self.shard.0).ok_or_else(down)?;
-            let sent = Arc::new(Sent {
-                outstanding: AtomicI64::new(0),
-                more: Notify::new(),
-            });
-            let pump = tokio::spawn(pump(first, input, stream.sender(), sent.clone()));
-            let answers = Answers {
-                stream,
-                sent,
-                _pump: AbortOnDrop(pump),
+            // A heartbeat is a stream of one: a plain request is cheaper.
+            let last = match input.next().now_or_never() {
+                Some(None) => true,
+                Some(Some(second)) => {
+                    let rest = futures::stream::iter([second]).chain(input);
+                    return self.pipeline(first, rest);
+                }
+                None => false,
             };
-            Ok(
-                futures::stream::unfold(Some(answers), |answers| async move {
-                    let mut answers = answers?;
-                    let item = answers.next().await?;
-                    let more = matches!(item, Ok(Ok(_))).then_some(answers);
-                    Some((item, more))
-                })
-                .boxed(),
-            )
+            if last {
+                return self.append_once(first, option).await;
+            }
+            self.pipeline(first, input)
         }
         .boxed()
     }
@@ -252,9 +289,11 @@ fn transfer_answer_from_wire(answer: wire::TransferAnswer) -> TransferLeaderResp
 }
 
 /// Counts appends that were sent and not answered, so that only those have a time limit.
+#[derive(Default)]
 struct Sent {
     outstanding: AtomicI64,
-    more: Notify,
+    ended: AtomicBool,
+    changed: Notify,
 }
 
 async fn pump<S>(first: AppendEntriesRequest<Types>, input: S, out: AppendSender, sent: Arc<Sent>)
@@ -264,11 +303,13 @@ where
     let mut requests = futures::stream::iter([first]).chain(input);
     while let Some(request) = requests.next().await {
         sent.outstanding.fetch_add(1, Ordering::SeqCst);
-        sent.more.notify_one();
+        sent.changed.notify_one();
         if out.send(types::append_to_wire(request)).await.is_err() {
             return;
         }
     }
+    sent.ended.store(true, Ordering::SeqCst);
+    sent.changed.notify_one();
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -288,11 +329,15 @@ struct Answers {
 impl Answers {
     async fn next(&mut self) -> Option<Result<StreamAppendResult<Types>, RPCError<Types>>> {
         loop {
+            let ended = self.sent.ended.load(Ordering::SeqCst);
             let waits = self.sent.outstanding.load(Ordering::SeqCst) > 0;
+            if ended && !waits {
+                return None;
+            }
             let frame = tokio::select! {
                 biased;
                 frame = self.stream.next() => frame,
-                () = self.sent.more.notified(), if !waits => continue,
+                () = self.sent.changed.notified() => continue,
                 () = tokio::time::sleep(APPEND_ANSWER_MAX), if waits => {
                     return Some(Err(RPCError::Network(NetworkError::new(&AnyError::error(
                         "an append was not answered in time",

@@ -17,7 +17,7 @@ use store::state::State;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "token";
 
 struct Now;
@@ -148,12 +148,22 @@ async fn propose(node: &Node, shard: ShardId, command: &Command) -> Reply {
 
 /// A cluster of one node per data center named, with its shards laid out.
 async fn cluster(dcs: &[&str], shards: u32) -> Vec<Running> {
+    // RUST_LOG=debug shows what happens; several tests of one process share the first's.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
     let count = u32::try_from(dcs.len()).unwrap();
     let first = member(1, dcs[0]);
     let seed = first.address.clone();
     let found = founding(&first, count, shards);
     let disks = || (Disk::new(), Disk::new());
     let mut nodes = vec![start(first, disks(), 1, Some(found), vec![]).await];
+    let mut view = nodes[0].node.view();
+    timeout(PATIENCE, view.wait_for(|v| v.epoch > 0))
+        .await
+        .unwrap()
+        .unwrap();
     for (id, dc) in (2..).zip(&dcs[1..]) {
         let new = member(id, dc);
         let join = Join {
