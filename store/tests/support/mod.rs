@@ -17,6 +17,9 @@ use store::{Log, Position, Record};
 
 use firebreak_store as store;
 
+pub mod reference;
+pub mod tripwire;
+
 pub const SHARD: ShardId = ShardId(1);
 pub const ALL: RangeInclusive<u16> = 0..=u16::MAX;
 pub const START_MS: u64 = 1_700_000_000_000;
@@ -38,8 +41,10 @@ pub struct Node {
 impl Disks {
     /// Starts a node on what the disks hold.
     pub fn start(&self) -> Node {
-        let engine: Arc<dyn Engine> = Arc::new(Memory::open(&self.state));
-        let log = self.start_log();
+        self.start_on(Arc::new(Memory::open(&self.state)), self.start_log())
+    }
+
+    pub fn start_on(&self, engine: Arc<dyn Engine>, log: Log) -> Node {
         let state = State::open(engine, log.clone()).unwrap();
         let shard = state.shard(SHARD, ALL).unwrap();
         Node { log, state, shard }

@@ -1,0 +1,321 @@
+//! A shard's state against the machine on ordered maps: replies, pages, heads, watchers.
+
+mod support;
+
+use bytes::Bytes;
+use model::cluster::{Change, ChangeBody, ClusterState, Node as Member};
+use model::command::{Append, Command};
+use model::hash;
+use model::id::ShardId;
+use model::limits::DEDUP_WINDOW_MS;
+use model::state::Stored;
+use proptest::prelude::*;
+use prost::Message;
+use store::Error;
+use store::engine::Order;
+use store::key;
+use support::reference::Reference;
+use support::*;
+
+use firebreak_store as store;
+
+/// What happens between entries.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Nothing,
+    Flush,
+    /// Crash, start, replay.
+    Crash,
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let message = (0..40u8, 0..8u8).prop_map(|(id, body)| {
+        message(
+            &format!("id{id}"),
+            if body == 0 { b"other" } else { b"text" },
+        )
+    });
+    (
+        0..3u8,
+        proptest::collection::vec(message, 1..12),
+        any::<bool>(),
+    )
+        .prop_map(|(name, messages, atomic)| {
+            Command::append(Append {
+                conversation: room(&format!("room{name}")).to_string(),
+                messages,
+                atomic,
+                ..Append::default()
+            })
+        })
+}
+
+fn any_entry() -> impl Strategy<Value = (u64, Vec<Command>, Then, bool)> {
+    let step =
+        prop_oneof![8 => 0..3u64, 1 => Just(DEDUP_WINDOW_MS / 2), 1 => Just(DEDUP_WINDOW_MS + 1)];
+    let then =
+        prop_oneof![6 => Just(Then::Nothing), 2 => Just(Then::Flush), 2 => Just(Then::Crash)];
+    (
+        step,
+        proptest::collection::vec(any_command(), 1..5),
+        then,
+        any::<bool>(),
+    )
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn a_replica_answers_and_holds_what_the_machine_says_through_flushes_and_crashes(
+        entries in proptest::collection::vec(any_entry(), 1..20),
+    ) {
+        block_on(async {
+            let disks = Disks::default();
+            let mut node = disks.start();
+            let mut reference = Reference::default();
+            let (mut now_ms, mut waiting) = (START_MS, Vec::new());
+            let count = entries.len() as u64;
+            for (index, (step_ms, commands, then, together)) in (1..).zip(entries) {
+                now_ms += step_ms;
+                waiting.push(entry(index, now_ms, &commands));
+                if together && index < count {
+                    continue; // applied in one write with the next
+                }
+                let batch = std::mem::take(&mut waiting);
+                let payloads: Vec<Bytes> = batch.iter().filter_map(|e| e.payload.clone()).collect();
+                let replies = node.run(batch).await;
+                let expected: Vec<_> = payloads.iter().map(|p| reference.apply(p)).collect();
+                assert_eq!(replies, expected);
+                match then {
+                    Then::Nothing => {}
+                    Then::Flush => node.state.flush().await.unwrap(),
+                    Then::Crash => {
+                        disks.power_cut(0);
+                        node = disks.start();
+                        node.replay();
+                    }
+                }
+            }
+            assert_eq!(node.shard.applied().revision, reference.revision());
+            node.state.flush().await.unwrap();
+            let restarted = disks.start(); // its heads come from disk
+            let (_, hashes) = restarted.seen();
+            assert_eq!(hashes.len(), reference.records.heads.len());
+            for (key, head) in &reference.records.heads {
+                let name = model::id::ConversationName::parse(&head.name).unwrap();
+                let (found, page) = restarted
+                    .shard
+                    .list(&name, 0, Order::Ascending, usize::MAX, usize::MAX)
+                    .unwrap()
+                    .unwrap();
+                assert_eq!(&found, head);
+                assert_eq!(page.len() as u64, head.last_seq);
+                for stored in page {
+                    let record = &reference.records.messages[&(*key, stored.seq)];
+                    assert_eq!(stored, Stored::decode(record.clone()).unwrap());
+                }
+            }
+        });
+    }
+}
+
+async fn room_of(count: u64) -> (Disks, Node) {
+    let disks = Disks::default();
+    let node = disks.start();
+    let entries = (1..=count).map(|i| entry(i, START_MS, &[say("room", &i.to_string())]));
+    node.run(entries.collect()).await;
+    (disks, node)
+}
+
+#[tokio::test]
+async fn pages_go_both_ways_and_end_at_their_bounds() {
+    let (_disks, node) = room_of(40).await;
+    let list = |start, order, limit, bytes| -> Vec<u64> {
+        let page = node
+            .shard
+            .list(&room("room"), start, order, limit, bytes)
+            .unwrap()
+            .unwrap();
+        assert_eq!(page.0.last_seq, 40);
+        page.1.iter().map(|stored| stored.seq).collect()
+    };
+    let all = usize::MAX;
+    assert_eq!(list(0, Order::Ascending, 3, all), [1, 2, 3]);
+    assert_eq!(list(39, Order::Ascending, 9, all), [39, 40]);
+    assert_eq!(list(41, Order::Ascending, 9, all), [0u64; 0]);
+    assert_eq!(list(0, Order::Descending, 2, all), [40, 39]);
+    assert_eq!(list(2, Order::Descending, 9, all), [2, 1]);
+    assert_eq!(list(99, Order::Descending, 1, all), [40]);
+    assert_eq!(list(0, Order::Ascending, 0, all), [0u64; 0]);
+    assert_eq!(
+        list(5, Order::Ascending, 9, 1),
+        [5],
+        "a page has a message, however large"
+    );
+    assert_eq!(
+        node.shard
+            .list(&room("none"), 0, Order::Ascending, 9, all)
+            .unwrap(),
+        None
+    );
+    assert_eq!(node.shard.conversation(&room("none")).unwrap(), None);
+}
+
+#[tokio::test]
+async fn watchers_see_what_was_applied_when_apply_returns() {
+    let (_disks, node) = room_of(2).await;
+    let watch = node.shard.watch(&room("room"));
+    let new = node.shard.watch(&room("new"));
+    let applied = node.shard.watch_applied();
+    assert_eq!(
+        (*watch.borrow(), *new.borrow(), *applied.borrow()),
+        (2, 0, Some(at(2)))
+    );
+    node.run(vec![entry(
+        3,
+        START_MS,
+        &[say("room", "3"), say("new", "1")],
+    )])
+    .await;
+    assert_eq!(
+        (*watch.borrow(), *new.borrow(), *applied.borrow()),
+        (3, 1, Some(at(3)))
+    );
+}
+
+#[tokio::test]
+async fn a_flipped_bit_stops_its_shard_with_file_and_key_and_the_others_go_on() {
+    let disks = Disks::default();
+    let node = disks.start();
+    let slot = room("room0").key().slot().0;
+    let others = if slot < 0x8000 {
+        0x8000..=u16::MAX
+    } else {
+        0..=0x7fff
+    };
+    let commands: Vec<Command> = (0..20).map(|i| say("room0", &i.to_string())).collect();
+    node.run(vec![entry(1, START_MS, &commands)]).await;
+    node.state.flush().await.unwrap();
+    let head = key::state::head(&room("room0").key());
+    assert!(disks.state.corrupt(&head, |value| value[9] ^= 1));
+
+    let node = disks.start();
+    let other = node.state.shard(ShardId(2), others).unwrap();
+    let list = node
+        .shard
+        .list(&room("room0"), 0, Order::Ascending, 99, usize::MAX);
+    let hash = node.shard.hash(|_| {}).map(|_| ());
+    let apply = node
+        .shard
+        .apply(vec![entry(2, START_MS, &[say("room0", "new")])])
+        .map(|_| ());
+    let again = node.shard.apply(vec![chat(2)]).map(|_| ());
+    for result in [list.map(|_| ()), hash, apply, again] {
+        let Err(Error::Corrupt { file, key, .. }) = result else {
+            panic!("not found: {result:?}");
+        };
+        assert_eq!(file, "msgdb");
+        assert!(key.ends_with("/head"), "{key}");
+    }
+    let quiet = ToApplyQuiet::at(1);
+    assert!(other.apply(vec![quiet]).is_ok());
+}
+
+/// An entry that Raft makes for itself.
+struct ToApplyQuiet;
+
+impl ToApplyQuiet {
+    fn at(index: u64) -> store::state::ToApply {
+        store::state::ToApply {
+            position: at(index),
+            membership: Some(Bytes::from_static(b"members")),
+            payload: None,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_message_is_found() {
+    let (disks, node) = room_of(5).await;
+    node.state.flush().await.unwrap();
+    let mut batch = store::engine::Batch::new();
+    batch.delete(key::state::message(&room("room").key(), 3).to_vec());
+    let engine = store::engine::memory::Memory::open(&disks.state);
+    store::engine::Engine::write(&engine, batch).unwrap();
+    store::engine::Engine::sync(&engine).await.unwrap();
+    let node = disks.start();
+    let list = node
+        .shard
+        .list(&room("room"), 0, Order::Ascending, 99, usize::MAX);
+    let Err(Error::Corrupt { key, .. }) = list else {
+        panic!("not found: {list:?}");
+    };
+    assert!(key.ends_with("/message/3"), "{key}");
+}
+
+#[tokio::test]
+async fn the_meta_shard_keeps_the_cluster_and_the_membership() {
+    let disks = Disks::default();
+    let node = disks.start();
+    let meta = node.state.shard(ShardId::META, 0..=0).unwrap();
+    let founding = Command::meta(Change {
+        body: Some(ChangeBody::Found(ClusterState {
+            cluster_id: "c".into(),
+            token_hash: hash::token_hash("t"),
+            nodes: vec![Member {
+                id: 1,
+                ..Member::default()
+            }],
+            ..ClusterState::default()
+        })),
+    });
+    let log = node.log.shard(ShardId::META).unwrap();
+    let record = |index| store::Record {
+        position: at(index),
+        data: Bytes::new(),
+    };
+    log.append(
+        vec![record(1), record(2)],
+        Box::new(|result| result.unwrap()),
+    );
+    meta.apply(vec![ToApplyQuiet::at(1), entry(2, START_MS, &[founding])])
+        .unwrap();
+    assert_eq!(meta.cluster().epoch, 1);
+    node.state.flush().await.unwrap();
+    assert_eq!(meta.flushed(), meta.applied());
+
+    let node = disks.start();
+    let meta = node.state.shard(ShardId::META, 0..=0).unwrap();
+    assert_eq!(meta.cluster().cluster_id, "c");
+    assert_eq!(meta.applied().membership, "members");
+    assert_eq!(meta.applied().position, Some(at(2)));
+}
+
+#[tokio::test]
+async fn an_entry_of_a_later_format_stops_the_shard() {
+    let node = Disks::default().start();
+    let later = model::command::Entry {
+        format: 9,
+        ..Default::default()
+    };
+    let later = store::state::ToApply {
+        position: at(1),
+        membership: None,
+        payload: Some(later.encode_to_vec().into()),
+    };
+    let result = node.shard.apply(vec![later]);
+    assert!(
+        matches!(result, Err(Error::Format { found: 9, .. })),
+        "{result:?}"
+    );
+    assert_eq!(node.shard.applied().position, None);
+}

@@ -1,0 +1,406 @@
+//! Power cuts: nothing acknowledged is missing, the state never knows more than the log, and each
+//! rule of two databases is needed (what happens without it is done by hand).
+
+mod support;
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use store::engine::memory::Memory;
+use store::engine::{Batch, Engine};
+use store::key;
+use store::state::{Applied, ConversationHash, State};
+use store::{Error, Log};
+use support::reference::Reference;
+use support::tripwire::{Fuse, Tripwire};
+use support::*;
+
+use firebreak_store as store;
+
+const ENTRIES: u64 = 12;
+
+/// A node whose every disk operation burns the fuse.
+fn start_with(disks: &Disks, fuse: &Fuse) -> Result<Node, Error> {
+    let trip = |inner| {
+        Arc::new(Tripwire {
+            inner,
+            fuse: fuse.clone(),
+        })
+    };
+    let (log, writer) = Log::open(trip(Memory::open(&disks.log)))?;
+    tokio::spawn(writer);
+    let state = State::open(trip(Memory::open(&disks.state)), log.clone())?;
+    let shard = state.shard(SHARD, ALL)?;
+    Ok(Node { log, state, shard })
+}
+
+/// Writes, syncs, applies, flushes and cuts the log until the power fails. Says the last index
+/// acknowledged.
+async fn work(node: &Node) -> u64 {
+    let mut acknowledged = 0;
+    for index in 1..=ENTRIES {
+        let entries = vec![chat(index)];
+        if node.submit(&entries).await.is_err() || node.shard.apply(entries).is_err() {
+            return acknowledged;
+        }
+        acknowledged = index;
+        if index % 4 == 0 && node.state.flush().await.is_err() {
+            return acknowledged;
+        }
+        if index % 5 == 0 {
+            let flushed = node.shard.flushed().position.unwrap();
+            if node.log.shard(SHARD).unwrap().purge(flushed).await.is_err() {
+                return acknowledged;
+            }
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn whatever_the_moment_of_a_power_cut_nothing_acknowledged_is_missing() {
+    for log_keep in [0, usize::MAX] {
+        let mut at = 0;
+        loop {
+            let disks = Disks::default();
+            let fuse = Fuse::new(&disks, at, log_keep);
+            let acknowledged = work(&start_with(&disks, &fuse).unwrap()).await;
+            disks.power_cut(0);
+            let node = disks.start();
+            let survived = node.shard.applied().position.map_or(0, |p| p.index);
+            let logged = node.log.shard(SHARD).unwrap().last().map_or(0, |p| p.index);
+            assert!(
+                survived <= logged,
+                "cut {at}: state at {survived}, log at {logged}"
+            );
+            node.replay();
+            let (applied, _) = node.seen();
+            let reached = applied.position.map_or(0, |p| p.index);
+            assert!(
+                reached >= acknowledged,
+                "cut {at}: {acknowledged} answered, {reached} there"
+            );
+            let mut reference = Reference::default();
+            (1..=reached).for_each(|i| drop(reference.apply(&chat(i).payload.unwrap())));
+            assert_eq!(applied.revision, reference.revision(), "cut {at}");
+            if acknowledged == ENTRIES {
+                assert!(at > 30, "the power was cut at {at} moments only");
+                break;
+            }
+            at += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rule_1_what_no_flush_covered_is_gone_and_comes_back_by_replay() {
+    let disks = Disks::default();
+    let node = disks.start();
+    for index in 1..=3 {
+        node.run(vec![chat(index)]).await;
+    }
+    let before = node.seen();
+    assert_eq!(
+        node.state.stats().syncs,
+        0,
+        "nothing but a flush syncs the state"
+    );
+    disks.power_cut(0);
+    let node = disks.start();
+    assert_eq!(node.shard.applied(), Applied::default());
+    node.replay();
+    assert_eq!(node.seen(), before);
+}
+
+#[tokio::test]
+async fn rule_2_a_flush_waits_until_the_log_is_synced_past_all_that_is_applied() {
+    let disks = Disks::default();
+    let node = disks.start();
+    disks.log.hold_syncs(true);
+    let _durable = node.submit(&[chat(1)]);
+    node.shard.apply(vec![chat(1)]).unwrap(); // committed by the others' disks
+    let flush = tokio::spawn(node.state.flush());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!flush.is_finished());
+    assert_eq!(node.state.stats().syncs, 0);
+    assert_eq!(node.shard.flushed().position, None);
+    disks.log.hold_syncs(false);
+    flush.await.unwrap().unwrap();
+    assert_eq!(node.shard.flushed().position, Some(at(1)));
+
+    // Without the rule: the state is flushed first, and knows what the log has lost.
+    let disks = Disks::default();
+    let engine = Arc::new(Memory::open(&disks.state));
+    let node = disks.start_on(engine.clone(), disks.start_log());
+    disks.log.hold_syncs(true);
+    let _durable = node.submit(&[chat(1)]);
+    node.shard.apply(vec![chat(1)]).unwrap();
+    engine.sync().await.unwrap();
+    disks.power_cut(0);
+    let node = disks.start();
+    let logged = node.log.shard(SHARD).unwrap().last();
+    assert!(
+        node.shard.applied().position > logged,
+        "the rule would not be needed"
+    );
+}
+
+#[tokio::test]
+async fn rule_2_a_flush_comes_to_its_end_though_the_log_is_always_behind() {
+    let disks = Disks::default();
+    let node = disks.start();
+    disks
+        .log
+        .set_sync_latency(std::time::Duration::from_millis(1));
+    let mut flush = None;
+    for index in 1..10_000 {
+        let _durable = node.submit(&[chat(index)]); // never waited for
+        node.shard.ready(at(index)).await.unwrap();
+        node.shard.apply(vec![chat(index)]).unwrap();
+        let flush = flush.get_or_insert_with(|| tokio::spawn(node.state.flush()));
+        tokio::task::yield_now().await;
+        if let Some(result) = flush.now_or_never() {
+            result.unwrap().unwrap();
+            assert!(node.shard.flushed().position >= Some(at(1)));
+            return;
+        }
+    }
+    panic!("the flush never found its moment");
+}
+
+#[tokio::test]
+async fn rule_3_a_log_cut_up_to_the_flushed_position_replays_to_the_same_state() {
+    let disks = Disks::default();
+    let node = disks.start();
+    node.run(vec![chat(1), chat(2)]).await;
+    node.state.flush().await.unwrap();
+    node.run(vec![chat(3)]).await;
+    let before = node.seen();
+    let log = node.log.shard(SHARD).unwrap();
+    log.purge(node.shard.flushed().position.unwrap())
+        .await
+        .unwrap();
+    node.log.sync().await.unwrap();
+    disks.power_cut(0);
+    let node = disks.start();
+    node.replay();
+    assert_eq!(node.seen(), before);
+
+    // Without the rule: cut up to what is applied, entry 3 is in neither database.
+    let log = node.log.shard(SHARD).unwrap();
+    log.purge(node.shard.applied().position.unwrap())
+        .await
+        .unwrap();
+    node.log.sync().await.unwrap();
+    disks.power_cut(0);
+    let node = disks.start();
+    let next = node.shard.applied().position.unwrap().index + 1;
+    let purged = node.log.shard(SHARD).unwrap().purged();
+    assert!(purged >= Some(at(next)), "the rule would not be needed");
+    assert_ne!(node.seen(), before, "the rule would not be needed");
+}
+
+/// A replica that is ahead: its files and how far it is.
+async fn donor() -> Node {
+    let node = Disks::default().start();
+    for index in 1..=40 {
+        node.run(vec![chat(index)]).await;
+    }
+    node
+}
+
+/// What is seen of a shard, were it half or whole.
+fn raw(node: &Node) -> (Option<store::Position>, Vec<ConversationHash>) {
+    let mut found = Vec::new();
+    let applied = node.shard.hash(|hash| found.push(hash));
+    (applied.ok().and_then(|applied| applied.position), found)
+}
+
+#[tokio::test]
+async fn rule_4_a_power_cut_at_any_step_of_an_install_leaves_old_or_new_or_nothing_never_half() {
+    let donor = donor().await;
+    let new = donor.seen();
+    for log_keep in [0, usize::MAX] {
+        let (mut olds, mut news, mut empties) = (0, 0, 0);
+        for at in 0.. {
+            let disks = Disks::default();
+            let node = disks.start();
+            node.run(vec![chat(1), chat(2)]).await;
+            node.state.flush().await.unwrap();
+            let old = node.seen();
+            drop(node);
+            let fuse = Fuse::new(&disks, at, log_keep);
+            let node = start_with(&disks, &fuse).unwrap();
+            let point = donor.shard.read_point().unwrap();
+            let applied = point.applied.clone();
+            let files = point.export().await.unwrap();
+            let installed = node.shard.install(applied, files).await;
+            disks.power_cut(log_keep);
+
+            let node = disks.start();
+            let found = node.seen();
+            let undone = node.state.undone() == [SHARD];
+            match &found {
+                _ if undone => {
+                    assert_eq!(found, (Applied::default(), vec![]), "cut {at}: half");
+                    empties += 1;
+                }
+                found if *found == old => olds += 1,
+                found if *found == new => news += 1,
+                found => panic!("cut {at}: neither old nor new: {found:?}"),
+            }
+            // And a second start, after a flush, finds the same with nothing left to undo.
+            node.state.flush().await.unwrap();
+            disks.power_cut(0);
+            let again = disks.start();
+            assert_eq!(again.seen(), found, "cut {at}");
+            assert_eq!(again.state.undone(), []);
+            if installed.is_ok() {
+                assert_eq!(found, new);
+                break;
+            }
+        }
+        assert!(
+            olds > 0 && empties > 2 && news > 1,
+            "{olds} old, {empties} empty, {news} new"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rule_4_without_the_marker_a_power_cut_leaves_half() {
+    let donor = donor().await;
+    let disks = Disks::default();
+    let node = disks.start();
+    node.run(vec![chat(1)]).await;
+    node.state.flush().await.unwrap();
+    drop(node);
+    let engine = Memory::open(&disks.state);
+    let mut batch = Batch::new();
+    let (from, to) = key::state::shard_records(SHARD);
+    batch.delete_range(from.to_vec(), to.to_vec());
+    let (from, to) = key::state::conversations(&ALL);
+    batch.delete_range(from, to);
+    engine.write(batch).unwrap();
+    engine.sync().await.unwrap();
+    // The files of the conversations without that of the shard's own records.
+    let files = donor.shard.read_point().unwrap().export().await.unwrap();
+    engine
+        .ingest(files.into_iter().skip(1).collect())
+        .await
+        .unwrap();
+    disks.power_cut(0);
+    let (applied, found) = raw(&disks.start());
+    assert_eq!(applied, None);
+    assert!(!found.is_empty(), "the rule would not be needed");
+}
+
+#[tokio::test]
+async fn readers_see_the_old_state_until_the_new_one_is_whole() {
+    let donor = donor().await;
+    let disks = Disks::default();
+    let node = disks.start();
+    node.run(vec![chat(1)]).await;
+    let watch = node.shard.watch(&room("room0"));
+    let point = donor.shard.read_point().unwrap();
+    let applied = point.applied.clone();
+    let files = point.export().await.unwrap();
+    disks.state.hold_syncs(true);
+    let install = tokio::spawn(node.shard.install(applied.clone(), files));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!install.is_finished());
+    let seqs = || {
+        node.shard
+            .conversation(&room("room0"))
+            .unwrap()
+            .unwrap()
+            .last_seq
+    };
+    assert_eq!((seqs(), *watch.borrow()), (1, 1));
+    assert!(
+        node.shard.apply(vec![chat(2)]).is_err(),
+        "nothing is applied meanwhile"
+    );
+    disks.state.hold_syncs(false);
+    install.await.unwrap().unwrap();
+    assert_eq!((seqs(), *watch.borrow()), (40, 40));
+    assert_eq!(
+        (node.shard.applied(), node.shard.flushed()),
+        (applied.clone(), applied)
+    );
+    assert_eq!(node.seen(), donor.seen());
+}
+
+#[tokio::test]
+async fn a_snapshot_is_as_good_as_a_replay_also_for_retries_and_what_follows() {
+    let donor = donor().await;
+    let disks = Disks::default();
+    let node = disks.start();
+    let other = node.state.shard(model::id::ShardId(7), 1..=0).unwrap();
+    other.apply(vec![quiet(1)]).unwrap(); // another shard's unflushed state is not in the way
+    let log = node.log.shard(model::id::ShardId(7)).unwrap();
+    let record = store::Record {
+        position: at(1),
+        data: bytes::Bytes::new(),
+    };
+    log.append(vec![record], Box::new(|result| result.unwrap()));
+    let point = donor.shard.read_point().unwrap();
+    let mut applied = point.applied.clone();
+    applied.membership = bytes::Bytes::from_static(b"others");
+    let files = point.export().await.unwrap();
+    node.shard.install(applied, files).await.unwrap();
+    assert_eq!(node.seen().1, donor.seen().1);
+    assert_eq!(node.shard.applied().membership, "others");
+    // Retries of everything, and something new, under the next index.
+    for index in 1..=42 {
+        let mut again = chat(index);
+        again.position = at(40 + index);
+        let expected = donor.shard.apply(vec![again.clone()]).unwrap();
+        assert_eq!(node.shard.apply(vec![again]).unwrap(), expected);
+    }
+    assert_eq!(node.seen().1, donor.seen().1);
+}
+
+fn quiet(index: u64) -> store::state::ToApply {
+    store::state::ToApply {
+        position: at(index),
+        membership: None,
+        payload: None,
+    }
+}
+
+#[tokio::test]
+async fn files_of_another_position_are_refused_and_the_next_install_succeeds() {
+    let donor = donor().await;
+    let disks = Disks::default();
+    let node = disks.start();
+    for (position, works) in [(at(39), false), (at(40), true)] {
+        let point = donor.shard.read_point().unwrap();
+        let applied = Applied {
+            position: Some(position),
+            ..point.applied.clone()
+        };
+        let files = point.export().await.unwrap();
+        assert_eq!(node.shard.install(applied, files).await.is_ok(), works);
+    }
+    assert_eq!(node.seen(), donor.seen());
+}
+
+#[tokio::test]
+async fn a_cleared_shard_is_empty_for_good() {
+    let disks = Disks::default();
+    let node = disks.start();
+    node.run(vec![chat(1)]).await;
+    node.state.flush().await.unwrap();
+    node.shard.clear().await.unwrap();
+    assert_eq!(node.seen(), (Applied::default(), vec![]));
+    disks.power_cut(0);
+    let node = disks.start();
+    assert_eq!(node.seen(), (Applied::default(), vec![]));
+    node.replay();
+    assert_eq!(node.seen().0.position, Some(at(1)));
+}

@@ -1,0 +1,107 @@
+//! An engine in front of another that cuts the power of the whole node at a chosen operation.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use store::Error;
+use store::engine::memory::Memory;
+use store::engine::{Batch, Engine, IncomingFile, Order, Read, Snapshot, SortedFile, Stats, Visit};
+
+use firebreak_store as store;
+
+use super::Disks;
+
+/// Operations (writes, begins and ends of syncs, ingestions) until the power is cut; shared by
+/// both databases of a node.
+#[derive(Clone)]
+pub struct Fuse {
+    left: Arc<AtomicUsize>,
+    disks: Disks,
+    log_keep: usize,
+}
+
+impl Fuse {
+    /// Cuts at the operation `at`, counted from 0; it is not done any more.
+    pub fn new(disks: &Disks, at: usize, log_keep: usize) -> Fuse {
+        Fuse {
+            left: Arc::new(AtomicUsize::new(at)),
+            disks: disks.clone(),
+            log_keep,
+        }
+    }
+
+    fn burn(&self) {
+        let left = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if left.is_err() {
+            self.disks.power_cut(self.log_keep);
+        }
+    }
+}
+
+pub struct Tripwire {
+    pub inner: Memory,
+    pub fuse: Fuse,
+}
+
+impl Read for Tripwire {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.inner.get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], order: Order, visit: Visit<'_>) -> Result<(), Error> {
+        self.inner.scan(from, to, order, visit)
+    }
+}
+
+impl Engine for Tripwire {
+    fn write(&self, batch: Batch) -> Result<(), Error> {
+        self.fuse.burn();
+        self.inner.write(batch)
+    }
+
+    fn sync(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.fuse.burn();
+        let sync = self.inner.sync();
+        let fuse = self.fuse.clone();
+        Box::pin(async move {
+            fuse.burn();
+            sync.await
+        })
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.inner.snapshot()
+    }
+
+    fn export(
+        &self,
+        read_point: Snapshot,
+        from: Vec<u8>,
+        to: Vec<u8>,
+        file_bytes_max: usize,
+    ) -> BoxFuture<'static, Result<Vec<Box<dyn SortedFile>>, Error>> {
+        self.inner.export(read_point, from, to, file_bytes_max)
+    }
+
+    fn receive(&self) -> Result<Box<dyn IncomingFile>, Error> {
+        self.inner.receive()
+    }
+
+    fn ingest(&self, files: Vec<Box<dyn SortedFile>>) -> BoxFuture<'static, Result<(), Error>> {
+        self.fuse.burn();
+        self.inner.ingest(files)
+    }
+
+    fn checkpoint(&self, directory: &Path) -> BoxFuture<'static, Result<(), Error>> {
+        self.inner.checkpoint(directory)
+    }
+
+    fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+}
