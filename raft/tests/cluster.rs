@@ -15,7 +15,6 @@ use store::engine::Order;
 use store::engine::memory::{Disk, Memory};
 use store::state::State;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "token";
@@ -31,7 +30,8 @@ impl Clock for Now {
 
 struct Running {
     node: Arc<Node>,
-    stop: CancellationToken,
+    /// A runtime of its own, so that dropping it ends the node as a kill does, sockets and all.
+    runtime: tokio::runtime::Runtime,
     raftdb: Disk,
     msgdb: Disk,
     member: Member,
@@ -64,9 +64,14 @@ async fn start(
     found: Option<ClusterState>,
     seeds: Vec<String>,
 ) -> Running {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let (log, writer) = Log::open(Arc::new(Memory::open(&raftdb))).unwrap();
     let state = State::open(Arc::new(Memory::open(&msgdb)), log.clone()).unwrap();
-    tokio::spawn(writer);
+    runtime.spawn(writer);
     let identity = Identity {
         cluster_id: "c1".into(),
         node: NodeId(member.id),
@@ -87,22 +92,20 @@ async fn start(
         seeds,
         found,
     };
-    let node = Node::start(options).await.unwrap();
-    let incoming = Tcp.listen(&member.address).await.unwrap();
-    let stop = CancellationToken::new();
-    let stopped = stop.clone().cancelled_owned();
-    let service = node.peer_service();
-    tokio::spawn(async move {
-        let server = tonic::transport::Server::builder().add_service(service);
-        // Ends at once, as a killed process does.
-        tokio::select! {
-            () = stopped => {}
-            served = server.serve_with_incoming(incoming) => served.unwrap(),
-        }
+    let address = member.address.clone();
+    let serving = runtime.spawn(async move {
+        let node = Node::start(options).await.unwrap();
+        let incoming = Tcp.listen(&address).await.unwrap();
+        let service = node.peer_service();
+        tokio::spawn(async move {
+            let server = tonic::transport::Server::builder().add_service(service);
+            server.serve_with_incoming(incoming).await.unwrap();
+        });
+        node
     });
     Running {
-        node,
-        stop,
+        node: serving.await.unwrap(),
+        runtime,
         raftdb,
         msgdb,
         member,
@@ -111,9 +114,11 @@ async fn start(
 }
 
 impl Running {
-    async fn kill(self) -> (Member, Disk, Disk, u64) {
-        self.stop.cancel();
-        self.node.shutdown().await;
+    /// Ends the node at once, as a kill or a power cut does.
+    fn kill(self) -> (Member, Disk, Disk, u64) {
+        tokio::task::block_in_place(|| self.runtime.shutdown_timeout(PATIENCE));
+        self.raftdb.power_cut(0);
+        self.msgdb.power_cut(0);
         (self.member, self.raftdb, self.msgdb, self.boot)
     }
 }
@@ -263,7 +268,7 @@ async fn any_node_takes_a_command_and_all_replicas_come_to_hold_it() {
         );
     }
     for running in nodes {
-        running.kill().await;
+        running.kill();
     }
 }
 
@@ -280,7 +285,7 @@ async fn a_leader_dies_and_comes_back_and_nothing_is_lost() {
         .iter()
         .position(|r| r.node.identity().node == leader)
         .unwrap();
-    let (member, raftdb, msgdb, boot) = nodes.remove(at).kill().await;
+    let (member, raftdb, msgdb, boot) = nodes.remove(at).kill();
     let lost = Instant::now();
     assert_eq!(
         seq(&propose(&nodes[0].node, shard, &append(&name, 21)).await),
@@ -290,8 +295,6 @@ async fn a_leader_dies_and_comes_back_and_nothing_is_lost() {
         "first write {} ms after the leader died",
         lost.elapsed().as_millis()
     );
-    raftdb.power_cut(0);
-    msgdb.power_cut(0);
     let back = start(member, (raftdb, msgdb), boot + 1, None, vec![]).await;
     let mut view = back.node.view();
     timeout(PATIENCE, view.wait_for(|v| !v.shards.is_empty()))
@@ -306,14 +309,14 @@ async fn a_leader_dies_and_comes_back_and_nothing_is_lost() {
         .unwrap();
     nodes.push(back);
     for running in nodes {
-        running.kill().await;
+        running.kill();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_copy_of_a_disk_is_refused_for_good() {
     let mut nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
-    let (member, raftdb, msgdb, boot) = nodes.remove(2).kill().await;
+    let (member, raftdb, msgdb, boot) = nodes.remove(2).kill();
     let newer = start(member, (raftdb, msgdb), boot + 1, None, vec![]).await;
     let peer = NodeId(newer.member.id);
     timeout(PATIENCE, async {
@@ -323,7 +326,7 @@ async fn an_old_copy_of_a_disk_is_refused_for_good() {
     })
     .await
     .unwrap();
-    let (member, raftdb, msgdb, boot) = newer.kill().await;
+    let (member, raftdb, msgdb, boot) = newer.kill();
     // The copy has the counter that was seen before, and another nonce or a lower count.
     let old = start(member, (raftdb, msgdb), boot - 1, None, vec![]).await;
     let mut fatal = old.node.fatal();
@@ -335,6 +338,6 @@ async fn an_old_copy_of_a_disk_is_refused_for_good() {
     assert!(why.unwrap().contains("old copy"), "the reason is named");
     nodes.push(old);
     for running in nodes {
-        running.kill().await;
+        running.kill();
     }
 }
