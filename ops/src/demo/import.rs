@@ -13,15 +13,21 @@ use client::{AppendStream, Appended, Client, Level, ListOptions, Message};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
 
 use super::script::{Chat, Script, content};
 use super::timed::{Op, Timed};
 use firebreak::ledger::{Ack, Sent};
+use proto::v1;
+use proto::v1::messages_client::MessagesClient;
 
 /// How long a call has to live: what G speaks of.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// How long one gateway is given for a message that is sent again, before another is asked.
 const GATEWAY_LIMIT: Duration = Duration::from_millis(1_500);
+/// Pause before it is.
+const GATEWAY_PAUSE: Duration = Duration::from_millis(20);
 /// One in so many acknowledged messages is sent again at once.
 const RESEND_ONE_IN: u32 = 20;
 /// Pause of a reader between two reads.
@@ -65,7 +71,7 @@ pub struct Run {
     step: Duration,
     over: AtomicBool,
     file: Mutex<BufWriter<File>>,
-    gateways: Vec<Client>,
+    gateways: Vec<Channel>,
 }
 
 /// How a sender sends.
@@ -88,13 +94,13 @@ impl Way {
 
 impl Run {
     /// Gets ready. `rate` is in messages a second, `file` keeps the acknowledgements, `gateways`
-    /// are clients that each know one node only.
+    /// lead to one node each.
     pub fn new(
         script: Script,
         senders: usize,
         rate: f64,
         file: File,
-        gateways: Vec<Client>,
+        gateways: Vec<Channel>,
     ) -> Arc<Run> {
         let ledger = script
             .chats
@@ -212,8 +218,8 @@ impl Run {
         Ok(())
     }
 
-    /// Sends an acknowledged message again, under the same id, through a node picked at random and
-    /// through others while one does not answer: it must get its first answer.
+    /// Sends an acknowledged message again, under the same id, as a plain gRPC client would: to a
+    /// node picked at random, and to another when that one fails. It must get its first answer.
     pub async fn send_again(&self, index: usize, ordinal: usize, random: &mut StdRng) {
         let Some(ack) = lock(&self.ledger[index]).get(ordinal).and_then(|s| s.ack) else {
             return;
@@ -221,35 +227,62 @@ impl Run {
         let chat = &self.script.chats[index];
         let limit = Instant::now() + CALL_LIMIT;
         self.resent.fetch_add(1, Ordering::Relaxed);
+        let mut gateway = random.random_range(0..self.gateways.len());
         let mut last = String::new();
         while Instant::now() < limit {
-            let gateway = &self.gateways[random.random_range(0..self.gateways.len())];
-            let left = limit
-                .saturating_duration_since(Instant::now())
-                .min(GATEWAY_LIMIT);
-            let gateway = gateway.with_deadline(left);
-            match gateway
-                .append(chat.name.as_str(), chat.lines[ordinal].clone())
-                .await
-            {
-                Ok(again) if again.seq == ack.seq && again.deduplicated => return,
-                Ok(again) => {
+            let left = limit.saturating_duration_since(Instant::now());
+            match self.plain_append(gateway, chat, ordinal, left).await {
+                Ok((seq, true)) if seq == ack.seq => return,
+                Ok((seq, deduplicated)) => {
                     self.resent_wrong.fetch_add(1, Ordering::Relaxed);
+                    let id = &chat.lines[ordinal].client_message_id;
                     self.note(format!(
-                        "{}: {} was seq {}, sent again it was seq {}, deduplicated: {}",
-                        chat.name,
-                        chat.lines[ordinal].client_message_id,
-                        ack.seq,
-                        again.seq,
-                        again.deduplicated
+                        "{}: {id} was seq {}, sent again it was seq {seq}, deduplicated: \
+                         {deduplicated}",
+                        chat.name, ack.seq
                     ));
                     return;
                 }
-                Err(e) => last = e.to_string(),
+                Err(e) => last = format!("{:?}: {}", e.code(), e.message()),
             }
+            tokio::time::sleep(GATEWAY_PAUSE).await;
+            // Any but the one that failed.
+            gateway += random.random_range(1..self.gateways.len().max(2));
+            gateway %= self.gateways.len();
         }
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.note(format!("sending again to {}: {last}", chat.name));
+    }
+
+    async fn plain_append(
+        &self,
+        gateway: usize,
+        chat: &Chat,
+        ordinal: usize,
+        left: Duration,
+    ) -> Result<(u64, bool), Status> {
+        let line = &chat.lines[ordinal];
+        let message = v1::Message {
+            sender: line.sender.clone(),
+            client_message_id: line.client_message_id.clone(),
+            r#type: line.kind.clone(),
+            body: line.body.clone(),
+            original_time: line.original_time_ms.map(timestamp),
+            ..v1::Message::default()
+        };
+        let mut request = Request::new(v1::AppendMessageRequest {
+            parent: chat.name.to_string(),
+            message: Some(message),
+            ..v1::AppendMessageRequest::default()
+        });
+        let limit = left.min(GATEWAY_LIMIT);
+        request.set_timeout(limit);
+        let mut node = MessagesClient::new(self.gateways[gateway].clone());
+        let answer = tokio::time::timeout(limit, node.append_message(request))
+            .await
+            .map_err(|_| Status::deadline_exceeded("no answer in time"))??
+            .into_inner();
+        Ok((answer.message.map_or(0, |m| m.seq), answer.deduplicated))
     }
 
     /// One reader: timed LINEARIZABLE reads of the end of conversations that are being imported,
@@ -311,4 +344,12 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn timestamp(unix_ms: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: unix_ms.div_euclid(1_000),
+        // 0 to 999 million: always fits.
+        nanos: i32::try_from(unix_ms.rem_euclid(1_000) * 1_000_000).unwrap_or(0),
+    }
 }

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use client::{Client, StreamOptions};
 use firebreak::cluster::view::LeaderHistory;
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, Node, Plan};
 use firebreak::ledger::{Faults, Found, gaps_us};
 use futures::future::try_join_all;
 use indicatif::ProgressBar;
@@ -269,10 +269,7 @@ impl Args {
         let total = script.messages();
         let aimed = total as f64 / IMPORT_AIM.as_secs_f64();
         let rate = self.rate.unwrap_or_else(|| aimed.clamp(RATES.0, RATES.1));
-        let mut gateways = Vec::new();
-        for node in cluster.nodes() {
-            gateways.push(proof::only(node, CALL_LIMIT)?);
-        }
+        let gateways = cluster.nodes().iter().map(Node::channel).collect();
         let ledger = File::create(place.dir.join("ledger.jsonl"))?;
         let seed = self.seed.unwrap_or_else(|| rand::rng().random());
         let run = Run::new(script, self.senders, rate, ledger, gateways);
