@@ -15,6 +15,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// A node makes a few small allocations for each message on one thread and frees them on another:
+/// with the system's allocator that was an eighth of a server's CPU under load; this one halves it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "\
 Examples:
   firebreak init --config node.toml --nodes 3     found a cluster; prints the token that others join with

@@ -186,12 +186,13 @@ pub async fn run<N: Network>(
     if timeout(CALLS_MAX, gateway.calls.wait()).await.is_err() {
         tracing::warn!(calls = gateway.calls.len(), "calls were cut off");
     }
+    // Whatever failed until here was no part of stopping.
+    let failed = fatal.borrow().clone();
     if timeout(SHUTDOWN_MAX, raft.shutdown()).await.is_err() {
         tracing::warn!(
             "the groups did not stop in time; the next start replays what was not flushed"
         );
     }
-    let failed = fatal.borrow().clone();
     tracing::info!("stopped");
     failed.map_or(Ok(()), |reason| Err(RunError::Fatal(reason)))
 }

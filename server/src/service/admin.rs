@@ -161,6 +161,13 @@ impl Admin {
         let mut check = Checker::new(0);
         check.join(&request);
         check.finish()?;
+        // A cluster whose founder has just been started is not founded yet.
+        let mut view = self.gateway.raft.view();
+        let founded = view.wait_for(|view| view.epoch > 0);
+        match tokio::time::timeout(call.deadline.remaining(), founded).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return Err(Failure::NotReady),
+        }
         let name = request.name.clone();
         let change = Change {
             body: Some(ChangeBody::Join(Join {
