@@ -78,8 +78,8 @@ impl ShardState {
         }
         Ok(ReadPoint {
             applied: self.applied(),
-            snapshot: shard.shared.engine.snapshot(),
-            engine: Arc::clone(&shard.shared.engine),
+            snapshot: self.shared.engine.snapshot(),
+            engine: Arc::clone(&self.shared.engine),
             shard: shard.id,
             scope: shard.scope.clone(),
         })
@@ -90,7 +90,7 @@ impl ShardState {
     /// # Errors
     /// [`Error`] when the disk does.
     pub fn receive(&self) -> Result<Box<dyn crate::engine::IncomingFile>, Error> {
-        self.shard.shared.engine.receive()
+        self.shared.engine.receive()
     }
 
     /// Puts what another replica exported in place of this shard's state; durable on completion.
@@ -113,7 +113,7 @@ impl ShardState {
     pub fn clear(&self) -> BoxFuture<'static, Result<(), Error>> {
         let state = self.clone();
         Box::pin(async move {
-            let shared = &state.shard.shared;
+            let shared = &state.shared;
             let mut batch = Batch::new();
             clear_range(&mut batch, state.shard.id, &state.shard.scope);
             state.hold(batch)?;
@@ -130,7 +130,7 @@ impl ShardState {
         files: Vec<Box<dyn SortedFile>>,
     ) -> Result<(), Error> {
         let shard = &*self.shard;
-        let shared = &shard.shared;
+        let shared = &self.shared;
         let marker = Marker::new(&shard.scope, &applied);
         shared.unsettle(shard.id);
         let name = marker_name(shard.id);
@@ -163,18 +163,18 @@ impl ShardState {
         let mut core = shard.core.lock();
         let mut serving = shard.serving.write();
         if serving.old.is_none() {
-            serving.old = Some(shard.shared.engine.snapshot());
+            serving.old = Some(self.shared.engine.snapshot());
         }
         serving.heads.lock().clear();
         serving.progress.lock().installing = true;
         core.stopped = Some(installing());
-        shard.shared.engine.write(batch)
+        self.shared.engine.write(batch)
     }
 
     /// Checks what was ingested, and what makes it this replica's own.
     fn accept(&self, marker: &Marker, wanted: Applied) -> Result<Batch, Error> {
         let id = self.shard.id;
-        let found = applied::read(&*self.shard.shared.engine, id)?;
+        let found = applied::read(&*self.shared.engine, id)?;
         let applied_key = key::state::applied(id);
         if found.position != wanted.position {
             return Err(record::corrupt(

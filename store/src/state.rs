@@ -37,6 +37,8 @@ mod watch;
 pub use readback::ConversationHash;
 pub use shard::{Page, ShardState};
 
+use shard::Shard;
+
 /// How far a shard's state has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -71,7 +73,7 @@ pub struct State {
 pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) log: Log,
-    shards: Mutex<BTreeMap<ShardId, ShardState>>,
+    shards: Mutex<BTreeMap<ShardId, Arc<Shard>>>,
     /// Held for reading while a batch is written and its position noted, for writing while a
     /// flush notes all positions and switches.
     pub(crate) switch: RwLock<()>,
@@ -134,16 +136,22 @@ impl State {
     /// [`Error::Corrupt`] when what is known of the shard itself cannot be read.
     pub fn shard(&self, shard: ShardId, slots: RangeInclusive<u16>) -> Result<ShardState, Error> {
         let mut shards = self.shared.shards.lock();
-        if let Some(open) = shards.get(&shard) {
-            return Ok(open.clone());
-        }
-        let scope = match shard.is_meta() {
-            true => Scope::Meta,
-            false => Scope::Data(slots),
+        let open = match shards.get(&shard) {
+            Some(open) => Arc::clone(open),
+            None => {
+                let scope = match shard.is_meta() {
+                    true => Scope::Meta,
+                    false => Scope::Data(slots),
+                };
+                let open = Arc::new(Shard::open(&self.shared, shard, scope)?);
+                shards.insert(shard, Arc::clone(&open));
+                open
+            }
         };
-        let open = ShardState::open(Arc::clone(&self.shared), shard, scope)?;
-        shards.insert(shard, open.clone());
-        Ok(open)
+        Ok(ShardState {
+            shard: open,
+            shared: Arc::clone(&self.shared),
+        })
     }
 
     /// Makes everything applied so far durable; on completion every [`ShardState::flushed`] has
@@ -173,7 +181,7 @@ impl State {
 
 /// A flush that has switched: what it makes durable, and its end.
 struct Switched {
-    positions: Vec<(ShardState, Applied)>,
+    positions: Vec<(Arc<Shard>, Applied)>,
     settled: Vec<ShardId>,
     synced: BoxFuture<'static, Result<(), Error>>,
 }
@@ -205,7 +213,7 @@ impl Shared {
 
     /// Starts the flush of `msgdb`, unless a position is applied that the log has not synced.
     fn switch(&self) -> Option<Switched> {
-        let shards: Vec<ShardState> = self.shards.lock().values().cloned().collect();
+        let shards: Vec<Arc<Shard>> = self.shards.lock().values().cloned().collect();
         let _nothing_is_written = self.switch.write();
         let mut positions = Vec::with_capacity(shards.len());
         for shard in shards {

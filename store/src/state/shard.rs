@@ -33,15 +33,16 @@ use crate::{Error, Position, ShardLog, key};
 #[derive(Clone)]
 pub struct ShardState {
     pub(crate) shard: Arc<Shard>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// A page of a conversation, and the head at the same read point.
 pub type Page = (Conversation, Vec<Stored>);
 
+/// Holds nothing that holds it: the databases are closed when the last handle is dropped.
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
     pub(crate) scope: Scope,
-    pub(crate) shared: Arc<Shared>,
     log: ShardLog,
     pub(crate) core: Mutex<Core>,
     pub(crate) serving: RwLock<Serving>,
@@ -77,12 +78,9 @@ pub(crate) struct Progress {
     pub(crate) installing: bool,
 }
 
-impl ShardState {
-    pub(crate) fn open(
-        shared: Arc<Shared>,
-        id: ShardId,
-        scope: Scope,
-    ) -> Result<ShardState, Error> {
+impl Shard {
+    /// Reads how far the shard has come.
+    pub(super) fn open(shared: &Shared, id: ShardId, scope: Scope) -> Result<Shard, Error> {
         let applied = applied::read(&*shared.engine, id)?;
         let cluster = read_cluster(&*shared.engine, id)?;
         let log = shared.log.shard(id)?;
@@ -93,30 +91,59 @@ impl ShardState {
             applied,
             ..Progress::default()
         };
-        Ok(ShardState {
-            shard: Arc::new(Shard {
-                id,
-                scope,
-                shared,
-                log,
-                core: Mutex::new(Core {
-                    machine,
-                    ids: Ids::default(),
-                    arena: Arena::default(),
-                    stopped: None,
-                }),
-                serving: RwLock::new(Serving {
-                    old: None,
-                    heads: Mutex::default(),
-                    progress: Mutex::new(progress),
-                    cluster: Arc::new(cluster),
-                }),
-                watchers: Watchers::default(),
-                position,
+        Ok(Shard {
+            id,
+            scope,
+            log,
+            core: Mutex::new(Core {
+                machine,
+                ids: Ids::default(),
+                arena: Arena::default(),
+                stopped: None,
             }),
+            serving: RwLock::new(Serving {
+                old: None,
+                heads: Mutex::default(),
+                progress: Mutex::new(progress),
+                cluster: Arc::new(cluster),
+            }),
+            watchers: Watchers::default(),
+            position,
         })
     }
 
+    /// What a flush that switches now makes durable; `None` while a snapshot is installed.
+    pub(super) fn to_flush(&self) -> Option<Applied> {
+        let serving = self.serving.read();
+        let progress = serving.progress.lock();
+        (!progress.installing).then(|| progress.applied.clone())
+    }
+
+    /// Whether the position is durable without this state: by the log, or by what is flushed or was
+    /// installed already.
+    pub(super) fn is_proved(&self, position: Option<Position>) -> bool {
+        let Some(position) = position else {
+            return true;
+        };
+        let reaches = |proof: Option<Position>| proof.is_some_and(|p| position.index <= p.index);
+        let serving = self.serving.read();
+        let progress = serving.progress.lock();
+        reaches(progress.flushed.position)
+            || reaches(progress.installed)
+            || reaches(self.log.synced())
+    }
+
+    /// Notes what a flush made durable.
+    pub(super) fn set_flushed(&self, applied: Applied) {
+        let serving = self.serving.read();
+        let mut progress = serving.progress.lock();
+        if !progress.installing {
+            progress.flushed = applied;
+        }
+    }
+}
+
+impl ShardState {
     /// Which shard this is.
     pub fn id(&self) -> ShardId {
         self.shard.id
@@ -140,8 +167,8 @@ impl ShardState {
     /// # Errors
     /// [`Error`] when the log has failed.
     pub async fn ready(&self, last: Position) -> Result<(), Error> {
-        let shared = &self.shard.shared;
-        while shared.flush_waits.load(Ordering::SeqCst) && !self.is_proved(Some(last)) {
+        let shared = &self.shared;
+        while shared.flush_waits.load(Ordering::SeqCst) && !self.shard.is_proved(Some(last)) {
             shared.log.sync().await?;
         }
         Ok(())
@@ -177,7 +204,7 @@ impl ShardState {
         let serving = shard.serving.read();
         let mut applied = serving.progress.lock().applied.clone();
         let cluster = (shard.scope == Scope::Meta).then(|| ClusterState::clone(&serving.cluster));
-        let engine: &dyn Read = &*shard.shared.engine;
+        let engine: &dyn Read = &*self.shared.engine;
         let mut overlay = Overlay::new(engine, &serving.heads, ids, arena, cluster);
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -219,16 +246,14 @@ impl ShardState {
         let position = applied.position;
         let bytes = batch.bytes() as u64;
         {
-            let _no_flush_between = shard.shared.switch.read();
-            shard.shared.engine.write(batch)?;
+            let _no_flush_between = self.shared.switch.read();
+            self.shared.engine.write(batch)?;
             shard.serving.read().progress.lock().applied = applied;
         }
-        shard
-            .shared
+        self.shared
             .unflushed_bytes
             .fetch_add(bytes, Ordering::Relaxed);
-        shard
-            .shared
+        self.shared
             .appended_messages
             .fetch_add(changes.messages, Ordering::Relaxed);
         let mut touched = Vec::with_capacity(changes.heads.len());
@@ -368,43 +393,14 @@ impl ShardState {
     fn source<'s>(&'s self, serving: &'s Serving) -> &'s dyn Read {
         match &serving.old {
             Some(old) => &**old,
-            None => &*self.shard.shared.engine,
-        }
-    }
-
-    /// What a flush that switches now makes durable; `None` while a snapshot is installed.
-    pub(super) fn to_flush(&self) -> Option<Applied> {
-        let serving = self.shard.serving.read();
-        let progress = serving.progress.lock();
-        (!progress.installing).then(|| progress.applied.clone())
-    }
-
-    /// Whether the position is durable without this state: by the log, or by what is flushed or was
-    /// installed already.
-    pub(super) fn is_proved(&self, position: Option<Position>) -> bool {
-        let Some(position) = position else {
-            return true;
-        };
-        let reaches = |proof: Option<Position>| proof.is_some_and(|p| position.index <= p.index);
-        let serving = self.shard.serving.read();
-        let progress = serving.progress.lock();
-        reaches(progress.flushed.position)
-            || reaches(progress.installed)
-            || reaches(self.shard.log.synced())
-    }
-
-    pub(super) fn set_flushed(&self, applied: Applied) {
-        let serving = self.shard.serving.read();
-        let mut progress = serving.progress.lock();
-        if !progress.installing {
-            progress.flushed = applied;
+            None => &*self.shared.engine,
         }
     }
 
     /// Begins anew from what the database holds, after an install or a clearing.
     pub(crate) fn reload(&self, installed: Option<Position>) -> Result<(), Error> {
         let shard = &*self.shard;
-        let engine: &dyn Read = &*shard.shared.engine;
+        let engine: &dyn Read = &*self.shared.engine;
         let applied = applied::read(engine, shard.id)?;
         let cluster = read_cluster(engine, shard.id)?;
         let position = applied.position;
