@@ -3,7 +3,9 @@
 //! Invariant: of each conversation either nothing is in flight, or what is in flight is older than
 //! everything of it that waits. A lane is in exactly one of: in flight, ready, delayed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +58,8 @@ pub(crate) struct Window {
     free: Vec<usize>,
     lanes: Vec<Option<Lane>>,
     lanes_free: Vec<usize>,
-    by_parent: BTreeMap<Arc<str>, usize>,
+    // Only looked up, never walked: its order is not seen.
+    by_parent: HashMap<Arc<str>, usize, BuildHasherDefault<DefaultHasher>>,
     ready: VecDeque<usize>,
     delayed: BTreeSet<(Instant, usize)>,
     count: u64,
@@ -513,3 +516,7 @@ fn timed(entry: &Entry, now: Instant) -> Bytes {
     );
     Bytes::from(item)
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
