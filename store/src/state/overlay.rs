@@ -35,15 +35,30 @@ pub(crate) struct Overlay<'s> {
     cached: &'s parking_lot::Mutex<Heads>,
     ids: &'s mut Ids,
     arena: &'s mut Arena,
+    seen: &'s mut Seen,
     batch: Batch,
-    /// The heads that this apply has read or changed.
+    cluster: Option<ClusterState>,
+    messages: u64,
+}
+
+/// What the commands of an apply have changed, for those behind them. Kept from apply to apply for
+/// its capacity alone.
+#[derive(Default)]
+pub(crate) struct Seen {
     heads: Map<ConversationKey, Arc<Conversation>>,
     changed: Vec<ConversationKey>,
     /// The conversations whose heads are to be written.
     due: Map<ConversationKey, ()>,
     dedups: Map<(ConversationKey, DedupId), Dedup>,
-    cluster: Option<ClusterState>,
-    messages: u64,
+}
+
+impl Seen {
+    fn clear(&mut self) {
+        self.heads.clear();
+        self.changed.clear();
+        self.due.clear();
+        self.dedups.clear();
+    }
 }
 
 /// What an apply comes to.
@@ -62,18 +77,17 @@ impl<'s> Overlay<'s> {
         cached: &'s parking_lot::Mutex<Heads>,
         ids: &'s mut Ids,
         arena: &'s mut Arena,
+        seen: &'s mut Seen,
         cluster: Option<ClusterState>,
     ) -> Overlay<'s> {
+        seen.clear(); // an apply that failed leaves what it had seen
         Overlay {
             engine,
             cached,
             ids,
             arena,
+            seen,
             batch: Batch::new(),
-            heads: Map::default(),
-            changed: Vec::new(),
-            due: Map::default(),
-            dedups: Map::default(),
             cluster,
             messages: 0,
         }
@@ -81,12 +95,12 @@ impl<'s> Overlay<'s> {
 
     /// Ends it: the heads that are due go into the batch, each once.
     pub(crate) fn finish(mut self) -> Changes {
-        let mut heads = Vec::with_capacity(self.changed.len());
-        for conversation in self.changed {
-            let Some(head) = self.heads.remove(&conversation) else {
+        let mut heads = Vec::with_capacity(self.seen.changed.len());
+        for conversation in self.seen.changed.drain(..) {
+            let Some(head) = self.seen.heads.remove(&conversation) else {
                 continue; // noted before: it changed more than once
             };
-            if self.due.contains_key(&conversation) {
+            if self.seen.due.contains_key(&conversation) {
                 let key = key::state::head(&conversation);
                 let value = self.arena.seal_message(&key, &*head);
                 self.batch.put(self.arena.key(&key), value);
@@ -106,7 +120,7 @@ impl View for Overlay<'_> {
     type Error = Error;
 
     fn conversation(&mut self, key: &ConversationKey) -> Result<Option<Conversation>, Error> {
-        if let Some(head) = self.heads.get(key) {
+        if let Some(head) = self.seen.heads.get(key) {
             return Ok(Some(Conversation::clone(head)));
         }
         let cached = self.cached.lock().get(key);
@@ -125,7 +139,7 @@ impl View for Overlay<'_> {
     }
 
     fn dedup(&mut self, key: &ConversationKey, id: &DedupId) -> Result<Option<Dedup>, Error> {
-        if let Some(dedup) = self.dedups.get(&(*key, *id)) {
+        if let Some(dedup) = self.seen.dedups.get(&(*key, *id)) {
             return Ok(Some(dedup.clone()));
         }
         if self.ids.surely_new(key, id) {
@@ -148,7 +162,7 @@ impl Sink for Overlay<'_> {
         self.batch.put(self.arena.key(&key), value);
         self.messages += 1;
         if seq % HEAD_EVERY == 0 {
-            self.due.insert(*conversation, ());
+            self.seen.due.insert(*conversation, ());
         }
     }
 
@@ -157,16 +171,16 @@ impl Sink for Overlay<'_> {
         let value = self.arena.seal_message(&key, &dedup);
         self.batch.put(self.arena.key(&key), value);
         self.ids.add(conversation, id, dedup.seq);
-        self.dedups.insert((*conversation, *id), dedup);
+        self.seen.dedups.insert((*conversation, *id), dedup);
     }
 
     fn put_conversation(&mut self, key: &ConversationKey, head: Conversation, created: bool) {
         if created {
             self.ids.created(key);
-            self.due.insert(*key, ());
+            self.seen.due.insert(*key, ());
         }
-        self.changed.push(*key);
-        self.heads.insert(*key, Arc::new(head));
+        self.seen.changed.push(*key);
+        self.seen.heads.insert(*key, Arc::new(head));
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::heads::Heads;
 use super::ids::Ids;
-use super::overlay::{Changes, Overlay, head_of};
+use super::overlay::{Changes, Overlay, Seen, head_of};
 use super::record::{self, Arena, FILE, FORMAT};
 use super::watch::Watchers;
 use super::{Applied, Shared, ToApply, applied};
@@ -55,6 +55,7 @@ pub(crate) struct Core {
     pub(crate) machine: Machine,
     pub(crate) ids: Ids,
     arena: Arena,
+    seen: Seen,
     /// Why nothing is applied any more, or for now.
     pub(crate) stopped: Option<Error>,
 }
@@ -99,6 +100,7 @@ impl Shard {
                 machine,
                 ids: Ids::default(),
                 arena: Arena::default(),
+                seen: Seen::default(),
                 stopped: None,
             }),
             serving: RwLock::new(Serving {
@@ -199,13 +201,14 @@ impl ShardState {
             machine,
             ids,
             arena,
-            ..
+            seen,
+            stopped: _,
         } = core;
         let serving = shard.serving.read();
         let mut applied = serving.progress.lock().applied.clone();
         let cluster = (shard.scope == Scope::Meta).then(|| ClusterState::clone(&serving.cluster));
         let engine: &dyn Read = &*self.shared.engine;
-        let mut overlay = Overlay::new(engine, &serving.heads, ids, arena, cluster);
+        let mut overlay = Overlay::new(engine, &serving.heads, ids, arena, seen, cluster);
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
             assert!(
