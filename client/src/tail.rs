@@ -34,6 +34,7 @@ pub enum From {
 
 /// What a tail gives.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "nearly every event is a message")]
 pub enum Event {
     /// The next message.
     Message(v1::Message),

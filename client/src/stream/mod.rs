@@ -134,6 +134,10 @@ impl AppendStream {
     ///
     /// # Errors
     /// Gives the message back when the window is full.
+    #[allow(
+        clippy::result_large_err,
+        reason = "the caller gets its message back as it was"
+    )]
     pub fn try_enqueue(&self, parent: &str, message: Message) -> Result<Ack, Message> {
         match self.handle.shared.room.try_acquire() {
             Ok(permit) => permit.forget(),

@@ -31,12 +31,12 @@ Examples:
   zcat chats.jsonl.gz | firebreak import -            from standard input
   firebreak import chats.jsonl.zst --tenant acme --report report.json
 
-A message's id is made of its conversation and its place there, so an import that was interrupted is simply run again: what
-is in already is not appended twice. A line that is wrong is reported and left out; mended in its place, it can be
-imported later, and comes last in its conversation then.
+A message's id is made of its conversation and its place there, so an import that was interrupted
+is simply run again: what is in already is not appended twice. A line that is wrong is reported and
+left out; mended in its place it can be imported later, and comes last in its conversation then.
 
-Exit codes: 0 all in, 1 some lines were wrong, 2 wrong arguments or the file cannot be read to its end,
-3 the cluster refused some lines or the time ran out for them, 130 interrupted.";
+Exit codes: 0 all in, 1 some lines were wrong, 2 wrong arguments or the file cannot be read to its
+end, 3 the cluster refused some lines or the time ran out for them, 130 interrupted.";
 
 /// Import chats from a file of JSON lines.
 #[derive(clap::Args)]

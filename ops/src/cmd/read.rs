@@ -16,7 +16,8 @@ Examples:
   firebreak read tenants/acme/conversations/x    by its whole name
   firebreak read room-1 --json | jq .text        one JSON object a line
 
-Exit codes: 0 printed, 1 no such conversation or the cluster could not be asked, 2 wrong arguments.";
+Exit codes: 0 printed, 1 no such conversation or the cluster could not be asked,
+2 wrong arguments.";
 
 /// Print the messages of a conversation.
 #[derive(clap::Args)]

@@ -14,8 +14,10 @@ Examples:
   firebreak tail room-1 --from 1      all of it, then each new one
   firebreak tail room-1 --json        one JSON object a line
 
-A tail goes on elsewhere when its node is lost, without a gap or a repeat. Ctrl-c ends it and prints how to resume.
-Exit codes: 0 ended with ctrl-c, 1 no such conversation or the cluster could not be asked, 2 wrong arguments.";
+A tail goes on elsewhere when its node is lost, without a gap or a repeat. Ctrl-c ends it and
+prints how to resume.
+Exit codes: 0 ended with ctrl-c, 1 no such conversation or the cluster could not be asked,
+2 wrong arguments.";
 
 /// Follow a conversation.
 #[derive(clap::Args)]
