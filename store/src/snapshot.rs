@@ -283,13 +283,9 @@ pub(crate) fn markers(log: &Log) -> Result<Vec<(ShardId, Marker)>, Error> {
     Ok(markers)
 }
 
-/// Removes the marker of a shard, if there is one.
-pub(crate) async fn remove_marker(log: &Log, shard: ShardId) -> Result<(), Error> {
-    let name = marker_name(shard);
-    match log.local_get(&name)? {
-        Some(_) => log.local_put(&name, None).await,
-        None => Ok(()),
-    }
+/// Removes the marker of a shard, if there is one; submitted at once, done when it completes.
+pub(crate) fn remove_marker(log: &Log, shard: ShardId) -> BoxFuture<'static, Result<(), Error>> {
+    log.local_put(&marker_name(shard), None)
 }
 
 /// Removes all that a shard holds.

@@ -206,7 +206,19 @@ impl Shared {
             shard.set_flushed(applied);
         }
         for shard in switched.settled {
-            snapshot::remove_marker(&self.log, shard).await?;
+            // Submitted under the lock: an install that begins now puts its marker behind this
+            // removal, and one that has begun has taken its shard off the list. And it stays on
+            // the list until it is done, should this future be dropped.
+            let removal = {
+                let settled = self.settled.lock();
+                settled
+                    .contains(&shard)
+                    .then(|| snapshot::remove_marker(&self.log, shard))
+            };
+            if let Some(removal) = removal {
+                removal.await?;
+                self.unsettle(shard);
+            }
         }
         Ok(())
     }
@@ -229,7 +241,7 @@ impl Shared {
         self.unflushed_bytes.store(0, Ordering::Relaxed);
         Some(Switched {
             positions,
-            settled: std::mem::take(&mut *self.settled.lock()),
+            settled: self.settled.lock().clone(),
             synced,
         })
     }

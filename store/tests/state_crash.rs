@@ -404,3 +404,31 @@ async fn a_cleared_shard_is_empty_for_good() {
     node.replay();
     assert_eq!(node.seen().0.position, Some(at(1)));
 }
+
+#[tokio::test]
+async fn a_flush_that_is_given_up_does_not_leave_a_marker_that_would_undo_what_follows() {
+    let disks = Disks::default();
+    let log = disks.start_log();
+    let marker = vec![0x08, 1, 0x10, 0, 0x18, 0xff, 0xff, 3]; // format 1, slots 0 to 65,535
+    log.local_put("install/1", Some(marker.into()))
+        .await
+        .unwrap();
+    let node = disks.start_on(Arc::new(Memory::open(&disks.state)), log);
+    assert_eq!(node.state.undone(), [SHARD]);
+    disks.state.hold_syncs(true);
+    let flush = tokio::spawn(node.state.flush());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!flush.is_finished());
+    flush.abort();
+    assert!(flush.await.unwrap_err().is_cancelled());
+    disks.state.hold_syncs(false);
+    node.run(vec![chat(1)]).await;
+    node.state.flush().await.unwrap();
+    let before = node.seen();
+    disks.power_cut(0);
+    let node = disks.start();
+    assert_eq!(node.state.undone(), []);
+    assert_eq!(node.seen(), before);
+}
