@@ -10,8 +10,6 @@ use firebreak::cluster::process::send_signal;
 use firebreak::cluster::usage::started_at;
 use serde::{Deserialize, Serialize};
 
-use super::script::TENANT;
-
 /// Where a kept cluster is described, inside its directory.
 const FILE: &str = "cluster.json";
 /// How long a node gets to end after SIGTERM.
@@ -76,8 +74,8 @@ pub fn instructions(cluster: &Cluster, conversation: &str) -> String {
     let dir = cluster.plan().dir.display();
     text += &format!(
         "\nTalk to it:\n  export {ENV}={}\n  firebreak status\n  \
-         firebreak read --tenant {TENANT} {conversation}\n  \
-         firebreak tail --tenant {TENANT} {conversation}\n\n\
+         firebreak read {conversation}\n  \
+         firebreak tail {conversation}\n\n\
          Stop it:\n  firebreak demo --stop {dir}\n",
         targets.join(",")
     );

@@ -116,6 +116,15 @@ struct Place {
     own: bool,
 }
 
+impl Place {
+    fn remove_own(&self) {
+        if self.own {
+            // What is left over in a place for temporary files harms nobody.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
 impl Args {
     /// Runs it.
     ///
@@ -131,13 +140,16 @@ impl Args {
         let interrupted = tokio::signal::ctrl_c();
         let outcome = tokio::select! {
             outcome = self.play(&place) => outcome,
-            _ = interrupted => Err(anyhow::anyhow!("interrupted; all nodes were stopped")),
+            _ = interrupted => {
+                place.remove_own();
+                eprintln!("interrupted; all nodes are stopped");
+                return Ok(ExitCode::from(COULD_NOT_RUN));
+            }
         };
         match outcome {
             Ok(true) => {
-                if place.own && !self.keep {
-                    // What is left over in a place for temporary files harms nobody.
-                    let _ = fs::remove_dir_all(&place.dir);
+                if !self.keep {
+                    place.remove_own();
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -292,7 +304,10 @@ impl Args {
         for reader in readers {
             reader.await?;
         }
-        progress.say(&format!("✔ {total} messages acknowledged"));
+        progress.say(&format!(
+            "✔ {total} messages acknowledged, {} timed reads beside them",
+            lock(&run.reads).len()
+        ));
         story
             .prove(&run, cluster, progress, seed)
             .await

@@ -9,7 +9,7 @@ use firebreak::corpus;
 use model::hash::record_hash;
 use model::id::ConversationName;
 
-/// The tenant that everything is imported for.
+/// The tenant that everything is imported for: the one that client commands take by default.
 pub const TENANT: &str = "demo";
 
 /// One conversation, in the order of the file.
