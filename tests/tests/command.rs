@@ -64,6 +64,18 @@ async fn an_import_that_was_killed_and_is_started_again_creates_no_duplicate() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     drop(first);
+    let mut before = 0;
+    for c in 0..CONVERSATIONS {
+        let head = client
+            .get_conversation(&name(c), &Level::Linearizable)
+            .await;
+        before += head.map_or(0, |head| head.last_seq);
+    }
+    let all = (CONVERSATIONS * LINES) as u64;
+    assert!(
+        (1..all).contains(&before),
+        "{before} of {all} had been imported"
+    );
 
     let second = run(&cluster, &["import", &corpus]);
     assert_eq!(second.status.code(), Some(0), "{}", text(&second));
