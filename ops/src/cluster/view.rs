@@ -274,7 +274,7 @@ mod tests {
         let behind = all_replicated(&[leader.clone(), node(2, 1, "follower", 3, 8)]);
         assert_eq!(behind.unwrap_err(), "s1 on n2 has applied 8 of 9");
         assert!(
-            all_replicated(&[leader.clone()])
+            all_replicated(std::slice::from_ref(&leader))
                 .unwrap_err()
                 .contains("n2 does not show")
         );

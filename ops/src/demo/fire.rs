@@ -19,7 +19,8 @@ const LOOK: Duration = Duration::from_millis(25);
 /// How long anything may take before it counts as never.
 const NEVER: Duration = Duration::from_secs(90);
 
-/// The data center whose nodes lead most data shards now, and its nodes' positions.
+/// The data center whose nodes lead most shards now, and its nodes' positions. The meta shard
+/// counts too, so that among equals the one burns that hurts most.
 ///
 /// # Errors
 /// When no shard is led.
@@ -32,13 +33,13 @@ pub async fn choose(cluster: &Cluster) -> anyhow::Result<(String, Vec<usize>)> {
             Some((s.node_id, node.dc.as_str()))
         })
         .collect();
-    let dc = busiest(&view::leaders(&statuses), &dc_of).context("no data shard is led")?;
+    let dc = busiest(&view::leaders(&statuses), &dc_of).context("no shard is led")?;
     Ok((dc.to_owned(), cluster.in_dc(dc)))
 }
 
 fn busiest<'a>(leaders: &BTreeMap<u32, u64>, dc_of: &BTreeMap<u64, &'a str>) -> Option<&'a str> {
     let mut led: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, node) in leaders.iter().filter(|(shard, _)| **shard != 0) {
+    for node in leaders.values() {
         if let Some(dc) = dc_of.get(node) {
             *led.entry(dc).or_default() += 1;
         }
@@ -201,16 +202,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_data_center_that_leads_most_data_shards_burns() {
+    fn the_data_center_that_leads_most_shards_burns() {
         let dc_of = BTreeMap::from([(1, "seoul"), (2, "busan"), (3, "busan")]);
         let check = |leaders: &[(u32, u64)], expect: Option<&str>| {
             assert_eq!(busiest(&leaders.iter().copied().collect(), &dc_of), expect);
         };
         check(&[(1, 1), (2, 2), (3, 3)], Some("busan"));
         check(&[(1, 1), (2, 1), (3, 3)], Some("seoul"));
-        // The meta shard is none of those that hold messages.
-        check(&[(0, 2), (1, 1)], Some("seoul"));
-        check(&[(0, 2)], None);
+        // The meta shard decides between equals.
+        check(&[(0, 1), (1, 1), (2, 2)], Some("seoul"));
+        check(&[], None);
     }
 
     fn node(id: u64, applied: u64, committed: u64) -> GetStatusResponse {
