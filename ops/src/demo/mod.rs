@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use client::{Client, StreamOptions};
 use firebreak::cluster::view::LeaderHistory;
 use firebreak::cluster::{Cluster, Node, Plan};
@@ -38,6 +38,7 @@ use rand::{Rng as _, SeedableRng as _};
 use crate::exit::Usage;
 use import::{CALL_LIMIT, Run, Way, lock};
 use progress::Progress;
+use proof::Comparison;
 use report::{Promises, Report, ms};
 use script::Script;
 
@@ -51,6 +52,8 @@ const IMPORT_AIM: Duration = Duration::from_secs(20);
 const RATES: (f64, f64) = (200.0, 5_000.0);
 /// How long the import may stand still before the demo gives up.
 const STANDSTILL: Duration = Duration::from_secs(120);
+/// How long replicas may take to become equal once nothing is sent any more.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
 /// Streams that the senders share.
 const STREAMS: usize = 4;
 /// Timed readers.
@@ -445,7 +448,7 @@ impl Story {
                 "✔ every replica has caught up {:.2} s after the restart",
                 time.as_secs_f64()
             )),
-            None => bail!("the restarted nodes do not catch up"),
+            None => progress.say("✘ the restarted nodes do not catch up"),
         }
         Ok(())
     }
@@ -460,7 +463,12 @@ impl Story {
     ) -> anyhow::Result<Report> {
         send_again(run, progress, seed).await;
         progress.phase("settling", 0);
-        cluster.wait_replicated(Duration::from_secs(60)).await?;
+        if let Err(e) = cluster.wait_replicated(SETTLE_MAX).await {
+            // A node that died ends the demo; one that stays behind breaks H, as its hashes will
+            // show, and the rest can still be judged.
+            cluster.check()?;
+            run.note(format!("{e:#}"));
+        }
         self.history.note(&cluster.statuses().await);
         let bar = progress.phase("reading back", run.script.chats.len());
         let mut groups: [Vec<Client>; 2] = Default::default();
@@ -472,12 +480,12 @@ impl Story {
         progress.say("✔ every conversation read back through surviving and returned nodes");
         let broken_l = judge_reads(run, &found);
         let bar = progress.phase("comparing", 0);
-        let differences = proof::compare_replicas(cluster, || bar.tick()).await?;
+        let comparison = proof::compare_replicas(cluster, || bar.tick()).await;
         for text in faults
             .notes
             .iter()
             .chain(&broken_l)
-            .chain(differences.iter().take(5))
+            .chain(comparison.differences.iter().take(5))
         {
             run.note(text.clone());
         }
@@ -485,7 +493,7 @@ impl Story {
         for text in &conflicts {
             run.note(format!("two leaders: {text}"));
         }
-        Ok(self.report(run, &faults, &broken_l, &differences, &conflicts))
+        Ok(self.report(run, &faults, &broken_l, &comparison, &conflicts))
     }
 
     fn report(
@@ -493,7 +501,7 @@ impl Story {
         run: &Run,
         faults: &Faults,
         broken_l: &[String],
-        differences: &[String],
+        comparison: &Comparison,
         conflicts: &[String],
     ) -> Report {
         let mut calls = Vec::new();
@@ -513,14 +521,14 @@ impl Story {
         let resent = run.resent.load(Ordering::Relaxed);
         let in_time = |time: Option<Duration>| time.is_some_and(|t| t <= SERVE_MAX);
         let gaps_held = longest_gap_ms.max(worst_conversation_gap_ms) <= GAP_MAX_MS;
-        let dense = differences.is_empty();
+        let identical = comparison.differences.is_empty();
         let promises = Promises {
             D: Some(faults.lost == 0),
-            O: Some(faults.reordered == 0 && dense),
+            O: Some(faults.reordered == 0 && comparison.holes == 0),
             E: (resent > 0).then_some(faults.duplicated + resent_wrong == 0),
             L: (reads > 0).then_some(broken_l.is_empty()),
             U: (!self.history.is_empty()).then_some(conflicts.is_empty()),
-            H: Some(differences.is_empty()),
+            H: Some(identical),
             G: Some(failed_calls == 0 && gaps_held),
             P: Some(in_time(self.led) && in_time(self.served)),
         };
@@ -534,7 +542,7 @@ impl Story {
             worst_conversation_gap_ms,
             leaders_restored_ms: self.led.map(ms),
             replication_restored_ms: self.replicated.map(ms),
-            hashes_equal: differences.is_empty(),
+            hashes_equal: identical,
             promises,
         }
     }

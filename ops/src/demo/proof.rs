@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use client::{Client, Level, ListOptions};
 use firebreak::cluster::view::{self, ReplicaHashes};
 use firebreak::cluster::{Cluster, Node};
@@ -151,37 +151,35 @@ pub fn linearizable(
     Ok(())
 }
 
-/// Has every replica of every data shard read back from disk. Gives whether all replicas of each
-/// are equal in every conversation, and what differs.
-///
-/// # Errors
-/// When a replica cannot be read, which is not the same as being different.
-pub async fn compare_replicas(
-    cluster: &Cluster,
-    compared: impl Fn(),
-) -> anyhow::Result<Vec<String>> {
+/// What all replicas hold on their disks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// What differs between replicas of a shard, or cannot be read; empty when all are equal.
+    pub differences: Vec<String>,
+    /// Replicas with a hole in the numbers of a conversation.
+    pub holes: usize,
+}
+
+/// Has every replica of every data shard read back from disk, and compares those of each.
+pub async fn compare_replicas(cluster: &Cluster, compared: impl Fn()) -> Comparison {
     let statuses = cluster.statuses().await;
     let mut differences = Vec::new();
-    let channel_of = |id: u64| {
-        let status = statuses.iter().find(|s| s.node_id == id)?;
-        cluster
-            .nodes()
-            .iter()
-            .find(|n| n.name == status.node_name)
-            .map(Node::channel)
-    };
+    let mut holes = 0;
     for (shard, replicas) in view::shard_replicas(&statuses) {
         if shard == 0 {
             continue;
         }
         let mut first: Option<(u64, ReplicaHashes)> = None;
         for id in replicas {
-            let channel = channel_of(id).with_context(|| format!("n{id} does not answer"))?;
-            let hashes = match view::hash_replica(channel, shard).await {
+            let hashes = match hash(cluster, &statuses, shard, id).await {
                 Ok(hashes) => hashes,
-                Err(e) => bail!("cannot hash s{shard} on n{id}: {}", e.message()),
+                Err(why) => {
+                    differences.push(format!("s{shard} on n{id} cannot be read back: {why}"));
+                    continue;
+                }
             };
             differences.extend(alone(shard, id, &hashes));
+            holes += usize::from(hashes.conversations.values().any(has_hole));
             match &first {
                 None => first = Some((id, hashes)),
                 Some((other, expected)) => {
@@ -191,7 +189,29 @@ pub async fn compare_replicas(
         }
         compared();
     }
-    Ok(differences)
+    if statuses.is_empty() {
+        differences.push("no node answers".to_owned());
+    }
+    Comparison { differences, holes }
+}
+
+/// Numbers are dense from 1, so there are as many messages as the last one says.
+fn has_hole(conversation: &v1::ConversationHash) -> bool {
+    conversation.messages != conversation.last_seq
+}
+
+async fn hash(
+    cluster: &Cluster,
+    statuses: &[v1::GetStatusResponse],
+    shard: u32,
+    id: u64,
+) -> Result<ReplicaHashes, String> {
+    let status = statuses.iter().find(|s| s.node_id == id);
+    let node = status.and_then(|s| cluster.nodes().iter().find(|n| n.name == s.node_name));
+    let channel = node.ok_or("the node does not answer")?.channel();
+    view::hash_replica(channel, shard)
+        .await
+        .map_err(|e| e.message().to_owned())
 }
 
 /// What is wrong with a replica whatever the others hold: holes, or a disk that says something
@@ -200,7 +220,7 @@ fn alone(shard: u32, id: u64, hashes: &ReplicaHashes) -> Option<String> {
     let wrong = hashes
         .conversations
         .values()
-        .find(|c| c.messages != c.last_seq || c.running_hash != c.disk_hash)?;
+        .find(|c| has_hole(c) || c.running_hash != c.disk_hash)?;
     Some(format!(
         "s{shard} on n{id}: {} has {} messages up to seq {}, hash on disk {}",
         wrong.name,
