@@ -34,7 +34,7 @@ fn line(conversation: &str, n: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_was_killed_and_is_started_again_creates_no_duplicate() {
     const CONVERSATIONS: usize = 50;
-    const LINES: usize = 400;
+    const LINES: usize = 800;
     let (place, cluster) = cluster(1).await;
     let corpus = place.path().join("corpus.jsonl");
     let mut lines = String::new();
