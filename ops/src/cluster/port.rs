@@ -7,6 +7,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
 
 /// First port tried.
 const FIRST: u16 = 20_000;
@@ -46,14 +47,11 @@ impl PortLease {
     }
 
     fn of(port: u16) -> io::Result<Option<PortLease>> {
-        let directory = std::env::temp_dir().join("firebreak-ports");
+        // Each user has a folder of his own: in another's he could make no file.
+        let user = fs::metadata("/proc/self")?.uid();
+        let directory = std::env::temp_dir().join(format!("firebreak-ports-{user}"));
         fs::create_dir_all(&directory)?;
-        let lock = match File::create(directory.join(port.to_string())) {
-            Ok(file) => file,
-            // Another user's: another user's port.
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-            Err(e) => return Err(e),
-        };
+        let lock = File::create(directory.join(port.to_string()))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
