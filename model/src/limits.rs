@@ -35,7 +35,9 @@ pub const ENTRY_MESSAGES_MAX: usize = 2_048;
 /// Bytes of commands at which a Raft entry is closed.
 pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 /// Entries of one shard that the batcher keeps in flight.
-pub const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+pub const ENTRIES_IN_FLIGHT_MAX: usize = 2;
+/// Commands that make a further entry worth its fixed cost while another is on its way.
+pub const ENTRY_MESSAGES_GOOD: usize = 256;
 /// Commands waiting in front of one shard's batcher; above that callers are told OVERLOADED.
 pub const BATCHER_QUEUE_MAX: usize = 65_536;
 
@@ -55,7 +57,7 @@ pub const DEDUP_WINDOW_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// Client message ids that begin so name the messages of an import and are remembered for ever.
 pub const IMPORT_ID_PREFIX: &[u8] = b"import:";
 /// State written since the last flush at which the next one starts, bytes.
-pub const STATE_FLUSH_BYTES: u64 = 32 * 1024 * 1024;
+pub const STATE_FLUSH_BYTES: u64 = 16 * 1024 * 1024;
 /// Log kept for an absent replica, bytes; past that it gets a snapshot.
 pub const LOG_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
@@ -69,6 +71,7 @@ pub const LEADER_HISTORY_MAX: usize = 1_000;
 const _: () = {
     assert!(BATCH_BYTES_MAX <= ENTRY_BYTES_MAX);
     assert!(BATCH_MESSAGES_MAX <= ENTRY_MESSAGES_MAX);
+    assert!(ENTRY_MESSAGES_GOOD <= ENTRY_MESSAGES_MAX);
     assert!(BODY_BYTES_MAX + ATTRIBUTES_BYTES_MAX < BATCH_BYTES_MAX);
     assert!(PAGE_BYTES_MAX + BATCH_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);

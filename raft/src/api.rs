@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::cluster::ClusterState;
 use model::id::{NodeId, ShardId};
+use model::limits;
 use proto::net::Dialer;
 use store::{Log, state::State};
 use thiserror::Error;
@@ -42,6 +43,32 @@ pub struct Tuning {
     pub election_max_ms: u64,
     /// How old a quorum's confirmation may be for a LINEARIZABLE read without a round (R).
     pub read_lease_ms: u64,
+    /// When state is flushed and how much log is kept.
+    pub keep: Keep,
+}
+
+/// When state is flushed, and how much log is kept behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// State written since the last flush at which the next one starts, bytes.
+    pub flush_bytes: u64,
+    /// State that is not flushed for this long is, however little it is: it bounds the replay.
+    pub flush_age_ms: u64,
+    /// Log of all shards together that is kept for absent replicas, bytes.
+    pub log_bytes_max: u64,
+    /// How long the log is kept for an absent replica.
+    pub absent_ms_max: u64,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Keep {
+            flush_bytes: limits::STATE_FLUSH_BYTES,
+            flush_age_ms: 60_000,
+            log_bytes_max: limits::LOG_KEPT_BYTES_MAX,
+            absent_ms_max: 10 * 60_000,
+        }
+    }
 }
 
 impl Default for Tuning {
@@ -51,6 +78,7 @@ impl Default for Tuning {
             election_min_ms: 1_500,
             election_max_ms: 2_000,
             read_lease_ms: 150,
+            keep: Keep::default(),
         }
     }
 }

@@ -167,16 +167,20 @@ async fn run(
     mut items: mpsc::Receiver<Item>,
 ) {
     let mut on_their_way: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
-    let mut batch = Vec::new();
-    let mut kept = None;
+    let mut batch = Batch::default();
     loop {
-        let room = on_their_way.len() < limits::ENTRIES_IN_FLIGHT_MAX;
+        let in_flight = on_their_way.len();
+        let worth_it = if in_flight == 0 {
+            1
+        } else {
+            limits::ENTRY_MESSAGES_GOOD
+        };
         tokio::select! {
             biased;
-            Some((waiting, replies)) = on_their_way.next(), if !on_their_way.is_empty() => {
+            Some((waiting, replies)) = on_their_way.next(), if in_flight > 0 => {
                 answer(waiting, replies);
             }
-            more = fill(&mut items, &mut batch, &mut kept), if room => {
+            more = batch.fill(&mut items, worth_it), if in_flight < limits::ENTRIES_IN_FLIGHT_MAX => {
                 if !more {
                     break;
                 }
@@ -211,37 +215,54 @@ fn answer(waiting: Vec<Done>, replies: Result<Vec<Reply>, ProposeError>) {
     }
 }
 
-/// Waits for a command and takes all that are there, up to one entry's bounds. Cancel-safe: what
-/// was taken stays in `batch`. `false` when no more can come.
-async fn fill(
-    items: &mut mpsc::Receiver<Item>,
-    batch: &mut Vec<Item>,
-    kept: &mut Option<Item>,
-) -> bool {
-    let mut bytes = 0;
-    if let Some(item) = kept.take() {
-        bytes += item.command.len();
-        batch.push(item);
+/// What becomes the next entry.
+#[derive(Default)]
+struct Batch {
+    items: Vec<Item>,
+    bytes: usize,
+    /// Did not fit any more: the first of the entry after.
+    kept: Option<Item>,
+}
+
+impl Batch {
+    fn add(&mut self, item: Item) {
+        if !self.items.is_empty() && self.bytes + item.command.len() > limits::ENTRY_BYTES_MAX {
+            self.kept = Some(item);
+        } else {
+            self.bytes += item.command.len();
+            self.items.push(item);
+        }
     }
-    if batch.is_empty() {
-        match items.recv().await {
-            Some(item) => {
-                bytes += item.command.len();
-                batch.push(item);
+
+    fn is_full(&self) -> bool {
+        self.kept.is_some() || self.items.len() >= limits::ENTRY_MESSAGES_MAX
+    }
+
+    /// Takes what is there, up to one entry's bounds, once there are `worth_it` commands.
+    /// Cancel-safe: what was taken stays. `false` when no more can come.
+    async fn fill(&mut self, items: &mut mpsc::Receiver<Item>, worth_it: usize) -> bool {
+        while self.items.len() < worth_it && !self.is_full() {
+            match items.recv().await {
+                Some(item) => self.add(item),
+                None => return !self.items.is_empty(),
             }
-            None => return false,
         }
-    }
-    while batch.len() < limits::ENTRY_MESSAGES_MAX {
-        let Ok(item) = items.try_recv() else { break };
-        bytes += item.command.len();
-        if bytes > limits::ENTRY_BYTES_MAX {
-            *kept = Some(item);
-            break;
+        while !self.is_full() {
+            let Ok(item) = items.try_recv() else { break };
+            self.add(item);
         }
-        batch.push(item);
+        true
     }
-    true
+
+    /// The commands of the entry; what did not fit begins the next.
+    fn take(&mut self) -> Vec<Item> {
+        self.bytes = 0;
+        let items = std::mem::take(&mut self.items);
+        if let Some(item) = self.kept.take() {
+            self.add(item);
+        }
+        items
+    }
 }
 
 /// Proposes one entry; `None` when there was nothing (left) to propose.
@@ -249,12 +270,13 @@ async fn propose(
     shard: ShardId,
     raft: &Raft<Types, StateMachine>,
     time: &CommandTime,
-    batch: &mut Vec<Item>,
+    batch: &mut Batch,
 ) -> Option<BoxFuture<'static, Answered>> {
     let now = Instant::now();
-    let mut commands = Vec::with_capacity(batch.len());
-    let mut waiting = Vec::with_capacity(batch.len());
-    for item in batch.drain(..) {
+    let items = batch.take();
+    let mut commands = Vec::with_capacity(items.len());
+    let mut waiting = Vec::with_capacity(items.len());
+    for item in items {
         if item.expires <= now {
             item.done.answer(Err(ProposeError::Overloaded));
         } else {

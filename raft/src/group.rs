@@ -259,10 +259,13 @@ impl Group {
         };
         let stated = metrics.snapshot.as_ref().map(openraft::LogId::index);
         if stated < Some(flushed) {
+            // For the next look; state that is flushed all the time must not put off the cut.
             // Stopped groups need no housekeeping.
             let _ = self.raft.trigger().snapshot().await;
-            return;
         }
+        let Some(flushed) = stated.map(|stated| stated.min(flushed)) else {
+            return;
+        };
         let behind = metrics
             .replication
             .as_ref()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use model::cluster::{Change, ChangeBody, ClusterState, Layout, MetaReplicas, Shard};
 use model::command::Command;
 use model::id::{NodeId, ShardId};
-use model::{limits, placement};
+use model::placement;
 use openraft::EmptyNode;
 use openraft::async_runtime::watch::WatchReceiver;
 use proto::net::Dialer;
@@ -28,10 +28,6 @@ use crate::node::Inner;
 const LOOK: Duration = Duration::from_millis(250);
 /// For a step that needs other nodes.
 const STEP_MAX: Duration = Duration::from_secs(5);
-/// State that has not been flushed for this long is, however little it is: it bounds the replay.
-const FLUSH_AGE_MAX: Duration = Duration::from_secs(60);
-/// How long the log is kept for an absent replica.
-const ABSENT_MAX: Duration = Duration::from_secs(10 * 60);
 /// A shard is founded by its first replica; each next one waits this much longer.
 const FOUND_TURN: Duration = Duration::from_secs(3);
 
@@ -263,6 +259,9 @@ async fn decide(meta: &Group, change: ChangeBody) -> Result<(), String> {
 
 /// Flushes state by size and by age, and cuts the logs behind it.
 async fn keep_house(node: Arc<Inner>) {
+    let keep = node.keep().clone();
+    let flush_age_max = Duration::from_millis(keep.flush_age_ms);
+    let absent_max = Duration::from_millis(keep.absent_ms_max);
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut flushed_at = Instant::now();
@@ -270,8 +269,8 @@ async fn keep_house(node: Arc<Inner>) {
     loop {
         look.tick().await;
         let unflushed = node.state().unflushed_bytes();
-        let old = unflushed > 0 && flushed_at.elapsed() > FLUSH_AGE_MAX;
-        if unflushed >= limits::STATE_FLUSH_BYTES || old {
+        let old = unflushed > 0 && flushed_at.elapsed() > flush_age_max;
+        if unflushed >= keep.flush_bytes || old {
             if let Err(error) = node.state().flush().await {
                 return node.die(error.to_string());
             }
@@ -287,12 +286,12 @@ async fn keep_house(node: Arc<Inner>) {
             }
         }
         let groups = node.groups();
-        let bytes_max = limits::LOG_KEPT_BYTES_MAX / groups.len().max(1) as u64;
+        let bytes_max = keep.log_bytes_max / groups.len().max(1) as u64;
         for group in groups {
             let waits_for = |id: &u64| {
                 absent_since
                     .get(id)
-                    .is_some_and(|since| now - *since < ABSENT_MAX)
+                    .is_some_and(|since| now - *since < absent_max)
             };
             let absent = view.replicas_of(group.shard).iter().any(waits_for);
             group.cut_log(absent, bytes_max).await;

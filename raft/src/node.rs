@@ -21,7 +21,7 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 
-use crate::api::{Clock, Identity, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
+use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
 use crate::batcher::Done;
 use crate::group::{Group, OpenError, Opening};
 use crate::hello::{Doorkeeper, Hello};
@@ -117,6 +117,7 @@ impl Node {
         let node = Arc::new(Node {
             inner: inner.clone(),
         });
+        inner.state.finish_installs().await.map_err(disk)?;
         inner.open(ShardId::META, 0..=0).await?;
         if let Some(view) = log.local_get(VIEW).map_err(disk)? {
             inner.learn(inbound::decode_view(view)?).await;
@@ -202,6 +203,16 @@ impl Node {
         self.inner.leader(shard)
     }
 
+    /// Tells that `asked` does not lead `shard` and whom it named, so that [`Node::leader`] guesses
+    /// another the next time.
+    pub fn not_leader(&self, shard: ShardId, asked: NodeId, named: Option<NodeId>) {
+        let error = ProposeError::NotLeader {
+            shard,
+            leader: named,
+        };
+        self.inner.note_leader(shard, Some(asked), &Err(error));
+    }
+
     /// A shared channel to another node; `None` when its address is not known.
     pub fn channel(&self, node: NodeId) -> Option<Channel> {
         self.inner.peers.channel(node)
@@ -267,6 +278,10 @@ impl Inner {
 
     pub(crate) fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    pub(crate) fn keep(&self) -> &Keep {
+        &self.tuning.keep
     }
 
     pub(crate) fn state(&self) -> &State {

@@ -44,11 +44,13 @@ impl StateMachine {
     }
 
     /// Applies a run of entries with one write, and answers those who wait for them.
-    fn apply_run(&self, run: &mut Run) -> io::Result<()> {
+    async fn apply_run(&self, run: &mut Run) -> io::Result<()> {
         run.bytes = 0;
-        if run.entries.is_empty() {
+        let Some(last) = run.entries.last().map(|entry| entry.position) else {
             return Ok(());
-        }
+        };
+        // A flush that waits for the log must not wait for ever.
+        self.fault.note(self.state.ready(last).await)?;
         let entries = std::mem::take(&mut run.entries);
         let replies = self.fault.note(self.state.apply(entries))?;
         for (responder, replies) in run.responders.drain(..).zip(replies) {
@@ -108,11 +110,11 @@ impl RaftStateMachine<Types> for StateMachine {
             });
             run.responders.push(responder);
             if run.entries.len() >= APPLY_ENTRIES_MAX || run.bytes >= APPLY_BYTES_MAX {
-                self.apply_run(&mut run)?;
+                self.apply_run(&mut run).await?;
                 tokio::task::yield_now().await;
             }
         }
-        self.apply_run(&mut run)
+        self.apply_run(&mut run).await
     }
 
     async fn get_snapshot_builder(&mut self) -> Self {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebreak_raft::{Clock, Identity, Node, Options, ProposeError, Tuning};
+use firebreak_raft::{Clock, Identity, Keep, Node, Options, ProposeError, Tuning};
 use model::cluster::{Change, ChangeBody, ClusterState, Join, Locality, Node as Member};
 use model::command::{Answer, Append, Command, NewMessage, Reply};
 use model::id::{ConversationName, NodeId, ShardId};
@@ -88,7 +88,15 @@ async fn start(
         seed: member.id,
         log,
         state,
-        tuning: Tuning::default(),
+        // Little state and log is much here, so that a short absence needs a snapshot.
+        tuning: Tuning {
+            keep: Keep {
+                flush_bytes: 16 * 1024,
+                log_bytes_max: 64 * 1024,
+                ..Keep::default()
+            },
+            ..Tuning::default()
+        },
         seeds,
         found,
     };
@@ -337,6 +345,184 @@ async fn an_old_copy_of_a_disk_is_refused_for_good() {
         .clone();
     assert!(why.unwrap().contains("old copy"), "the reason is named");
     nodes.push(old);
+    for running in nodes {
+        running.kill();
+    }
+}
+
+/// Every record that the state of `running` holds of a conversation, as hashes.
+fn hashes(running: &Running, shard: ShardId) -> Vec<(String, u64, Vec<u8>)> {
+    let mut found = Vec::new();
+    let state = running.node.state(shard).unwrap();
+    state
+        .hash(|hash| {
+            assert_eq!(hash.running_hash, hash.disk_hash, "{}", hash.name);
+            found.push((hash.name.clone(), hash.last_seq, hash.disk_hash.to_vec()));
+        })
+        .unwrap();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_away_too_long_gets_a_snapshot_and_is_identical() {
+    let mut nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    propose(&nodes[0].node, shard, &append(&name, 1)).await;
+    let leader = nodes[0].node.leader(shard).unwrap();
+    let at = nodes
+        .iter()
+        .position(|r| r.node.identity().node != leader)
+        .unwrap();
+    let (member, raftdb, msgdb, boot) = nodes.remove(at).kill();
+    let mut last = 1;
+    // Until the log that the absent one lacks is cut.
+    timeout(PATIENCE, async {
+        loop {
+            let replicas = nodes.iter().flat_map(|r| r.node.replicas());
+            if replicas
+                .filter(|r| r.shard == shard)
+                .all(|r| r.purged_index > 50)
+            {
+                break;
+            }
+            last += 1;
+            propose(&nodes[0].node, shard, &append(&name, last)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let back = start(member, (raftdb, msgdb), boot + 1, None, vec![]).await;
+    timeout(PATIENCE, async {
+        while back.node.state(shard).is_none() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let mut head = back.node.state(shard).unwrap().watch(&name);
+    timeout(PATIENCE, head.wait_for(|seq| *seq == last))
+        .await
+        .unwrap()
+        .unwrap();
+    nodes.push(back);
+    let expect = hashes(&nodes[0], shard);
+    assert_eq!(expect[0].1, last);
+    for running in &nodes {
+        assert_eq!(hashes(running, shard), expect);
+    }
+    // What the snapshot brought answers retries.
+    assert_eq!(
+        seq(&propose(&nodes[2].node, shard, &append(&name, 1)).await),
+        (1, true)
+    );
+    for running in nodes {
+        running.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrupt_record_stops_one_replica_for_good_and_the_others_go_on() {
+    let mut nodes = cluster(&["seoul", "busan", "tokyo"], 2).await;
+    let names: Vec<_> = (0..20)
+        .map(|i| ConversationName::new("acme", &format!("room-{i}")).unwrap())
+        .collect();
+    for name in &names {
+        let shard = shard_of(&nodes[0].node, name);
+        propose(&nodes[0].node, shard, &append(name, 1)).await;
+    }
+    let sick = shard_of(&nodes[0].node, &names[0]);
+    let (member, raftdb, msgdb, boot) = nodes.remove(2).kill();
+    let key = store::key::log::entry(sick, 1);
+    assert!(
+        raftdb.corrupt(&key, |value| *value.last_mut().unwrap() ^= 1),
+        "there is an entry"
+    );
+    // Twice: it stays stopped over a restart.
+    let mut disks = (member, raftdb, msgdb);
+    for start_number in 1..=2 {
+        let (member, raftdb, msgdb) = disks;
+        let back = start(member, (raftdb, msgdb), boot + start_number, None, vec![]).await;
+        let mut view = back.node.view();
+        timeout(PATIENCE, view.wait_for(|v| !v.shards.is_empty()))
+            .await
+            .unwrap()
+            .unwrap();
+        let replicas = back.node.replicas();
+        let broken: Vec<_> = replicas.iter().filter(|r| r.state == "broken").collect();
+        assert_eq!(broken.len(), 1, "{replicas:?}");
+        assert_eq!(broken[0].shard, sick);
+        let why = broken[0].broken_reason.clone().unwrap();
+        assert!(
+            why.contains("raftdb") && why.contains("key"),
+            "file and key are named: {why}"
+        );
+        assert!(back.node.state(sick).is_none());
+        let well = names
+            .iter()
+            .find(|n| shard_of(&back.node, n) != sick)
+            .unwrap();
+        let shard = shard_of(&back.node, well);
+        assert_eq!(
+            seq(&propose(&back.node, shard, &append(well, 1)).await),
+            (1, true)
+        );
+        let (member, raftdb, msgdb, _) = back.kill();
+        disks = (member, raftdb, msgdb);
+    }
+    // The sick shard has its quorum on the others.
+    assert_eq!(
+        seq(&propose(&nodes[0].node, sick, &append(&names[0], 2)).await),
+        (2, false)
+    );
+    for running in nodes {
+        running.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_appends_and_reads_go_on() {
+    let nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    propose(&nodes[0].node, shard, &append(&name, 1)).await;
+    for running in &nodes {
+        running.node.set_disk_full(true);
+    }
+    let command = append(&name, 2).encode_to_vec();
+    let refused = nodes[1]
+        .node
+        .propose(shard, command.into(), Duration::from_secs(5))
+        .await;
+    assert_eq!(refused, Err(ProposeError::DiskFull));
+    let leader = nodes[0].node.leader(shard).unwrap();
+    let leader = nodes
+        .iter()
+        .find(|r| r.node.identity().node == leader)
+        .unwrap();
+    leader
+        .node
+        .read_barrier(shard, Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert_eq!(
+        leader
+            .node
+            .state(shard)
+            .unwrap()
+            .conversation(&name)
+            .unwrap()
+            .unwrap()
+            .last_seq,
+        1
+    );
+    for running in &nodes {
+        running.node.set_disk_full(false);
+    }
+    assert_eq!(
+        seq(&propose(&nodes[1].node, shard, &append(&name, 2)).await),
+        (2, false)
+    );
     for running in nodes {
         running.kill();
     }

@@ -286,12 +286,14 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
         election_min_ms: ms("election_min_ms", default.election_min_ms, 1..=60_000),
         election_max_ms: ms("election_max_ms", default.election_max_ms, 1..=60_000),
         read_lease_ms: ms("read_lease_ms", default.read_lease_ms, 0..=60_000),
+        keep: default.keep.clone(),
     };
     let Tuning {
         heartbeat_ms,
         election_min_ms,
         election_max_ms,
         read_lease_ms,
+        keep: _,
     } = tuning;
     for (wrong, key, message) in [
         (

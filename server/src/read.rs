@@ -98,7 +98,14 @@ where
         }
     }
     match leader {
-        Some(leader) if !call.forwarded => forward(gateway, leader, call, there).await,
+        Some(leader) if !call.forwarded => {
+            let attempt = forward(gateway, leader, call, there).await;
+            if let Err(Again::Later(_)) = &attempt {
+                // It does not lead, or cannot say so: the next attempt asks another replica.
+                gateway.raft.not_leader(shard, leader, None);
+            }
+            attempt
+        }
         named => Err(Again::Later(Failure::LeaderChanging(format!(
             "{} does not lead {shard}; leader: {}",
             gateway.served_by(),

@@ -18,6 +18,16 @@ pub(crate) enum Write {
     DeleteRange(Bytes, Bytes),
 }
 
+#[cfg(feature = "rocksdb")]
+impl Write {
+    /// The key, or the first key of a range.
+    pub(crate) fn key(&self) -> &[u8] {
+        match self {
+            Write::Put(key, _) | Write::Delete(key) | Write::DeleteRange(key, _) => key,
+        }
+    }
+}
+
 impl Batch {
     /// An empty batch.
     pub fn new() -> Batch {

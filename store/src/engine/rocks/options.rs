@@ -94,6 +94,7 @@ pub(super) fn of(role: Role, block_cache_bytes: usize) -> Result<Options, rocksd
         Role::State => {
             options.set_write_buffer_size(STATE_MEMTABLE_BYTES);
             options.set_arena_block_size(MIB);
+            options.set_allow_concurrent_memtable_write(false);
             options.set_max_write_buffer_number(8);
             // The other causes of a flush, all off: sizes over several databases and WAL sizes.
             options.set_db_write_buffer_size(0);
@@ -112,8 +113,9 @@ pub(super) fn of(role: Role, block_cache_bytes: usize) -> Result<Options, rocksd
             // Fast where data is rewritten soon, dense where it rests. zstd at level 1: the higher
             // levels cost more CPU for each message than everything else in the store.
             options.set_compression_type(DBCompressionType::Lz4);
-            options.set_bottommost_compression_type(DBCompressionType::Zstd);
-            options.set_bottommost_compression_options(-14, 1, 0, 0, true);
+            options.set_level_zero_file_num_compaction_trigger(16);
+            options.set_max_bytes_for_level_base(256 * MIB as u64);
+            options.set_target_file_size_base(64 * MIB as u64);
         }
     }
     options.set_block_based_table_factory(&table);
