@@ -10,8 +10,9 @@
 //! 1. `msgdb` never flushes on its own; only [`state`] flushes it.
 //! 2. Before a flush `raftdb` is synced past every applied position.
 //! 3. The log is cut only up to a flushed position.
-//! 4. Installing a snapshot: marker synced in `raftdb`, clear the range, flush, ingest, flush the
-//!    applied position, remove the marker. A crash in the middle leaves the old state or the new.
+//! 4. Installing a snapshot: files kept and synced, marker that names them synced in `raftdb`, clear
+//!    the range, flush, ingest, flush the applied position, remove the marker, then the files. A
+//!    crash leaves the old state, or a marker by which the next start makes the new one.
 
 pub mod engine;
 pub mod key;

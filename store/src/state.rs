@@ -22,8 +22,9 @@ use model::id::ShardId;
 use model::shard::Scope;
 use parking_lot::{Mutex, RwLock};
 
-use crate::engine::{self, Batch, Engine};
-use crate::{Error, Log, Position, snapshot};
+use crate::engine::{self, Engine};
+use crate::snapshot::{self, Marker};
+use crate::{Error, Log, Position};
 
 pub(crate) mod applied;
 mod heads;
@@ -83,30 +84,35 @@ pub(crate) struct Shared {
     pub(crate) flush_waits: AtomicBool,
     pub(crate) unflushed_bytes: AtomicU64,
     pub(crate) appended_messages: AtomicU64,
-    /// Shards whose install marker is to be removed at the next flush; what it stood for is undone
-    /// or done, but not yet flushed.
-    settled: Mutex<Vec<ShardId>>,
-    undone: Vec<ShardId>,
+    /// The installs that a crash interrupted, until they are finished.
+    unfinished: Mutex<BTreeMap<ShardId, Unfinished>>,
+    /// One [`State::finish_installs`] at a time.
+    finishing: tokio::sync::Mutex<()>,
+}
+
+/// An install that a crash interrupted.
+struct Unfinished {
+    marker: Marker,
+    /// Why its shard cannot be opened.
+    refused: Error,
 }
 
 impl State {
-    /// Opens the state. A snapshot install that a crash interrupted is finished when it was whole
-    /// and undone otherwise: that shard is then empty. Never half.
+    /// Opens the state. Snapshot installs that a crash interrupted are found, and files that none
+    /// of them needs are removed; [`State::finish_installs`] is to be awaited before the first
+    /// [`State::shard`].
     ///
     /// # Errors
     /// [`Error`] when a database refuses or an install marker is corrupt.
     pub fn open(engine: Arc<dyn Engine>, log: Log) -> Result<State, Error> {
-        let mut settled = Vec::new();
-        let mut undone = Vec::new();
-        for (shard, marker) in snapshot::markers(&log)? {
-            if !marker.whole(&*engine, shard)? {
-                let mut batch = Batch::new();
-                snapshot::clear_range(&mut batch, shard, &marker.scope());
-                engine.write(batch)?;
-                undone.push(shard);
-            }
-            settled.push(shard);
+        let mut unfinished = BTreeMap::new();
+        let mut unnamed = engine.kept()?;
+        for (shard, marker) in Marker::all(&log)? {
+            unnamed.retain(|name| !marker.files.contains(name));
+            let refused = unfinished_yet();
+            unfinished.insert(shard, Unfinished { marker, refused });
         }
+        engine.forget(&unnamed)?;
         Ok(State {
             shared: Arc::new(Shared {
                 engine,
@@ -117,24 +123,33 @@ impl State {
                 flush_waits: AtomicBool::new(false),
                 unflushed_bytes: AtomicU64::new(0),
                 appended_messages: AtomicU64::new(0),
-                settled: Mutex::new(settled),
-                undone,
+                unfinished: Mutex::new(unfinished),
+                finishing: tokio::sync::Mutex::new(()),
             }),
         })
     }
 
-    /// The shards whose interrupted install was undone when this was opened: they are empty, and
-    /// their logs may begin behind the start, so they need a snapshot before they serve or vote.
-    pub fn undone(&self) -> &[ShardId] {
-        &self.shared.undone
+    /// Brings the snapshot installs that a crash interrupted to their end; durable on completion.
+    /// One that cannot be, because what it needs is damaged, leaves its shard refused; the others
+    /// are none the worse for it. May be repeated.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk refuses, but never [`Error::Corrupt`].
+    pub fn finish_installs(&self) -> BoxFuture<'static, Result<(), Error>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.finish_installs().await })
     }
 
     /// One shard's state; the same one for every call. `slots` is not looked at for the meta
     /// shard, which holds no conversations.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when what is known of the shard itself cannot be read.
+    /// [`Error::Corrupt`] when what is known of the shard itself cannot be read, or an interrupted
+    /// install cannot be finished; [`Error::Disk`] while it only is not.
     pub fn shard(&self, shard: ShardId, slots: RangeInclusive<u16>) -> Result<ShardState, Error> {
+        if let Some(install) = self.shared.unfinished.lock().get(&shard) {
+            return Err(install.refused.clone());
+        }
         let mut shards = self.shared.shards.lock();
         let open = match shards.get(&shard) {
             Some(open) => Arc::clone(open),
@@ -182,7 +197,6 @@ impl State {
 /// A flush that has switched: what it makes durable, and its end.
 struct Switched {
     positions: Vec<(Arc<Shard>, Applied)>,
-    settled: Vec<ShardId>,
     synced: BoxFuture<'static, Result<(), Error>>,
 }
 
@@ -205,19 +219,34 @@ impl Shared {
         for (shard, applied) in switched.positions {
             shard.set_flushed(applied);
         }
-        for shard in switched.settled {
-            // Submitted under the lock: an install that begins now puts its marker behind this
-            // removal, and one that has begun has taken its shard off the list. And it stays on
-            // the list until it is done, should this future be dropped.
-            let removal = {
-                let settled = self.settled.lock();
-                settled
-                    .contains(&shard)
-                    .then(|| snapshot::remove_marker(&self.log, shard))
-            };
-            if let Some(removal) = removal {
-                removal.await?;
-                self.unsettle(shard);
+        Ok(())
+    }
+
+    async fn finish_installs(self: Arc<Self>) -> Result<(), Error> {
+        let _one = self.finishing.lock().await;
+        let installs: Vec<(ShardId, Marker)> = {
+            let unfinished = self.unfinished.lock();
+            unfinished
+                .iter()
+                .map(|(shard, install)| (*shard, install.marker.clone()))
+                .collect()
+        };
+        for (shard, marker) in installs {
+            match snapshot::finish(&self, shard, &marker).await {
+                Ok(()) => {
+                    tracing::info!(%shard, "finished the install of a snapshot");
+                    self.unfinished.lock().remove(&shard);
+                }
+                Err(refused @ Error::Corrupt { .. }) => {
+                    tracing::error!(%shard, error = %refused, "an install cannot be finished");
+                    let install = Unfinished { marker, refused };
+                    self.unfinished.lock().insert(shard, install);
+                }
+                Err(
+                    error @ (Error::Disk { .. } | Error::NoSpace { .. } | Error::Format { .. }),
+                ) => {
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -239,16 +268,15 @@ impl Shared {
         }
         let synced = self.engine.sync();
         self.unflushed_bytes.store(0, Ordering::Relaxed);
-        Some(Switched {
-            positions,
-            settled: self.settled.lock().clone(),
-            synced,
-        })
+        Some(Switched { positions, synced })
     }
+}
 
-    /// Forgets that the shard's install marker is to be removed: a new one stands in its place.
-    pub(crate) fn unsettle(&self, shard: ShardId) {
-        self.settled.lock().retain(|s| *s != shard);
+fn unfinished_yet() -> Error {
+    Error::Disk {
+        operation: "open",
+        file: record::FILE.into(),
+        reason: "the install of a snapshot in this shard is not finished".into(),
     }
 }
 

@@ -138,3 +138,21 @@ async fn files_are_not_ingested_over_unsynced_writes() {
     target.ingest(export().await.unwrap()).await.unwrap();
     assert_eq!(target.get(b"b").unwrap().as_deref(), Some(&b"1"[..]));
 }
+
+#[tokio::test]
+async fn a_disk_that_fails_keeps_no_file() {
+    let source = Memory::new();
+    source.write(put("b", "1")).unwrap();
+    let export = || source.export(source.snapshot(), b"a".to_vec(), b"z".to_vec(), 100);
+    let target = Memory::new();
+    for fault in [Fault::Write, Fault::Sync, Fault::Full] {
+        target.disk().set_fault(Some(fault));
+        assert!(target.keep(export().await.unwrap()).await.is_err());
+        assert_eq!(target.disk().kept(), 0, "{fault:?}");
+    }
+    target.disk().set_fault(None);
+    let keep = target.keep(export().await.unwrap());
+    target.disk().power_cut(0);
+    assert!(keep.await.is_err(), "what was begun before a power cut");
+    assert_eq!(target.disk().kept(), 0);
+}

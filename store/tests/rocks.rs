@@ -69,6 +69,9 @@ impl Bench for OnDisk {
             Role::Log => {
                 let copy = self.path();
                 copy_files(&path, &copy);
+                if kept_beside(&path).exists() {
+                    copy_files(&kept_beside(&path), &kept_beside(&copy));
+                }
                 copy
             }
         };
@@ -88,6 +91,12 @@ impl Bench for OnDisk {
     fn open_checkpoint(&mut self, _: &dyn Engine, directory: &Path) -> Arc<dyn Engine> {
         self.open(directory.to_owned())
     }
+}
+
+fn kept_beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap().to_owned();
+    name.push(".kept");
+    path.with_file_name(name)
 }
 
 /// Copies what a directory holds at one moment: until nothing changed meanwhile (RocksDB removes

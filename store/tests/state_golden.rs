@@ -16,8 +16,10 @@ use model::cluster::{Change, ChangeBody, ClusterState, Node as Member};
 use model::command::{Append, Command, Create};
 use model::hash;
 use model::id::ShardId;
+use store::Error;
 use store::engine::memory::Memory;
 use store::engine::{Batch, Engine, Order, Read};
+use store::state::{Applied, ConversationHash};
 use support::*;
 
 use firebreak_store as store;
@@ -172,29 +174,58 @@ async fn the_records_of_msgdb_are_read_as_ever() {
     assert_eq!(appended.outcomes[0].seq, 5);
 }
 
-#[tokio::test]
-async fn an_install_marker_is_written_and_read_as_ever() {
+/// The marker of an install that a held flush keeps from its end, and what is installed.
+async fn marker(disks: &Disks) -> (Bytes, (Applied, Vec<ConversationHash>)) {
     let donor = Disks::default().start();
     donor.run(vec![chat(1), chat(2)]).await;
-    let disks = Disks::default();
     let node = disks.start();
     let point = donor.shard.read_point().unwrap();
-    let applied = point.applied.clone();
+    let mut applied = point.applied.clone();
+    applied.membership = Bytes::from_static(b"voters");
+    let mut new = donor.seen();
+    new.0.membership = applied.membership.clone();
     let files = point.export().await.unwrap();
     disks.state.hold_syncs(true);
-    let _install = tokio::spawn(node.shard.install(applied, files));
+    let install = tokio::spawn(node.shard.install(applied, files));
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
+    assert!(!install.is_finished());
     let marker = node.log.local_get("install/1").unwrap().expect("a marker");
-    let text = golden("install_marker.hex", &format!("{}\n", hex(&marker)));
-    assert_eq!(text.trim(), hex(&marker));
+    install.abort();
+    assert!(install.await.unwrap_err().is_cancelled());
+    disks.state.hold_syncs(false);
+    (marker, new)
+}
 
+#[tokio::test]
+async fn an_install_marker_is_written_and_read_as_ever() {
     let disks = Disks::default();
+    let (written, new) = marker(&disks).await;
+    let text = golden("install_marker_files.hex", &format!("{}\n", hex(&written)));
+    assert_eq!(text.trim(), hex(&written));
+    disks.power_cut(0);
     let log = disks.start_log();
     log.local_put("install/1", Some(unhex(text.trim()).into()))
         .await
         .unwrap();
-    let node = disks.start_on(Arc::new(Memory::open(&disks.state)), log);
-    assert_eq!(node.state.undone(), [SHARD]);
+    let node = recover_on(Arc::new(Memory::open(&disks.state)), log).await;
+    assert_eq!(node.unwrap().seen(), new);
+}
+
+/// The first version's markers name no files: nothing can be finished by them.
+#[tokio::test]
+async fn an_install_marker_without_files_is_read_as_ever_and_refuses_its_shard() {
+    let disks = Disks::default();
+    let log = disks.start_log();
+    let text = golden("install_marker.hex", "");
+    log.local_put("install/1", Some(unhex(text.trim()).into()))
+        .await
+        .unwrap();
+    let engine = Arc::new(Memory::open(&disks.state));
+    let refused = recover_on(engine, log).await.err();
+    assert!(
+        matches!(refused, Some(Error::Corrupt { .. })),
+        "{refused:?}"
+    );
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch::Write;
-use super::{Batch, Engine, Order, Read};
+use super::{Batch, Engine, Order, Read, SortedFile};
 
 /// Gives the suite its stores. Dropping an engine must release what it holds.
 pub trait Bench: Send {
@@ -43,6 +43,7 @@ pub async fn suite(bench: &mut dyn Bench) {
     files_carry_a_range_to_another_store(bench).await;
     an_export_shows_its_read_point(bench).await;
     files_replace_a_cleared_range(bench).await;
+    kept_files_stay_until_they_are_forgotten(bench).await;
     a_checkpoint_opens_as_a_store(bench).await;
     counters_count(bench).await;
     for seed in 1..=8 {
@@ -298,8 +299,12 @@ async fn filled(bench: &mut dyn Bench) -> (Arc<dyn Engine>, Records) {
     (engine, records)
 }
 
-/// Exports a range and hands the bytes over, as the network would; says how many files it took.
-async fn carry(from: &dyn Engine, to: &dyn Engine, range: (&str, &str)) -> usize {
+/// Exports a range and hands the bytes over, as the network would.
+async fn receive(
+    from: &dyn Engine,
+    to: &dyn Engine,
+    range: (&str, &str),
+) -> Vec<Box<dyn SortedFile>> {
     let (first, last) = (range.0.as_bytes().to_vec(), range.1.as_bytes().to_vec());
     let files = match from.export(from.snapshot(), first, last, 40_000).await {
         Ok(files) => files,
@@ -325,9 +330,16 @@ async fn carry(from: &dyn Engine, to: &dyn Engine, range: (&str, &str)) -> usize
             Err(error) => panic!("receive: {error}"),
         }
     }
+    received
+}
+
+/// Receives a range and ingests it; says how many files it took.
+async fn carry(from: &dyn Engine, to: &dyn Engine, range: (&str, &str)) -> usize {
+    let received = receive(from, to, range).await;
+    let count = received.len();
     let result = to.ingest(received).await;
     assert!(result.is_ok(), "ingest: {result:?}");
-    files.len()
+    count
 }
 
 async fn files_carry_a_range_to_another_store(bench: &mut dyn Bench) {
@@ -407,6 +419,77 @@ async fn files_replace_a_cleared_range(bench: &mut dyn Bench) {
     expect.remove(&b"y"[..]);
     found.remove(&b"y"[..]);
     assert!(found == expect, "… after a power cut too");
+}
+
+fn kept(engine: &dyn Engine) -> Vec<String> {
+    match engine.kept() {
+        Ok(names) => names,
+        Err(error) => panic!("kept: {error}"),
+    }
+}
+
+async fn keep(engine: &dyn Engine, files: Vec<Box<dyn SortedFile>>) -> Vec<String> {
+    match engine.keep(files).await {
+        Ok(names) => names,
+        Err(error) => panic!("keep: {error}"),
+    }
+}
+
+async fn kept_files_stay_until_they_are_forgotten(bench: &mut dyn Bench) {
+    let (source, records) = filled(bench).await;
+    let mut target = bench.create();
+    assert_eq!(kept(target.as_ref()), Vec::<String>::new());
+    assert!(keep(target.as_ref(), Vec::new()).await.is_empty());
+    let files = receive(source.as_ref(), target.as_ref(), ("k", "l")).await;
+    let names = keep(target.as_ref(), files).await;
+    assert!(names.len() > 1, "the range was to be larger than one file");
+    // A file of an engine's own need not have been received.
+    let exported = source.export(source.snapshot(), b"k0000".to_vec(), b"k0002".to_vec(), 9);
+    let Ok(exported) = exported.await else {
+        panic!("export failed")
+    };
+    let other = keep(target.as_ref(), exported).await;
+    target = bench.power_cut(target);
+    let mut all_names = [names.clone(), other.clone()].concat();
+    all_names.sort();
+    assert_eq!(kept(target.as_ref()), all_names, "after a power cut");
+    assert!(all(target.as_ref()).is_empty(), "kept is not ingested");
+    assert!(target.forget(&other).is_ok());
+    assert!(target.forget(&other).is_ok(), "it is gone already");
+    assert!(target.open_kept(&other[0]).is_err());
+    for name in ["", "..", "/", "../1.sst", "never"] {
+        assert!(target.open_kept(name).is_err(), "{name:?}");
+    }
+    // Ingested as often as is needed, here over the same records and over none.
+    for clear in [false, false, true] {
+        if clear {
+            let mut one = Batch::new();
+            one.delete_range("k", "l");
+            write(target.as_ref(), one);
+            sync(target.as_ref()).await;
+        }
+        for name in &names {
+            let file = match target.open_kept(name) {
+                Ok(file) => file,
+                Err(error) => panic!("{name}: {error}"),
+            };
+            let result = target.ingest(vec![file]).await;
+            assert!(result.is_ok(), "ingest: {result:?}");
+        }
+        assert!(all(target.as_ref()) == records);
+        target = bench.power_cut(target);
+        assert!(all(target.as_ref()) == records);
+        let left = kept(target.as_ref());
+        assert!(names.iter().all(|name| left.contains(name)), "{left:?}");
+    }
+    // New ones take no name of one that is there.
+    let files = receive(source.as_ref(), target.as_ref(), ("k0000", "k0001")).await;
+    let more = keep(target.as_ref(), files).await;
+    assert!(more.iter().all(|name| !names.contains(name)), "{more:?}");
+    let left = kept(target.as_ref());
+    assert!(target.forget(&left).is_ok());
+    assert_eq!(kept(target.as_ref()), Vec::<String>::new());
+    assert!(all(target.as_ref()) == records, "what was ingested stays");
 }
 
 async fn a_checkpoint_opens_as_a_store(bench: &mut dyn Bench) {

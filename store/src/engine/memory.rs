@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
@@ -25,6 +25,9 @@ use tokio::sync::watch;
 use super::batch::Write;
 use super::{Batch, Engine, IncomingFile, Order, Read, Snapshot, SortedFile, Stats, Visit};
 use crate::Error;
+use files::{File, Incoming, decode, encode};
+
+mod files;
 
 const FILE: &str = "memory";
 
@@ -67,6 +70,10 @@ struct State {
     latency: Duration,
     fault: Option<Fault>,
     checkpoints: BTreeMap<PathBuf, Disk>,
+    /// Kept files; each is durable from the moment it is in here.
+    kept: BTreeMap<String, Bytes>,
+    /// The number that the last of them was named by.
+    kept_last: u64,
     stats: Stats,
 }
 
@@ -138,6 +145,11 @@ impl Disk {
         true
     }
 
+    /// How many files are kept on it.
+    pub fn kept(&self) -> usize {
+        self.shared.state.lock().kept.len()
+    }
+
     /// The copy that [`Engine::checkpoint`] made at `directory`.
     pub fn checkpointed(&self, directory: &Path) -> Option<Disk> {
         self.shared.state.lock().checkpoints.get(directory).cloned()
@@ -159,6 +171,29 @@ impl State {
             return Ok(());
         }
         Err(disk_error(operation, "the power was cut"))
+    }
+
+    /// The error of a disk that takes no writes.
+    fn writable(&self, operation: &'static str) -> Result<(), Error> {
+        match self.fault {
+            Some(Fault::Write) => Err(disk_error(operation, "injected")),
+            Some(Fault::Full) => Err(Error::NoSpace {
+                file: FILE.to_owned(),
+            }),
+            Some(Fault::Read | Fault::Sync) | None => Ok(()),
+        }
+    }
+
+    /// Names and keeps files, all of them or none.
+    fn keep(&mut self, contents: Vec<Bytes>) -> Vec<String> {
+        let mut names = Vec::with_capacity(contents.len());
+        for content in contents {
+            self.kept_last += 1;
+            let name = format!("{:06}", self.kept_last);
+            self.kept.insert(name.clone(), content);
+            names.push(name);
+        }
+        names
     }
 }
 
@@ -285,15 +320,7 @@ impl Engine for Memory {
         let mut visible = self.visible.write();
         let mut state = self.disk.shared.state.lock();
         state.alive(self.life, "write")?;
-        match state.fault {
-            Some(Fault::Write) => return Err(disk_error("write", "injected")),
-            Some(Fault::Full) => {
-                return Err(Error::NoSpace {
-                    file: FILE.to_owned(),
-                });
-            }
-            Some(Fault::Read | Fault::Sync) | None => {}
-        }
+        state.writable("write")?;
         apply(Arc::make_mut(&mut visible), &batch);
         state.stats.bytes_written += batch.bytes() as u64;
         state.written += 1;
@@ -360,7 +387,55 @@ impl Engine for Memory {
     }
 
     fn receive(&self) -> Result<Box<dyn IncomingFile>, Error> {
-        Ok(Box::new(Incoming(BytesMut::new())))
+        Ok(Box::new(Incoming::default()))
+    }
+
+    fn keep(
+        &self,
+        files: Vec<Box<dyn SortedFile>>,
+    ) -> BoxFuture<'static, Result<Vec<String>, Error>> {
+        let (shared, life) = (Arc::clone(&self.disk.shared), self.life);
+        async move {
+            let contents: Result<Vec<Bytes>, Error> =
+                files.iter().map(|file| files::all(&**file)).collect();
+            let contents = contents?;
+            let mut state = shared.state.lock();
+            state.alive(life, "keep")?;
+            state.writable("keep")?;
+            if state.fault == Some(Fault::Sync) {
+                return Err(disk_error("keep", "injected"));
+            }
+            Ok(state.keep(contents))
+        }
+        .boxed()
+    }
+
+    fn kept(&self) -> Result<Vec<String>, Error> {
+        let state = self.disk.shared.state.lock();
+        state.alive(self.life, "list")?;
+        Ok(state.kept.keys().cloned().collect())
+    }
+
+    fn open_kept(&self, name: &str) -> Result<Box<dyn SortedFile>, Error> {
+        let state = self.disk.shared.state.lock();
+        state.alive(self.life, "open")?;
+        match state.kept.get(name) {
+            Some(content) => Ok(Box::new(File(content.clone()))),
+            None => Err(Error::Corrupt {
+                file: FILE.to_owned(),
+                key: name.to_owned(),
+                reason: "there is no kept file of this name".to_owned(),
+            }),
+        }
+    }
+
+    fn forget(&self, names: &[String]) -> Result<(), Error> {
+        let mut state = self.disk.shared.state.lock();
+        state.alive(self.life, "remove")?;
+        for name in names {
+            state.kept.remove(name);
+        }
+        Ok(())
     }
 
     fn ingest(&self, files: Vec<Box<dyn SortedFile>>) -> BoxFuture<'static, Result<(), Error>> {
@@ -389,8 +464,7 @@ impl Memory {
     fn ingest_now(&self, files: &[Box<dyn SortedFile>]) -> Result<(), Error> {
         let mut batch = Batch::new();
         for file in files {
-            let len = usize::try_from(file.len()).unwrap_or(usize::MAX);
-            decode(file.read_at(0, len)?, &mut batch)?;
+            decode(files::all(&**file)?, &mut batch)?;
         }
         let mut visible = self.visible.write();
         let mut state = self.disk.shared.state.lock();
@@ -428,60 +502,4 @@ fn touches(write: &Write, first: &Bytes, last: &Bytes) -> bool {
         Write::Put(key, _) | Write::Delete(key) => key >= first && key <= last,
         Write::DeleteRange(from, to) => from <= last && to > first,
     }
-}
-
-/// Records one after the other: key length u32, value length u32, key, value.
-#[derive(Clone)]
-struct File(Bytes);
-
-impl SortedFile for File {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, Error> {
-        let start = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(self.0.len());
-        Ok(self
-            .0
-            .slice(start..self.0.len().min(start.saturating_add(len))))
-    }
-}
-
-struct Incoming(BytesMut);
-
-impl IncomingFile for Incoming {
-    fn append(&mut self, data: &[u8]) -> Result<(), Error> {
-        self.0.extend_from_slice(data);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<Box<dyn SortedFile>, Error> {
-        let file = File(self.0.freeze());
-        decode(file.0.clone(), &mut Batch::new())?;
-        Ok(Box::new(file))
-    }
-}
-
-fn encode(out: &mut BytesMut, key: &[u8], value: &[u8]) {
-    let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    out.put_u32(len(key));
-    out.put_u32(len(value));
-    out.put_slice(key);
-    out.put_slice(value);
-}
-
-fn decode(mut file: Bytes, batch: &mut Batch) -> Result<(), Error> {
-    let cut_short = || disk_error("ingest", "the file is cut short");
-    while file.has_remaining() {
-        let key_len = file.try_get_u32().map_err(|_| cut_short())? as usize;
-        let value_len = file.try_get_u32().map_err(|_| cut_short())? as usize;
-        if file.remaining() < key_len.saturating_add(value_len) {
-            return Err(cut_short());
-        }
-        let key = file.split_to(key_len);
-        batch.put(key, file.split_to(value_len));
-    }
-    Ok(())
 }

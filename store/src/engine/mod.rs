@@ -121,6 +121,32 @@ pub trait Engine: Read {
     /// [`Error`] when the disk does.
     fn receive(&self) -> Result<Box<dyn IncomingFile>, Error>;
 
+    /// Makes finished files durable under names of the engine's choice, in the order of the files.
+    /// From completion on they outlive the engine and power cuts, until [`Engine::forget`]; a power
+    /// cut before completion may leave any of them.
+    fn keep(
+        &self,
+        files: Vec<Box<dyn SortedFile>>,
+    ) -> BoxFuture<'static, Result<Vec<String>, Error>>;
+
+    /// The names of all kept files, sorted.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk does.
+    fn kept(&self) -> Result<Vec<String>, Error>;
+
+    /// Opens a kept file. It stays kept when it is dropped, and when it is ingested.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when there is none of that name, [`Error`] when the disk refuses.
+    fn open_kept(&self, name: &str) -> Result<Box<dyn SortedFile>, Error>;
+
+    /// Removes kept files; a name that there is not is passed over. A power cut may bring them back.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk does.
+    fn forget(&self, names: &[String]) -> Result<(), Error>;
+
     /// Adds the records of finished files. Durable on completion; not atomic with any batch.
     fn ingest(&self, files: Vec<Box<dyn SortedFile>>) -> BoxFuture<'static, Result<(), Error>>;
 

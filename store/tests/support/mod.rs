@@ -13,7 +13,7 @@ use prost::Message;
 use store::engine::Engine;
 use store::engine::memory::{Disk, Memory};
 use store::state::{Applied, ConversationHash, ShardState, State, ToApply};
-use store::{Log, Position, Record};
+use store::{Error, Log, Position, Record};
 
 use firebreak_store as store;
 
@@ -50,6 +50,12 @@ impl Disks {
         Node { log, state, shard }
     }
 
+    /// Starts a node after a crash, whatever was being installed.
+    pub async fn recover(&self) -> Node {
+        let engine = Arc::new(Memory::open(&self.state));
+        recover_on(engine, self.start_log()).await.unwrap()
+    }
+
     pub fn start_log(&self) -> Log {
         let (log, writer) = Log::open(Arc::new(Memory::open(&self.log))).unwrap();
         tokio::spawn(writer);
@@ -62,6 +68,14 @@ impl Disks {
         self.log.power_cut(log_keep);
         self.state.power_cut(0);
     }
+}
+
+/// Starts a node as raft does: installs are finished before a shard is opened.
+pub async fn recover_on(engine: Arc<dyn Engine>, log: Log) -> Result<Node, Error> {
+    let state = State::open(engine, log.clone())?;
+    state.finish_installs().await?;
+    let shard = state.shard(SHARD, ALL)?;
+    Ok(Node { log, state, shard })
 }
 
 impl Node {

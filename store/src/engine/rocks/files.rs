@@ -5,12 +5,12 @@ use std::io::{ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rocksdb::{IngestExternalFileOptions, Options, SstFileWriter};
 
+use super::kept::Kept;
 use super::{Db, Role, from_io};
 use crate::Error;
 use crate::engine::{IncomingFile, Order, Snapshot, SortedFile};
@@ -27,9 +27,7 @@ pub(super) struct Transfer {
 impl Transfer {
     /// Removes what an earlier process left.
     pub(super) fn open(database: &Path) -> Result<Transfer, Error> {
-        let mut name = database.file_name().unwrap_or_default().to_owned();
-        name.push(".transfer");
-        let directory = database.with_file_name(name);
+        let directory = beside(database, ".transfer");
         match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(from_io("clear", &directory, &error))
@@ -56,13 +54,50 @@ impl Transfer {
         Ok(Incoming {
             file,
             path: Temporary(path),
-            len: 0,
         })
+    }
+
+    /// The file as one of this directory, which the database can link: itself or a copy.
+    pub(super) fn adopt(&self, file: Box<dyn SortedFile>) -> Result<Box<dyn SortedFile>, Error> {
+        match file.path() {
+            Some(path) if path.parent() == Some(self.directory.as_path()) => Ok(file),
+            Some(_) | None => self.copy(&*file),
+        }
+    }
+
+    /// A second name for the file at `path`, or a copy where the disk knows no second names.
+    fn link(&self, path: &Path, file: &dyn SortedFile) -> Result<Box<dyn SortedFile>, Error> {
+        let link = Temporary(self.name()?);
+        match fs::hard_link(path, &link) {
+            Ok(()) => Ok(Box::new(Finished::open(link)?)),
+            Err(_) => self.copy(file),
+        }
+    }
+
+    fn copy(&self, file: &dyn SortedFile) -> Result<Box<dyn SortedFile>, Error> {
+        let mut copy = Box::new(self.receive()?);
+        let mut offset = 0;
+        while offset < file.len() {
+            let data = file.read_at(offset, COPY_BYTES)?;
+            if data.is_empty() {
+                break;
+            }
+            offset += data.len() as u64;
+            copy.append(&data)?;
+        }
+        copy.finish()
     }
 }
 
+/// The path of something that lies beside the database and is named after it.
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    database.with_file_name(name)
+}
+
 /// Removed when dropped.
-struct Temporary(PathBuf);
+pub(super) struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
@@ -71,14 +106,32 @@ impl Drop for Temporary {
     }
 }
 
+impl AsRef<Path> for Temporary {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
 /// A finished file.
-struct Finished {
+pub(super) struct Finished<P> {
     file: fs::File,
-    path: Temporary,
+    path: P,
     len: u64,
 }
 
-impl SortedFile for Finished {
+impl<P: AsRef<Path>> Finished<P> {
+    pub(super) fn open(path: P) -> Result<Finished<P>, Error> {
+        let at = path.as_ref();
+        let file = fs::File::open(at).map_err(|error| from_io("open", at, &error))?;
+        let len = file
+            .metadata()
+            .map_err(|error| from_io("stat", at, &error))?
+            .len();
+        Ok(Finished { file, path, len })
+    }
+}
+
+impl<P: AsRef<Path> + Send + Sync> SortedFile for Finished<P> {
     fn len(&self) -> u64 {
         self.len
     }
@@ -88,12 +141,12 @@ impl SortedFile for Finished {
         let mut data = vec![0; len.min(left)];
         self.file
             .read_exact_at(&mut data, offset)
-            .map_err(|error| from_io("read", &self.path.0, &error))?;
+            .map_err(|error| from_io("read", self.path.as_ref(), &error))?;
         Ok(Bytes::from(data))
     }
 
     fn path(&self) -> Option<&Path> {
-        Some(&self.path.0)
+        Some(self.path.as_ref())
     }
 }
 
@@ -101,27 +154,18 @@ impl SortedFile for Finished {
 pub(super) struct Incoming {
     file: fs::File,
     path: Temporary,
-    len: u64,
 }
 
 impl IncomingFile for Incoming {
     fn append(&mut self, data: &[u8]) -> Result<(), Error> {
         self.file
             .write_all(data)
-            .map_err(|error| from_io("write", &self.path.0, &error))?;
-        self.len += data.len() as u64;
-        Ok(())
+            .map_err(|error| from_io("write", &self.path.0, &error))
     }
 
     fn finish(self: Box<Self>) -> Result<Box<dyn SortedFile>, Error> {
-        // Not synced here: ingestion syncs what it takes.
-        let file =
-            fs::File::open(&self.path.0).map_err(|error| from_io("open", &self.path.0, &error))?;
-        Ok(Box::new(Finished {
-            file,
-            path: self.path,
-            len: self.len,
-        }))
+        // Not synced here: keeping syncs what it takes, and ingestion too.
+        Ok(Box::new(Finished::open(self.path)?))
     }
 }
 
@@ -188,51 +232,33 @@ fn finish(
     writer
         .finish()
         .map_err(|error| db.error("export", &error, &[]))?;
-    let file = fs::File::open(&path.0).map_err(|error| from_io("open", &path.0, &error))?;
-    let len = file
-        .metadata()
-        .map_err(|error| from_io("stat", &path.0, &error))?
-        .len();
-    Ok(Box::new(Finished { file, path, len }))
+    Ok(Box::new(Finished::open(path)?))
 }
 
-/// Moves files into the database.
+/// Moves files into the database; kept ones stay where they are as well.
 pub(super) fn ingest(
     db: &Db,
-    transfer: &Arc<Transfer>,
+    transfer: &Transfer,
+    kept: &Kept,
     files: Vec<Box<dyn SortedFile>>,
 ) -> Result<(), Error> {
     let mut local = Vec::with_capacity(files.len());
     for file in files {
-        // An SST file that this database's directory can link needs no copy.
-        match file.path() {
-            Some(path) if path.parent() == Some(transfer.directory.as_path()) => local.push(file),
-            Some(_) | None => local.push(copy(transfer, file.as_ref())?),
-        }
+        local.push(match file.path() {
+            Some(path) if kept.holds(path) => transfer.link(path, &*file)?,
+            Some(_) | None => transfer.adopt(file)?,
+        });
     }
     let paths: Vec<&Path> = local.iter().filter_map(|file| file.path()).collect();
     if paths.is_empty() {
         return Ok(());
     }
     let mut options = IngestExternalFileOptions::default();
+    // By hard links; and nothing is written into the files, so a kept one remains what it was.
     options.set_move_files(true);
     // A flush that ingestion causes would make other shards' state durable before their log.
     options.set_allow_blocking_flush(db.role == Role::Log);
     db.rocks
         .ingest_external_file_opts(&options, paths)
         .map_err(|error| db.error("ingest", &error, &[]))
-}
-
-fn copy(transfer: &Transfer, file: &dyn SortedFile) -> Result<Box<dyn SortedFile>, Error> {
-    let mut copy = Box::new(transfer.receive()?);
-    let mut offset = 0;
-    while offset < file.len() {
-        let data = file.read_at(offset, COPY_BYTES)?;
-        if data.is_empty() {
-            break;
-        }
-        offset += data.len() as u64;
-        copy.append(&data)?;
-    }
-    copy.finish()
 }
