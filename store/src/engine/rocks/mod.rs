@@ -328,7 +328,9 @@ impl Read for Point {
 /// Sorts the writes by key, where that changes nothing: neighbours then share most of their way
 /// down the memtable's skip list, which is half of what a write costs.
 fn sort(writes: &mut [Write]) {
-    let ranges = writes.iter().any(|write| matches!(write, Write::DeleteRange(..)));
+    let ranges = writes
+        .iter()
+        .any(|write| matches!(write, Write::DeleteRange(..)));
     if !ranges {
         // Stable: of two writes of one key the later one stays the later one.
         writes.sort_by(|a, b| a.key().cmp(b.key()));
