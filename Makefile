@@ -22,7 +22,7 @@ demo: build ## Nine nodes, real chat, one data center burns: proves that nothing
 
 .PHONY: test
 test: setup lint build ## Everything that CI checks
-	$(CARGO) run -q --release -p firebreak -- --version
+	$(FIREBREAK) --version
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --release --workspace --no-fail-fast; \
 	else \
@@ -48,7 +48,7 @@ bench: build ## Throughput, latency and CPU of three durable replicas on this ma
 
 .PHONY: build
 build: setup ## The firebreak command, into CARGO_TARGET_DIR/release
-	$(CARGO) build --release -p firebreak
+	$(CARGO) build --release --workspace --bin firebreak
 
 # RocksDB needs a C++ compiler, and its bindings need libclang.
 .PHONY: setup
