@@ -44,6 +44,10 @@ impl FormatTime for Virtual {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a run takes is wall time, and no part of it"
+)]
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())

@@ -162,6 +162,12 @@ mod tests {
     }
 
     #[test]
+    fn scripts_can_tell_the_verdicts_apart() {
+        let codes = [Verdict::Held, Verdict::Missed, Verdict::Broken].map(Verdict::exit_code);
+        assert_eq!(codes, [0, 1, 3]);
+    }
+
+    #[test]
     fn failed_calls_a_run_that_stopped_and_one_without_messages_miss_goals() {
         for spoil in [
             |report: &mut Report| report.failed.push("a call".to_owned()),

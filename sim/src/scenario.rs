@@ -64,7 +64,7 @@ impl Scenario {
             senders: 2,
             load: Duration::from_secs(12),
             timeline: Vec::new(),
-            gap_max: Duration::from_secs(2),
+            gap_max: Duration::from_secs(1),
         }
     }
 
