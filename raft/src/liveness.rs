@@ -119,14 +119,18 @@ async fn elect(node: Arc<Inner>, group: Arc<Group>, dead: NodeId) {
             if !gone(&group) {
                 return;
             }
-            let request = TransferLeaderRequest::<Types>::new(vote.clone(), candidate.0, None);
-            // A group that has stopped, or whose vote has moved on, needs no help from here.
-            let Ok(Ok(())) = group.raft.handle_transfer_leader(request).await else {
-                return;
-            };
-            if turn > 0 && *candidate == me {
-                // The first try may have used up its term (FINDINGS, "what always worked").
-                let _ = group.raft.trigger().elect(false).await;
+            // Only the candidate's own group is told. The marked votes pass the others' leases by
+            // themselves; told too, those would drop their leases, and stand for the same term.
+            if *candidate == me {
+                let request = TransferLeaderRequest::<Types>::new(vote.clone(), me.0, None);
+                // A group that has stopped, or whose vote has moved on, needs no help from here.
+                let Ok(Ok(())) = group.raft.handle_transfer_leader(request).await else {
+                    return;
+                };
+                if turn > 0 {
+                    // The first try may have used up its term.
+                    let _ = group.raft.trigger().elect(false).await;
+                }
             }
             sleep(TURN).await;
         }

@@ -201,7 +201,7 @@ impl RaftNetworkV2<Types> for Client {
     {
         async move {
             // openraft's backoff sleeps inside the input: failing before it was polled would make
-            // a hot loop (FINDINGS, "Hot loop").
+            // a hot loop.
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
