@@ -1,5 +1,11 @@
 //! The state machine against a simple one that keeps a list of messages and searches it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
+
 mod support;
 
 use bytes::Bytes;
