@@ -1,5 +1,11 @@
 //! The memory engine through the one suite, and its faults. (RocksDB: `rocks.rs`.)
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

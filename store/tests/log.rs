@@ -1,5 +1,12 @@
 //! The log against a simple model, with power cuts at any point; and its promises one by one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails where it cannot go on, and its numbers are small"
+)]
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;

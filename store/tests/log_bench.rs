@@ -3,6 +3,14 @@
 //! ```text
 //! cargo test --release -p firebreak-store --features rocksdb --test log_bench -- --ignored --nocapture
 //! ```
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a measurement of real time on this machine, which fails where it cannot go on"
+)]
 #![cfg(feature = "rocksdb")]
 
 use std::fs;

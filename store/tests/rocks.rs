@@ -1,4 +1,11 @@
 //! RocksDB in both roles through the one suite, and what only RocksDB can get wrong.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails where it cannot go on, and its numbers are small"
+)]
 #![cfg(feature = "rocksdb")]
 
 use std::collections::BTreeMap;

@@ -1,5 +1,11 @@
 //! A shard's state against the machine on ordered maps: replies, pages, heads, watchers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
+
 mod support;
 
 use bytes::Bytes;

@@ -1,5 +1,13 @@
 //! What applying costs. Run by hand:
 //! `cargo test --release -p firebreak-store --features rocksdb --test state_bench -- --ignored --nocapture`
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a measurement of real time on this machine, which fails where it cannot go on"
+)]
 #![cfg(feature = "rocksdb")]
 
 mod support;

@@ -4,6 +4,12 @@
 //! A new record gets a new file: `GOLDEN_WRITE=1 cargo test --release -p firebreak-store --test
 //! state_golden` writes those that are missing, and only those.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
+
 mod support;
 
 use std::fmt::Write;

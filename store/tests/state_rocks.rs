@@ -1,4 +1,10 @@
 //! The state on RocksDB: replay after a kill, snapshots between real databases.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
 #![cfg(feature = "rocksdb")]
 
 mod support;

@@ -115,6 +115,10 @@ struct Spot {
 impl Spot {
     /// Both are cuts of cryptographic hashes, so mixing them is enough.
     fn new(conversation: &ConversationKey, id: &DedupId) -> Spot {
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "each half of 128 bits is 64"
+        )]
         let half = |bytes: &[u8; 16], high: bool| {
             let bytes = u128::from_le_bytes(*bytes);
             (if high { bytes >> 64 } else { bytes }) as u64
@@ -156,6 +160,10 @@ impl Layer {
         self.blocks.len() * BLOCK_WORDS * 64 / BITS_PER_ID
     }
 
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the mask keeps fewer bits than that"
+    )]
     fn at(&self, spot: Spot) -> usize {
         (spot.block as usize) & (self.blocks.len() - 1)
     }

@@ -161,7 +161,7 @@ impl Sink for Overlay<'_> {
         let value = self.arena.seal(&key, record);
         self.batch.put(self.arena.key(&key), value);
         self.messages += 1;
-        if seq % HEAD_EVERY == 0 {
+        if seq.is_multiple_of(HEAD_EVERY) {
             self.seen.due.insert(*conversation, ());
         }
     }

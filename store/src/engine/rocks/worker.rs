@@ -101,6 +101,10 @@ fn sync_log(db: &Db, requests: &Receiver<Answer>) {
 
 /// A request comes after its memtable was switched, so it is done when no switched memtable is
 /// left to flush. (A second flush that waits would flush newer writes as well.)
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a thread of RocksDB's own, outside the simulator"
+)]
 fn await_flushes(db: &Db, requests: &Receiver<Answer>) {
     while let Some(first) = next(db, requests) {
         let mut waiting = vec![first];
