@@ -212,7 +212,7 @@ impl Connection {
                 let node = self.node.clone();
                 tokio::spawn(async move {
                     let body = unary(&node, &group, body).await;
-                    let body = Some(body.unwrap_or_else(|message| failed(message)));
+                    let body = Some(body.unwrap_or_else(failed));
                     let _ = out.send(wire::Frame {
                         id,
                         shard,
@@ -348,12 +348,12 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
     match body {
         Body::Append(append) => {
             let request = types::append_from_wire(append).map_err(|e| e.to_string())?;
-            let prev = request.prev_log_id.clone();
+            let prev = request.prev_log_id;
             let last = request
                 .entries
                 .last()
-                .map(|e| e.log_id.clone())
-                .or(prev.clone());
+                .map(|e| e.log_id)
+                .or(prev);
             let answer = group
                 .raft
                 .append_entries(request)

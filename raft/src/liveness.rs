@@ -92,7 +92,7 @@ fn leader_of(group: &Group) -> (Vote, Vec<u64>) {
     let metrics = group.raft.server_metrics();
     let metrics = metrics.borrow_watched();
     (
-        metrics.vote.clone(),
+        metrics.vote,
         metrics.membership_config.voter_ids().collect(),
     )
 }
@@ -122,7 +122,7 @@ async fn elect(node: Arc<Inner>, group: Arc<Group>, dead: NodeId) {
             // Only the candidate's own group is told. The marked votes pass the others' leases by
             // themselves; told too, those would drop their leases, and stand for the same term.
             if *candidate == me {
-                let request = TransferLeaderRequest::<Types>::new(vote.clone(), me.0, None);
+                let request = TransferLeaderRequest::<Types>::new(vote, me.0, None);
                 // A group that has stopped, or whose vote has moved on, needs no help from here.
                 let Ok(Ok(())) = group.raft.handle_transfer_leader(request).await else {
                     return;

@@ -111,7 +111,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.vote.lock().clone())
+        Ok(*self.vote.lock())
     }
 }
 
@@ -133,7 +133,7 @@ impl RaftLogStorage<Types> for LogStore {
         let bytes = types::vote_to_wire(vote).encode_to_vec();
         self.fault
             .note(self.log.save(HardState::Vote, bytes.into()).await)?;
-        *self.vote.lock() = Some(vote.clone());
+        *self.vote.lock() = Some(*vote);
         Ok(())
     }
 

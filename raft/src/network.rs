@@ -168,8 +168,8 @@ impl RaftNetworkV2<Types> for Client {
         let last = rpc
             .entries
             .last()
-            .map(|e| e.log_id.clone())
-            .or(rpc.prev_log_id.clone());
+            .map(|e| e.log_id)
+            .or(rpc.prev_log_id);
         let answer = self
             .call(Body::Append(types::append_to_wire(rpc)), &option)
             .await?;

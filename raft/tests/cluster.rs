@@ -1,6 +1,13 @@
 //! Nodes in one process, over real loopback TCP and memory engines: founding, joining, laying out,
 //! appending through any node, and losing the node that leads.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test fails where it cannot go on; its nodes run on the real clock"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
