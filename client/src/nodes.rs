@@ -251,7 +251,10 @@ impl Nodes {
                 node.rank,
             )
         };
-        // The list is never empty: `new` refuses that and nothing removes.
+        #[allow(
+            clippy::expect_used,
+            reason = "the list is never empty: `new` refuses that and nothing removes"
+        )]
         let best = list
             .iter_mut()
             .min_by_key(|node| score(node))

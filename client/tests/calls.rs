@@ -1,5 +1,12 @@
 //! Unary calls through failures: one effect, within the deadline, or an error that says what is known.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails where it cannot go on, and its numbers are small"
+)]
+
 extern crate firebreak_client as client;
 
 mod support;

@@ -1,5 +1,12 @@
 //! Streams of appends through failures: every message once, in order within its conversation.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails where it cannot go on, and its numbers are small"
+)]
+
 extern crate firebreak_client as client;
 
 mod support;

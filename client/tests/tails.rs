@@ -1,5 +1,12 @@
 //! Tails through failures: every message once and in order, and resuming from a cursor anywhere.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails where it cannot go on, and its numbers are small"
+)]
+
 extern crate firebreak_client as client;
 
 mod support;

@@ -3,6 +3,11 @@
 //! Invariant: of each conversation either nothing is in flight, or what is in flight is older than
 //! everything of it that waits. A lane is in exactly one of: in flight, ready, delayed.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "a hash map that is only looked up, never walked: its order is not seen"
+)]
+
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -58,7 +63,6 @@ pub(crate) struct Window {
     free: Vec<usize>,
     lanes: Vec<Option<Lane>>,
     lanes_free: Vec<usize>,
-    // Only looked up, never walked: its order is not seen.
     by_parent: HashMap<Arc<str>, usize, BuildHasherDefault<DefaultHasher>>,
     ready: VecDeque<usize>,
     delayed: BTreeSet<(Instant, usize)>,
@@ -139,6 +143,7 @@ impl Window {
             last: None,
             answer,
         });
+        #[allow(clippy::expect_used, reason = "the lane was found or made above")]
         let state = self.lanes[lane]
             .as_mut()
             .expect("a lane that was just found");

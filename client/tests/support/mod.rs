@@ -187,7 +187,11 @@ pub fn with_seeds<F>(name: &str, count: u64, test: impl Fn(u64) -> F)
 where
     F: Future<Output = ()>,
 {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let count = number("FIREBREAK_SEEDS").unwrap_or(count);
     for seed in number("FIREBREAK_SEED").map_or(0..count, |seed| seed..seed + 1) {
         let runtime = tokio::runtime::Builder::new_current_thread()
