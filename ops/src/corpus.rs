@@ -93,8 +93,11 @@ pub struct Reader {
 }
 
 /// The bundled sample: 14,827 messages in 396 whole conversations (see `data/README.md`).
+#[allow(
+    clippy::expect_used,
+    reason = "reading from memory fails only when the build itself is broken"
+)]
 pub fn bundled() -> Reader {
-    // Reading from memory fails only when the build itself is broken.
     Reader::new(Cursor::new(SAMPLE)).expect("the bundled sample is a zstd stream")
 }
 

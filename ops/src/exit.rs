@@ -68,7 +68,9 @@ mod tests {
     #[test]
     fn the_code_tells_usage_from_failure_and_from_a_fatal_stop_even_with_context() {
         let usage = anyhow::Error::new(Usage("no".into())).context("while starting");
-        let fatal = Err::<(), _>(Fatal("fsync".into())).context("node").unwrap_err();
+        let fatal = Err::<(), _>(Fatal("fsync".into()))
+            .context("node")
+            .unwrap_err();
         assert_eq!(code_of(&usage), USAGE);
         assert_eq!(code_of(&fatal), FATAL);
         assert_eq!(code_of(&anyhow::anyhow!("plain")), 1);

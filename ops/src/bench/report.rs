@@ -44,6 +44,7 @@ pub struct Extra {
 }
 
 /// Latencies in µs, from 1 µs to 10 minutes at three digits.
+#[allow(clippy::expect_used, reason = "constant bounds, in order")]
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are in order")
 }

@@ -20,6 +20,10 @@ type Job = (Command, Sender<io::Result<Child>>);
 
 /// The kernel sends a child its death signal when the *thread* that started it ends, so all are
 /// started by one thread that lives as long as the process.
+#[allow(
+    clippy::expect_used,
+    reason = "without its thread no node could be started at all"
+)]
 static STARTER: LazyLock<Sender<Job>> = LazyLock::new(|| {
     let (jobs, queue) = channel::<Job>();
     std::thread::Builder::new()

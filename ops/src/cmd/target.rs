@@ -79,7 +79,7 @@ pub fn explain(error: client::Error, name: &ConversationName, target: &Target) -
 
 /// Whether to colour what goes to standard output.
 pub fn colour() -> bool {
-    io::stdout().is_terminal() && !std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty())
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
 /// Turns a reader that went away (`| head`) into a quiet end.
