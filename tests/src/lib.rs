@@ -1,6 +1,13 @@
 //! Whole-system tests: real processes, real disks, kill -9, and clients from outside. Here is what
 //! they share: a cluster in a directory of its own, and a load that keeps its own ledger.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test fails where it cannot go on; the processes it starts and waits for run on the real clock"
+)]
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

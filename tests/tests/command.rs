@@ -1,5 +1,12 @@
 //! The commands that people use, against a real cluster: what they print, and their exit codes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test fails where it cannot go on; the processes it starts and waits for run on the real clock"
+)]
+
 use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;

@@ -1,5 +1,12 @@
 //! `firebreak demo` and `firebreak bench` as people and scripts run them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test fails where it cannot go on; the processes it starts and waits for run on the real clock"
+)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,12 @@
 //! Disks that are not what they should be are kept out: wiped ones, old copies, another node's,
 //! another cluster's, and one that is in use.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
+
 use std::path::Path;
 use std::process::Command;
 

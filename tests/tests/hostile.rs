@@ -1,6 +1,12 @@
 //! What comes over the network may be anything: garbage, half of something, a node of another
 //! cluster. None of it stops a node or changes what it holds.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
