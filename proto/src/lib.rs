@@ -4,6 +4,7 @@
 #[allow(
     missing_docs,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     reason = "generated from proto/firebreak/v1"
 )]
@@ -15,6 +16,7 @@ pub mod v1 {
 #[allow(
     missing_docs,
     clippy::all,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     reason = "generated from proto/firebreak/node"
 )]

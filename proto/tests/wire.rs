@@ -1,0 +1,646 @@
+//! Every message that crosses the wire, as the first version wrote it. The lines of
+//! `golden/wire.txt` are never changed: what one version sends, every later one reads.
+//!
+//! Samples fill every field and name each one, so a new field does not compile here until its
+//! sample decides: the old sample leaves it at its default, which adds no bytes, and a new sample
+//! under a new name fills it. `GOLDEN_WRITE=1 cargo test --release -p firebreak-proto --test wire`
+//! adds the lines that are missing, and only those.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write as _};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use firebreak_proto::node::frame::Body;
+use firebreak_proto::node::{self, append_answer, failed, snapshot_chunk};
+use firebreak_proto::v1::{self, append_result, read_options::Level, tail_response};
+use prost::Message;
+use prost_types::{Duration, Timestamp};
+
+/// The samples of one run, each checked against the file's line of that name.
+struct Golden {
+    path: PathBuf,
+    lines: BTreeMap<String, String>,
+    seen: Vec<String>,
+    added: bool,
+}
+
+impl Golden {
+    fn open() -> Golden {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wire.txt");
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if writes() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read.unwrap(),
+        };
+        let mut lines = BTreeMap::new();
+        for line in text.lines() {
+            let (name, hex) = line.split_once(' ').expect("a name and its bytes in hex");
+            let before = lines.insert(name.to_owned(), hex.to_owned());
+            assert!(before.is_none(), "{name} is in the file twice");
+        }
+        Golden {
+            path,
+            lines,
+            seen: Vec::new(),
+            added: false,
+        }
+    }
+
+    /// Checks that the line's bytes read as `value`, and that `value` is written as these bytes.
+    #[track_caller]
+    fn check<M: Message + Default + PartialEq + Debug>(&mut self, name: &str, value: &M) {
+        assert!(!self.seen.iter().any(|seen| seen == name), "{name} twice");
+        self.seen.push(name.to_owned());
+        let written = value.encode_to_vec();
+        assert!(!written.is_empty(), "{name} shows nothing");
+        if writes() && !self.lines.contains_key(name) {
+            self.lines.insert(name.to_owned(), hex(&written));
+            self.added = true;
+        }
+        let line = self.lines.get(name).unwrap_or_else(|| {
+            panic!("{name} has no line: GOLDEN_WRITE=1 adds it (see this file's head)")
+        });
+        assert_eq!(&hex(&written), line, "{name} is written differently");
+        let read = M::decode(unhex(line)).unwrap();
+        assert_eq!(&read, value, "{name} reads differently");
+    }
+
+    /// Checks that the file holds nothing else, and writes what was added.
+    fn close(self) {
+        let left: Vec<_> = self
+            .lines
+            .keys()
+            .filter(|n| !self.seen.contains(n))
+            .collect();
+        assert!(left.is_empty(), "lines that nothing checks: {left:?}");
+        if self.added {
+            let text: String = self
+                .lines
+                .iter()
+                .fold(String::new(), |mut text, (name, hex)| {
+                    writeln!(text, "{name} {hex}").expect("memory takes it");
+                    text
+                });
+            std::fs::write(self.path, text).unwrap();
+        }
+    }
+}
+
+fn writes() -> bool {
+    std::env::var_os("GOLDEN_WRITE").is_some()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Bytes {
+    let digits: Vec<u32> = text.chars().map(|c| c.to_digit(16).unwrap()).collect();
+    let byte = |pair: &[u32]| u8::try_from(pair[0] * 16 + pair[1]).unwrap();
+    digits.chunks_exact(2).map(byte).collect()
+}
+
+#[test]
+fn every_wire_message_is_written_and_read_as_by_the_first_version() {
+    let mut golden = Golden::open();
+    appends(&mut golden);
+    streams(&mut golden);
+    reads(&mut golden);
+    conversations(&mut golden);
+    admin(&mut golden);
+    frames(&mut golden);
+    snapshots_and_views(&mut golden);
+    golden.close();
+}
+
+const PARENT: &str = "tenants/acme/conversations/room-1";
+
+fn attributes() -> BTreeMap<String, String> {
+    let pairs = [("color", "red"), ("lang", "한국어")];
+    pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+}
+
+fn time(seconds: i64) -> Option<Timestamp> {
+    Some(Timestamp {
+        seconds,
+        nanos: 123_000_000,
+    })
+}
+
+fn span(seconds: i64) -> Option<Duration> {
+    Some(Duration {
+        seconds,
+        nanos: 500_000_000,
+    })
+}
+
+fn message() -> v1::Message {
+    v1::Message {
+        name: format!("{PARENT}/messages/300"),
+        seq: 300,
+        revision: 70_000,
+        sender: "alice".into(),
+        client_message_id: "m-1".into(),
+        r#type: "text".into(),
+        body: Bytes::from_static(b"\x00hello\xff"),
+        attributes: attributes(),
+        reply_to_seq: 299,
+        silent: true,
+        create_time: time(1_665_800_000),
+        original_time: time(1_262_304_000),
+    }
+}
+
+fn precondition() -> Option<v1::Precondition> {
+    // Present though 0: "the conversation is empty" is not "no precondition".
+    Some(v1::Precondition {
+        expected_last_seq: Some(0),
+    })
+}
+
+fn info() -> Option<v1::ResponseInfo> {
+    Some(v1::ResponseInfo {
+        session_token: "token".into(),
+        served_by: "seoul-1 (seoul)".into(),
+        staleness: span(1),
+    })
+}
+
+fn read_options(level: Level) -> v1::ReadOptions {
+    v1::ReadOptions {
+        level: level as i32,
+        session_token: "token".into(),
+        max_staleness: span(2),
+    }
+}
+
+fn appends(golden: &mut Golden) {
+    golden.check("message", &message());
+    golden.check(
+        "append_message_request",
+        &v1::AppendMessageRequest {
+            parent: PARENT.into(),
+            message: Some(message()),
+            precondition: precondition(),
+            return_body: true,
+        },
+    );
+    golden.check(
+        "append_message_response",
+        &v1::AppendMessageResponse {
+            message: Some(message()),
+            deduplicated: true,
+            info: info(),
+        },
+    );
+    golden.check(
+        "batch_append_messages_request",
+        &v1::BatchAppendMessagesRequest {
+            parent: PARENT.into(),
+            messages: vec![message(), message()],
+            precondition: precondition(),
+        },
+    );
+    golden.check(
+        "batch_append_messages_response",
+        &v1::BatchAppendMessagesResponse {
+            messages: vec![message(), message()],
+            deduplicated: true,
+            info: info(),
+        },
+    );
+}
+
+fn streams(golden: &mut Golden) {
+    let item = |correlation_id| v1::AppendItem {
+        correlation_id,
+        parent: PARENT.into(),
+        message: Some(message()),
+        timeout_ms: 10_000,
+    };
+    golden.check(
+        "append_stream_request",
+        &v1::AppendStreamRequest {
+            items: vec![item(1), item(u64::MAX)],
+        },
+    );
+    let appended = append_result::Outcome::Appended(v1::Appended {
+        seq: 300,
+        revision: 70_000,
+        create_time_ms: 1_665_800_000_123,
+        deduplicated: true,
+    });
+    let error = append_result::Outcome::Error(v1::ItemError {
+        code: 14,
+        reason: "NO_QUORUM".into(),
+        message: "no leader was found in time".into(),
+        retry_after_ms: 500,
+    });
+    let result = |correlation_id, outcome| v1::AppendResult {
+        correlation_id,
+        outcome: Some(outcome),
+    };
+    golden.check(
+        "append_stream_response",
+        &v1::AppendStreamResponse {
+            results: vec![result(1, appended), result(u64::MAX, error)],
+        },
+    );
+}
+
+fn reads(golden: &mut Golden) {
+    for (name, level) in [
+        ("linearizable", Level::Linearizable),
+        ("session", Level::Session),
+        ("bounded", Level::Bounded),
+        ("local", Level::Local),
+    ] {
+        golden.check(&format!("read_options_{name}"), &read_options(level));
+    }
+    golden.check(
+        "list_messages_request",
+        &v1::ListMessagesRequest {
+            parent: PARENT.into(),
+            page_size: 50,
+            page_token: "page".into(),
+            descending: true,
+            start_seq: 300,
+            read: Some(read_options(Level::Local)),
+        },
+    );
+    golden.check(
+        "list_messages_response",
+        &v1::ListMessagesResponse {
+            messages: vec![message(), message()],
+            next_page_token: "page".into(),
+            min_seq: 2,
+            last_seq: 300,
+            info: info(),
+        },
+    );
+    golden.check(
+        "tail_request",
+        &v1::TailRequest {
+            parent: PARENT.into(),
+            cursor: "cursor".into(),
+            start_seq: 300,
+        },
+    );
+    for (name, event) in [
+        ("message", tail_response::Event::Message(message())),
+        (
+            "caught_up",
+            tail_response::Event::CaughtUp(v1::CaughtUp { last_seq: 300 }),
+        ),
+        (
+            "reconnect",
+            tail_response::Event::Reconnect(v1::Reconnect { after_ms: 250 }),
+        ),
+    ] {
+        golden.check(
+            &format!("tail_response_{name}"),
+            &v1::TailResponse {
+                event: Some(event),
+                cursor: "cursor".into(),
+            },
+        );
+    }
+}
+
+fn conversations(golden: &mut Golden) {
+    let conversation = v1::Conversation {
+        name: PARENT.into(),
+        last_seq: 300,
+        min_seq: 2,
+        incarnation: 3,
+        create_time: time(1_665_800_000),
+        attributes: attributes(),
+        shard: 4,
+        content_hash: Bytes::from_static(&[0xab; 16]),
+    };
+    golden.check("conversation", &conversation);
+    golden.check(
+        "create_conversation_request",
+        &v1::CreateConversationRequest {
+            parent: "tenants/acme".into(),
+            conversation_id: "room-1".into(),
+            conversation: Some(conversation),
+            request_id: "r-1".into(),
+        },
+    );
+    golden.check(
+        "get_conversation_request",
+        &v1::GetConversationRequest {
+            name: PARENT.into(),
+            read: Some(read_options(Level::Linearizable)),
+        },
+    );
+}
+
+fn member() -> v1::NodeStatus {
+    v1::NodeStatus {
+        node_id: 1,
+        name: "seoul-1".into(),
+        address: "10.0.0.1:7100".into(),
+        region: "kr".into(),
+        dc: "seoul".into(),
+        rack: "r1".into(),
+        reachable: true,
+    }
+}
+
+fn admin(golden: &mut Golden) {
+    // It has no fields; its bytes are none, for now.
+    assert_eq!(v1::GetStatusRequest {}.encode_to_vec(), b"");
+    golden.check("get_status_response", &status());
+    golden.check(
+        "join_node_request",
+        &v1::JoinNodeRequest {
+            token: "secret".into(),
+            name: "seoul-1".into(),
+            address: "10.0.0.1:7100".into(),
+            region: "kr".into(),
+            dc: "seoul".into(),
+            rack: "r1".into(),
+            disk_id: Bytes::from_static(&[0xcd; 16]),
+        },
+    );
+    golden.check(
+        "join_node_response",
+        &v1::JoinNodeResponse {
+            cluster_id: "cluster".into(),
+            node_id: 7,
+            nodes: vec![member()],
+        },
+    );
+    golden.check("hash_replica_request", &v1::HashReplicaRequest { shard: 4 });
+    golden.check(
+        "hash_replica_response",
+        &v1::HashReplicaResponse {
+            applied_index: 1_000,
+            revision: 70_000,
+            conversations: vec![v1::ConversationHash {
+                name: PARENT.into(),
+                last_seq: 300,
+                messages: 299,
+                running_hash: Bytes::from_static(&[1; 16]),
+                disk_hash: Bytes::from_static(&[2; 16]),
+            }],
+        },
+    );
+}
+
+fn status() -> v1::GetStatusResponse {
+    v1::GetStatusResponse {
+        cluster_id: "cluster".into(),
+        node_id: 1,
+        node_name: "seoul-1".into(),
+        map_epoch: 12,
+        nodes: vec![member()],
+        shards: vec![v1::ShardStatus {
+            shard: 4,
+            slot_first: 16_384,
+            slot_last: 32_767,
+            replicas: vec![1, 4, 300],
+            leader: 4,
+            term: 9,
+        }],
+        replicas: vec![v1::ReplicaStatus {
+            shard: 4,
+            state: "broken".into(),
+            leader: 4,
+            term: 9,
+            last_log_index: 1_003,
+            committed_index: 1_002,
+            applied_index: 1_001,
+            purged_index: 500,
+            revision: 70_000,
+            broken_reason: "msgdb/000012.sst".into(),
+            leader_history: vec![v1::LeaderTerm { term: 8, leader: 1 }],
+        }],
+        nodes_expected: 9,
+        stats: Some(v1::NodeStats {
+            pid: 4_242,
+            fsyncs: 10,
+            log_bytes: 11_000,
+            state_bytes: 12_000,
+            appended_messages: 13,
+            disk_free_bytes: 14_000_000_000,
+            disk_reserve_reached: true,
+            uptime_ms: 15_000,
+        }),
+    }
+}
+
+fn vote() -> Option<node::VoteId> {
+    Some(node::VoteId {
+        term: 9,
+        node: 300,
+        committed: true,
+    })
+}
+
+fn log_id(index: u64) -> Option<node::LogId> {
+    Some(node::LogId { term: 8, index })
+}
+
+fn bodies() -> Vec<(&'static str, Body)> {
+    let answer = |result| {
+        Body::AppendAnswer(node::AppendAnswer {
+            result: Some(result),
+        })
+    };
+    let matched = node::LogId { term: 8, index: 7 };
+    let higher = node::VoteId {
+        term: 10,
+        node: 2,
+        committed: false,
+    };
+    vec![
+        (
+            "append",
+            Body::Append(node::AppendEntries {
+                vote: vote(),
+                prev: log_id(999),
+                entries: vec![node::Entry {
+                    id: log_id(1_000),
+                    record: Bytes::from_static(b"\x01record"),
+                }],
+                commit: log_id(998),
+            }),
+        ),
+        (
+            "append_answer_matched",
+            answer(append_answer::Result::Matched(matched)),
+        ),
+        (
+            "append_answer_conflict",
+            answer(append_answer::Result::Conflict(matched)),
+        ),
+        (
+            "append_answer_higher_vote",
+            answer(append_answer::Result::HigherVote(higher)),
+        ),
+        (
+            "append_answer_matched_none",
+            answer(append_answer::Result::MatchedNone(true)),
+        ),
+        (
+            "vote",
+            Body::Vote(node::Vote {
+                vote: vote(),
+                last: log_id(1_000),
+                pre: true,
+                transfer: true,
+            }),
+        ),
+        (
+            "vote_answer",
+            Body::VoteAnswer(node::VoteAnswer {
+                vote: vote(),
+                granted: true,
+                last: log_id(1_000),
+            }),
+        ),
+        (
+            "transfer",
+            Body::Transfer(node::TransferLeader {
+                from: vote(),
+                to: 2,
+                last: log_id(1_000),
+            }),
+        ),
+        (
+            "transfer_answer",
+            Body::TransferAnswer(node::TransferAnswer {
+                accepted: true,
+                expected_vote: vote(),
+                actual_vote: vote(),
+                expected_log: log_id(1_000),
+                actual_log: log_id(1_001),
+            }),
+        ),
+        (
+            "forward",
+            Body::Forward(node::Forward {
+                map_epoch: 12,
+                timeout_ms: 5_000,
+                commands: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
+            }),
+        ),
+        (
+            "forward_answer",
+            Body::ForwardAnswer(node::ForwardAnswer {
+                replies: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
+            }),
+        ),
+        (
+            "ping",
+            Body::Ping(node::Ping {
+                sent_us: 1_000_000,
+                map_epoch: 12,
+            }),
+        ),
+        (
+            "pong",
+            Body::Pong(node::Pong {
+                sent_us: 1_000_000,
+                map_epoch: 12,
+            }),
+        ),
+        ("last_log", Body::LastLog(node::LastLog { dead: 300 })),
+        (
+            "last_log_answer",
+            Body::LastLogAnswer(node::LastLogAnswer {
+                last: log_id(1_000),
+                vote: vote(),
+                dead_here_too: true,
+            }),
+        ),
+    ]
+}
+
+fn frames(golden: &mut Golden) {
+    use failed::Reason;
+    let reasons = [
+        ("not_leader", Reason::NotLeader),
+        ("wrong_shard", Reason::WrongShard),
+        ("no_replica", Reason::NoReplica),
+        ("overloaded", Reason::Overloaded),
+        ("disk_full", Reason::DiskFull),
+        ("unknown_outcome", Reason::UnknownOutcome),
+        ("stopped", Reason::Stopped),
+        ("refused", Reason::Refused),
+    ];
+    let failures = reasons.map(|(name, reason)| {
+        let failed = node::Failed {
+            reason: reason as i32,
+            leader: 4,
+            message: "why".into(),
+        };
+        (format!("failed_{name}"), Body::Failed(failed))
+    });
+    let others = bodies()
+        .into_iter()
+        .map(|(name, body)| (name.to_owned(), body));
+    for (name, body) in others.chain(failures) {
+        golden.check(
+            &format!("frame_{name}"),
+            &node::Frames {
+                format: 1,
+                frames: vec![node::Frame {
+                    id: 500,
+                    shard: 4,
+                    body: Some(body),
+                    stream: 600,
+                    end: true,
+                }],
+            },
+        );
+    }
+}
+
+fn snapshots_and_views(golden: &mut Golden) {
+    use snapshot_chunk::Part;
+    let head = node::SnapshotHead {
+        format: 1,
+        shard: 4,
+        vote: vote(),
+        last: log_id(1_000),
+        membership: Bytes::from_static(b"members"),
+        revision: 70_000,
+        time_ms: 1_665_800_000_123,
+        files: 2,
+    };
+    let end = node::SnapshotFileEnd {
+        bytes: 4,
+        crc32c: 0xdead_beef,
+    };
+    for (name, part) in [
+        ("head", Part::Head(head)),
+        ("data", Part::Data(Bytes::from_static(b"data"))),
+        ("file_end", Part::FileEnd(end)),
+    ] {
+        golden.check(
+            &format!("snapshot_chunk_{name}"),
+            &node::SnapshotChunk { part: Some(part) },
+        );
+    }
+    golden.check("snapshot_done", &node::SnapshotDone { vote: vote() });
+    golden.check(
+        "watch_cluster_request",
+        &node::WatchClusterRequest { known_epoch: 12 },
+    );
+    golden.check(
+        "cluster_view",
+        &node::ClusterView {
+            state: Bytes::from_static(b"state"),
+        },
+    );
+}
