@@ -349,11 +349,7 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
         Body::Append(append) => {
             let request = types::append_from_wire(append).map_err(|e| e.to_string())?;
             let prev = request.prev_log_id;
-            let last = request
-                .entries
-                .last()
-                .map(|e| e.log_id)
-                .or(prev);
+            let last = request.entries.last().map(|e| e.log_id).or(prev);
             let answer = group
                 .raft
                 .append_entries(request)

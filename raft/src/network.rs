@@ -165,11 +165,7 @@ impl RaftNetworkV2<Types> for Client {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let last = rpc
-            .entries
-            .last()
-            .map(|e| e.log_id)
-            .or(rpc.prev_log_id);
+        let last = rpc.entries.last().map(|e| e.log_id).or(rpc.prev_log_id);
         let answer = self
             .call(Body::Append(types::append_to_wire(rpc)), &option)
             .await?;

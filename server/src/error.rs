@@ -1,6 +1,6 @@
 //! Every way a public call can end without its answer, and the only place where that becomes a
 //! `google.rpc.Status`. Each carries an ErrorInfo (domain `firebreak`); RetryInfo where trying
-//! again as it is can help.
+//! again as it is can help. The reasons are published in `proto/proto/firebreak/v1/errors.md`.
 
 use std::time::Duration;
 
@@ -238,16 +238,16 @@ impl From<Failure> for Status {
         }
         let row = failure.row();
         let mut details = ErrorDetails::new();
-        details.set_error_info(
-            row.reason,
-            DOMAIN,
-            row.metadata
-                .into_iter()
-                .map(|(k, v)| (k.to_owned(), v))
-                .collect::<Vec<_>>()
-                .into_iter()
-                .collect::<std::collections::HashMap<String, String>>(),
-        );
+        #[allow(
+            clippy::disallowed_types,
+            reason = "what tonic-types takes; it holds one pair"
+        )]
+        let metadata: std::collections::HashMap<String, String> = row
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
+        details.set_error_info(row.reason, DOMAIN, metadata);
         if let Some(after) = row.retry_after {
             details.set_retry_info(Some(after));
         }
@@ -280,6 +280,8 @@ pub fn passed(status: &Status) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn check(failure: Failure, code: Code, reason: &str, retried: bool) {
@@ -350,6 +352,78 @@ mod tests {
             "CLIENT_MESSAGE_ID_REUSED",
             false,
         );
+    }
+
+    /// One of each kind that has a reason of its own.
+    fn each() -> Vec<Failure> {
+        let why = || "why".to_owned();
+        let mut failures = vec![
+            Failure::field("parent", "wrong"),
+            Failure::ConversationNotFound(why()),
+            Failure::ReplicaNotFound(why()),
+            Failure::CursorTrimmed { min_seq: 1 },
+            Failure::AheadOfHead { last_seq: 1 },
+            Failure::OtherIncarnation,
+            Failure::NotReady,
+            Failure::LeaderChanging(why()),
+            Failure::NoQuorum(why()),
+            Failure::NoReplica(why()),
+            Failure::Stopping,
+            Failure::Overload,
+            Failure::DiskFull,
+            Failure::DeadlineExceeded(why()),
+            Failure::PredecessorFailed,
+            Failure::JoinRefused(why()),
+            Failure::Corrupt(why()),
+            Failure::Internal(why()),
+        ];
+        let reasons = (0..).map_while(|tag| Reason::try_from(tag).ok());
+        failures.extend(reasons.map(|reason| Failure::Refused(Refusal::new(reason, "no"))));
+        failures
+    }
+
+    #[test]
+    fn the_published_table_lists_exactly_the_reasons_there_are() {
+        let table = include_str!("../../proto/proto/firebreak/v1/errors.md");
+        let listed: BTreeSet<[String; 4]> = table
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(|line| {
+                let cells: Vec<_> = line.split('|').map(str::trim).collect();
+                let metadata = cells[6].split('`').nth(1).unwrap_or_default();
+                let bare = |cell: &str| cell.trim_matches('`').to_owned();
+                [
+                    bare(cells[1]),
+                    bare(cells[2]),
+                    bare(cells[5]),
+                    metadata.to_owned(),
+                ]
+            })
+            .collect();
+        let given: BTreeSet<[String; 4]> = each()
+            .iter()
+            .map(|failure| {
+                let row = failure.row();
+                let code = format!("{:?}", row.code)
+                    .chars()
+                    .fold(String::new(), |name, c| {
+                        let gap = if c.is_uppercase() && !name.is_empty() {
+                            "_"
+                        } else {
+                            ""
+                        };
+                        name + gap + &c.to_uppercase().to_string()
+                    });
+                let retry = match row.retry_after.map(|after| after.as_millis()) {
+                    None => "–".to_owned(),
+                    Some(ms) if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+                    Some(ms) => format!("{ms} ms"),
+                };
+                let metadata = row.metadata.map_or("", |(key, _)| key).to_owned();
+                [row.reason.to_owned(), code, retry, metadata]
+            })
+            .collect();
+        assert_eq!(listed, given);
     }
 
     #[test]

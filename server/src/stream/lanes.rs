@@ -10,6 +10,11 @@
 //! behind it were not tried and get PREDECESSOR_FAILED. An item that is invalid, or that a rule
 //! refuses, fails alone.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "a hash map that is only looked up, never walked: its order is not seen"
+)]
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -48,7 +53,6 @@ pub struct Dispatch {
 /// All conversations of one stream.
 #[derive(Debug)]
 pub struct Lanes {
-    // Only looked up, never walked: its order is not seen.
     by_name: HashMap<String, usize>,
     lanes: Vec<Option<Lane>>,
     free: Vec<usize>,
