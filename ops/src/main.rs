@@ -57,7 +57,23 @@ enum Command {
     Demo(Box<demo::Args>),
 }
 
+/// Exit code when whoever read the output has gone away, as of a command that SIGPIPE ended.
+const OUTPUT_CLOSED: i32 = 128 + 13;
+
+/// `firebreak status | head` must end quietly, not with a panic about a closed pipe.
+fn end_quietly_on_closed_output() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+            std::process::exit(OUTPUT_CLOSED);
+        }
+        default(info);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_quietly_on_closed_output();
     let outcome: anyhow::Result<ExitCode> = match Cli::parse().command {
         Command::Init(args) => cmd::block_on(args.run()),
         Command::Serve(args) => cmd::block_on(args.run()),

@@ -158,7 +158,8 @@ pub enum ReadError {
 pub struct ReplicaStatus {
     /// The shard.
     pub shard: ShardId,
-    /// leader, follower, learner, candidate, broken.
+    /// leader, unconfirmed (calls itself leader, without a quorum), follower, learner, candidate,
+    /// broken.
     pub state: &'static str,
     /// Who leads, when known.
     pub leader: Option<NodeId>,

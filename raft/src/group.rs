@@ -8,7 +8,7 @@ use model::command::Reply;
 use model::id::{NodeId, ShardId};
 use model::limits;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{Config, LinearizerOption, Raft, SnapshotPolicy};
+use openraft::{Config, Instant as _, LinearizerOption, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
 use store::state::ShardState;
 use store::{Error, Position, ShardLog};
@@ -292,7 +292,14 @@ impl Group {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let index =
             |id: &Option<crate::types::LogId>| id.as_ref().map_or(0, openraft::LogId::index);
+        // A leader that is cut off calls itself leader for as long as nobody tells it otherwise.
+        let lease = Duration::from_millis(self.tuning.election_max_ms);
+        let confirmed = metrics
+            .last_quorum_acked
+            .as_ref()
+            .is_none_or(|at| at.elapsed() <= lease * 2);
         let state = match metrics.state {
+            openraft::ServerState::Leader if !confirmed => "unconfirmed",
             openraft::ServerState::Leader => "leader",
             openraft::ServerState::Candidate => "candidate",
             openraft::ServerState::Follower => "follower",
@@ -303,7 +310,10 @@ impl Group {
         ReplicaStatus {
             shard: self.shard,
             state,
-            leader: metrics.current_leader.map(NodeId),
+            leader: metrics
+                .current_leader
+                .map(NodeId)
+                .filter(|l| confirmed || *l != self.node),
             term: metrics.current_term,
             last_log_index: metrics.last_log_index.unwrap_or(0),
             committed_index: index(&metrics.local_committed),

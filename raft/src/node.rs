@@ -505,7 +505,12 @@ impl Inner {
 
     /// Stops a shard's replica for good: it neither votes nor acknowledges until it is rebuilt.
     async fn set_broken(&self, shard: ShardId, why: String) {
-        tracing::error!(%shard, %why, "this replica is broken and stays stopped");
+        tracing::error!(
+            %shard,
+            %why,
+            "this replica is broken and stays stopped, the node's other shards go on; replacing it \
+             needs a new node (wipe the data directory and join under a new name)"
+        );
         let key = format!("{BROKEN}{}", shard.0);
         let noted = self
             .log

@@ -21,7 +21,7 @@ Examples:
   firebreak status
   firebreak status --target seoul-1:7001,busan-1:7001 --json
 
-Exit codes: 0 every shard is led, 1 a shard has no leader or no node answers, 2 wrong arguments.";
+Exit codes: 0 every shard is led, 1 a shard has no leader, a replica is broken or no node answers, 2 wrong arguments.";
 
 /// Show the nodes and the shards.
 #[derive(clap::Args)]
@@ -111,8 +111,17 @@ impl Args {
         } else {
             print(&view);
         }
-        if leaderless > 0 || !laid_out {
-            if !self.json && laid_out {
+        let broken = view
+            .shards
+            .iter()
+            .flat_map(|shard| &shard.replicas)
+            .filter(|replica| replica.broken_reason.is_some())
+            .count();
+        if broken > 0 && !self.json {
+            eprintln!("{broken} replicas are broken and stay stopped; `--json` says why");
+        }
+        if leaderless > 0 || broken > 0 || !laid_out {
+            if !self.json && leaderless > 0 {
                 eprintln!(
                     "{leaderless} of {} shards have no leader",
                     view.shards.len()
