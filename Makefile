@@ -22,14 +22,14 @@ demo: build ## Nine nodes, real chat, one data center burns: proves that nothing
 
 .PHONY: test
 test: setup lint build ## Everything that CI checks
+	@$(MAKE) --no-print-directory sim-without-rocksdb
 	$(FIREBREAK) --version
+	$(CARGO) test --release --workspace --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --release --workspace --no-fail-fast; \
 	else \
 	  $(CARGO) test --release --workspace --lib --bins --tests --no-fail-fast; \
 	fi
-	$(CARGO) test --release --workspace --doc
-	@$(MAKE) --no-print-directory sim-without-rocksdb
 
 .PHONY: lint
 lint: setup ## Format and lints
