@@ -33,6 +33,8 @@ test: setup lint build ## Everything that CI checks
 
 .PHONY: lint
 lint: setup ## Format and lints
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 \
+	  || rustup component add rustfmt clippy
 	cargo fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
