@@ -293,11 +293,11 @@ impl Group {
         let index =
             |id: &Option<crate::types::LogId>| id.as_ref().map_or(0, openraft::LogId::index);
         // A leader that is cut off calls itself leader for as long as nobody tells it otherwise.
+        // One that is alone is its own quorum, which nobody has to acknowledge.
         let lease = Duration::from_millis(self.tuning.election_max_ms);
-        let confirmed = metrics
-            .last_quorum_acked
-            .as_ref()
-            .is_none_or(|at| at.elapsed() <= lease * 2);
+        let alone = metrics.membership_config.voter_ids().count() <= 1;
+        let acked = metrics.last_quorum_acked.as_ref();
+        let confirmed = alone || acked.is_none_or(|at| at.elapsed() <= lease * 2);
         let state = match metrics.state {
             openraft::ServerState::Leader if !confirmed => "unconfirmed",
             openraft::ServerState::Leader => "leader",

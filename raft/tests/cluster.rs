@@ -168,6 +168,10 @@ async fn propose(node: &Node, shard: ShardId, command: &Command) -> Reply {
 
 /// A cluster of one node per data center named, with its shards laid out.
 async fn cluster(dcs: &[&str], shards: u32) -> Vec<Running> {
+    cluster_of(dcs, shards, 3).await
+}
+
+async fn cluster_of(dcs: &[&str], shards: u32, replicas: u32) -> Vec<Running> {
     // RUST_LOG=debug shows what happens; several tests of one process share the first's.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -176,7 +180,10 @@ async fn cluster(dcs: &[&str], shards: u32) -> Vec<Running> {
     let count = u32::try_from(dcs.len()).unwrap();
     let first = member(1, dcs[0]);
     let seed = first.address.clone();
-    let found = founding(&first, count, shards);
+    let found = ClusterState {
+        replicas,
+        ..founding(&first, count, shards)
+    };
     let disks = || (Disk::new(), Disk::new());
     let mut nodes = vec![start(first, disks(), 1, Some(found), vec![]).await];
     let mut view = nodes[0].node.view();
@@ -533,4 +540,46 @@ async fn a_full_disk_refuses_appends_and_reads_go_on() {
     for running in nodes {
         running.kill();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_leader_stays_one_and_one_without_a_quorum_does_not() {
+    let leading = |running: &Running| {
+        let replicas = running.node.replicas();
+        replicas.iter().filter(|r| r.state == "leader").count()
+    };
+    let quiet = Duration::from_millis(3 * Tuning::default().election_max_ms);
+    let mut alone = cluster_of(&["seoul"], 1, 1).await;
+    let mut nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    timeout(PATIENCE, async {
+        while leading(&alone[0]) < 2 || nodes.iter().map(leading).sum::<usize>() < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let until = Instant::now() + quiet;
+    while Instant::now() < until {
+        assert_eq!(leading(&alone[0]), 2, "alone, with its meta shard");
+        assert_eq!(
+            nodes.iter().map(leading).sum::<usize>(),
+            2,
+            "one leader a shard"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+    let at = nodes.iter().position(|r| leading(r) > 0).unwrap();
+    let left = nodes.remove(at);
+    for running in nodes {
+        running.kill();
+    }
+    timeout(PATIENCE, async {
+        while leading(&left) > 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    left.kill();
+    alone.remove(0).kill();
 }
