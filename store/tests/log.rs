@@ -634,7 +634,7 @@ fn keys_of(disk: &Disk, shard: u32) -> Vec<Vec<u8>> {
     Memory::open(disk)
         .scan(&from, &to, Order::Ascending, &mut |key, _| {
             keys.push(key.to_vec());
-            ControlFlow::Continue(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
     keys

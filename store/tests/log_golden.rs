@@ -109,7 +109,7 @@ async fn written() -> BTreeMap<Vec<u8>, Vec<u8>> {
     Memory::open(&disk)
         .scan(&[], &[0xff], Order::Ascending, &mut |key, value| {
             found.insert(key.to_vec(), value.to_vec());
-            ControlFlow::Continue(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
     found

@@ -156,7 +156,7 @@ fn keys(read: &dyn Read) -> Vec<String> {
     let mut keys = Vec::new();
     read.scan(b"", &[0xff], Order::Ascending, &mut |key, _| {
         keys.push(String::from_utf8(key.to_vec()).unwrap());
-        std::ops::ControlFlow::Continue(())
+        Ok(std::ops::ControlFlow::Continue(()))
     })
     .unwrap();
     keys
@@ -333,7 +333,7 @@ async fn a_flipped_bit_in_a_file_is_named_with_its_file_and_key() {
     fs::write(&sst, bytes).unwrap();
     let state = Rocks::open_state(&path).unwrap();
     let scanned = state.scan(b"a", b"z", Order::Ascending, &mut |_, _| {
-        std::ops::ControlFlow::Continue(())
+        Ok(std::ops::ControlFlow::Continue(()))
     });
     for error in [state.get(b"key").unwrap_err(), scanned.unwrap_err()] {
         let Error::Corrupt { file, .. } = &error else {

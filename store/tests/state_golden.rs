@@ -63,7 +63,7 @@ fn dump(engine: &dyn Read) -> String {
     engine
         .scan(&[], &[0xff], Order::Ascending, &mut |key, value| {
             writeln!(text, "{} {}", hex(key), hex(value)).unwrap();
-            ControlFlow::Continue(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
     text

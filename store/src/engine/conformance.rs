@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::batch::Write;
 use super::{Batch, Engine, Order, Read, SortedFile};
+use crate::Error;
 
 /// Gives the suite its stores. Dropping an engine must release what it holds.
 pub trait Bench: Send {
@@ -62,7 +63,7 @@ fn scanned(read: &dyn Read, from: &[u8], to: &[u8], order: Order) -> Vec<(Vec<u8
     let mut found = Vec::new();
     let result = read.scan(from, to, order, &mut |key, value| {
         found.push((key.to_vec(), value.to_vec()));
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     });
     assert!(result.is_ok(), "scan: {result:?}");
     found
@@ -180,10 +181,22 @@ fn scans_go_both_ways_within_their_bounds(bench: &mut dyn Bench) {
         let mut seen = Vec::new();
         let result = read.scan(b"a", b"z", order, &mut |key, _| {
             seen.push(String::from_utf8_lossy(key).into_owned());
-            ControlFlow::Break(())
+            Ok(ControlFlow::Break(()))
         });
         assert!(result.is_ok(), "{result:?}");
         assert_eq!(seen, [expect], "a scan ends at Break");
+        let mut visits = 0;
+        let result = read.scan(b"a", b"z", order, &mut |key, _| {
+            visits += 1;
+            let (file, reason) = ("bench".to_owned(), "refused".to_owned());
+            let key = String::from_utf8_lossy(key).into_owned();
+            Err(Error::Corrupt { file, key, reason })
+        });
+        assert!(
+            matches!(&result, Err(Error::Corrupt { key, .. }) if key == expect),
+            "a scan returns its visitor's error: {result:?}"
+        );
+        assert_eq!(visits, 1, "and ends at it");
     }
 }
 

@@ -293,14 +293,18 @@ impl Read for Point {
         if from >= to {
             return Ok(());
         }
-        let range = self
+        let mut range = self
             .records
             .range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
-        let mut visit = |(key, value): (&Bytes, &Bytes)| visit(key, value);
-        let _: ControlFlow<()> = match order {
-            Order::Ascending => range.into_iter().try_for_each(&mut visit),
-            Order::Descending => range.into_iter().rev().try_for_each(&mut visit),
+        let mut next = || match order {
+            Order::Ascending => range.next(),
+            Order::Descending => range.next_back(),
         };
+        while let Some((key, value)) = next() {
+            if visit(key, value)?.is_break() {
+                break;
+            }
+        }
         Ok(())
     }
 }
@@ -376,7 +380,7 @@ impl Engine for Memory {
                 if open.len() >= file_bytes_max {
                     files.push(Box::new(File(open.split().freeze())));
                 }
-                ControlFlow::Continue(())
+                Ok(ControlFlow::Continue(()))
             })?;
             if !open.is_empty() {
                 files.push(Box::new(File(open.freeze())));

@@ -34,8 +34,8 @@ pub enum Order {
     Descending,
 }
 
-/// Called for each record of a scan; `Break` ends it.
-pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+/// Called for each record of a scan; `Break` ends it, and so does an error, which the scan returns.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, Error>;
 
 /// Reading, from the store as it is or from a [`Snapshot`].
 pub trait Read: Send + Sync {
@@ -48,7 +48,7 @@ pub trait Read: Send + Sync {
     /// Visits the records with `from <= key < to` in order.
     ///
     /// # Errors
-    /// As [`Read::get`].
+    /// As [`Read::get`], and what `visit` returns.
     fn scan(&self, from: &[u8], to: &[u8], order: Order, visit: Visit<'_>) -> Result<(), Error>;
 }
 

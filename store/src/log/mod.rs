@@ -237,21 +237,13 @@ impl Log {
 
 fn load_local(engine: &dyn Engine) -> Result<BTreeMap<String, Bytes>, Error> {
     let mut found = BTreeMap::new();
-    let mut failed = None;
     let (from, to) = key::locals();
     engine.scan(&from, &to, engine::Order::Ascending, &mut |key, value| {
         let name = key::local_name(key)
-            .ok_or_else(|| record::corrupt(key, "its name is not UTF-8".to_owned()));
-        match name.and_then(|name| Ok((name, record::unseal(key, value)?))) {
-            Ok((name, body)) => {
-                found.insert(name.to_owned(), Bytes::copy_from_slice(body));
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        }
+            .ok_or_else(|| record::corrupt(key, "its name is not UTF-8".to_owned()))?;
+        let body = record::unseal(key, value)?;
+        found.insert(name.to_owned(), Bytes::copy_from_slice(body));
+        Ok(ControlFlow::Continue(()))
     })?;
-    failed.map_or(Ok(found), Err)
+    Ok(found)
 }

@@ -208,7 +208,8 @@ impl ShardLog {
         let mut next = from;
         let mut found = Found::All;
         let (from_key, to_key) = (key::entry(id, from), key::entry(id, to));
-        let mut visit = |key: &[u8], value: &[u8]| -> Result<ControlFlow<()>, Error> {
+        let engine = &self.handle.engine;
+        engine.scan(&from_key, &to_key, Order::Ascending, &mut |key, value| {
             if key != key::entry(id, next) {
                 return Ok(ControlFlow::Break(()));
             }
@@ -225,20 +226,10 @@ impl ShardLog {
             });
             next += 1;
             Ok(ControlFlow::Continue(()))
-        };
-        let mut failed = None;
-        self.handle
-            .engine
-            .scan(&from_key, &to_key, Order::Ascending, &mut |key, value| {
-                visit(key, value).unwrap_or_else(|error| {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                })
-            })?;
-        match (failed, found) {
-            (Some(error), _) => Err(error),
-            (None, Found::All) if next < to => Ok(Found::Hole(next)),
-            (None, found) => Ok(found),
+        })?;
+        match found {
+            Found::All if next < to => Ok(Found::Hole(next)),
+            found => Ok(found),
         }
     }
 
@@ -375,23 +366,11 @@ pub(super) fn load(engine: &dyn Engine, id: ShardId) -> Result<Tail, Error> {
             tail.singles.insert(kind, body);
         }
     }
-    let mut failed = None;
     let (from, to) = key::entries_from(id, 0);
-    engine.scan(
-        &from,
-        &to,
-        Order::Ascending,
-        &mut |key, value| match load_entry(&mut tail, key, value) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        },
-    )?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
+    engine.scan(&from, &to, Order::Ascending, &mut |key, value| {
+        load_entry(&mut tail, key, value)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
     if let Some(last) = tail.last() {
         tail.note_synced(last);
     }

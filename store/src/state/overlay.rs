@@ -195,20 +195,11 @@ pub(crate) fn head_of(
     };
     let mut head: Conversation = record::decode(&key, value)?;
     let (from, to) = key::state::messages(conversation, head.last_seq + 1, u64::MAX);
-    let mut failed = None;
-    engine.scan(&from, &to, Order::Ascending, &mut |key, value| match add(
-        &mut head,
-        conversation,
-        key,
-        value,
-    ) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            failed = Some(error);
-            ControlFlow::Break(())
-        }
+    engine.scan(&from, &to, Order::Ascending, &mut |key, value| {
+        add(&mut head, conversation, key, value)?;
+        Ok(ControlFlow::Continue(()))
     })?;
-    failed.map_or(Ok(Some(head)), Err)
+    Ok(Some(head))
 }
 
 /// Adds what the next message changes in a head.

@@ -51,20 +51,11 @@ impl ShardState {
         };
         let (from, to) = conversations(slots);
         let mut open: Option<Open> = None;
-        let mut failed = None;
         let read: &dyn engine::Read = &*point.snapshot;
-        read.scan(&from, &to, Order::Ascending, &mut |key, value| match step(
-            &mut open, key, value, &mut visit,
-        ) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
+        read.scan(&from, &to, Order::Ascending, &mut |key, value| {
+            step(&mut open, key, value, &mut visit)?;
+            Ok(ControlFlow::Continue(()))
         })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
         if let Some(last) = open {
             visit(last.hashed());
         }

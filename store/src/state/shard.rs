@@ -325,30 +325,20 @@ impl ShardState {
                 Order::Descending => last,
             };
             let mut bytes = 0;
-            let mut failed = None;
             self.source(&serving)
                 .scan(&from, &to, order, &mut |found, value| {
                     bytes += value.len();
-                    match message(found, value, &key, next) {
-                        Ok(stored) => page.push(stored),
-                        Err(error) => {
-                            failed = Some(error);
-                            return ControlFlow::Break(());
-                        }
-                    }
+                    page.push(message(found, value, &key, next)?);
                     next = match order {
                         Order::Ascending => next + 1,
                         Order::Descending => next - 1,
                     };
-                    if page.len() < limit && bytes < bytes_max {
+                    Ok(if page.len() < limit && bytes < bytes_max {
                         ControlFlow::Continue(())
                     } else {
                         ControlFlow::Break(())
-                    }
+                    })
                 })?;
-            if let Some(error) = failed {
-                return Err(error);
-            }
             let wanted = (last - first + 1).min(limit as u64);
             if (page.len() as u64) < wanted && bytes < bytes_max {
                 let missing = key::state::message(&key, next);

@@ -180,7 +180,7 @@ pub(super) fn export(
 ) -> Result<Vec<Box<dyn SortedFile>>, Error> {
     let mut files: Vec<Box<dyn SortedFile>> = Vec::new();
     let mut open: Option<(SstFileWriter<'_>, Temporary)> = None;
-    let mut put = |key: &[u8], value: &[u8]| -> Result<(), Error> {
+    read_point.scan(from, to, Order::Ascending, &mut |key, value| {
         let (mut writer, path) = match open.take() {
             Some(open) => open,
             None => {
@@ -200,24 +200,8 @@ pub(super) fn export(
         } else {
             files.push(finish(db, writer, path)?);
         }
-        Ok(())
-    };
-    let mut failed = None;
-    read_point.scan(
-        from,
-        to,
-        Order::Ascending,
-        &mut |key, value| match put(key, value) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        },
-    )?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     if let Some((writer, path)) = open {
         files.push(finish(db, writer, path)?);
     }

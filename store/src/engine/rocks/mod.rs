@@ -267,7 +267,7 @@ fn scan(
         Order::Descending => iterator.seek_to_last(),
     }
     while let Some((key, value)) = iterator.item() {
-        if visit(key, value).is_break() {
+        if visit(key, value)?.is_break() {
             return Ok(());
         }
         match order {
