@@ -98,20 +98,9 @@ impl Messages {
         check.message(At("message", None), request.message.as_ref());
         let name = check.or(name)?;
         let given = request.message.unwrap_or_default();
-        let command = convert::append(Append {
-            conversation: request.parent,
-            messages: vec![convert::new_message(given.clone())],
-            atomic: false,
-            expected_last_seq: request.precondition.and_then(|p| p.expected_last_seq),
-            map_epoch: 0,
-        });
-        let target = Target::Slot(name.key().slot());
-        let reply = self
-            .gateway
-            .clone()
-            .propose(target, command, call.deadline)
-            .await?;
-        let outcome = outcomes(reply, 1)?.pop().unwrap_or_default();
+        let one = std::slice::from_ref(&given);
+        let outcomes = self.send(&name, one, false, request.precondition, call);
+        let outcome = outcomes.await?.pop().unwrap_or_default();
         Ok(v1::AppendMessageResponse {
             deduplicated: outcome.deduplicated,
             message: Some(convert::appended(
@@ -134,20 +123,8 @@ impl Messages {
         check.batch(&request.messages);
         let name = check.or(name)?;
         let given = request.messages;
-        let command = convert::append(Append {
-            conversation: request.parent,
-            messages: given.iter().cloned().map(convert::new_message).collect(),
-            atomic: true,
-            expected_last_seq: request.precondition.and_then(|p| p.expected_last_seq),
-            map_epoch: 0,
-        });
-        let target = Target::Slot(name.key().slot());
-        let reply = self
-            .gateway
-            .clone()
-            .propose(target, command, call.deadline)
-            .await?;
-        let outcomes = outcomes(reply, given.len())?;
+        let outcomes = self.send(&name, &given, true, request.precondition, call);
+        let outcomes = outcomes.await?;
         Ok(v1::BatchAppendMessagesResponse {
             deduplicated: outcomes.iter().all(|outcome| outcome.deduplicated),
             messages: given
@@ -157,6 +134,31 @@ impl Messages {
                 .collect(),
             info: Some(info(&self.gateway)),
         })
+    }
+
+    /// Has messages that were checked decided by the leader: an outcome for each.
+    async fn send(
+        &self,
+        name: &ConversationName,
+        given: &[v1::Message],
+        atomic: bool,
+        precondition: Option<v1::Precondition>,
+        call: Call,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let command = convert::append(Append {
+            conversation: name.to_string(),
+            messages: given.iter().cloned().map(convert::new_message).collect(),
+            atomic,
+            expected_last_seq: precondition.and_then(|p| p.expected_last_seq),
+            map_epoch: 0,
+        });
+        let target = Target::Slot(name.key().slot());
+        let reply = self
+            .gateway
+            .clone()
+            .propose(target, command, call.deadline)
+            .await?;
+        outcomes(reply, given.len())
     }
 
     async fn list(
