@@ -87,14 +87,10 @@ impl Default for Tuning {
 pub struct Options {
     /// Who it is.
     pub identity: Identity,
-    /// host:port where others reach it.
-    pub address: String,
     /// How to reach others.
     pub dialer: Dialer,
     /// Time for messages.
     pub clock: Arc<dyn Clock>,
-    /// Seed of its random choices.
-    pub seed: u64,
     /// raftdb.
     pub log: Log,
     /// msgdb.

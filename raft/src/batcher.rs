@@ -3,7 +3,7 @@
 //! lone command waits for nobody.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::api::{Clock, ProposeError};
+use crate::frame;
 use crate::state_machine::StateMachine;
 use crate::types::{Payload, Types};
 
@@ -47,26 +48,20 @@ impl Done {
             // A caller that is gone has stopped waiting.
             Done::Here(caller) => drop(caller.send(result)),
             Done::There { id, shard, out } => {
-                let body = Some(match result {
+                let body = match result {
                     Ok(reply) => Body::ForwardAnswer(wire::ForwardAnswer {
                         replies: vec![reply.encode_to_vec().into()],
                     }),
-                    Err(error) => Body::Failed(failed(&error)),
-                });
-                let _ = out.send(wire::Frame {
-                    id,
-                    shard: shard.0,
-                    body,
-                    stream: 0,
-                    end: false,
-                });
+                    Err(error) => failed(&error),
+                };
+                let _ = out.send(frame::single(id, shard.0, body));
             }
         }
     }
 }
 
 /// A failed attempt as the wire says it.
-fn failed(error: &ProposeError) -> wire::Failed {
+fn failed(error: &ProposeError) -> Body {
     use wire::failed::Reason;
     let (reason, leader) = match error {
         ProposeError::NotLeader { leader, .. } => (Reason::NotLeader, *leader),
@@ -75,11 +70,7 @@ fn failed(error: &ProposeError) -> wire::Failed {
         ProposeError::DiskFull => (Reason::DiskFull, None),
         ProposeError::Unreachable(_) | ProposeError::Unknown(_) => (Reason::UnknownOutcome, None),
     };
-    wire::Failed {
-        reason: reason as i32,
-        leader: leader.unwrap_or(NodeId(0)).0,
-        message: error.to_string(),
-    }
+    frame::failed(reason, leader, error.to_string())
 }
 
 /// A command that waits.
@@ -110,7 +101,7 @@ impl Batcher {
         let time = CommandTime {
             clock,
             state,
-            last_ms: AtomicU64::new(0),
+            last_ms: 0,
         };
         tokio::spawn(run(shard, raft, time, items));
         Batcher {
@@ -148,13 +139,14 @@ impl Batcher {
 struct CommandTime {
     clock: Arc<dyn Clock>,
     state: ShardState,
-    last_ms: AtomicU64,
+    last_ms: u64,
 }
 
 impl CommandTime {
-    fn next(&self) -> u64 {
+    fn next(&mut self) -> u64 {
         let now = self.clock.unix_ms().max(self.state.applied().time_ms);
-        self.last_ms.fetch_max(now, Ordering::Relaxed).max(now)
+        self.last_ms = self.last_ms.max(now);
+        self.last_ms
     }
 }
 
@@ -163,7 +155,7 @@ type Answered = (Vec<Done>, Result<Vec<Reply>, ProposeError>);
 async fn run(
     shard: ShardId,
     raft: Raft<Types, StateMachine>,
-    time: CommandTime,
+    mut time: CommandTime,
     mut items: mpsc::Receiver<Item>,
 ) {
     let mut on_their_way: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
@@ -184,7 +176,7 @@ async fn run(
                 if !more {
                     break;
                 }
-                if let Some(entry) = propose(shard, &raft, &time, &mut batch).await {
+                if let Some(entry) = propose(shard, &raft, &mut time, &mut batch).await {
                     on_their_way.push_back(entry);
                 }
             }
@@ -269,7 +261,7 @@ impl Batch {
 async fn propose(
     shard: ShardId,
     raft: &Raft<Types, StateMachine>,
-    time: &CommandTime,
+    time: &mut CommandTime,
     batch: &mut Batch,
 ) -> Option<BoxFuture<'static, Answered>> {
     let now = Instant::now();

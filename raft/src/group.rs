@@ -23,7 +23,7 @@ use crate::log_store::LogStore;
 use crate::network::Network;
 use crate::peers::Peers;
 use crate::state_machine::StateMachine;
-use crate::types::Types;
+use crate::types::{LogId, Types};
 
 /// Entries that stay in the log behind what everybody has, so that a short absence needs no
 /// snapshot; few, since a new leader searches its followers' logs by halving.
@@ -253,11 +253,19 @@ impl Group {
     /// Cuts the log up to what is flushed and, while nobody is absent, what the followers have.
     /// For an absent replica it is kept, within bounds.
     pub(crate) async fn cut_log(&self, absent: bool, bytes_max: u64) {
-        let metrics = self.raft.metrics().borrow_watched().clone();
         let Some(flushed) = self.state.flushed().position.map(|p| p.index) else {
             return;
         };
-        let stated = metrics.snapshot.as_ref().map(openraft::LogId::index);
+        let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
+        // Looked at often and for every group: what is needed is read, nothing is copied.
+        let (stated, purged, matched) = {
+            let metrics = self.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            let followers = metrics.replication.as_ref();
+            let matched = followers.and_then(|f| f.values().map(index).min());
+            let stated = metrics.snapshot.as_ref().map(LogId::index);
+            (stated, index(&metrics.purged), matched)
+        };
         if stated < Some(flushed) {
             // For the next look; state that is flushed all the time must not put off the cut.
             // Stopped groups need no housekeeping.
@@ -266,14 +274,6 @@ impl Group {
         let Some(flushed) = stated.map(|stated| stated.min(flushed)) else {
             return;
         };
-        let behind = metrics
-            .replication
-            .as_ref()
-            .into_iter()
-            .flat_map(|r| r.values());
-        let matched = behind
-            .map(|id| id.as_ref().map_or(0, openraft::LogId::index))
-            .min();
         let kept_for_others = match matched {
             _ if self.log.bytes_kept() > bytes_max => flushed,
             _ if absent => return,
@@ -281,7 +281,6 @@ impl Group {
             None => flushed,
         };
         let upto = kept_for_others.saturating_sub(LOG_ENTRIES_KEPT);
-        let purged = metrics.purged.as_ref().map_or(0, openraft::LogId::index);
         if upto > purged + LOG_ENTRIES_KEPT {
             let _ = self.raft.trigger().purge_log(upto).await;
         }
@@ -290,8 +289,7 @@ impl Group {
     /// As `firebreak status` shows it.
     pub(crate) fn status(&self) -> ReplicaStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let index =
-            |id: &Option<crate::types::LogId>| id.as_ref().map_or(0, openraft::LogId::index);
+        let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
         // A leader that is cut off calls itself leader for as long as nobody tells it otherwise.
         // One that is alone is its own quorum, which nobody has to acknowledge.
         let lease = Duration::from_millis(self.tuning.election_max_ms);

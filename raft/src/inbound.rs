@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use model::id::{NodeId, ShardId};
@@ -22,6 +21,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::batcher::Done;
+use crate::frame;
 use crate::group::Group;
 use crate::link;
 use crate::node::Inner;
@@ -177,13 +177,7 @@ impl Connection {
 
     fn answer(&self, id: u64, shard: u32, body: Body) {
         // The other end of a broken connection has been told by the break.
-        let _ = self.out.send(wire::Frame {
-            id,
-            shard,
-            body: Some(body),
-            stream: 0,
-            end: false,
-        });
+        let _ = self.out.send(frame::single(id, shard, body));
     }
 
     fn handle(&mut self, frame: wire::Frame) {
@@ -193,15 +187,11 @@ impl Connection {
         }
         match frame.body {
             Some(Body::Ping(ping)) => {
-                let map_epoch = self.node.view().borrow().epoch;
-                self.answer(
-                    id,
-                    0,
-                    Body::Pong(wire::Pong {
-                        sent_us: ping.sent_us,
-                        map_epoch,
-                    }),
-                );
+                let pong = wire::Pong {
+                    sent_us: ping.sent_us,
+                    map_epoch: self.node.current_view().epoch,
+                };
+                self.answer(id, 0, Body::Pong(pong));
             }
             Some(Body::Forward(forward)) => self.forward(id, ShardId(shard), forward),
             Some(body) => {
@@ -212,14 +202,8 @@ impl Connection {
                 let node = self.node.clone();
                 tokio::spawn(async move {
                     let body = unary(&node, &group, body).await;
-                    let body = Some(body.unwrap_or_else(failed));
-                    let _ = out.send(wire::Frame {
-                        id,
-                        shard,
-                        body,
-                        stream: 0,
-                        end: false,
-                    });
+                    let body = body.unwrap_or_else(refused);
+                    let _ = out.send(frame::single(id, shard, body));
                 });
             }
             None => {}
@@ -234,7 +218,7 @@ impl Connection {
         // One command a frame: the frames are what is batched.
         let mut commands = forward.commands.into_iter();
         let (Some(command), None) = (commands.next(), commands.next()) else {
-            return self.answer(id, shard.0, failed("a forward holds one command".into()));
+            return self.answer(id, shard.0, refused("a forward holds one command".into()));
         };
         group.batcher.submit(
             command,
@@ -265,14 +249,8 @@ impl Connection {
         };
         if let Err(message) = sent {
             self.streams.remove(&stream);
-            let body = Some(failed(message));
-            let _ = self.out.send(wire::Frame {
-                id: 0,
-                shard,
-                body,
-                stream,
-                end: true,
-            });
+            let body = Some(refused(message));
+            let _ = self.out.send(frame::streamed(stream, shard, body, true));
         }
     }
 
@@ -311,36 +289,22 @@ async fn answer_stream(
                     end,
                 )
             }
-            Err(fatal) => (failed(fatal.to_string()), true),
+            Err(fatal) => (refused(fatal.to_string()), true),
         };
-        let frame = wire::Frame {
-            id: 0,
-            shard,
-            body: Some(body),
-            stream,
-            end,
-        };
+        let frame = frame::streamed(stream, shard, Some(body), end);
         if out.send(frame).is_err() || end {
             return;
         }
     }
 }
 
-fn failed(message: String) -> Body {
-    let reason = wire::failed::Reason::Refused as i32;
-    Body::Failed(wire::Failed {
-        reason,
-        leader: 0,
-        message,
-    })
+fn refused(message: String) -> Body {
+    frame::failed(wire::failed::Reason::Refused, None, message)
 }
 
 fn no_replica(shard: u32) -> Body {
-    Body::Failed(wire::Failed {
-        reason: wire::failed::Reason::NoReplica as i32,
-        leader: 0,
-        message: format!("no replica of s{shard} here"),
-    })
+    let message = format!("no replica of s{shard} here");
+    frame::failed(wire::failed::Reason::NoReplica, None, message)
 }
 
 /// Answers a request that stands for itself.
@@ -432,9 +396,4 @@ fn transfer_answer(answer: Result<(), TransferLeaderError<Types>>) -> wire::Tran
             ..Default::default()
         },
     }
-}
-
-/// Keeps the type of a decoded view in one place.
-pub(crate) fn decode_view(bytes: Bytes) -> Result<model::cluster::ClusterState, String> {
-    model::cluster::ClusterState::decode(bytes).map_err(|e| format!("the cluster's view: {e}"))
 }

@@ -11,6 +11,7 @@
 mod api;
 mod batcher;
 mod fault;
+mod frame;
 mod group;
 mod hello;
 mod inbound;

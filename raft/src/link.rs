@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::Stream;
+use model::cluster::ClusterState;
 use model::command::Reply;
 use model::id::NodeId;
 use model::limits;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
 use crate::api::ProposeError;
+use crate::frame;
 use crate::hello::Hello;
 
 /// Format of a `Frames` message.
@@ -82,13 +84,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts connecting. `epoch` is this node's own epoch, told in pings; `refused` hears why the
+    /// Starts connecting. `view` is this node's own, its epoch told in pings; `refused` hears why the
     /// other refuses this node's identity.
     pub(crate) fn start(
         node: NodeId,
         channel: Channel,
         hello: Hello,
-        epoch: watch::Receiver<u64>,
+        view: watch::Receiver<Arc<ClusterState>>,
         refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
     ) -> Link {
         let shared = Arc::new(Shared {
@@ -100,7 +102,7 @@ impl Link {
             peer_epoch: AtomicU64::new(0),
             reset: AtomicBool::new(false),
         });
-        tokio::spawn(keep_connected(Arc::downgrade(&shared), epoch, refused));
+        tokio::spawn(keep_connected(Arc::downgrade(&shared), view, refused));
         Link { shared }
     }
 
@@ -144,18 +146,9 @@ impl Link {
         let mut current = self.shared.current.lock();
         current.next_id += 1;
         let id = current.next_id;
-        let frame = wire::Frame {
-            id,
-            shard,
-            body: Some(body),
-            stream: 0,
-            end: false,
-        };
-        let sent = current
-            .out
-            .as_ref()
-            .is_some_and(|out| out.try_send(frame).is_ok());
-        if !sent {
+        let frame = frame::single(id, shard, body);
+        let out = current.out.as_ref();
+        if out.is_none_or(|out| out.try_send(frame).is_err()) {
             return Err(LinkError::Down);
         }
         current.waiting.insert(id, waiting);
@@ -258,14 +251,7 @@ impl AppendStream {
 impl AppendSender {
     /// Waits for room; `Err` when the connection is gone.
     pub(crate) async fn send(&self, append: wire::AppendEntries) -> Result<(), LinkError> {
-        let body = Some(Body::Append(append));
-        let frame = wire::Frame {
-            id: 0,
-            shard: self.shard,
-            body,
-            stream: self.id,
-            end: false,
-        };
+        let frame = frame::streamed(self.id, self.shard, Some(Body::Append(append)), false);
         self.out.send(frame).await.map_err(|_| LinkError::NoAnswer)
     }
 }
@@ -274,26 +260,21 @@ impl Drop for AppendStream {
     fn drop(&mut self) {
         self.shared.current.lock().waiting.remove(&self.sender.id);
         // Best effort: a connection that is gone has closed the stream already.
-        let _ = self.sender.out.try_send(wire::Frame {
-            id: 0,
-            shard: self.sender.shard,
-            body: None,
-            stream: self.sender.id,
-            end: true,
-        });
+        let AppendSender { out, shard, id } = &self.sender;
+        let _ = out.try_send(frame::streamed(*id, *shard, None, true));
     }
 }
 
 /// Connects, again and again, until the last handle is gone.
 async fn keep_connected(
     link: Weak<Shared>,
-    epoch: watch::Receiver<u64>,
+    view: watch::Receiver<Arc<ClusterState>>,
     refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
 ) {
     let mut pause = RECONNECT.0;
     loop {
         let began = Instant::now();
-        let ended = connect_once(&link, &epoch).await;
+        let ended = connect_once(&link, &view).await;
         let Some(shared) = link.upgrade() else { return };
         shared.break_off();
         if let Err(status) = ended {
@@ -318,22 +299,16 @@ async fn keep_connected(
 /// One connection, from dialing to its end.
 async fn connect_once(
     link: &Weak<Shared>,
-    epoch: &watch::Receiver<u64>,
+    view: &watch::Receiver<Arc<ClusterState>>,
 ) -> Result<(), tonic::Status> {
     let silent = || tonic::Status::deadline_exceeded("the other node is silent");
     let (out, queue) = mpsc::channel(limits::LINK_QUEUE_MAX);
     let ping = || {
         let ping = wire::Ping {
             sent_us: 0,
-            map_epoch: *epoch.borrow(),
+            map_epoch: view.borrow().epoch,
         };
-        wire::Frame {
-            id: 0,
-            shard: 0,
-            body: Some(Body::Ping(ping)),
-            stream: 0,
-            end: false,
-        }
+        frame::single(0, 0, Body::Ping(ping))
     };
     // The other answers this one with its first frame.
     let _ = out.try_send(ping());

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use model::cluster::{Change, ChangeBody, ClusterState, Layout, MetaReplicas, Shard};
 use model::command::Command;
 use model::id::{NodeId, ShardId};
 use model::placement;
 use openraft::EmptyNode;
 use openraft::async_runtime::watch::WatchReceiver;
+use prost::Message;
 use proto::net::Dialer;
 use proto::node as wire;
 use proto::node::peer_client::PeerClient;
@@ -21,7 +23,6 @@ use tonic::transport::Channel;
 
 use crate::group::Group;
 use crate::hello::Hello;
-use crate::inbound;
 use crate::node::Inner;
 
 /// Between looks at what there is to do.
@@ -97,7 +98,7 @@ async fn ask_others(node: Arc<Inner>, hello: Hello, dialer: Dialer, seeds: Vec<S
     let mut seeds = seeds.iter().cycle();
     loop {
         sleep(LOOK).await;
-        let epoch = node.view().borrow().epoch;
+        let epoch = node.current_view().epoch;
         let newer = node
             .peers()
             .all()
@@ -122,9 +123,14 @@ async fn fetch(channel: Channel, hello: &Hello, known_epoch: u64) -> Result<Clus
     let views = PeerClient::new(channel).watch_cluster(request).await;
     let mut views = views.map_err(|status| status.to_string())?.into_inner();
     match views.message().await.map_err(|status| status.to_string())? {
-        Some(view) => inbound::decode_view(view.state),
+        Some(view) => decode_view(view.state),
         None => Err("the peer ended the stream".into()),
     }
+}
+
+/// Reads a view, from a peer or from the local record.
+pub(crate) fn decode_view(bytes: Bytes) -> Result<ClusterState, String> {
+    ClusterState::decode(bytes).map_err(|e| format!("the cluster's view: {e}"))
 }
 
 /// Founds the cluster, once: the meta shard with this node alone, and its first record.
@@ -276,7 +282,7 @@ async fn keep_house(node: Arc<Inner>) {
             }
             flushed_at = Instant::now();
         }
-        let view = node.view().borrow().clone();
+        let view = node.current_view();
         let now = Instant::now();
         for other in &view.nodes {
             if node.peers().reachable(NodeId(other.id)) {

@@ -86,35 +86,30 @@ impl Client {
             })
     }
 
-    /// A request and its answer, as a stream of one.
-    async fn append_once<'s>(
+    /// One append that stands for itself.
+    async fn append(
         &self,
         request: AppendEntriesRequest<Types>,
-        option: RPCOption,
-    ) -> Result<AppendResults<'s>, RPCError<Types>> {
+        option: &RPCOption,
+    ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
         let append = Body::Append(types::append_to_wire(request));
-        let Body::AppendAnswer(answer) = self.call(append, &option).await? else {
-            return Err(malformed(types::Malformed(
+        match self.call(append, option).await? {
+            Body::AppendAnswer(answer) => types::append_answer_from_wire(answer).map_err(malformed),
+            _ => Err(malformed(types::Malformed(
                 "an append was answered otherwise".into(),
-            )));
-        };
-        let result = types::append_answer_from_wire(answer).map_err(malformed);
-        Ok(futures::stream::iter([result]).boxed())
+            ))),
+        }
     }
 
     /// A stream of appends whose answers come in order, while later ones are on their way.
-    fn pipeline<'s, S>(
-        &self,
-        first: AppendEntriesRequest<Types>,
-        rest: S,
-    ) -> Result<AppendResults<'s>, RPCError<Types>>
+    fn pipeline<'s, S>(&self, requests: S) -> Result<AppendResults<'s>, RPCError<Types>>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
         let down = || RPCError::Unreachable(unreachable(format!("{} is down", self.target)));
         let stream = self.link()?.open_stream(self.shard.0).ok_or_else(down)?;
         let sent = Arc::new(Sent::default());
-        let pump = tokio::spawn(pump(first, rest, stream.sender(), sent.clone()));
+        let pump = tokio::spawn(pump(requests, stream.sender(), sent.clone()));
         let answers = Answers {
             stream,
             sent,
@@ -159,39 +154,25 @@ type AppendResults<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCErro
 impl RaftNetworkV2<Types> for Client {
     type SnapshotData = SnapshotData;
 
-    // Heartbeats; entries go by the stream.
     async fn append_entries(
         &mut self,
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let last = rpc.entries.last().map(|e| e.log_id).or(rpc.prev_log_id);
-        let answer = self
-            .call(Body::Append(types::append_to_wire(rpc)), &option)
-            .await?;
-        let Body::AppendAnswer(answer) = answer else {
-            return Err(malformed(types::Malformed(
-                "an append was answered otherwise".into(),
-            )));
-        };
-        Ok(
-            match types::append_answer_from_wire(answer).map_err(malformed)? {
-                Ok(matched) if matched == last => AppendEntriesResponse::Success,
-                Ok(matched) => AppendEntriesResponse::PartialSuccess(matched),
-                Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
-                Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
-            },
-        )
+        Ok(match self.append(rpc, &option).await? {
+            Ok(matched) if matched == last => AppendEntriesResponse::Success,
+            Ok(matched) => AppendEntriesResponse::PartialSuccess(matched),
+            Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
     }
 
     fn stream_append<'s, S>(
         &'s mut self,
         mut input: S,
         option: RPCOption,
-    ) -> BoxFuture<
-        's,
-        Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>,
-    >
+    ) -> BoxFuture<'s, Result<AppendResults<'s>, RPCError<Types>>>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
@@ -201,19 +182,17 @@ impl RaftNetworkV2<Types> for Client {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
-            // A heartbeat is a stream of one: a plain request is cheaper.
-            let last = match input.next().now_or_never() {
-                Some(None) => true,
-                Some(Some(second)) => {
-                    let rest = futures::stream::iter([second]).chain(input);
-                    return self.pipeline(first, rest);
+            match input.next().now_or_never() {
+                // A heartbeat is a stream of one: a plain request is cheaper.
+                Some(None) => {
+                    let result = self.append(first, &option).await?;
+                    Ok(futures::stream::iter([Ok(result)]).boxed())
                 }
-                None => false,
-            };
-            if last {
-                return self.append_once(first, option).await;
+                Some(Some(second)) => {
+                    self.pipeline(futures::stream::iter([first, second]).chain(input))
+                }
+                None => self.pipeline(futures::stream::iter([first]).chain(input)),
             }
-            self.pipeline(first, input)
         }
         .boxed()
     }
@@ -292,11 +271,10 @@ struct Sent {
     changed: Notify,
 }
 
-async fn pump<S>(first: AppendEntriesRequest<Types>, input: S, out: AppendSender, sent: Arc<Sent>)
+async fn pump<S>(mut requests: S, out: AppendSender, sent: Arc<Sent>)
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
 {
-    let mut requests = futures::stream::iter([first]).chain(input);
     while let Some(request) = requests.next().await {
         sent.outstanding.fetch_add(1, Ordering::SeqCst);
         sent.changed.notify_one();

@@ -50,11 +50,9 @@ pub(crate) struct Inner {
     peers: Peers,
     doorkeeper: Doorkeeper,
     view: watch::Sender<Arc<ClusterState>>,
-    epoch: watch::Sender<u64>,
     groups: RwLock<BTreeMap<ShardId, Arc<Group>>>,
     broken: Mutex<BTreeMap<ShardId, String>>,
     hints: Mutex<BTreeMap<ShardId, NodeId>>,
-    watched: Mutex<Vec<NodeId>>,
     fatal: watch::Sender<Option<String>>,
     disk_full: Arc<AtomicBool>,
     opening: tokio::sync::Mutex<()>,
@@ -77,14 +75,14 @@ impl Node {
             ));
         }
         let identity = Arc::new(options.identity);
-        let (epoch, _) = watch::channel(0);
+        let view = watch::Sender::new(Arc::default());
         let (refused, refusals) = mpsc::unbounded_channel();
         let hello = Hello::new(identity.clone());
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),
             hello.clone(),
-            epoch.subscribe(),
+            view.subscribe(),
             refused,
         );
         let doorkeeper =
@@ -103,12 +101,10 @@ impl Node {
             state: options.state,
             peers,
             doorkeeper,
-            view: watch::Sender::new(Arc::default()),
-            epoch,
+            view,
             groups: RwLock::default(),
             broken: Mutex::new(broken),
             hints: Mutex::default(),
-            watched: Mutex::default(),
             fatal: watch::Sender::new(None),
             disk_full: Arc::default(),
             opening: tokio::sync::Mutex::default(),
@@ -120,7 +116,7 @@ impl Node {
         inner.state.finish_installs().await.map_err(disk)?;
         inner.open(ShardId::META, 0..=0).await?;
         if let Some(view) = log.local_get(VIEW).map_err(disk)? {
-            inner.learn(inbound::decode_view(view)?).await;
+            inner.learn(meta::decode_view(view)?).await;
         }
         let tasks = meta::Tasks {
             node: inner,
@@ -203,14 +199,11 @@ impl Node {
         self.inner.leader(shard)
     }
 
-    /// Tells that `asked` does not lead `shard` and whom it named, so that [`Node::leader`] guesses
+    /// Tells that `asked` did not answer as the leader of `shard`, so that [`Node::leader`] guesses
     /// another the next time.
-    pub fn not_leader(&self, shard: ShardId, asked: NodeId, named: Option<NodeId>) {
-        let error = ProposeError::NotLeader {
-            shard,
-            leader: named,
-        };
-        self.inner.note_leader(shard, Some(asked), &Err(error));
+    pub fn not_leader(&self, shard: ShardId, asked: NodeId) {
+        self.inner
+            .guess(shard, self.inner.replica_after(shard, asked));
     }
 
     /// A shared channel to another node; `None` when its address is not known.
@@ -225,7 +218,7 @@ impl Node {
 
     /// This node's replicas, by shard.
     pub fn replicas(&self) -> Vec<ReplicaStatus> {
-        let view = self.inner.view.borrow().clone();
+        let view = self.inner.current_view();
         let me = self.inner.identity.node.0;
         let groups = self.inner.groups();
         let working = groups
@@ -292,6 +285,10 @@ impl Inner {
         self.view.subscribe()
     }
 
+    pub(crate) fn current_view(&self) -> Arc<ClusterState> {
+        self.view.borrow().clone()
+    }
+
     pub(crate) fn group(&self, shard: ShardId) -> Option<Arc<Group>> {
         self.groups.read().get(&shard).cloned()
     }
@@ -320,7 +317,7 @@ impl Inner {
     }
 
     pub(crate) async fn admit(&self, metadata: &MetadataMap) -> Result<NodeId, Status> {
-        let view = self.view.borrow().clone();
+        let view = self.current_view();
         self.doorkeeper.admit(metadata, &view).await
     }
 
@@ -344,7 +341,7 @@ impl Inner {
         {
             return Some(*hint);
         }
-        let view = self.view.borrow().clone();
+        let view = self.current_view();
         let mut replicas = view.replicas_of(shard).iter().map(|id| NodeId(*id));
         replicas.find(|id| self.peers.reachable(*id))
     }
@@ -371,7 +368,7 @@ impl Inner {
         let gone = || (Some(leader), ProposeError::Unreachable(leader));
         let link = self.peers.link(leader).ok_or_else(gone)?;
         let forward = wire::Forward {
-            map_epoch: *self.epoch.borrow(),
+            map_epoch: self.view.borrow().epoch,
             timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
             commands: vec![command],
         };
@@ -402,6 +399,11 @@ impl Inner {
             ) => self.replica_after(shard, asked),
             Err(ProposeError::WrongShard) => return,
         };
+        self.guess(shard, next);
+    }
+
+    /// Whom to ask the next time, where the own replica does not know.
+    fn guess(&self, shard: ShardId, next: Option<NodeId>) {
         let mut hints = self.hints.lock();
         match next {
             Some(next) if hints.get(&shard) != Some(&next) => drop(hints.insert(shard, next)),
@@ -412,7 +414,7 @@ impl Inner {
 
     /// The replica to try when `asked` does not lead: one after the other.
     fn replica_after(&self, shard: ShardId, asked: NodeId) -> Option<NodeId> {
-        let view = self.view.borrow().clone();
+        let view = self.current_view();
         let replicas = view.replicas_of(shard);
         let at = replicas
             .iter()
@@ -434,13 +436,8 @@ impl Inner {
         if let Err(error) = self.log.local_put(VIEW, Some(record)).await {
             return self.die(error.to_string());
         }
-        self.peers.update(&view);
-        for link in self.peers.all() {
-            let mut watched = self.watched.lock();
-            if !watched.contains(&link.node()) {
-                watched.push(link.node());
-                tokio::spawn(liveness::watch(self.clone(), link));
-            }
+        for link in self.peers.update(&view) {
+            tokio::spawn(liveness::watch(self.clone(), link));
         }
         for shard in &view.shards {
             let id = ShardId(shard.id);
@@ -454,9 +451,7 @@ impl Inner {
                 tokio::spawn(meta::found_shard(self.clone(), shard.clone()));
             }
         }
-        let epoch = view.epoch;
         self.view.send_replace(Arc::new(view));
-        self.epoch.send_replace(epoch);
     }
 
     /// Opens the replica of a shard, unless it is broken. `Err` only when the node cannot go on.

@@ -29,7 +29,7 @@ struct Inner {
     me: NodeId,
     dialer: Dialer,
     hello: Hello,
-    epoch: watch::Receiver<u64>,
+    view: watch::Receiver<Arc<ClusterState>>,
     refused: mpsc::UnboundedSender<(NodeId, Status)>,
     peers: RwLock<BTreeMap<NodeId, Peer>>,
 }
@@ -39,7 +39,7 @@ impl Peers {
         me: NodeId,
         dialer: Dialer,
         hello: Hello,
-        epoch: watch::Receiver<u64>,
+        view: watch::Receiver<Arc<ClusterState>>,
         refused: mpsc::UnboundedSender<(NodeId, Status)>,
     ) -> Peers {
         let peers = RwLock::default();
@@ -48,15 +48,16 @@ impl Peers {
                 me,
                 dialer,
                 hello,
-                epoch,
+                view,
                 refused,
                 peers,
             }),
         }
     }
 
-    /// Opens links to nodes that are new in the view or have moved.
-    pub(crate) fn update(&self, view: &ClusterState) {
+    /// Opens links to nodes that are new in the view or have moved, and returns these links.
+    pub(crate) fn update(&self, view: &ClusterState) -> Vec<Link> {
+        let mut opened = Vec::new();
         let mut peers = self.inner.peers.write();
         for node in &view.nodes {
             let id = NodeId(node.id);
@@ -70,9 +71,10 @@ impl Peers {
                         id,
                         channel,
                         self.inner.hello.clone(),
-                        self.inner.epoch.clone(),
+                        self.inner.view.clone(),
                         self.inner.refused.clone(),
                     );
+                    opened.push(link.clone());
                     peers.insert(
                         id,
                         Peer {
@@ -84,6 +86,7 @@ impl Peers {
                 Err(error) => tracing::error!(node = %id, %error, "the node's address is unusable"),
             }
         }
+        opened
     }
 
     /// The link to a node.
@@ -120,5 +123,48 @@ impl Peers {
     /// Drops all links.
     pub(crate) fn close(&self) {
         self.inner.peers.write().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::cluster::Node;
+    use proto::net::{Network, Tcp};
+
+    use super::*;
+    use crate::api::Identity;
+
+    #[tokio::test]
+    async fn a_link_is_opened_once_for_each_node_and_again_when_it_moves() {
+        let identity = Identity {
+            cluster_id: "c1".into(),
+            node: NodeId(1),
+            name: "here".into(),
+            disk_id: [1; 16],
+            boot: 1,
+            boot_nonce: 1,
+        };
+        let view = watch::Sender::new(Arc::default());
+        let (refused, _) = mpsc::unbounded_channel();
+        let hello = Hello::new(Arc::new(identity));
+        let peers = Peers::new(NodeId(1), Tcp.dialer(), hello, view.subscribe(), refused);
+        let node = |id, port: u16| Node {
+            id,
+            address: format!("127.0.0.1:{port}"),
+            ..Node::default()
+        };
+        for (ports, expect) in [
+            ([1, 2, 3], vec![2, 3]),
+            ([1, 2, 3], vec![]),
+            ([1, 2, 4], vec![3]),
+        ] {
+            let nodes = (1..).zip(ports).map(|(id, port)| node(id, port)).collect();
+            let opened = peers.update(&ClusterState {
+                nodes,
+                ..ClusterState::default()
+            });
+            let opened: Vec<u64> = opened.iter().map(|link| link.node().0).collect();
+            assert_eq!(opened, expect, "ports {ports:?}");
+        }
     }
 }

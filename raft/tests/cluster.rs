@@ -89,10 +89,8 @@ async fn start(
     };
     let options = Options {
         identity,
-        address: member.address.clone(),
         dialer: Tcp.dialer(),
         clock: Arc::new(Now),
-        seed: member.id,
         log,
         state,
         // Little state and log is much here, so that a short absence needs a snapshot.

@@ -102,7 +102,7 @@ where
             let attempt = forward(gateway, leader, call, there).await;
             if let Err(Again::Later(_)) = &attempt {
                 // It does not lead, or cannot say so: the next attempt asks another replica.
-                gateway.raft.not_leader(shard, leader, None);
+                gateway.raft.not_leader(shard, leader);
             }
             attempt
         }
