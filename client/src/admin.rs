@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 use crate::builder::Client;
 use crate::error::{Error, Refusal};
 use crate::options::HASH_PART_TIMEOUT;
+use crate::retry::Effect;
 
 /// One node's own answer to a question to all.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ impl Client {
     /// [`Error::Deadline`] when no node answers.
     pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
         let answer = self
-            .call(|attempt| {
+            .call(Effect::None, |attempt| {
                 let request = attempt.request(v1::GetStatusRequest {});
                 async move { admin(attempt.channel).get_status(request).await }
             })
@@ -132,7 +133,7 @@ impl Client {
     pub async fn join(&self, request: v1::JoinNodeRequest) -> Result<v1::JoinNodeResponse, Error> {
         let request = Arc::new(request);
         let answer = self
-            .call(|attempt| {
+            .call(Effect::Perhaps, |attempt| {
                 let request = attempt.request((*request).clone());
                 async move { admin(attempt.channel).join_node(request).await }
             })

@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 use crate::builder::Client;
 use crate::error::Error;
 use crate::message::{Appended, Message, unix_ms};
+use crate::retry::Effect;
 use crate::stats::add;
 
 /// What an append asks for beside the message.
@@ -55,7 +56,7 @@ impl Client {
             return_body: false,
         };
         let answer = self
-            .call(|attempt| {
+            .call(Effect::Perhaps, |attempt| {
                 let request = attempt.request(request.clone());
                 async move { messages(attempt.channel).append_message(request).await }
             })
@@ -93,7 +94,7 @@ impl Client {
             precondition: precondition(options),
         };
         let answer = self
-            .call(|attempt| {
+            .call(Effect::Perhaps, |attempt| {
                 let request = attempt.request(request.clone());
                 async move {
                     messages(attempt.channel)

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 use crate::append::messages;
 use crate::builder::Client;
 use crate::error::Error;
+use crate::retry::Effect;
 
 /// How fresh a read must be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Client {
             read: Some(read_options(&options.level)),
         };
         let answer = self
-            .call(|attempt| {
+            .call(Effect::None, |attempt| {
                 let request = attempt.request(request.clone());
                 async move { messages(attempt.channel).list_messages(request).await }
             })
@@ -138,7 +139,7 @@ impl Client {
             read: Some(read_options(level)),
         };
         let answer = self
-            .call(|attempt| {
+            .call(Effect::None, |attempt| {
                 let request = attempt.request(request.clone());
                 async move {
                     conversations(attempt.channel)
@@ -174,7 +175,7 @@ impl Client {
             request_id,
         };
         let answer = self
-            .call(|attempt| {
+            .call(Effect::Perhaps, |attempt| {
                 let request = attempt.request(request.clone());
                 async move {
                     conversations(attempt.channel)

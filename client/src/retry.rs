@@ -53,23 +53,32 @@ impl Backoff {
     }
 }
 
+/// What a call that was sent and not answered may have left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing: it reads.
+    None,
+    /// Perhaps what it asked for.
+    Perhaps,
+}
+
 impl Client {
     /// Calls `attempt` on nodes until one answers, an answer is final, or the deadline passes.
-    pub(crate) async fn call<T, F, R>(&self, attempt: F) -> Result<Answer<T>, Error>
+    pub(crate) async fn call<T, F, R>(&self, effect: Effect, attempt: F) -> Result<Answer<T>, Error>
     where
         F: Fn(Attempt) -> R,
         R: Future<Output = Result<Response<T>, Status>>,
     {
         let counters = &self.inner.counters;
         add(&counters.calls, 1);
-        let outcome = self.attempts(attempt).await;
+        let outcome = self.attempts(effect, attempt).await;
         if outcome.is_err() {
             add(&counters.failed, 1);
         }
         outcome
     }
 
-    async fn attempts<T, F, R>(&self, attempt: F) -> Result<Answer<T>, Error>
+    async fn attempts<T, F, R>(&self, effect: Effect, attempt: F) -> Result<Answer<T>, Error>
     where
         F: Fn(Attempt) -> R,
         R: Future<Output = Result<Response<T>, Status>>,
@@ -124,7 +133,7 @@ impl Client {
                 refusal.outcome_unknown = maybe_done && !refusal.settles();
                 return Err(Error::Refused(refusal));
             }
-            maybe_done |= failure.sent;
+            maybe_done |= failure.sent && effect == Effect::Perhaps;
             tracing::debug!(node = %lease.address, why = %failure.refusal, attempts, "an attempt failed");
             tried.failed(&lease);
             drop(lease);

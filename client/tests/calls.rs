@@ -141,6 +141,12 @@ async fn a_deadline_that_passes_says_whether_the_outcome_is_known() {
         .await
         .unwrap_err();
     assert!(error.outcome_unknown() && error.retryable(), "{error}");
+    let error = client
+        .list(ROOM, &ListOptions::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert!(!error.outcome_unknown(), "a read leaves nothing: {error}");
     cluster.script.lock().clear();
     tokio::time::sleep(10 * SECOND).await;
     let again = client
