@@ -115,13 +115,13 @@ impl Gateway {
         let mut retry = Retry::default();
         loop {
             let remaining = deadline.remaining();
-            if remaining.is_zero() {
-                return Err(retry.out_of_time());
-            }
             let shard = match target {
                 Target::Shard(shard) => Some(shard),
                 Target::Slot(slot) => self.shard_of(slot),
             };
+            if remaining.is_zero() {
+                return Err(self.explain(shard, retry.out_of_time()));
+            }
             let next = match shard {
                 None => retry.without_map(remaining, self.random()),
                 Some(shard) => {
@@ -140,9 +140,28 @@ impl Gateway {
             match next {
                 Next::Now => {}
                 Next::After(wait) => tokio::time::sleep(wait).await,
-                Next::Fail(failure) => return Err(failure),
+                Next::Fail(failure) => return Err(self.explain(shard, failure)),
             }
         }
+    }
+
+    /// A leader that is awaited in vain is one thing, and one that cannot be elected another.
+    fn explain(&self, shard: Option<ShardId>, failure: Failure) -> Failure {
+        let (Some(shard), Failure::LeaderChanging(_)) = (shard, &failure) else {
+            return failure;
+        };
+        let view = self.view();
+        let replicas = view.replicas_of(shard);
+        let up = |id: &&u64| self.raft.reachable(NodeId(**id));
+        let reached = replicas.iter().filter(up).count();
+        if reached > replicas.len() / 2 {
+            return failure;
+        }
+        Failure::NoQuorum(format!(
+            "{reached} of {} replicas of {shard} can be reached from {}",
+            replicas.len(),
+            self.served_by
+        ))
     }
 }
 
