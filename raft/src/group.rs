@@ -113,7 +113,7 @@ impl Group {
             .await
             .map_err(|e| fail(&e))?;
         let leaders = Arc::new(Mutex::new(Leaders::default()));
-        let watching = tokio::spawn(watch_leaders(node, raft.clone(), leaders.clone()));
+        let watching = tokio::spawn(watch_leaders(shard, node, raft.clone(), leaders.clone()));
         let batcher = Batcher::start(shard, raft.clone(), clock, state.clone(), disk_full);
         Ok(Arc::new(Group {
             shard,
@@ -352,6 +352,7 @@ fn config(shard: ShardId, tuning: &Tuning) -> Result<Config, String> {
 }
 
 async fn watch_leaders(
+    shard: ShardId,
     node: NodeId,
     raft: Raft<Types, StateMachine>,
     leaders: Arc<Mutex<Leaders>>,
@@ -367,6 +368,7 @@ async fn watch_leaders(
             if let Some(leader) = leader
                 && leaders.history.last() != Some(&(term, leader))
             {
+                tracing::info!(%shard, term, %leader, "a shard is led");
                 leaders.history.push((term, leader));
                 if leaders.history.len() > limits::LEADER_HISTORY_MAX {
                     leaders.history.remove(0);

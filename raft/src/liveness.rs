@@ -38,11 +38,15 @@ pub(crate) async fn watch(node: Arc<Inner>, link: Link) {
     let peer = link.node();
     let mut up = link.watch();
     drop(link);
+    let mut silent = false;
     loop {
         // A link that has never been up has led nothing since this node started, or its shards
         // are waiting for openraft's timers as they must.
         if up.wait_for(|up| *up).await.is_err() {
             return;
+        }
+        if std::mem::take(&mut silent) {
+            tracing::info!(%peer, "a node is back");
         }
         if up.wait_for(|up| !*up).await.is_err() {
             return;
@@ -56,6 +60,7 @@ pub(crate) async fn watch(node: Arc<Inner>, link: Link) {
         if link.is_up() {
             continue;
         }
+        silent = true;
         let led: Vec<Arc<Group>> = node
             .groups()
             .into_iter()
