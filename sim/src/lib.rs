@@ -36,10 +36,13 @@
 //!   same faults and the same load, and mostly, but not always, the same run.
 
 pub mod dice;
+pub mod history;
 pub mod host;
 pub mod judge;
 pub mod load;
 pub mod net;
+pub mod outcome;
+pub mod plan;
 pub mod readback;
 pub mod report;
 pub mod run;
