@@ -10,7 +10,7 @@ use std::time::Duration;
 use model::id::{NodeId, ShardId, Slot};
 use raft::ReadError;
 use store::state::ShardState;
-use tonic::transport::Channel;
+use proto::net::Channel;
 use tonic::{Code, Status};
 
 use crate::check::Level;
