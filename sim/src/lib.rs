@@ -41,6 +41,7 @@ pub mod host;
 pub mod judge;
 pub mod load;
 pub mod net;
+pub mod oracle;
 pub mod outcome;
 pub mod plan;
 pub mod readback;
