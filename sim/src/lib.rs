@@ -48,6 +48,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod view;
+pub mod workload;
 
 pub use report::{Report, Verdict};
 pub use run::run;
