@@ -85,11 +85,7 @@ unsafe fn fill(buffer: *mut c_void, length: size_t) {
 /// # Safety
 /// As the C library's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getrandom(
-    buffer: *mut c_void,
-    length: size_t,
-    flags: c_uint,
-) -> ssize_t {
+pub unsafe extern "C" fn getrandom(buffer: *mut c_void, length: size_t, flags: c_uint) -> ssize_t {
     if ENTERED.get() {
         // SAFETY: the caller's promise.
         unsafe { fill(buffer, length) };
@@ -108,7 +104,11 @@ pub unsafe extern "C" fn getrandom(
 pub unsafe extern "C" fn getentropy(buffer: *mut c_void, length: size_t) -> c_int {
     // SAFETY: the caller's promise.
     let count = unsafe { getrandom(buffer, length, 0) };
-    if usize::try_from(count) == Ok(length) { 0 } else { -1 }
+    if usize::try_from(count) == Ok(length) {
+        0
+    } else {
+        -1
+    }
 }
 
 /// The C library's `clock_gettime`.
@@ -120,7 +120,11 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) ->
     if ENTERED.get() && !time.is_null() {
         let since = Duration::from_micros(now_us());
         let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-        let base = if clock == libc::CLOCK_REALTIME { EPOCH_S } else { 1_000 };
+        let base = if clock == libc::CLOCK_REALTIME {
+            EPOCH_S
+        } else {
+            1_000
+        };
         // SAFETY: not null, and the caller's promise.
         unsafe {
             (*time).tv_sec = base.saturating_add(seconds);
@@ -141,7 +145,11 @@ pub fn real_elapsed() -> Duration {
     };
     // SAFETY: `time` is valid for the call.
     unsafe {
-        libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time);
+        libc::syscall(
+            libc::SYS_clock_gettime,
+            libc::CLOCK_MONOTONIC,
+            &raw mut time,
+        );
     }
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))

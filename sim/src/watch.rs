@@ -146,7 +146,10 @@ fn vote_of(key: &[u8], value: &[u8]) -> Option<(ShardId, VoteId)> {
     if *key != key::single(ShardId(shard), Kind::Vote) {
         return None;
     }
-    Some((ShardId(shard), VoteId::decode(value.get(SEAL_BYTES..)?).ok()?))
+    Some((
+        ShardId(shard),
+        VoteId::decode(value.get(SEAL_BYTES..)?).ok()?,
+    ))
 }
 
 impl Shared {

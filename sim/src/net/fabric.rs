@@ -166,14 +166,27 @@ struct Conn {
 }
 
 enum Due {
-    Syn { end: End, attempt: u32 },
-    SynAck { end: End, attempt: u32 },
+    Syn {
+        end: End,
+        attempt: u32,
+    },
+    SynAck {
+        end: End,
+        attempt: u32,
+    },
     /// A refusal or reset reaches this end.
-    Rst { end: End, kind: ErrorKind },
+    Rst {
+        end: End,
+        kind: ErrorKind,
+    },
     /// The next payload on the line from this end arrives.
-    Arrive { from: End },
+    Arrive {
+        from: End,
+    },
     /// What is stalled from this end is tried again.
-    Retry { from: End },
+    Retry {
+        from: End,
+    },
 }
 
 struct Timed {
@@ -238,9 +251,6 @@ impl Fabric {
         }
     }
 
-    pub(super) fn now_us(&self) -> u64 {
-        self.now_us
-    }
 
     pub(super) fn add_host(&mut self, name: &str, group: &str) -> HostId {
         let group = self.group(group);
@@ -277,7 +287,11 @@ impl Fabric {
     }
 
     fn direction(&mut self, pair: (GroupId, GroupId)) -> &mut Direction {
-        let usual = if pair.0 == pair.1 { self.local } else { self.wan };
+        let usual = if pair.0 == pair.1 {
+            self.local
+        } else {
+            self.wan
+        };
         self.links
             .entry(pair)
             .or_insert_with(|| Direction::new(usual))
@@ -407,7 +421,10 @@ impl Fabric {
         })?;
         self.conn_last += 1;
         let conn = self.conn_last;
-        let sides = [Side::new(from, Stage::Opening), Side::new(to, Stage::Opening)];
+        let sides = [
+            Side::new(from, Stage::Opening),
+            Side::new(to, Stage::Opening),
+        ];
         self.conns.insert(conn, Conn { sides, port });
         let end = End { conn, side: 0 };
         let due = self.arrival_us(from, to, 0);
@@ -604,7 +621,9 @@ impl Fabric {
         }
         let Some(side) = self.side(from) else { return };
         if there == Way::Open && back == Way::Open {
-            side.outstanding = side.outstanding.saturating_sub(std::mem::take(&mut side.unheard));
+            side.outstanding = side
+                .outstanding
+                .saturating_sub(std::mem::take(&mut side.unheard));
             side.writers.drain(..).for_each(Waker::wake);
             return;
         }
@@ -657,7 +676,11 @@ impl Fabric {
                 && side.on_line.is_empty()
                 && side.stalled.is_empty()
         };
-        if self.conns.get(&conn).is_some_and(|c| c.sides.iter().all(over)) {
+        if self
+            .conns
+            .get(&conn)
+            .is_some_and(|c| c.sides.iter().all(over))
+        {
             self.conns.remove(&conn);
         }
     }

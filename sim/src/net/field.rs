@@ -112,7 +112,9 @@ impl Field {
     /// The network as the host called `host` has it; the host is added to `group` when it is new.
     pub fn net(&mut self, host: &str, group: &str) -> Net {
         let mut fabric = self.fabric.lock();
-        let id = fabric.host(host).unwrap_or_else(|| fabric.add_host(host, group));
+        let id = fabric
+            .host(host)
+            .unwrap_or_else(|| fabric.add_host(host, group));
         Net {
             fabric: self.fabric.clone(),
             host: id,
@@ -122,7 +124,12 @@ impl Field {
 
     /// Adds a machine and starts its software, which is called at each start. What the software
     /// returns is its own affair.
-    pub fn machine<F>(&mut self, name: &str, group: &str, software: impl Fn() -> F + 'static) -> Clocks
+    pub fn machine<F>(
+        &mut self,
+        name: &str,
+        group: &str,
+        software: impl Fn() -> F + 'static,
+    ) -> Clocks
     where
         F: Future<Output = ()> + 'static,
     {
@@ -161,7 +168,10 @@ impl Field {
     }
 
     fn find(&mut self, name: &str) -> Result<&mut Machine, String> {
-        let found = self.machines.iter_mut().find(|machine| machine.name == name);
+        let found = self
+            .machines
+            .iter_mut()
+            .find(|machine| machine.name == name);
         found.ok_or_else(|| format!("there is no host {name:?}"))
     }
 
@@ -194,8 +204,16 @@ impl Field {
 
     fn each(&self, from: &[String], to: &[String], act: impl Fn(&mut Fabric, HostId, HostId)) {
         let mut fabric = self.fabric.lock();
-        for a in from.iter().filter_map(|name| fabric.host(name)).collect::<Vec<_>>() {
-            for b in to.iter().filter_map(|name| fabric.host(name)).collect::<Vec<_>>() {
+        for a in from
+            .iter()
+            .filter_map(|name| fabric.host(name))
+            .collect::<Vec<_>>()
+        {
+            for b in to
+                .iter()
+                .filter_map(|name| fabric.host(name))
+                .collect::<Vec<_>>()
+            {
                 if a != b {
                     act(&mut fabric, a, b);
                 }
@@ -316,7 +334,10 @@ impl Field {
 
     /// Adds to the trace.
     pub fn trace(&self, what: What, numbers: [u64; 2], bytes: &[u8]) {
-        self.fabric.lock().trace.add(self.now_us, what, numbers, bytes);
+        self.fabric
+            .lock()
+            .trace
+            .add(self.now_us, what, numbers, bytes);
     }
 
     /// A way to add to the trace from inside hosts.
@@ -342,7 +363,10 @@ pub struct Tracer(Shared);
 impl Tracer {
     /// Adds something that happens now.
     pub fn add(&self, what: What, numbers: [u64; 2], bytes: &[u8]) {
-        self.0.lock().trace.add(super::now_us(), what, numbers, bytes);
+        self.0
+            .lock()
+            .trace
+            .add(super::now_us(), what, numbers, bytes);
     }
 }
 
@@ -364,7 +388,8 @@ impl Machine {
             self.drifted += PPM;
             steps = 0;
         }
-        self.clocks.shift((steps - 1) * i64::try_from(TICK_US).unwrap_or(0));
+        self.clocks
+            .shift((steps - 1) * i64::try_from(TICK_US).unwrap_or(0));
         for _ in 0..steps {
             let stepped = self.sim.step();
             stepped.map_err(|error| format!("{}: {error}", self.name))?;

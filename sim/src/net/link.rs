@@ -47,7 +47,11 @@ impl Direction {
         while self.now.loss_ppm > 0 && dice.random_range(0..1_000_000) < self.now.loss_ppm {
             // Every second loss is noticed by what follows it, and costs a round trip only.
             let noticed = attempt == 0 && dice.random_bool(0.5);
-            delay += if noticed { 2 * most } else { backoff_us(attempt) };
+            delay += if noticed {
+                2 * most
+            } else {
+                backoff_us(attempt)
+            };
             attempt += 1;
         }
         sent + delay

@@ -51,7 +51,9 @@ fn no_address(address: &str) -> io::Error {
 }
 
 fn host_and_port(address: &str) -> io::Result<(&str, u16)> {
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| no_address(address))?;
+    let (host, port) = address
+        .rsplit_once(':')
+        .ok_or_else(|| no_address(address))?;
     Ok((host, port.parse().map_err(|_| no_address(address))?))
 }
 

@@ -134,7 +134,11 @@ impl Stream for Incoming {
     type Item = io::Result<Io>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Io>>> {
-        let accepted = ready!(self.fabric.lock().poll_accept(self.host, self.port, context));
+        let accepted = ready!(
+            self.fabric
+                .lock()
+                .poll_accept(self.host, self.port, context)
+        );
         Poll::Ready(accepted.map(|end| Ok(Io::new(self.fabric.clone(), end))))
     }
 }

@@ -123,7 +123,9 @@ impl Cluster {
         };
         let between = |from: &str, to: &str| {
             let found = topology.links.iter();
-            let found = found.filter(|link| link.from == from && link.to == to).last();
+            let found = found
+                .filter(|link| link.from == from && link.to == to)
+                .last();
             match found {
                 Some(link) => link.link,
                 None if from == to => topology.local,
@@ -158,7 +160,11 @@ impl Cluster {
 
     fn add_nodes(&mut self) -> Result<(), String> {
         let plan = self.plan.clone();
-        let founders = || plan.topology.nodes().filter(|(_, node)| node.joins_at_ms.is_none());
+        let founders = || {
+            plan.topology
+                .nodes()
+                .filter(|(_, node)| node.joins_at_ms.is_none())
+        };
         let founder = founders().next().ok_or("a plan needs nodes")?;
         let founding = Arc::new(Founding {
             nodes: u32::try_from(founders().count()).unwrap_or(u32::MAX),
@@ -283,7 +289,8 @@ impl Cluster {
             if due && !member.host.is_destroyed() && !self.field.runs(&name) {
                 self.watch.check(&name, &member.host.inspect());
                 self.field.start(&name)?;
-                self.field.trace(What::Host, [at as u64, 1], name.as_bytes());
+                self.field
+                    .trace(What::Host, [at as u64, 1], name.as_bytes());
             }
         }
         self.told.set_running(self.running());

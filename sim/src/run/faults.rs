@@ -20,8 +20,11 @@ impl Cluster {
             None => describe(&event.fault),
         };
         tracing::info!(at_ms = event.at_ms, event = text);
-        self.field
-            .trace(What::Fault, [event.at_ms, u64::from(event.line)], text.as_bytes());
+        self.field.trace(
+            What::Fault,
+            [event.at_ms, u64::from(event.line)],
+            text.as_bytes(),
+        );
         self.tell_operator(!event.fault.ends(), last_end);
         seen.timeline.push(Mark {
             at_ms: self.load_ms(),
@@ -148,12 +151,22 @@ impl Cluster {
     }
 
     fn member(&mut self, name: &str) -> Result<&mut Member, String> {
-        let found = self.members.iter_mut().find(|member| member.host.name == name);
+        let found = self
+            .members
+            .iter_mut()
+            .find(|member| member.host.name == name);
         found.ok_or_else(|| format!("there is no node {name:?}"))
     }
 
-    fn on<T>(&mut self, names: &[String], act: impl Fn(&mut Member) -> T) -> Result<Vec<T>, String> {
-        names.iter().map(|name| Ok(act(self.member(name)?))).collect()
+    fn on<T>(
+        &mut self,
+        names: &[String],
+        act: impl Fn(&mut Member) -> T,
+    ) -> Result<Vec<T>, String> {
+        names
+            .iter()
+            .map(|name| Ok(act(self.member(name)?)))
+            .collect()
     }
 }
 

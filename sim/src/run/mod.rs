@@ -82,7 +82,8 @@ fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Resul
         if cluster.load_ms() > limit_ms {
             return Err(format!("calls hang: {}", cluster.hanging()));
         }
-        let due = |next: &(usize, &Event)| next.1.at_ms <= cluster.load_ms();
+        let now_ms = cluster.load_ms();
+        let due = |next: &(usize, &Event)| next.1.at_ms <= now_ms;
         while let Some((at, event)) = events.next_if(due) {
             cluster.act(event, last_end == Some(at), seen)?;
         }

@@ -253,7 +253,9 @@ async fn statuses(
 
 fn node_names(statuses: &[GetStatusResponse]) -> BTreeMap<u64, String> {
     let nodes = statuses.iter().flat_map(|status| &status.nodes);
-    nodes.map(|node| (node.node_id, node.name.clone())).collect()
+    nodes
+        .map(|node| (node.node_id, node.name.clone()))
+        .collect()
 }
 
 /// The replicas of each shard, by node id, as the newest map has them.
@@ -356,7 +358,11 @@ fn seen(host: &str, shard: u32, hash: ReplicaHash) -> ReplicaSeen {
         revision: hash.revision,
         rooms: rooms
             .map(|room| {
-                let hex = room.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                let hex = room
+                    .disk_hash
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect();
                 (room.name, room.last_seq, room.messages, hex)
             })
             .collect(),

@@ -56,9 +56,8 @@ pub(super) fn outcome(plan: &Plan, seen: Seen, wall: Duration) -> Outcome {
     let goals = goals(plan, &seen, longest_gap_ms, failed.len() as u64, acked);
     let promises = promises(plan, &seen, &findings, &goals);
     let first_fault = seen.timeline.first().map(|mark| mark.at_ms);
-    let rto_ms = first_fault.and_then(|at| {
-        liveness::until_acked(&seen.history, at, liveness::Each::Sender, counts)
-    });
+    let rto_ms = first_fault
+        .and_then(|at| liveness::until_acked(&seen.history, at, liveness::Each::Sender, counts));
     let mut stopped = seen.stopped.clone();
     if stopped.is_none() && !seen.site_errors.is_empty() {
         stopped = Some(seen.site_errors.join("; "));
@@ -84,8 +83,18 @@ pub(super) fn outcome(plan: &Plan, seen: Seen, wall: Duration) -> Outcome {
         lost: lost(&seen.history),
         rto_ms,
         acked,
-        reads: seen.history.reads.iter().filter(|read| read.end.is_ok()).count() as u64,
-        tailed: seen.history.tails.iter().map(|tail| tail.events.len() as u64).sum(),
+        reads: seen
+            .history
+            .reads
+            .iter()
+            .filter(|read| read.end.is_ok())
+            .count() as u64,
+        tailed: seen
+            .history
+            .tails
+            .iter()
+            .map(|tail| tail.events.len() as u64)
+            .sum(),
         retries: seen.retries,
         trace_hash: seen.trace.hash(),
         trace: seen.trace.checkpoints(),
@@ -108,7 +117,10 @@ fn acked(history: &History) -> u64 {
 
 /// Acknowledged messages that are in no conversation at the end, where conversations were read.
 fn lost(history: &History) -> u64 {
-    let read = history.finals.iter().filter(|one| one.level == Level::Linearizable);
+    let read = history
+        .finals
+        .iter()
+        .filter(|one| one.level == Level::Linearizable);
     let mut found: BTreeMap<u32, BTreeSet<(&str, &str)>> = BTreeMap::new();
     for one in read {
         let ids = one.messages.iter();
@@ -117,12 +129,15 @@ fn lost(history: &History) -> u64 {
             .or_default()
             .extend(ids.map(|seen| (seen.sender.as_str(), seen.id.as_str())));
     }
-    let acked = history.appends.iter().filter(|append| {
-        !append.repeats && matches!(append.end, AppendEnd::Acked { .. })
-    });
+    let acked = history
+        .appends
+        .iter()
+        .filter(|append| !append.repeats && matches!(append.end, AppendEnd::Acked { .. }));
     let lost = acked.filter(|append| {
         let id = (append.sender.as_str(), append.id.as_str());
-        found.get(&append.room).is_some_and(|ids| !ids.contains(&id))
+        found
+            .get(&append.room)
+            .is_some_and(|ids| !ids.contains(&id))
     });
     lost.count() as u64
 }
@@ -145,10 +160,20 @@ fn goals(plan: &Plan, seen: &Seen, gap_ms: u64, failed: u64, acked: u64) -> Vec<
         });
     };
     if let Some(most) = expect.gap_max_ms {
-        add("gap", format!("≤ {most} ms"), format!("{gap_ms} ms"), gap_ms <= most);
+        add(
+            "gap",
+            format!("≤ {most} ms"),
+            format!("{gap_ms} ms"),
+            gap_ms <= most,
+        );
     }
     if let Some(most) = expect.failed_calls_max {
-        add("failed-calls", format!("≤ {most}"), failed.to_string(), failed <= most);
+        add(
+            "failed-calls",
+            format!("≤ {most}"),
+            failed.to_string(),
+            failed <= most,
+        );
     }
     if let Some(recovery) = &seen.recovery {
         let most = expect.recovery_max_ms.unwrap_or(RECOVERY_MAX_MS);
@@ -158,7 +183,12 @@ fn goals(plan: &Plan, seen: &Seen, gap_ms: u64, failed: u64, acked: u64) -> Vec<
         };
         add("recovery", format!("≤ {most} ms"), measured, held);
     }
-    add("acked", format!("≥ {}", expect.acked_min), acked.to_string(), acked >= expect.acked_min);
+    add(
+        "acked",
+        format!("≥ {}", expect.acked_min),
+        acked.to_string(),
+        acked >= expect.acked_min,
+    );
     goals
 }
 
@@ -172,7 +202,13 @@ fn promises(
         .into_iter()
         .map(|promise| {
             let pending = pending(&plan.expect, &promise.letter().to_string());
-            (promise, Judged { pending, ..Judged::default() })
+            (
+                promise,
+                Judged {
+                    pending,
+                    ..Judged::default()
+                },
+            )
         })
         .collect();
     for finding in findings {
@@ -190,15 +226,22 @@ fn promises(
     let mut note = |promise: Promise, looked_at: u64, oracle: &str, evidence: Vec<String>| {
         if let Some(judged) = promises.get_mut(&promise) {
             judged.looked_at += looked_at;
-            judged.broken.extend(evidence.into_iter().map(|evidence| Broken {
-                promise,
-                oracle: oracle.to_owned(),
-                evidence,
-            }));
+            judged
+                .broken
+                .extend(evidence.into_iter().map(|evidence| Broken {
+                    promise,
+                    oracle: oracle.to_owned(),
+                    evidence,
+                }));
         }
     };
     for goal in goals {
-        let missed = || vec![format!("{}: {} where {} was asked", goal.name, goal.measured, goal.limit)];
+        let missed = || {
+            vec![format!(
+                "{}: {} where {} was asked",
+                goal.name, goal.measured, goal.limit
+            )]
+        };
         let evidence = if goal.held { Vec::new() } else { missed() };
         match goal.name.as_str() {
             "gap" | "failed-calls" => note(Promise::G, 1, "no-downtime", evidence),
@@ -208,10 +251,20 @@ fn promises(
     }
     if let Some(probe) = &seen.last_probe {
         let evidence = probe.as_ref().err().map(|why| format!("at rest: {why}"));
-        note(Promise::P, 1, "serves-at-rest", evidence.into_iter().collect());
+        note(
+            Promise::P,
+            1,
+            "serves-at-rest",
+            evidence.into_iter().collect(),
+        );
     }
     note(Promise::P, 0, "reads-at-rest", seen.unread.clone());
-    note(Promise::A, seen.admin.0, "status-from-survivors", seen.admin.1.clone());
+    note(
+        Promise::A,
+        seen.admin.0,
+        "status-from-survivors",
+        seen.admin.1.clone(),
+    );
     for judged in promises.values_mut() {
         judged.held = match (judged.broken.is_empty(), judged.looked_at) {
             (false, _) => Some(false),
@@ -254,11 +307,16 @@ fn verdict(
             Promise::P => &["recovery"],
             _ => &[],
         };
-        let of = goals.iter().filter(|goal| names.contains(&goal.name.as_str()) && !goal.held);
+        let of = goals
+            .iter()
+            .filter(|goal| names.contains(&goal.name.as_str()) && !goal.held);
         let all_pending = of.clone().count() > 0 && of.clone().all(|goal| goal.pending.is_some());
         let others = promises.get(promise).is_some_and(|judged| {
             let own = ["no-downtime", "recovery"];
-            judged.broken.iter().any(|broken| !own.contains(&broken.oracle.as_str()))
+            judged
+                .broken
+                .iter()
+                .any(|broken| !own.contains(&broken.oracle.as_str()))
         });
         !all_pending || others
     });

@@ -97,7 +97,11 @@ impl Direct {
                     opened.send_replace(Some(Ok(link.clone())));
                     // Held while the connection is open, so that `link` sees its end.
                     let ended = link.read(&opened).await;
-                    link.end(&ended.err().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()));
+                    link.end(
+                        &ended
+                            .err()
+                            .unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()),
+                    );
                 }
             }
         });
