@@ -10,6 +10,7 @@ use thiserror::Error as ThisError;
 use crate::cluster::{Node, Shard};
 use crate::id::Slot;
 use crate::limits::SHARDS_MAX;
+use crate::mutant;
 
 /// Why a layout was refused. None helps to try again without other nodes or other numbers.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -79,6 +80,11 @@ pub fn layout(nodes: &[Node], shards: u32, replicas: u32) -> Result<Vec<Shard>, 
         others.sort_by_key(|&dc| (dcs[dc].replicas, turn(dc)));
         let mut members = vec![lead];
         for &dc in &others[..replicas as usize - 1] {
+            let dc = if mutant!("all-replicas-in-one-dc") {
+                lead_dc
+            } else {
+                dc
+            };
             members.push(dcs[dc].place());
         }
         placed.push(Shard {

@@ -12,6 +12,7 @@ use futures::stream::FuturesOrdered;
 use model::command::{Entry, FORMAT, Reply};
 use model::id::{NodeId, ShardId};
 use model::limits;
+use model::mutant;
 use openraft::Raft;
 use openraft::error::ClientWriteError;
 use openraft::impls::ProgressResponder;
@@ -189,7 +190,10 @@ async fn run(
 
 fn answer(waiting: Vec<Done>, replies: Result<Vec<Reply>, ProposeError>) {
     match replies {
-        Ok(replies) => {
+        Ok(mut replies) => {
+            if mutant!("answers-swapped") {
+                replies.reverse();
+            }
             assert_eq!(
                 replies.len(),
                 waiting.len(),
