@@ -144,7 +144,9 @@ pub const ALL: &[Mutant] = &[
         promise: 'O',
         oracle: "gap-free reads; positions are distinct and dense",
         scenarios: &["retry-ambiguity", "dc-silent", "wan-loss-5pct"],
-        hint: "any message that is sent again after it was appended leaves a hole",
+        hint: "any message that is sent again after it was appended leaves a hole, which lists show \
+               and which stops tails, and replicas that restart after a flush, as corrupt",
+        sites: 3,
         ..ONE_SITE
     },
     Mutant {
@@ -194,9 +196,10 @@ pub const ALL: &[Mutant] = &[
         bug: "a voter does not compare the candidate's log with its own",
         promise: 'D',
         oracle: "acked never lost",
-        scenarios: &["all-power-cut", "two-dc-return", "rolling-restart"],
-        hint: "the replica that lacks the last entries stands first: elections by timers after a \
-               power cut under load, not those that rank the survivors",
+        scenarios: &["two-dc-return", "dc-all-disks-slow", "all-power-cut"],
+        hint: "a replica that has been away returns together with one other while the third is \
+               down, all restarted, so that they elect by timers: the one that lags stands first. \
+               A mere power cut leaves logs too equal",
         ..ONE_SITE
     },
     Mutant {
