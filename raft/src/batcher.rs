@@ -190,10 +190,7 @@ async fn run(
 
 fn answer(waiting: Vec<Done>, replies: Result<Vec<Reply>, ProposeError>) {
     match replies {
-        Ok(mut replies) => {
-            if mutant!("answers-swapped") {
-                replies.reverse();
-            }
+        Ok(replies) => {
             assert_eq!(
                 replies.len(),
                 waiting.len(),
@@ -309,7 +306,12 @@ async fn propose(
     }
     Some(Box::pin(async move {
         let replies = match result.await {
-            Ok(Ok(response)) => Ok(response.data),
+            Ok(Ok(mut response)) => {
+                if mutant!("answers-swapped") && !shard.is_meta() {
+                    response.data.reverse();
+                }
+                Ok(response.data)
+            }
             // Whether the entry was appended before the leadership was lost is not said.
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
                 Err(ProposeError::Unknown("the leadership was lost".into()))

@@ -14,6 +14,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use model::id::ShardId;
 use model::mutant;
@@ -22,7 +23,7 @@ use super::marker::{self, Marker};
 use crate::engine::{Batch, Engine, SortedFile};
 use crate::state::record::{self, Arena, FILE};
 use crate::state::{Applied, ShardState, Shared, applied};
-use crate::{Error, Position, key};
+use crate::{Error, HardState, Position, key};
 
 impl ShardState {
     /// Puts what another replica exported in place of this shard's state; durable on completion.
@@ -106,6 +107,8 @@ pub(crate) async fn finish(
         let log = shared.log.shard(shard)?;
         log.truncate_after(marker.position().map(|p| p.index))
             .await?;
+        // What was committed is as if it had never been noted.
+        log.save(HardState::Committed, Bytes::new()).await?;
     }
     if again || !marker.whole(&*shared.engine, shard)? {
         let files = marker.open_files(&*shared.engine, shard)?;
