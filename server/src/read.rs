@@ -11,7 +11,7 @@ use model::id::{NodeId, ShardId, Slot};
 use model::mutant;
 use raft::ReadError;
 use store::state::ShardState;
-use tonic::transport::Channel;
+use proto::net::Channel;
 use tonic::{Code, Status};
 
 use crate::check::Level;

@@ -36,16 +36,18 @@
 //!   same faults and the same load, and mostly, but not always, the same run.
 
 pub mod dice;
+pub mod history;
 pub mod host;
-pub mod judge;
-pub mod load;
+pub mod interpose;
 pub mod net;
-pub mod readback;
-pub mod report;
+pub mod oracle;
+pub mod outcome;
+pub mod plan;
 pub mod run;
-pub mod scenario;
-pub mod view;
+pub mod trace;
+pub mod watch;
+pub mod workload;
 
-pub use report::{Report, Verdict};
+pub use outcome::{Outcome, Verdict};
+pub use plan::Plan;
 pub use run::run;
-pub use scenario::Scenario;

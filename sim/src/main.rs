@@ -1,7 +1,6 @@
 //! `firebreak-sim`: makes simulated runs. Needs no RocksDB.
 
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use firebreak_sim::{Scenario, net, run, scenario};
@@ -40,7 +39,7 @@ struct Virtual;
 
 impl FormatTime for Virtual {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        write!(writer, "{:10.3}", net::now().as_secs_f64())
+        write!(writer, "{:10.3}", net::now_us() as f64 / 1e6)
     }
 }
 
@@ -55,18 +54,19 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let Command::Run { scenario, seed } = Cli::parse().command;
+    firebreak_sim::interpose::enter(seed);
     let Some(scenario) = Scenario::named(&scenario, seed) else {
         // clap lets only known names through.
         return ExitCode::from(2);
     };
     println!("{}", scenario.command());
-    let began = Instant::now();
+    let began = firebreak_sim::interpose::real_elapsed();
     let Ok(report) = std::panic::catch_unwind(|| run(&scenario)) else {
         println!("the product panicked\nagain: {}", scenario.command());
         return ExitCode::from(3);
     };
     println!("{report}");
-    let (wall, simulated) = (began.elapsed(), report.simulated);
+    let (wall, simulated) = (firebreak_sim::interpose::real_elapsed() - began, report.simulated);
     println!(
         "{:.1} s of virtual time in {:.1} s",
         simulated.as_secs_f64(),

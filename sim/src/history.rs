@@ -1,0 +1,227 @@
+//! What clients saw, and what was seen on the disks: all that the oracles are told. Times are true
+//! time, microseconds since the run began.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that clients saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// When the load began.
+    pub began_us: u64,
+    /// When the last call of the load was answered.
+    pub ended_us: u64,
+    /// Every append, in the order of their beginning.
+    pub appends: Vec<Append>,
+    /// Every read, in the order of their beginning.
+    pub reads: Vec<Read>,
+    /// Every tail.
+    pub tails: Vec<Tail>,
+    /// At the end, at rest: whole conversations as each node shows them.
+    pub finals: Vec<Final>,
+}
+
+/// One append: the call of an application, with all the tries that the client made for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Append {
+    /// Whose: operations of one session follow one another, each begins after the end of the one
+    /// before. Session numbers are unique over senders, readers and tails.
+    pub session: u32,
+    /// The client site.
+    pub site: String,
+    /// The conversation.
+    pub room: u32,
+    /// The sender's name.
+    pub sender: String,
+    /// The client message id.
+    pub id: String,
+    /// What it says, hashed.
+    pub body: u64,
+    /// When it was called.
+    pub invoked_us: u64,
+    /// When it returned; none when it had not by the end of the run.
+    pub returned_us: Option<u64>,
+    /// With what.
+    pub end: AppendEnd,
+    /// Whether it deliberately repeats an acknowledged append: the answer must be that one's.
+    pub repeats: bool,
+}
+
+/// How an append ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppendEnd {
+    /// Acknowledged with this seq.
+    Acked {
+        /// The message's number.
+        seq: u64,
+    },
+    /// Refused: it has had and will have no effect.
+    Refused {
+        /// Code, reason and text.
+        why: String,
+    },
+    /// It may have had an effect, or may yet have.
+    Unknown {
+        /// Code, reason and text.
+        why: String,
+    },
+}
+
+/// A message as a reader saw it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its number.
+    pub seq: u64,
+    /// The sender's name.
+    pub sender: String,
+    /// The client message id.
+    pub id: String,
+    /// What it says, hashed.
+    pub body: u64,
+}
+
+/// How fresh a read asked to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    /// One copy.
+    Linearizable,
+    /// At least what the session has seen.
+    Session,
+    /// At most this old.
+    Bounded {
+        /// The bound.
+        bound_ms: u64,
+    },
+    /// Whatever is near.
+    Local,
+}
+
+/// One read of a page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// Whose; see [`Append::session`].
+    pub session: u32,
+    /// The client site.
+    pub site: String,
+    /// The conversation.
+    pub room: u32,
+    /// How fresh.
+    pub level: Level,
+    /// When it was called.
+    pub invoked_us: u64,
+    /// When it returned.
+    pub returned_us: Option<u64>,
+    /// The page, or why there is none.
+    pub end: Result<Page, String>,
+}
+
+/// The page of a read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The first seq asked for; 0 = the newest messages.
+    pub from: u64,
+    /// How many were asked for.
+    pub limit: u32,
+    /// Ascending by seq.
+    pub messages: Vec<Seen>,
+    /// The conversation's last seq at that moment, as the answer says; 0 when the conversation was
+    /// not found.
+    pub last_seq: u64,
+    /// The age that the answer admits to.
+    pub age_ms: Option<u64>,
+    /// Who answered.
+    pub served_by: String,
+}
+
+/// A tail of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail {
+    /// Whose; see [`Append::session`].
+    pub session: u32,
+    /// The client site.
+    pub site: String,
+    /// The conversation.
+    pub room: u32,
+    /// The first seq that it asked for.
+    pub from: u64,
+    /// What it was given, in that order, over all its connections.
+    pub events: Vec<(u64, Seen)>,
+    /// Why it ended, when it did not end with the load.
+    pub error: Option<String>,
+    /// Whether it was running when the cluster was at rest at the end: then it must have been given
+    /// everything.
+    pub complete: bool,
+}
+
+/// A whole conversation as one node shows it at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Final {
+    /// The node's host.
+    pub node: String,
+    /// The conversation.
+    pub room: u32,
+    /// How fresh it was asked to be.
+    pub level: Level,
+    /// In the order of the answer.
+    pub messages: Vec<Seen>,
+}
+
+/// Everything that was seen of the servers from outside their processes: on disks, and in what
+/// replicas say of their hashes at rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Votes, in the order in which they became durable.
+    pub votes: Vec<VoteSeen>,
+    /// What regressed over a power cut or a restart, as found when the disk was opened again:
+    /// evidence for people.
+    pub regressed: Vec<String>,
+    /// For each acknowledged append (by its place in [`History::appends`]): who had it on synced
+    /// storage at that moment.
+    pub covers: Vec<Cover>,
+    /// Replicas at rest.
+    pub replicas: Vec<ReplicaSeen>,
+    /// Why replicas could not be compared, when they could not.
+    pub unsettled: Option<String>,
+}
+
+/// A vote on a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteSeen {
+    /// When it became durable.
+    pub at_us: u64,
+    /// Whose disk.
+    pub host: String,
+    /// The shard; 0 is the meta shard.
+    pub shard: u32,
+    /// The term.
+    pub term: u64,
+    /// For whom, a node's id.
+    pub node: u64,
+    /// Whether that node won, as the disk's owner knows.
+    pub committed: bool,
+}
+
+/// Where an acknowledged message was durable when it was acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cover {
+    /// The append, by its place in [`History::appends`].
+    pub append: usize,
+    /// Hosts whose synced log held it, sorted.
+    pub hosts: Vec<String>,
+    /// Their data centers' names, sorted, each once.
+    pub dcs: Vec<String>,
+    /// How many are a quorum.
+    pub quorum: u32,
+}
+
+/// A replica at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaSeen {
+    /// The node's host.
+    pub node: String,
+    /// The shard.
+    pub shard: u32,
+    /// How many changes it has applied.
+    pub revision: u64,
+    /// Conversation, its last seq, its number of messages, and the order-free hash of its records.
+    pub rooms: Vec<(String, u64, u64, String)>,
+}
