@@ -33,7 +33,8 @@ pub const ALL: &[Mutant] = &[
         oracle: "vote never regresses over power cuts",
         scenarios: &["all-power-cut", "rolling-restart", "dc-back-after-5d"],
         hint: "any restart: the vote on the disk is below the one that was told, and below the \
-               log's last term; restarted together, the replicas give away their old terms again",
+               log's last term; restarted together, the replicas give away their old terms again. \
+               openraft may stop on an assertion of its own over it",
         ..ONE_SITE
     },
     Mutant {
@@ -41,10 +42,10 @@ pub const ALL: &[Mutant] = &[
         bug: "the log's writer acknowledges a round whose sync failed",
         promise: 'D',
         oracle: "at ack time the entry is on synced storage of a quorum",
-        scenarios: &["fsync-error", "all-power-cut", "swarm"],
-        hint: "a sync fails on one node: it must stop and does not. With errors on two of three \
-               data centers, acknowledged entries are on no quorum's synced storage, and a power \
-               cut loses them",
+        scenarios: &["fsync-error", "swarm"],
+        hint: "syncs fail on nodes of one data center: they must stop and do not. What they \
+               acknowledge is not on their disks, so that it is on one other at most when a third \
+               is down; a power cut of them loses it",
         ..ONE_SITE
     },
     Mutant {
