@@ -35,6 +35,7 @@
 //!   openraft's own randomness are still seeded by the operating system. The same seed draws the
 //!   same faults and the same load, and mostly, but not always, the same run.
 
+pub mod catalogue;
 pub mod dice;
 pub mod history;
 pub mod host;
