@@ -45,6 +45,7 @@ pub mod outcome;
 pub mod plan;
 pub mod readback;
 pub mod report;
+pub mod reports;
 pub mod run;
 pub mod scenario;
 pub mod view;
