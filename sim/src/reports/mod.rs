@@ -14,8 +14,13 @@
 //! text of a plan or of an outcome is escaped where it enters a page ([`escape`]).
 
 pub mod coverage;
+mod html;
+mod index;
 mod json;
 mod junit;
+pub mod lanes;
+mod panels;
+mod svg;
 mod text;
 
 use std::collections::BTreeMap;
@@ -25,6 +30,8 @@ use serde::{Deserialize, Serialize};
 use crate::outcome::{Broken, Goal, Outcome, Promise, Verdict};
 use coverage::Covered;
 
+pub use html::html;
+pub use index::index_html;
 pub use json::{json, mutants_json, prove_json, sweep_json};
 pub use junit::junit;
 pub use text::text;
