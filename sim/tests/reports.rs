@@ -20,6 +20,7 @@ fn samples() -> Vec<(&'static str, Outcome)> {
         ("broken", sample::broken()),
         ("stopped", sample::stopped()),
         ("kakao", sample::kakao()),
+        ("rolling", sample::rolling()),
         ("calm", sample::calm("calm", 1, 3)),
         ("empty", sample::empty("empty")),
         ("hostile", hostile()),
@@ -54,10 +55,10 @@ fn sweep() -> Sweep {
         "swarm",
         "flap-3s",
         "second-dc-after-30s",
-        "stop",
+        "process-pause-30s",
         "kakao-2022",
+        "rolling-fire",
         "calm",
-        "empty",
     ]
     .into_iter()
     .zip(samples())
@@ -178,7 +179,7 @@ fn a_page_shows_the_verdict_the_evidence_and_the_command() {
     let page = reports::html(&sample::broken());
     for said in [
         "✗ Broken",
-        "a promise was broken: D durable",
+        "not kept: D durable, G no downtime; missed: gap 10000 ms (asked for: ≤ 3000 ms)",
         "at 71.2 s no replica has it",
         "firebreak sim run second-dc-after-30s --seed 7",
         "9f3a61c07be2d418",
@@ -406,7 +407,7 @@ fn the_terminals_text_is_plain_without_colour_and_the_same_words_with_it() {
     }
     let text = reports::text(&sample::broken(), false);
     assert!(text.ends_with("again: firebreak sim run second-dc-after-30s --seed 7"));
-    assert!(text.contains("✗ BROKEN  a promise was broken: D durable"));
+    assert!(text.contains("✗ BROKEN  not kept: D durable"));
     assert!(text.contains("D acked-lost: room-7"));
 }
 

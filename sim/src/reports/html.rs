@@ -1,13 +1,13 @@
-//! A run's page: one file that asks for nothing from anywhere, light or dark as the reader's system
-//! is, and fit for paper. It is well-formed XML too, which tests hold it to.
+//! A run's page.
 
 use std::fmt::Write as _;
 
-use super::{
-    Standing, escape, evidence, goal_standing, headline, moment, panels, span, standing, thousands,
-};
+use super::page::{again, columns, page, section};
+use super::standing::{Standing, evidence, goal_standing, headline, standing};
+use super::words::{escape, moment, span, thousands};
+use super::{chart, setup};
 use crate::outcome::{Goal, Outcome, Promise, Verdict};
-use crate::plan::{DiskKind, Link, Tier};
+use crate::plan::Tier;
 
 /// A run's page: verdict, key figures, a chart of faults, leaders, acknowledgements and latency on
 /// one time axis, promises with evidence, goals, topology, and the command that repeats it.
@@ -16,7 +16,7 @@ pub fn html(outcome: &Outcome) -> String {
     let mut body = head(outcome);
     body.push_str(&figures(outcome));
     body.push_str(&again(&outcome.command()));
-    body.push_str(&section("What happened", &panels::chart(outcome)));
+    body.push_str(&section("What happened", &chart::chart(outcome)));
     body.push_str(&section("Promises", &promises(outcome)));
     body.push_str(&columns(&[
         ("Goals", goals(outcome)),
@@ -42,58 +42,11 @@ pub fn html(outcome: &Outcome) -> String {
         ));
     }
     body.push_str(&columns(&[
-        ("Topology", topology(outcome)),
-        ("The run", facts(outcome)),
+        ("Topology", setup::topology(outcome)),
+        ("The run", setup::facts(outcome)),
     ]));
-    body.push_str(&footer(outcome));
+    body.push_str(&setup::footer(outcome));
     page(&format!("{} · seed {}", plan.scenario, plan.seed), &body)
-}
-
-/// A page of the reports around `body`.
-pub(crate) fn page(title: &str, body: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\
-         <meta name=\"color-scheme\" content=\"light dark\"/>\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
-         style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\"/>\
-         <link rel=\"icon\" href=\"data:,\"/>\
-         <title>{}</title><style>{}</style></head><body>\n{HATCHES}<main>\n{body}</main>\
-         <script>{}</script></body></html>\n",
-        escape(title),
-        include_str!("page.css"),
-        include_str!("page.js"),
-    )
-}
-
-/// Patterns that shapes are filled with, so that not colour alone tells them apart.
-const HATCHES: &str = "<svg class=\"defs\" aria-hidden=\"true\"><defs>\
-    <pattern id=\"hatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
-    patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" class=\"h0\"/>\
-    <rect width=\"2.5\" height=\"6\" class=\"h1\"/></pattern>\
-    <pattern id=\"fine\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\" \
-    patternTransform=\"rotate(-45)\"><rect width=\"1.5\" height=\"5\" class=\"h2\"/></pattern>\
-    </defs></svg>\n";
-
-pub(crate) fn section(title: &str, content: &str) -> String {
-    format!("<section><h2>{}</h2>{content}</section>\n", escape(title))
-}
-
-fn columns(parts: &[(&str, String)]) -> String {
-    let parts = parts.iter().map(|(title, content)| section(title, content));
-    format!(
-        "<div class=\"columns\">{}</div>\n",
-        parts.collect::<String>()
-    )
-}
-
-/// The command that repeats something, with a button that copies it.
-pub(crate) fn again(command: &str) -> String {
-    let command = escape(command);
-    format!(
-        "<p class=\"again\"><span>again</span><code>{command}</code>\
-         <button type=\"button\" data-copy=\"{command}\">copy</button></p>\n"
-    )
 }
 
 fn head(outcome: &Outcome) -> String {
@@ -171,13 +124,22 @@ fn figures(outcome: &Outcome) -> String {
         Figure {
             name: "Recovery time (RTO)",
             value: or_dash(outcome.rto_ms),
-            below: "first fault to all acked again".to_owned(),
+            below: match (outcome.rto_ms, outcome.timeline.is_empty()) {
+                (Some(_), _) => "first fault to all acked again",
+                (None, true) => "nothing was done to the cluster",
+                (None, false) => "not all were acked again",
+            }
+            .to_owned(),
             goal: None,
         },
         Figure {
             name: "After the last heal",
             value: or_dash(outcome.recovery_ms),
-            below: "until every shard served".to_owned(),
+            below: match outcome.recovery_ms {
+                Some(_) => "until every shard served",
+                None => "nothing was healed",
+            }
+            .to_owned(),
             goal: goal("recovery"),
         },
         Figure {
@@ -338,7 +300,7 @@ fn control_part(outcome: &Outcome, control: &Outcome) -> String {
          <th class=\"n\">control</th></tr></thead><tbody>{rows}</tbody></table>{}\
          <details><summary>Promises of the control layout</summary>{}</details>",
         escape(&control.plan.about),
-        panels::chart(control),
+        chart::chart(control),
         promises(control).replace(" id=\"", " id=\"control-")
     )
 }
@@ -358,155 +320,4 @@ fn verdict_cell(outcome: &Outcome) -> String {
         true => word.to_owned(),
         false => format!("{word} (not kept: {})", letters.join(" ")),
     }
-}
-
-fn topology(outcome: &Outcome) -> String {
-    let topology = &outcome.plan.topology;
-    let mut rows = String::new();
-    for (n, dc) in topology.dcs.iter().enumerate() {
-        let nodes = dc.nodes.iter().map(|node| {
-            let joins = node.joins_at_ms.map_or_else(String::new, |at| {
-                format!(" <small>joins at {}</small>", moment(at))
-            });
-            format!("<span class=\"node\">{}{joins}</span>", escape(&node.name))
-        });
-        let building = match dc.building == dc.name {
-            true => String::new(),
-            false => format!(" <small>in building {}</small>", escape(&dc.building)),
-        };
-        let _ = write!(
-            rows,
-            "<tr><td><i class=\"dot c{}\"></i>{}{building}</td><td>{}</td><td>{}</td></tr>",
-            n.min(5),
-            escape(&dc.name),
-            escape(&dc.region),
-            nodes.collect::<String>()
-        );
-    }
-    let mut links = format!(
-        "<li>inside a data center {}</li><li>between data centers {}</li>",
-        link(&topology.local),
-        link(&topology.wan)
-    );
-    for directed in &topology.links {
-        let (from, to) = (escape(&directed.from), escape(&directed.to));
-        let _ = write!(links, "<li>{from} → {to} {}</li>", link(&directed.link));
-    }
-    format!(
-        "<table><thead><tr><th>data center</th><th>region</th><th>nodes</th></tr></thead>\
-         <tbody>{rows}</tbody></table><ul class=\"links\">{links}</ul>"
-    )
-}
-
-fn link(link: &Link) -> String {
-    let ms = |us: u64| format!("{}", us as f64 / 1_000.0);
-    let (least, most) = link.latency_us;
-    let mut text = match least == most {
-        true => format!("{} ms", ms(least)),
-        false => format!("{} to {} ms", ms(least), ms(most)),
-    };
-    if link.jitter_us > 0 {
-        let _ = write!(text, " + {} ms jitter", ms(link.jitter_us));
-    }
-    if link.loss_ppm > 0 {
-        let _ = write!(text, ", {} % lost", f64::from(link.loss_ppm) / 10_000.0);
-    }
-    if link.bandwidth_bytes > 0 {
-        let _ = write!(text, ", {} bytes/s", thousands(link.bandwidth_bytes));
-    }
-    text
-}
-
-fn facts(outcome: &Outcome) -> String {
-    let (plan, load) = (&outcome.plan, &outcome.plan.workload);
-    let shards = match plan.topology.shards {
-        0 => "as many as the product chooses".to_owned(),
-        n => n.to_string(),
-    };
-    let disk = match plan.disk {
-        DiskKind::Memory => "simulated",
-        DiskKind::Rocksdb => "RocksDB",
-    };
-    let speed = match outcome.wall_seconds > 0.0 {
-        true => format!(
-            ", {:.1} × real time",
-            outcome.sim_seconds / outcome.wall_seconds
-        ),
-        false => String::new(),
-    };
-    let readers = &load.readers;
-    let reading = readers.linearizable + readers.session + readers.bounded + readers.local;
-    let mut rows = String::new();
-    for (name, value) in [
-        ("seed", plan.seed.to_string()),
-        (
-            "shards",
-            format!("{shards}, {} replicas each", plan.topology.replicas),
-        ),
-        ("disks", disk.to_owned()),
-        (
-            "load",
-            format!(
-                "{} senders in {} rooms from {} sites, {reading} readers, {} tails, {}",
-                load.senders,
-                load.rooms,
-                load.sites.len(),
-                load.tails,
-                span(load.duration_ms)
-            ),
-        ),
-        (
-            "time",
-            format!(
-                "{:.1} s simulated in {:.1} s{speed}",
-                outcome.sim_seconds, outcome.wall_seconds
-            ),
-        ),
-        (
-            "trace",
-            format!("{} events", thousands(outcome.trace_events)),
-        ),
-    ] {
-        let value = escape(&value);
-        let _ = write!(rows, "<tr><td>{name}</td><td>{value}</td></tr>");
-    }
-    let _ = write!(
-        rows,
-        "<tr><td>trace hash</td><td><code>{}</code></td></tr>",
-        escape(&outcome.trace_hash)
-    );
-    format!("<table class=\"facts\"><tbody>{rows}</tbody></table>")
-}
-
-fn footer(outcome: &Outcome) -> String {
-    let oracles = outcome.oracles.iter().map(|(oracle, looked_at)| {
-        let (oracle, looked_at) = (escape(oracle), thousands(*looked_at));
-        format!("<tr><td>{oracle}</td><td class=\"n\">{looked_at}</td></tr>")
-    });
-    let oracles: String = oracles.collect();
-    let trace = (1_u64..).zip(&outcome.trace).map(|(second, hash)| {
-        let hash = escape(hash);
-        format!("<tr><td class=\"n\">{second}</td><td><code>{hash}</code></td></tr>")
-    });
-    let trace: String = trace.collect();
-    let details = |title: &str, head: &str, rows: &str| match rows.is_empty() {
-        true => String::new(),
-        false => format!(
-            "<details><summary>{title}</summary><table><thead><tr>{head}</tr></thead>\
-             <tbody>{rows}</tbody></table></details>"
-        ),
-    };
-    format!(
-        "<footer>{}{}</footer>\n",
-        details(
-            "What each oracle looked at",
-            "<th>oracle</th><th class=\"n\">cases</th>",
-            &oracles
-        ),
-        details(
-            "Trace hash at the end of each simulated second",
-            "<th class=\"n\">second</th><th>hash</th>",
-            &trace
-        )
-    )
 }

@@ -4,7 +4,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Standing, escape, evidence, goal_standing, headline, standing};
+use super::standing::{Standing, evidence, goal_standing, headline, standing};
+use super::words::escape;
 use crate::outcome::{Broken, Goal, Outcome, Promise, Verdict};
 
 /// Runs as one JUnit document.

@@ -4,7 +4,7 @@
 //!  Outcome ─┬─ json    machines: documented keys, see [`json`]
 //!           ├─ junit   CI: a suite per run, a case per promise and goal
 //!           ├─ text    the terminal
-//!           └─ html    one self-contained page (lanes ─► svg ─► html)
+//!           └─ html    one self-contained page (lanes, reigns ─► panels, load ─► chart ─► page)
 //!  Sweep ───┬─ sweep_json
 //!           └─ index_html   scenario × promise, fault × phase
 //!  Proof ──── prove_json      MutantResult ──── mutants_json
@@ -13,27 +13,37 @@
 //! All of it is a pure function of its input: no clock, no file, no terminal is looked at. Every
 //! text of a plan or of an outcome is escaped where it enters a page ([`escape`]).
 
+mod chart;
 pub mod coverage;
 mod html;
 mod index;
 mod json;
 mod junit;
-pub mod lanes;
+mod lanes;
+mod load;
+mod matrix;
+mod page;
 mod panels;
+mod reigns;
+mod setup;
+mod standing;
 mod svg;
 mod text;
+mod words;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{Broken, Goal, Outcome, Promise, Verdict};
+use crate::outcome::{Outcome, Promise, Verdict};
 use coverage::Covered;
+use standing::{Standing, standing};
 
 pub use html::html;
 pub use index::index_html;
 pub use json::{json, mutants_json, prove_json, sweep_json};
 pub use junit::junit;
+pub use standing::failures;
 pub use text::text;
 
 /// A sweep: many runs, and how to make them again.
@@ -180,214 +190,5 @@ impl SweptRun {
             page,
             command: outcome.command(),
         }
-    }
-}
-
-/// How a promise stands in a run, as every report shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It held.
-    Held,
-    /// It did not, and had to.
-    Failed,
-    /// It did not, but this scenario does not ask for it.
-    Tolerated,
-    /// It waits for work to come.
-    Pending,
-    /// This run did not judge it.
-    NotJudged,
-}
-
-impl Standing {
-    /// The sign for it.
-    pub(crate) fn sign(self) -> &'static str {
-        match self {
-            Standing::Held => "✓",
-            Standing::Failed => "✗",
-            Standing::Tolerated => "○",
-            Standing::Pending => "…",
-            Standing::NotJudged => "–",
-        }
-    }
-
-    /// A word for it, which is a CSS class too.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Standing::Held => "held",
-            Standing::Failed => "failed",
-            Standing::Tolerated => "tolerated",
-            Standing::Pending => "pending",
-            Standing::NotJudged => "unjudged",
-        }
-    }
-
-    /// What people read.
-    pub(crate) fn label(self, promise: Promise) -> &'static str {
-        match self {
-            Standing::Held => "held",
-            Standing::Failed if promise.safety() => "broken",
-            Standing::Failed => "missed",
-            Standing::Tolerated => "not kept, not asked for",
-            Standing::Pending => "pending",
-            Standing::NotJudged => "not judged",
-        }
-    }
-}
-
-/// How `promise` stands in `outcome`.
-pub(crate) fn standing(outcome: &Outcome, promise: Promise) -> Standing {
-    let Some(judged) = outcome.promises.get(&promise) else {
-        return Standing::NotJudged;
-    };
-    let asked = outcome.plan.expect.promises.contains(promise.letter());
-    // A run that was called broken must show what broke it, asked for or not.
-    let blamed = promise.safety() && outcome.verdict == Verdict::Broken;
-    match (judged.held, &judged.pending) {
-        (Some(true), _) => Standing::Held,
-        (Some(false) | None, Some(_)) => Standing::Pending,
-        (Some(false), None) if asked || blamed => Standing::Failed,
-        (Some(false), None) => Standing::Tolerated,
-        (None, None) => Standing::NotJudged,
-    }
-}
-
-/// How a goal stands.
-pub(crate) fn goal_standing(goal: &Goal) -> Standing {
-    match (goal.held, &goal.pending) {
-        (true, _) => Standing::Held,
-        (false, Some(_)) => Standing::Pending,
-        (false, None) => Standing::Failed,
-    }
-}
-
-/// What a promise's evidence is.
-pub(crate) fn evidence(outcome: &Outcome, promise: Promise) -> &[Broken] {
-    let judged = outcome.promises.get(&promise);
-    judged.map_or(&[], |judged| &judged.broken)
-}
-
-/// Everything that `outcome` failed on: its stop, each failed promise once, each missed goal whose
-/// promise is not told yet.
-pub fn failures(outcome: &Outcome) -> Vec<Failure> {
-    let mut failures: Vec<Failure> = Vec::new();
-    if let Some(why) = &outcome.stopped {
-        failures.push(Failure {
-            promise: None,
-            oracle: "stopped".to_owned(),
-            evidence: why.clone(),
-        });
-    }
-    for promise in Promise::ALL {
-        if standing(outcome, promise) != Standing::Failed {
-            continue;
-        }
-        let first = evidence(outcome, promise).first();
-        failures.push(Failure {
-            promise: Some(promise),
-            oracle: first.map_or_else(String::new, |b| b.oracle.clone()),
-            evidence: first.map_or_else(String::new, |b| b.evidence.clone()),
-        });
-    }
-    for goal in &outcome.goals {
-        let promise = promise_of(&goal.name);
-        let told = promise.is_some() && failures.iter().any(|f| f.promise == promise);
-        if goal_standing(goal) == Standing::Failed && !told {
-            failures.push(Failure {
-                promise,
-                oracle: goal.name.clone(),
-                evidence: format!("{}, {} asked for", goal.measured, goal.limit),
-            });
-        }
-    }
-    failures
-}
-
-/// The promise that a goal's number belongs to.
-fn promise_of(goal: &str) -> Option<Promise> {
-    match goal {
-        "gap" | "failed-calls" => Some(Promise::G),
-        "recovery" => Some(Promise::P),
-        _ => None,
-    }
-}
-
-/// One line that says how a run ended and why.
-pub(crate) fn headline(outcome: &Outcome) -> String {
-    let failures = failures(outcome);
-    let list = |failures: &[Failure]| {
-        let words = failures.iter().map(|failure| match failure.promise {
-            Some(promise) => format!("{} {}", promise.letter(), promise.word()),
-            None => failure.oracle.clone(),
-        });
-        words.collect::<Vec<_>>().join(", ")
-    };
-    match (&outcome.stopped, outcome.verdict) {
-        (Some(why), _) => format!("stopped before its end: {why}"),
-        (None, Verdict::Broken) => format!("a promise was broken: {}", list(&failures)),
-        (None, Verdict::GoalMissed) => format!("a goal was missed: {}", list(&failures)),
-        (None, Verdict::Held) => {
-            let held = Promise::ALL.into_iter();
-            let held = held.filter(|p| standing(outcome, *p) == Standing::Held);
-            let held: Vec<String> = held.map(|p| p.letter().to_string()).collect();
-            match held.is_empty() {
-                true => "nothing was broken, and no promise was judged".to_owned(),
-                false => format!("every promise judged here held: {}", held.join(" ")),
-            }
-        }
-    }
-}
-
-/// `text` for XML and HTML, in elements and in quoted attributes. What XML 1.0 cannot hold becomes
-/// U+FFFD.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            '\t' | '\n' | '\r' => escaped.push(c),
-            '\0'..' ' | '\u{7f}'..'\u{a0}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-/// A whole number with a comma between thousands.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// A span of time as people say it: `412 ms`, `1.25 s`, `18.4 s`, `3 min 05 s`.
-pub(crate) fn span(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..10_000 => format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10),
-        10_000..120_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        _ => format!("{} min {:02} s", ms / 60_000, ms % 60_000 / 1_000),
-    }
-}
-
-/// A moment after the load began: `20.41 s`, `3:05.2`.
-pub(crate) fn moment(ms: u64) -> String {
-    match ms {
-        0..120_000 => format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10),
-        _ => format!(
-            "{}:{:02}.{}",
-            ms / 60_000,
-            ms % 60_000 / 1_000,
-            ms % 1_000 / 100
-        ),
     }
 }

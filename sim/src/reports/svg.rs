@@ -1,9 +1,9 @@
 //! Drawing on a shared time axis. Shapes are placed in percent of the plot, so that a chart is as
 //! wide as its page while its letters keep their size; curves live in nested `svg`s that stretch.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
-use super::{escape, thousands};
+use super::words::{escape, thousands};
 
 /// Units of a nested, stretched `svg` across the whole time.
 pub(crate) const WIDE: f64 = 1_000.0;
@@ -70,20 +70,23 @@ pub(crate) fn tick_text(ms: u64) -> String {
     }
 }
 
-/// A rectangle over `from..to` with a tooltip; at least as wide as its outline.
+/// A rectangle over `from..to`, with a tooltip unless `title` is empty.
 pub(crate) fn bar(
     axis: Axis,
     class: &str,
     (from, to): (u64, u64),
-    (y, height): (u32, u32),
+    (y, height): (impl Display, impl Display),
     title: &str,
 ) -> String {
+    let title = match title.is_empty() {
+        true => String::new(),
+        false => format!("<title>{}</title>", escape(title)),
+    };
     format!(
         "<rect class=\"{class}\" x=\"{}\" width=\"{}\" y=\"{y}\" height=\"{height}\">\
-         <title>{}</title></rect>",
+         {title}</rect>",
         axis.x(from),
         axis.width(from, to),
-        escape(title)
     )
 }
 

@@ -3,7 +3,8 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Row, Table};
 
-use super::{Standing, evidence, goal_standing, headline, moment, span, standing, thousands};
+use super::standing::{Standing, evidence, goal_standing, headline, standing};
+use super::words::{moment, span, thousands};
 use crate::outcome::{Outcome, Promise, Verdict};
 use crate::plan::{DiskKind, Tier};
 
@@ -54,7 +55,7 @@ fn head(outcome: &Outcome, colour: bool) -> String {
 }
 
 fn promises(outcome: &Outcome, colour: bool) -> String {
-    let mut table = table(colour, &["", "promise", "", "looked at", ""]);
+    let mut table = table(colour, &["", "", "promise", "looked at", ""]);
     for promise in Promise::ALL {
         let standing = standing(outcome, promise);
         let judged = outcome.promises.get(&promise);

@@ -354,6 +354,60 @@ pub fn flapping() -> Outcome {
     outcome
 }
 
+/// Ten minutes in which one host after the other is killed and started, twice round.
+pub fn rolling() -> Outcome {
+    let mut outcome = calm("rolling-fire", 3, 16);
+    outcome.plan.workload.duration_ms = 600_000;
+    outcome.seconds = (0..10).flat_map(|_| outcome.seconds.clone()).collect();
+    let names: Vec<String> = outcome
+        .plan
+        .topology
+        .nodes()
+        .map(|(_, n)| n.name.clone())
+        .collect();
+    let mut at_ms = 20_000;
+    for (line, name) in (0_u32..).zip(names.iter().chain(&names)) {
+        let hosts = vec![name.clone()];
+        outcome.plan.events.push(Event {
+            at_ms,
+            line,
+            fault: Fault::Kill { hosts },
+        });
+        let back = at_ms + 24_000;
+        outcome.timeline.push(mark(
+            at_ms,
+            "kill",
+            false,
+            line,
+            &format!("{name} is killed"),
+        ));
+        outcome
+            .timeline
+            .push(mark(back, "start", true, line, &format!("{name} starts")));
+        let led: Vec<Led> = outcome.leaders.clone();
+        for shard in 0..=16 {
+            let last = led.iter().rfind(|led| led.shard == shard).unwrap();
+            if last.host == *name {
+                let next = names[(line as usize + 4 + shard as usize) % names.len()].clone();
+                outcome.leaders.push(Led {
+                    at_ms: (at_ms + 700).cast_signed(),
+                    shard,
+                    host: if next == *name {
+                        names[(line as usize + 1) % names.len()].clone()
+                    } else {
+                        next
+                    },
+                    term: last.term + 1,
+                });
+            }
+        }
+        at_ms += 31_000;
+    }
+    outcome.recovery_ms = Some(1_840);
+    outcome.rto_ms = Some(910);
+    outcome
+}
+
 /// A run that lost messages, failed calls, and says so in words that must be escaped.
 pub fn broken() -> Outcome {
     let mut outcome = silent();
@@ -398,6 +452,18 @@ pub fn broken() -> Outcome {
         ],
     };
     outcome.promises.insert(Promise::D, broken);
+    let missed = Judged {
+        held: Some(false),
+        ..Judged::default()
+    };
+    outcome.promises.insert(Promise::G, missed);
+    outcome.plan.events.push(Event {
+        at_ms: 50_000,
+        line: 1,
+        fault: Fault::Burn {
+            hosts: vec!["busan-1".to_owned(), "busan-2".to_owned()],
+        },
+    });
     outcome.goals[0] = Goal {
         held: false,
         measured: "10000 ms".to_owned(),
