@@ -44,6 +44,12 @@ pub mod net;
 pub mod oracle;
 pub mod outcome;
 pub mod plan;
+<<<<<<< HEAD
+=======
+pub mod readback;
+pub mod report;
+pub mod reports;
+>>>>>>> h-report
 pub mod run;
 pub mod trace;
 pub mod watch;
