@@ -14,6 +14,8 @@ const DCS_MAX: usize = 9;
 const NODES_MAX: u64 = 9;
 /// Most nodes in all.
 const NODES_IN_ALL_MAX: u32 = 30;
+/// Most nodes that join during the load.
+const JOINS_MAX: usize = 9;
 /// The longest way, microseconds.
 const LATENCY_US_MAX: u64 = 5_000_000;
 /// Jitter stays below a tick of the simulated network, microseconds.
@@ -81,7 +83,12 @@ pub(super) fn read(
         links: Vec::new(),
     };
     topology.links = links(reader, &section, &topology);
-    for join in reader.sections(&section, "join") {
+    let tables = reader.sections(&section, "join");
+    if tables.len() > JOINS_MAX {
+        let message = format!("{} nodes join; at most {JOINS_MAX} can", tables.len());
+        reader.add(&section, "join", message);
+    }
+    for join in tables {
         topology
             .joins
             .extend(joins(reader, &join, &topology, aliases, load_ms));
