@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use firebreak_sim::catalogue::{self, Variant, atlas};
-use firebreak_sim::plan::{Fault, Plan, Tier};
+use firebreak_sim::plan::{Event, Fault, Part, Plan, Tier};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -172,7 +172,7 @@ fn the_control_layout_has_the_same_story_in_one_building_and_cannot_survive_it()
         };
         assert_eq!(dark(&ours), of(&ours, &["pangyo"]));
         assert_eq!(dark(&control), of(&control, &["pangyo", "anyang", "busan"]));
-        let why = atlas::check(&control).unwrap_err().why;
+        let why = atlas::check(&control).unwrap_err().to_string();
         assert!(
             why.contains("no connected majority, and G is promised"),
             "{why}"
@@ -288,6 +288,150 @@ const KINDS: [&str; 23] = [
     "clock-drift",
     "stampede",
 ];
+
+#[test]
+fn the_atlas_knows_what_a_cluster_survives() {
+    let check = |plan: &Plan, faults: &[Fault], expect: Option<&str>| {
+        let events = faults.iter().zip(0_u32..).map(|(fault, line)| Event {
+            at_ms: 1_000 * u64::from(line),
+            line,
+            fault: fault.clone(),
+            label: None,
+        });
+        let plan = Plan {
+            events: events.collect(),
+            ..plan.clone()
+        };
+        let why = atlas::check(&plan).err().map(|why| why.to_string());
+        assert_eq!(why.as_deref(), expect, "{faults:#?}");
+    };
+    let text = "about = \"x\"\n[expect]\npromises = \"DGP\"\nacked_min = 1\n[topology]\n";
+    let nine = catalogue::parse(text, "nine.toml").unwrap();
+    let nine = nine.plan(0, Variant::Ours, Tier::Grpc);
+    let hosts = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let dc = |dc: &str| (1..=3).map(|n| format!("{dc}-{n}")).collect::<Vec<_>>();
+    let cut = |from: Vec<String>, to: Vec<String>| Fault::Cut {
+        from,
+        to,
+        reset: false,
+    };
+    let kill = |name: &str| Fault::Kill {
+        hosts: hosts(&[name]),
+    };
+    let start = |name: &str| Fault::Start {
+        hosts: hosts(&[name]),
+    };
+    let burn = |dc_name: &str| Fault::Burn { hosts: dc(dc_name) };
+    let flip = |name: &str| Fault::BitFlip {
+        hosts: hosts(&[name]),
+        part: Part::Log,
+    };
+
+    check(&nine, &[burn("seoul")], None);
+    check(
+        &nine,
+        &[kill("seoul-1"), kill("seoul-2"), kill("seoul-3")],
+        None,
+    );
+    let stuck = "at 1.000 s a shard on seoul-1, busan-1, tokyo-1 has no connected majority, and G \
+                 is promised";
+    check(&nine, &[kill("seoul-1"), kill("busan-1")], Some(stuck));
+    check(
+        &nine,
+        &[kill("seoul-1"), start("seoul-1"), kill("busan-1")],
+        None,
+    );
+    // Seen from both sides, one way of a cut is enough; a bridge leaves a majority.
+    check(&nine, &[cut(dc("seoul"), dc("busan"))], None);
+    check(
+        &nine,
+        &[cut(dc("seoul"), dc("busan")), cut(dc("tokyo"), dc("seoul"))],
+        None,
+    );
+    let both = [
+        cut(dc("seoul"), dc("busan")),
+        cut(dc("busan"), dc("tokyo")),
+        cut(dc("tokyo"), dc("seoul")),
+    ];
+    let stuck = stuck.replace("1.000", "2.000");
+    check(&nine, &both, Some(&stuck));
+    let heal = Fault::Heal {
+        from: dc("seoul"),
+        to: dc("busan"),
+    };
+    check(
+        &nine,
+        &[both[0].clone(), both[1].clone(), heal, both[2].clone()],
+        None,
+    );
+    let hang = |name: &str| Fault::HangSync {
+        hosts: hosts(&[name]),
+        hang: true,
+    };
+    let pause = Fault::Pause {
+        hosts: hosts(&["tokyo-3"]),
+    };
+    let stuck = "at 1.000 s a shard on seoul-1, busan-1, tokyo-3 has no connected majority, and G \
+                 is promised";
+    check(&nine, &[hang("busan-1"), pause], Some(stuck));
+
+    let lost = "at 1.000 s disks are lost in busan and seoul: what a quorum there acknowledged may \
+                be gone, and D is promised";
+    check(&nine, &[flip("seoul-1"), flip("busan-2")], Some(lost));
+    check(&nine, &[flip("seoul-1"), burn("seoul")], None);
+    check(
+        &nine,
+        &[burn("seoul"), start("seoul-1")],
+        Some("at 1.000 s seoul-1 starts, but it burned: what burned does not come back"),
+    );
+    check(
+        &nine,
+        &[kill("seoul-1"), kill("seoul-1")],
+        Some("at 1.000 s seoul-1 is killed, but it is down already"),
+    );
+    check(
+        &nine,
+        &[start("seoul-1")],
+        Some("at 0.000 s seoul-1 starts, but it runs"),
+    );
+    let old = Fault::OldDisk {
+        hosts: hosts(&["seoul-1"]),
+    };
+    check(
+        &nine,
+        &[kill("seoul-1"), old],
+        Some("at 1.000 s there is no image of seoul-1: image-disk takes one"),
+    );
+
+    // Five replicas survive two.
+    let dcs: String = ["a", "b", "c", "d", "e"]
+        .map(|dc| format!("[[topology.dc]]\nname = \"{dc}\"\n"))
+        .concat();
+    let text = format!("{text}replicas = 5\n{dcs}");
+    let five = catalogue::parse(&text, "five.toml").unwrap();
+    let five = five.plan(0, Variant::Ours, Tier::Grpc);
+    check(&five, &[burn("a"), burn("b")], None);
+    let all = [burn("a"), burn("b"), burn("c")];
+    let lost = "at 2.000 s disks are lost in a and b and c: what a quorum there acknowledged may be \
+                gone, and D is promised";
+    check(&five, &all, Some(lost));
+}
+
+#[test]
+fn the_example_of_the_readme_is_right() {
+    let readme = include_str!("../scenarios/README.md");
+    let mut examples = readme.split("```toml\n").skip(1);
+    let example = examples
+        .next()
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
+    let file = catalogue::parse(example, "readme.toml").unwrap_or_else(|r| panic!("{r}"));
+    whole(&file.plan(1, Variant::Ours, Tier::Grpc));
+    for shipped in catalogue::all() {
+        let name = format!("`{}`", shipped.name);
+        assert!(readme.contains(&name), "{name} is not in the README");
+    }
+}
 
 const GOOD: &str = include_str!("catalogue/good.toml");
 

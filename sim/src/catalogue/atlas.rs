@@ -31,6 +31,8 @@ pub struct Unsurvivable {
     pub line: u32,
     /// When, ms after the load began.
     pub at_ms: u64,
+    /// The promise that is not left; none when the fault makes no sense by itself.
+    pub promise: Option<char>,
     /// What is wrong.
     pub why: String,
 }
@@ -39,7 +41,11 @@ impl fmt::Display for Unsurvivable {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.at_ms / 1_000;
         let ms = self.at_ms % 1_000;
-        write!(out, "at {seconds}.{ms:03} s {}", self.why)
+        write!(out, "at {seconds}.{ms:03} s {}", self.why)?;
+        match self.promise {
+            Some(letter) => write!(out, ", and {letter} is promised"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -53,37 +59,35 @@ pub fn check(plan: &Plan) -> Result<(), Unsurvivable> {
     let promises = |letter| plan.expect.promises.contains(letter);
     let mut events = plan.events.iter().peekable();
     while let Some(event) = events.next() {
-        let wrong = |why| Unsurvivable {
+        let wrong = |promise, why| Unsurvivable {
             line: event.line,
             at_ms: event.at_ms,
+            promise,
             why,
         };
-        state.take(&event.fault).map_err(wrong)?;
+        state.take(&event.fault).map_err(|why| wrong(None, why))?;
         if promises('D') {
             let lost = state.dcs_without_disks(&plan.topology);
             if lost.len() > (plan.topology.replicas as usize - 1) / 2 {
                 let lost: Vec<&str> = lost.into_iter().collect();
                 let why = format!(
-                    "disks are lost in {}: what a quorum there acknowledged may be gone, and D is \
-                     promised",
+                    "disks are lost in {}: what a quorum there acknowledged may be gone",
                     lost.join(" and ")
                 );
-                return Err(wrong(why));
+                return Err(wrong(Some('D'), why));
             }
         }
         let more = events.peek().is_some_and(|next| next.at_ms == event.at_ms);
         let last = events.peek().is_none();
         if (promises('G') && !more) || (promises('P') && last) {
-            let letter = if promises('G') { "G" } else { "P" };
+            let letter = if promises('G') { 'G' } else { 'P' };
             if let Some(stuck) = choices.stuck(&state.reach()) {
                 let among = |(at, _): &(usize, &String)| stuck & (1 << at) != 0;
                 let names = state.names.iter().enumerate().filter(among);
                 let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
-                let why = format!(
-                    "a shard on {} has no connected majority, and {letter} is promised",
-                    names.join(", ")
-                );
-                return Err(wrong(why));
+                let names = names.join(", ");
+                let why = format!("a shard on {names} has no connected majority");
+                return Err(wrong(Some(letter), why));
             }
         }
     }

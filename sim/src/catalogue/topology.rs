@@ -220,7 +220,9 @@ fn links(reader: &mut Reader<'_>, section: &Section<'_>, topology: &Topology) ->
         let (Some(from), Some(to)) = (from, to) else {
             continue;
         };
-        pair(reader, &table, ("from", &from, &to), &known);
+        if !pair(reader, &table, ("from", &from, &to), &known) {
+            continue;
+        }
         let mut ways = vec![(from.clone(), to.clone())];
         ways.extend(both.then(|| (to, from)));
         for (from, to) in ways {
@@ -237,23 +239,25 @@ fn links(reader: &mut Reader<'_>, section: &Section<'_>, topology: &Topology) ->
     links.into_iter().map(link).collect()
 }
 
+/// Whether two names are those of different data centers.
 fn pair(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
     (key, from, to): (&str, &str, &str),
     known: &[&str],
-) {
+) -> bool {
     for (name, key) in [(from, key), (to, if key == "from" { "to" } else { key })] {
         if !known.contains(&name) {
             let message = unknown(name, "a data center", known.iter().copied());
             reader.add(section, key, message);
-            return;
+            return false;
         }
     }
     if from == to {
         let message = format!("a link from {from} to itself; [topology.local] says how those are");
         reader.add(section, key, message);
     }
+    from != to
 }
 
 fn joins(
