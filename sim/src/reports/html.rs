@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::page::{again, columns, page, section};
-use super::standing::{Standing, evidence, goal_standing, headline, standing};
+use super::standing::{Standing, evidence, failures, goal_standing, headline, standing};
 use super::words::{escape, moment, span, thousands};
 use super::{chart, setup};
 use crate::outcome::{Goal, Outcome, Promise, Verdict};
@@ -116,13 +116,13 @@ fn figures(outcome: &Outcome) -> String {
             goal: goal("failed-calls"),
         },
         Figure {
-            name: "Recovery point (RPO)",
+            name: "RPO",
             value: thousands(outcome.lost),
             below: "acknowledged messages lost".to_owned(),
             goal: None,
         },
         Figure {
-            name: "Recovery time (RTO)",
+            name: "RTO",
             value: or_dash(outcome.rto_ms),
             below: match (outcome.rto_ms, outcome.timeline.is_empty()) {
                 (Some(_), _) => "first fault to all acked again",
@@ -180,6 +180,7 @@ fn card(figure: &Figure) -> String {
 }
 
 fn promises(outcome: &Outcome) -> String {
+    let failures = failures(outcome);
     let mut rows = String::new();
     for promise in Promise::ALL {
         let standing = standing(outcome, promise);
@@ -191,6 +192,11 @@ fn promises(outcome: &Outcome) -> String {
         for broken in evidence(outcome, promise) {
             let (oracle, evidence) = (escape(&broken.oracle), escape(&broken.evidence));
             let _ = write!(said, "<p class=\"evidence\"><b>{oracle}</b> {evidence}</p>");
+        }
+        let goals = failures.iter().filter(|f| f.promise == Some(promise));
+        for goal in goals.filter(|f| outcome.goals.iter().any(|g| g.name == f.oracle)) {
+            let (name, why) = (escape(&goal.oracle), escape(&goal.evidence));
+            let _ = write!(said, "<p class=\"evidence\"><b>{name}</b> {why}</p>");
         }
         let looked_at = match judged.map_or(0, |judged| judged.looked_at) {
             0 => String::new(),
