@@ -1,21 +1,24 @@
-//! The load against a real cluster in virtual time: three data centers, two client sites, nothing
-//! goes wrong.
+//! The load against a real cluster in virtual time: three data centers, two client sites.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod checks;
+
+use std::collections::BTreeMap;
 
 use client::Client;
 use parking_lot::Mutex;
-use proto::net::Network as _;
+use proto::net::{Dial, Dialer, Network as _};
 use tokio::sync::Barrier;
+use tonic::transport::Channel;
 
 use super::*;
-use crate::history::{AppendEnd, History, Level, Seen};
+use crate::history::{Append, AppendEnd, Final, History};
 use crate::host::{Founding, Host};
 use crate::net::{self, Field};
 use crate::plan::{
     Dc, DiskKind, Expect, FORMAT, Link, NodeSpec, Readers, Tier, Topology, Workload,
 };
 use crate::view;
+use checks::{check_finals, check_ids, check_reads, check_sessions, check_tails, check_told};
 
 const DCS: [&str; 3] = ["seoul", "busan", "tokyo"];
 /// Virtual time for a whole test.
@@ -91,6 +94,34 @@ pub(crate) fn plan(seed: u64) -> Plan {
     }
 }
 
+/// Something that is done to a run, ms after its load began.
+#[derive(Clone, Copy, Debug)]
+enum Do {
+    /// All clients come anew.
+    Stampede,
+    /// These data centers burn.
+    Burn(&'static [&'static str]),
+    /// They come back, with what their disks keep in a power cut.
+    Return(&'static [&'static str]),
+}
+
+/// A dialer that notes when it was asked.
+struct Noting {
+    dialer: Dialer,
+    dials_us: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Dial for Noting {
+    fn dial(&self, address: &str) -> std::io::Result<Channel> {
+        self.dials_us.lock().push(now_us());
+        self.dialer.dial(address)
+    }
+}
+
+fn now_us() -> u64 {
+    u64::try_from(net::now().as_micros()).unwrap()
+}
+
 /// What a run of the load left.
 struct Ran {
     history: History,
@@ -100,6 +131,8 @@ struct Ran {
     /// When the probe was acknowledged, true time.
     probed_us: u64,
     missed: Vec<String>,
+    /// When the sites' clients were given channels.
+    dials_us: Vec<u64>,
 }
 
 /// What the sites of a run share.
@@ -107,26 +140,16 @@ struct Meeting {
     sites: Barrier,
     probed_us: Mutex<u64>,
     missed: Mutex<Vec<String>>,
-    finals: Mutex<Vec<crate::history::Final>>,
+    finals: Mutex<Vec<Final>>,
 }
 
-fn run(plan: Plan) -> Ran {
+fn run(plan: Plan, timeline: &[(u64, Do)]) -> Ran {
     let plan = Arc::new(plan);
     let mut field = Field::new(plan.seed, LIMIT);
-    let hosts: Vec<Arc<Host>> = DCS
-        .iter()
-        .map(|dc| Arc::new(Host::new(&format!("{dc}-1"), dc, plan.seed).unwrap()))
-        .collect();
-    let founding = Arc::new(Founding::new(3, hosts[0].address()));
-    for host in &hosts {
-        let (mine, net, founding) = (host.clone(), field.net(&host.name), founding.clone());
-        field.host(&host.name, move || {
-            mine.clone().live(net.clone(), founding.clone())
-        });
-    }
+    let hosts = cluster(&mut field, plan.seed);
     let recorder = Recorder::new(&plan);
     let (stampede, stampedes) = watch::channel(0);
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let (told, dials_us) = (Arc::new(Mutex::new(Vec::new())), Arc::default());
     let meeting = Arc::new(Meeting {
         sites: Barrier::new(plan.workload.sites.len()),
         probed_us: Mutex::default(),
@@ -138,9 +161,12 @@ fn run(plan: Plan) -> Ran {
         let env = Env {
             plan: plan.clone(),
             site: site.clone(),
-            dialer: field.net(&site.name).dialer(),
+            dialer: Arc::new(Noting {
+                dialer: field.net(&site.name).dialer(),
+                dials_us: Arc::clone(&dials_us),
+            }),
             endpoints: hosts.iter().map(|host| host.address()).collect(),
-            now_us: Arc::new(|| u64::try_from(net::now().as_micros()).unwrap()),
+            now_us: Arc::new(now_us),
             acked: Arc::new(move |number, marker: &str| {
                 tells.lock().push((number, marker.to_owned()));
             }),
@@ -152,35 +178,68 @@ fn run(plan: Plan) -> Ran {
             Ok(live(env, index, hosts, meeting).await?)
         });
     }
-    for (at, a) in hosts.iter().enumerate() {
-        for b in &hosts[at + 1..] {
-            field.set_latency(
-                &a.name,
-                &b.name,
-                LATENCY,
-                LATENCY + Duration::from_millis(2),
-            );
-        }
-    }
-    let mut rushed = false;
+    link(&field, &hosts);
+    let mut left = timeline.iter().peekable();
     while !field.step().unwrap() {
-        let began = recorder.begun();
         let now = u64::try_from(field.now().as_micros()).unwrap();
-        if !rushed && began.is_some_and(|began| now > began + 4_000_000) {
-            stampede.send_replace(1);
-            rushed = true;
+        let due = |at_ms: u64| recorder.begun().is_some_and(|us| now >= us + at_ms * 1_000);
+        if let Some((_, what)) = left.next_if(|(at_ms, _)| due(*at_ms)) {
+            act(*what, &mut field, &hosts, &stampede);
         }
     }
     let (mut history, places) = recorder.finish();
     history.finals = std::mem::take(&mut *meeting.finals.lock());
     let told = std::mem::take(&mut *told.lock());
     let missed = std::mem::take(&mut *meeting.missed.lock());
+    let dials_us = std::mem::take(&mut *dials_us.lock());
     Ran {
         history,
         places,
         told,
         probed_us: *meeting.probed_us.lock(),
         missed,
+        dials_us,
+    }
+}
+
+/// A node in each data center, running.
+fn cluster(field: &mut Field, seed: u64) -> Vec<Arc<Host>> {
+    let host = |dc: &&str| Arc::new(Host::new(&format!("{dc}-1"), dc, seed).unwrap());
+    let hosts: Vec<Arc<Host>> = DCS.iter().map(host).collect();
+    let founding = Arc::new(Founding::new(3, hosts[0].address()));
+    for host in &hosts {
+        let (mine, net, founding) = (host.clone(), field.net(&host.name), founding.clone());
+        field.host(&host.name, move || {
+            mine.clone().live(net.clone(), founding.clone())
+        });
+    }
+    hosts
+}
+
+fn link(field: &Field, hosts: &[Arc<Host>]) {
+    for (at, a) in hosts.iter().enumerate() {
+        for b in &hosts[at + 1..] {
+            let most = LATENCY + Duration::from_millis(2);
+            field.set_latency(&a.name, &b.name, LATENCY, most);
+        }
+    }
+}
+
+fn act(what: Do, field: &mut Field, hosts: &[Arc<Host>], stampede: &watch::Sender<u64>) {
+    let of = |dcs: &[&str]| -> Vec<Arc<Host>> {
+        let burning = hosts.iter().filter(|host| dcs.contains(&host.dc.as_str()));
+        burning.cloned().collect()
+    };
+    let names = |hosts: &[Arc<Host>]| -> Vec<String> {
+        hosts.iter().map(|host| host.name.clone()).collect()
+    };
+    match what {
+        Do::Stampede => stampede.send_modify(|count| *count += 1),
+        Do::Burn(dcs) => {
+            field.burn(&names(&of(dcs))).unwrap();
+            of(dcs).iter().for_each(|host| host.cut_power());
+        }
+        Do::Return(dcs) => field.restart(&names(&of(dcs))),
     }
 }
 
@@ -228,132 +287,58 @@ async fn live(
 
 #[test]
 fn a_calm_load_is_acknowledged_read_at_every_level_and_followed_to_its_end() {
-    let ran = run(plan(11));
+    let ran = run(plan(11), &[(4_000, Do::Stampede)]);
     let history = &ran.history;
     let workload = plan(11).workload;
     assert!(history.ended_us >= history.began_us + 10_000_000);
     assert!(history.appends.len() > 400, "{}", history.appends.len());
     assert_eq!(failed_calls(history, workload.deadline_ms), [""; 0]);
     assert!(ran.missed.is_empty(), "{:?}", ran.missed);
+    let acked = |append: &Append| matches!(append.end, AppendEnd::Acked { .. });
+    assert!(history.appends.iter().all(acked));
 
-    // Every id has one seq, and sending it again was answered with that.
-    let mut seqs: BTreeMap<(u32, &str, &str), u64> = BTreeMap::new();
-    for append in &history.appends {
-        let AppendEnd::Acked { seq } = append.end else {
-            panic!("{append:?}");
-        };
-        let id = (append.room, append.sender.as_str(), append.id.as_str());
-        assert_eq!(seqs.insert(id, seq).unwrap_or(seq), seq, "{append:?}");
-    }
+    let ids = check_ids(history);
     let repeats = history.appends.iter().filter(|append| append.repeats);
-    assert_eq!(repeats.count(), history.appends.len() - seqs.len());
-    assert!(history.appends.len() - seqs.len() > 10);
+    assert_eq!(repeats.count(), history.appends.len() - ids);
+    assert!(history.appends.len() - ids > 10);
+    check_told(&ran);
 
-    // Those who were told of acknowledgements were told of each, by its marker.
-    assert_eq!(ran.told.len(), history.appends.len());
-    let markers: BTreeMap<&str, BTreeSet<&str>> =
-        ran.told
-            .iter()
-            .fold(BTreeMap::new(), |mut by, (number, marker)| {
-                let append = &history.appends[ran.places[*number]];
-                let ids: &mut BTreeSet<&str> = by.entry(marker.as_str()).or_default();
-                ids.insert(append.id.as_str());
-                by
-            });
-    assert!(markers.values().all(|ids| ids.len() == 1));
+    // Two clients of each site know three nodes, and all of them came anew.
+    let stampede = history.began_us + 4_000_000..history.began_us + 4_100_000;
+    let dials = ran.dials_us.iter().filter(|us| stampede.contains(us));
+    assert_eq!(dials.count(), 2 * 2 * 3);
 
     check_sessions(history);
     check_reads(history, &workload);
     let rooms = check_finals(history, &workload);
     check_tails(history, &rooms);
     assert!(ran.probed_us > history.ended_us);
-    let probed = |append: &&crate::history::Append| append.sender == PROBER;
+    let probed = |append: &&Append| append.sender == PROBER;
     assert_eq!(history.appends.iter().filter(probed).count(), 8);
 }
 
-/// Operations of a session follow one another, and movers are seen at every site.
-fn check_sessions(history: &History) {
-    let mut calls: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+#[test]
+fn what_an_outage_left_unknown_is_sent_again_under_its_id_and_settled() {
+    let mut plan = plan(12);
+    plan.workload.duration_ms = 18_000;
+    let lost = &DCS[1..];
+    let ran = run(plan, &[(2_000, Do::Burn(lost)), (9_000, Do::Return(lost))]);
+    let history = &ran.history;
+    let workload = &super::tests::plan(12).workload;
+    assert!(!failed_calls(history, workload.deadline_ms).is_empty());
+    let mut unknown: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
     for append in &history.appends {
-        let call = (append.invoked_us, append.returned_us.unwrap());
-        calls.entry(append.session).or_default().push(call);
+        let acked = matches!(append.end, AppendEnd::Acked { .. });
+        unknown.entry(append.id.as_str()).or_default().push(acked);
     }
-    for read in &history.reads {
-        let call = (read.invoked_us, read.returned_us.unwrap());
-        calls.entry(read.session).or_default().push(call);
-    }
-    for (session, calls) in &mut calls {
-        calls.sort_unstable();
-        let in_turn = calls.windows(2).all(|pair| pair[0].1 <= pair[1].0);
-        assert!(in_turn, "session {session}: {calls:?}");
-    }
-    for mover in ["m0", "m1"] {
-        let own = history
-            .appends
-            .iter()
-            .filter(|append| append.sender == mover);
-        let sites: BTreeSet<&str> = own.map(|append| append.site.as_str()).collect();
-        assert_eq!(sites.len(), 2, "{mover}");
-    }
-}
-
-fn check_reads(history: &History, workload: &Workload) {
-    let bound_ms = workload.readers.bound_ms;
-    for level in [
-        Level::Linearizable,
-        Level::Session,
-        Level::Bounded { bound_ms },
-        Level::Local,
-    ] {
-        let of = history.reads.iter().filter(|read| read.level == level);
-        let pages: Vec<_> = of.map(|read| read.end.as_ref().unwrap()).collect();
-        assert!(pages.len() > 50, "{level:?}: {}", pages.len());
-        assert!(pages.iter().any(|page| page.from > 1));
-        assert!(
-            pages
-                .iter()
-                .any(|page| page.from == 0 && page.messages.len() > 1)
-        );
-        for page in pages {
-            let dense = page.messages.windows(2).all(|p| p[0].seq + 1 == p[1].seq);
-            assert!(
-                dense && page.messages.len() <= page.limit as usize,
-                "{page:?}"
-            );
-        }
-    }
-}
-
-/// All nodes show the same at both levels; gives it, by room.
-fn check_finals(history: &History, workload: &Workload) -> BTreeMap<u32, Vec<Seen>> {
-    assert_eq!(history.finals.len(), 3 * 2 * workload.rooms as usize);
-    let mut rooms: BTreeMap<u32, Vec<Seen>> = BTreeMap::new();
-    for last in &history.finals {
-        let first = rooms
-            .entry(last.room)
-            .or_insert_with(|| last.messages.clone());
-        assert_eq!(*first, last.messages, "{} {:?}", last.node, last.level);
-        assert!((1..).zip(&last.messages).all(|(seq, seen)| seq == seen.seq));
-    }
-    for append in &history.appends {
-        let AppendEnd::Acked { seq } = append.end else {
-            continue;
-        };
-        let seen = &rooms[&append.room][usize::try_from(seq).unwrap() - 1];
-        let said = (&append.sender, &append.id, append.body);
-        assert_eq!((&seen.sender, &seen.id, seen.body), said);
-    }
-    rooms
-}
-
-fn check_tails(history: &History, rooms: &BTreeMap<u32, Vec<Seen>>) {
-    assert_eq!(history.tails.len(), 6);
-    for tail in &history.tails {
-        assert!(tail.complete && tail.error.is_none(), "{tail:?}");
-        let given: Vec<&Seen> = tail.events.iter().map(|(_, seen)| seen).collect();
-        let expect = rooms[&tail.room]
-            .iter()
-            .filter(|seen| seen.seq >= tail.from);
-        assert_eq!(given, expect.collect::<Vec<_>>());
-    }
+    let settled = unknown
+        .values()
+        .filter(|ends| !ends[0] && ends.contains(&true));
+    assert!(settled.count() > 5);
+    check_ids(history);
+    check_told(&ran);
+    check_sessions(history);
+    let rooms = check_finals(history, workload);
+    assert!(ran.missed.is_empty(), "{:?}", ran.missed);
+    check_tails(history, &rooms);
 }
