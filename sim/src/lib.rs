@@ -35,21 +35,26 @@
 //!   openraft's own randomness are still seeded by the operating system. The same seed draws the
 //!   same faults and the same load, and mostly, but not always, the same run.
 
+pub mod catalogue;
 pub mod dice;
 pub mod history;
 pub mod host;
-pub mod judge;
-pub mod load;
+pub mod interpose;
 pub mod net;
+pub mod oracle;
 pub mod outcome;
 pub mod plan;
+<<<<<<< HEAD
+=======
 pub mod readback;
 pub mod report;
+pub mod reports;
+>>>>>>> h-report
 pub mod run;
-pub mod scenario;
-pub mod view;
+pub mod trace;
+pub mod watch;
 pub mod workload;
 
-pub use report::{Report, Verdict};
+pub use outcome::{Outcome, Verdict};
+pub use plan::Plan;
 pub use run::run;
-pub use scenario::Scenario;

@@ -4,27 +4,23 @@ mod checks;
 
 use std::collections::BTreeMap;
 
-use client::Client;
+use client::{Client, Level};
 use parking_lot::Mutex;
-use proto::net::{Dial, Dialer, Network as _};
+use proto::net::{Channel, Dial, Dialer, Network as _};
 use tokio::sync::Barrier;
-use tonic::transport::Channel;
 
 use super::*;
 use crate::history::{Append, AppendEnd, Final, History};
 use crate::host::{Founding, Host};
-use crate::net::{self, Field};
+use crate::net::{Field, now_us};
 use crate::plan::{
     Dc, DiskKind, Expect, FORMAT, Link, NodeSpec, Readers, Tier, Topology, Workload,
 };
-use crate::view;
 use checks::{check_finals, check_ids, check_reads, check_sessions, check_tails, check_told};
 
 const DCS: [&str; 3] = ["seoul", "busan", "tokyo"];
-/// Virtual time for a whole test.
-const LIMIT: Duration = Duration::from_secs(180);
-/// One way between data centers.
-const LATENCY: Duration = Duration::from_millis(15);
+/// True time for a whole test, microseconds.
+const LIMIT_US: u64 = 180_000_000;
 
 /// A calm run of 10 s.
 pub(crate) fn plan(seed: u64) -> Plan {
@@ -118,10 +114,6 @@ impl Dial for Noting {
     }
 }
 
-fn now_us() -> u64 {
-    u64::try_from(net::now().as_micros()).unwrap()
-}
-
 /// What a run of the load left.
 struct Ran {
     history: History,
@@ -141,12 +133,14 @@ struct Meeting {
     probed_us: Mutex<u64>,
     missed: Mutex<Vec<String>>,
     finals: Mutex<Vec<Final>>,
+    /// How each site ended.
+    ended: Mutex<Vec<Result<(), String>>>,
 }
 
 fn run(plan: Plan, timeline: &[(u64, Do)]) -> Ran {
     let plan = Arc::new(plan);
-    let mut field = Field::new(plan.seed, LIMIT);
-    let hosts = cluster(&mut field, plan.seed);
+    let mut field = Field::new(plan.seed, plan.tier, plan.topology.local, plan.topology.wan);
+    let hosts = cluster(&mut field, &plan);
     let recorder = Recorder::new(&plan);
     let (stampede, stampedes) = watch::channel(0);
     let (told, dials_us) = (Arc::new(Mutex::new(Vec::new())), Arc::default());
@@ -155,6 +149,7 @@ fn run(plan: Plan, timeline: &[(u64, Do)]) -> Ran {
         probed_us: Mutex::default(),
         missed: Mutex::default(),
         finals: Mutex::default(),
+        ended: Mutex::default(),
     });
     for (index, site) in plan.workload.sites.iter().enumerate() {
         let tells = told.clone();
@@ -162,7 +157,7 @@ fn run(plan: Plan, timeline: &[(u64, Do)]) -> Ran {
             plan: plan.clone(),
             site: site.clone(),
             dialer: Arc::new(Noting {
-                dialer: field.net(&site.name).dialer(),
+                dialer: field.net(&site.name, &site.dc).dialer(),
                 dials_us: Arc::clone(&dials_us),
             }),
             endpoints: hosts.iter().map(|host| host.address()).collect(),
@@ -174,19 +169,27 @@ fn run(plan: Plan, timeline: &[(u64, Do)]) -> Ran {
             recorder: recorder.clone(),
         };
         let (meeting, hosts) = (meeting.clone(), hosts.clone());
-        field.client(&site.name, async move {
-            Ok(live(env, index, hosts, meeting).await?)
+        field.machine(&site.name, &site.dc, move || {
+            let (env, meeting, hosts) = (env.clone(), meeting.clone(), hosts.clone());
+            async move {
+                let ended = live(env, index, hosts, &meeting).await;
+                meeting.ended.lock().push(ended);
+            }
         });
     }
-    link(&field, &hosts);
     let mut left = timeline.iter().peekable();
-    while !field.step().unwrap() {
-        let now = u64::try_from(field.now().as_micros()).unwrap();
+    while meeting.ended.lock().len() < plan.workload.sites.len() {
+        field.step().unwrap();
+        let now = field.now_us();
+        assert!(now < LIMIT_US, "the sites hang");
+        assert!(hosts.iter().all(|host| host.ended().is_none()));
         let due = |at_ms: u64| recorder.begun().is_some_and(|us| now >= us + at_ms * 1_000);
         if let Some((_, what)) = left.next_if(|(at_ms, _)| due(*at_ms)) {
             act(*what, &mut field, &hosts, &stampede);
         }
     }
+    let ended: Result<(), String> = meeting.ended.lock().drain(..).collect();
+    ended.unwrap();
     let (mut history, places) = recorder.finish();
     history.finals = std::mem::take(&mut *meeting.finals.lock());
     let told = std::mem::take(&mut *told.lock());
@@ -202,44 +205,42 @@ fn run(plan: Plan, timeline: &[(u64, Do)]) -> Ran {
     }
 }
 
-/// A node in each data center, running.
-fn cluster(field: &mut Field, seed: u64) -> Vec<Arc<Host>> {
-    let host = |dc: &&str| Arc::new(Host::new(&format!("{dc}-1"), dc, seed).unwrap());
-    let hosts: Vec<Arc<Host>> = DCS.iter().map(host).collect();
-    let founding = Arc::new(Founding::new(3, hosts[0].address()));
+/// The plan's nodes, running.
+fn cluster(field: &mut Field, plan: &Plan) -> Vec<Arc<Host>> {
+    let nodes = || plan.topology.nodes();
+    let hosts: Vec<Arc<Host>> = nodes()
+        .map(|(dc, node)| Arc::new(Host::new(node, &dc.name, &dc.region, plan.seed).unwrap()))
+        .collect();
+    let founding = Arc::new(Founding {
+        nodes: u32::try_from(hosts.len()).unwrap(),
+        shards: plan.topology.shards,
+        replicas: plan.topology.replicas,
+        founder: hosts[0].address(),
+        token: Mutex::default(),
+    });
     for host in &hosts {
-        let (mine, net, founding) = (host.clone(), field.net(&host.name), founding.clone());
-        field.host(&host.name, move || {
+        let net = field.net(&host.name, &host.dc);
+        let (mine, founding) = (host.clone(), founding.clone());
+        let clocks = field.machine(&host.name, &host.dc, move || {
             mine.clone().live(net.clone(), founding.clone())
         });
+        host.follow(clocks);
     }
     hosts
 }
 
-fn link(field: &Field, hosts: &[Arc<Host>]) {
-    for (at, a) in hosts.iter().enumerate() {
-        for b in &hosts[at + 1..] {
-            let most = LATENCY + Duration::from_millis(2);
-            field.set_latency(&a.name, &b.name, LATENCY, most);
-        }
-    }
-}
-
 fn act(what: Do, field: &mut Field, hosts: &[Arc<Host>], stampede: &watch::Sender<u64>) {
-    let of = |dcs: &[&str]| -> Vec<Arc<Host>> {
-        let burning = hosts.iter().filter(|host| dcs.contains(&host.dc.as_str()));
-        burning.cloned().collect()
+    let (Do::Burn(dcs) | Do::Return(dcs)) = what else {
+        stampede.send_modify(|count| *count += 1);
+        return;
     };
-    let names = |hosts: &[Arc<Host>]| -> Vec<String> {
-        hosts.iter().map(|host| host.name.clone()).collect()
-    };
-    match what {
-        Do::Stampede => stampede.send_modify(|count| *count += 1),
-        Do::Burn(dcs) => {
-            field.burn(&names(&of(dcs))).unwrap();
-            of(dcs).iter().for_each(|host| host.cut_power());
+    for host in hosts.iter().filter(|host| dcs.contains(&host.dc.as_str())) {
+        if matches!(what, Do::Burn(_)) {
+            field.go_dark(&host.name).unwrap();
+            host.cut_power();
+        } else {
+            field.start(&host.name).unwrap();
         }
-        Do::Return(dcs) => field.restart(&names(&of(dcs))),
     }
 }
 
@@ -248,7 +249,7 @@ async fn live(
     env: Env,
     index: usize,
     hosts: Vec<Arc<Host>>,
-    meeting: Arc<Meeting>,
+    meeting: &Meeting,
 ) -> Result<(), String> {
     let client = Client::builder()
         .endpoints(env.endpoints.clone())
@@ -256,12 +257,16 @@ async fn live(
         .seed(index as u64)
         .build()
         .map_err(|error| error.to_string())?;
-    loop {
-        let seen = view::statuses(&client, 3).await;
-        if seen.and_then(|statuses| view::all_led(&statuses)).is_ok() {
-            break;
+    // Until every shard serves.
+    for room in 0..env.plan.workload.rooms {
+        let name = env.recorder.room_name(room);
+        loop {
+            match client.get_conversation(name, &Level::Linearizable).await {
+                Ok(_) => break,
+                Err(error) if error.is_not_found() => break,
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     drop(client);
     let tails = site(env.clone()).await?;
@@ -287,7 +292,13 @@ async fn live(
 
 #[test]
 fn a_calm_load_is_acknowledged_read_at_every_level_and_followed_to_its_end() {
-    let ran = run(plan(11), &[(4_000, Do::Stampede)]);
+    for tier in [Tier::Grpc, Tier::Direct] {
+        let plan = Plan { tier, ..plan(11) };
+        check_calm(&run(plan, &[(4_000, Do::Stampede)]));
+    }
+}
+
+fn check_calm(ran: &Ran) {
     let history = &ran.history;
     let workload = plan(11).workload;
     assert!(history.ended_us >= history.began_us + 10_000_000);
@@ -301,7 +312,7 @@ fn a_calm_load_is_acknowledged_read_at_every_level_and_followed_to_its_end() {
     let repeats = history.appends.iter().filter(|append| append.repeats);
     assert_eq!(repeats.count(), history.appends.len() - ids);
     assert!(history.appends.len() - ids > 10);
-    check_told(&ran);
+    check_told(ran);
 
     // Two clients of each site know three nodes, and all of them came anew.
     let stampede = history.began_us + 4_000_000..history.began_us + 4_100_000;

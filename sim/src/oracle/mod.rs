@@ -1,0 +1,179 @@
+//! The oracles: judges of a run that know nothing of the servers but what clients saw and what was
+//! found on the disks.
+//!
+//! ```text
+//!  History ──► Facts: who is known at which seq of which room, and since when ──┐
+//!     └───────────────────────────────────────────────────────────────────────┐ │
+//!  Observed: votes, covers, replicas ──────────────────────────────────────┐  │ │
+//!  Plan: drifting clocks, replaced disks ───────────────────────────────┐  │  │ │
+//!                                                                       ▼  ▼  ▼ ▼
+//!                                            one function per oracle ──► Finding: what it
+//!                                            looked at, and the smallest evidence
+//! ```
+//!
+//! Every oracle states a property that a correct cluster cannot break whatever fails around it:
+//! where a stronger statement could be wrong by a tie or a rounding, it states the weaker one.
+//! Times are true times; an operation precedes another only if it returned *before* the other was
+//! invoked, an equal microsecond leaves them unordered. `looked_at` counts the cases that could
+//! have broken the property, so that 0 means that the run did not judge it.
+//!
+//! With `n` operations and sightings of messages, all of them together take O(n log n).
+//!
+//! Not here: whether a snapshot with the log behind it equals a replay including the dedup table.
+//! No input tells of dedup tables; [`content::one_seq_per_id`] sees a lost one when a message is
+//! sent again.
+
+pub mod content;
+pub mod durable;
+mod evidence;
+pub mod facts;
+pub mod linearizable;
+pub mod liveness;
+pub mod order;
+pub mod replicas;
+pub mod session;
+pub mod stale;
+pub mod votes;
+
+use crate::history::{History, Observed};
+use crate::outcome::Finding;
+use crate::plan::Plan;
+
+pub use evidence::BROKEN_MAX;
+pub use facts::Facts;
+
+/// Every oracle: its name, the letter of the promise that it serves, and what it says.
+pub const NAMES: &[(&str, char, &str)] = &[
+    (
+        "linearizable",
+        'L',
+        "appends and LINEARIZABLE reads behave as one copy",
+    ),
+    (
+        "seq-function",
+        'O',
+        "a seq is one message, whoever looks, wherever, whenever",
+    ),
+    (
+        "one-seq-per-id",
+        'E',
+        "a message id has one seq, sent again or not",
+    ),
+    (
+        "no-phantom",
+        'E',
+        "what is seen was sent before, as it is seen, and was not refused",
+    ),
+    (
+        "gap-free",
+        'O',
+        "a page is a dense run that misses nothing it should hold",
+    ),
+    (
+        "sender-order",
+        'O',
+        "a session's messages stand in the order of their sending",
+    ),
+    (
+        "tail-suffix",
+        'O',
+        "a tail gives the dense suffix, in order, once, to the end",
+    ),
+    (
+        "acked-durable",
+        'D',
+        "what was acknowledged is there at the end, on every node",
+    ),
+    (
+        "observed-durable",
+        'D',
+        "what anybody ever saw is there at the end, unchanged",
+    ),
+    (
+        "quorum-at-ack",
+        'D',
+        "an acknowledged message was synced by a quorum over two data centers",
+    ),
+    (
+        "disk-never-regresses",
+        'D',
+        "a disk opened again holds all that was synced",
+    ),
+    (
+        "bounded-staleness",
+        'S',
+        "a BOUNDED read is not older than its bound",
+    ),
+    (
+        "age-honest",
+        'S',
+        "an answer is not older than the age that it admits to",
+    ),
+    (
+        "session",
+        'S',
+        "a session reads its own writes, and never goes back",
+    ),
+    ("one-leader", 'U', "a term of a shard has one leader"),
+    (
+        "votes-never-regress",
+        'U',
+        "a host's terms never fall, and a vote given is not given again",
+    ),
+    (
+        "replicas-equal",
+        'H',
+        "replicas at rest hold the same records",
+    ),
+];
+
+/// The functions of [`NAMES`], in that order.
+const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
+    linearizable::linearizable,
+    content::seq_function,
+    content::one_seq_per_id,
+    content::no_phantom,
+    order::gap_free,
+    order::sender_order,
+    order::tail_suffix,
+    durable::acked_durable,
+    durable::observed_durable,
+    durable::quorum_at_ack,
+    durable::disk_never_regresses,
+    stale::bounded_staleness,
+    stale::age_honest,
+    session::session,
+    votes::one_leader,
+    votes::votes_never_regress,
+    replicas::replicas_equal,
+];
+
+/// What an oracle is told.
+pub struct Case<'a> {
+    /// What was to be run: which clocks drift, whose disks were replaced, how large messages are.
+    pub plan: &'a Plan,
+    /// What clients saw.
+    pub history: &'a History,
+    /// What was seen on disks and of replicas.
+    pub observed: &'a Observed,
+    /// The history, boiled down.
+    pub facts: Facts<'a>,
+}
+
+impl<'a> Case<'a> {
+    /// Boils the history down, in O(n log n).
+    pub fn new(plan: &'a Plan, history: &'a History, observed: &'a Observed) -> Case<'a> {
+        Case {
+            plan,
+            history,
+            observed,
+            facts: Facts::of(history),
+        }
+    }
+}
+
+/// What every oracle says of a run, in the order of [`NAMES`].
+pub fn judge(plan: &Plan, history: &History, observed: &Observed) -> Vec<Finding> {
+    let case = Case::new(plan, history, observed);
+    JUDGES.iter().map(|judge| judge(&case)).collect()
+}
