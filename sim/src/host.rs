@@ -207,7 +207,12 @@ impl Host {
         self.raftdb
             .power_cut_with(|unsynced| dice.random_range(0..=unsynced));
         // Without a write-ahead log nothing unflushed is on the disk.
-        self.msgdb.power_cut(0);
+        if model::mutant!("torn-tail-accepted") {
+            self.msgdb
+                .power_cut_torn(|_| 0, |writes| dice.random_range(0..=writes));
+        } else {
+            self.msgdb.power_cut(0);
+        }
     }
 
     /// The process of a stopped host was killed: what it had written to its log stays.

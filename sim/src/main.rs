@@ -21,10 +21,19 @@ fn main() -> ExitCode {
         .with_timer(Virtual)
         .with_writer(std::io::stderr)
         .init();
-    let file = std::env::args().nth(1).unwrap_or_default();
-    let plan: Plan = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let args: Vec<String> = std::env::args().collect();
+    let plan: Plan = if args.len() > 2 {
+        let tier = if args.len() > 3 { firebreak_sim::plan::Tier::Direct } else { firebreak_sim::plan::Tier::Grpc };
+        let file = firebreak_sim::catalogue::load(&args[1]).unwrap_or_else(|e| { eprintln!("{e}"); std::process::exit(2) });
+        file.plan(args[2].parse().unwrap(), firebreak_sim::catalogue::Variant::Ours, tier)
+    } else {
+        serde_json::from_slice(&std::fs::read(&args[1]).unwrap()).unwrap()
+    };
     let mut outcome = run(&plan);
     let trace = outcome.trace.len();
+    println!("{}", firebreak_sim::reports::text(&outcome, false));
+    println!("{} {} {:.1} sim s/wall s", outcome.trace_hash, outcome.trace_events, outcome.sim_seconds / outcome.wall_seconds);
+    if std::env::var("JSON").is_err() { return ExitCode::from(outcome.verdict.exit_code()); }
     outcome.trace.clear();
     outcome.seconds.clear();
     outcome.plan.events.clear();

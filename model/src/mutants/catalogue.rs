@@ -57,11 +57,8 @@ pub const ALL: &[Mutant] = &[
         hint: "cut the power with Disk::power_cut_torn, of msgdb above all: messages and ids \
                without their applied position are counted as repeats by the replay, so that \
                revisions differ",
-        sites: 0,
-        pending: Some(
-            "a batch is whole for the product; only the simulated disk can tear one, where the \
-             host cuts its power",
-        ),
+        sites: 1,
+        pending: None,
     },
     Mutant {
         name: "corrupt-record-accepted",
