@@ -105,11 +105,10 @@ pub fn gaps(history: &History, counts: impl Fn(&str) -> bool) -> Vec<Gap> {
     }
     let mut waits: BTreeMap<u32, Wait<'_>> = BTreeMap::new();
     let appends = history.appends.iter().filter(|append| counts(&append.site));
-    let (mut last_of, sorted) = (BTreeMap::new(), appends.clone());
-    for (at, append) in sorted.enumerate() {
-        last_of.insert(append.session, at);
-    }
-    for (at, append) in appends.enumerate() {
+    let appends: Vec<&Append> = appends.collect();
+    let places = appends.iter().enumerate();
+    let last_of: BTreeMap<u32, usize> = places.map(|(at, append)| (append.session, at)).collect();
+    for (at, &append) in appends.iter().enumerate() {
         let wait = waits.entry(append.session).or_default();
         let ended_us = ended(history, append);
         wait.waited_us += ended_us - append.invoked_us;
