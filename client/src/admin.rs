@@ -7,7 +7,7 @@ use model::limits;
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
 use tokio::time::{Instant, timeout};
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use crate::builder::Client;
 use crate::error::{Error, Refusal};

@@ -6,7 +6,7 @@ use model::limits;
 use proto::v1;
 use proto::v1::messages_client::MessagesClient;
 use tokio::time::Instant;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use crate::builder::Client;
 use crate::error::Error;

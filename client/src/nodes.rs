@@ -13,7 +13,7 @@ use proto::net::Dialer;
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
 use tokio::time::{Instant, timeout};
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use crate::error::{Error, Fault};
 use crate::options::{

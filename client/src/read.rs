@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::limits;
 use proto::v1;
 use proto::v1::conversations_client::ConversationsClient;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use crate::append::messages;
 use crate::builder::Client;

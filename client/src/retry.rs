@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::transport::Channel;
+use proto::net::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::builder::Client;

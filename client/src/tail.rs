@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::Stream;
+use model::mutant;
 use proto::v1;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
@@ -284,6 +285,10 @@ impl Tail {
             lease.failed(fault);
             self.tried.forget();
             self.tried.failed(&lease);
+        }
+        if mutant!("tail-resumes-off-by-one") {
+            self.cursor.clear();
+            self.next_seq = self.next_seq.map(|next| next.saturating_sub(1).max(1));
         }
         self.lost_at = None;
         self.backoff.reset();

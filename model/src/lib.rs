@@ -12,6 +12,7 @@ pub mod command;
 pub mod hash;
 pub mod id;
 pub mod limits;
+pub mod mutants;
 pub mod placement;
 pub mod shard;
 pub mod state;

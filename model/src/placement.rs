@@ -10,6 +10,7 @@ use thiserror::Error as ThisError;
 use crate::cluster::{Node, Shard};
 use crate::id::Slot;
 use crate::limits::SHARDS_MAX;
+use crate::mutant;
 
 /// Why a layout was refused. None helps to try again without other nodes or other numbers.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -79,7 +80,11 @@ pub fn layout(nodes: &[Node], shards: u32, replicas: u32) -> Result<Vec<Shard>, 
         others.sort_by_key(|&dc| (dcs[dc].replicas, turn(dc)));
         let mut members = vec![lead];
         for &dc in &others[..replicas as usize - 1] {
-            members.push(dcs[dc].place());
+            members.push(if mutant!("all-replicas-in-one-dc") {
+                dcs[lead_dc].place_beside(&members)
+            } else {
+                dcs[dc].place()
+            });
         }
         placed.push(Shard {
             id: shard + 1,
@@ -151,6 +156,12 @@ impl Domain {
         let node = self.nodes[self.replicas % self.nodes.len()];
         self.replicas += 1;
         node
+    }
+
+    /// A node beside those; where there is none, the one whose turn it is.
+    fn place_beside(&mut self, members: &[u64]) -> u64 {
+        let free = self.nodes.iter().find(|node| !members.contains(node));
+        free.copied().unwrap_or_else(|| self.place())
     }
 }
 

@@ -35,6 +35,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<Tcp>>
         clock: Arc::new(Os),
         seed: u64::from_le_bytes(seed),
         entropy: Arc::new(entropy),
+        pid: std::process::id(),
         disk: Arc::new(Disk(config.data_dir.clone())),
         background: Arc::new(Os),
     })

@@ -7,8 +7,13 @@ use std::time::Duration;
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::service::Routes;
 use tonic::transport::server::Connected;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Endpoint, Server};
+
+pub use channel::{Channel, Transport};
+
+mod channel;
 
 /// HTTP/2 pings on a connection with calls in flight: a peer that answers none is gone.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -16,6 +21,12 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection may take to open.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// HTTP/2 flow control of one stream, both ways.
+pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// HTTP/2 flow control of one connection, both ways.
+pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Streams of one connection that a server takes at once.
+pub const CONCURRENT_STREAMS_MAX: u32 = 4_096;
 
 /// Opens channels. Cheap to clone and to share.
 pub trait Dial: Send + Sync + 'static {
@@ -41,6 +52,32 @@ pub trait Network: Clone + Send + Sync + 'static {
 
     /// How to reach others over this network.
     fn dialer(&self) -> Dialer;
+
+    /// Serves `routes` on what `listen` gave, until `stop` completes and the calls in progress
+    /// have ended.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    fn serve(
+        &self,
+        incoming: Self::Incoming,
+        routes: Routes,
+        stop: impl Future<Output = ()> + Send,
+    ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send {
+        http2_server()
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, stop)
+    }
+}
+
+/// The options of every server of Firebreak.
+pub fn http2_server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
 }
 
 /// TCP, with Nagle's delay off.
@@ -82,7 +119,7 @@ impl Stream for TcpIncoming {
 
 impl Dial for Tcp {
     fn dial(&self, address: &str) -> io::Result<Channel> {
-        Ok(endpoint(address)?.connect_lazy())
+        Ok(endpoint(address)?.connect_lazy().into())
     }
 }
 
@@ -110,6 +147,6 @@ pub fn endpoint(address: &str) -> io::Result<Endpoint> {
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
-        .initial_stream_window_size(4 * 1024 * 1024)
-        .initial_connection_window_size(16 * 1024 * 1024))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }

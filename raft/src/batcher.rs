@@ -12,6 +12,7 @@ use futures::stream::FuturesOrdered;
 use model::command::{Entry, FORMAT, Reply};
 use model::id::{NodeId, ShardId};
 use model::limits;
+use model::mutant;
 use openraft::Raft;
 use openraft::error::ClientWriteError;
 use openraft::impls::ProgressResponder;
@@ -305,7 +306,12 @@ async fn propose(
     }
     Some(Box::pin(async move {
         let replies = match result.await {
-            Ok(Ok(response)) => Ok(response.data),
+            Ok(Ok(mut response)) => {
+                if mutant!("answers-swapped") && !shard.is_meta() {
+                    response.data.reverse();
+                }
+                Ok(response.data)
+            }
             // Whether the entry was appended before the leadership was lost is not said.
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
                 Err(ProposeError::Unknown("the leadership was lost".into()))

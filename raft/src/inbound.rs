@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use model::id::{NodeId, ShardId};
 use model::limits;
+use model::mutant;
 use openraft::raft::{
     AppendEntriesRequest, TransferLeaderError, TransferLeaderRequest, VoteRequest,
 };
@@ -326,11 +327,15 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
             Ok(Body::AppendAnswer(types::append_answer_to_wire(result)))
         }
         Body::Vote(vote) => {
-            let request = VoteRequest::<Types> {
+            let mut request = VoteRequest::<Types> {
                 vote: types::required_vote(vote.vote).map_err(|e| e.to_string())?,
                 last_log_id: vote.last.as_ref().map(types::log_id_from_wire),
                 leadership_transfer: vote.transfer,
             };
+            if mutant!("vote-for-a-shorter-log") {
+                request.last_log_id = group.last_log().map(types::log_id);
+            }
+            let (asked, last) = (request.vote, request.last_log_id);
             let candidate = request.vote.leader_id().voted_for;
             if vote.transfer && !crate::liveness::may_pass_lease(node, group, candidate) {
                 return Err("the leader is alive as seen from here".into());
@@ -340,7 +345,13 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
             } else {
                 group.raft.vote(request).await
             };
-            let answer = answer.map_err(|e| e.to_string())?;
+            let mut answer = answer.map_err(|e| e.to_string())?;
+            if mutant!("two-votes-in-a-term")
+                && answer.vote.leader_id().term == asked.leader_id().term
+                && answer.last_log_id <= last
+            {
+                (answer.vote, answer.vote_granted) = (asked, true);
+            }
             Ok(Body::VoteAnswer(wire::VoteAnswer {
                 vote: Some(types::vote_to_wire(&answer.vote)),
                 granted: answer.vote_granted,

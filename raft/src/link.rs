@@ -22,7 +22,7 @@ use proto::node::frame::Body;
 use proto::node::peer_client::PeerClient;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use crate::api::ProposeError;
 use crate::frame;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::Stream;
+use model::mutant;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
@@ -36,6 +37,11 @@ pub(crate) struct LogStore {
 impl LogStore {
     /// Reads the vote, which stays in memory from then on.
     pub(crate) fn open(log: ShardLog, cuttable: Cuttable, fault: Fault) -> io::Result<LogStore> {
+        if mutant!("committed-log-truncated")
+            && let Some(bytes) = fault.note(log.load(HardState::Committed))?
+        {
+            drop(log.truncate_after(Some(decode::<wire::LogId>(bytes)?.index)));
+        }
         let vote = match fault.note(log.load(HardState::Vote))? {
             Some(bytes) => Some(types::vote_from_wire(&decode::<wire::VoteId>(bytes)?)),
             None => None,
@@ -130,9 +136,11 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        let bytes = types::vote_to_wire(vote).encode_to_vec();
-        self.fault
-            .note(self.log.save(HardState::Vote, bytes.into()).await)?;
+        if !mutant!("hard-state-and-log-in-the-wrong-order") {
+            let bytes = types::vote_to_wire(vote).encode_to_vec();
+            self.fault
+                .note(self.log.save(HardState::Vote, bytes.into()).await)?;
+        }
         *self.vote.lock() = Some(*vote);
         Ok(())
     }
@@ -172,9 +180,15 @@ impl RaftLogStorage<Types> for LogStore {
             .map(|entry| types::encode_entry(&entry))
             .collect();
         let fault = self.fault.clone();
+        let late = mutant!("hard-state-and-log-in-the-wrong-order")
+            .then(|| (self.log.clone(), *self.vote.lock()));
         self.log.append(
             records,
             Box::new(move |result| {
+                if let Some((log, Some(vote))) = late {
+                    let bytes = types::vote_to_wire(&vote).encode_to_vec();
+                    drop(log.save(HardState::Vote, bytes.into()));
+                }
                 callback.io_completed(fault.note(result).map_err(Into::into));
             }),
         );

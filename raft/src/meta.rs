@@ -19,7 +19,7 @@ use proto::node::peer_client::PeerClient;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::Status;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use crate::group::Group;
 use crate::hello::Hello;

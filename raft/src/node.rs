@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
 use crate::batcher::Done;

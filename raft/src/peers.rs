@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use proto::net::Dialer;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use crate::hello::Hello;
 use crate::link::Link;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use model::id::NodeId;
 use model::limits::FRAME_BYTES_MAX;
-use proto::net::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Network};
+use proto::net::Network;
 use proto::node::peer_server::{Peer, PeerServer};
 use proto::v1::admin_server::AdminServer;
 use proto::v1::conversations_server::ConversationsServer;
@@ -22,8 +22,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tonic::transport::Server;
-use tonic::transport::server::Router;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -42,11 +41,6 @@ use crate::world::{DiskSpace, Space};
 const CALLS_MAX: Duration = Duration::from_secs(5);
 /// How long the groups may take to stop and flush.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
-/// Calls and streams at once on one connection.
-const CONCURRENT_STREAMS_MAX: u32 = 4_096;
-/// HTTP/2 window of one stream and of one connection, bytes; those of `proto::net::endpoint`.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// How often the room on the disk is looked at.
 const DISK_LOOK: Duration = Duration::from_secs(1);
 /// Percent of the disk above the reserve at which appends are taken again.
@@ -148,8 +142,9 @@ pub async fn run<N: Network>(
         background: world.background.clone(),
         disk: disk_seen,
         started: Instant::now(),
+        pid: world.pid,
     };
-    let router = services(
+    let routes = services(
         &gateway,
         admin,
         config.limits.body_bytes_max,
@@ -159,9 +154,10 @@ pub async fn run<N: Network>(
     .add_service(health_service);
     let mut stop_serving = stopping;
     let (served, mut server_ended) = watch::channel(None);
+    let network = world.network.clone();
     tasks.spawn(async move {
         let stopped = async move { crate::stream::stopped(&mut stop_serving).await };
-        let ended = router.serve_with_incoming_shutdown(incoming, stopped).await;
+        let ended = network.serve(incoming, routes, stopped).await;
         let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
         served.send_replace(Some(why));
     });
@@ -247,7 +243,7 @@ fn services(
     admin: Admin,
     body_bytes_max: usize,
     peer: PeerServer<impl Peer>,
-) -> Result<Router, String> {
+) -> Result<Routes, String> {
     let messages = Messages {
         gateway: gateway.clone(),
         body_bytes_max,
@@ -264,17 +260,11 @@ fn services(
     let reflection_v1 = reflection().build_v1().map_err(text)?;
     // What older clients ask for.
     let reflection_v1alpha = reflection().build_v1alpha().map_err(text)?;
-    Ok(Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
-        .add_service(
-            MessagesServer::new(messages)
-                .max_decoding_message_size(FRAME_BYTES_MAX)
-                .max_encoding_message_size(FRAME_BYTES_MAX),
-        )
+    Ok(Routes::new(
+        MessagesServer::new(messages)
+            .max_decoding_message_size(FRAME_BYTES_MAX)
+            .max_encoding_message_size(FRAME_BYTES_MAX),
+    )
         .add_service(ConversationsServer::new(conversations))
         .add_service(AdminServer::new(admin))
         .add_service(

@@ -8,9 +8,10 @@
 use std::time::Duration;
 
 use model::id::{NodeId, ShardId, Slot};
+use model::mutant;
 use raft::ReadError;
 use store::state::ShardState;
-use tonic::transport::Channel;
+use proto::net::Channel;
 use tonic::{Code, Status};
 
 use crate::check::Level;
@@ -54,8 +55,12 @@ where
         let attempt = match gateway.shard_of(slot) {
             None => Err(Again::Later(Failure::NotReady)),
             Some(shard) => match level {
-                Level::Linearizable => at_leader(gateway, shard, call, &here, &there).await,
-                Level::Local => nearby(gateway, shard, call, step, &here, &there).await,
+                Level::Linearizable if !mutant!("linearizable-read-at-any-replica") => {
+                    at_leader(gateway, shard, call, &here, &there).await
+                }
+                Level::Linearizable | Level::Local => {
+                    nearby(gateway, shard, call, step, &here, &there).await
+                }
             },
         };
         let failure = match attempt {

@@ -26,6 +26,8 @@ pub struct World<N: Network> {
     pub disk: Arc<dyn DiskSpace>,
     /// Where long reads of the disk run.
     pub background: Arc<dyn Background>,
+    /// The process's id, which status tells operators.
+    pub pid: u32,
 }
 
 /// Runs what would hold up everything else: in production on a thread of its own, in the

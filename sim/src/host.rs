@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,19 +12,25 @@ use rand::{Rng as _, RngCore as _};
 use server::node::{self, InitOptions};
 use server::world::{Background, DiskSpace, Entropy, Space};
 use server::{Config, World};
-use store::engine::memory::{Disk, Memory};
+use store::engine::Engine;
+use store::engine::memory::{self, Disk, DiskImage, Memory};
+use tokio::sync::watch;
 
 use crate::dice::{derive, dice};
-use crate::net::{self, Net};
+use crate::net::Net;
+use crate::net::field::Clocks;
+use crate::plan::{NodeSpec, Part};
 
 /// The port that every node listens on.
 pub const PORT: u16 = 7_400;
 /// Wall-clock time when a run begins, Unix milliseconds: 15 October 2022, 15:19 in Seoul.
-pub const EPOCH_MS: u64 = 1_665_814_740_000;
-/// How long a sync of `raftdb` takes, milliseconds; drawn per host.
+pub const EPOCH_MS: i64 = crate::interpose::EPOCH_S * 1_000;
+/// How long a sync of a disk takes, milliseconds; the bounds are drawn per host.
 const SYNC_MS: std::ops::RangeInclusive<u64> = 1..=4;
 /// Room on every disk, bytes.
 const DISK_BYTES: u64 = 1 << 40;
+/// Of it free, percent, unless a fault says otherwise.
+const FREE_PERCENT: u32 = 50;
 /// Between two attempts to become a member.
 const ENROL_RETRY: Duration = Duration::from_millis(200);
 
@@ -32,21 +38,15 @@ const ENROL_RETRY: Duration = Duration::from_millis(200);
 /// for its token.
 pub struct Founding {
     /// Nodes in all.
-    nodes: u32,
+    pub nodes: u32,
+    /// Data shards; 0 lets the product choose.
+    pub shards: u32,
+    /// Replicas of a shard.
+    pub replicas: u32,
     /// host:port of the founder.
-    founder: String,
-    token: Mutex<Option<String>>,
-}
-
-impl Founding {
-    /// Of a cluster of `nodes` that the node at `founder`, host:port, founds.
-    pub fn new(nodes: u32, founder: String) -> Founding {
-        Founding {
-            nodes,
-            founder,
-            token: Mutex::new(None),
-        }
-    }
+    pub founder: String,
+    /// What others join with, once there is one.
+    pub token: Mutex<Option<String>>,
 }
 
 /// A host.
@@ -57,10 +57,16 @@ pub struct Host {
     pub dc: String,
     config: Config,
     seed: u64,
+    clocks: Mutex<Clocks>,
     raftdb: Disk,
     msgdb: Disk,
+    image: Mutex<Option<(DiskImage, DiskImage)>>,
+    destroyed: AtomicBool,
     starts: AtomicU64,
     member: AtomicBool,
+    free_percent: Arc<AtomicU32>,
+    stop: watch::Sender<bool>,
+    ended: Mutex<Option<Result<(), String>>>,
 }
 
 impl Host {
@@ -68,26 +74,33 @@ impl Host {
     ///
     /// # Errors
     /// When the names make no configuration.
-    pub fn new(name: &str, dc: &str, seed: u64) -> Result<Host, String> {
+    pub fn new(spec: &NodeSpec, dc: &str, region: &str, seed: u64) -> Result<Host, String> {
+        let name = &spec.name;
         let text = format!(
             "name = \"{name}\"\nlisten = \"0.0.0.0:{PORT}\"\nadvertise = \"{name}:{PORT}\"\n\
-             data_dir = \"/simulated\"\n[locality]\nregion = \"kr\"\ndc = \"{dc}\"\n"
+             data_dir = \"/simulated\"\n[locality]\nregion = \"{region}\"\ndc = \"{dc}\"\n\
+             rack = \"{}\"\n",
+            spec.rack
         );
         let config = Config::parse(&text, name).map_err(|errors| errors.to_string())?;
-        let (raftdb, msgdb) = (Disk::new(), Disk::new());
-        let sync = dice(seed, &format!("{name} sync")).random_range(SYNC_MS);
-        raftdb.set_sync_latency(Duration::from_millis(sync));
-        msgdb.set_sync_latency(Duration::from_millis(sync));
-        Ok(Host {
-            name: name.to_owned(),
+        let host = Host {
+            name: name.clone(),
             dc: dc.to_owned(),
             config,
             seed,
-            raftdb,
-            msgdb,
+            clocks: Mutex::default(),
+            raftdb: Disk::named(&format!("{name}/raftdb")),
+            msgdb: Disk::named(&format!("{name}/msgdb")),
+            image: Mutex::default(),
+            destroyed: AtomicBool::new(false),
             starts: AtomicU64::new(0),
             member: AtomicBool::new(false),
-        })
+            free_percent: Arc::new(AtomicU32::new(FREE_PERCENT)),
+            stop: watch::Sender::new(false),
+            ended: Mutex::default(),
+        };
+        host.usual_syncs();
+        Ok(host)
     }
 
     /// host:port of its node.
@@ -95,45 +108,57 @@ impl Host {
         format!("{}:{PORT}", self.name)
     }
 
-    /// Cuts the power of a stopped host: what was synced stays, of what was not a drawn prefix.
-    pub fn cut_power(&self) {
-        let start = self.starts.load(Ordering::Relaxed);
-        let mut dice = dice(self.seed, &format!("{} power {start}", self.name));
-        self.raftdb
-            .power_cut_with(|unsynced| dice.random_range(0..=unsynced));
-        // Without a write-ahead log nothing unflushed is on the disk.
-        self.msgdb.power_cut(0);
+    /// The disk of Raft logs and votes.
+    pub fn raftdb(&self) -> &Disk {
+        &self.raftdb
     }
 
-    /// One start of the host, until it is stopped from outside: founds or joins the cluster when
-    /// it has not yet, then serves.
-    ///
-    /// # Errors
-    /// When the node stops by itself, or is not let in for good.
-    pub async fn live(self: Arc<Self>, net: Net, founding: Arc<Founding>) -> net::field::Ended {
+    /// The clocks that its node's wall clock follows.
+    pub fn follow(&self, clocks: Clocks) {
+        *self.clocks.lock() = clocks;
+    }
+
+    /// One start of the host, until it is stopped from outside or by itself: founds or joins the
+    /// cluster when it has not yet, then serves. How it ended is told by [`Host::ended`].
+    pub async fn live(self: Arc<Self>, net: Net, founding: Arc<Founding>) {
+        self.stop.send_replace(false);
+        let ended = self.serve(net, &founding).await;
+        *self.ended.lock() = Some(ended);
+    }
+
+    /// How the node ended by itself, once.
+    pub fn ended(&self) -> Option<Result<(), String>> {
+        self.ended.lock().take()
+    }
+
+    /// Asks the node to stop, as SIGTERM does.
+    pub fn ask_to_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    async fn serve(&self, net: Net, founding: &Founding) -> Result<(), String> {
         if !self.member.load(Ordering::Relaxed) {
-            self.enrol(&net, &founding).await?;
+            self.enrol(&net, founding).await?;
             self.member.store(true, Ordering::Relaxed);
         }
-        let ended = node::run(
-            self.world(net),
-            self.config.clone(),
-            std::future::pending(),
-            || (),
-        );
-        ended.await.map_err(|error| self.says(&error))?;
-        Ok(())
+        let mut stop = self.stop.subscribe();
+        let stopped = async move {
+            // The sender lives in the host.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let ended = node::run(self.world(net), self.config.clone(), stopped, || ());
+        ended.await.map_err(|error| error.to_string())
     }
 
     async fn enrol(&self, net: &Net, founding: &Founding) -> Result<(), String> {
         if self.address() == founding.founder {
             let options = InitOptions {
                 nodes_expected: founding.nodes,
-                shards: 0,
-                replicas: 3,
+                shards: founding.shards,
+                replicas: founding.replicas,
             };
             let founded = node::init(&self.world(net.clone()), &self.config, options).await;
-            let founded = founded.map_err(|error| self.says(&error))?;
+            let founded = founded.map_err(|error| error.to_string())?;
             *founding.token.lock() = Some(founded.token);
             return Ok(());
         }
@@ -145,15 +170,11 @@ impl Host {
                 match node::join(&world, &self.config, &token, &peers).await {
                     Ok(_) => return Ok(()),
                     Err(node::FoundError::Unanswered(_)) => {}
-                    Err(error) => return Err(self.says(&error)),
+                    Err(error) => return Err(error.to_string()),
                 }
             }
             tokio::time::sleep(ENROL_RETRY).await;
         }
-    }
-
-    fn says(&self, error: &impl std::fmt::Display) -> String {
-        format!("{}: {error}", self.name)
     }
 
     /// The world of one start.
@@ -164,21 +185,140 @@ impl Host {
             network,
             raftdb: Arc::new(Memory::open(&self.raftdb)),
             msgdb: Arc::new(Memory::open(&self.msgdb)),
-            clock: Arc::new(Clock),
+            clock: Arc::new(Wall(self.clocks.lock().clone())),
             seed: derive(self.seed, &stream("choices")),
             entropy: Arc::new(Seeded(Mutex::new(dice(self.seed, &stream("entropy"))))),
-            disk: Arc::new(Room),
+            disk: Arc::new(Room(self.free_percent.clone())),
             background: Arc::new(Inline),
+            pid: u32::try_from(start).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The chance of one of its disks' mishaps.
+    fn mishap(&self, what: &str) -> StdRng {
+        let start = self.starts.load(Ordering::Relaxed);
+        let now = crate::net::now_us();
+        dice(self.seed, &format!("{} {what} {start} {now}", self.name))
+    }
+
+    /// Cuts the power of a stopped host: what was synced stays, of what was not a drawn prefix.
+    pub fn cut_power(&self) {
+        let mut dice = self.mishap("power");
+        self.raftdb
+            .power_cut_with(|unsynced| dice.random_range(0..=unsynced));
+        // Without a write-ahead log nothing unflushed is on the disk.
+        if model::mutant!("torn-tail-accepted") {
+            self.msgdb
+                .power_cut_torn(|_| 0, |writes| dice.random_range(0..=writes));
+        } else {
+            self.msgdb.power_cut(0);
+        }
+    }
+
+    /// The process of a stopped host was killed: what it had written to its log stays.
+    pub fn process_killed(&self) {
+        self.raftdb.process_killed_with(|unsynced| unsynced);
+        self.msgdb.process_killed(0);
+    }
+
+    /// Destroys the disks: the host never starts again.
+    pub fn destroy(&self) {
+        self.destroyed.store(true, Ordering::Relaxed);
+        self.raftdb.wipe();
+        self.msgdb.wipe();
+    }
+
+    /// Whether its disks are destroyed.
+    pub fn is_destroyed(&self) -> bool {
+        self.destroyed.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the disks by empty ones. The identity is gone with them, so that the host has to
+    /// join again.
+    pub fn wipe(&self) {
+        self.raftdb.wipe();
+        self.msgdb.wipe();
+        self.member.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes an image of the disks.
+    pub fn take_image(&self) {
+        *self.image.lock() = Some((self.raftdb.image(), self.msgdb.image()));
+    }
+
+    /// Puts the image back that was taken last.
+    pub fn put_image_back(&self) {
+        if let Some((raftdb, msgdb)) = &*self.image.lock() {
+            self.raftdb.restore(raftdb);
+            self.msgdb.restore(msgdb);
+        }
+    }
+
+    /// How long syncs take from now on.
+    pub fn slow_syncs(&self, bounds_ms: (u64, u64)) {
+        for disk in [&self.raftdb, &self.msgdb] {
+            let mut dice = self.mishap("syncs");
+            let (least, most) = bounds_ms;
+            disk.draw_sync_latency(move || {
+                Duration::from_millis(dice.random_range(least..=most.max(least)))
+            });
+        }
+    }
+
+    /// Syncs take as long as they do on this host's disks.
+    pub fn usual_syncs(&self) {
+        let most = dice(self.seed, &format!("{} sync", self.name)).random_range(SYNC_MS);
+        self.slow_syncs((*SYNC_MS.start(), most));
+    }
+
+    /// Holds syncs, or lets them complete.
+    pub fn hang_syncs(&self, hang: bool) {
+        self.raftdb.hold_syncs(hang);
+        self.msgdb.hold_syncs(hang);
+    }
+
+    /// Makes syncs fail, or succeed again.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.raftdb.fail(memory::Fault::Sync, fail);
+        self.msgdb.fail(memory::Fault::Sync, fail);
+    }
+
+    /// Room left; none = as usual. With none left at all, writes fail.
+    pub fn leave_room(&self, free_percent: Option<u32>) {
+        let percent = free_percent.unwrap_or(FREE_PERCENT);
+        self.free_percent.store(percent, Ordering::Relaxed);
+        self.raftdb.fail(memory::Fault::Full, percent == 0);
+        self.msgdb.fail(memory::Fault::Full, percent == 0);
+    }
+
+    /// Flips a bit; says where, or none when there is nothing of the kind.
+    pub fn flip_bit(&self, part: Part) -> Option<String> {
+        let mut dice = self.mishap("bit");
+        let (disk, part) = match part {
+            Part::Log => (&self.raftdb, memory::Part::Entry),
+            Part::Vote => (&self.raftdb, memory::Part::Vote),
+            Part::State => (&self.msgdb, memory::Part::Conversation),
+            Part::Snapshot => (&self.msgdb, memory::Part::KeptFile),
+        };
+        let hit = disk.flip_bit(part, |count| dice.random_range(0..count))?;
+        Some(match hit {
+            memory::Hit::Record(key) => store::key::log::readable(&key),
+            memory::Hit::File(name) => name,
+        })
+    }
+
+    /// A look at the log's disk as the next start will find it. Whatever runs on it is dead then.
+    pub fn inspect(&self) -> impl Engine {
+        Memory::open(&self.raftdb)
     }
 }
 
-/// Virtual time since a fixed moment; the same on every host.
-struct Clock;
+/// The host's wall clock.
+struct Wall(Clocks);
 
-impl raft::Clock for Clock {
+impl raft::Clock for Wall {
     fn unix_ms(&self) -> u64 {
-        EPOCH_MS + u64::try_from(net::now().as_millis()).unwrap_or(u64::MAX - EPOCH_MS)
+        u64::try_from(EPOCH_MS + self.0.wall_us() / 1_000).unwrap_or(0)
     }
 }
 
@@ -191,13 +331,14 @@ impl Entropy for Seeded {
     }
 }
 
-/// A disk with room.
-struct Room;
+/// A disk with the room that the run leaves it.
+struct Room(Arc<AtomicU32>);
 
 impl DiskSpace for Room {
     fn space(&self) -> io::Result<Space> {
+        let percent = u64::from(self.0.load(Ordering::Relaxed));
         Ok(Space {
-            free: DISK_BYTES / 2,
+            free: DISK_BYTES / 100 * percent,
             total: DISK_BYTES,
         })
     }

@@ -1,76 +1,46 @@
 //! `firebreak-sim`: makes simulated runs. Needs no RocksDB.
 
 use std::process::ExitCode;
-use std::time::Instant;
 
-use clap::{Parser, Subcommand};
-use firebreak_sim::{Scenario, net, run, scenario};
+use firebreak_sim::{Plan, net, run};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 everything held, 1 a goal was missed, 2 wrong arguments, 3 a safety promise was \
-broken or the product panicked.
-RUST_LOG=info shows what the nodes log, in virtual time.";
-
-/// Burns data centers in virtual time.
-#[derive(Parser)]
-#[command(name = "firebreak-sim", version, after_help = EXIT_CODES)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Makes one run and judges it.
-    Run {
-        /// What happens.
-        #[arg(value_parser = scenario::NAMES)]
-        scenario: String,
-        /// Where all chance of the run comes from.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-    },
-}
-
-/// Log lines carry virtual time: seconds since the run began.
 struct Virtual;
 
 impl FormatTime for Virtual {
     fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        write!(writer, "{:10.3}", net::now().as_secs_f64())
+        write!(writer, "{:10.3}", net::now_us() as f64 / 1e6)
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "how long a run takes is wall time, and no part of it"
-)]
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
         .with_timer(Virtual)
         .with_writer(std::io::stderr)
         .init();
-    let Command::Run { scenario, seed } = Cli::parse().command;
-    let Some(scenario) = Scenario::named(&scenario, seed) else {
-        // clap lets only known names through.
-        return ExitCode::from(2);
+    let args: Vec<String> = std::env::args().collect();
+    let plan: Plan = if args.len() > 2 {
+        let tier = if args.len() > 3 { firebreak_sim::plan::Tier::Direct } else { firebreak_sim::plan::Tier::Grpc };
+        let file = firebreak_sim::catalogue::load(&args[1]).unwrap_or_else(|e| { eprintln!("{e}"); std::process::exit(2) });
+        file.plan(args[2].parse().unwrap(), firebreak_sim::catalogue::Variant::Ours, tier)
+    } else {
+        serde_json::from_slice(&std::fs::read(&args[1]).unwrap()).unwrap()
     };
-    println!("{}", scenario.command());
-    let began = Instant::now();
-    let Ok(report) = std::panic::catch_unwind(|| run(&scenario)) else {
-        println!("the product panicked\nagain: {}", scenario.command());
-        return ExitCode::from(3);
-    };
-    println!("{report}");
-    let (wall, simulated) = (began.elapsed(), report.simulated);
+    let mut outcome = run(&plan);
+    let trace = outcome.trace.len();
+    println!("{}", firebreak_sim::reports::text(&outcome, false));
+    println!("{} {} {:.1} sim s/wall s", outcome.trace_hash, outcome.trace_events, outcome.sim_seconds / outcome.wall_seconds);
+    if std::env::var("JSON").is_err() { return ExitCode::from(outcome.verdict.exit_code()); }
+    outcome.trace.clear();
+    outcome.seconds.clear();
+    outcome.plan.events.clear();
+    println!("{}", serde_json::to_string_pretty(&outcome).unwrap());
     println!(
-        "{:.1} s of virtual time in {:.1} s",
-        simulated.as_secs_f64(),
-        wall.as_secs_f64()
+        "{trace} seconds, {:.1} s/s",
+        outcome.sim_seconds / outcome.wall_seconds
     );
-    ExitCode::from(report.verdict().exit_code())
+    ExitCode::from(outcome.verdict.exit_code())
 }

@@ -205,6 +205,9 @@ pub struct Event {
     pub line: u32,
     /// What.
     pub fault: Fault,
+    /// What it stands for in the scenario's story, as `15:19 fire`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// What is done to a cluster. Hosts are named one by one; a data center was resolved to its hosts.

@@ -4,14 +4,18 @@
 //!   ReadPoint ── export ──► sorted files ── (network) ──► ShardState::install
 //! ```
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use model::id::ShardId;
 use model::limits::SNAPSHOT_FILE_BYTES_MAX;
+use model::mutant;
 use model::shard::Scope;
 
-use crate::engine::{Engine, IncomingFile, Snapshot, SortedFile};
+use crate::engine::{Engine, IncomingFile, Order, Read, Snapshot, SortedFile, Visit};
+use crate::key::state::Named;
 use crate::state::{Applied, ShardState};
 use crate::{Error, key};
 
@@ -46,9 +50,14 @@ impl ReadPoint {
             let mut files = export.await?;
             if let Scope::Data(slots) = &self.scope {
                 let (from, to) = key::state::conversations(slots);
+                let conversations = if mutant!("dedup-table-missing-from-the-snapshot") {
+                    Arc::new(WithoutDedups(self.snapshot))
+                } else {
+                    self.snapshot
+                };
                 let export = self
                     .engine
-                    .export(self.snapshot, from, to, SNAPSHOT_FILE_BYTES_MAX);
+                    .export(conversations, from, to, SNAPSHOT_FILE_BYTES_MAX);
                 files.extend(export.await?);
             }
             Ok(files)
@@ -82,5 +91,26 @@ impl ShardState {
     /// [`Error`] when the disk does.
     pub fn receive(&self) -> Result<Box<dyn IncomingFile>, Error> {
         self.shared.engine.receive()
+    }
+}
+
+/// What a mutant exports: the read point as if nothing were remembered of any id.
+struct WithoutDedups(Snapshot);
+
+impl Read for WithoutDedups {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.0.get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], order: Order, visit: Visit<'_>) -> Result<(), Error> {
+        self.0.scan(
+            from,
+            to,
+            order,
+            &mut |key, value| match key::state::parse(key) {
+                Some(Named::Dedup(..)) => Ok(ControlFlow::Continue(())),
+                Some(Named::Head(_) | Named::Message(..)) | None => visit(key, value),
+            },
+        )
     }
 }

@@ -8,6 +8,8 @@
 )]
 #![cfg(feature = "rocksdb")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,12 +19,7 @@ use firebreak_store::Error;
 use firebreak_store::engine::conformance::{Bench, suite};
 use firebreak_store::engine::rocks::Rocks;
 use firebreak_store::engine::{Batch, Engine, Order, Read};
-
-#[derive(Clone, Copy, PartialEq)]
-enum Role {
-    Log,
-    State,
-}
+use support::ondisk::{Role, beside, copy_files};
 
 fn open(role: Role, path: &Path) -> Arc<dyn Engine> {
     match role {
@@ -76,8 +73,8 @@ impl Bench for OnDisk {
             Role::Log => {
                 let copy = self.path();
                 copy_files(&path, &copy);
-                if kept_beside(&path).exists() {
-                    copy_files(&kept_beside(&path), &kept_beside(&copy));
+                if beside(&path).exists() {
+                    copy_files(&beside(&path), &beside(&copy));
                 }
                 copy
             }
@@ -98,42 +95,6 @@ impl Bench for OnDisk {
     fn open_checkpoint(&mut self, _: &dyn Engine, directory: &Path) -> Arc<dyn Engine> {
         self.open(directory.to_owned())
     }
-}
-
-fn kept_beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap().to_owned();
-    name.push(".kept");
-    path.with_file_name(name)
-}
-
-/// Copies what a directory holds at one moment: until nothing changed meanwhile (RocksDB removes
-/// files in the background).
-fn copy_files(from: &Path, to: &Path) {
-    let listed = || -> std::io::Result<Vec<(PathBuf, u64)>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            found.push((entry.path(), entry.metadata()?.len()));
-        }
-        found.sort();
-        Ok(found)
-    };
-    let copied = || -> std::io::Result<bool> {
-        let before = listed()?;
-        for (path, _) in &before {
-            fs::copy(path, to.join(path.file_name().unwrap()))?;
-        }
-        Ok(listed()? == before)
-    };
-    for _ in 0..1_000 {
-        fs::create_dir(to).unwrap();
-        match copied() {
-            Ok(true) => return,
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
-            Ok(false) | Err(_) => fs::remove_dir_all(to).unwrap(),
-        }
-    }
-    panic!("{} does not come to rest", from.display());
 }
 
 fn files(path: &Path, extension: &str) -> Vec<PathBuf> {

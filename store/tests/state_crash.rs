@@ -340,8 +340,14 @@ async fn readers_see_the_old_state_until_the_new_one_is_whole() {
     let point = donor.shard.read_point().unwrap();
     let applied = point.applied.clone();
     let files = point.export().await.unwrap();
-    disks.state.hold_syncs(true);
+    // Its files are kept; its marker waits until the state's disk hangs.
+    disks.log.hold_syncs(true);
     let install = tokio::spawn(node.shard.install(applied.clone(), files));
+    while disks.state.kept() == 0 {
+        tokio::task::yield_now().await;
+    }
+    disks.state.hold_syncs(true);
+    disks.log.hold_syncs(false);
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

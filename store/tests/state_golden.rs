@@ -180,7 +180,7 @@ async fn the_records_of_msgdb_are_read_as_ever() {
     assert_eq!(appended.outcomes[0].seq, 5);
 }
 
-/// The marker of an install that a held flush keeps from its end, and what is installed.
+/// The marker of an install that a held sync of the log keeps from its end, and what is installed.
 async fn marker(disks: &Disks) -> (Bytes, (Applied, Vec<ConversationHash>)) {
     let donor = Disks::default().start();
     donor.run(vec![chat(1), chat(2)]).await;
@@ -191,7 +191,7 @@ async fn marker(disks: &Disks) -> (Bytes, (Applied, Vec<ConversationHash>)) {
     let mut new = donor.seen();
     new.0.membership = applied.membership.clone();
     let files = point.export().await.unwrap();
-    disks.state.hold_syncs(true);
+    disks.log.hold_syncs(true);
     let install = tokio::spawn(node.shard.install(applied, files));
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -200,7 +200,7 @@ async fn marker(disks: &Disks) -> (Bytes, (Applied, Vec<ConversationHash>)) {
     let marker = node.log.local_get("install/1").unwrap().expect("a marker");
     install.abort();
     assert!(install.await.unwrap_err().is_cancelled());
-    disks.state.hold_syncs(false);
+    disks.log.hold_syncs(false);
     (marker, new)
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use model::mutant;
 use prost::Message;
 use proto::v1;
 use tokio::sync::oneshot;
@@ -485,6 +486,9 @@ impl Lane {
             .chain(self.failed.drain(..))
             .collect();
         back.sort_unstable();
+        if mutant!("stream-resend-out-of-order") {
+            back.reverse();
+        }
         for id in back.into_iter().rev() {
             self.waiting.push_front(id);
         }
@@ -506,6 +510,9 @@ fn entry(slots: &mut [Option<Entry>], id: u64) -> Option<&mut Entry> {
 /// the last counts.
 fn timed(entry: &Entry, now: Instant) -> Bytes {
     const WORTH_TELLING: Duration = Duration::from_millis(100);
+    if mutant!("client-retry-with-a-new-id") && entry.attempts > 0 {
+        return renamed(entry);
+    }
     if now - entry.started < WORTH_TELLING {
         return entry.item.clone();
     }
@@ -520,6 +527,20 @@ fn timed(entry: &Entry, now: Instant) -> Bytes {
         .encode_to_vec(),
     );
     Bytes::from(item)
+}
+
+/// What a mutant sends again: the same message under another id. Of a message that is there twice,
+/// the fields are merged.
+fn renamed(entry: &Entry) -> Bytes {
+    let message = v1::Message {
+        client_message_id: format!("{}-{}", entry.id, entry.attempts),
+        ..v1::Message::default()
+    };
+    let other = v1::AppendItem {
+        message: Some(message),
+        ..v1::AppendItem::default()
+    };
+    Bytes::from([&entry.item[..], &other.encode_to_vec()].concat())
 }
 
 #[cfg(test)]

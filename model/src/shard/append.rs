@@ -8,6 +8,7 @@ use crate::command::{Answer, Append, Appended, NewMessage, Outcome, Reason, Refu
 use crate::hash;
 use crate::id::ConversationKey;
 use crate::limits::{DEDUP_WINDOW_MS, IMPORT_ID_PREFIX};
+use crate::mutant;
 use crate::state::{Conversation, Dedup, Stored};
 
 /// A conversation while a command appends to it.
@@ -71,7 +72,12 @@ impl Machine {
         let mut outcomes = Vec::with_capacity(messages.len());
         for message in messages {
             let id = hash::dedup_id(&message.sender, &message.client_message_id);
-            let outcome = match open.known(state, &id, &message, self.time_ms)? {
+            let known = open.known(state, &id, &message, self.time_ms)?;
+            if mutant!("seq-allocated-before-commit") && known.is_some() && open.existed {
+                open.head.last_seq += 1;
+                open.appended += 1;
+            }
+            let outcome = match known {
                 Some(dedup) if dedup.request_hash == hash::request_hash(&message) => repeat(&dedup),
                 Some(_) => refuse(reused(&message)),
                 None if !at_wanted_seq => refuse(mismatch(open.head.last_seq)),
@@ -218,6 +224,7 @@ impl Open {
         let kept = message.client_message_id.starts_with(IMPORT_ID_PREFIX);
         Ok(state
             .dedup(&self.key, id)?
+            .filter(|_| !mutant!("retry-gets-a-new-seq"))
             .filter(|dedup| kept || now_ms <= dedup.time_ms.saturating_add(DEDUP_WINDOW_MS)))
     }
 

@@ -21,7 +21,7 @@ use firebreak::cluster::usage::Usage as Used;
 use firebreak::cluster::{Cluster, Plan, view};
 use indicatif::{ProgressBar, ProgressStyle};
 use proto::v1::GetStatusResponse;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use crate::exit::Usage;
 use load::{Course, Job};
@@ -311,7 +311,7 @@ impl Servers {
         let mut known = 0;
         for address in addresses {
             let endpoint = proto::net::endpoint(address).map_err(|e| Usage(e.to_string()))?;
-            servers.channels.push(endpoint.connect_lazy());
+            servers.channels.push(endpoint.connect_lazy().into());
         }
         for (address, status) in addresses.iter().zip(servers.statuses().await?) {
             known = known.max(status.nodes.len());

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use proto::v1::GetStatusResponse;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use port::PortLease;
 use process::Process;
@@ -489,7 +489,7 @@ impl Node {
             config: dir.join(format!("{name}.toml")),
             log: dir.join(format!("{name}.log")),
             data_dir: dir.join(name),
-            channel: proto::net::endpoint(&address)?.connect_lazy(),
+            channel: proto::net::endpoint(&address)?.connect_lazy().into(),
             address,
             process: None,
             _port: port,

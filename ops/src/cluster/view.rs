@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::v1::admin_client::AdminClient;
 use proto::v1::{ConversationHash, GetStatusRequest, GetStatusResponse, HashReplicaRequest};
 use tonic::Status;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 /// How long a node may take to say how it is.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);

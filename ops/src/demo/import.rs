@@ -13,7 +13,7 @@ use client::{AppendStream, Appended, Client, Level, ListOptions, Message};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
-use tonic::transport::Channel;
+use proto::net::Channel;
 use tonic::{Request, Status};
 
 use super::script::{Chat, Script, content};

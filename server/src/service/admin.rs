@@ -40,6 +40,8 @@ pub struct Admin {
     pub disk: watch::Receiver<(Space, bool)>,
     /// When the node started.
     pub started: Instant,
+    /// The process's id.
+    pub pid: u32,
 }
 
 #[tonic::async_trait]
@@ -125,7 +127,7 @@ impl Admin {
             replicas: replicas.into_iter().map(replica_status).collect(),
             nodes_expected: view.nodes_expected,
             stats: Some(v1::NodeStats {
-                pid: u64::from(std::process::id()),
+                pid: u64::from(self.pid),
                 fsyncs: log.syncs,
                 log_bytes: log.bytes_written,
                 state_bytes: self.state.stats().bytes_written,

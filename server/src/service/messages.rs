@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::command::{Answer, Append, Outcome, Reply};
 use model::id::ConversationName;
 use model::limits;
+use model::mutant;
 use model::state::Conversation;
 use proto::v1;
 use proto::v1::messages_client::MessagesClient;
@@ -319,8 +320,9 @@ fn page(
 /// Where the page after one that ended with `last` begins; `None` at the end.
 fn next_seq(head: &Conversation, order: Order, last: Option<u64>) -> Option<u64> {
     let last = last?;
+    let skipped = u64::from(mutant!("page-boundary-skips-one"));
     match order {
-        Order::Ascending => (last < head.last_seq).then_some(last + 1),
+        Order::Ascending => (last < head.last_seq).then_some(last + 1 + skipped),
         Order::Descending => (last > head.min_seq.max(1)).then_some(last - 1),
     }
 }

@@ -1,125 +1,399 @@
-//! The simulated network, as seen from outside: hosts, links, time, and what is done to them.
+//! The simulated machines and their time. The only module that knows turmoil.
+//!
+//! turmoil gives each machine a runtime of its own in paused time, starts software on it again and
+//! again, and drops all of it at a crash. It steps the hosts of one `Sim` alike, so each machine is
+//! a `Sim` of its own here: that is what lets a clock run fast or slow (a step more or less), and a
+//! process be stopped and go on (no steps, then one leap). Its network is not used: it delivers at
+//! whole milliseconds, completes a connect whose way back is cut, sends nothing again after a cut,
+//! closes a crashed host's connections politely, and panics when 64 segments wait; [`super::fabric`]
+//! does all of these as TCP does.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use super::{Cut, Net};
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use tokio::sync::Notify;
 
-/// What host software ends with.
-pub type Ended = Result<(), Box<dyn std::error::Error>>;
+use super::fabric::{Fabric, HostId, Shared, Way};
+use super::{NOW_US, Net};
+use crate::dice::{derive, dice};
+use crate::plan::{Link, Tier};
+use crate::trace::{Trace, What};
 
-/// How far time goes on in one step. Links deliver on these, so their delays are whole ones.
-const TICK: Duration = Duration::from_millis(1);
-/// Segments in flight on a connection, and connections waiting to be accepted; turmoil panics
-/// when more wait.
-const TCP_CAPACITY: usize = 4_096;
-/// Between hosts whose link was given no latency of its own.
-const LATENCY_MIN: Duration = Duration::from_millis(1);
-const LATENCY_MAX: Duration = Duration::from_millis(2);
+/// How far time goes on in one step.
+const TICK_US: u64 = 1_000;
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_secs(1 << 32);
+/// Connections to a machine are to its kernel; a machine needs at most this long to hear of what
+/// happened to it.
+const PPM: i64 = 1_000_000;
 
-/// All hosts and the links between them.
-pub struct Field {
+/// The clocks of one machine, shared with what runs on it.
+#[derive(Clone, Default)]
+pub struct Clocks {
+    /// What its wall clock is ahead of true time, microseconds.
+    wall_us: Arc<AtomicI64>,
+}
+
+impl Clocks {
+    /// Its wall clock: microseconds since the run began, as the machine believes.
+    pub fn wall_us(&self) -> i64 {
+        i64::try_from(super::now_us()).unwrap_or(i64::MAX) + self.wall_us.load(Ordering::Relaxed)
+    }
+
+    fn shift(&self, by_us: i64) {
+        self.wall_us.fetch_add(by_us, Ordering::Relaxed);
+    }
+}
+
+struct Machine {
+    name: String,
+    id: HostId,
     sim: turmoil::Sim<'static>,
-    hosts: Vec<String>,
-    cut: Cut,
+    clocks: Clocks,
+    running: bool,
+    paused: bool,
+    drift_ppm: i64,
+    /// Parts of a step that the clocks are ahead by, millionths.
+    drifted: i64,
+    leap: Rc<Leap>,
+}
+
+/// Time that a resumed process must leap over.
+#[derive(Default)]
+struct Leap {
+    ms: Cell<u64>,
+    due: Notify,
+}
+
+impl Leap {
+    /// Lets the machine's clocks leap whenever asked to.
+    async fn serve(&self) -> std::convert::Infallible {
+        loop {
+            self.due.notified().await;
+            tokio::time::advance(Duration::from_millis(self.ms.take())).await;
+        }
+    }
+}
+
+/// All machines, their time and their network.
+pub struct Field {
+    machines: Vec<Machine>,
+    fabric: Shared,
+    seed: u64,
+    tier: Tier,
+    order: StdRng,
+    turns: Vec<usize>,
+    now_us: u64,
 }
 
 impl Field {
-    /// An empty one. [`Field::step`] fails after `limit` of virtual time.
-    pub fn new(seed: u64, limit: Duration) -> Field {
-        let sim = turmoil::Builder::new()
-            .rng_seed(seed)
-            .tick_duration(TICK)
-            .simulation_duration(limit)
-            .tcp_capacity(TCP_CAPACITY)
-            .min_message_latency(LATENCY_MIN)
-            .max_message_latency(LATENCY_MAX)
-            .enable_random_order()
-            .build();
+    /// An empty one; `local` and `wan` are how packets go inside of a group of hosts and between
+    /// groups, unless told otherwise.
+    pub fn new(seed: u64, tier: Tier, local: Link, wan: Link) -> Field {
+        NOW_US.set(0);
         Field {
-            sim,
-            hosts: Vec::new(),
-            cut: Cut::default(),
+            machines: Vec::new(),
+            fabric: Arc::new(Mutex::new(Fabric::new(dice(seed, "fabric"), local, wan))),
+            seed,
+            tier,
+            order: dice(seed, "turns"),
+            turns: Vec::new(),
+            now_us: 0,
         }
     }
 
-    /// The network as the host called `host` has it.
-    pub fn net(&self, host: &str) -> Net {
+    /// The network as the host called `host` has it; the host is added to `group` when it is new.
+    pub fn net(&mut self, host: &str, group: &str) -> Net {
+        let mut fabric = self.fabric.lock();
+        let id = fabric
+            .host(host)
+            .unwrap_or_else(|| fabric.add_host(host, group));
         Net {
-            host: host.to_owned(),
-            cut: self.cut.clone(),
+            fabric: self.fabric.clone(),
+            host: id,
+            tier: self.tier,
         }
     }
 
-    /// Adds a host and starts it; `software` is called at each of its starts. The run fails when
-    /// the software ends with an error.
-    pub fn host<F>(&mut self, name: &str, software: impl Fn() -> F + 'static)
+    /// Adds a machine and starts its software, which is called at each start. What the software
+    /// returns is its own affair.
+    pub fn machine<F>(
+        &mut self,
+        name: &str,
+        group: &str,
+        software: impl Fn() -> F + 'static,
+    ) -> Clocks
     where
-        F: Future<Output = Ended> + 'static,
+        F: Future<Output = ()> + 'static,
     {
-        self.hosts.push(name.to_owned());
-        self.sim.host(name, software);
+        let id = self.net(name, group).host;
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(derive(self.seed, name))
+            .tick_duration(Duration::from_micros(TICK_US))
+            .simulation_duration(FOREVER)
+            .build();
+        let leap = Rc::new(Leap::default());
+        let leaping = leap.clone();
+        sim.host("machine", move || {
+            let (leap, software) = (leaping.clone(), software());
+            async move {
+                tokio::select! {
+                    biased;
+                    never = leap.serve() => match never {},
+                    () = software => Ok(()),
+                }
+            }
+        });
+        let clocks = Clocks::default();
+        self.turns.push(self.machines.len());
+        self.machines.push(Machine {
+            name: name.to_owned(),
+            id,
+            sim,
+            clocks: clocks.clone(),
+            running: true,
+            paused: false,
+            drift_ppm: 0,
+            drifted: 0,
+            leap,
+        });
+        clocks
     }
 
-    /// Adds a host whose end is the end of the run.
-    pub fn client(&mut self, name: &str, software: impl Future<Output = Ended> + 'static) {
-        self.hosts.push(name.to_owned());
-        self.sim.client(name, software);
+    fn find(&mut self, name: &str) -> Result<&mut Machine, String> {
+        let found = self
+            .machines
+            .iter_mut()
+            .find(|machine| machine.name == name);
+        found.ok_or_else(|| format!("there is no host {name:?}"))
     }
 
-    /// How long a segment takes between two hosts, one way: `min` to `max`, mostly near `min`.
-    pub fn set_latency(&self, a: &str, b: &str, min: Duration, max: Duration) {
-        self.sim.set_link_latency(a, b, min);
-        self.sim.set_link_max_message_latency(a, b, max);
+    /// How packets usually go from a group of hosts to another.
+    pub fn set_usual(&self, from: &str, to: &str, link: Link) {
+        self.fabric.lock().set_usual(from, to, link);
     }
 
-    /// Ends hosts as a fire does: from one instant on nothing is heard of them.
-    ///
-    /// # Errors
-    /// As [`Field::step`].
-    pub fn burn(&mut self, names: &[String]) -> Result<(), String> {
-        self.cut.lock().extend(names.iter().cloned());
-        self.links_of(names, |sim, a, b| sim.partition(a, b));
-        // What a stopping host sends is dropped; what had reached it must not wait for its return.
-        self.step()?;
-        for name in names {
-            self.sim.crash(name.as_str());
-        }
-        Ok(())
+    /// How packets go from now on; none = as usual.
+    pub fn set_link(&self, from: &str, to: &str, link: Option<Link>) {
+        self.fabric.lock().set_link(from, to, link);
     }
 
-    /// Starts burned hosts again and joins their links.
-    pub fn restart(&mut self, names: &[String]) {
-        self.cut.lock().retain(|name| !names.contains(name));
-        self.links_of(names, |sim, a, b| sim.repair(a, b));
-        for name in names {
-            self.sim.bounce(name.as_str());
-        }
+    /// Nothing goes from the one hosts to the others any more; with `reset`, what is sent is
+    /// answered with a reset.
+    pub fn cut(&self, from: &[String], to: &[String], reset: bool) {
+        let way = if reset { Way::Reset } else { Way::Silent };
+        self.each(from, to, |fabric, a, b| fabric.set_way(a, b, way));
     }
 
-    fn links_of(&self, names: &[String], change: impl Fn(&turmoil::Sim<'static>, &str, &str)) {
-        for (at, one) in self.hosts.iter().enumerate() {
-            for other in &self.hosts[at + 1..] {
-                if names.contains(one) || names.contains(other) {
-                    change(&self.sim, one, other);
+    /// Ends [`Field::cut`].
+    pub fn heal(&self, from: &[String], to: &[String]) {
+        self.each(from, to, |fabric, a, b| fabric.set_way(a, b, Way::Open));
+    }
+
+    /// Resets the connections between hosts.
+    pub fn reset(&self, from: &[String], to: &[String]) {
+        self.each(from, to, |fabric, a, b| fabric.reset_between(a, b));
+    }
+
+    fn each(&self, from: &[String], to: &[String], act: impl Fn(&mut Fabric, HostId, HostId)) {
+        let mut fabric = self.fabric.lock();
+        for a in from
+            .iter()
+            .filter_map(|name| fabric.host(name))
+            .collect::<Vec<_>>()
+        {
+            for b in to
+                .iter()
+                .filter_map(|name| fabric.host(name))
+                .collect::<Vec<_>>()
+            {
+                if a != b {
+                    act(&mut fabric, a, b);
                 }
             }
         }
     }
 
-    /// Lets a millisecond pass. Says whether the clients have ended.
+    /// Turns a machine off, silently: nothing is heard of it from this instant on.
     ///
     /// # Errors
-    /// When the software of a host ended with an error, or the run's limit is reached.
-    ///
-    /// # Panics
-    /// When anything on a host panics.
-    pub fn step(&mut self) -> Result<bool, String> {
-        self.sim.step().map_err(|error| error.to_string())
+    /// When there is no such machine.
+    pub fn go_dark(&mut self, name: &str) -> Result<(), String> {
+        let id = self.find(name)?.id;
+        self.fabric.lock().go_dark(id);
+        self.stop(name)
     }
 
-    /// Virtual time since the run began.
-    pub fn now(&self) -> Duration {
-        self.sim.elapsed()
+    /// Ends a machine's software; its kernel resets the connections.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn kill(&mut self, name: &str) -> Result<(), String> {
+        let id = self.find(name)?.id;
+        self.fabric.lock().process_ended(id);
+        self.stop(name)
+    }
+
+    fn stop(&mut self, name: &str) -> Result<(), String> {
+        let machine = self.find(name)?;
+        machine.sim.crash("machine");
+        machine.running = false;
+        machine.paused = false;
+        machine.leap.ms.set(0);
+        Ok(())
+    }
+
+    /// Starts a machine's software again.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn start(&mut self, name: &str) -> Result<(), String> {
+        let machine = self.find(name)?;
+        machine.sim.bounce("machine");
+        machine.running = true;
+        let id = machine.id;
+        self.fabric.lock().light(id);
+        Ok(())
+    }
+
+    /// Whether a machine's software runs, paused or not.
+    pub fn runs(&self, name: &str) -> bool {
+        let found = self.machines.iter().find(|machine| machine.name == name);
+        found.is_some_and(|machine| machine.running)
+    }
+
+    /// Stops a process where it is, or lets it go on: then its clocks leap to where they would be.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn pause(&mut self, name: &str, pause: bool) -> Result<(), String> {
+        let machine = self.find(name)?;
+        if !machine.running {
+            return Ok(());
+        }
+        machine.paused = pause;
+        if !pause && machine.leap.ms.get() > 0 {
+            machine.leap.due.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Moves a machine's wall clock.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn jump(&mut self, name: &str, by_ms: i64) -> Result<(), String> {
+        self.find(name)?.clocks.shift(by_ms.saturating_mul(1_000));
+        Ok(())
+    }
+
+    /// Lets all of a machine's clocks run fast or slow.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn drift(&mut self, name: &str, ppm: i64) -> Result<(), String> {
+        self.find(name)?.drift_ppm = ppm.clamp(1 - PPM, PPM);
+        Ok(())
+    }
+
+    /// Lets a millisecond pass on every machine.
+    ///
+    /// # Errors
+    /// When the simulation itself failed.
+    ///
+    /// # Panics
+    /// When anything on a machine panics.
+    pub fn step(&mut self) -> Result<(), String> {
+        self.now_us += TICK_US;
+        NOW_US.set(self.now_us);
+        {
+            let mut fabric = self.fabric.lock();
+            fabric.advance(self.now_us);
+            if self.now_us.is_multiple_of(1_000_000) {
+                fabric.trace.checkpoint();
+            }
+        }
+        self.turns.shuffle(&mut self.order);
+        for turn in &self.turns {
+            self.machines[*turn].tick()?;
+        }
+        Ok(())
+    }
+
+    /// True time since the run began, microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// Adds to the trace.
+    pub fn trace(&self, what: What, numbers: [u64; 2], bytes: &[u8]) {
+        self.fabric
+            .lock()
+            .trace
+            .add(self.now_us, what, numbers, bytes);
+    }
+
+    /// A way to add to the trace from inside hosts.
+    pub fn tracer(&self) -> Tracer {
+        Tracer(self.fabric.clone())
+    }
+
+    /// Takes the trace out, at the end.
+    pub fn take_trace(&self) -> Trace {
+        std::mem::take(&mut self.fabric.lock().trace)
+    }
+
+    /// The names of all hosts.
+    pub fn hosts(&self) -> Vec<String> {
+        self.fabric.lock().host_names()
+    }
+}
+
+/// Adds to the trace of the run.
+#[derive(Clone)]
+pub struct Tracer(Shared);
+
+impl Tracer {
+    /// Adds something that happens now.
+    pub fn add(&self, what: What, numbers: [u64; 2], bytes: &[u8]) {
+        self.0
+            .lock()
+            .trace
+            .add(super::now_us(), what, numbers, bytes);
+    }
+}
+
+impl Machine {
+    fn tick(&mut self) -> Result<(), String> {
+        if !self.running {
+            return Ok(());
+        }
+        if self.paused {
+            self.leap.ms.set(self.leap.ms.get() + TICK_US / 1_000);
+            return Ok(());
+        }
+        self.drifted += self.drift_ppm;
+        let mut steps = 1;
+        if self.drifted >= PPM {
+            self.drifted -= PPM;
+            steps = 2;
+        } else if self.drifted <= -PPM {
+            self.drifted += PPM;
+            steps = 0;
+        }
+        self.clocks
+            .shift((steps - 1) * i64::try_from(TICK_US).unwrap_or(0));
+        for _ in 0..steps {
+            let stepped = self.sim.step();
+            stepped.map_err(|error| format!("{}: {error}", self.name))?;
+        }
+        Ok(())
     }
 }

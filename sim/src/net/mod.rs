@@ -1,126 +1,107 @@
-//! The simulated network, as seen from inside a host: [`proto::net::Network`] over turmoil's TCP.
-//! This module and [`field`] are the only ones that know turmoil.
+//! The simulated network, as seen from inside a host: [`proto::net::Network`] over the simulated
+//! connections of [`fabric`], with the whole HTTP/2 stack on them or without it ([`direct`]).
 
+pub(crate) mod direct;
+mod fabric;
 pub mod field;
+mod link;
+mod stream;
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::{BoxStream, unfold};
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
-use proto::net::{Dial, Dialer, Network, endpoint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::Channel;
-use tonic::transport::server::Connected;
-use turmoil::net::{TcpListener, TcpStream};
+use proto::net::{Channel, Dial, Dialer, Network, endpoint};
+use tonic::service::Routes;
 
+use crate::plan::Tier;
+use fabric::{HostId, Shared};
 pub use field::Field;
+pub use stream::{Incoming, Io};
 
-/// Virtual time since the run began, for code that runs on a host; it goes on while the host is
-/// down.
-pub fn now() -> Duration {
-    turmoil::sim_elapsed().unwrap_or_default()
+thread_local! {
+    static NOW_US: Cell<u64> = const { Cell::new(0) };
+}
+
+/// True time since the run began, microseconds, whatever a host's own clocks say. Whole
+/// milliseconds while hosts run.
+pub fn now_us() -> u64 {
+    NOW_US.get()
 }
 
 /// The network of one host.
 #[derive(Clone)]
 pub struct Net {
-    host: String,
-    /// Hosts that nothing reaches and that reach nothing.
-    cut: Cut,
+    fabric: Shared,
+    host: HostId,
+    tier: Tier,
 }
 
-type Cut = Arc<Mutex<BTreeSet<String>>>;
-
 impl Net {
-    fn cut_from(&self, other: &str) -> bool {
-        let cut = self.cut.lock();
-        cut.contains(&self.host) || cut.contains(other)
+    async fn connect(&self, host: &str, port: u16) -> io::Result<Io> {
+        Io::connect(&self.fabric, self.host, host, port).await
     }
+}
 
-    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let connected = TcpStream::connect((host, port)).await;
-        // turmoil refuses a connection whose SYN it dropped, but what burns refuses nothing.
-        if connected.is_err() && self.cut_from(host) {
-            std::future::pending::<()>().await;
-        }
-        connected
-    }
+fn no_address(address: &str) -> io::Error {
+    let text = format!("{address:?} is not an address of the form host:port");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+fn host_and_port(address: &str) -> io::Result<(&str, u16)> {
+    let (host, port) = address
+        .rsplit_once(':')
+        .ok_or_else(|| no_address(address))?;
+    Ok((host, port.parse().map_err(|_| no_address(address))?))
 }
 
 impl Network for Net {
     type Io = Io;
-    type Incoming = BoxStream<'static, io::Result<Io>>;
+    type Incoming = Incoming;
 
-    async fn listen(&self, address: &str) -> io::Result<Self::Incoming> {
-        let listener = TcpListener::bind(address).await?;
-        let accept = |listener: TcpListener| async {
-            let accepted = listener.accept().await.map(|(stream, _)| Io(stream));
-            Some((accepted, listener))
-        };
-        Ok(unfold(listener, accept).boxed())
+    async fn listen(&self, address: &str) -> io::Result<Incoming> {
+        let (_, port) = host_and_port(address)?;
+        Incoming::listen(&self.fabric, self.host, port)
     }
 
     fn dialer(&self) -> Dialer {
         Arc::new(self.clone())
     }
+
+    async fn serve(
+        &self,
+        incoming: Incoming,
+        routes: Routes,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), tonic::transport::Error> {
+        if self.tier == Tier::Direct {
+            direct::serve(incoming, routes, stop).await;
+            return Ok(());
+        }
+        proto::net::http2_server()
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, stop)
+            .await
+    }
 }
 
 impl Dial for Net {
     fn dial(&self, address: &str) -> io::Result<Channel> {
-        let net = self.clone();
-        let connector = tower::service_fn(move |uri: http::Uri| {
-            let net = net.clone();
-            async move {
-                let (Some(host), Some(port)) = (uri.host(), uri.port_u16()) else {
-                    return Err(io::Error::from(io::ErrorKind::InvalidInput));
-                };
-                net.connect(host, port).await.map(TokioIo::new)
-            }
+        // Checks the address, too.
+        let endpoint = endpoint(address)?;
+        let (host, port) = host_and_port(address)?;
+        if self.tier == Tier::Direct {
+            let direct = direct::Direct::new(self.clone(), host.to_owned(), port);
+            return Ok(Channel::over(Arc::new(direct)));
+        }
+        let (net, host) = (self.clone(), host.to_owned());
+        type Connecting = Pin<Box<dyn Future<Output = io::Result<TokioIo<Io>>> + Send>>;
+        let connector = tower::service_fn(move |_: http::Uri| -> Connecting {
+            let (net, host) = (net.clone(), host.clone());
+            Box::pin(async move { net.connect(&host, port).await.map(TokioIo::new) })
         });
-        Ok(endpoint(address)?.connect_with_connector_lazy(connector))
-    }
-}
-
-/// An accepted connection.
-pub struct Io(TcpStream);
-
-impl Connected for Io {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Ok(endpoint.connect_with_connector_lazy(connector).into())
     }
 }

@@ -11,16 +11,26 @@ pub struct Batch {
 
 /// One write of a [`Batch`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Write {
+pub enum Write {
+    /// Sets a key to a value.
     Put(Bytes, Bytes),
+    /// Removes a key.
     Delete(Bytes),
-    /// From the first key, inclusive, to the second, exclusive.
+    /// Removes the keys from the first, inclusive, to the second, exclusive.
     DeleteRange(Bytes, Bytes),
 }
 
-#[cfg(feature = "rocksdb")]
 impl Write {
+    /// Keys and value together.
+    fn bytes(&self) -> usize {
+        match self {
+            Write::Delete(key) => key.len(),
+            Write::Put(a, b) | Write::DeleteRange(a, b) => a.len() + b.len(),
+        }
+    }
+
     /// The key, or the first key of a range.
+    #[cfg(feature = "rocksdb")]
     pub(crate) fn key(&self) -> &[u8] {
         match self {
             Write::Put(key, _) | Write::Delete(key) | Write::DeleteRange(key, _) => key,
@@ -63,6 +73,17 @@ impl Batch {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
+    }
+
+    /// What is in it, in its order.
+    pub fn writes(&self) -> &[Write] {
+        &self.writes
+    }
+
+    /// Cuts off all but its first `count` writes.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.writes.truncate(count);
+        self.bytes = self.writes.iter().map(Write::bytes).sum();
     }
 
     /// Adds the writes of `other` behind its own.

@@ -21,7 +21,7 @@ pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 
-pub use batch::Batch;
+pub use batch::{Batch, Write};
 
 use crate::Error;
 

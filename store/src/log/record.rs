@@ -12,6 +12,7 @@
 //! a later version. The key is in the checksum, so a record in the wrong place is corrupt too.
 
 use bytes::Bytes;
+use model::mutant;
 
 use crate::key::log as key;
 use crate::{Error, Position};
@@ -59,7 +60,7 @@ pub(super) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Error>
     };
     let stored = u32::from_be_bytes([seal[1], seal[2], seal[3], seal[4]]);
     let found = checksum(key, seal[0], body);
-    if stored != found {
+    if stored != found && !mutant!("corrupt-record-accepted") {
         let reason = format!("checksum {found:08x}, stored {stored:08x}");
         return Err(corrupt(key, reason));
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use model::id::ShardId;
+use model::mutant;
 use parking_lot::Mutex;
 
 use super::record::{self, Record, corrupt};
@@ -103,9 +104,14 @@ impl ShardLog {
             );
             next = Some(position.index + 1);
         }
+        let until = if mutant!("ack-before-fsync") {
+            Until::Written
+        } else {
+            Until::Durable
+        };
         self.handle
             .queue
-            .submit(Until::Durable, Some(done), |round, number| {
+            .submit(until, Some(done), |round, number| {
                 let Some((last, ..)) = sealed.last() else {
                     return;
                 };
@@ -252,6 +258,7 @@ impl ShardLog {
             round.batch.put(Bytes::copy_from_slice(&key), sealed);
         };
         match what {
+            HardState::Vote if mutant!("vote-not-synced") => futures::future::ready(Ok(())).boxed(),
             HardState::Vote | HardState::Extra => {
                 self.handle.queue.submit_and_wait(Until::Durable, put)
             }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
+use model::mutant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -224,7 +225,9 @@ impl Writer {
             if round.durable.is_empty() {
                 continue;
             }
-            if let Err(error) = self.engine.sync().await {
+            if let Err(error) = self.engine.sync().await
+                && !mutant!("fsync-error-ignored")
+            {
                 return self.stop(round, error);
             }
             unsynced = false;

@@ -14,14 +14,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use model::id::ShardId;
+use model::mutant;
 
 use super::marker::{self, Marker};
 use crate::engine::{Batch, Engine, SortedFile};
 use crate::state::record::{self, Arena, FILE};
 use crate::state::{Applied, ShardState, Shared, applied};
-use crate::{Error, key};
+use crate::{Error, HardState, Position, key};
 
 impl ShardState {
     /// Puts what another replica exported in place of this shard's state; durable on completion.
@@ -100,7 +102,15 @@ pub(crate) async fn finish(
     shard: ShardId,
     marker: &Marker,
 ) -> Result<(), Error> {
-    if !marker.whole(&*shared.engine, shard)? {
+    let again = mutant!("snapshot-over-a-newer-log");
+    if again {
+        let log = shared.log.shard(shard)?;
+        log.truncate_after(marker.position().map(|p| p.index))
+            .await?;
+        // What was committed is as if it had never been noted.
+        log.save(HardState::Committed, Bytes::new()).await?;
+    }
+    if again || !marker.whole(&*shared.engine, shard)? {
         let files = marker.open_files(&*shared.engine, shard)?;
         shared.engine.write(marker.clearing(shard))?;
         fill(shared, shard, marker, files).await?;
@@ -142,7 +152,12 @@ fn accept(engine: &dyn Engine, shard: ShardId, marker: &Marker) -> Result<Batch,
     }
     let mut arena = Arena::default();
     let mut batch = Batch::new();
+    let skipped = u64::from(mutant!("snapshot-index-off-by-one"));
     let applied = Applied {
+        position: found.position.map(|p| Position {
+            index: p.index + skipped,
+            ..p
+        }),
         membership: marker.membership.clone(),
         ..found
     };
@@ -157,6 +172,9 @@ fn accept(engine: &dyn Engine, shard: ShardId, marker: &Marker) -> Result<Batch,
 
 /// Removes the marker and then the files, in this order: without a file a marker is not finished.
 async fn settle(shared: &Shared, shard: ShardId, marker: &Marker) -> Result<(), Error> {
+    if mutant!("snapshot-over-a-newer-log") {
+        return Ok(());
+    }
     Marker::remove(&shared.log, shard).await?;
     shared.engine.forget(&marker.files)
 }

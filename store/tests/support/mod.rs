@@ -17,6 +17,8 @@ use store::{Error, Log, Position, Record};
 
 use firebreak_store as store;
 
+#[cfg(feature = "rocksdb")]
+pub mod ondisk;
 pub mod reference;
 pub mod tripwire;
 

@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use proto::v1;
 use rand::RngCore as _;
 use tokio::time::Instant;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use super::pace::Pace;
 use super::report;

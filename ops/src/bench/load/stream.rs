@@ -10,7 +10,7 @@ use proto::v1::messages_client::MessagesClient;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
+use proto::net::Channel;
 
 use super::super::pace::Pace;
 use super::{CALL_LIMIT, Course, Job, Tally};

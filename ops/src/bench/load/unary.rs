@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use proto::v1;
 use proto::v1::messages_client::MessagesClient;
-use tonic::transport::Channel;
+use proto::net::Channel;
 use tonic::{Request, Status};
 
 use super::{CALL_LIMIT, Course, Job, PAGE, Path, Tally};

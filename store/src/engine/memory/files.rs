@@ -2,11 +2,12 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::disk_error;
+use super::records::Value;
 use crate::Error;
-use crate::engine::{Batch, IncomingFile, SortedFile};
+use crate::engine::{IncomingFile, SortedFile};
 
-/// Records one after the other: key length u32, value length u32, key, value.
+/// Records one after the other: key length u32, value length u32, crc32c of these and the key u32,
+/// crc32c of the value u32, key, value.
 #[derive(Clone)]
 pub(super) struct File(pub(super) Bytes);
 
@@ -36,9 +37,8 @@ impl IncomingFile for Incoming {
     }
 
     fn finish(self: Box<Self>) -> Result<Box<dyn SortedFile>, Error> {
-        let file = File(self.0.freeze());
-        decode(file.0.clone(), &mut Batch::new())?;
-        Ok(Box::new(file))
+        // What is in it shows when it is ingested.
+        Ok(Box::new(File(self.0.freeze())))
     }
 }
 
@@ -52,21 +52,39 @@ pub(super) fn encode(out: &mut BytesMut, key: &[u8], value: &[u8]) {
     let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.put_u32(len(key));
     out.put_u32(len(value));
+    out.put_u32(structure_sum(len(key), len(value), key));
+    out.put_u32(crc32c::crc32c(value));
     out.put_slice(key);
     out.put_slice(value);
 }
 
-/// Adds the records of a file to a batch.
-pub(super) fn decode(mut file: Bytes, batch: &mut Batch) -> Result<(), Error> {
-    let cut_short = || disk_error("ingest", "the file is cut short");
+fn structure_sum(key_len: u32, value_len: u32, key: &[u8]) -> u32 {
+    let sum = crc32c::crc32c_append(
+        crc32c::crc32c(&key_len.to_be_bytes()),
+        &value_len.to_be_bytes(),
+    );
+    crc32c::crc32c_append(sum, key)
+}
+
+/// The records of a file; `None` when its structure is damaged. A record whose sum does not fit is
+/// a damaged one.
+pub(super) fn decode(mut file: Bytes) -> Option<Vec<(Bytes, Value)>> {
+    let mut records = Vec::new();
     while file.has_remaining() {
-        let key_len = file.try_get_u32().map_err(|_| cut_short())? as usize;
-        let value_len = file.try_get_u32().map_err(|_| cut_short())? as usize;
-        if file.remaining() < key_len.saturating_add(value_len) {
-            return Err(cut_short());
+        let key_len = file.try_get_u32().ok()?;
+        let value_len = file.try_get_u32().ok()?;
+        let sum = file.try_get_u32().ok()?;
+        let value_sum = file.try_get_u32().ok()?;
+        if file.remaining() < (key_len as usize).saturating_add(value_len as usize) {
+            return None;
         }
-        let key = file.split_to(key_len);
-        batch.put(key, file.split_to(value_len));
+        let key = file.split_to(key_len as usize);
+        if structure_sum(key_len, value_len, &key) != sum {
+            return None;
+        }
+        let value = file.split_to(value_len as usize);
+        let sound = crc32c::crc32c(&value) == value_sum;
+        records.push((key, sound.then_some(value)));
     }
-    Ok(())
+    Some(records)
 }

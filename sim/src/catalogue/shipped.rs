@@ -1,0 +1,56 @@
+//! The scenarios that come with the binary.
+
+/// A scenario that comes with the binary.
+#[derive(Clone, Copy, Debug)]
+pub struct Shipped {
+    /// What [`super::load`] knows it by.
+    pub name: &'static str,
+    /// Its file.
+    pub text: &'static str,
+}
+
+macro_rules! shipped {
+    ($($name:literal)*) => {
+        &[$(Shipped {
+            name: $name,
+            text: include_str!(concat!("../../scenarios/", $name, ".toml")),
+        }),*]
+    };
+}
+
+/// All of them, in the order of their names.
+pub fn all() -> &'static [Shipped] {
+    shipped! {
+        "all-power-cut"
+        "asymmetric-recv"
+        "asymmetric-send"
+        "bench"
+        "bitflip"
+        "bridge"
+        "calm"
+        "clock-drift"
+        "clock-jump-1h"
+        "dc-all-disks-slow"
+        "dc-back-after-5d"
+        "dc-crash"
+        "dc-power-unsynced"
+        "dc-silent"
+        "disk-full"
+        "flap-3s"
+        "fsync-stall"
+        "hot-room"
+        "kakao-2022"
+        "leader-dc-isolated"
+        "membership-change-dc-loss"
+        "process-pause-30s"
+        "reconnect-storm"
+        "retry-ambiguity"
+        "rolling-fire"
+        "rolling-restart"
+        "second-dc-after-30s"
+        "swarm"
+        "two-dc-return"
+        "wan-loss-5pct"
+        "wan-rtt-30-to-300"
+    }
+}

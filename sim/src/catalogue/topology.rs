@@ -1,0 +1,360 @@
+//! `[topology]`: where nodes stand, and how far apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::file::{Control, Dc, Join, Topology};
+use super::reader::{Reader, Section};
+use super::refused::unknown;
+use super::{units, values};
+use crate::plan::{DirectedLink, Link};
+
+/// Most data centers.
+const DCS_MAX: usize = 9;
+/// Most nodes of a data center.
+const NODES_MAX: u64 = 9;
+/// Most nodes in all.
+const NODES_IN_ALL_MAX: u32 = 30;
+/// Most nodes that join during the load.
+const JOINS_MAX: usize = 9;
+/// The longest way, microseconds.
+const LATENCY_US_MAX: u64 = 5_000_000;
+/// Jitter stays below a tick of the simulated network, microseconds.
+const JITTER_US_MAX: u64 = 999;
+/// More loss than this is a cut, parts of a million.
+pub(super) const LOSS_PPM_MAX: u64 = 500_000;
+/// The keys of a link.
+pub(super) const LINK_KEYS: [&str; 4] = ["latency", "jitter", "loss", "bandwidth"];
+/// The data centers of a file that names none.
+const DCS: [(&str, &str); 3] = [("seoul", "kr"), ("busan", "kr"), ("tokyo", "jp")];
+
+/// Between hosts of one data center.
+pub(super) const LOCAL: Link = Link {
+    latency_us: (300, 600),
+    jitter_us: 100,
+    loss_ppm: 0,
+    bandwidth_bytes: 0,
+};
+/// Between data centers.
+pub(super) const WAN: Link = Link {
+    latency_us: (15_000, 15_000),
+    jitter_us: 500,
+    loss_ppm: 0,
+    bandwidth_bytes: 0,
+};
+
+/// Reads it. `aliases` are the names that [draw] gives to data centers.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    top: &Section<'_>,
+    aliases: &[String],
+    load_ms: u64,
+) -> Topology {
+    let section = reader.section(top, "topology");
+    let keys = [
+        "nodes",
+        "racks",
+        "shards",
+        "replicas",
+        "local",
+        "latency",
+        "jitter",
+        "loss",
+        "bandwidth",
+        "matrix",
+        "dc",
+        "link",
+        "join",
+    ];
+    reader.known(&section, &keys);
+    let nodes = reader.get(&section, "nodes", values::counts("nodes", 1..=NODES_MAX));
+    let racks = reader.get(&section, "racks", values::count("racks", 1..=NODES_MAX));
+    let racks = racks.unwrap_or(3);
+    let local = reader.section(&section, "local");
+    reader.known(&local, &LINK_KEYS);
+    let shards = reader.get(&section, "shards", values::count("shards", 0..=256));
+    let mut topology = Topology {
+        dcs: dcs(reader, &section, racks),
+        nodes: nodes.unwrap_or((3, 3)),
+        local: Said::read(reader, &local).over(LOCAL),
+        wan: Said::read(reader, &section).over(WAN),
+        shards: shards.unwrap_or(0),
+        replicas: replicas(reader, &section),
+        joins: Vec::new(),
+        links: Vec::new(),
+    };
+    topology.links = links(reader, &section, &topology);
+    let tables = reader.sections(&section, "join");
+    if tables.len() > JOINS_MAX {
+        let message = format!("{} nodes join; at most {JOINS_MAX} can", tables.len());
+        reader.add(&section, "join", message);
+    }
+    for join in tables {
+        topology
+            .joins
+            .extend(joins(reader, &join, &topology, aliases, load_ms));
+    }
+    possible(reader, &section, &topology);
+    topology
+}
+
+fn replicas(reader: &mut Reader<'_>, section: &Section<'_>) -> u32 {
+    let replicas = reader.get(section, "replicas", |found| {
+        let replicas = values::count("replicas", 3..=5)(found).unwrap_or(4);
+        let odd = replicas != 4;
+        odd.then_some(replicas)
+            .ok_or_else(|| "must be 3 or 5".to_owned())
+    });
+    replicas.unwrap_or(3)
+}
+
+fn dcs(reader: &mut Reader<'_>, section: &Section<'_>, racks: u32) -> Vec<Dc> {
+    let tables = reader.sections(section, "dc");
+    if !section.has("dc") {
+        let dc = |(name, region): (&str, &str)| Dc {
+            name: name.to_owned(),
+            region: region.to_owned(),
+            building: name.to_owned(),
+            nodes: None,
+            racks,
+        };
+        return DCS.into_iter().map(dc).collect();
+    }
+    let mut dcs: Vec<Dc> = Vec::new();
+    for table in &tables {
+        reader.known(table, &["name", "region", "building", "nodes", "racks"]);
+        let name = reader.need(table, "name", values::name);
+        let region = reader.get(table, "region", values::name);
+        let building = reader.get(table, "building", values::name);
+        let nodes = reader.get(table, "nodes", values::counts("nodes", 1..=NODES_MAX));
+        let own = reader.get(table, "racks", values::count("racks", 1..=NODES_MAX));
+        let Some(name) = name else { continue };
+        if dcs.iter().any(|dc| dc.name == name) {
+            let message = format!("there are two data centers \"{name}\"; names must differ");
+            reader.add(table, "name", message);
+            continue;
+        }
+        if WORDS.contains(&name.as_str()) {
+            let message =
+                format!("\"{name}\" has a meaning of its own in faults; name it otherwise");
+            reader.add(table, "name", message);
+        }
+        dcs.push(Dc {
+            region: region.unwrap_or_else(|| "kr".to_owned()),
+            building: building.unwrap_or_else(|| name.clone()),
+            name,
+            nodes,
+            racks: own.unwrap_or(racks),
+        });
+    }
+    if tables.len() > DCS_MAX {
+        let message = format!(
+            "{} data centers; at most {DCS_MAX} can be simulated",
+            tables.len()
+        );
+        reader.add(section, "dc", message);
+    }
+    dcs
+}
+
+/// Words that stand for places in faults.
+pub(super) const WORDS: [&str; 6] = ["any", "all", "others", "outside", "world", "none"];
+
+/// A link's keys, as far as a file says them.
+#[derive(Clone, Copy)]
+struct Said {
+    latency_us: Option<units::Window>,
+    jitter_us: Option<u64>,
+    loss_ppm: Option<u32>,
+    bandwidth_bytes: Option<u64>,
+}
+
+impl Said {
+    fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Said {
+        Said {
+            latency_us: reader.get(section, "latency", values::window_us(0..=LATENCY_US_MAX)),
+            jitter_us: reader.get(section, "jitter", values::us(0..=JITTER_US_MAX)),
+            loss_ppm: reader.get(section, "loss", values::parts(0..=LOSS_PPM_MAX)),
+            bandwidth_bytes: reader.get(section, "bandwidth", values::rate),
+        }
+    }
+
+    fn over(self, link: Link) -> Link {
+        Link {
+            latency_us: self.latency_us.unwrap_or(link.latency_us),
+            jitter_us: self.jitter_us.unwrap_or(link.jitter_us),
+            loss_ppm: self.loss_ppm.unwrap_or(link.loss_ppm),
+            bandwidth_bytes: self.bandwidth_bytes.unwrap_or(link.bandwidth_bytes),
+        }
+    }
+}
+
+/// The links of `[topology.matrix]`, with those of `[[topology.link]]` over them.
+fn links(reader: &mut Reader<'_>, section: &Section<'_>, topology: &Topology) -> Vec<DirectedLink> {
+    let wan = topology.wan;
+    let known: Vec<&str> = topology.dcs.iter().map(|dc| dc.name.as_str()).collect();
+    let mut links: BTreeMap<(String, String), Link> = BTreeMap::new();
+    let matrix = reader.section(section, "matrix");
+    for from in matrix.keys() {
+        let row = reader.section(&matrix, &from);
+        if !known.contains(&from.as_str()) {
+            let message = unknown(&from, "a data center", known.iter().copied());
+            reader.add(&matrix, &from, message);
+        }
+        for to in row.keys() {
+            let latency = reader.get(&row, &to, values::window_us(0..=LATENCY_US_MAX));
+            pair(reader, &row, (&to, &from, &to), &known);
+            let latency_us = latency.unwrap_or(wan.latency_us);
+            let link = Link { latency_us, ..wan };
+            // The way back is as long, unless the matrix says otherwise.
+            links.entry((to.clone(), from.clone())).or_insert(link);
+            links.insert((from.clone(), to), link);
+        }
+    }
+    let mut named = BTreeSet::new();
+    for table in reader.sections(section, "link") {
+        reader.known(&table, &[&["from", "to", "both"], &LINK_KEYS[..]].concat());
+        let from = reader.need(&table, "from", values::text);
+        let to = reader.need(&table, "to", values::text);
+        let both = reader.get(&table, "both", values::yes).unwrap_or(true);
+        let said = Said::read(reader, &table);
+        let (Some(from), Some(to)) = (from, to) else {
+            continue;
+        };
+        if !pair(reader, &table, ("from", &from, &to), &known) {
+            continue;
+        }
+        let mut ways = vec![(from.clone(), to.clone())];
+        ways.extend(both.then(|| (to, from)));
+        for (from, to) in ways {
+            if !named.insert((from.clone(), to.clone())) {
+                let message = format!("the link from {from} to {to} is named twice");
+                reader.add(&table, "from", message);
+            }
+            let way = (from, to);
+            let link = links.get(&way).copied().unwrap_or(wan);
+            links.insert(way, said.over(link));
+        }
+    }
+    let link = |((from, to), link)| DirectedLink { from, to, link };
+    links.into_iter().map(link).collect()
+}
+
+/// Whether two names are those of different data centers.
+fn pair(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    (key, from, to): (&str, &str, &str),
+    known: &[&str],
+) -> bool {
+    for (name, key) in [(from, key), (to, if key == "from" { "to" } else { key })] {
+        if !known.contains(&name) {
+            let message = unknown(name, "a data center", known.iter().copied());
+            reader.add(section, key, message);
+            return false;
+        }
+    }
+    if from == to {
+        let message = format!("a link from {from} to itself; [topology.local] says how those are");
+        reader.add(section, key, message);
+    }
+    from != to
+}
+
+fn joins(
+    reader: &mut Reader<'_>,
+    table: &Section<'_>,
+    topology: &Topology,
+    aliases: &[String],
+    load_ms: u64,
+) -> Option<Join> {
+    reader.known(table, &["dc", "at"]);
+    let dc = reader.need(table, "dc", values::text);
+    let at_ms = reader.need(table, "at", values::window_ms(0..=load_ms));
+    let dc = dc?;
+    let names = topology.dcs.iter().map(|dc| dc.name.as_str());
+    let mut known = names.chain(aliases.iter().map(String::as_str));
+    if !known.clone().any(|name| name == dc) {
+        let message = unknown(&dc, "a data center", &mut known);
+        reader.add(table, "dc", message);
+    }
+    Some(Join { dc, at_ms: at_ms? })
+}
+
+/// Whether the product can be laid out there, so that it survives the loss of any building.
+fn possible(reader: &mut Reader<'_>, section: &Section<'_>, topology: &Topology) {
+    let (dcs, replicas) = (topology.dcs.len(), topology.replicas);
+    if reader.failed() {
+        return;
+    }
+    if dcs < replicas as usize {
+        let message = format!(
+            "{replicas} replicas need {replicas} data centers, each in a building of its own; \
+             there are {dcs}"
+        );
+        reader.add(
+            section,
+            if section.has("dc") { "dc" } else { "replicas" },
+            message,
+        );
+    }
+    let most = |dc: &Dc| dc.nodes.unwrap_or(topology.nodes).1;
+    let nodes: u32 = topology.dcs.iter().map(most).sum();
+    if nodes > NODES_IN_ALL_MAX {
+        let message = format!("{nodes} nodes in all; at most {NODES_IN_ALL_MAX} can be simulated");
+        reader.add(section, "nodes", message);
+    }
+    let mut buildings: BTreeMap<&str, usize> = BTreeMap::new();
+    for dc in &topology.dcs {
+        *buildings.entry(&dc.building).or_default() += 1;
+    }
+    for (building, dcs) in buildings {
+        if dcs > replicas as usize / 2 && dcs > 1 {
+            let message = format!(
+                "{dcs} of the {replicas} replicas of a shard could stand in the building \
+                 \"{building}\", a majority; only a [control] layout may do that"
+            );
+            reader.add(section, "dc", message);
+        }
+    }
+}
+
+/// Reads `[control]`: the layout that must visibly fail.
+pub(super) fn control(
+    reader: &mut Reader<'_>,
+    top: &Section<'_>,
+    topology: &Topology,
+) -> Option<Control> {
+    let section = reader.section(top, "control");
+    if !section.exists() {
+        return None;
+    }
+    reader.known(&section, &["building"]);
+    let known: Vec<&str> = topology.dcs.iter().map(|dc| dc.name.as_str()).collect();
+    let table = reader.section(&section, "building");
+    let (mut buildings, mut placed) = (Vec::new(), BTreeSet::new());
+    for building in table.keys() {
+        let Some(dcs) = reader.get(&table, &building, values::names) else {
+            continue;
+        };
+        for dc in &dcs {
+            if !known.contains(&dc.as_str()) {
+                let message = unknown(dc, "a data center", known.iter().copied());
+                reader.add(&table, &building, message);
+            } else if !placed.insert(dc.clone()) {
+                reader.add(&table, &building, format!("{dc} stands in two buildings"));
+            }
+        }
+        buildings.push((building, dcs));
+    }
+    let crowded = |(_, dcs): &(String, Vec<String>)| dcs.len() > topology.replicas as usize / 2;
+    if !buildings.iter().any(crowded) {
+        let most = topology.replicas / 2 + 1;
+        let message = format!(
+            "no building of it holds a majority, so nothing would fail: put {most} data centers \
+             into one, as building = {{ pangyo = [\"{}\"] }}",
+            known.join("\", \"")
+        );
+        reader.add(&section, "building", message);
+    }
+    Some(Control { buildings })
+}

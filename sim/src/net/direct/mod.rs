@@ -1,0 +1,179 @@
+//! Calls handed over without HTTP/2: heads, pieces of bodies and trailers travel as they are over
+//! the same simulated connections, with the same delays, cuts and resets. What HTTP/2 would do for
+//! a connection is done here too: it is shared by all calls, pinged, closed gracefully, and its end
+//! ends every call on it.
+//!
+//! Flow control is the connection's window alone; a slow reader of one call does not hold up its
+//! sender.
+
+mod client;
+mod server;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, request, response};
+use http_body::{Body as _, Frame as BodyFrame};
+use tokio::sync::mpsc;
+use tonic::Status;
+use tonic::body::Body;
+
+pub(super) use client::Direct;
+pub(super) use server::serve;
+
+use super::stream::Io;
+
+/// As the HTTP/2 tier's keepalive.
+const PING_INTERVAL: Duration = proto::net::KEEPALIVE_INTERVAL;
+const PING_TIMEOUT: Duration = proto::net::KEEPALIVE_TIMEOUT;
+/// What a head or trailers count for on the line, bytes; HTTP/2 compresses them to about this.
+const HEAD_BYTES: usize = 64;
+const FRAME_BYTES: usize = 9;
+
+/// A piece of a call.
+pub struct Frame {
+    /// The call's number on its connection; 0 for what concerns the connection.
+    call: u64,
+    part: Part,
+}
+
+enum Part {
+    Request(Box<request::Parts>),
+    Response(Box<response::Parts>),
+    Data(Bytes),
+    Trailers(Box<HeaderMap>),
+    /// The body is complete.
+    End,
+    /// The call is over, unfinished.
+    Cancel,
+    Ping,
+    Pong,
+    /// No new calls on this connection.
+    GoAway,
+}
+
+impl Frame {
+    /// What it counts for on the line.
+    pub(super) fn bytes(&self) -> usize {
+        let body = match &self.part {
+            Part::Data(data) => data.len(),
+            Part::Request(_) | Part::Response(_) | Part::Trailers(_) => HEAD_BYTES,
+            Part::End | Part::Cancel | Part::Ping | Part::Pong | Part::GoAway => 0,
+        };
+        FRAME_BYTES + body
+    }
+}
+
+/// Sends a frame; waits while the connection's window is full.
+async fn send(io: &Io, call: u64, part: Part) -> io::Result<()> {
+    let mut frame = Some(Frame { call, part });
+    std::future::poll_fn(|context| {
+        let mut fabric = io.fabric().lock();
+        fabric.poll_send(io.end(), &mut frame, context)
+    })
+    .await
+}
+
+/// Sends a frame if there is room at once; for pings and cancellations, which need not arrive.
+fn send_now(io: &Io, call: u64, part: Part) {
+    let mut frame = Some(Frame { call, part });
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let mut fabric = io.fabric().lock();
+    let _ = fabric.poll_send(io.end(), &mut frame, &mut context);
+}
+
+async fn receive(io: &Io) -> io::Result<Option<Frame>> {
+    std::future::poll_fn(|context| io.fabric().lock().poll_receive(io.end(), context)).await
+}
+
+/// Sends a body to its end.
+async fn pump(io: &Io, call: u64, body: Body) -> io::Result<()> {
+    let mut body = std::pin::pin!(body);
+    loop {
+        let next = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await;
+        match next {
+            None => return send(io, call, Part::End).await,
+            // gRPC's own errors are trailers; this is a body that broke off.
+            Some(Err(_)) => return send(io, call, Part::Cancel).await,
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => send(io, call, Part::Data(data)).await?,
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        send(io, call, Part::Trailers(Box::new(trailers))).await?;
+                    }
+                }
+            },
+        }
+    }
+}
+
+type Piece = Result<BodyFrame<Bytes>, Status>;
+
+/// A body whose pieces come from a connection. Dropping it unfinished tells `dropped`.
+struct Received {
+    pieces: mpsc::UnboundedReceiver<Piece>,
+    dropped: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl http_body::Body for Received {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
+        let piece = std::task::ready!(self.pieces.poll_recv(context));
+        if piece.is_none() {
+            self.dropped = None;
+        }
+        Poll::Ready(piece)
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some(dropped) = self.dropped.take() {
+            dropped();
+        }
+    }
+}
+
+fn broken(error: &io::Error) -> Status {
+    Status::unavailable(format!("the connection broke: {error}"))
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer to a ping")
+}
+
+/// When to ping and when to give up, as HTTP/2's keepalive does.
+struct Pulse {
+    next: tokio::time::Instant,
+    waiting: bool,
+}
+
+impl Pulse {
+    fn new() -> Pulse {
+        Pulse {
+            next: tokio::time::Instant::now() + PING_INTERVAL,
+            waiting: false,
+        }
+    }
+
+    fn heard(&mut self) {
+        *self = Pulse::new();
+    }
+
+    /// Completes when the other side is silent for too long.
+    async fn beat(&mut self, io: &Io) -> io::Result<()> {
+        tokio::time::sleep_until(self.next).await;
+        if self.waiting {
+            return Err(timed_out());
+        }
+        send_now(io, 0, Part::Ping);
+        self.waiting = true;
+        self.next += PING_TIMEOUT;
+        Ok(())
+    }
+}

@@ -1,0 +1,440 @@
+//! The machines of a run: the nodes' hosts, the client sites and the operator, who is outside of
+//! every data center.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use proto::net::Network as _;
+use tokio::sync::watch;
+
+use super::operator::{self, Told};
+use super::verdict::Seen;
+use crate::dice::derive;
+use crate::host::{Founding, Host};
+use crate::net::{Field, Net};
+use crate::plan::{Link, Plan, Site};
+use crate::trace::What;
+use crate::watch::Watch;
+use crate::workload::{self, Env, Recorder};
+
+/// The operator's host and group.
+pub(super) const OPERATOR: &str = "operator";
+/// One way between a client site outside and the data center that it is near, microseconds.
+const EDGE_US: u64 = 2_000;
+/// One way between the operator and everything, microseconds.
+const OPERATOR_US: u64 = 5_000;
+/// A node that stopped by itself is started again this much later, as systemd would, ms.
+const RESTART_MS: u64 = 1_000;
+
+/// Whether a machine of a node is meant to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Up,
+    Down,
+}
+
+/// A node's host, and what is meant for it.
+pub(super) struct Member {
+    pub host: Arc<Host>,
+    pub wanted: Wanted,
+    /// Not before this moment, microseconds.
+    pub start_at_us: u64,
+    /// Its disk is not that of a member any more; peers may keep it out.
+    pub outcast: bool,
+}
+
+/// How far a client site has come.
+#[derive(Default)]
+pub(super) struct Progress {
+    started: AtomicBool,
+    loaded: AtomicBool,
+    ended: AtomicBool,
+    failed: Mutex<Option<String>>,
+}
+
+/// All of a run's machines.
+pub(super) struct Cluster {
+    pub field: Field,
+    pub members: Vec<Member>,
+    pub watch: Arc<Watch>,
+    plan: Arc<Plan>,
+    recorder: Recorder,
+    sites: BTreeMap<String, Arc<Progress>>,
+    stampedes: BTreeMap<String, watch::Sender<u64>>,
+    began: watch::Sender<bool>,
+    began_us: Option<u64>,
+    told: Told,
+}
+
+/// The group of a client site: inside of its data center, or near it.
+pub(super) fn group(site: &Site) -> String {
+    match site.inside {
+        true => site.dc.clone(),
+        false => edge(&site.dc),
+    }
+}
+
+/// The group of the clients near a data center.
+pub(super) fn edge(dc: &str) -> String {
+    format!("edge of {dc}")
+}
+
+impl Cluster {
+    /// All machines, running.
+    pub(super) fn build(plan: &Plan) -> Result<Cluster, String> {
+        let plan = Arc::new(plan.clone());
+        let field = Field::new(
+            derive(plan.seed, "field"),
+            plan.tier,
+            plan.topology.local,
+            plan.topology.wan,
+        );
+        let prefix = format!("fb-{:x}-", plan.seed);
+        let mut cluster = Cluster {
+            field,
+            members: Vec::new(),
+            watch: Arc::new(Watch::new(&prefix, plan.topology.replicas)),
+            recorder: Recorder::new(&plan),
+            sites: BTreeMap::new(),
+            stampedes: BTreeMap::new(),
+            began: watch::Sender::new(false),
+            began_us: None,
+            told: Told::default(),
+            plan,
+        };
+        cluster.lay_links();
+        cluster.add_nodes()?;
+        for site in cluster.plan.workload.sites.clone() {
+            cluster.add_site(site);
+        }
+        cluster.add_operator();
+        Ok(cluster)
+    }
+
+    fn lay_links(&self) {
+        let topology = &self.plan.topology;
+        let plain = |us| Link {
+            latency_us: (us, us),
+            jitter_us: 300,
+            loss_ppm: 0,
+            bandwidth_bytes: 0,
+        };
+        let between = |from: &str, to: &str| {
+            let found = topology.links.iter();
+            let found = found
+                .filter(|link| link.from == from && link.to == to)
+                .last();
+            match found {
+                Some(link) => link.link,
+                None if from == to => topology.local,
+                None => topology.wan,
+            }
+        };
+        let names: Vec<&str> = topology.dcs.iter().map(|dc| dc.name.as_str()).collect();
+        for from in &names {
+            for to in names.iter().filter(|to| *to != from) {
+                self.field.set_usual(from, to, between(from, to));
+            }
+            for (one, other) in [(OPERATOR, *from), (OPERATOR, edge(from).as_str())] {
+                self.field.set_usual(one, other, plain(OPERATOR_US));
+                self.field.set_usual(other, one, plain(OPERATOR_US));
+            }
+            let near = edge(from);
+            for to in &names {
+                let away = |mut link: Link| {
+                    link.latency_us.0 += EDGE_US;
+                    link.latency_us.1 += EDGE_US;
+                    link
+                };
+                let (there, back) = match from == to {
+                    true => (plain(EDGE_US), plain(EDGE_US)),
+                    false => (away(between(from, to)), away(between(to, from))),
+                };
+                self.field.set_usual(&near, to, there);
+                self.field.set_usual(to, &near, back);
+            }
+        }
+    }
+
+    fn add_nodes(&mut self) -> Result<(), String> {
+        let plan = self.plan.clone();
+        let founders = || {
+            plan.topology
+                .nodes()
+                .filter(|(_, node)| node.joins_at_ms.is_none())
+        };
+        let founder = founders().next().ok_or("a plan needs nodes")?;
+        let founding = Arc::new(Founding {
+            nodes: u32::try_from(founders().count()).unwrap_or(u32::MAX),
+            shards: plan.topology.shards,
+            replicas: plan.topology.replicas,
+            founder: format!("{}:{}", founder.1.name, crate::host::PORT),
+            token: Mutex::default(),
+        });
+        for (dc, spec) in plan.topology.nodes() {
+            let host = Arc::new(Host::new(spec, &dc.name, &dc.region, plan.seed)?);
+            let net = self.field.net(&spec.name, &dc.name);
+            let (mine, founding) = (host.clone(), founding.clone());
+            let clocks = self.field.machine(&spec.name, &dc.name, move || {
+                mine.clone().live(net.clone(), founding.clone())
+            });
+            host.follow(clocks);
+            self.watch.add(&host, self.field.tracer());
+            let wanted = match spec.joins_at_ms {
+                None => Wanted::Up,
+                Some(_) => Wanted::Down,
+            };
+            if wanted == Wanted::Down {
+                self.field.go_dark(&spec.name)?;
+            }
+            self.members.push(Member {
+                host,
+                wanted,
+                start_at_us: 0,
+                outcast: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// host:port of one node of each data center, the nearest to `dc` first.
+    fn endpoints(&self, dc: Option<&str>) -> Vec<String> {
+        let mut dcs: Vec<_> = self.plan.topology.dcs.iter().collect();
+        dcs.sort_by_key(|one| Some(one.name.as_str()) != dc);
+        let firsts = dcs.iter().filter_map(|dc| {
+            let mut nodes = dc.nodes.iter();
+            nodes.find(|node| node.joins_at_ms.is_none())
+        });
+        firsts
+            .map(|node| format!("{}:{}", node.name, crate::host::PORT))
+            .collect()
+    }
+
+    fn env(&self, site: Site, net: &Net, stampede: watch::Receiver<u64>) -> Env {
+        let (watch, tracer) = (self.watch.clone(), self.field.tracer());
+        let endpoints = match site.name.as_str() {
+            OPERATOR => self.endpoints(None),
+            _ => self.endpoints(Some(&site.dc)),
+        };
+        Env {
+            plan: self.plan.clone(),
+            site,
+            dialer: net.dialer(),
+            endpoints,
+            now_us: Arc::new(crate::net::now_us),
+            acked: Arc::new(move |append, marker| {
+                watch.acked(append, marker);
+                tracer.add(What::Answer, [append as u64, 0], marker.as_bytes());
+            }),
+            stampede,
+            recorder: self.recorder.clone(),
+        }
+    }
+
+    fn add_site(&mut self, site: Site) {
+        let (name, group) = (site.name.clone(), group(&site));
+        let net = self.field.net(&name, &group);
+        let (stampede, stampeding) = watch::channel(0);
+        let progress = Arc::new(Progress::default());
+        let env = self.env(site, &net, stampeding);
+        let (began, quiet, mine) = (self.began.clone(), self.told.quiet.clone(), progress.clone());
+        self.field.machine(&name, &group, move || {
+            let (env, mine) = (env.clone(), mine.clone());
+            let (began, quiet) = (began.subscribe(), quiet.subscribe());
+            async move {
+                if let Err(why) = live(env, &mine, began, quiet).await {
+                    *mine.failed.lock() = Some(why);
+                }
+            }
+        });
+        self.sites.insert(name.clone(), progress);
+        self.stampedes.insert(name, stampede);
+    }
+
+    fn add_operator(&mut self) {
+        let net = self.field.net(OPERATOR, OPERATOR);
+        let site = Site {
+            name: OPERATOR.to_owned(),
+            dc: String::new(),
+            inside: false,
+        };
+        let env = self.env(site, &net, watch::channel(0).1);
+        let told = self.told.clone();
+        self.field.machine(OPERATOR, OPERATOR, move || {
+            let (env, told) = (env.clone(), told.clone());
+            async move { operator::live(env, told).await }
+        });
+    }
+
+    /// Lets a millisecond pass, and does what systemd would.
+    pub(super) fn step(&mut self) -> Result<(), String> {
+        self.field.step()?;
+        let now = self.field.now_us();
+        for at in 0..self.members.len() {
+            let member = &self.members[at];
+            let name = member.host.name.clone();
+            if let Some(ended) = member.host.ended() {
+                self.told.note_end(&name, &ended, now);
+                self.field.kill(&name)?;
+                let member = &mut self.members[at];
+                member.host.process_killed();
+                if ended.is_err() {
+                    member.start_at_us = now + RESTART_MS * 1_000;
+                }
+            }
+            let member = &self.members[at];
+            let due = member.wanted == Wanted::Up && member.start_at_us <= now;
+            if due && !member.host.is_destroyed() && !self.field.runs(&name) {
+                self.watch.check(&name, &member.host.inspect());
+                self.field.start(&name)?;
+                self.field
+                    .trace(What::Host, [at as u64, 1], name.as_bytes());
+            }
+        }
+        self.told.set_running(self.running());
+        Ok(())
+    }
+
+    /// The nodes that run and belong to the cluster, with their addresses.
+    fn running(&self) -> Vec<(String, String)> {
+        let members = self.members.iter();
+        let running = members.filter(|m| !m.outcast && self.field.runs(&m.host.name));
+        running
+            .map(|member| (member.host.name.clone(), member.host.address()))
+            .collect()
+    }
+
+    /// Whether the cluster serves; then the load begins.
+    pub(super) fn has_begun(&mut self) -> Result<bool, String> {
+        if let Some(error) = self.told.error() {
+            return Err(error);
+        }
+        if self.began_us.is_some() {
+            return Ok(true);
+        }
+        if !self.told.serves() {
+            return Ok(false);
+        }
+        let now = self.field.now_us();
+        self.began_us = Some(now);
+        for (member, (_, node)) in self.members.iter_mut().zip(self.plan.topology.nodes()) {
+            if let Some(joins) = node.joins_at_ms {
+                member.start_at_us = now + joins * 1_000;
+                member.wanted = Wanted::Up;
+            }
+        }
+        self.began.send_replace(true);
+        Ok(true)
+    }
+
+    /// Since the load began, ms.
+    pub(super) fn load_ms(&self) -> u64 {
+        let began = self.began_us.unwrap_or_else(|| self.field.now_us());
+        (self.field.now_us() - began) / 1_000
+    }
+
+    /// Whether every client site that still runs has ended its load.
+    pub(super) fn loaded(&self) -> bool {
+        self.sites.iter().all(|(name, progress)| {
+            progress.loaded.load(Ordering::Relaxed)
+                || progress.failed.lock().is_some()
+                || !self.field.runs(name)
+        })
+    }
+
+    /// The sites whose load has not ended.
+    pub(super) fn hanging(&self) -> String {
+        let sites = self.sites.iter();
+        let hanging = sites.filter(|(_, progress)| !progress.loaded.load(Ordering::Relaxed));
+        hanging
+            .map(|(name, _)| name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Nothing is sent any more: the operator waits until all is at rest and reads it back.
+    pub(super) fn rest(&self) {
+        self.told.rest.send_replace(true);
+    }
+
+    /// Whether everything was read back.
+    pub(super) fn rested(&self) -> Result<bool, String> {
+        if let Some(error) = self.told.error() {
+            return Err(error);
+        }
+        let sites = self.sites.iter().all(|(name, progress)| {
+            progress.ended.load(Ordering::Relaxed)
+                || progress.failed.lock().is_some()
+                || !self.field.runs(name)
+        });
+        Ok(sites && self.told.rested())
+    }
+
+    /// Drops every client connection of a site at once.
+    pub(super) fn stampede(&self, site: &str) {
+        if let Some(stampede) = self.stampedes.get(site) {
+            stampede.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Something begins that operators would look into, or the last fault ends.
+    pub(super) fn tell_operator(&self, begins: bool, last_end: bool) {
+        self.told.happened(self.field.now_us(), begins, last_end);
+    }
+
+    /// Whether a name is a client site's.
+    pub(super) fn is_site(&self, name: &str) -> bool {
+        self.sites.contains_key(name)
+    }
+
+    /// Hands over what was seen.
+    pub(super) fn tell(&mut self, seen: &mut Seen) {
+        for (name, progress) in &self.sites {
+            if let Some(why) = progress.failed.lock().take() {
+                seen.site_errors.push(format!("{name}: {why}"));
+            }
+        }
+        seen.retries = self.recorder.retries();
+        let (history, places) = self.recorder.finish();
+        seen.history = history;
+        self.told.hand_over(seen);
+        let (votes, covers, regressed) = self.watch.finish();
+        seen.observed.votes = votes;
+        seen.observed.regressed = regressed;
+        seen.observed.covers = covers
+            .into_iter()
+            .filter_map(|mut cover| {
+                cover.append = *places.get(cover.append)?;
+                Some(cover)
+            })
+            .collect();
+        seen.began_us = self.began_us;
+        seen.sim_us = self.field.now_us();
+        let text = serde_json::to_vec(&seen.history).unwrap_or_default();
+        self.field.trace(What::Answer, [u64::MAX, 0], &text);
+        seen.trace = self.field.take_trace();
+    }
+}
+
+/// The whole life of a client site. A site whose host was stopped and started again does not send
+/// any more: its sessions died with it.
+async fn live(
+    env: Env,
+    progress: &Progress,
+    mut began: watch::Receiver<bool>,
+    mut quiet: watch::Receiver<bool>,
+) -> Result<(), String> {
+    if progress.started.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let over = "the run is over";
+    began.wait_for(|began| *began).await.map_err(|_| over)?;
+    let tails = workload::site(env).await?;
+    progress.loaded.store(true, Ordering::Relaxed);
+    quiet.wait_for(|quiet| *quiet).await.map_err(|_| over)?;
+    tails.drain(workload::DRAIN_MAX).await;
+    progress.ended.store(true, Ordering::Relaxed);
+    Ok(())
+}

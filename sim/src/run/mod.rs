@@ -1,0 +1,101 @@
+//! Makes a run of a plan: builds the cluster, lets the load and the faults go on, waits until all is
+//! at rest, and judges what was seen.
+//!
+//! ```text
+//!  Plan ─► cluster: machines of nodes, client sites, the operator
+//!            │ founding ─► load + faults ─► rest: replicas equal, probe, whole conversations
+//!            ▼
+//!  History + Observed ─► oracles ─► verdict ─► Outcome
+//! ```
+
+mod cluster;
+mod faults;
+mod operator;
+mod verdict;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::interpose;
+use crate::outcome::Outcome;
+use crate::plan::{Event, Plan};
+use cluster::Cluster;
+
+/// How long the cluster may take until all shards are led, ms.
+const FOUNDING_MAX_MS: u64 = 60_000;
+/// How long the last calls may take to be answered behind the end of the load, ms, beside their
+/// deadline.
+const TAIL_MAX_MS: u64 = 30_000;
+/// How long the rest may take, ms: settling, probing, reading everything back.
+const REST_MAX_MS: u64 = 240_000;
+
+/// Makes a run, on this thread, which draws and tells time for the simulation meanwhile. The same
+/// plan makes the same run in a process that has made no other, or the same others.
+pub fn run(plan: &Plan) -> Outcome {
+    let began = interpose::real_elapsed();
+    interpose::enter(plan.seed);
+    let mut seen = verdict::Seen::default();
+    let made = catch_unwind(AssertUnwindSafe(|| drive(plan, &mut seen)));
+    interpose::leave();
+    seen.stopped = match made {
+        Ok(Ok(())) => None,
+        Ok(Err(why)) => Some(why),
+        Err(panic) => {
+            seen.panicked = true;
+            Some(format!("panic: {}", panic_text(&*panic)))
+        }
+    };
+    let wall = interpose::real_elapsed().saturating_sub(began);
+    verdict::outcome(plan, seen, wall)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        return (*text).to_owned();
+    }
+    match panic.downcast_ref::<String>() {
+        Some(text) => text.clone(),
+        None => "no text".to_owned(),
+    }
+}
+
+fn drive(plan: &Plan, seen: &mut verdict::Seen) -> Result<(), String> {
+    let mut cluster = Cluster::build(plan)?;
+    let driven = phases(plan, &mut cluster, seen);
+    // What was seen until something went wrong is worth knowing, too.
+    cluster.tell(seen);
+    driven
+}
+
+fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Result<(), String> {
+    while !cluster.has_begun()? {
+        if cluster.field.now_us() > FOUNDING_MAX_MS * 1_000 {
+            return Err("the cluster did not come to life".to_owned());
+        }
+        cluster.step()?;
+    }
+    let last = plan.events.iter().map(|event| event.at_ms).max();
+    let load_ms = plan.workload.duration_ms.max(last.unwrap_or(0));
+    let limit_ms = load_ms + plan.workload.deadline_ms + TAIL_MAX_MS;
+    let last_end = plan.events.iter().rposition(|event| event.fault.ends());
+    let mut events = plan.events.iter().enumerate().peekable();
+    while cluster.load_ms() < load_ms || !cluster.loaded() {
+        if cluster.load_ms() > limit_ms {
+            return Err(format!("calls hang: {}", cluster.hanging()));
+        }
+        let now_ms = cluster.load_ms();
+        let due = |next: &(usize, &Event)| next.1.at_ms <= now_ms;
+        while let Some((at, event)) = events.next_if(due) {
+            cluster.act(event, last_end == Some(at), seen)?;
+        }
+        cluster.step()?;
+    }
+    cluster.rest();
+    let began_us = cluster.field.now_us();
+    while !cluster.rested()? {
+        if cluster.field.now_us() - began_us > REST_MAX_MS * 1_000 {
+            return Err("the cluster does not come to rest".to_owned());
+        }
+        cluster.step()?;
+    }
+    Ok(())
+}

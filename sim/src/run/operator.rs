@@ -1,0 +1,374 @@
+//! The operator: founds nothing and moves nothing, but looks. Sees the cluster come to life, asks
+//! surviving nodes for their status while a fault lasts (promise A), probes after the last heal
+//! (promise P), and reads everything back at rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::v1::GetStatusResponse;
+use client::{Client, ReplicaHash};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+use super::verdict::Seen;
+use crate::dice::derive;
+use crate::history::{Final, ReplicaSeen};
+use crate::net::now_us;
+use crate::plan::Fault;
+use crate::workload::{self, Env};
+
+/// How long one node may take to say how it is.
+const STATUS_LIMIT: Duration = Duration::from_secs(2);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(200);
+/// Into a fault, when surviving nodes are asked for their status.
+const ADMIN_AFTER_US: u64 = 2_000_000;
+/// How long replicas may take to become equal once nothing is sent any more.
+const SETTLE_MAX_US: u64 = 60_000_000;
+/// How long a probe goes on.
+const PROBE_MAX: Duration = Duration::from_secs(60);
+
+/// What the operator and the run tell each other. Clones share it.
+#[derive(Clone)]
+pub(super) struct Told {
+    /// Whether the load is over.
+    pub rest: watch::Sender<bool>,
+    /// Whether nothing at all is sent any more, probes included: tails can be drained.
+    pub quiet: watch::Sender<bool>,
+    state: Arc<Mutex<State>>,
+    happened: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    serves: bool,
+    rested: bool,
+    error: Option<String>,
+    /// Nodes that run and belong to the cluster: host, host:port.
+    running: Vec<(String, String)>,
+    /// Moments when faults began that were not looked into yet.
+    began: Vec<u64>,
+    /// When the last fault ended, until it is probed.
+    healed: Option<u64>,
+    recovery: Option<Result<u64, String>>,
+    last_probe: Option<Result<u64, String>>,
+    admin: (u64, Vec<String>),
+    nodes: BTreeMap<u64, String>,
+    replicas: Vec<ReplicaSeen>,
+    unsettled: Option<String>,
+    finals: Vec<Final>,
+    unread: Vec<String>,
+    ends: Vec<(u64, String)>,
+}
+
+impl Default for Told {
+    fn default() -> Told {
+        Told {
+            rest: watch::Sender::new(false),
+            quiet: watch::Sender::new(false),
+            state: Arc::default(),
+            happened: Arc::default(),
+        }
+    }
+}
+
+impl Told {
+    pub(super) fn serves(&self) -> bool {
+        self.state.lock().serves
+    }
+
+    pub(super) fn rested(&self) -> bool {
+        self.state.lock().rested
+    }
+
+    pub(super) fn error(&self) -> Option<String> {
+        self.state.lock().error.clone()
+    }
+
+    pub(super) fn set_running(&self, running: Vec<(String, String)>) {
+        self.state.lock().running = running;
+    }
+
+    pub(super) fn happened(&self, at_us: u64, begins: bool, last_end: bool) {
+        let mut state = self.state.lock();
+        if begins {
+            state.began.push(at_us);
+        }
+        if last_end {
+            state.healed = Some(at_us);
+        }
+        drop(state);
+        self.happened.notify_one();
+    }
+
+    pub(super) fn note_end(&self, host: &str, ended: &Result<(), String>, at_us: u64) {
+        let text = match ended {
+            Ok(()) => format!("{host} stopped as asked"),
+            Err(why) => format!("{host} stopped itself: {why}"),
+        };
+        tracing::info!(event = text);
+        self.state.lock().ends.push((at_us, text));
+    }
+
+    pub(super) fn hand_over(&self, seen: &mut Seen) {
+        let mut state = self.state.lock();
+        let state = std::mem::take(&mut *state);
+        seen.history.finals = state.finals;
+        seen.observed.replicas = state.replicas;
+        seen.observed.unsettled = state.unsettled;
+        seen.recovery = state.recovery;
+        seen.last_probe = state.last_probe;
+        seen.admin = state.admin;
+        seen.unread = state.unread;
+        seen.ends = state.ends;
+        seen.nodes = state.nodes;
+    }
+
+    fn running(&self) -> Vec<(String, String)> {
+        self.state.lock().running.clone()
+    }
+}
+
+/// The operator's whole life.
+pub(super) async fn live(env: Env, told: Told) {
+    if let Err(why) = work(&env, &told).await {
+        told.state.lock().error = Some(why);
+    }
+}
+
+async fn work(env: &Env, told: &Told) -> Result<(), String> {
+    let client = Client::builder()
+        .endpoints(env.endpoints.clone())
+        .dialer(env.dialer.clone())
+        .seed(derive(env.plan.seed, "operator"))
+        .build()
+        .map_err(|error| error.to_string())?;
+    let founders = env.plan.topology.nodes();
+    let founders = founders.filter(|(_, node)| node.joins_at_ms.is_none());
+    let founders = founders.count();
+    loop {
+        let seen = statuses(&client, &told.running()).await;
+        if let Ok(seen) = seen
+            && whole(&seen, founders).is_ok()
+        {
+            let mut state = told.state.lock();
+            state.nodes = node_names(&seen);
+            state.serves = true;
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    watch_load(env, told, &client).await;
+    settle(told, &client).await;
+    let probed = probe(env).await;
+    told.quiet.send_replace(true);
+    let (running, rooms) = (told.running(), env.plan.workload.rooms);
+    // The probe's messages have to reach all replicas, too.
+    settle(told, &client).await;
+    let finals = workload::finals(env, &running, rooms).await;
+    let mut state = told.state.lock();
+    state.last_probe = Some(probed);
+    for result in finals {
+        match result {
+            Ok(one) => state.finals.push(one),
+            Err(why) => state.unread.push(why),
+        }
+    }
+    state.rested = true;
+    Ok(())
+}
+
+/// Looks into faults until the load is over.
+async fn watch_load(env: &Env, told: &Told, client: &Client) {
+    let mut rest = told.rest.subscribe();
+    loop {
+        tokio::select! {
+            biased;
+            () = told.happened.notified() => {}
+            _ = rest.wait_for(|rest| *rest) => return,
+        }
+        let (began, healed) = {
+            let mut state = told.state.lock();
+            (std::mem::take(&mut state.began), state.healed.take())
+        };
+        if let Some(healed) = healed {
+            let took = probe(env).await;
+            let took = took.map(|at| at.saturating_sub(healed).div_ceil(1_000));
+            told.state.lock().recovery = Some(took);
+        }
+        if let Some(last) = began.last() {
+            let wait = (last + ADMIN_AFTER_US).saturating_sub(now_us());
+            sleep(Duration::from_micros(wait)).await;
+            ask_survivors(env, told, client).await;
+        }
+    }
+}
+
+/// Tries until every room is served; gives the moment, microseconds.
+async fn probe(env: &Env) -> Result<u64, String> {
+    workload::probe(env, PROBE_MAX).await
+}
+
+/// Asks each node that runs and that the plan does not harm for its status.
+async fn ask_survivors(env: &Env, told: &Told, client: &Client) {
+    let (mut asked, mut silent) = (0, Vec::new());
+    for (host, address) in told.running() {
+        if harmed(env, &host) {
+            continue;
+        }
+        asked += 1;
+        if let Err(error) = client.status_of(&address, STATUS_LIMIT).await {
+            // It may have been harmed meanwhile.
+            let still = told.running().iter().any(|(name, _)| *name == host);
+            if still && !harmed(env, &host) {
+                silent.push(format!("{host} at {} ms: {error}", now_us() / 1_000));
+            }
+        }
+    }
+    let mut state = told.state.lock();
+    state.admin.0 += asked;
+    state.admin.1.extend(silent);
+}
+
+/// Whether the plan harms a node itself at any time: what it answers then says nothing.
+fn harmed(env: &Env, host: &str) -> bool {
+    env.plan.events.iter().any(|event| {
+        let harms = |names: &[String]| names.iter().any(|name| name == host);
+        match &event.fault {
+            Fault::Cut { from, to, .. } => harms(from) || harms(to),
+            fault => harms(super::faults::hosts(fault)),
+        }
+    })
+}
+
+/// What each of `nodes` says of itself.
+async fn statuses(
+    client: &Client,
+    nodes: &[(String, String)],
+) -> Result<Vec<GetStatusResponse>, String> {
+    let asked = nodes.iter().map(|(host, address)| async move {
+        let status = client.status_of(address, STATUS_LIMIT).await;
+        status.map_err(|error| format!("{host}: {error}"))
+    });
+    futures::future::try_join_all(asked).await
+}
+
+fn node_names(statuses: &[GetStatusResponse]) -> BTreeMap<u64, String> {
+    let nodes = statuses.iter().flat_map(|status| &status.nodes);
+    nodes
+        .map(|node| (node.node_id, node.name.clone()))
+        .collect()
+}
+
+/// The replicas of each shard, by node id, as the newest map has them.
+fn placement(statuses: &[GetStatusResponse]) -> BTreeMap<u32, BTreeSet<u64>> {
+    let newest = statuses.iter().max_by_key(|status| status.map_epoch);
+    let shards = newest.into_iter().flat_map(|status| &status.shards);
+    shards
+        .map(|shard| (shard.shard, shard.replicas.iter().copied().collect()))
+        .collect()
+}
+
+/// Whether the cluster knows all its nodes, and each shard has a leader.
+fn whole(statuses: &[GetStatusResponse], nodes: usize) -> Result<(), String> {
+    let few = |status: &&GetStatusResponse| status.map_epoch == 0 || status.nodes.len() < nodes;
+    if statuses.len() < nodes || statuses.iter().any(|status| few(&status)) {
+        return Err("not all nodes know the cluster".to_owned());
+    }
+    led(statuses)
+}
+
+fn led(statuses: &[GetStatusResponse]) -> Result<(), String> {
+    let own = || statuses.iter().flat_map(|status| &status.replicas);
+    let placed = placement(statuses);
+    if placed.is_empty() {
+        return Err("there are no shards".to_owned());
+    }
+    let unled = placed
+        .keys()
+        .find(|shard| !own().any(|one| one.shard == **shard && one.state == "leader"));
+    unled.map_or(Ok(()), |shard| Err(format!("nobody leads s{shard}")))
+}
+
+/// Waits until the replicas on running nodes are equal, and notes them.
+async fn settle(told: &Told, client: &Client) {
+    let began = now_us();
+    loop {
+        let compared = compare(told, client).await;
+        let late = now_us() - began > SETTLE_MAX_US;
+        let mut state = told.state.lock();
+        match compared {
+            Ok(replicas) => {
+                state.replicas = replicas;
+                state.unsettled = None;
+                return;
+            }
+            Err((replicas, why)) if late => {
+                state.replicas = replicas;
+                state.unsettled = Some(why);
+                return;
+            }
+            Err(_) => {}
+        }
+        drop(state);
+        sleep(LOOK).await;
+    }
+}
+
+type Unequal = (Vec<ReplicaSeen>, String);
+
+async fn compare(told: &Told, client: &Client) -> Result<Vec<ReplicaSeen>, Unequal> {
+    let running = told.running();
+    let none = |why| (Vec::new(), why);
+    let statuses = statuses(client, &running).await.map_err(none)?;
+    led(&statuses).map_err(none)?;
+    let mut replicas = Vec::new();
+    let mut unlike = None;
+    for (status, (host, address)) in statuses.iter().zip(&running) {
+        for replica in &status.replicas {
+            if replica.shard == model::id::ShardId::META.0 || replica.state == "broken" {
+                continue;
+            }
+            let hash = client.hash_replica(address, replica.shard).await;
+            let hash = match hash {
+                Ok(hash) => hash,
+                Err(error) => return Err(none(format!("s{} on {host}: {error}", replica.shard))),
+            };
+            replicas.push(seen(host, replica.shard, hash));
+        }
+    }
+    for (at, one) in replicas.iter().enumerate() {
+        let other = replicas[..at].iter().find(|other| other.shard == one.shard);
+        if let Some(other) = other
+            && (other.revision, &other.rooms) != (one.revision, &one.rooms)
+        {
+            let text = format!("s{} differs on {} and {}", one.shard, other.node, one.node);
+            unlike.get_or_insert(text);
+        }
+    }
+    match unlike {
+        Some(why) => Err((replicas, why)),
+        None => Ok(replicas),
+    }
+}
+
+fn seen(host: &str, shard: u32, hash: ReplicaHash) -> ReplicaSeen {
+    let rooms = hash.conversations.into_iter();
+    ReplicaSeen {
+        node: host.to_owned(),
+        shard,
+        revision: hash.revision,
+        rooms: rooms
+            .map(|room| {
+                let hex = room
+                    .disk_hash
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect();
+                (room.name, room.last_seq, room.messages, hex)
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,364 @@
+//! What was seen in a run, and what follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::history::{AppendEnd, History, Level, Observed};
+use crate::oracle::{self, liveness};
+use crate::outcome::{Broken, Finding, Goal, Judged, Led, Mark, Outcome, Promise, Verdict};
+use crate::plan::{Expect, Plan};
+use crate::trace::Trace;
+
+/// Within this of the last heal every shard with a quorum serves (promise P), unless the scenario
+/// asks for less.
+const RECOVERY_MAX_MS: u64 = 10_000;
+/// Calls that failed, for people, at most.
+const FAILED_MAX: usize = 20;
+
+/// Everything that was seen in a run.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub history: History,
+    pub observed: Observed,
+    pub timeline: Vec<Mark>,
+    pub began_us: Option<u64>,
+    pub sim_us: u64,
+    pub trace: Trace,
+    pub retries: u64,
+    /// From the last heal until every room was served, ms.
+    pub recovery: Option<Result<u64, String>>,
+    /// Whether every room was served at rest.
+    pub last_probe: Option<Result<u64, String>>,
+    /// Nodes asked for their status while faults lasted, and those that did not answer.
+    pub admin: (u64, Vec<String>),
+    /// What could not be read at rest.
+    pub unread: Vec<String>,
+    /// Nodes that ended by themselves, and when.
+    pub ends: Vec<(u64, String)>,
+    /// The host of each node id.
+    pub nodes: BTreeMap<u64, String>,
+    pub site_errors: Vec<String>,
+    pub stopped: Option<String>,
+    pub panicked: bool,
+}
+
+/// Judges a run.
+pub(super) fn outcome(plan: &Plan, seen: Seen, wall: Duration) -> Outcome {
+    let findings = oracle::judge(plan, &seen.history, &seen.observed);
+    let fated = liveness::fated(plan);
+    let counts = |site: &str| !fated.contains(site);
+    let gaps = liveness::gaps(&seen.history, counts);
+    let failed = liveness::failed(&seen.history, counts);
+    let (longest_gap_ms, longest_gap_at_ms) = gaps
+        .first()
+        .map_or((0, (0, 0)), |gap| (gap.longest_ms, gap.at_ms));
+    let acked = acked(&seen.history);
+    let goals = goals(plan, &seen, longest_gap_ms, failed.len() as u64, acked);
+    let promises = promises(plan, &seen, &findings, &goals);
+    let first_fault = seen.timeline.first().map(|mark| mark.at_ms);
+    let rto_ms = first_fault
+        .and_then(|at| liveness::until_acked(&seen.history, at, liveness::Each::Sender, counts));
+    let mut stopped = seen.stopped.clone();
+    if stopped.is_none() && !seen.site_errors.is_empty() {
+        stopped = Some(seen.site_errors.join("; "));
+    }
+    Outcome {
+        verdict: verdict(plan, &promises, &goals, stopped.is_some(), seen.panicked),
+        stopped,
+        promises,
+        goals,
+        oracles: findings
+            .iter()
+            .map(|finding| (finding.oracle.clone(), finding.looked_at))
+            .collect(),
+        longest_gap_ms,
+        longest_gap_at_ms,
+        failed_calls: failed.len() as u64,
+        failed: failed
+            .into_iter()
+            .take(FAILED_MAX)
+            .map(|failed| failed.text)
+            .collect(),
+        recovery_ms: seen.recovery.as_ref().and_then(|took| took.clone().ok()),
+        lost: lost(&seen.history),
+        rto_ms,
+        acked,
+        reads: seen
+            .history
+            .reads
+            .iter()
+            .filter(|read| read.end.is_ok())
+            .count() as u64,
+        tailed: seen
+            .history
+            .tails
+            .iter()
+            .map(|tail| tail.events.len() as u64)
+            .sum(),
+        retries: seen.retries,
+        trace_hash: seen.trace.hash(),
+        trace: seen.trace.checkpoints(),
+        trace_events: seen.trace.events(),
+        sim_seconds: seen.sim_us as f64 / 1e6,
+        wall_seconds: wall.as_secs_f64(),
+        leaders: leaders(&seen),
+        timeline: timeline(&seen),
+        seconds: liveness::seconds(&seen.history),
+        control: None,
+        plan: plan.clone(),
+    }
+}
+
+fn acked(history: &History) -> u64 {
+    let ends = history.appends.iter().filter(|append| !append.repeats);
+    ends.filter(|append| matches!(append.end, AppendEnd::Acked { .. }))
+        .count() as u64
+}
+
+/// Acknowledged messages that are in no conversation at the end, where conversations were read.
+fn lost(history: &History) -> u64 {
+    let read = history
+        .finals
+        .iter()
+        .filter(|one| one.level == Level::Linearizable);
+    let mut found: BTreeMap<u32, BTreeSet<(&str, &str)>> = BTreeMap::new();
+    for one in read {
+        let ids = one.messages.iter();
+        found
+            .entry(one.room)
+            .or_default()
+            .extend(ids.map(|seen| (seen.sender.as_str(), seen.id.as_str())));
+    }
+    let acked = history
+        .appends
+        .iter()
+        .filter(|append| !append.repeats && matches!(append.end, AppendEnd::Acked { .. }));
+    let lost = acked.filter(|append| {
+        let id = (append.sender.as_str(), append.id.as_str());
+        found
+            .get(&append.room)
+            .is_some_and(|ids| !ids.contains(&id))
+    });
+    lost.count() as u64
+}
+
+fn pending(expect: &Expect, what: &str) -> Option<String> {
+    let found = expect.pending.iter().find(|pending| pending.what == what);
+    found.map(|pending| pending.why.clone())
+}
+
+fn goals(plan: &Plan, seen: &Seen, gap_ms: u64, failed: u64, acked: u64) -> Vec<Goal> {
+    let expect = &plan.expect;
+    let mut goals = Vec::new();
+    let mut add = |name: &str, limit: String, measured: String, held: bool| {
+        goals.push(Goal {
+            name: name.to_owned(),
+            limit,
+            measured,
+            held,
+            pending: pending(expect, name),
+        });
+    };
+    if let Some(most) = expect.gap_max_ms {
+        add(
+            "gap",
+            format!("≤ {most} ms"),
+            format!("{gap_ms} ms"),
+            gap_ms <= most,
+        );
+    }
+    if let Some(most) = expect.failed_calls_max {
+        add(
+            "failed-calls",
+            format!("≤ {most}"),
+            failed.to_string(),
+            failed <= most,
+        );
+    }
+    if let Some(recovery) = &seen.recovery {
+        let most = expect.recovery_max_ms.unwrap_or(RECOVERY_MAX_MS);
+        let (measured, held) = match recovery {
+            Ok(ms) => (format!("{ms} ms"), *ms <= most),
+            Err(why) => (why.clone(), false),
+        };
+        add("recovery", format!("≤ {most} ms"), measured, held);
+    }
+    add(
+        "acked",
+        format!("≥ {}", expect.acked_min),
+        acked.to_string(),
+        acked >= expect.acked_min,
+    );
+    goals
+}
+
+fn promises(
+    plan: &Plan,
+    seen: &Seen,
+    findings: &[Finding],
+    goals: &[Goal],
+) -> BTreeMap<Promise, Judged> {
+    let mut promises: BTreeMap<Promise, Judged> = Promise::ALL
+        .into_iter()
+        .map(|promise| {
+            let pending = pending(&plan.expect, &promise.letter().to_string());
+            (
+                promise,
+                Judged {
+                    pending,
+                    ..Judged::default()
+                },
+            )
+        })
+        .collect();
+    for finding in findings {
+        let letter = oracle::NAMES.iter().find(|name| name.0 == finding.oracle);
+        let serves = letter.and_then(|name| Promise::of(name.1));
+        if let Some(judged) = serves.and_then(|promise| promises.get_mut(&promise)) {
+            judged.looked_at += finding.looked_at;
+        }
+        for broken in &finding.broken {
+            if let Some(judged) = promises.get_mut(&broken.promise) {
+                judged.broken.push(broken.clone());
+            }
+        }
+    }
+    let mut note = |promise: Promise, looked_at: u64, oracle: &str, evidence: Vec<String>| {
+        if let Some(judged) = promises.get_mut(&promise) {
+            judged.looked_at += looked_at;
+            judged
+                .broken
+                .extend(evidence.into_iter().map(|evidence| Broken {
+                    promise,
+                    oracle: oracle.to_owned(),
+                    evidence,
+                }));
+        }
+    };
+    for goal in goals {
+        let missed = || {
+            vec![format!(
+                "{}: {} where {} was asked",
+                goal.name, goal.measured, goal.limit
+            )]
+        };
+        let evidence = if goal.held { Vec::new() } else { missed() };
+        match goal.name.as_str() {
+            "gap" | "failed-calls" => note(Promise::G, 1, "no-downtime", evidence),
+            "recovery" => note(Promise::P, 1, "recovery", evidence),
+            _ => {}
+        }
+    }
+    if let Some(probe) = &seen.last_probe {
+        let evidence = probe.as_ref().err().map(|why| format!("at rest: {why}"));
+        note(
+            Promise::P,
+            1,
+            "serves-at-rest",
+            evidence.into_iter().collect(),
+        );
+    }
+    note(Promise::P, 0, "reads-at-rest", seen.unread.clone());
+    note(
+        Promise::A,
+        seen.admin.0,
+        "status-from-survivors",
+        seen.admin.1.clone(),
+    );
+    for judged in promises.values_mut() {
+        judged.held = match (judged.broken.is_empty(), judged.looked_at) {
+            (false, _) => Some(false),
+            (true, 0) => None,
+            (true, _) => Some(true),
+        };
+    }
+    promises
+}
+
+fn verdict(
+    plan: &Plan,
+    promises: &BTreeMap<Promise, Judged>,
+    goals: &[Goal],
+    stopped: bool,
+    panicked: bool,
+) -> Verdict {
+    let expected = |promise: &Promise| plan.expect.promises.contains(promise.letter());
+    let missed = promises.iter().filter(|(promise, judged)| {
+        expected(promise) && judged.held == Some(false) && judged.pending.is_none()
+    });
+    let missed: Vec<&Promise> = missed.map(|(promise, _)| promise).collect();
+    if panicked || missed.iter().any(|promise| promise.safety()) {
+        return Verdict::Broken;
+    }
+    // A goal that serves a promise is missed with it; acked stands for itself.
+    let acked = goals.iter().any(|goal| {
+        let serves = matches!(goal.name.as_str(), "gap" | "failed-calls" | "recovery");
+        let is_expected = match goal.name.as_str() {
+            "gap" | "failed-calls" => expected(&Promise::G) || !serves,
+            "recovery" => expected(&Promise::P),
+            _ => true,
+        };
+        is_expected && !goal.held && goal.pending.is_none()
+    });
+    // What is pending of a goal is pending of its promise.
+    let goal_missed = missed.iter().any(|promise| {
+        let names: &[&str] = match promise {
+            Promise::G => &["gap", "failed-calls"],
+            Promise::P => &["recovery"],
+            _ => &[],
+        };
+        let of = goals
+            .iter()
+            .filter(|goal| names.contains(&goal.name.as_str()) && !goal.held);
+        let all_pending = of.clone().count() > 0 && of.clone().all(|goal| goal.pending.is_some());
+        let others = promises.get(promise).is_some_and(|judged| {
+            let own = ["no-downtime", "recovery"];
+            judged
+                .broken
+                .iter()
+                .any(|broken| !own.contains(&broken.oracle.as_str()))
+        });
+        !all_pending || others
+    });
+    match stopped || acked || goal_missed {
+        true => Verdict::GoalMissed,
+        false => Verdict::Held,
+    }
+}
+
+fn since(seen: &Seen, at_us: u64) -> i64 {
+    let ms = |us: u64| i64::try_from(us / 1_000).unwrap_or(i64::MAX);
+    ms(at_us) - ms(seen.began_us.unwrap_or(0))
+}
+
+/// Who led what, by the votes on disks: the first that knew of a term's leader.
+fn leaders(seen: &Seen) -> Vec<Led> {
+    let mut known = BTreeSet::new();
+    let mut leaders = Vec::new();
+    for vote in seen.observed.votes.iter().filter(|vote| vote.committed) {
+        if known.insert((vote.shard, vote.term)) {
+            let host = seen.nodes.get(&vote.node).cloned();
+            leaders.push(Led {
+                at_ms: since(seen, vote.at_us),
+                shard: vote.shard,
+                host: host.unwrap_or_else(|| format!("n{}", vote.node)),
+                term: vote.term,
+            });
+        }
+    }
+    leaders
+}
+
+/// What was done, and what nodes did by themselves.
+fn timeline(seen: &Seen) -> Vec<Mark> {
+    let mut marks = seen.timeline.clone();
+    marks.extend(seen.ends.iter().map(|(at_us, text)| Mark {
+        at_ms: u64::try_from(since(seen, *at_us)).unwrap_or(0),
+        kind: "node-ended".to_owned(),
+        ends: true,
+        line: u32::MAX,
+        text: text.clone(),
+    }));
+    marks.sort_by_key(|mark| mark.at_ms);
+    marks
+}

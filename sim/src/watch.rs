@@ -1,0 +1,251 @@
+//! What is seen on the disks of the hosts while they run: votes, where messages are durable, and
+//! that nothing goes back. It looks at batches at the moment when they become durable and knows
+//! of the product's formats only where a vote, an entry and the body of a message lie.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use model::id::ShardId;
+use parking_lot::Mutex;
+use prost::Message as _;
+use proto::node::VoteId;
+use store::engine::{Batch, Engine, Order, Write};
+use store::key::log as key;
+use store::key::log::Kind;
+
+use crate::history::{Cover, VoteSeen};
+use crate::host::Host;
+use crate::net::field::Tracer;
+use crate::net::now_us;
+use crate::trace::What;
+
+/// Format and checksum before the body of every record of `raftdb`; the same in all formats.
+const SEAL_BYTES: usize = 5;
+
+/// Watches the disks of all hosts.
+pub struct Watch {
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    hosts: Vec<(String, String)>,
+    /// What every message's marker begins with.
+    prefix: Vec<u8>,
+    quorum: u32,
+    /// The hosts that hold the message of each marker, a bit for each.
+    held: BTreeMap<u64, u64>,
+    votes: Vec<VoteSeen>,
+    /// Term and node of the vote on each host's disk, by shard.
+    voted: BTreeMap<(usize, u32), (u64, u64)>,
+    /// The last entry on each host's disk, by shard: its index.
+    last: BTreeMap<(usize, u32), u64>,
+    covers: Vec<Cover>,
+    regressed: Vec<String>,
+}
+
+impl Watch {
+    /// Watches from now on. The body of each message of the run begins with `prefix` and its
+    /// number, in hex, and a `-`.
+    pub fn new(prefix: &str, replicas: u32) -> Watch {
+        Watch {
+            shared: Arc::new(Mutex::new(Shared {
+                hosts: Vec::new(),
+                prefix: prefix.as_bytes().to_vec(),
+                quorum: replicas / 2 + 1,
+                held: BTreeMap::new(),
+                votes: Vec::new(),
+                voted: BTreeMap::new(),
+                last: BTreeMap::new(),
+                covers: Vec::new(),
+                regressed: Vec::new(),
+            })),
+        }
+    }
+
+    /// Adds a host, with its disk.
+    pub fn add(&self, host: &Host, tracer: Tracer) {
+        let at = {
+            let mut shared = self.shared.lock();
+            shared.hosts.push((host.name.clone(), host.dc.clone()));
+            shared.hosts.len() - 1
+        };
+        let shared = self.shared.clone();
+        let observer = move |batch: &Batch| {
+            let mut hash = 0;
+            let mut shared = shared.lock();
+            for write in batch.writes() {
+                hash ^= shared.durable(at, write);
+            }
+            drop(shared);
+            tracer.add(What::Disk, [at as u64, hash], &[]);
+        };
+        host.raftdb().observe(Some(Arc::new(observer)));
+    }
+
+    /// A host is about to start on `disk`: whatever was durable on it must still be there.
+    pub fn check(&self, name: &str, disk: &impl Engine) {
+        let mut shared = self.shared.lock();
+        let Some(at) = shared.hosts.iter().position(|host| host.0 == name) else {
+            return;
+        };
+        shared.check(at, disk);
+    }
+
+    /// A host has got other disks: what it held is not held any more, and nothing is expected.
+    pub fn forget(&self, name: &str) {
+        let mut shared = self.shared.lock();
+        let Some(at) = shared.hosts.iter().position(|host| host.0 == name) else {
+            return;
+        };
+        shared.voted.retain(|(host, _), _| *host != at);
+        shared.last.retain(|(host, _), _| *host != at);
+        for held in shared.held.values_mut() {
+            *held &= !(1 << at);
+        }
+    }
+
+    /// The message of `marker` is acknowledged now, to the append at this place.
+    pub fn acked(&self, append: usize, marker: &str) {
+        let mut shared = self.shared.lock();
+        let number = marker.trim_end_matches('-').rsplit('-').next();
+        let marker = number.and_then(|number| u64::from_str_radix(number, 16).ok());
+        let Some(marker) = marker else { return };
+        let held = shared.held.get(&marker).copied().unwrap_or(0);
+        let holders = (0..shared.hosts.len()).filter(|at| held & (1 << at) != 0);
+        let (mut hosts, mut dcs) = (Vec::new(), Vec::new());
+        for at in holders {
+            hosts.push(shared.hosts[at].0.clone());
+            dcs.push(shared.hosts[at].1.clone());
+        }
+        hosts.sort_unstable();
+        dcs.sort_unstable();
+        dcs.dedup();
+        let quorum = shared.quorum;
+        shared.covers.push(Cover {
+            append,
+            hosts,
+            dcs,
+            quorum,
+        });
+    }
+
+    /// What was seen: votes, covers, and what went back.
+    pub fn finish(&self) -> (Vec<VoteSeen>, Vec<Cover>, Vec<String>) {
+        let mut shared = self.shared.lock();
+        (
+            std::mem::take(&mut shared.votes),
+            std::mem::take(&mut shared.covers),
+            std::mem::take(&mut shared.regressed),
+        )
+    }
+}
+
+fn vote_of(key: &[u8], value: &[u8]) -> Option<(ShardId, VoteId)> {
+    let shard = u32::from_be_bytes(key.get(1..5)?.try_into().ok()?);
+    if *key != key::single(ShardId(shard), Kind::Vote) {
+        return None;
+    }
+    Some((
+        ShardId(shard),
+        VoteId::decode(value.get(SEAL_BYTES..)?).ok()?,
+    ))
+}
+
+impl Shared {
+    /// Takes in a write that is durable now; gives a hash of it.
+    fn durable(&mut self, at: usize, write: &Write) -> u64 {
+        match write {
+            Write::Put(key, value) => {
+                if let Some((shard, index)) = key::entry_parts(key) {
+                    self.last.insert((at, shard.0), index);
+                    self.hold(at, value);
+                } else if let Some((shard, vote)) = vote_of(key, value) {
+                    self.vote(at, shard, &vote);
+                }
+                xxhash_rust::xxh3::xxh3_64_with_seed(value, xxhash_rust::xxh3::xxh3_64(key))
+            }
+            Write::Delete(key) => xxhash_rust::xxh3::xxh3_64(key),
+            Write::DeleteRange(from, to) => {
+                if let Some((shard, index)) = key::entry_parts(from) {
+                    self.truncated(at, shard, index, to);
+                }
+                xxhash_rust::xxh3::xxh3_64_with_seed(to, xxhash_rust::xxh3::xxh3_64(from))
+            }
+        }
+    }
+
+    /// A removed tail makes the last entry an earlier one; a removed head changes nothing here.
+    fn truncated(&mut self, at: usize, shard: ShardId, from: u64, to: &[u8]) {
+        let Some(last) = self.last.get_mut(&(at, shard.0)) else {
+            return;
+        };
+        let end = key::entry_parts(to).map_or(u64::MAX, |(_, index)| index);
+        if from <= *last && *last < end {
+            *last = from.saturating_sub(1);
+        }
+    }
+
+    fn vote(&mut self, at: usize, shard: ShardId, vote: &VoteId) {
+        self.voted.insert((at, shard.0), (vote.term, vote.node));
+        self.votes.push(VoteSeen {
+            at_us: now_us(),
+            host: self.hosts[at].0.clone(),
+            shard: shard.0,
+            term: vote.term,
+            node: vote.node,
+            committed: vote.committed,
+        });
+    }
+
+    /// Notes the messages in an entry as held by a host.
+    fn hold(&mut self, at: usize, value: &[u8]) {
+        let mut rest = value;
+        while let Some(found) = memchr::memmem::find(rest, &self.prefix) {
+            rest = &rest[found + self.prefix.len()..];
+            let digits = rest.iter().map_while(|byte| char::from(*byte).to_digit(16));
+            let number = digits.fold(0_u64, |number, digit| number << 4 | u64::from(digit));
+            *self.held.entry(number).or_default() |= 1 << at;
+        }
+    }
+
+    fn check(&mut self, at: usize, disk: &impl Engine) {
+        let name = self.hosts[at].0.clone();
+        let voted: Vec<_> = self.voted.range((at, 0)..(at + 1, 0)).collect();
+        let mut regressed = Vec::new();
+        for ((_, shard), (term, node)) in voted {
+            let key = key::single(ShardId(*shard), Kind::Vote);
+            // A record that cannot be read is a fault that was injected; the node says so itself.
+            let Ok(value) = disk.get(&key) else { continue };
+            let found = value.and_then(|value| vote_of(&key, &value));
+            let found = found.map(|(_, vote)| (vote.term, vote.node));
+            if found.is_none_or(|found| found < (*term, *node)) {
+                regressed.push(format!(
+                    "{name} s{shard}: voted in term {term} for n{node}, durably; its disk now has {found:?}"
+                ));
+            }
+        }
+        for ((_, shard), last) in self.last.range((at, 0)..(at + 1, 0)) {
+            let Ok(Some(found)) = last_entry(disk, ShardId(*shard)) else {
+                continue;
+            };
+            if found < *last {
+                regressed.push(format!(
+                    "{name} s{shard}: entry {last} was durable; its disk now ends at {found}"
+                ));
+            }
+        }
+        self.regressed.extend(regressed);
+    }
+}
+
+/// The index of the last entry on a disk; none when there is no entry.
+fn last_entry(disk: &impl Engine, shard: ShardId) -> Result<Option<u64>, store::Error> {
+    let (from, to) = key::entries_from(shard, 0);
+    let mut last = None;
+    disk.scan(&from, &to, Order::Descending, &mut |key, _| {
+        last = key::entry_parts(key).map(|(_, index)| index);
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(last)
+}
