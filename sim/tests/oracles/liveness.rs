@@ -3,6 +3,7 @@
 use firebreak_sim::history::{Append, AppendEnd, History, Level, Read, Tail};
 use firebreak_sim::oracle::liveness::{Each, Gap, failed, fated, gaps, seconds, until_acked};
 use firebreak_sim::plan::{Event, Fault};
+use firebreak_sim::workload::PROBER;
 
 use crate::support::{event, plan};
 
@@ -80,6 +81,20 @@ fn sites_that_do_not_count_have_no_gaps_and_no_failures() {
     );
     assert_eq!(failed(&history, others), []);
     assert_eq!(failed(&history, |_| true).len(), 1);
+}
+
+#[test]
+fn probes_are_nobody_s_wait_or_failure() {
+    let mut history = history(1_000, &[(1, "a", 0, 500, 'r'), (1, "a", 600, 0, '.')]);
+    for append in &mut history.appends {
+        PROBER.clone_into(&mut append.sender);
+    }
+    assert_eq!(
+        (longest(&history), failed(&history, |_| true)),
+        (None, Vec::new())
+    );
+    assert_eq!(until_acked(&history, 0, Each::Room, |_| true), None);
+    assert_eq!(seconds(&history)[0].failed, 0);
 }
 
 #[test]

@@ -116,6 +116,7 @@ pub fn event(at_ms: u64, fault: Fault) -> Event {
         at_ms,
         line: 0,
         fault,
+        label: None,
     }
 }
 

@@ -89,9 +89,9 @@ pub fn lose_acked(world: &mut World, dice: &mut StdRng) -> Option<()> {
 
 pub fn lose_seen(world: &mut World, _: &mut StdRng) -> Option<()> {
     let reads = world.setting.history.reads.iter();
-    let seen =
+    let mut seen =
         reads.filter_map(|read| Some((read.room, read.end.as_ref().ok()?.messages.last()?.seq)));
-    let (room, seq) = seen.last()?;
+    let (room, seq) = seen.next_back()?;
     lose(world, room, seq, true)
 }
 

@@ -44,6 +44,19 @@ fn two_leaders_of_a_term_or_a_vote_taken_back_are_told() {
         "shard 1: busan-1 in term 3 for node 2 at 44.000 ms, then busan-1 in term 3 for node 1 \
          at 45.000 ms",
     );
+    // Who voted for a loser notes the winner, and votes for no other then.
+    accepts(|it| it.observed.votes[3].node = 1);
+    let after = |it: &mut Setting| it.observed.votes.swap(3, 4);
+    accepts(after);
+    rejects(
+        "votes-never-regress",
+        |it| {
+            after(it);
+            it.observed.votes[4].node = 1;
+        },
+        "shard 1: busan-1 in term 3 for node 2, which won, at 45.000 ms, then busan-1 in term 3 \
+         for node 1 at 44.000 ms",
+    );
     // An empty disk knows nothing of the votes of the one before; an old one must not vote again.
     let replaced = |fault: fn(Vec<String>) -> Fault, vote: VoteSeen| {
         move |it: &mut Setting| {

@@ -87,8 +87,14 @@ impl World {
                         let gone = wiped == Some(dc) && round >= 2;
                         // A new disk knows nothing of the terms of the old one.
                         let term = if gone { term.saturating_sub(2) } else { term };
-                        let node = if gone { 9 } else { leader as u64 };
                         let committed = committed && !gone;
+                        // Who voted for a loser notes the winner all the same.
+                        let won = if committed {
+                            leader
+                        } else {
+                            dice.random_range(0..DCS.len())
+                        };
+                        let node = if gone { 9 } else { won as u64 };
                         let host = host(dc);
                         let vote = VoteSeen {
                             at_us,
