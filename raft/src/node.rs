@@ -337,13 +337,21 @@ impl Inner {
             return Some(leader);
         }
         if let Some(hint) = self.hints.lock().get(&shard)
-            && self.peers.reachable(*hint)
+            && self.may_lead(shard, *hint)
         {
             return Some(*hint);
         }
         let view = self.current_view();
         let mut replicas = view.replicas_of(shard).iter().map(|id| NodeId(*id));
-        replicas.find(|id| self.peers.reachable(*id))
+        replicas.find(|id| self.may_lead(shard, *id))
+    }
+
+    /// Whether a replica can be asked: it is reachable, and if it is this node's it works.
+    fn may_lead(&self, shard: ShardId, node: NodeId) -> bool {
+        match node == self.id() {
+            true => self.group(shard).is_some(),
+            false => self.peers.reachable(node),
+        }
     }
 
     fn begin(&self, shard: ShardId, command: Bytes, timeout: Duration) -> Begun {
@@ -423,7 +431,7 @@ impl Inner {
         let order = replicas.iter().cycle().skip(at).take(replicas.len());
         order
             .map(|id| NodeId(*id))
-            .find(|id| self.peers.reachable(*id))
+            .find(|id| self.may_lead(shard, *id))
     }
 
     /// Takes a newer view: links to new nodes, groups for new shards.
