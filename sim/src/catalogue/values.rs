@@ -209,7 +209,7 @@ pub(super) fn percent(bounds: Bounds) -> impl Fn(&Found) -> Result<u32, String> 
 
 fn must_percent(bounds: &Bounds, example: &str, found: &Found) -> String {
     let show = |parts: &u64| {
-        if parts % 10_000 == 0 {
+        if parts.is_multiple_of(10_000) {
             format!("{}%", parts / 10_000)
         } else {
             format!("{parts}ppm")
@@ -269,7 +269,11 @@ pub(super) fn signed(
         };
         let fits = |(low, high): &(i64, i64)| {
             let range = -most * per..=most * per;
-            low <= high && range.contains(low) && range.contains(high) && low % per == 0
+            low <= high
+                && range.contains(low)
+                && range.contains(high)
+                && low % per == 0
+                && high % per == 0
         };
         let windows = windows.filter(|windows: &Vec<(i64, i64)>| !windows.is_empty());
         let windows = windows.filter(|windows| windows.iter().all(fits));

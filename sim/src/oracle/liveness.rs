@@ -1,15 +1,16 @@
 //! Numbers for promises G and P: how long clients waited, what failed, how soon all went on. Pure
 //! functions of the history; whether a number is good enough is the scenario's to say.
 //!
-//! Milliseconds are rounded up, so that nothing is told better than it was. Clients inside a data
-//! center share its fate: [`fated`] names the sites that a plan harms along with the servers, and
-//! each function is told which sites count.
+//! The run's own probes do not count. Milliseconds are rounded up, so that nothing is told better
+//! than it was. Clients inside a data center share its fate: [`fated`] names the sites that a plan
+//! harms along with the servers, and each function is told which sites count.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Append, AppendEnd, History};
 use crate::outcome::Second;
 use crate::plan::{Fault, Plan};
+use crate::workload::PROBER;
 
 /// The longest wait of a client for an acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,9 +93,9 @@ fn taken(plan: &Plan, own: &BTreeSet<&str>, others: &BTreeSet<&str>) -> bool {
 ///
 /// A wait begins with the invocation of the first append behind an acknowledgement (or behind the
 /// begin) and ends with the next acknowledgement, or with the end of the load. Its length is the
-/// time that the session spent in calls meanwhile, failed ones included; the pauses that it makes of
-/// its own will do not count, so it is the time between two acknowledgements less the pauses, and
-/// for an append that succeeds at once the latency of that append. O(n log n).
+/// time that the session spent in calls meanwhile, failed ones included; the pauses that it makes
+/// of its own will do not count, so it is the time between two acknowledgements less the pauses,
+/// and for an append that succeeds at once the latency of that append. O(n log n).
 pub fn gaps(history: &History, counts: impl Fn(&str) -> bool) -> Vec<Gap> {
     #[derive(Default)]
     struct Wait<'a> {
@@ -104,12 +105,11 @@ pub fn gaps(history: &History, counts: impl Fn(&str) -> bool) -> Vec<Gap> {
         worst: Option<(u64, Gap)>,
     }
     let mut waits: BTreeMap<u32, Wait<'_>> = BTreeMap::new();
-    let appends = history.appends.iter().filter(|append| counts(&append.site));
-    let (mut last_of, sorted) = (BTreeMap::new(), appends.clone());
-    for (at, append) in sorted.enumerate() {
-        last_of.insert(append.session, at);
-    }
-    for (at, append) in appends.enumerate() {
+    let appends = sent(history).filter(|append| counts(&append.site));
+    let appends: Vec<&Append> = appends.collect();
+    let places = appends.iter().enumerate();
+    let last_of: BTreeMap<u32, usize> = places.map(|(at, append)| (append.session, at)).collect();
+    for (at, &append) in appends.iter().enumerate() {
         let wait = waits.entry(append.session).or_default();
         let ended_us = ended(history, append);
         wait.waited_us += ended_us - append.invoked_us;
@@ -144,7 +144,7 @@ pub fn gaps(history: &History, counts: impl Fn(&str) -> bool) -> Vec<Gap> {
 /// tails that ended before the load; in the order of time.
 pub fn failed(history: &History, counts: impl Fn(&str) -> bool) -> Vec<Failed> {
     let mut failed = Vec::new();
-    for append in history.appends.iter().filter(|append| counts(&append.site)) {
+    for append in sent(history).filter(|append| counts(&append.site)) {
         let (AppendEnd::Refused { why } | AppendEnd::Unknown { why }) = &append.end else {
             continue;
         };
@@ -189,8 +189,8 @@ pub fn failed(history: &History, counts: impl Fn(&str) -> bool) -> Vec<Failed> {
     told.collect()
 }
 
-/// The time from `from_ms`, ms after the load began, until each sender, or room, was acknowledged an
-/// append that it invoked after that. None when one that tried never was, or nobody tried. With
+/// The time from `from_ms`, ms after the load began, until each sender, or room, was acknowledged
+/// an append that it invoked after that. None when one that tried never was, or nobody tried. With
 /// senders and the first fault it is the recovery time; with rooms and the last heal the progress
 /// that P asks for.
 pub fn until_acked(
@@ -203,7 +203,7 @@ pub fn until_acked(
         .began_us
         .saturating_add(from_ms.saturating_mul(1_000));
     let mut first: BTreeMap<u32, Option<u64>> = BTreeMap::new();
-    let appends = history.appends.iter().filter(|append| counts(&append.site));
+    let appends = sent(history).filter(|append| counts(&append.site));
     for append in appends.filter(|append| append.invoked_us >= from_us) {
         let of = match each {
             Each::Sender => append.session,
@@ -228,7 +228,7 @@ pub fn seconds(history: &History) -> Vec<Second> {
     let many = usize::try_from(lasted).unwrap_or_default();
     let mut seconds = vec![Second::default(); many];
     let mut latencies: Vec<Vec<u64>> = vec![Vec::new(); many];
-    for append in &history.appends {
+    for append in sent(history) {
         let (AppendEnd::Acked { .. }, Some(returned)) = (&append.end, append.returned_us) else {
             continue;
         };
@@ -259,6 +259,12 @@ pub fn seconds(history: &History) -> Vec<Second> {
 fn rank(sorted: &[u64], percent: usize) -> Option<u64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
+}
+
+/// What clients sent; the run's own probes are tried again and again, and are nobody's wait.
+fn sent(history: &History) -> impl Iterator<Item = &Append> {
+    let appends = history.appends.iter();
+    appends.filter(|append| append.sender != PROBER)
 }
 
 /// When an append ended, or the load did.

@@ -118,7 +118,7 @@ pub const NAMES: &[(&str, char, &str)] = &[
     (
         "votes-never-regress",
         'U',
-        "a host's terms never fall, and a vote given is not given again",
+        "a host's terms never fall, and it votes for one node in each",
     ),
     (
         "replicas-equal",

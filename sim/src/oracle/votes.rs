@@ -8,8 +8,8 @@ use crate::history::VoteSeen;
 use crate::outcome::{Finding, Promise};
 use crate::plan::Fault;
 
-/// `one-leader`, U: for each shard and term, all disks that know who won name the same node. O(n log
-/// n).
+/// `one-leader`, U: for each shard and term, all disks that know who won name the same node. O(n
+/// log n).
 pub fn one_leader(case: &Case<'_>) -> Finding {
     let mut found = Found::of("one-leader", Promise::U);
     let mut leaders: BTreeMap<(u32, u64), &VoteSeen> = BTreeMap::new();
@@ -23,10 +23,12 @@ pub fn one_leader(case: &Case<'_>) -> Finding {
     found.finding()
 }
 
-/// `votes-never-regress`, U: on the disk of a host, the term of a shard's vote never falls, and
-/// within a term the node that it is for never changes; power cuts and restarts included. A disk
-/// that the plan replaces begins anew: an empty one with nothing, an old one with the terms that it
-/// held, under which it may still not vote for another. O(n log n).
+/// `votes-never-regress`, U: on the disk of a host, the term of a shard's vote never falls; within a
+/// term no second node is voted for; and once a node is known to have won it, no other is. A loser's
+/// voter who learns of the winner does note it, so a vote for one node and then the victory of another
+/// are in order. Power cuts and restarts are included. A disk that the plan replaces begins anew: an
+/// empty one with nothing, an old one with the terms that it held, in which it may still not vote for
+/// another. O(n log n).
 pub fn votes_never_regress(case: &Case<'_>) -> Finding {
     let mut found = Found::of("votes-never-regress", Promise::U);
     let replaced = replaced(case);
@@ -41,16 +43,28 @@ pub fn votes_never_regress(case: &Case<'_>) -> Finding {
             disk.replaced += 1;
             disk.last = None;
             if *how == Replaced::Empty {
-                disk.given.clear();
+                disk.terms.clear();
             }
         }
         found.looked_at(usize::from(disk.last.is_some()));
         if let Some(last) = disk.last.filter(|last| last.term > vote.term) {
             found.add(2, vote.at_us, || two(case, last, vote));
         } else {
-            let given = *disk.given.entry(vote.term).or_insert(vote);
-            if given.node != vote.node {
-                found.add(2, vote.at_us, || two(case, given, vote));
+            let (given, won) = disk.terms.entry(vote.term).or_default();
+            // A vote must agree with the one given and with a victory, a victory with another only.
+            let given = if vote.committed {
+                None
+            } else {
+                Some(*given.get_or_insert(vote))
+            };
+            let won = if vote.committed {
+                Some(*won.get_or_insert(vote))
+            } else {
+                *won
+            };
+            let mut others = given.into_iter().chain(won);
+            if let Some(other) = others.find(|other| other.node != vote.node) {
+                found.add(2, vote.at_us, || two(case, other, vote));
             }
         }
         disk.last = Some(vote);
@@ -62,8 +76,8 @@ pub fn votes_never_regress(case: &Case<'_>) -> Finding {
 #[derive(Default)]
 struct Disk<'a> {
     last: Option<&'a VoteSeen>,
-    /// The first vote of each term.
-    given: BTreeMap<u64, &'a VoteSeen>,
+    /// Of each term: the first vote given, and the first victory.
+    terms: BTreeMap<u64, (Option<&'a VoteSeen>, Option<&'a VoteSeen>)>,
     /// How many of its replacements lie behind.
     replaced: usize,
 }
