@@ -107,6 +107,7 @@ pub(super) fn outcome(plan: &Plan, seen: Seen, wall: Duration) -> Outcome {
         timeline: timeline(&seen),
         seconds: liveness::seconds(&seen.history),
         control: None,
+        repeat: None,
         plan: plan.clone(),
     }
 }

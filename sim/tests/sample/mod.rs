@@ -121,6 +121,7 @@ pub fn empty(scenario: &str) -> Outcome {
         leaders: Vec::new(),
         seconds: Vec::new(),
         control: None,
+        repeat: None,
     }
 }
 
