@@ -2,6 +2,11 @@
 //! cannot break out of their place, and pages ask for nothing from anywhere. The pages that are
 //! written here stay in the target folder's `tmp`, to be looked at.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may fail where it stands, its helpers too"
+)]
+
 mod sample;
 
 use std::path::Path;

@@ -33,7 +33,7 @@ use store::engine::memory::{Disk, DiskImage, Memory};
 use store::engine::{Batch, Engine, Order, Read};
 use support::ondisk::{Heard, Machine, Role};
 
-const CASES: u32 = 200;
+const CASES: u32 = 150;
 
 /// One thing that is done to both stores.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::choices::Choices;
+use super::choices::{Choices, NODES_MAX, Set};
 use crate::plan::{Fault, Link, Plan, Topology};
 
 /// Syncs that take longer than this count as hung, ms.
@@ -31,6 +31,8 @@ pub struct Unsurvivable {
     pub line: u32,
     /// When, ms after the load began.
     pub at_ms: u64,
+    /// The promise that is not left; none when the fault makes no sense by itself.
+    pub promise: Option<char>,
     /// What is wrong.
     pub why: String,
 }
@@ -39,7 +41,11 @@ impl fmt::Display for Unsurvivable {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.at_ms / 1_000;
         let ms = self.at_ms % 1_000;
-        write!(out, "at {seconds}.{ms:03} s {}", self.why)
+        write!(out, "at {seconds}.{ms:03} s {}", self.why)?;
+        match self.promise {
+            Some(letter) => write!(out, ", and {letter} is promised"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -53,39 +59,47 @@ pub fn check(plan: &Plan) -> Result<(), Unsurvivable> {
     let promises = |letter| plan.expect.promises.contains(letter);
     let mut events = plan.events.iter().peekable();
     while let Some(event) = events.next() {
-        let wrong = |why| Unsurvivable {
+        let wrong = |promise, why| Unsurvivable {
             line: event.line,
             at_ms: event.at_ms,
+            promise,
             why,
         };
-        state.take(&event.fault).map_err(wrong)?;
+        state.take(&event.fault).map_err(|why| wrong(None, why))?;
         if promises('D') {
             let lost = state.dcs_without_disks(&plan.topology);
             if lost.len() > (plan.topology.replicas as usize - 1) / 2 {
                 let lost: Vec<&str> = lost.into_iter().collect();
                 let why = format!(
-                    "disks are lost in {}: what a quorum there acknowledged may be gone, and D is \
-                     promised",
+                    "disks are lost in {}: what a quorum there acknowledged may be gone",
                     lost.join(" and ")
                 );
-                return Err(wrong(why));
+                return Err(wrong(Some('D'), why));
             }
         }
         let more = events.peek().is_some_and(|next| next.at_ms == event.at_ms);
         let last = events.peek().is_none();
         if (promises('G') && !more) || (promises('P') && last) {
-            let letter = if promises('G') { "G" } else { "P" };
-            if let Some(stuck) = choices.stuck(|at| state.serves(at), |a, b| state.joined(a, b)) {
-                let names: Vec<&str> = stuck.iter().map(|at| state.names[*at].as_str()).collect();
-                let why = format!(
-                    "a shard on {} has no connected majority, and {letter} is promised",
-                    names.join(", ")
-                );
-                return Err(wrong(why));
+            let letter = if promises('G') { 'G' } else { 'P' };
+            if let Some(stuck) = choices.stuck(&state.reach()) {
+                let among = |(at, _): &(usize, &String)| stuck & (1 << at) != 0;
+                let names = state.names.iter().enumerate().filter(among);
+                let names: Vec<&str> = names.map(|(_, name)| name.as_str()).collect();
+                let names = names.join(", ");
+                let why = format!("a shard on {names} has no connected majority");
+                return Err(wrong(Some(letter), why));
             }
         }
     }
     Ok(())
+}
+
+/// How a node goes down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Burned,
+    Dark,
+    Ended,
 }
 
 /// What has become of the nodes.
@@ -147,12 +161,18 @@ impl State {
 
     fn take(&mut self, fault: &Fault) -> Result<(), String> {
         match fault {
-            Fault::Burn { hosts } => self.stop(hosts, true, "burns")?,
-            Fault::Crash { hosts, disks_lost } => self.stop(hosts, *disks_lost, "crashes")?,
-            Fault::PowerCut { hosts } => self.stop(hosts, false, "loses its power")?,
-            Fault::Kill { hosts } => self.stop(hosts, false, "is killed")?,
-            Fault::Stop { hosts } => self.stop(hosts, false, "is stopped")?,
-            Fault::FailSync { hosts, fail: true } => self.stop(hosts, false, "fails to sync")?,
+            Fault::Burn { hosts } => self.stop(hosts, How::Burned, "burns")?,
+            Fault::Crash { hosts, disks_lost } => self.stop(
+                hosts,
+                if *disks_lost { How::Burned } else { How::Dark },
+                "crashes",
+            )?,
+            Fault::PowerCut { hosts } => self.stop(hosts, How::Dark, "loses its power")?,
+            Fault::Kill { hosts } => self.stop(hosts, How::Ended, "is killed")?,
+            Fault::Stop { hosts } => self.stop(hosts, How::Ended, "is stopped")?,
+            Fault::FailSync { hosts, fail: true } => {
+                self.stop(hosts, How::Ended, "fails to sync")?
+            }
             Fault::Start { hosts } => self.start(hosts)?,
             Fault::Pause { hosts } => {
                 for node in self.nodes(hosts) {
@@ -188,7 +208,7 @@ impl State {
                 hosts,
                 free_percent: Some(0),
             } => {
-                self.stop(hosts, false, "has no room left")?;
+                self.stop(hosts, How::Ended, "has no room left")?;
             }
             Fault::SlowSync { .. } | Fault::HangSync { .. } | Fault::DiskRoom { .. } => {
                 self.disk(fault);
@@ -248,17 +268,18 @@ impl State {
         Ok(())
     }
 
-    fn stop(&mut self, hosts: &[String], disks_lost: bool, does: &str) -> Result<(), String> {
+    fn stop(&mut self, hosts: &[String], how: How, does: &str) -> Result<(), String> {
         for node in self.nodes(hosts) {
-            // A fire takes what is down as well.
-            if !disks_lost {
-                self.is_up(node, does)?;
+            match how {
+                // What stands in the dark burns, and loses its power, as well.
+                How::Burned | How::Dark => {}
+                How::Ended => self.is_up(node, does)?,
             }
             if self.paused.contains(&node) {
                 return Err(format!("{} {does} while it is paused", self.names[node]));
             }
             self.down.insert(node);
-            if disks_lost {
+            if how == How::Burned {
                 self.lost.insert(node);
                 self.burned.insert(node);
             }
@@ -307,6 +328,18 @@ impl State {
         let nodes = topology.nodes().enumerate();
         let lost = nodes.filter(|(at, _)| self.lost.contains(at));
         lost.map(|(_, (dc, _))| dc.name.as_str()).collect()
+    }
+
+    /// For each node those that it and that reach each other, as far as they serve.
+    fn reach(&self) -> Vec<Set> {
+        let count = self.names.len().min(NODES_MAX);
+        let serving: Vec<usize> = (0..count).filter(|node| self.serves(*node)).collect();
+        let mut reach = vec![0; count];
+        for a in &serving {
+            let joined = serving.iter().filter(|b| *b == a || self.joined(*a, **b));
+            reach[*a] = joined.fold(0, |set, b| set | 1 << b);
+        }
+        reach
     }
 
     /// Whether a replica on this node can be part of a quorum.

@@ -10,18 +10,26 @@ const META_VOTERS: usize = 5;
 /// Most of them in one data center.
 const META_IN_DC_MAX: usize = 2;
 
-/// The choices; nodes are numbers in the topology's order.
-pub(super) struct Choices(Vec<Vec<usize>>);
+/// A set of nodes: bit n is the nth of the topology.
+pub(super) type Set = u64;
+
+/// Most nodes that a set can hold.
+pub(super) const NODES_MAX: usize = 64;
+
+/// The choices.
+pub(super) struct Choices(Vec<Set>);
 
 impl Choices {
     /// Those of a topology. A node that joins later holds nothing that anybody has to wait for.
     pub fn of(topology: &Topology) -> Choices {
         let mut number = 0;
-        let mut dcs: Vec<Vec<usize>> = Vec::new();
+        let mut dcs: Vec<Vec<Set>> = Vec::new();
         for dc in &topology.dcs {
             let mut nodes = Vec::new();
             for node in &dc.nodes {
-                nodes.extend(node.joins_at_ms.is_none().then_some(number));
+                nodes.extend(
+                    (node.joins_at_ms.is_none() && number < NODES_MAX).then(|| 1 << number),
+                );
                 number += 1;
             }
             dcs.push(nodes);
@@ -45,41 +53,39 @@ impl Choices {
             count.iter().all(|count| *count <= most) && in_use == used
         };
         spread(&dcs, voters, &meta, &mut choices);
+        choices.sort_unstable();
+        choices.dedup();
         Choices(choices)
     }
 
-    /// A choice of which no replica serves and reaches a majority that serves.
-    pub fn stuck(
-        &self,
-        serves: impl Fn(usize) -> bool,
-        joined: impl Fn(usize, usize) -> bool,
-    ) -> Option<&[usize]> {
-        let leads = |nodes: &[usize], leader: usize| {
-            let reached =
-                |node: &&usize| serves(**node) && (**node == leader || joined(leader, **node));
-            serves(leader) && nodes.iter().filter(reached).count() > nodes.len() / 2
+    /// A choice of which no replica reaches a majority. `reach[n]` are the nodes that n and that
+    /// reach each other, itself included; none when n does not serve.
+    pub fn stuck(&self, reach: &[Set]) -> Option<Set> {
+        let leads = |choice: Set, leader: usize| {
+            let is_one = choice & (1 << leader) != 0;
+            is_one && (reach[leader] & choice).count_ones() > choice.count_ones() / 2
         };
-        let led = |nodes: &Vec<usize>| nodes.iter().any(|leader| leads(nodes, *leader));
-        self.0.iter().find(|nodes| !led(nodes)).map(Vec::as_slice)
+        let led = |choice: Set| (0..reach.len()).any(|leader| leads(choice, leader));
+        self.0.iter().copied().find(|choice| !led(*choice))
     }
 }
 
 /// All ways to take `size` nodes so that the count of each data center is allowed.
 fn spread(
-    dcs: &[Vec<usize>],
+    dcs: &[Vec<Set>],
     size: usize,
     allowed: &dyn Fn(&[usize]) -> bool,
-    choices: &mut Vec<Vec<usize>>,
+    choices: &mut Vec<Set>,
 ) {
     let mut counts = vec![0; dcs.len()];
     loop {
         if counts.iter().sum::<usize>() == size && allowed(&counts) {
-            let mut taken = vec![Vec::new()];
+            let mut taken: Vec<Set> = vec![0];
             for (nodes, count) in dcs.iter().zip(&counts) {
                 let some = subsets(nodes, *count);
-                let joined = taken.iter().flat_map(|before: &Vec<usize>| {
-                    some.iter().map(|more| [&before[..], &more[..]].concat())
-                });
+                let joined = taken
+                    .iter()
+                    .flat_map(|before| some.iter().map(move |more| before | more));
                 taken = joined.collect();
             }
             choices.extend(taken);
@@ -94,16 +100,17 @@ fn spread(
 }
 
 /// All subsets of a size.
-fn subsets(nodes: &[usize], size: usize) -> Vec<Vec<usize>> {
+fn subsets(nodes: &[Set], size: usize) -> Vec<Set> {
     if size == 0 {
-        return vec![Vec::new()];
+        return vec![0];
     }
     let mut all = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
-        for mut rest in subsets(&nodes[at + 1..], size - 1) {
-            rest.insert(0, *node);
-            all.push(rest);
-        }
+        all.extend(
+            subsets(&nodes[at + 1..], size - 1)
+                .into_iter()
+                .map(|rest| rest | node),
+        );
     }
     all
 }
@@ -114,7 +121,7 @@ mod tests {
     use crate::catalogue::topology::{LOCAL, WAN};
     use crate::plan::{Dc, NodeSpec};
 
-    fn choices(nodes: &[usize], replicas: u32) -> Vec<Vec<usize>> {
+    fn choices(nodes: &[usize], replicas: u32) -> (usize, usize) {
         let dc = |(at, count): (usize, &usize)| Dc {
             name: format!("d{at}"),
             region: String::new(),
@@ -135,32 +142,29 @@ mod tests {
             shards: 0,
             replicas,
         };
-        Choices::of(&topology).0
+        let all = Choices::of(&topology).0;
+        let of = |size| all.iter().filter(|set| set.count_ones() == size).count();
+        (of(replicas), of(5))
     }
 
     #[test]
     fn data_shards_have_one_replica_in_a_data_center_and_the_meta_shard_two_at_most() {
-        assert_eq!(choices(&[1, 1, 1], 3), [[0, 1, 2], [0, 1, 2]]);
-        // Two nodes each: 2 * 2 * 2 for data; which data center has one voter, and which, for meta.
-        let of = |size, all: &[Vec<usize>]| all.iter().filter(|c| c.len() == size).count();
-        let all = choices(&[2, 2, 2], 3);
-        assert_eq!((of(3, &all), of(5, &all)), (8, 6));
-        let all = choices(&[3, 3, 3], 3);
-        assert_eq!((of(3, &all), of(5, &all)), (27, 81));
-        // Five data centers: any three of them for data, one voter in each.
-        let all = choices(&[1, 1, 1, 1, 1], 3);
-        assert_eq!((of(3, &all), of(5, &all)), (10, 1));
+        assert_eq!(choices(&[1, 1, 1], 3), (1, 0));
+        // Two nodes each: which one of each for data, which one is no voter for meta.
+        assert_eq!(choices(&[2, 2, 2], 3), (8, 6));
+        assert_eq!(choices(&[3, 3, 3], 3), (27, 81));
+        // Any three of five data centers for data, one voter in each.
+        assert_eq!(choices(&[1, 1, 1, 1, 1], 3), (10, 1));
+        assert_eq!(choices(&[1, 1, 2], 3), (2, 0));
     }
 
     #[test]
     fn a_choice_is_stuck_when_nobody_reaches_a_majority_that_serves() {
-        let choices = Choices(vec![vec![0, 1, 2]]);
-        let all = |_: usize, _: usize| true;
-        assert_eq!(choices.stuck(|at| at != 1, all), None);
-        assert!(choices.stuck(|at| at == 1, all).is_some());
+        let choices = Choices(vec![0b111]);
+        assert_eq!(choices.stuck(&[0b101, 0, 0b101]), None);
+        assert_eq!(choices.stuck(&[0b001, 0, 0b100]), Some(0b111));
         // A bridge: 0 and 2 do not hear each other, 1 hears both.
-        let bridge = |a: usize, b: usize| a + b != 2;
-        assert_eq!(choices.stuck(|_| true, bridge), None);
-        assert!(choices.stuck(|at| at != 1, bridge).is_some());
+        assert_eq!(choices.stuck(&[0b011, 0b111, 0b110]), None);
+        assert_eq!(choices.stuck(&[0b001, 0, 0b100]), Some(0b111));
     }
 }

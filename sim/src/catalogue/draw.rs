@@ -7,7 +7,7 @@
 //!                            └─────────────────────────────┘ yes: the plan
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -19,7 +19,7 @@ use super::expand::{self, Stage};
 use super::file::{Line, ScenarioFile, Topology};
 use super::units::Window;
 use crate::dice::dice;
-use crate::plan::{self, Event, NodeSpec, Plan, Tier};
+use crate::plan::{self, Event, Fault, NodeSpec, Plan, Tier};
 
 /// How often a timeline is drawn again until it leaves what is promised.
 pub(super) const ATTEMPTS: u32 = 64;
@@ -210,5 +210,29 @@ fn timeline(stage: &Stage<'_>, lines: &[(usize, Line)], chance: Chance) -> Vec<E
         events.extend(drawn.into_iter().filter(|_| happens));
     }
     events.sort_by_key(|event| event.at_ms);
+    only_dark_sites_start(stage, &mut events);
     events
+}
+
+/// A client site that runs is not started with the data center that it is in.
+fn only_dark_sites_start(stage: &Stage<'_>, events: &mut Vec<Event>) {
+    let is_site = |host: &String| stage.sites.iter().any(|site| site.name == *host);
+    let mut dark: BTreeSet<String> = BTreeSet::new();
+    let mut burned: BTreeSet<String> = BTreeSet::new();
+    for event in events.iter_mut() {
+        match &mut event.fault {
+            Fault::Burn { hosts } => burned.extend(hosts.iter().cloned()),
+            Fault::PowerCut { hosts } => dark.extend(hosts.iter().cloned()),
+            Fault::Crash { hosts, disks_lost } => {
+                let gone = if *disks_lost { &mut burned } else { &mut dark };
+                gone.extend(hosts.iter().cloned());
+            }
+            Fault::Start { hosts } => hosts.retain(|host| {
+                let was_dark = dark.remove(host);
+                !is_site(host) || (was_dark && !burned.contains(host))
+            }),
+            _ => {}
+        }
+    }
+    events.retain(|event| !matches!(&event.fault, Fault::Start { hosts } if hosts.is_empty()));
 }

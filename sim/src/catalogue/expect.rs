@@ -14,6 +14,9 @@ const GOALS: [&str; 3] = ["gap", "failed-calls", "recovery"];
 /// Reads `[expect]`.
 pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
     let section = reader.section(top, "expect");
+    if !section.exists() && top.has("expect") {
+        return Expect::default();
+    }
     if !section.exists() {
         reader.add(
             top,
@@ -53,7 +56,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
         let what = reader.need(&table, "what", values::text);
         let why = reader.need(&table, "why", values::text);
         if let (Some(what), Some(why)) = (what, why) {
-            if let Some(message) = not_expected(&what, &expect) {
+            if let Some(message) = not_expected(&what, &expect, &section) {
                 reader.add(&table, "what", message);
             }
             expect.pending.push(Pending { what, why });
@@ -80,11 +83,11 @@ fn promises(found: &Found) -> Result<String, String> {
 }
 
 /// Why nothing of this name can be waited for.
-fn not_expected(what: &str, expect: &Expect) -> Option<String> {
+fn not_expected(what: &str, expect: &Expect, section: &Section<'_>) -> Option<String> {
     let expected = match what {
-        "gap" => expect.gap_max_ms.is_some(),
-        "failed-calls" => expect.failed_calls_max.is_some(),
-        "recovery" => expect.recovery_max_ms.is_some(),
+        "gap" => section.has("gap_max"),
+        "failed-calls" => section.has("failed_calls_max"),
+        "recovery" => section.has("recovery_max"),
         letter
             if letter.chars().count() == 1 && letter.chars().all(|c| Promise::of(c).is_some()) =>
         {

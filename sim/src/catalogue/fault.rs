@@ -275,6 +275,7 @@ fn in_time(
     }
     if let Some((_, lasts)) = line.lasts_ms
         && repeat.times > 1
+        && table.has("every")
         && lasts >= repeat.every_ms.0
     {
         let message = format!(
@@ -332,7 +333,7 @@ fn repeat(reader: &mut Reader<'_>, table: &Section<'_>, action: &Action) -> Repe
     Repeat {
         every_ms: every.unwrap_or((0, 0)),
         times: times.unwrap_or(1),
-        each,
+        each: each.filter(|_| !ways),
         shuffle,
     }
 }
@@ -356,7 +357,11 @@ fn action(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> Option<Ac
         Verb::Burn => Action::Burn,
         Verb::PowerCut => Action::PowerCut,
         Verb::Crash => {
-            let disks = reader.need(table, "disks", values::word("what becomes of them", DISKS));
+            let disks = reader.need(
+                table,
+                "disks",
+                values::word("what becomes of the disks", DISKS),
+            );
             Action::Crash { disks_lost: disks? }
         }
         Verb::Kill => Action::Kill,

@@ -114,10 +114,11 @@ fn survivable(reader: &mut Reader<'_>, file: &ScenarioFile, lines: &[usize]) {
         if let Err(why) = draw::settle(file, seed) {
             let line = lines.get(why.line as usize).copied().unwrap_or(0);
             let key = format!("fault[{}]", why.line);
-            let message = format!(
-                "cannot be survived as [expect] promises: {why} (seed {seed}, and no drawing of \
-                 it does better)"
-            );
+            let what = match why.promise {
+                Some(_) => "cannot be survived",
+                None => "makes no sense",
+            };
+            let message = format!("{what}: {why} (with seed {seed}, however it is drawn)");
             reader.add_at(line, key, message);
             return;
         }

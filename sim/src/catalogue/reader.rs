@@ -131,10 +131,18 @@ impl<'t> Reader<'t> {
     pub fn syntax(&mut self, error: &toml::de::Error) {
         let line = error.span().map_or(0, |span| self.line(span.start));
         let said = error.message().lines().collect::<Vec<_>>().join("; ");
+        let found = error.span().and_then(|span| self.text.get(span));
+        let found = found
+            .map(str::trim)
+            .filter(|found| (1..=40).contains(&found.len()));
+        let found = found.filter(|found| found.lines().count() == 1);
+        let found = found
+            .map(|found| format!("; found {found}"))
+            .unwrap_or_default();
         self.problems.push(Problem {
             line,
             key: String::new(),
-            message: format!("not TOML: {said}"),
+            message: format!("not TOML: {said}{found}"),
         });
     }
 
@@ -263,7 +271,12 @@ impl<'t> Reader<'t> {
         match parse(&found) {
             Ok(value) => Some(value),
             Err(must) => {
-                self.add(section, key, format!("{must}; found {written}"));
+                // A wrong word is in the message already.
+                let message = match must.starts_with('"') {
+                    true => must,
+                    false => format!("{must}; found {written}"),
+                };
+                self.add(section, key, message);
                 None
             }
         }

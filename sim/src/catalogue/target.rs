@@ -63,7 +63,7 @@ fn ways(reader: &mut Reader<'_>, table: &Section<'_>, context: &Context<'_>) -> 
     }
     let relative = |names: &[String]| names.iter().any(|n| n == "others" || n == "world");
     if relative(&from) && relative(&to) {
-        let message = "are all but the others: one of from and to must name somebody";
+        let message = "both ends are what the other is not: one of from and to must name somebody";
         reader.add(table, "to", message);
     }
     if !from.is_empty() && from == to && from != ["any"] && from != ["all"] {

@@ -14,6 +14,8 @@ const DCS_MAX: usize = 9;
 const NODES_MAX: u64 = 9;
 /// Most nodes in all.
 const NODES_IN_ALL_MAX: u32 = 30;
+/// Most nodes that join during the load.
+const JOINS_MAX: usize = 9;
 /// The longest way, microseconds.
 const LATENCY_US_MAX: u64 = 5_000_000;
 /// Jitter stays below a tick of the simulated network, microseconds.
@@ -81,7 +83,12 @@ pub(super) fn read(
         links: Vec::new(),
     };
     topology.links = links(reader, &section, &topology);
-    for join in reader.sections(&section, "join") {
+    let tables = reader.sections(&section, "join");
+    if tables.len() > JOINS_MAX {
+        let message = format!("{} nodes join; at most {JOINS_MAX} can", tables.len());
+        reader.add(&section, "join", message);
+    }
+    for join in tables {
         topology
             .joins
             .extend(joins(reader, &join, &topology, aliases, load_ms));
@@ -213,7 +220,9 @@ fn links(reader: &mut Reader<'_>, section: &Section<'_>, topology: &Topology) ->
         let (Some(from), Some(to)) = (from, to) else {
             continue;
         };
-        pair(reader, &table, ("from", &from, &to), &known);
+        if !pair(reader, &table, ("from", &from, &to), &known) {
+            continue;
+        }
         let mut ways = vec![(from.clone(), to.clone())];
         ways.extend(both.then(|| (to, from)));
         for (from, to) in ways {
@@ -230,23 +239,25 @@ fn links(reader: &mut Reader<'_>, section: &Section<'_>, topology: &Topology) ->
     links.into_iter().map(link).collect()
 }
 
+/// Whether two names are those of different data centers.
 fn pair(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
     (key, from, to): (&str, &str, &str),
     known: &[&str],
-) {
+) -> bool {
     for (name, key) in [(from, key), (to, if key == "from" { "to" } else { key })] {
         if !known.contains(&name) {
             let message = unknown(name, "a data center", known.iter().copied());
             reader.add(section, key, message);
-            return;
+            return false;
         }
     }
     if from == to {
         let message = format!("a link from {from} to itself; [topology.local] says how those are");
         reader.add(section, key, message);
     }
+    from != to
 }
 
 fn joins(

@@ -269,7 +269,11 @@ pub(super) fn signed(
         };
         let fits = |(low, high): &(i64, i64)| {
             let range = -most * per..=most * per;
-            low <= high && range.contains(low) && range.contains(high) && low % per == 0
+            low <= high
+                && range.contains(low)
+                && range.contains(high)
+                && low % per == 0
+                && high % per == 0
         };
         let windows = windows.filter(|windows: &Vec<(i64, i64)>| !windows.is_empty());
         let windows = windows.filter(|windows| windows.iter().all(fits));

@@ -3,7 +3,7 @@
 
 use super::Case;
 use super::evidence::Found;
-use super::facts::{Claim, Room};
+use super::facts::{Claim, Room, Witness};
 use crate::history::AppendEnd;
 use crate::outcome::{Finding, Promise};
 
@@ -68,9 +68,7 @@ pub fn no_phantom(case: &Case<'_>) -> Finding {
     let mut found = Found::of("no-phantom", Promise::E);
     for room in case.facts.rooms() {
         for claim in &room.claims {
-            let at_rest = claim
-                .at_rest
-                .map(|at| (u64::MAX, super::facts::Witness::Final(at)));
+            let at_rest = claim.at_rest.map(|at| (u64::MAX, Witness::Final(at)));
             let Some((at, witness)) = claim.seen.or(at_rest) else {
                 continue;
             };
@@ -102,19 +100,16 @@ fn phantom(
     if all.is_empty() {
         return Some((1, "which nobody sent".to_owned()));
     }
-    let (mut of_body, mut possible) = (None, None);
-    for &(_, _, at) in all {
-        let append = &appends[at];
-        if append.body != claim.body {
-            continue;
-        }
-        of_body.get_or_insert(at);
-        // In the order of their beginning: the first is the earliest.
-        if !matches!(append.end, AppendEnd::Refused { .. }) {
-            possible.get_or_insert(at);
-        }
-    }
-    match (of_body, possible) {
+    let of_body = all
+        .iter()
+        .map(|one| one.2)
+        .filter(|at| appends[*at].body == claim.body);
+    let possible = of_body.clone().filter(|at| {
+        let end = &appends[*at].end;
+        !matches!(end, AppendEnd::Refused { .. })
+    });
+    let first = possible.min_by_key(|at| appends[*at].invoked_us);
+    match (of_body.clone().next(), first) {
         (None, _) => Some((2, "which was sent with another body".to_owned())),
         (Some(refused), None) => Some((2, format!("which must not be: {}", case.append(refused)))),
         (_, Some(sent)) if appends[sent].invoked_us > at_us => {
@@ -130,7 +125,7 @@ pub(super) fn message(claim: &Claim<'_>) -> String {
 }
 
 /// Its first witness.
-pub(super) fn said(case: &Case<'_>, claim: &Claim<'_>) -> String {
+fn said(case: &Case<'_>, claim: &Claim<'_>) -> String {
     let (at, witness) = claim.first();
     case.witness(at, witness)
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Case;
-use super::content::{message, said};
+use super::content::message;
 use super::evidence::Found;
-use super::facts::{Claim, Room};
+use super::facts::{Claim, Room, Witness};
 use crate::history::{Final, Level, Seen};
 use crate::outcome::{Finding, Promise};
 use crate::plan::Fault;
@@ -14,44 +14,48 @@ use crate::plan::Fault;
 const DCS_MIN: usize = 2;
 
 /// `acked-durable`, D: every acknowledged message is in every final of its conversation, with its
-/// seq and its body. Where replicas never came to rest, a final that is not LINEARIZABLE may end early:
-/// it is behind, which `replicas-equal` tells.
+/// seq and its body. Where replicas never came to rest, a final that is not LINEARIZABLE may end
+/// early: it is behind, which `replicas-equal` tells.
 pub fn acked_durable(case: &Case<'_>) -> Finding {
-    judge_claims(case, "acked-durable", |claim| claim.acked.is_some())
+    let acked = |claim: &Claim<'_>| claim.acked.map(|(at, append)| (at, Witness::Ack(append)));
+    judge_claims(case, "acked-durable", acked)
 }
 
-/// `observed-durable`, D: every message that anybody saw, in a read of any level or in a tail, is in
-/// every final of its conversation, with its seq and its body, whether or not it was acknowledged.
-/// The same excuse as in [`acked_durable`].
+/// `observed-durable`, D: every message that anybody saw, in a read of any level or in a tail, is
+/// in every final of its conversation, with its seq and its body, whether or not it was
+/// acknowledged. The same excuse as in [`acked_durable`].
 pub fn observed_durable(case: &Case<'_>) -> Finding {
-    judge_claims(case, "observed-durable", |claim| claim.seen.is_some())
+    judge_claims(case, "observed-durable", |claim| claim.seen)
 }
 
-/// Looks for the chosen claims in the finals of their conversations, one look in each; nothing
-/// where there is no final.
+/// Looks for the claims that have a witness in the finals of their conversations, one look in each;
+/// nothing where there is no final.
 fn judge_claims(
     case: &Case<'_>,
     oracle: &'static str,
-    chosen: impl Fn(&Claim<'_>) -> bool,
+    witness: impl Fn(&Claim<'_>) -> Option<(u64, Witness)>,
 ) -> Finding {
     let mut found = Found::of(oracle, Promise::D);
     for room in case.facts.rooms().filter(|room| !room.finals.is_empty()) {
         let finals = finals(case, room);
-        for claim in room.claims.iter().filter(|claim| chosen(claim)) {
+        for claim in &room.claims {
+            let Some((at_us, witness)) = witness(claim) else {
+                continue;
+            };
             found.looked_at(1);
             let wrong: Vec<&Last<'_>> = finals.iter().filter(|last| last.lacks(claim)).collect();
             let Some(first) = wrong.first() else { continue };
-            found.add(2, claim.first().0, || {
+            found.add(2, at_us, || {
                 let instead = match first.at(claim.seq) {
                     Some(seen) => format!("is {}/{} #{:016x}", seen.sender, seen.id, seen.body),
-                    None => format!("is missing behind {}", first.end),
+                    None => format!("is missing, the last being {},", first.end),
                 };
                 format!(
-                    "room {}: seq {}, {} ({}), {instead} on {} and in {} of {} finals in all",
+                    "room {}: seq {}, {} ({}), {instead} on {}; so in {} of {} finals",
                     room.room,
                     claim.seq,
                     message(claim),
-                    said(case, claim),
+                    case.witness(at_us, witness),
                     case.at_rest(first.place),
                     wrong.len(),
                     finals.len()

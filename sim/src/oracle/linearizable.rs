@@ -35,8 +35,8 @@
 //! 2. Seqs up to n at which no message is known are held by distinct appends of unknown outcome
 //!    that are known nowhere, each invoked at or before D(i) = min over k ≥ i of hi(k).
 //!
-//! *Necessary*: P is not decreasing, so lo(j) ≤ P(j) ≤ P(i) ≤ hi(i); and what holds i was invoked at
-//! or before P(i) ≤ D(i).
+//! *Necessary*: P is not decreasing, so lo(j) ≤ P(j) ≤ P(i) ≤ hi(i); and what holds i was invoked
+//! at or before P(i) ≤ D(i).
 //!
 //! *Sufficient*: give the appends of 2 to their seqs; that raises lo(i) to an invocation that is
 //! ≤ D(i), so 1 still holds. Let P(i) = max over j ≤ i of lo(j): not decreasing, ≥ lo(i), and
@@ -258,7 +258,7 @@ fn no_hole(case: &Case<'_>, room: &Room<'_>, bounds: &Bounds, found: &mut Found)
                 );
                 format!(
                     "room {}: seqs up to {mark} were there {when}; {open} of them, as seq {}, are \
-                     of nobody known, and only {ready} messages of unknown outcome were sent by then",
+                     of nobody known, and of those sent by then only {ready} can be there unseen",
                     room.room,
                     before + 1
                 )
@@ -272,14 +272,14 @@ fn no_hole(case: &Case<'_>, room: &Room<'_>, bounds: &Bounds, found: &mut Found)
 
 /// When each message of unknown outcome that is known nowhere was first sent, sorted.
 fn spare(case: &Case<'_>, room: &Room<'_>) -> Vec<u64> {
-    let placed: BTreeSet<(&str, &str)> = room
-        .claims
-        .iter()
-        .map(|claim| (claim.sender, claim.id))
-        .collect();
-    let ids = room
-        .ids()
-        .filter(|all| !placed.contains(&(all[0].0, all[0].1)));
+    // An acknowledged one has a place by that; of the others, the few that somebody saw have one.
+    let unacked = room.claims.iter().filter(|claim| claim.acked.is_none());
+    let seen: BTreeSet<(&str, &str)> = unacked.map(|claim| (claim.sender, claim.id)).collect();
+    let acked = |one: &(&str, &str, usize)| {
+        matches!(case.history.appends[one.2].end, AppendEnd::Acked { .. })
+    };
+    let ids = room.ids().filter(|all| !all.iter().any(acked));
+    let ids = ids.filter(|all| !seen.contains(&(all[0].0, all[0].1)));
     let mut spare: Vec<u64> = ids
         .filter_map(|all| {
             let possible = all.iter().filter(|one| possible(case, one.2));

@@ -92,9 +92,9 @@ fn taken(plan: &Plan, own: &BTreeSet<&str>, others: &BTreeSet<&str>) -> bool {
 ///
 /// A wait begins with the invocation of the first append behind an acknowledgement (or behind the
 /// begin) and ends with the next acknowledgement, or with the end of the load. Its length is the
-/// time that the session spent in calls meanwhile, failed ones included; the pauses that it makes of
-/// its own will do not count, so it is the time between two acknowledgements less the pauses, and
-/// for an append that succeeds at once the latency of that append. O(n log n).
+/// time that the session spent in calls meanwhile, failed ones included; the pauses that it makes
+/// of its own will do not count, so it is the time between two acknowledgements less the pauses,
+/// and for an append that succeeds at once the latency of that append. O(n log n).
 pub fn gaps(history: &History, counts: impl Fn(&str) -> bool) -> Vec<Gap> {
     #[derive(Default)]
     struct Wait<'a> {
@@ -189,8 +189,8 @@ pub fn failed(history: &History, counts: impl Fn(&str) -> bool) -> Vec<Failed> {
     told.collect()
 }
 
-/// The time from `from_ms`, ms after the load began, until each sender, or room, was acknowledged an
-/// append that it invoked after that. None when one that tried never was, or nobody tried. With
+/// The time from `from_ms`, ms after the load began, until each sender, or room, was acknowledged
+/// an append that it invoked after that. None when one that tried never was, or nobody tried. With
 /// senders and the first fault it is the recovery time; with rooms and the last heal the progress
 /// that P asks for.
 pub fn until_acked(

@@ -140,10 +140,10 @@ pub fn tail_suffix(case: &Case<'_>) -> Finding {
             if let Some((at_us, why)) = not_suffix(tail, ends.then_some(end)) {
                 found.add(1, at_us, || {
                     let when = match at_us {
-                        u64::MAX => "the end".to_owned(),
-                        at_us => case.ms(at_us),
+                        u64::MAX => String::new(),
+                        at_us => format!(" at {}", case.ms(at_us)),
                     };
-                    format!("room {}: {}: {why} at {when}", room.room, case.tail(at))
+                    format!("room {}: {}: {why}{when}", room.room, case.tail(at))
                 });
             }
         }
@@ -168,6 +168,6 @@ fn not_suffix(tail: &Tail, end: Option<u64>) -> Option<(u64, String)> {
     let end = end.filter(|end| *end >= expected)?;
     Some((
         u64::MAX,
-        format!("seq {expected} to {end} were never given"),
+        format!("of seqs {expected} to {end} nothing was given"),
     ))
 }

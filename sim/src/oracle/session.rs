@@ -24,8 +24,8 @@ enum What {
 }
 
 /// `session`, S: a SESSION or LINEARIZABLE read has at least the seq of every append that its
-/// session was acknowledged in that conversation before the read was invoked (read your writes), and
-/// at least the last_seq of every such read that the session made before (monotonic reads), at
+/// session was acknowledged in that conversation before the read was invoked (read your writes),
+/// and at least the last_seq of every such read that the session made before (monotonic reads), at
 /// whichever sites. Pages being prefixes of one log (`seq-function`, `gap-free`), the last seq says
 /// it all. LOCAL and BOUNDED reads neither promise this nor oblige those behind them. O(n log n): a
 /// sort of each session by time.

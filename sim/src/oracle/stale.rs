@@ -8,12 +8,13 @@ use crate::history::{AppendEnd, Level, Page, Read};
 use crate::outcome::{Finding, Promise};
 use crate::plan::Fault;
 
-/// `bounded-staleness`, S: a BOUNDED read misses nothing that was acknowledged, to anyone, more than
-/// its bound before it was invoked, in true time; and it does not admit to an age above its bound.
+/// `bounded-staleness`, S: a BOUNDED read misses nothing that was acknowledged, to anyone, more
+/// than its bound before it was invoked, in true time; and it does not admit to an age above its
+/// bound.
 ///
-/// The server measures at some moment behind the invocation, so what was acknowledged a bound before
-/// the *invocation* is the most that can be asked for. A clock that the plan lets run slow measures
-/// less time than goes by; the bound is stretched by the worst of them.
+/// The server measures at some moment behind the invocation, so what was acknowledged a bound
+/// before the *invocation* is the most that can be asked for. A clock that the plan lets run slow
+/// measures less time than goes by; the bound is stretched by the worst of them.
 pub fn bounded_staleness(case: &Case<'_>) -> Finding {
     let mut found = Found::of("bounded-staleness", Promise::S);
     each_read(case, |acks, read, page, at| {
@@ -24,7 +25,11 @@ pub fn bounded_staleness(case: &Case<'_>) -> Finding {
         let at_us = read.returned_us.unwrap_or(u64::MAX);
         if let Some(age_ms) = page.age_ms.filter(|age_ms| *age_ms > bound_ms) {
             found.add(1, at_us, || {
-                format!("room {}: age {age_ms} ms: {}", read.room, case.read(at))
+                format!(
+                    "room {}: an age of {age_ms} ms is admitted by {}",
+                    read.room,
+                    case.read(at)
+                )
             });
         }
         let by_us = read.invoked_us.saturating_sub(stretched_us(case, bound_ms));
@@ -46,9 +51,10 @@ pub fn bounded_staleness(case: &Case<'_>) -> Finding {
 /// anyone, more than that age before it was invoked, in true time.
 ///
 /// The age is measured at some moment between invocation and return, and claims everything that was
-/// acknowledged an age before *that moment*; when it was is not known to the client, so the earliest
-/// is taken: the weakest statement, and the strongest that cannot be wrong. One millisecond is
-/// granted for an age cut to whole milliseconds, and drift as in [`bounded_staleness`].
+/// acknowledged an age before *that moment*; when it was is not known to the client, so the
+/// earliest is taken: the weakest statement, and the strongest that cannot be wrong. One
+/// millisecond is granted for an age cut to whole milliseconds, and drift as in
+/// [`bounded_staleness`].
 pub fn age_honest(case: &Case<'_>) -> Finding {
     let mut found = Found::of("age-honest", Promise::S);
     each_read(case, |acks, read, page, at| {

@@ -8,8 +8,8 @@ use crate::history::VoteSeen;
 use crate::outcome::{Finding, Promise};
 use crate::plan::Fault;
 
-/// `one-leader`, U: for each shard and term, all disks that know who won name the same node. O(n log
-/// n).
+/// `one-leader`, U: for each shard and term, all disks that know who won name the same node. O(n
+/// log n).
 pub fn one_leader(case: &Case<'_>) -> Finding {
     let mut found = Found::of("one-leader", Promise::U);
     let mut leaders: BTreeMap<(u32, u64), &VoteSeen> = BTreeMap::new();

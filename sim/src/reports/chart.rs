@@ -108,7 +108,7 @@ fn times(axis: Axis) -> Panel {
             part if part > 0.98 => "end",
             _ => "middle",
         };
-        let (x, text) = (axis.x(tick), svg::tick_text(tick));
+        let (x, text) = (axis.x(tick), svg::tick_text(axis, tick));
         let _ = write!(
             plot,
             "<text class=\"tick\" x=\"{x}\" y=\"14\" text-anchor=\"{anchor}\">{text}</text>"

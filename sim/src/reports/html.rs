@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::page::{again, columns, page, section};
-use super::standing::{Standing, evidence, goal_standing, headline, standing};
+use super::standing::{evidence, failures, goal_standing, headline, standing};
 use super::words::{escape, moment, span, thousands};
-use super::{chart, setup};
+use super::{chart, control, setup};
 use crate::outcome::{Goal, Outcome, Promise, Verdict};
 use crate::plan::Tier;
 
@@ -38,7 +38,7 @@ pub fn html(outcome: &Outcome) -> String {
     if let Some(control) = &outcome.control {
         body.push_str(&section(
             "The control layout",
-            &control_part(outcome, control),
+            &control::part(outcome, control),
         ));
     }
     body.push_str(&columns(&[
@@ -116,13 +116,13 @@ fn figures(outcome: &Outcome) -> String {
             goal: goal("failed-calls"),
         },
         Figure {
-            name: "Recovery point (RPO)",
+            name: "RPO",
             value: thousands(outcome.lost),
             below: "acknowledged messages lost".to_owned(),
             goal: None,
         },
         Figure {
-            name: "Recovery time (RTO)",
+            name: "RTO",
             value: or_dash(outcome.rto_ms),
             below: match (outcome.rto_ms, outcome.timeline.is_empty()) {
                 (Some(_), _) => "first fault to all acked again",
@@ -179,7 +179,9 @@ fn card(figure: &Figure) -> String {
     )
 }
 
-fn promises(outcome: &Outcome) -> String {
+/// Every promise with what was found.
+pub(crate) fn promises(outcome: &Outcome) -> String {
+    let failures = failures(outcome);
     let mut rows = String::new();
     for promise in Promise::ALL {
         let standing = standing(outcome, promise);
@@ -191,6 +193,11 @@ fn promises(outcome: &Outcome) -> String {
         for broken in evidence(outcome, promise) {
             let (oracle, evidence) = (escape(&broken.oracle), escape(&broken.evidence));
             let _ = write!(said, "<p class=\"evidence\"><b>{oracle}</b> {evidence}</p>");
+        }
+        let goals = failures.iter().filter(|f| f.promise == Some(promise));
+        for goal in goals.filter(|f| outcome.goals.iter().any(|g| g.name == f.oracle)) {
+            let (name, why) = (escape(&goal.oracle), escape(&goal.evidence));
+            let _ = write!(said, "<p class=\"evidence\"><b>{name}</b> {why}</p>");
         }
         let looked_at = match judged.map_or(0, |judged| judged.looked_at) {
             0 => String::new(),
@@ -255,69 +262,4 @@ fn timeline(outcome: &Outcome) -> String {
     let head = "<thead><tr><th class=\"n\">at</th><th>kind</th><th>what</th></tr></thead>";
     let rows: String = rows.collect();
     format!("<div class=\"tall\"><table>{head}<tbody>{rows}</tbody></table></div>")
-}
-
-fn control_part(outcome: &Outcome, control: &Outcome) -> String {
-    let said = match control.verdict {
-        Verdict::Held => "<p class=\"say failed\">✗ It held, though it must fail visibly.</p>",
-        Verdict::GoalMissed | Verdict::Broken => {
-            "<p class=\"say held\">✓ It fails visibly, as it must.</p>"
-        }
-    };
-    let or_dash = |ms: Option<u64>| ms.map_or_else(|| "–".to_owned(), span);
-    let numbers = |o: &Outcome| {
-        [
-            verdict_cell(o),
-            thousands(o.lost),
-            or_dash(o.rto_ms),
-            span(o.longest_gap_ms),
-            thousands(o.failed_calls),
-            thousands(o.acked),
-        ]
-    };
-    let names = [
-        "verdict",
-        "acknowledged messages lost (RPO)",
-        "recovery time (RTO)",
-        "longest gap",
-        "failed calls",
-        "acknowledged",
-    ];
-    let mut rows = String::new();
-    for (name, (ours, theirs)) in names
-        .into_iter()
-        .zip(numbers(outcome).into_iter().zip(numbers(control)))
-    {
-        let _ = write!(
-            rows,
-            "<tr><td>{name}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
-            escape(&ours),
-            escape(&theirs)
-        );
-    }
-    format!(
-        "{said}<p class=\"about\">{}</p><table><thead><tr><th></th><th class=\"n\">this layout</th>\
-         <th class=\"n\">control</th></tr></thead><tbody>{rows}</tbody></table>{}\
-         <details><summary>Promises of the control layout</summary>{}</details>",
-        escape(&control.plan.about),
-        chart::chart(control),
-        promises(control).replace(" id=\"", " id=\"control-")
-    )
-}
-
-fn verdict_cell(outcome: &Outcome) -> String {
-    let unkept = Promise::ALL.into_iter().filter(|p| {
-        let standing = standing(outcome, *p);
-        matches!(standing, Standing::Failed | Standing::Tolerated)
-    });
-    let letters: Vec<String> = unkept.map(|p| p.letter().to_string()).collect();
-    let word = match outcome.verdict {
-        Verdict::Held => "held",
-        Verdict::GoalMissed => "goal missed",
-        Verdict::Broken => "broken",
-    };
-    match letters.is_empty() {
-        true => word.to_owned(),
-        false => format!("{word} (not kept: {})", letters.join(" ")),
-    }
 }

@@ -35,12 +35,13 @@ pub fn index_html(sweep: &Sweep) -> String {
         |run| run.longest_gap_ms as f64,
         |run| span(run.longest_gap_ms),
     );
-    let _ = write!(
-        body,
-        "<div class=\"columns even\">{}{}</div>\n",
+    let (gaps, slowest) = (
         section("Longest gaps", &gaps),
-        section("Slowest runs", &slowest)
+        section("Slowest runs", &slowest),
     );
+    body.push_str(&format!(
+        "<div class=\"columns even\">{gaps}{slowest}</div>\n"
+    ));
     page(
         &format!("sweep of {} runs", thousands(count(sweep.runs.len()))),
         &body,

@@ -203,19 +203,13 @@ mod tests {
         }
     }
 
-    fn check(marks: &[Mark], expect: &[(&str, &[(u64, Option<u64>)])]) {
+    /// Begin and end of each bar of a row.
+    type Times = Vec<(u64, Option<u64>)>;
+
+    fn check(marks: &[Mark], expect: &[(&str, Times)]) {
         let lanes = faults(marks, 60_000);
-        let seen: Vec<(&str, Vec<(u64, Option<u64>)>)> = lanes
-            .iter()
-            .map(|lane| {
-                let bars = lane.bars.iter().map(|bar| (bar.from_ms, bar.to_ms));
-                (lane.kind.as_str(), bars.collect())
-            })
-            .collect();
-        let expect: Vec<_> = expect
-            .iter()
-            .map(|(kind, bars)| (*kind, bars.to_vec()))
-            .collect();
+        let times = |lane: &FaultLane| lane.bars.iter().map(|b| (b.from_ms, b.to_ms)).collect();
+        let seen: Vec<(&str, Times)> = lanes.iter().map(|l| (l.kind.as_str(), times(l))).collect();
         assert_eq!(seen, expect);
     }
 
@@ -228,8 +222,8 @@ mod tests {
                 mark(30_000, "start", true, 0),
             ],
             &[
-                ("burn", &[(20_000, Some(30_000))]),
-                ("cut", &[(25_000, None)]),
+                ("burn", vec![(20_000, Some(30_000))]),
+                ("cut", vec![(25_000, None)]),
             ],
         );
     }
@@ -241,10 +235,10 @@ mod tests {
                 mark(1_000, "stop", false, 0),
                 mark(2_000, "start", true, 0),
                 mark(3_000, "start", true, 0),
-                mark(9_000, "stop", false, 0),
-                mark(9_500, "start", true, 0),
+                mark(30_000, "stop", false, 0),
+                mark(30_500, "start", true, 0),
             ],
-            &[("stop", &[(1_000, Some(3_000)), (9_000, Some(9_500))])],
+            &[("stop", vec![(1_000, Some(3_000)), (30_000, Some(30_500))])],
         );
     }
 

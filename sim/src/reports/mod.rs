@@ -11,9 +11,10 @@
 //! ```
 //!
 //! All of it is a pure function of its input: no clock, no file, no terminal is looked at. Every
-//! text of a plan or of an outcome is escaped where it enters a page ([`escape`]).
+//! text of a plan or of an outcome is escaped where it enters a page.
 
 mod chart;
+mod control;
 pub mod coverage;
 mod html;
 mod index;

@@ -25,8 +25,7 @@ document.querySelectorAll(".chart").forEach(function (chart) {
     cross.style.display = read.style.display = "block";
     cross.style.left = event.clientX - outer.left + "px";
     read.textContent = (ms / 1000).toFixed(2) + " s" + (said ? " — " + said : "");
-    var left = event.clientX - outer.left + 10;
-    if (part > 0.5) { left = left - read.offsetWidth - 20; }
-    read.style.left = Math.max(0, left) + "px";
+    var left = event.clientX - outer.left - read.offsetWidth / 2;
+    read.style.left = Math.max(0, Math.min(left, outer.width - read.offsetWidth)) + "px";
   });
 });

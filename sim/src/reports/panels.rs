@@ -31,16 +31,13 @@ pub(crate) fn faults(outcome: &Outcome, axis: Axis) -> Panel {
         title: "Faults".to_owned(),
         ..Panel::default()
     };
+    let until = stopped_ms(outcome, axis).unwrap_or(axis.end_ms);
     let mut y = 0;
     let mut named = "";
     for lane in &lanes {
         if lane.kind != named {
-            let row = match lanes
-                .iter()
-                .filter(|l| l.kind == lane.kind)
-                .map(|l| l.bars.len())
-                .sum()
-            {
+            let alike = lanes.iter().filter(|other| other.kind == lane.kind);
+            let row = match alike.map(|lane| lane.bars.len()).sum() {
                 0 | 1 => lane.kind.clone(),
                 many => format!("{} ×{many}", lane.kind),
             };
@@ -48,9 +45,8 @@ pub(crate) fn faults(outcome: &Outcome, axis: Axis) -> Panel {
             named = &lane.kind;
         }
         for bar in &lane.bars {
-            panel
-                .plot
-                .push_str(&fault(bar, family(&lane.kind), axis, y));
+            let drawn = fault(bar, family(&lane.kind), axis, (y, until));
+            panel.plot.push_str(&drawn);
         }
         y += ROW;
     }
@@ -63,20 +59,25 @@ pub(crate) fn faults(outcome: &Outcome, axis: Axis) -> Panel {
     panel
 }
 
-fn fault(fault: &lanes::Bar, family: &str, axis: Axis, y: u32) -> String {
-    let from = fault.from_ms;
-    let title = match (fault.momentary, fault.to_ms) {
-        (true, _) => format!("{} · {}", fault.text, moment(from)),
+fn fault_title(fault: &lanes::Bar) -> String {
+    let (text, from) = (&fault.text, moment(fault.from_ms));
+    match (fault.momentary, fault.to_ms) {
+        (true, _) => format!("{text} · {from}"),
         (false, Some(to)) => format!(
-            "{} · {} to {} ({}) · {}",
-            fault.text,
-            moment(from),
+            "{text} · {from} to {} ({}) · {}",
             moment(to),
-            span(to.saturating_sub(from)),
+            span(to.saturating_sub(fault.from_ms)),
             fault.end_text.as_deref().unwrap_or("ends")
         ),
-        (false, None) => format!("{} · {} to the end", fault.text, moment(from)),
-    };
+        (false, None) => format!("{text} · {from} to the end"),
+    }
+}
+
+/// A fault's bar, or a diamond when it took no time, in the row at `y`; `until` is when the run
+/// ended.
+fn fault(fault: &lanes::Bar, family: &str, axis: Axis, (y, until): (u32, u64)) -> String {
+    let from = fault.from_ms;
+    let title = fault_title(fault);
     let x = axis.x(from);
     let mut drawn = match fault.momentary {
         true => format!(
@@ -86,7 +87,7 @@ fn fault(fault: &lanes::Bar, family: &str, axis: Axis, y: u32) -> String {
             escape(&title)
         ),
         false => {
-            let to = fault.to_ms.unwrap_or(axis.end_ms);
+            let to = fault.to_ms.unwrap_or(until);
             let mut drawn = bar(
                 axis,
                 &format!("fault {family}"),

@@ -59,12 +59,12 @@ fn percent(part: f64) -> String {
     format!("{:.3}%", part * 100.0)
 }
 
-/// A tick's words: `20 s`, `3:05`, `2:00:00`.
-pub(crate) fn tick_text(ms: u64) -> String {
+/// A tick's words, alike for all of an axis: `20 s`, `3:05`, `2:00:00`.
+pub(crate) fn tick_text(axis: Axis, ms: u64) -> String {
     let s = ms / 1_000;
-    match ms {
-        0..120_000 if ms.is_multiple_of(1_000) => format!("{s} s"),
-        0..120_000 => format!("{:.2} s", ms as f64 / 1_000.0),
+    match axis.end_ms {
+        0..4_000 => format!("{:.2} s", ms as f64 / 1_000.0),
+        4_000..120_000 => format!("{s} s"),
         120_000..7_200_000 => format!("{}:{:02}", s / 60, s % 60),
         _ => format!("{}:{:02}:{:02}", s / 3_600, s % 3_600 / 60, s % 60),
     }

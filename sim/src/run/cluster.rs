@@ -239,12 +239,12 @@ impl Cluster {
         let (stampede, stampeding) = watch::channel(0);
         let progress = Arc::new(Progress::default());
         let env = self.env(site, &net, stampeding);
-        let (began, rest, mine) = (self.began.clone(), self.told.rest.clone(), progress.clone());
+        let (began, quiet, mine) = (self.began.clone(), self.told.quiet.clone(), progress.clone());
         self.field.machine(&name, &group, move || {
             let (env, mine) = (env.clone(), mine.clone());
-            let (began, rest) = (began.subscribe(), rest.subscribe());
+            let (began, quiet) = (began.subscribe(), quiet.subscribe());
             async move {
-                if let Err(why) = live(env, &mine, began, rest).await {
+                if let Err(why) = live(env, &mine, began, quiet).await {
                     *mine.failed.lock() = Some(why);
                 }
             }
@@ -424,7 +424,7 @@ async fn live(
     env: Env,
     progress: &Progress,
     mut began: watch::Receiver<bool>,
-    mut rest: watch::Receiver<bool>,
+    mut quiet: watch::Receiver<bool>,
 ) -> Result<(), String> {
     if progress.started.swap(true, Ordering::Relaxed) {
         return Ok(());
@@ -433,7 +433,7 @@ async fn live(
     began.wait_for(|began| *began).await.map_err(|_| over)?;
     let tails = workload::site(env).await?;
     progress.loaded.store(true, Ordering::Relaxed);
-    rest.wait_for(|rest| *rest).await.map_err(|_| over)?;
+    quiet.wait_for(|quiet| *quiet).await.map_err(|_| over)?;
     tails.drain(workload::DRAIN_MAX).await;
     progress.ended.store(true, Ordering::Relaxed);
     Ok(())

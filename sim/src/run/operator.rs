@@ -33,8 +33,10 @@ const PROBE_MAX: Duration = Duration::from_secs(60);
 /// What the operator and the run tell each other. Clones share it.
 #[derive(Clone)]
 pub(super) struct Told {
-    /// Whether nothing is sent any more.
+    /// Whether the load is over.
     pub rest: watch::Sender<bool>,
+    /// Whether nothing at all is sent any more, probes included: tails can be drained.
+    pub quiet: watch::Sender<bool>,
     state: Arc<Mutex<State>>,
     happened: Arc<Notify>,
 }
@@ -65,6 +67,7 @@ impl Default for Told {
     fn default() -> Told {
         Told {
             rest: watch::Sender::new(false),
+            quiet: watch::Sender::new(false),
             state: Arc::default(),
             happened: Arc::default(),
         }
@@ -160,6 +163,7 @@ async fn work(env: &Env, told: &Told) -> Result<(), String> {
     watch_load(env, told, &client).await;
     settle(told, &client).await;
     let probed = probe(env).await;
+    told.quiet.send_replace(true);
     let (running, rooms) = (told.running(), env.plan.workload.rooms);
     // The probe's messages have to reach all replicas, too.
     settle(told, &client).await;

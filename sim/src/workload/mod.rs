@@ -29,6 +29,8 @@ mod rooms;
 mod sender;
 mod sessions;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

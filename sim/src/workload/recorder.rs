@@ -169,12 +169,10 @@ impl Recorder {
         self.tail(k, |tail| tail.events.push((now_us, seen)));
     }
 
-    /// Changes what is noted of tail `k`, if it was opened.
-    pub(crate) fn tail(&self, k: u32, change: impl FnOnce(&mut Tail)) {
+    /// Changes what is noted of tail `k`; none when it was not opened.
+    pub(crate) fn tail<T>(&self, k: u32, change: impl FnOnce(&mut Tail) -> T) -> Option<T> {
         let mut state = self.0.state.lock();
-        if let Some(Some(tail)) = state.tails.get_mut(k as usize) {
-            change(tail);
-        }
+        state.tails.get_mut(k as usize)?.as_mut().map(change)
     }
 }
 

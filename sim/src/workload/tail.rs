@@ -21,6 +21,9 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(20);
 /// Between two looks whether a room exists, or two tries to reach a node.
 const LOOK: Duration = Duration::from_millis(300);
 
+/// Where a tail begins that asked for what is new and was never told where that is.
+const ONLY_NEW: u64 = 0;
+
 /// The last seq of each room at rest, once it is known.
 type Heads = Option<BTreeMap<u32, u64>>;
 
@@ -85,13 +88,15 @@ impl Tails {
         let mut missed = Vec::new();
         for k in &self.mine {
             let head = heads.get(&draw(&self.site, *k).0);
-            self.site.env.recorder.tail(*k, |tail| {
-                if !tail.complete && tail.error.is_none() {
-                    let why = behind(tail, head.copied(), limit);
-                    missed.push(format!("tail {k} at {}: {why}", tail.site));
-                    tail.error = Some(why);
+            let why = self.site.env.recorder.tail(*k, |tail| {
+                if tail.complete || tail.error.is_some() {
+                    return None;
                 }
+                tail.error = Some(behind(tail, head.copied(), limit));
+                tail.error.clone()
             });
+            let why = why.unwrap_or_else(|| Some("its room could never be read".to_owned()));
+            missed.extend(why.map(|why| format!("tail {k} at {}: {why}", self.site.env.site.name)));
         }
         missed
     }
@@ -143,7 +148,12 @@ async fn run(site: Arc<Site>, k: u32, heads: watch::Receiver<Heads>) {
     };
     match follower.follow().await {
         Ok(()) => follower.note(|tail| tail.complete = true),
-        Err(why) => follower.note(|tail| tail.error = Some(why)),
+        Err(why) => {
+            if follower.next.is_none() {
+                follower.open(ONLY_NEW);
+            }
+            follower.note(|tail| tail.error = Some(why));
+        }
     }
 }
 

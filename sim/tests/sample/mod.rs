@@ -236,11 +236,10 @@ pub fn burn(outcome: &mut Outcome, dc: &str, at_ms: u64, gap_ms: u64) {
         .filter(|led| hosts.contains(&led.host))
         .enumerate()
     {
-        let n = n as u64;
         outcome.leaders.push(Led {
-            at_ms: (at_ms + gap_ms - 60 + n * 13 % 50).cast_signed(),
+            at_ms: (at_ms + gap_ms - 60 + u64::from(led.shard) * 13 % 50).cast_signed(),
             shard: led.shard,
-            host: others[(n as usize * 5 + 1) % others.len()].clone(),
+            host: others[(n * 5 + 1) % others.len()].clone(),
             term: led.term + 1,
         });
     }
@@ -332,9 +331,8 @@ pub fn swarm() -> Outcome {
 /// A link that flaps: thirty faults, of which each ends.
 pub fn flapping() -> Outcome {
     let mut outcome = calm("flap-3s", 2, 8);
-    for n in 0..30_u64 {
-        let at = 3_000 + n * 1_800;
-        let line = u32::try_from(n).unwrap();
+    for line in 0..30_u32 {
+        let at = 3_000 + u64::from(line) * 1_800;
         let cut = mark(
             at,
             "cut",

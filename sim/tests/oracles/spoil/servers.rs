@@ -1,0 +1,110 @@
+//! Disks, votes and replicas.
+
+use super::*;
+
+pub fn cover_by_one(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let covers = &mut world.setting.observed.covers;
+    let some = dice.random_range(0..covers.len().max(1));
+    covers.get_mut(some)?.hosts.truncate(1);
+    Some(())
+}
+
+pub fn cover_by_one_dc(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let covers = &mut world.setting.observed.covers;
+    let some = dice.random_range(0..covers.len().max(1));
+    covers.get_mut(some)?.dcs.truncate(1);
+    Some(())
+}
+
+pub fn regress(world: &mut World, _: &mut StdRng) -> Option<()> {
+    world
+        .setting
+        .observed
+        .regressed
+        .push("seoul-1: shard 1 lacks entry 7".to_owned());
+    Some(())
+}
+
+/// A vote to spoil: any, for which `fits`.
+pub fn vote(
+    world: &World,
+    dice: &mut StdRng,
+    fits: impl Fn(&VoteSeen) -> bool,
+) -> Option<VoteSeen> {
+    let votes: Vec<&VoteSeen> = world
+        .setting
+        .observed
+        .votes
+        .iter()
+        .filter(|v| fits(v))
+        .collect();
+    votes.choose(dice).copied().cloned()
+}
+
+pub fn elect_two(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let won = vote(world, dice, |vote| vote.committed)?;
+    let other = VoteSeen {
+        node: won.node + 10,
+        host: "osaka-1".to_owned(),
+        ..won
+    };
+    world.setting.observed.votes.push(other);
+    Some(())
+}
+
+pub fn fall_back(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    world.setting.plan.events.clear();
+    let vote = vote(world, dice, |vote| vote.term > 0)?;
+    let at = world
+        .setting
+        .observed
+        .votes
+        .iter()
+        .position(|one| *one == vote)?;
+    let lower = VoteSeen {
+        term: vote.term - 1,
+        ..vote
+    };
+    world.setting.observed.votes.insert(at + 1, lower);
+    Some(())
+}
+
+pub fn vote_twice(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let vote = vote(world, dice, |_| true)?;
+    let at = world
+        .setting
+        .observed
+        .votes
+        .iter()
+        .position(|one| *one == vote)?;
+    let other = VoteSeen {
+        node: vote.node + 10,
+        committed: false,
+        ..vote
+    };
+    world.setting.observed.votes.insert(at + 1, other);
+    Some(())
+}
+
+pub fn change_hash(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    world.setting.observed.unsettled = None;
+    let replicas = &mut world.setting.observed.replicas;
+    let some = dice.random_range(0..replicas.len().max(1));
+    replicas.get_mut(some)?.rooms.first_mut()?.3 = "beef".to_owned();
+    Some(())
+}
+
+pub fn fall_behind(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    world.setting.observed.unsettled = None;
+    let replicas = &mut world.setting.observed.replicas;
+    let some = dice.random_range(0..replicas.len().max(1));
+    replicas.get_mut(some)?.revision -= 1;
+    Some(())
+}
+
+pub fn miscount(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let replicas = &mut world.setting.observed.replicas;
+    let some = dice.random_range(0..replicas.len().max(1));
+    replicas.get_mut(some)?.rooms.first_mut()?.1 += 1;
+    Some(())
+}

@@ -1,0 +1,116 @@
+//! Votes and replicas: U and H.
+
+use super::*;
+
+#[test]
+fn two_leaders_of_a_term_or_a_vote_taken_back_are_told() {
+    let votes =
+        |change: fn(&mut Vec<VoteSeen>)| move |it: &mut Setting| change(&mut it.observed.votes);
+    let second = votes(|votes| {
+        votes.push(VoteSeen {
+            host: "tokyo-1".to_owned(),
+            node: 3,
+            ..votes[4].clone()
+        })
+    });
+    rejects(
+        "one-leader",
+        second,
+        "shard 1: busan-1 in term 3 for node 2, which won, at 45.000 ms, then tokyo-1 in term 3 \
+         for node 3, which won, at 45.000 ms",
+    );
+    let lower = votes(|votes| {
+        votes.push(VoteSeen {
+            term: 2,
+            ..votes[4].clone()
+        })
+    });
+    rejects(
+        "votes-never-regress",
+        lower,
+        "shard 1: busan-1 in term 3 for node 2, which won, at 45.000 ms, then busan-1 in term 2 \
+         for node 2, which won, at 45.000 ms",
+    );
+    let other = votes(|votes| {
+        votes.push(VoteSeen {
+            node: 1,
+            committed: false,
+            ..votes[4].clone()
+        })
+    });
+    rejects(
+        "votes-never-regress",
+        other,
+        "shard 1: busan-1 in term 3 for node 2 at 44.000 ms, then busan-1 in term 3 for node 1 \
+         at 45.000 ms",
+    );
+    // An empty disk knows nothing of the votes of the one before; an old one must not vote again.
+    let replaced = |fault: fn(Vec<String>) -> Fault, vote: VoteSeen| {
+        move |it: &mut Setting| {
+            it.plan
+                .events
+                .insert(0, event(44, fault(vec!["busan-1".to_owned()])));
+            it.observed.votes.truncate(4);
+            it.observed.votes.insert(
+                3,
+                VoteSeen {
+                    at_us: 1_043_000,
+                    term: 3,
+                    ..vote.clone()
+                },
+            );
+            it.observed.votes[4].term = vote.term;
+        }
+    };
+    let vote = VoteSeen {
+        term: 2,
+        ..observed().votes[3].clone()
+    };
+    accepts(replaced(|hosts| Fault::WipeDisk { hosts }, vote.clone()));
+    accepts(replaced(|hosts| Fault::OldDisk { hosts }, vote.clone()));
+    let again = VoteSeen {
+        term: 3,
+        node: 3,
+        ..vote
+    };
+    accepts(replaced(|hosts| Fault::WipeDisk { hosts }, again.clone()));
+    rejects(
+        "votes-never-regress",
+        replaced(|hosts| Fault::OldDisk { hosts }, again),
+        "shard 1: busan-1 in term 3 for node 3 at 43.000 ms, then busan-1 in term 3 for node 2 \
+         at 44.000 ms",
+    );
+}
+
+#[test]
+fn replicas_that_differ_break_replicas_equal() {
+    let oracle = "replicas-equal";
+    rejects(
+        oracle,
+        |it| it.observed.replicas[2].rooms[1].3 = "cc".to_owned(),
+        "shard 1 on seoul-1 at revision 7 and shard 1 on tokyo-1 at revision 7: room-1: 5 \
+         messages, last seq 5, hash bb; 5 messages, last seq 5, hash cc",
+    );
+    rejects(
+        oracle,
+        |it| drop(it.observed.replicas[1].rooms.remove(0)),
+        "shard 1 on seoul-1 at revision 7 and shard 1 on busan-1 at revision 7: room-0: 0 \
+         messages, last seq 0, hash aa; none",
+    );
+    rejects(
+        oracle,
+        |it| it.observed.replicas[1].revision = 6,
+        "shard 1 on seoul-1 at revision 7 and shard 1 on busan-1 at revision 6 differ at rest",
+    );
+    rejects(
+        oracle,
+        |it| it.observed.replicas[0].rooms[1].1 = 6,
+        "shard 1 on seoul-1 at revision 7: room-1 has 5 messages of 6",
+    );
+    rejects(
+        oracle,
+        |it| it.observed.unsettled = Some("nobody leads shard 2".to_owned()),
+        "not at rest: nobody leads shard 2",
+    );
+    accepts(|it| it.observed.replicas[2].rooms.reverse());
+}

@@ -1,0 +1,116 @@
+//! What nodes hold at the end of a correct history, and what was on their disks meanwhile.
+
+use super::*;
+
+impl World {
+    /// What nodes hold at the end, unless the run was stopped.
+    pub(super) fn rest(&mut self, dice: &mut StdRng) {
+        if dice.random_range(0..8) == 0 {
+            return;
+        }
+        let behind = (dice.random_range(0..4) == 0).then(|| dice.random_range(0..DCS.len()));
+        let observed = &mut self.setting.observed;
+        observed.unsettled = behind.map(|_| "shard 1 differs after 30 s".to_owned());
+        for (dc, node) in DCS.iter().enumerate() {
+            for (&room, log) in &self.logs {
+                for level in [Level::Linearizable, Level::Local] {
+                    let least = if behind == Some(dc) && level == Level::Local {
+                        0
+                    } else {
+                        log.len()
+                    };
+                    let many = dice.random_range(least..=log.len());
+                    self.setting.history.finals.push(Final {
+                        node: format!("{node}-1"),
+                        room,
+                        level,
+                        messages: log[..many].to_vec(),
+                    });
+                }
+            }
+            for shard in 1..=SHARDS {
+                let rooms = self
+                    .logs
+                    .iter()
+                    .filter(|(room, _)| *room % SHARDS + 1 == shard);
+                let rooms = rooms.map(|(room, log)| {
+                    let many = log.len() as u64;
+                    (
+                        format!("tenants/sim/conversations/room-{room}"),
+                        many,
+                        many,
+                        "cafe".to_owned(),
+                    )
+                });
+                let late = u64::from(behind == Some(dc));
+                observed.replicas.push(ReplicaSeen {
+                    node: format!("{node}-1"),
+                    shard,
+                    revision: 100 - late,
+                    rooms: rooms.filter(|_| late == 0).collect(),
+                });
+            }
+        }
+    }
+
+    /// What was on the disks meanwhile.
+    pub(super) fn vote(&mut self, dice: &mut StdRng) {
+        let host = |dc: usize| format!("{}-1", DCS[dc]);
+        for (at, append) in self.setting.history.appends.iter().enumerate() {
+            if !matches!(append.end, AppendEnd::Acked { .. }) {
+                continue;
+            }
+            let first = dice.random_range(0..2);
+            let some = if dice.random() {
+                0..3
+            } else {
+                first..first + 2
+            };
+            self.setting.observed.covers.push(Cover {
+                append: at,
+                hosts: some.clone().map(host).collect(),
+                dcs: some.map(|dc| DCS[dc].to_owned()).collect(),
+                quorum: 2,
+            });
+        }
+        let wiped = (dice.random_range(0..3) == 0).then(|| dice.random_range(0..DCS.len()));
+        for shard in 0..=SHARDS {
+            let mut term = 0_u64;
+            for round in 0..dice.random_range(1..5_u64) {
+                term += dice.random_range(1..3);
+                let leader = dice.random_range(0..DCS.len());
+                let mut at_us = round * 1_000_000 + u64::from(shard);
+                for committed in [false, true] {
+                    let voters = (0..DCS.len()).filter(|_| dice.random_range(0..4) > 0);
+                    for dc in voters.collect::<Vec<_>>() {
+                        at_us += 1_000;
+                        let gone = wiped == Some(dc) && round >= 2;
+                        // A new disk knows nothing of the terms of the old one.
+                        let term = if gone { term.saturating_sub(2) } else { term };
+                        let node = if gone { 9 } else { leader as u64 };
+                        let committed = committed && !gone;
+                        let host = host(dc);
+                        let vote = VoteSeen {
+                            at_us,
+                            host,
+                            shard,
+                            term,
+                            node,
+                            committed,
+                        };
+                        self.setting.observed.votes.push(vote);
+                    }
+                }
+            }
+        }
+        self.setting.observed.votes.sort_by_key(|vote| vote.at_us);
+        if let Some(dc) = wiped {
+            let hosts = vec![host(dc)];
+            // As the load begins: the rounds of votes from the second on are behind it.
+            self.setting
+                .plan
+                .events
+                .push(event(0, Fault::Burn { hosts }));
+        }
+    }
+}
