@@ -202,6 +202,15 @@ impl Field {
         self.each(from, to, |fabric, a, b| fabric.set_way(a, b, Way::Open));
     }
 
+    /// Whether packets go both ways between two hosts.
+    pub fn joined(&self, a: &str, b: &str) -> bool {
+        let fabric = self.fabric.lock();
+        match (fabric.host(a), fabric.host(b)) {
+            (Some(a), Some(b)) => fabric.joined(a, b),
+            _ => false,
+        }
+    }
+
     /// Resets the connections between hosts.
     pub fn reset(&self, from: &[String], to: &[String]) {
         self.each(from, to, |fabric, a, b| fabric.reset_between(a, b));

@@ -307,12 +307,20 @@ impl Cluster {
         Ok(())
     }
 
-    /// The nodes that run and belong to the cluster, with their addresses.
+    /// The nodes that run, belong to the cluster and are not cut off from most of the others, with
+    /// their addresses.
     fn running(&self) -> Vec<(String, String)> {
         let members = self.members.iter();
-        let running = members.filter(|m| !m.outcast && self.field.runs(&m.host.name));
-        running
-            .map(|member| (member.host.name.clone(), member.host.address()))
+        let running: Vec<&Member> = members
+            .filter(|member| !member.outcast && self.field.runs(&member.host.name))
+            .collect();
+        let met = |one: &&&Member| {
+            let name = &one.host.name;
+            let joined = running.iter().filter(|m| self.field.joined(name, &m.host.name));
+            2 * joined.count() > running.len()
+        };
+        let met = running.iter().filter(met);
+        met.map(|member| (member.host.name.clone(), member.host.address()))
             .collect()
     }
 
