@@ -39,7 +39,7 @@ pub(crate) const FRAME_BYTES: usize = 512 * 1024;
 /// How often unanswered items are looked over for passed deadlines.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 /// An item unanswered for this long, on a stream that answers others, moves the stream.
-pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(3);
+pub(crate) const STUCK_AFTER: Duration = Duration::from_millis(1_500);
 /// Least time between two moves of a stream that nothing forced; doubles while moves do not help.
 pub(crate) const MOVE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The most that it doubles to.

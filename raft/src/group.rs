@@ -1,4 +1,5 @@
 //! One shard's replica on this node: its Raft group, its batcher, and what is known of its leaders.
+//! How it answers reads as the leader is in [`crate::read`].
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,9 +8,8 @@ use std::time::Duration;
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
 use model::limits;
-use model::mutant;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::{Config, Instant as _, LinearizerOption, Raft, SnapshotPolicy};
+use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
 use store::state::ShardState;
 use store::{Error, Position, ShardLog};
@@ -17,20 +17,20 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::api::{Clock, ReadError, ReplicaStatus, Tuning};
+use crate::acks::Acks;
+use crate::api::{Clock, ReplicaStatus, Tuning};
 use crate::batcher::Batcher;
 use crate::fault::Fault;
 use crate::log_store::LogStore;
 use crate::network::Network;
 use crate::peers::Peers;
+use crate::read::Reads;
 use crate::state_machine::StateMachine;
 use crate::types::{LogId, Types};
 
 /// Entries that stay in the log behind what everybody has, so that a short absence needs no
 /// snapshot; few, since a new leader searches its followers' logs by halving.
 const LOG_ENTRIES_KEPT: u64 = 256;
-/// A new leader waits this many hundredths of the read lease before its first read (1.05 R).
-const LEASE_MARGIN_PERCENT: u64 = 105;
 
 /// What a group is opened with.
 pub(crate) struct Opening {
@@ -61,20 +61,15 @@ pub(crate) struct Group {
     pub(crate) state: ShardState,
     pub(crate) batcher: Batcher,
     pub(crate) fault: Fault,
+    pub(crate) node: NodeId,
+    pub(crate) tuning: Tuning,
+    pub(crate) reads: Mutex<Reads>,
+    /// What the others have acknowledged to this node as their leader.
+    pub(crate) acks: Arc<Acks>,
     log: ShardLog,
-    node: NodeId,
-    tuning: Tuning,
-    reads: Mutex<Reads>,
     leaders: Arc<Mutex<Leaders>>,
     hand_over: Mutex<Option<Instant>>,
     watching: JoinHandle<()>,
-}
-
-/// Reads that wait for the next confirmation of the leader; one round serves them all.
-#[derive(Default)]
-struct Reads {
-    running: bool,
-    waiting: Vec<oneshot::Sender<Result<(), ReadError>>>,
 }
 
 /// Who has led, as acknowledged here.
@@ -108,7 +103,12 @@ impl Group {
         let cuttable = Arc::new(move || flushed.flushed().position.map(|p| p.index));
         let store = LogStore::open(log.clone(), cuttable, fault.clone()).map_err(|e| fail(&e))?;
         let config = Arc::new(config(shard, &tuning).map_err(OpenError::Node)?);
-        let network = Network { shard, peers };
+        let acks = Arc::new(Acks::default());
+        let network = Network {
+            shard,
+            peers,
+            acks: acks.clone(),
+        };
         let machine = StateMachine::new(state.clone(), fault.clone());
         let raft = Raft::new(node.0, config, network, store, machine)
             .await
@@ -122,10 +122,11 @@ impl Group {
             state,
             batcher,
             fault,
-            log,
             node,
             tuning,
             reads: Mutex::default(),
+            acks,
+            log,
             leaders,
             hand_over: Mutex::default(),
             watching,
@@ -176,71 +177,18 @@ impl Group {
     }
 
     /// Whether this node is among the last that led.
-    fn has_led(&self) -> bool {
+    pub(crate) fn has_led(&self) -> bool {
         let leaders = self.leaders.lock();
         leaders.history.iter().any(|(_, node)| *node == self.node)
     }
 
-    /// Waits until this node is confirmed as the leader and has applied what was committed when
-    /// this was called. All who wait share a round.
-    pub(crate) async fn read_barrier(self: &Arc<Self>, limit: Duration) -> Result<(), ReadError> {
-        if !self.leads() {
-            if mutant!("lease-kept-after-step-down") && self.has_led() {
-                return Ok(());
-            }
-            return Err(ReadError::NotLeader {
-                shard: self.shard,
-                leader: self.leader(),
-            });
-        }
-        let (confirmed, wait) = oneshot::channel();
-        let start = {
-            let mut reads = self.reads.lock();
-            reads.waiting.push(confirmed);
-            !std::mem::replace(&mut reads.running, true)
-        };
-        if start {
-            tokio::spawn(confirm_reads(self.clone()));
-        }
-        match tokio::time::timeout(limit, wait).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum(self.shard)),
-        }
-    }
-
-    async fn confirm(&self) -> Result<(), ReadError> {
-        let lease = Duration::from_millis(self.tuning.read_lease_ms);
-        let won = self.leaders.lock().won.map(|(_, at)| at);
-        if let Some(won) = won {
-            // Until then the leader before may still answer reads within its own window.
-            let margin = lease * u32::try_from(LEASE_MARGIN_PERCENT).unwrap_or(u32::MAX) / 100;
-            tokio::time::sleep_until(won + margin).await;
-        }
-        if mutant!("read-index-without-quorum") {
-            return Ok(());
-        }
-        let option = LinearizerOption::new(Some(lease), true)
-            .with_wait_timeout(Duration::from_millis(self.tuning.heartbeat_ms));
-        let linearizer = self
-            .raft
-            .get_read_linearizer(option)
-            .await
-            .map_err(|error| {
-                let leader = self.leader().filter(|leader| *leader != self.node);
-                match error.forward_to_leader() {
-                    Some(_) => ReadError::NotLeader {
-                        shard: self.shard,
-                        leader,
-                    },
-                    None => ReadError::NoQuorum(self.shard),
-                }
-            })?;
-        match linearizer
-            .try_await_ready(&self.raft, Some(Duration::from_secs(1)))
-            .await
-        {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum(self.shard)),
+    /// When this node won `term`, which it leads.
+    pub(crate) fn won_at(&self, term: u64) -> Instant {
+        let mut leaders = self.leaders.lock();
+        match leaders.won {
+            Some((won, at)) if won == term => at,
+            // It has just won, so that nobody has noted it yet.
+            Some(_) | None => leaders.won.insert((term, Instant::now())).1,
         }
     }
 
@@ -304,11 +252,11 @@ impl Group {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
         // A leader that is cut off calls itself leader for as long as nobody tells it otherwise.
-        // One that is alone is its own quorum, which nobody has to acknowledge.
         let lease = Duration::from_millis(self.tuning.election_max_ms);
-        let alone = metrics.membership_config.voter_ids().count() <= 1;
-        let acked = metrics.last_quorum_acked.as_ref();
-        let confirmed = alone || acked.is_none_or(|at| at.elapsed() <= lease * 2);
+        let confirmed = self.standing(Instant::now()).is_none_or(|standing| {
+            let acked = standing.acked.max(Some(self.won_at(standing.term)));
+            acked.is_none_or(|at| at.elapsed() <= lease * 2)
+        });
         let state = match metrics.state {
             openraft::ServerState::Leader if !confirmed => "unconfirmed",
             openraft::ServerState::Leader => "leader",
@@ -396,24 +344,6 @@ async fn watch_leaders(
         }
         if metrics.changed().await.is_err() {
             return;
-        }
-    }
-}
-
-async fn confirm_reads(group: Arc<Group>) {
-    loop {
-        let waiting = {
-            let mut reads = group.reads.lock();
-            reads.running = !reads.waiting.is_empty();
-            std::mem::take(&mut reads.waiting)
-        };
-        if waiting.is_empty() {
-            return;
-        }
-        let result = group.confirm().await;
-        for reader in waiting {
-            // A reader that is gone has stopped waiting.
-            let _ = reader.send(result.clone());
         }
     }
 }

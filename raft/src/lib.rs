@@ -8,6 +8,7 @@
 //!                     inbound (other node) ─► its group     state_machine ─► store::state ─► replies
 //! ```
 
+mod acks;
 mod api;
 mod batcher;
 mod fault;
@@ -22,6 +23,7 @@ mod meta;
 mod network;
 mod node;
 mod peers;
+mod read;
 mod snapshot;
 mod state_machine;
 mod types;

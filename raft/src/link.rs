@@ -33,7 +33,7 @@ pub(crate) const FORMAT: u32 = 1;
 /// Between pings.
 const PING_INTERVAL: Duration = Duration::from_millis(250);
 /// Without any frame from the other for this long, the connection is given up.
-const SILENCE_MAX: Duration = Duration::from_millis(2_000);
+const SILENCE_MAX: Duration = Duration::from_millis(1_200);
 /// First and longest pause before connecting again.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
@@ -20,7 +20,9 @@ use openraft::{AnyError, EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetwor
 use proto::node as wire;
 use proto::node::frame::Body;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::acks::{Acks, Sent, Unanswered};
 use crate::link::{AppendSender, AppendStream, Link, LinkError};
 use crate::peers::Peers;
 use crate::snapshot;
@@ -35,6 +37,8 @@ const APPEND_ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Network {
     pub(crate) shard: ShardId,
     pub(crate) peers: Peers,
+    /// Where answers to appends are noted.
+    pub(crate) acks: Arc<Acks>,
 }
 
 /// One group's way to one replica.
@@ -42,6 +46,7 @@ pub(crate) struct Client {
     shard: ShardId,
     target: NodeId,
     peers: Peers,
+    acks: Arc<Acks>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -52,6 +57,7 @@ impl RaftNetworkFactory<Types> for Network {
             shard: self.shard,
             target: NodeId(target),
             peers: self.peers.clone(),
+            acks: self.acks.clone(),
         }
     }
 }
@@ -92,13 +98,18 @@ impl Client {
         request: AppendEntriesRequest<Types>,
         option: &RPCOption,
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+        let sent = sending(&request);
         let append = Body::Append(types::append_to_wire(request));
-        match self.call(append, option).await? {
-            Body::AppendAnswer(answer) => types::append_answer_from_wire(answer).map_err(malformed),
-            _ => Err(malformed(types::Malformed(
+        let Body::AppendAnswer(answer) = self.call(append, option).await? else {
+            return Err(malformed(types::Malformed(
                 "an append was answered otherwise".into(),
-            ))),
+            )));
+        };
+        let result = types::append_answer_from_wire(answer).map_err(malformed)?;
+        if follows(&result) {
+            self.acks.confirmed(self.target, sent);
         }
+        Ok(result)
     }
 
     /// A stream of appends whose answers come in order, while later ones are on their way.
@@ -108,11 +119,13 @@ impl Client {
     {
         let down = || RPCError::Unreachable(unreachable(format!("{} is down", self.target)));
         let stream = self.link()?.open_stream(self.shard.0).ok_or_else(down)?;
-        let sent = Arc::new(Sent::default());
-        let pump = tokio::spawn(pump(requests, stream.sender(), sent.clone()));
+        let pumped = Arc::new(Pumped::default());
+        let pump = tokio::spawn(pump(requests, stream.sender(), pumped.clone()));
         let answers = Answers {
             stream,
-            sent,
+            pumped,
+            target: self.target,
+            acks: self.acks.clone(),
             _pump: AbortOnDrop(pump),
         };
         let results = futures::stream::unfold(Some(answers), |answers| async move {
@@ -263,27 +276,45 @@ fn transfer_answer_from_wire(answer: wire::TransferAnswer) -> TransferLeaderResp
     }
 }
 
-/// Counts appends that were sent and not answered, so that only those have a time limit.
+/// A request that is about to be sent.
+fn sending(request: &AppendEntriesRequest<Types>) -> Sent {
+    Sent {
+        term: request.vote.leader_id().term,
+        at: Instant::now(),
+    }
+}
+
+/// Whether an answer says that its sender follows the leader that it answers. One whose log does
+/// not match does: it looks at its vote first.
+fn follows(result: &StreamAppendResult<Types>) -> bool {
+    match result {
+        Ok(_) | Err(StreamAppendError::Conflict(_)) => true,
+        Err(StreamAppendError::HigherVote(_)) => false,
+    }
+}
+
+/// What became of the requests of a stream. Only those that were sent and not answered have a time
+/// limit.
 #[derive(Default)]
-struct Sent {
-    outstanding: AtomicI64,
+struct Pumped {
+    unanswered: Unanswered,
     ended: AtomicBool,
     changed: Notify,
 }
 
-async fn pump<S>(mut requests: S, out: AppendSender, sent: Arc<Sent>)
+async fn pump<S>(mut requests: S, out: AppendSender, pumped: Arc<Pumped>)
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
 {
     while let Some(request) = requests.next().await {
-        sent.outstanding.fetch_add(1, Ordering::SeqCst);
-        sent.changed.notify_one();
+        pumped.unanswered.push(sending(&request));
+        pumped.changed.notify_one();
         if out.send(types::append_to_wire(request)).await.is_err() {
             return;
         }
     }
-    sent.ended.store(true, Ordering::SeqCst);
-    sent.changed.notify_one();
+    pumped.ended.store(true, Ordering::SeqCst);
+    pumped.changed.notify_one();
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -296,22 +327,24 @@ impl Drop for AbortOnDrop {
 
 struct Answers {
     stream: AppendStream,
-    sent: Arc<Sent>,
+    pumped: Arc<Pumped>,
+    target: NodeId,
+    acks: Arc<Acks>,
     _pump: AbortOnDrop,
 }
 
 impl Answers {
     async fn next(&mut self) -> Option<Result<StreamAppendResult<Types>, RPCError<Types>>> {
         loop {
-            let ended = self.sent.ended.load(Ordering::SeqCst);
-            let waits = self.sent.outstanding.load(Ordering::SeqCst) > 0;
+            let ended = self.pumped.ended.load(Ordering::SeqCst);
+            let waits = !self.pumped.unanswered.is_empty();
             if ended && !waits {
                 return None;
             }
             let frame = tokio::select! {
                 biased;
                 frame = self.stream.next() => frame,
-                () = self.sent.changed.notified() => continue,
+                () = self.pumped.changed.notified() => continue,
                 () = tokio::time::sleep(APPEND_ANSWER_MAX), if waits => {
                     return Some(Err(RPCError::Network(NetworkError::new(&AnyError::error(
                         "an append was not answered in time",
@@ -319,10 +352,7 @@ impl Answers {
                 }
             };
             return match frame.and_then(|f| f.body) {
-                Some(Body::AppendAnswer(answer)) => {
-                    self.sent.outstanding.fetch_sub(1, Ordering::SeqCst);
-                    Some(types::append_answer_from_wire(answer).map_err(malformed))
-                }
+                Some(Body::AppendAnswer(answer)) => Some(self.answered(answer)),
                 Some(Body::Failed(failed)) => {
                     Some(Err(RPCError::Unreachable(unreachable(failed.message))))
                 }
@@ -333,4 +363,22 @@ impl Answers {
             };
         }
     }
+
+    /// Each answer belongs to the oldest request that has none.
+    fn answered(
+        &self,
+        answer: wire::AppendAnswer,
+    ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+        let nothing = || types::Malformed("an answer to nothing".into());
+        let sent = self.pumped.unanswered.pop();
+        let sent = sent.ok_or_else(nothing).map_err(malformed)?;
+        let result = types::append_answer_from_wire(answer).map_err(malformed)?;
+        if follows(&result) {
+            self.acks.confirmed(self.target, sent);
+        }
+        Ok(result)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use model::cluster::ClusterState;
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
 use parking_lot::{Mutex, RwLock};
+use proto::net::Channel;
 use proto::node as wire;
 use store::state::{ShardState, State};
 use store::{Error, Log};
@@ -19,7 +20,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
-use proto::net::Channel;
 
 use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
 use crate::batcher::Done;
@@ -175,13 +175,20 @@ impl Node {
         }
     }
 
-    /// After this, what [`Node::state`] reads of `shard` is linearizable. Only the leader can.
+    /// What `look` finds in this node's replica of `shard`: a linearizable read. Only the leader
+    /// can, and it does not take longer than `timeout` to become sure of itself. `look` may be asked
+    /// twice; only what it found the second time is given then.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn read_barrier(&self, shard: ShardId, timeout: Duration) -> Result<(), ReadError> {
+    pub async fn read<T>(
+        &self,
+        shard: ShardId,
+        timeout: Duration,
+        look: impl Fn(&ShardState) -> T,
+    ) -> Result<T, ReadError> {
         match self.inner.group(shard) {
-            Some(group) => group.read_barrier(timeout).await,
+            Some(group) => group.read(timeout, look).await,
             None => Err(ReadError::NotLeader {
                 shard,
                 leader: self.inner.leader(shard),
@@ -189,7 +196,8 @@ impl Node {
         }
     }
 
-    /// This node's replica of a shard, if it has one that works.
+    /// This node's replica of a shard, if it has one that works. It may be behind;
+    /// [`Node::read`] is not.
     pub fn state(&self, shard: ShardId) -> Option<ShardState> {
         self.inner.group(shard).map(|group| group.state.clone())
     }
@@ -337,13 +345,21 @@ impl Inner {
             return Some(leader);
         }
         if let Some(hint) = self.hints.lock().get(&shard)
-            && self.peers.reachable(*hint)
+            && self.may_lead(shard, *hint)
         {
             return Some(*hint);
         }
         let view = self.current_view();
         let mut replicas = view.replicas_of(shard).iter().map(|id| NodeId(*id));
-        replicas.find(|id| self.peers.reachable(*id))
+        replicas.find(|id| self.may_lead(shard, *id))
+    }
+
+    /// Whether a replica can be asked: it is reachable, and if it is this node's it works.
+    fn may_lead(&self, shard: ShardId, node: NodeId) -> bool {
+        match node == self.id() {
+            true => self.group(shard).is_some(),
+            false => self.peers.reachable(node),
+        }
     }
 
     fn begin(&self, shard: ShardId, command: Bytes, timeout: Duration) -> Begun {
@@ -423,7 +439,7 @@ impl Inner {
         let order = replicas.iter().cycle().skip(at).take(replicas.len());
         order
             .map(|id| NodeId(*id))
-            .find(|id| self.peers.reachable(*id))
+            .find(|id| self.may_lead(shard, *id))
     }
 
     /// Takes a newer view: links to new nodes, groups for new shards.

@@ -279,7 +279,7 @@ async fn any_node_takes_a_command_and_all_replicas_come_to_hold_it() {
     for running in &nodes {
         let read = running
             .node
-            .read_barrier(shard, Duration::from_secs(5))
+            .read(shard, Duration::from_secs(5), |_| ())
             .await;
         assert_eq!(
             read.is_ok(),
@@ -512,22 +512,10 @@ async fn a_full_disk_refuses_appends_and_reads_go_on() {
         .iter()
         .find(|r| r.node.identity().node == leader)
         .unwrap();
-    leader
-        .node
-        .read_barrier(shard, Duration::from_secs(5))
-        .await
-        .unwrap();
-    assert_eq!(
-        leader
-            .node
-            .state(shard)
-            .unwrap()
-            .conversation(&name)
-            .unwrap()
-            .unwrap()
-            .last_seq,
-        1
-    );
+    let read = leader.node.read(shard, Duration::from_secs(5), |state| {
+        state.conversation(&name).unwrap().unwrap().last_seq
+    });
+    assert_eq!(read.await, Ok(1));
     for running in &nodes {
         running.node.set_disk_full(false);
     }

@@ -1,6 +1,6 @@
 //! Where a read is answered: here, or by one other node.
 //!
-//! LINEARIZABLE (promise L): by the leader after its barrier; when that is another node, the same
+//! LINEARIZABLE (promise L): by the leader, sure of being it; when that is another node, the same
 //! call is forwarded to it once, marked, and it answers or refuses. LOCAL: by this node's replica,
 //! else by one that can be reached. Whatever fails on the way is tried again until the deadline;
 //! what a replica answered, success or not, is given on.
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use model::id::{NodeId, ShardId, Slot};
 use model::mutant;
+use proto::net::Channel;
 use raft::ReadError;
 use store::state::ShardState;
-use proto::net::Channel;
 use tonic::{Code, Status};
 
 use crate::check::Level;
@@ -92,8 +92,9 @@ where
     let mut leader = gateway.raft.leader(shard);
     if call.forwarded || leader.is_none_or(|leader| leader == gateway.me()) {
         let timeout = call.deadline.remaining().min(BARRIER_MAX);
-        match gateway.raft.read_barrier(shard, timeout).await {
-            Ok(()) => return answer(gateway, shard, here),
+        let look = |state: &ShardState| here(shard, state);
+        match gateway.raft.read(shard, timeout, look).await {
+            Ok(answer) => return answer.map_err(Again::Final),
             Err(error @ ReadError::NoQuorum(_)) => {
                 return Err(Again::Later(Failure::NoQuorum(error.to_string())));
             }

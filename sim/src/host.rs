@@ -45,8 +45,12 @@ pub struct Founding {
     pub replicas: u32,
     /// host:port of the founder.
     pub founder: String,
+    /// host:port of a node in each data center, for those who join later.
+    pub peers: Vec<String>,
     /// What others join with, once there is one.
     pub token: Mutex<Option<String>>,
+    /// Whether the cluster serves.
+    pub founded: AtomicBool,
 }
 
 /// A host.
@@ -162,12 +166,17 @@ impl Host {
             *founding.token.lock() = Some(founded.token);
             return Ok(());
         }
-        let peers = [founding.founder.clone()];
+        // While the cluster is founded only its founder is a member.
+        let first = [founding.founder.clone()];
         loop {
             let token = founding.token.lock().clone();
             if let Some(token) = token {
                 let world = self.world(net.clone());
-                match node::join(&world, &self.config, &token, &peers).await {
+                let peers = match founding.founded.load(Ordering::Relaxed) {
+                    true => &founding.peers[..],
+                    false => &first,
+                };
+                match node::join(&world, &self.config, &token, peers).await {
                     Ok(_) => return Ok(()),
                     Err(node::FoundError::Unanswered(_)) => {}
                     Err(error) => return Err(error.to_string()),

@@ -139,17 +139,22 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) ->
 
 /// How long the program has really run, whatever the thread believes.
 pub fn real_elapsed() -> Duration {
+    really(libc::CLOCK_MONOTONIC)
+}
+
+/// How long the thread has really computed.
+pub fn cpu_elapsed() -> Duration {
+    really(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn really(clock: clockid_t) -> Duration {
     let mut time = timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: `time` is valid for the call.
     unsafe {
-        libc::syscall(
-            libc::SYS_clock_gettime,
-            libc::CLOCK_MONOTONIC,
-            &raw mut time,
-        );
+        libc::syscall(libc::SYS_clock_gettime, clock, &raw mut time);
     }
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))

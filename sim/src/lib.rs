@@ -22,6 +22,7 @@ pub mod outcome;
 pub mod plan;
 pub mod reports;
 pub mod run;
+pub mod shrink;
 pub mod trace;
 pub mod watch;
 pub mod workload;

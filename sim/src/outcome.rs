@@ -260,11 +260,17 @@ pub struct Outcome {
     pub seconds: Vec<Second>,
     /// The other layout's run, where the scenario has one that must visibly fail.
     pub control: Option<Box<Outcome>>,
+    /// The command that makes this run again, where scenario, seed and tier do not say all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<String>,
 }
 
 impl Outcome {
     /// The command that makes this run again.
     pub fn command(&self) -> String {
+        if let Some(repeat) = &self.repeat {
+            return repeat.clone();
+        }
         let plan = &self.plan;
         let mut command = format!("firebreak sim run {} --seed {}", plan.scenario, plan.seed);
         if plan.tier == crate::plan::Tier::Direct {

@@ -36,7 +36,7 @@ pub struct Plan {
 }
 
 /// What carries calls between hosts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// The whole gRPC stack: HTTP/2 over simulated TCP connections.

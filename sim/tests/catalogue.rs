@@ -1,5 +1,10 @@
 //! Scenario files: those that ship, what a seed makes of them, and what is said of wrong ones.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that is surprised should stop where it is"
+)]
+
 use std::collections::BTreeSet;
 
 use firebreak_sim::catalogue::{self, Variant, atlas};

@@ -118,7 +118,7 @@ fn subsets(nodes: &[Set], size: usize) -> Vec<Set> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::topology::{LOCAL, WAN};
+    use crate::catalogue::links::{LOCAL, WAN};
     use crate::plan::{Dc, NodeSpec};
 
     fn choices(nodes: &[usize], replicas: u32) -> (usize, usize) {

@@ -15,8 +15,9 @@ use rand::seq::SliceRandom as _;
 
 use super::Variant;
 use super::atlas::{self, Unsurvivable};
-use super::expand::{self, Stage};
+use super::expand;
 use super::file::{Line, ScenarioFile, Topology};
+use super::stage::Stage;
 use super::units::Window;
 use crate::dice::dice;
 use crate::plan::{self, Event, Fault, NodeSpec, Plan, Tier};

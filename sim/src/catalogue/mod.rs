@@ -9,17 +9,22 @@
 //! The same scenario, seed and version make the same plan. `sim/scenarios/README.md` is the format
 //! for those who write scenarios.
 
+mod action;
 pub mod atlas;
 mod choices;
+mod damage;
+mod deed;
 mod draw;
 mod expand;
 mod expect;
 mod fault;
 mod file;
+mod links;
 mod parse;
 mod reader;
 mod refused;
 mod shipped;
+mod stage;
 mod swarm;
 mod target;
 mod topology;

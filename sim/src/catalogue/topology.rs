@@ -1,12 +1,12 @@
-//! `[topology]`: where nodes stand, and how far apart.
+//! `[topology]` and `[control]`: where nodes stand.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{Control, Dc, Join, Topology};
+use super::links::{self, LINK_KEYS, LOCAL, Said, WAN};
 use super::reader::{Reader, Section};
 use super::refused::unknown;
-use super::{units, values};
-use crate::plan::{DirectedLink, Link};
+use super::values;
 
 /// Most data centers.
 const DCS_MAX: usize = 9;
@@ -16,31 +16,8 @@ const NODES_MAX: u64 = 9;
 const NODES_IN_ALL_MAX: u32 = 30;
 /// Most nodes that join during the load.
 const JOINS_MAX: usize = 9;
-/// The longest way, microseconds.
-const LATENCY_US_MAX: u64 = 5_000_000;
-/// Jitter stays below a tick of the simulated network, microseconds.
-const JITTER_US_MAX: u64 = 999;
-/// More loss than this is a cut, parts of a million.
-pub(super) const LOSS_PPM_MAX: u64 = 500_000;
-/// The keys of a link.
-pub(super) const LINK_KEYS: [&str; 4] = ["latency", "jitter", "loss", "bandwidth"];
 /// The data centers of a file that names none.
 const DCS: [(&str, &str); 3] = [("seoul", "kr"), ("busan", "kr"), ("tokyo", "jp")];
-
-/// Between hosts of one data center.
-pub(super) const LOCAL: Link = Link {
-    latency_us: (300, 600),
-    jitter_us: 100,
-    loss_ppm: 0,
-    bandwidth_bytes: 0,
-};
-/// Between data centers.
-pub(super) const WAN: Link = Link {
-    latency_us: (15_000, 15_000),
-    jitter_us: 500,
-    loss_ppm: 0,
-    bandwidth_bytes: 0,
-};
 
 /// Reads it. `aliases` are the names that [draw] gives to data centers.
 pub(super) fn read(
@@ -82,7 +59,7 @@ pub(super) fn read(
         joins: Vec::new(),
         links: Vec::new(),
     };
-    topology.links = links(reader, &section, &topology);
+    topology.links = links::read(reader, &section, &topology);
     let tables = reader.sections(&section, "join");
     if tables.len() > JOINS_MAX {
         let message = format!("{} nodes join; at most {JOINS_MAX} can", tables.len());
@@ -158,107 +135,6 @@ fn dcs(reader: &mut Reader<'_>, section: &Section<'_>, racks: u32) -> Vec<Dc> {
 
 /// Words that stand for places in faults.
 pub(super) const WORDS: [&str; 6] = ["any", "all", "others", "outside", "world", "none"];
-
-/// A link's keys, as far as a file says them.
-#[derive(Clone, Copy)]
-struct Said {
-    latency_us: Option<units::Window>,
-    jitter_us: Option<u64>,
-    loss_ppm: Option<u32>,
-    bandwidth_bytes: Option<u64>,
-}
-
-impl Said {
-    fn read(reader: &mut Reader<'_>, section: &Section<'_>) -> Said {
-        Said {
-            latency_us: reader.get(section, "latency", values::window_us(0..=LATENCY_US_MAX)),
-            jitter_us: reader.get(section, "jitter", values::us(0..=JITTER_US_MAX)),
-            loss_ppm: reader.get(section, "loss", values::parts(0..=LOSS_PPM_MAX)),
-            bandwidth_bytes: reader.get(section, "bandwidth", values::rate),
-        }
-    }
-
-    fn over(self, link: Link) -> Link {
-        Link {
-            latency_us: self.latency_us.unwrap_or(link.latency_us),
-            jitter_us: self.jitter_us.unwrap_or(link.jitter_us),
-            loss_ppm: self.loss_ppm.unwrap_or(link.loss_ppm),
-            bandwidth_bytes: self.bandwidth_bytes.unwrap_or(link.bandwidth_bytes),
-        }
-    }
-}
-
-/// The links of `[topology.matrix]`, with those of `[[topology.link]]` over them.
-fn links(reader: &mut Reader<'_>, section: &Section<'_>, topology: &Topology) -> Vec<DirectedLink> {
-    let wan = topology.wan;
-    let known: Vec<&str> = topology.dcs.iter().map(|dc| dc.name.as_str()).collect();
-    let mut links: BTreeMap<(String, String), Link> = BTreeMap::new();
-    let matrix = reader.section(section, "matrix");
-    for from in matrix.keys() {
-        let row = reader.section(&matrix, &from);
-        if !known.contains(&from.as_str()) {
-            let message = unknown(&from, "a data center", known.iter().copied());
-            reader.add(&matrix, &from, message);
-        }
-        for to in row.keys() {
-            let latency = reader.get(&row, &to, values::window_us(0..=LATENCY_US_MAX));
-            pair(reader, &row, (&to, &from, &to), &known);
-            let latency_us = latency.unwrap_or(wan.latency_us);
-            let link = Link { latency_us, ..wan };
-            // The way back is as long, unless the matrix says otherwise.
-            links.entry((to.clone(), from.clone())).or_insert(link);
-            links.insert((from.clone(), to), link);
-        }
-    }
-    let mut named = BTreeSet::new();
-    for table in reader.sections(section, "link") {
-        reader.known(&table, &[&["from", "to", "both"], &LINK_KEYS[..]].concat());
-        let from = reader.need(&table, "from", values::text);
-        let to = reader.need(&table, "to", values::text);
-        let both = reader.get(&table, "both", values::yes).unwrap_or(true);
-        let said = Said::read(reader, &table);
-        let (Some(from), Some(to)) = (from, to) else {
-            continue;
-        };
-        if !pair(reader, &table, ("from", &from, &to), &known) {
-            continue;
-        }
-        let mut ways = vec![(from.clone(), to.clone())];
-        ways.extend(both.then(|| (to, from)));
-        for (from, to) in ways {
-            if !named.insert((from.clone(), to.clone())) {
-                let message = format!("the link from {from} to {to} is named twice");
-                reader.add(&table, "from", message);
-            }
-            let way = (from, to);
-            let link = links.get(&way).copied().unwrap_or(wan);
-            links.insert(way, said.over(link));
-        }
-    }
-    let link = |((from, to), link)| DirectedLink { from, to, link };
-    links.into_iter().map(link).collect()
-}
-
-/// Whether two names are those of different data centers.
-fn pair(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    (key, from, to): (&str, &str, &str),
-    known: &[&str],
-) -> bool {
-    for (name, key) in [(from, key), (to, if key == "from" { "to" } else { key })] {
-        if !known.contains(&name) {
-            let message = unknown(name, "a data center", known.iter().copied());
-            reader.add(section, key, message);
-            return false;
-        }
-    }
-    if from == to {
-        let message = format!("a link from {from} to itself; [topology.local] says how those are");
-        reader.add(section, key, message);
-    }
-    from != to
-}
 
 fn joins(
     reader: &mut Reader<'_>,

@@ -91,7 +91,10 @@ pub(super) fn window<T: Clone>(text: &str, one: impl Fn(&str) -> Option<T>) -> O
 
 /// A time for people: the largest unit that needs no fraction.
 pub(super) fn show_us(us: u64) -> String {
-    let whole = TIMES.iter().rev().find(|(_, unit)| us % unit == 0);
+    let whole = TIMES
+        .iter()
+        .rev()
+        .find(|(_, unit)| us.is_multiple_of(*unit));
     match whole {
         Some((name, unit)) if us > 0 => format!("{}{name}", us / unit),
         _ => "0s".to_owned(),
@@ -119,7 +122,7 @@ fn sum(text: &str, units: Units) -> Option<u64> {
 }
 
 /// A number with its unit from the beginning of a text, and what follows.
-fn term<'t>(text: &'t str, units: Units) -> Option<(u64, &'t str)> {
+fn term(text: &str, units: Units) -> Option<(u64, &str)> {
     let text = text.trim_start();
     let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, rest) = text.split_at(number_end);
@@ -140,7 +143,7 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
     }
     let tens = 10_u64.pow(u32::try_from(fraction.len()).ok()?);
     let part = fraction.parse::<u64>().ok()?.checked_mul(unit)?;
-    if part % tens != 0 {
+    if !part.is_multiple_of(tens) {
         return None;
     }
     let whole = whole.parse::<u64>().ok()?.checked_mul(unit)?;

@@ -209,7 +209,7 @@ pub(super) fn percent(bounds: Bounds) -> impl Fn(&Found) -> Result<u32, String> 
 
 fn must_percent(bounds: &Bounds, example: &str, found: &Found) -> String {
     let show = |parts: &u64| {
-        if parts % 10_000 == 0 {
+        if parts.is_multiple_of(10_000) {
             format!("{}%", parts / 10_000)
         } else {
             format!("{parts}ppm")

@@ -872,6 +872,11 @@ impl Fabric {
         }
     }
 
+    /// Whether packets go both ways between two hosts.
+    pub(super) fn joined(&self, a: HostId, b: HostId) -> bool {
+        self.way(a, b) == Way::Open && self.way(b, a) == Way::Open
+    }
+
     /// The host of a name.
     pub(super) fn host(&self, name: &str) -> Option<HostId> {
         self.by_name.get(name).copied()

@@ -26,12 +26,17 @@ use crate::dice::{derive, dice};
 use crate::plan::{Link, Tier};
 use crate::trace::{Trace, What};
 
-/// How far time goes on in one step.
-const TICK_US: u64 = 1_000;
+/// How far time goes on in one step. What reaches a machine within a step is there at its end, so
+/// the fast tier's links are up to a step slower.
+fn tick_us(tier: Tier) -> u64 {
+    match tier {
+        Tier::Grpc => 1_000,
+        Tier::Direct => 4_000,
+    }
+}
 /// Longer than any run.
 const FOREVER: Duration = Duration::from_secs(1 << 32);
-/// Connections to a machine are to its kernel; a machine needs at most this long to hear of what
-/// happened to it.
+/// A whole, in parts per million.
 const PPM: i64 = 1_000_000;
 
 /// The clocks of one machine, shared with what runs on it.
@@ -136,7 +141,7 @@ impl Field {
         let id = self.net(name, group).host;
         let mut sim = turmoil::Builder::new()
             .rng_seed(derive(self.seed, name))
-            .tick_duration(Duration::from_micros(TICK_US))
+            .tick_duration(Duration::from_micros(tick_us(self.tier)))
             .simulation_duration(FOREVER)
             .build();
         let leap = Rc::new(Leap::default());
@@ -195,6 +200,15 @@ impl Field {
     /// Ends [`Field::cut`].
     pub fn heal(&self, from: &[String], to: &[String]) {
         self.each(from, to, |fabric, a, b| fabric.set_way(a, b, Way::Open));
+    }
+
+    /// Whether packets go both ways between two hosts.
+    pub fn joined(&self, a: &str, b: &str) -> bool {
+        let fabric = self.fabric.lock();
+        match (fabric.host(a), fabric.host(b)) {
+            (Some(a), Some(b)) => fabric.joined(a, b),
+            _ => false,
+        }
     }
 
     /// Resets the connections between hosts.
@@ -311,7 +325,7 @@ impl Field {
     /// # Panics
     /// When anything on a machine panics.
     pub fn step(&mut self) -> Result<(), String> {
-        self.now_us += TICK_US;
+        self.now_us += tick_us(self.tier);
         NOW_US.set(self.now_us);
         {
             let mut fabric = self.fabric.lock();
@@ -322,7 +336,7 @@ impl Field {
         }
         self.turns.shuffle(&mut self.order);
         for turn in &self.turns {
-            self.machines[*turn].tick()?;
+            self.machines[*turn].tick(tick_us(self.tier))?;
         }
         Ok(())
     }
@@ -371,12 +385,12 @@ impl Tracer {
 }
 
 impl Machine {
-    fn tick(&mut self) -> Result<(), String> {
+    fn tick(&mut self, tick_us: u64) -> Result<(), String> {
         if !self.running {
             return Ok(());
         }
         if self.paused {
-            self.leap.ms.set(self.leap.ms.get() + TICK_US / 1_000);
+            self.leap.ms.set(self.leap.ms.get() + tick_us / 1_000);
             return Ok(());
         }
         self.drifted += self.drift_ppm;
@@ -389,7 +403,7 @@ impl Machine {
             steps = 0;
         }
         self.clocks
-            .shift((steps - 1) * i64::try_from(TICK_US).unwrap_or(0));
+            .shift((steps - 1) * i64::try_from(tick_us).unwrap_or(0));
         for _ in 0..steps {
             let stepped = self.sim.step();
             stepped.map_err(|error| format!("{}: {error}", self.name))?;

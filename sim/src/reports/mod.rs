@@ -5,7 +5,7 @@
 //!           ├─ junit   CI: a suite per run, a case per promise and goal
 //!           ├─ text    the terminal
 //!           └─ html    one self-contained page (lanes, reigns ─► panels, load ─► chart ─► page)
-//!  Sweep ───┬─ sweep_json
+//!  Sweep ───┬─ sweep_json, sweep_junit
 //!           └─ index_html   scenario × promise, fault × phase
 //!  Proof ──── prove_json      MutantResult ──── mutants_json
 //! ```
@@ -29,6 +29,7 @@ mod reigns;
 mod setup;
 mod standing;
 mod svg;
+mod sweep_junit;
 mod text;
 mod words;
 
@@ -45,6 +46,7 @@ pub use index::index_html;
 pub use json::{json, mutants_json, prove_json, sweep_json};
 pub use junit::junit;
 pub use standing::failures;
+pub use sweep_junit::sweep_junit;
 pub use text::text;
 
 /// A sweep: many runs, and how to make them again.

@@ -25,6 +25,8 @@ pub(super) const OPERATOR: &str = "operator";
 const EDGE_US: u64 = 2_000;
 /// One way between the operator and everything, microseconds.
 const OPERATOR_US: u64 = 5_000;
+/// How often the operator is told who runs, microseconds.
+const LOOK_US: u64 = 20_000;
 /// A node that stopped by itself is started again this much later, as systemd would, ms.
 const RESTART_MS: u64 = 1_000;
 
@@ -66,6 +68,7 @@ pub(super) struct Cluster {
     began: watch::Sender<bool>,
     began_us: Option<u64>,
     told: Told,
+    founding: Option<Arc<Founding>>,
 }
 
 /// The group of a client site: inside of its data center, or near it.
@@ -102,6 +105,7 @@ impl Cluster {
             began: watch::Sender::new(false),
             began_us: None,
             told: Told::default(),
+            founding: None,
             plan,
         };
         cluster.lay_links();
@@ -171,8 +175,11 @@ impl Cluster {
             shards: plan.topology.shards,
             replicas: plan.topology.replicas,
             founder: format!("{}:{}", founder.1.name, crate::host::PORT),
+            peers: self.endpoints(None),
             token: Mutex::default(),
+            founded: AtomicBool::new(false),
         });
+        self.founding = Some(founding.clone());
         for (dc, spec) in plan.topology.nodes() {
             let host = Arc::new(Host::new(spec, &dc.name, &dc.region, plan.seed)?);
             let net = self.field.net(&spec.name, &dc.name);
@@ -274,8 +281,8 @@ impl Cluster {
         let now = self.field.now_us();
         for at in 0..self.members.len() {
             let member = &self.members[at];
-            let name = member.host.name.clone();
             if let Some(ended) = member.host.ended() {
+                let name = member.host.name.clone();
                 self.told.note_end(&name, &ended, now);
                 self.field.kill(&name)?;
                 let member = &mut self.members[at];
@@ -286,23 +293,34 @@ impl Cluster {
             }
             let member = &self.members[at];
             let due = member.wanted == Wanted::Up && member.start_at_us <= now;
-            if due && !member.host.is_destroyed() && !self.field.runs(&name) {
+            if due && !member.host.is_destroyed() && !self.field.runs(&member.host.name) {
+                let name = member.host.name.clone();
                 self.watch.check(&name, &member.host.inspect());
                 self.field.start(&name)?;
                 self.field
                     .trace(What::Host, [at as u64, 1], name.as_bytes());
             }
         }
-        self.told.set_running(self.running());
+        if now.is_multiple_of(LOOK_US) {
+            self.told.set_running(self.running());
+        }
         Ok(())
     }
 
-    /// The nodes that run and belong to the cluster, with their addresses.
+    /// The nodes that run, belong to the cluster and are not cut off from most of the others, with
+    /// their addresses.
     fn running(&self) -> Vec<(String, String)> {
         let members = self.members.iter();
-        let running = members.filter(|m| !m.outcast && self.field.runs(&m.host.name));
-        running
-            .map(|member| (member.host.name.clone(), member.host.address()))
+        let running: Vec<&Member> = members
+            .filter(|member| !member.outcast && self.field.runs(&member.host.name))
+            .collect();
+        let met = |one: &&&Member| {
+            let name = &one.host.name;
+            let joined = running.iter().filter(|m| self.field.joined(name, &m.host.name));
+            2 * joined.count() > running.len()
+        };
+        let met = running.iter().filter(met);
+        met.map(|member| (member.host.name.clone(), member.host.address()))
             .collect()
     }
 
@@ -324,6 +342,9 @@ impl Cluster {
                 member.start_at_us = now + joins * 1_000;
                 member.wanted = Wanted::Up;
             }
+        }
+        if let Some(founding) = &self.founding {
+            founding.founded.store(true, Ordering::Relaxed);
         }
         self.began.send_replace(true);
         Ok(true)
@@ -427,6 +448,8 @@ async fn live(
     mut quiet: watch::Receiver<bool>,
 ) -> Result<(), String> {
     if progress.started.swap(true, Ordering::Relaxed) {
+        progress.loaded.store(true, Ordering::Relaxed);
+        progress.ended.store(true, Ordering::Relaxed);
         return Ok(());
     }
     let over = "the run is over";

@@ -14,6 +14,8 @@ use crate::trace::Trace;
 const RECOVERY_MAX_MS: u64 = 10_000;
 /// Calls that failed, for people, at most.
 const FAILED_MAX: usize = 20;
+/// Evidence of one kind, at most.
+const EVIDENCE_MAX: usize = 5;
 
 /// Everything that was seen in a run.
 #[derive(Default)]
@@ -105,6 +107,7 @@ pub(super) fn outcome(plan: &Plan, seen: Seen, wall: Duration) -> Outcome {
         timeline: timeline(&seen),
         seconds: liveness::seconds(&seen.history),
         control: None,
+        repeat: None,
         plan: plan.clone(),
     }
 }
@@ -258,7 +261,8 @@ fn promises(
             evidence.into_iter().collect(),
         );
     }
-    note(Promise::P, 0, "reads-at-rest", seen.unread.clone());
+    let unread = seen.unread.iter().take(EVIDENCE_MAX).cloned().collect();
+    note(Promise::P, 0, "reads-at-rest", unread);
     note(
         Promise::A,
         seen.admin.0,

@@ -121,6 +121,7 @@ pub fn empty(scenario: &str) -> Outcome {
         leaders: Vec::new(),
         seconds: Vec::new(),
         control: None,
+        repeat: None,
     }
 }
 
@@ -244,6 +245,7 @@ pub fn burn(outcome: &mut Outcome, dc: &str, at_ms: u64, gap_ms: u64) {
         });
     }
     outcome.plan.events.push(Event {
+        label: None,
         at_ms,
         line: 0,
         fault: Fault::Burn { hosts },
@@ -367,6 +369,7 @@ pub fn rolling() -> Outcome {
     for (line, name) in (0_u32..).zip(names.iter().chain(&names)) {
         let hosts = vec![name.clone()];
         outcome.plan.events.push(Event {
+            label: None,
             at_ms,
             line,
             fault: Fault::Kill { hosts },
@@ -456,6 +459,7 @@ pub fn broken() -> Outcome {
     };
     outcome.promises.insert(Promise::G, missed);
     outcome.plan.events.push(Event {
+        label: None,
         at_ms: 50_000,
         line: 1,
         fault: Fault::Burn {

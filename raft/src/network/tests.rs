@@ -1,0 +1,263 @@
+//! A leader's client against a replica over loopback TCP that answers when it is told to.
+
+use std::collections::BTreeSet;
+
+use futures::stream::BoxStream;
+use model::cluster::{ClusterState, Node};
+use openraft::EntryPayload;
+use proto::net::{Network as _, Tcp};
+use proto::node::peer_server::{Peer, PeerServer};
+use store::Position;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::*;
+use crate::api::Identity;
+use crate::frame;
+use crate::hello::Hello;
+use crate::types::LogId;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const ME: NodeId = NodeId(1);
+const OTHER: NodeId = NodeId(2);
+const TERM: u64 = 3;
+
+/// A replica whose appends arrive at the test, which says what is answered.
+struct Scripted {
+    arrived: mpsc::UnboundedSender<(wire::Frame, mpsc::UnboundedSender<wire::Frame>)>,
+}
+
+#[tonic::async_trait]
+impl Peer for Scripted {
+    type LinkStream = BoxStream<'static, Result<wire::Frames, Status>>;
+    type WatchClusterStream = BoxStream<'static, Result<wire::ClusterView, Status>>;
+
+    async fn link(
+        &self,
+        request: Request<Streaming<wire::Frames>>,
+    ) -> Result<Response<Self::LinkStream>, Status> {
+        let (out, answers) = mpsc::unbounded_channel();
+        let arrived = self.arrived.clone();
+        tokio::spawn(async move {
+            let mut incoming = request.into_inner();
+            while let Ok(Some(batch)) = incoming.message().await {
+                for frame in batch.frames {
+                    let _ = match frame.body {
+                        Some(Body::Ping(_)) => {
+                            let pong = Body::Pong(wire::Pong::default());
+                            out.send(frame::single(frame.id, 0, pong)).is_ok()
+                        }
+                        Some(Body::Append(_)) => arrived.send((frame, out.clone())).is_ok(),
+                        _ => false,
+                    };
+                }
+            }
+        });
+        let frames = UnboundedReceiverStream::new(answers).map(|frame| {
+            Ok(wire::Frames {
+                format: crate::link::FORMAT,
+                frames: vec![frame],
+            })
+        });
+        Ok(Response::new(frames.boxed()))
+    }
+
+    async fn install_snapshot(
+        &self,
+        _: Request<Streaming<wire::SnapshotChunk>>,
+    ) -> Result<Response<wire::SnapshotDone>, Status> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
+    async fn watch_cluster(
+        &self,
+        _: Request<wire::WatchClusterRequest>,
+    ) -> Result<Response<Self::WatchClusterStream>, Status> {
+        Err(Status::unimplemented("not in this script"))
+    }
+}
+
+struct Script {
+    client: Client,
+    acks: Arc<Acks>,
+    arrived: mpsc::UnboundedReceiver<(wire::Frame, mpsc::UnboundedSender<wire::Frame>)>,
+}
+
+async fn script() -> Script {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let incoming = Tcp.listen(&address).await.unwrap();
+    let (sender, arrived) = mpsc::unbounded_channel();
+    let service = PeerServer::new(Scripted { arrived: sender });
+    tokio::spawn(async move {
+        let server = tonic::transport::Server::builder().add_service(service);
+        server.serve_with_incoming(incoming).await
+    });
+    let identity = Identity {
+        cluster_id: "c1".into(),
+        node: ME,
+        name: "here".into(),
+        disk_id: [1; 16],
+        boot: 1,
+        boot_nonce: 1,
+    };
+    let view = watch::Sender::new(Arc::default());
+    let (refused, _) = mpsc::unbounded_channel();
+    let hello = Hello::new(Arc::new(identity));
+    let peers = Peers::new(ME, Tcp.dialer(), hello, view.subscribe(), refused);
+    let links = peers.update(&ClusterState {
+        nodes: vec![Node {
+            id: OTHER.0,
+            address,
+            ..Node::default()
+        }],
+        ..ClusterState::default()
+    });
+    let mut up = links[0].watch();
+    timeout(PATIENCE, up.wait_for(|up| *up))
+        .await
+        .unwrap()
+        .unwrap();
+    let acks = Arc::new(Acks::default());
+    let client = Client {
+        shard: ShardId(1),
+        target: OTHER,
+        peers,
+        acks: acks.clone(),
+    };
+    Script {
+        client,
+        acks,
+        arrived,
+    }
+}
+
+fn id(index: u64) -> LogId {
+    types::log_id(Position { term: TERM, index })
+}
+
+/// An append behind entry 1 of the entries up to `last`.
+fn append(last: u64) -> AppendEntriesRequest<Types> {
+    AppendEntriesRequest {
+        vote: Vote::new_committed(TERM, ME.0),
+        prev_log_id: Some(id(1)),
+        entries: (2..=last)
+            .map(|index| types::Entry {
+                log_id: id(index),
+                payload: EntryPayload::Blank,
+            })
+            .collect(),
+        leader_commit: None,
+    }
+}
+
+impl Script {
+    async fn arrived(&mut self) -> (wire::Frame, mpsc::UnboundedSender<wire::Frame>) {
+        timeout(PATIENCE, self.arrived.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    fn acked_at(&self) -> Option<Instant> {
+        let config = BTreeSet::from([ME.0, OTHER.0]);
+        self.acks
+            .quorum_acked_at(TERM, ME, &[config], Instant::now())
+    }
+}
+
+/// The answer to a frame of a stream.
+fn answer(frame: &wire::Frame, result: StreamAppendResult<Types>) -> wire::Frame {
+    let body = Body::AppendAnswer(types::append_answer_to_wire(result));
+    frame::streamed(frame.stream, frame.shard, Some(body), false)
+}
+
+#[tokio::test]
+async fn the_answer_to_an_entry_says_nothing_of_an_empty_append_sent_after_it() {
+    let mut script = script().await;
+    let (requests, queue) = mpsc::unbounded_channel();
+    let mut results = script
+        .client
+        .pipeline(UnboundedReceiverStream::new(queue))
+        .unwrap();
+    let begun = Instant::now();
+    requests.send(append(2)).unwrap();
+    let (first, out) = script.arrived().await;
+    let between = Instant::now();
+    let empty = AppendEntriesRequest {
+        prev_log_id: Some(id(2)),
+        ..append(1)
+    };
+    requests.send(empty).unwrap();
+    let (second, _) = script.arrived().await;
+    assert_eq!(script.acked_at(), None);
+
+    // Both have the same last log id.
+    out.send(answer(&first, Ok(Some(id(2))))).unwrap();
+    let result = timeout(PATIENCE, results.next()).await.unwrap().unwrap();
+    assert_eq!(result.unwrap().unwrap(), Some(id(2)));
+    let acked = script.acked_at().unwrap();
+    assert!(begun <= acked && acked <= between, "as of the first");
+
+    out.send(answer(&second, Ok(Some(id(2))))).unwrap();
+    timeout(PATIENCE, results.next())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(between <= script.acked_at().unwrap(), "as of the second");
+}
+
+#[tokio::test]
+async fn a_conflict_confirms_its_leader_and_a_higher_vote_does_not() {
+    let mut script = script().await;
+    for (result, confirms) in [
+        (
+            Err(StreamAppendError::HigherVote(Vote::new(TERM + 1, OTHER.0))),
+            false,
+        ),
+        (Err(StreamAppendError::Conflict(id(1))), true),
+    ] {
+        let queue = futures::stream::iter([append(2)]).chain(futures::stream::pending());
+        let mut results = script.client.pipeline(queue).unwrap();
+        let (frame, out) = script.arrived().await;
+        out.send(answer(&frame, result)).unwrap();
+        let result = timeout(PATIENCE, results.next()).await.unwrap().unwrap();
+        assert!(result.unwrap().is_err());
+        assert_eq!(script.acked_at().is_some(), confirms);
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
+    let mut script = script().await;
+    let begun = Instant::now();
+    let client = Client {
+        shard: script.client.shard,
+        target: OTHER,
+        peers: script.client.peers.clone(),
+        acks: script.acks.clone(),
+    };
+    let beat = tokio::spawn(async move {
+        let option = RPCOption::new(PATIENCE);
+        client.append(append(1), &option).await
+    });
+    let (frame, out) = script.arrived().await;
+    let arrived = Instant::now();
+    assert_eq!(script.acked_at(), None);
+    let body = Body::AppendAnswer(types::append_answer_to_wire(Ok(Some(id(1)))));
+    out.send(frame::single(frame.id, frame.shard, body))
+        .unwrap();
+    timeout(PATIENCE, beat)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let acked = script.acked_at().unwrap();
+    assert!(begun <= acked && acked <= arrived);
+}

@@ -1,0 +1,226 @@
+//! LINEARIZABLE reads at a leader (promise L).
+//!
+//! ```text
+//!  read ─► confirm (shared) ─► look at the state ─► does the lease still hold? ─► answer
+//!             │ by lease: a quorum acknowledged        │ no
+//!             │           what was sent ≤ R ago        ▼
+//!             └ by a round: … what was sent since     once more, by a round
+//! ```
+//!
+//! *By lease.* A quorum acknowledged, in this term, what was sent at `acked` or later. Up to
+//! `acked + R` nobody else answers: a quorum followed this leader at some moment behind `acked`, so
+//! who leads next won later than that, and waits for 1.05 R after it won. The state must have been
+//! looked at within that time, and a process can be stopped between any two lines: so the clock is
+//! looked at again behind it. Nothing is given out before.
+//!
+//! *By a round.* A quorum acknowledged, in this term, what was sent after the read had begun: when
+//! it began, nobody could have been leader of a later term, for one of those who made it so would
+//! not have acknowledged. So whatever was acknowledged to anybody before the read is committed here
+//! or by a leader before, and applied before the state is looked at. However late that is, the
+//! answer is right for a moment behind the read's beginning: no clock is needed.
+//!
+//! Sending times are taken before requests are sent and never later, answers count for their own
+//! requests only ([`crate::acks`]), and all times are of one monotonic clock. openraft is asked for
+//! the log id to wait for and to send heartbeats; its own word on the quorum is not relied on.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::mutant;
+use openraft::LinearizerOption;
+use openraft::async_runtime::watch::WatchReceiver;
+use store::state::ShardState;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::api::ReadError;
+use crate::group::Group;
+
+/// A new leader waits this many hundredths of the read lease before its first read (1.05 R).
+const LEASE_MARGIN_PERCENT: u32 = 105;
+/// How long the state may take to reach what is committed.
+const APPLY_MAX: Duration = Duration::from_secs(1);
+
+/// Reads that wait for the next confirmation of the leader; one serves them all.
+#[derive(Default)]
+pub(crate) struct Reads {
+    running: bool,
+    /// Whether one of those who wait needs more than a lease.
+    by_round: bool,
+    waiting: Vec<oneshot::Sender<Result<Confirmed, ReadError>>>,
+}
+
+/// What a read may rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Confirmed {
+    /// The lease of this term, if it still holds behind the read.
+    Lease(u64),
+    /// A round, for good.
+    Round,
+}
+
+/// This node as a leader.
+pub(crate) struct Standing {
+    /// The term that it leads.
+    pub(crate) term: u64,
+    /// When what a quorum has acknowledged in it was sent.
+    pub(crate) acked: Option<Instant>,
+}
+
+impl Group {
+    /// This node as the leader that it takes itself for, at `now`.
+    pub(crate) fn standing(&self, now: Instant) -> Option<Standing> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.current_leader != Some(self.node.0) {
+            return None;
+        }
+        let term = metrics.vote.leader_id().term;
+        let configs = metrics.membership_config.get_joint_config();
+        let acked = self.acks.quorum_acked_at(term, self.node, configs, now);
+        Some(Standing { term, acked })
+    }
+
+    /// What `look` finds in the state, this node being confirmed as the leader and having applied
+    /// what was committed when this was called. `look` may be asked twice, and what it found the
+    /// first time is thrown away.
+    pub(crate) async fn read<T>(
+        self: &Arc<Self>,
+        limit: Duration,
+        look: impl Fn(&ShardState) -> T,
+    ) -> Result<T, ReadError> {
+        let deadline = Instant::now() + limit;
+        let mut by_round = false;
+        loop {
+            let confirmed = self.confirmed(by_round, deadline).await?;
+            let found = look(&self.state);
+            match confirmed {
+                Confirmed::Lease(term) if !self.lease_holds(term) => by_round = true,
+                Confirmed::Lease(_) | Confirmed::Round => return Ok(found),
+            }
+        }
+    }
+
+    /// Whether nobody else can have answered anything until now, this node leading in `term`.
+    fn lease_holds(&self, term: u64) -> bool {
+        let lease = Duration::from_millis(self.tuning.read_lease_ms);
+        let now = Instant::now();
+        self.standing(now).is_some_and(|standing| {
+            standing.term == term && standing.acked.is_some_and(|acked| now < acked + lease)
+        })
+    }
+
+    /// Waits for a confirmation that begins after this call. All who wait share it.
+    async fn confirmed(
+        self: &Arc<Self>,
+        by_round: bool,
+        deadline: Instant,
+    ) -> Result<Confirmed, ReadError> {
+        if !self.leads() {
+            if mutant!("lease-kept-after-step-down") && self.has_led() {
+                return Ok(Confirmed::Round);
+            }
+            return Err(self.not_leader());
+        }
+        let (confirmed, wait) = oneshot::channel();
+        let start = {
+            let mut reads = self.reads.lock();
+            reads.waiting.push(confirmed);
+            reads.by_round |= by_round;
+            !std::mem::replace(&mut reads.running, true)
+        };
+        if start {
+            tokio::spawn(confirm_reads(self.clone()));
+        }
+        match timeout_at(deadline, wait).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum(self.shard)),
+        }
+    }
+
+    fn not_leader(&self) -> ReadError {
+        ReadError::NotLeader {
+            shard: self.shard,
+            leader: self.leader().filter(|leader| *leader != self.node),
+        }
+    }
+
+    async fn confirm(&self, by_round: bool) -> Result<Confirmed, ReadError> {
+        let lease = Duration::from_millis(self.tuning.read_lease_ms);
+        let Some(Standing { term, .. }) = self.standing(Instant::now()) else {
+            return Err(self.not_leader());
+        };
+        // Until then the leader before may still answer reads within its own window.
+        sleep_until(self.won_at(term) + lease * LEASE_MARGIN_PERCENT / 100).await;
+        if mutant!("read-index-without-quorum") {
+            return Ok(Confirmed::Round);
+        }
+        let start = Instant::now();
+        let wait = Duration::from_millis(self.tuning.heartbeat_ms);
+        let by_lease = !by_round && self.lease_holds(term);
+        // By lease, any age will do: openraft counts at least what is counted here, and allows its
+        // own, longer lease, so that it answers at once. Age zero makes it send heartbeats now.
+        let age = if by_lease { None } else { Some(Duration::ZERO) };
+        let option = LinearizerOption::new(age, true).with_wait_timeout(wait);
+        let asked = self.raft.get_read_linearizer(option).await;
+        let linearizer = asked.map_err(|error| match error.forward_to_leader() {
+            Some(_) => self.not_leader(),
+            None => ReadError::NoQuorum(self.shard),
+        })?;
+        if !by_lease {
+            self.acked_since(term, start, start + wait).await?;
+        }
+        let ready = linearizer.try_await_ready(&self.raft, Some(APPLY_MAX));
+        match ready.await {
+            Ok(Ok(_)) if by_lease => Ok(Confirmed::Lease(term)),
+            Ok(Ok(_)) => Ok(Confirmed::Round),
+            Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum(self.shard)),
+        }
+    }
+
+    /// Waits until a quorum has acknowledged, in `term`, what was sent at `since` or later. What is
+    /// sent in that very moment may count: it takes a message to win a vote behind it.
+    async fn acked_since(
+        &self,
+        term: u64,
+        since: Instant,
+        deadline: Instant,
+    ) -> Result<(), ReadError> {
+        loop {
+            let mut changed = pin!(self.acks.changed());
+            // Before looking, so that nothing is missed in between.
+            changed.as_mut().enable();
+            match self.standing(Instant::now()) {
+                Some(standing) if standing.term == term => {
+                    if standing.acked.is_some_and(|acked| acked >= since) {
+                        return Ok(());
+                    }
+                }
+                Some(_) | None => return Err(self.not_leader()),
+            }
+            if timeout_at(deadline, changed).await.is_err() {
+                return Err(ReadError::NoQuorum(self.shard));
+            }
+        }
+    }
+}
+
+async fn confirm_reads(group: Arc<Group>) {
+    loop {
+        let (waiting, by_round) = {
+            let mut reads = group.reads.lock();
+            reads.running = !reads.waiting.is_empty();
+            let by_round = std::mem::take(&mut reads.by_round);
+            (std::mem::take(&mut reads.waiting), by_round)
+        };
+        if waiting.is_empty() {
+            return;
+        }
+        let result = group.confirm(by_round).await;
+        for reader in waiting {
+            // A reader that is gone has stopped waiting.
+            let _ = reader.send(result.clone());
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! `show`: what a seed makes of a scenario, before it is run.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use firebreak_sim::Plan;
+use firebreak_sim::plan::{Dc, Event, Fault, Link, Part};
+
+use super::cases::{Scenario, TierName, parameter};
+use super::files;
+use super::{EXIT_CODES, Ended};
+
+const EXAMPLES: &str = "\
+Examples:
+  firebreak sim show rolling-fire --seed 3
+  firebreak sim show swarm --seed 12 --json > plan.json
+
+";
+
+/// Shows the run that a seed makes of a scenario: topology, load, timeline and what must hold
+#[derive(clap::Args)]
+#[command(after_help = format!("{EXAMPLES}{EXIT_CODES}"))]
+pub(crate) struct Args {
+    /// A name that `list` shows, or the path of a file that ends in .toml
+    scenario: String,
+    /// Where all chance of the run comes from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// What carries calls
+    #[arg(long, value_enum, default_value_t = TierName::Grpc)]
+    tier: TierName,
+    /// Another value for one of the scenario's parameters
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parameter)]
+    set: Vec<(String, String)>,
+    /// The layout that must visibly fail, where the scenario has one
+    #[arg(long)]
+    control: bool,
+    /// As a plan that `replay` reads
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Ended {
+        let scenario = Scenario::load(&self.scenario, &self.set, None)?;
+        let control = self.control.then(|| {
+            let control = scenario.control(self.seed, self.tier.into());
+            control.ok_or_else(|| {
+                super::Failure::Usage(format!("{} has no control layout", self.scenario))
+            })
+        });
+        let plan = match control {
+            Some(plan) => plan?,
+            None => scenario.plan(self.seed, self.tier.into()),
+        };
+        match self.json {
+            true => print!("{}", files::plan_text(&plan)?),
+            false => print!("{}", text(&plan)),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A plan as people read it.
+pub(crate) fn text(plan: &Plan) -> String {
+    let mut out = format!("{} · seed {}\n{}\n", plan.scenario, plan.seed, plan.about);
+    topology(&mut out, plan);
+    load(&mut out, plan);
+    timeline(&mut out, plan);
+    expect(&mut out, plan);
+    out
+}
+
+// Writing to a String cannot fail, so what `writeln!` gives is let go below.
+
+fn topology(out: &mut String, plan: &Plan) {
+    let topology = &plan.topology;
+    let _ = writeln!(
+        out,
+        "\ntopology  {} shards, {} replicas each",
+        topology.shards, topology.replicas
+    );
+    for dc in &topology.dcs {
+        let building = match dc.building == dc.name {
+            true => String::new(),
+            false => format!(", in the building {}", dc.building),
+        };
+        let _ = writeln!(
+            out,
+            "  {} ({}{building}): {}",
+            dc.name,
+            dc.region,
+            nodes(dc)
+        );
+    }
+    let _ = writeln!(out, "  within a data center  {}", link(&topology.local));
+    let _ = writeln!(out, "  between them          {}", link(&topology.wan));
+    for one in &topology.links {
+        let _ = writeln!(out, "  {} → {}  {}", one.from, one.to, link(&one.link));
+    }
+}
+
+fn nodes(dc: &Dc) -> String {
+    let nodes = dc.nodes.iter().map(|node| match node.joins_at_ms {
+        None => format!("{} in {}", node.name, node.rack),
+        Some(at) => format!("{} in {}, joins at {}", node.name, node.rack, seconds(at)),
+    });
+    nodes.collect::<Vec<_>>().join("; ")
+}
+
+fn link(link: &Link) -> String {
+    let (least, most) = link.latency_us;
+    let ms = |us: u64| us as f64 / 1e3;
+    let mut text = match least == most {
+        true => format!("{} ms one way", ms(least)),
+        false => format!("{} to {} ms one way", ms(least), ms(most)),
+    };
+    if link.jitter_us > 0 {
+        let _ = write!(text, ", jitter {} ms", ms(link.jitter_us));
+    }
+    if link.loss_ppm > 0 {
+        let _ = write!(text, ", {} % lost", f64::from(link.loss_ppm) / 1e4);
+    }
+    if link.bandwidth_bytes > 0 {
+        let _ = write!(text, ", {} kB/s", link.bandwidth_bytes / 1_000);
+    }
+    text
+}
+
+fn load(out: &mut String, plan: &Plan) {
+    let load = &plan.workload;
+    let readers = &load.readers;
+    let (least, most) = load.pause_ms;
+    let _ = writeln!(
+        out,
+        "\nload      {} · {} rooms · {} senders, {least} to {most} ms between messages, {} % on \
+         streams · {} % sent again",
+        seconds(load.duration_ms),
+        load.rooms,
+        load.senders,
+        load.stream_percent,
+        load.resend_percent
+    );
+    let _ = writeln!(
+        out,
+        "  readers: {} LINEARIZABLE, {} SESSION, {} BOUNDED, {} LOCAL; {} tails, {} movers",
+        readers.linearizable,
+        readers.session,
+        readers.bounded,
+        readers.local,
+        load.tails,
+        load.movers
+    );
+    let sites = load.sites.iter().map(|site| match site.inside {
+        true => format!("{} inside of {}", site.name, site.dc),
+        false => format!("{} near {}", site.name, site.dc),
+    });
+    let _ = writeln!(out, "  from {}", sites.collect::<Vec<_>>().join(", "));
+}
+
+fn timeline(out: &mut String, plan: &Plan) {
+    let _ = writeln!(out, "\ntimeline");
+    if plan.events.is_empty() {
+        let _ = writeln!(out, "  nothing happens");
+    }
+    for event in &plan.events {
+        let _ = writeln!(out, "{:>9}  {}", seconds(event.at_ms), what(event));
+    }
+}
+
+fn expect(out: &mut String, plan: &Plan) {
+    let expect = &plan.expect;
+    let _ = writeln!(out, "\nexpected  promises {}", expect.promises);
+    let mut goal = |name: &str, limit: Option<String>| {
+        if let Some(limit) = limit {
+            let _ = writeln!(out, "  {name} {limit}");
+        }
+    };
+    let at_most = |ms: u64| format!("at most {}", seconds(ms));
+    goal("longest gap", expect.gap_max_ms.map(at_most));
+    let calls = expect.failed_calls_max;
+    goal(
+        "failed calls",
+        calls.map(|calls| format!("at most {calls}")),
+    );
+    goal("recovery", expect.recovery_max_ms.map(at_most));
+    goal(
+        "acknowledged",
+        Some(format!("at least {}", expect.acked_min)),
+    );
+    for pending in &expect.pending {
+        let _ = writeln!(out, "  pending {}: {}", pending.what, pending.why);
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{:.3} s", ms as f64 / 1e3)
+}
+
+/// What an event does, in a line.
+pub(crate) fn what(event: &Event) -> String {
+    let mut text = format!("{}  {}", event.fault.kind(), object(&event.fault));
+    if let Some(label) = &event.label {
+        let _ = write!(text, "  ({label})");
+    }
+    text
+}
+
+fn object(fault: &Fault) -> String {
+    let list = |hosts: &[String]| hosts.join(" ");
+    let with = |hosts: &[String], more: &str| format!("{}{more}", hosts.join(" "));
+    match fault {
+        Fault::Burn { hosts }
+        | Fault::PowerCut { hosts }
+        | Fault::Kill { hosts }
+        | Fault::Stop { hosts }
+        | Fault::Start { hosts }
+        | Fault::Pause { hosts }
+        | Fault::Resume { hosts }
+        | Fault::WipeDisk { hosts }
+        | Fault::ImageDisk { hosts }
+        | Fault::OldDisk { hosts }
+        | Fault::Stampede { hosts } => list(hosts),
+        Fault::Crash { hosts, disks_lost } => {
+            with(hosts, if *disks_lost { ", disks lost" } else { "" })
+        }
+        Fault::Cut { from, to, reset } => {
+            let how = if *reset { ", with resets" } else { "" };
+            format!("{} → {}{how}", list(from), list(to))
+        }
+        Fault::Heal { from, to } | Fault::Reset { from, to } => {
+            format!("{} → {}", list(from), list(to))
+        }
+        Fault::Link {
+            from,
+            to,
+            link: None,
+        } => format!("{from} → {to} as usual"),
+        Fault::Link {
+            from,
+            to,
+            link: Some(changed),
+        } => format!("{from} → {to}: {}", link(changed)),
+        Fault::SlowSync { hosts, sync_ms } => match sync_ms {
+            Some((least, most)) => with(hosts, &format!(": {least} to {most} ms")),
+            None => with(hosts, ": as usual"),
+        },
+        Fault::HangSync { hosts, hang } => with(hosts, if *hang { "" } else { ": released" }),
+        Fault::FailSync { hosts, fail } => with(hosts, if *fail { "" } else { ": repaired" }),
+        Fault::DiskRoom {
+            hosts,
+            free_percent,
+        } => match free_percent {
+            Some(percent) => with(hosts, &format!(": {percent} % free")),
+            None => with(hosts, ": as usual"),
+        },
+        Fault::BitFlip { hosts, part } => {
+            let part = match part {
+                Part::Log => "the log",
+                Part::Vote => "a vote",
+                Part::State => "the state",
+                Part::Snapshot => "a snapshot",
+            };
+            with(hosts, &format!(": in {part}"))
+        }
+        Fault::ClockJump { hosts, by_ms } => with(hosts, &format!(": by {by_ms} ms")),
+        Fault::ClockDrift { hosts, ppm } => with(hosts, &format!(": {ppm} ppm")),
+    }
+}

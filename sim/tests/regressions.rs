@@ -1,0 +1,37 @@
+//! Plans that once broke a promise, each of which must hold now. A test process makes one run only,
+//! so that the run is the same every time: `cargo nextest run`, as CI does.
+
+use std::path::Path;
+
+use firebreak_sim::{Plan, run};
+
+/// Makes the run of a plan of `tests/plans` and demands every safety promise of it.
+fn holds(plan: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/plans")
+        .join(plan);
+    let plan: Plan = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let outcome = run(&plan);
+    assert_eq!(outcome.stopped, None);
+    let broken: Vec<_> = outcome
+        .promises
+        .iter()
+        .filter(|(promise, _)| promise.safety())
+        .flat_map(|(_, judged)| &judged.broken)
+        .collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(outcome.reads > 0 && outcome.acked > 0);
+}
+
+/// A leader stopped for 7 s finds, when it goes on, old answers in its sockets. They must not
+/// confirm what it sends now: another has led for long, and its readers would go back in time.
+#[test]
+fn a_leader_that_was_stopped_is_not_confirmed_by_old_answers() {
+    holds("paused-leader.json");
+}
+
+/// The same over gRPC, where session reads went back.
+#[test]
+fn nor_is_it_over_grpc() {
+    holds("paused-leader-grpc.json");
+}
