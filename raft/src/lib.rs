@@ -24,9 +24,11 @@ mod network;
 mod node;
 mod peers;
 mod read;
+mod runtime;
 mod snapshot;
 mod state_machine;
 mod types;
 
 pub use api::*;
 pub use node::Node;
+pub use runtime::interleave;

@@ -52,6 +52,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = EmptyNode,
         LeaderId = leader_id_std::LeaderId<u64, u64>,
+        AsyncRuntime = crate::runtime::Runtime,
 );
 
 pub(crate) type LogId = openraft::alias::LogIdOf<Types>;

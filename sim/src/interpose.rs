@@ -26,6 +26,7 @@ thread_local! {
     // No destructors: they are read while threads begin and end.
     static STATE: Cell<u64> = const { Cell::new(0) };
     static ENTERED: Cell<bool> = const { Cell::new(false) };
+    static TURNS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Where the simulated clocks begin, seconds: 15 October 2022, 15:19 in Seoul.
@@ -34,6 +35,7 @@ pub const EPOCH_S: i64 = 1_665_814_740;
 /// From now on this thread's chance comes from `seed` and its clocks show simulated time.
 pub fn enter(seed: u64) {
     STATE.set(derive(seed, "process"));
+    TURNS.set(derive(seed, "yields"));
     ENTERED.set(true);
 }
 
@@ -57,6 +59,13 @@ pub fn works() -> bool {
     ENTERED.set(before.0);
     STATE.set(before.1);
     matches!((first, second), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Draws with one chance in eight; for tasks that may let others go first.
+pub(crate) fn yields() -> bool {
+    let (state, drawn) = next(TURNS.get());
+    TURNS.set(state);
+    drawn & 7 == 0
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).

@@ -246,7 +246,11 @@ impl Cluster {
         let (stampede, stampeding) = watch::channel(0);
         let progress = Arc::new(Progress::default());
         let env = self.env(site, &net, stampeding);
-        let (began, quiet, mine) = (self.began.clone(), self.told.quiet.clone(), progress.clone());
+        let (began, quiet, mine) = (
+            self.began.clone(),
+            self.told.quiet.clone(),
+            progress.clone(),
+        );
         self.field.machine(&name, &group, move || {
             let (env, mine) = (env.clone(), mine.clone());
             let (began, quiet) = (began.subscribe(), quiet.subscribe());
@@ -316,7 +320,9 @@ impl Cluster {
             .collect();
         let met = |one: &&&Member| {
             let name = &one.host.name;
-            let joined = running.iter().filter(|m| self.field.joined(name, &m.host.name));
+            let joined = running
+                .iter()
+                .filter(|m| self.field.joined(name, &m.host.name));
             2 * joined.count() > running.len()
         };
         let met = running.iter().filter(met);

@@ -33,8 +33,10 @@ const REST_MAX_MS: u64 = 240_000;
 pub fn run(plan: &Plan) -> Outcome {
     let began = interpose::real_elapsed();
     interpose::enter(plan.seed);
+    raft::interleave(Some(interpose::yields));
     let mut seen = verdict::Seen::default();
     let made = catch_unwind(AssertUnwindSafe(|| drive(plan, &mut seen)));
+    raft::interleave(None);
     interpose::leave();
     seen.stopped = match made {
         Ok(Ok(())) => None,
