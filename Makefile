@@ -11,6 +11,9 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/firebreak
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 CARGO := cargo --locked
 FIREBREAK := $(CARGO_TARGET_DIR)/release/firebreak
+SIM := $(CARGO_TARGET_DIR)/release/firebreak-sim
+# Where reports of simulated runs go.
+SIM_OUT := $(CARGO_TARGET_DIR)/sim
 
 .PHONY: help
 help: ## Lists the targets
@@ -23,6 +26,7 @@ demo: build ## Nine nodes, real chat, one data center burns: proves that nothing
 .PHONY: test
 test: setup lint build ## Everything that CI checks
 	@$(MAKE) --no-print-directory sim-without-rocksdb
+	@$(MAKE) --no-print-directory sim-check
 	$(FIREBREAK) --version
 	$(CARGO) test --release --workspace --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
@@ -43,6 +47,31 @@ sim-without-rocksdb:
 	@if $(CARGO) tree -p firebreak-sim -e normal 2>/dev/null | grep -q librocksdb-sys; then \
 	  echo "the simulator must build without RocksDB" >&2; exit 1; fi
 	@echo "the simulator builds without RocksDB"
+
+# Built by itself, the simulator has no RocksDB in it; nothing of this compiles RocksDB again.
+.PHONY: sim
+sim: ## The simulator, and the build of it that has known bugs to switch on
+	$(CARGO) build --release -p firebreak-sim --bin firebreak-sim
+	$(CARGO) build --release -p firebreak-sim --features mutants --bin firebreak-sim-mutants
+
+# Every scenario on a few seeds, the proof on a few, and the mutants, in this order: what the others
+# say counts only where runs repeat themselves. Each bounds its time; the first seeds come first.
+SWEEP_SEEDS ?= 1..=4
+PROVE_SEEDS ?= 1..=3
+PROVED := calm dc-silent dc-crash all-power-cut flap-3s swarm
+.PHONY: sim-check
+sim-check: sim ## Simulated disasters: proof, sweep and mutants with small budgets; reports in CARGO_TARGET_DIR/sim
+	$(SIM) prove $(PROVED) --seeds $(PROVE_SEEDS) --minutes 3 --json $(SIM_OUT)/prove.json
+	$(SIM) sweep --seeds $(SWEEP_SEEDS) --minutes 5 --out $(SIM_OUT) --html $(SIM_OUT)/html \
+	  --json $(SIM_OUT)/sweep.json --junit $(SIM_OUT)/sweep.xml
+	$(SIM)-mutants mutants --seeds-max 25 --minutes 4 --json $(SIM_OUT)/mutants.json
+
+# New seeds each time, unless FROM says where to begin; for ever, unless MINUTES says how long.
+FROM ?= $(shell date +%s)
+.PHONY: soak
+soak: sim ## Sweeps every scenario over new seeds until Ctrl-C, or for MINUTES=
+	$(SIM) sweep --seeds $(FROM).. $(if $(MINUTES),--minutes $(MINUTES)) --out $(SIM_OUT)/soak \
+	  --html $(SIM_OUT)/soak/html --json $(SIM_OUT)/soak/sweep.json
 
 .PHONY: bench
 bench: build ## Throughput, latency and CPU of three durable replicas on this machine

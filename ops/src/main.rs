@@ -30,6 +30,7 @@ Examples:
   firebreak init --config node.toml --nodes 3     found a cluster; prints the token that others join with
   firebreak serve --config node.toml              run a node
   firebreak status --target 127.0.0.1:7101        what the cluster looks like
+  firebreak sim run dc-silent --seed 7            burn a data center in virtual time
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration, 70 the node had to stop while running.
 Colour is off when NO_COLOR is set or the output is not a terminal.";
@@ -55,6 +56,7 @@ enum Command {
     Status(cmd::status::Args),
     Bench(Box<bench::Args>),
     Demo(Box<demo::Args>),
+    Sim(cmd::sim::Args),
 }
 
 /// Exit code when whoever read the output has gone away, as of a command that SIGPIPE ended.
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Command::Status(args) => cmd::block_on(args.run()),
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
+        Command::Sim(args) => args.run(),
     };
     exit::report(outcome)
 }

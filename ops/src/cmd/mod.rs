@@ -5,6 +5,7 @@ pub mod init;
 pub mod join;
 pub mod read;
 pub mod serve;
+pub mod sim;
 pub mod status;
 pub mod tail;
 pub mod target;

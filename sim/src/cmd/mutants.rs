@@ -28,6 +28,8 @@ use super::{Ended, Failure, pool};
 const PROGRAM: &str = "firebreak-sim-mutants";
 /// Exit code when a mutant was not caught: a promise of the simulator was broken.
 const NOT_CAUGHT: u8 = 3;
+/// How wide the table is where there is no terminal.
+const COLUMNS: u16 = 160;
 /// What is tried where no scenario that a mutant names is shipped.
 const ANY: &str = "swarm";
 
@@ -420,11 +422,8 @@ fn table(hunts: &[Hunt<'_>], colour: bool) -> String {
     table
         .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic);
-    let columns = table.width();
-    table.force_no_tty();
-    if let Some(columns) = columns {
-        table.set_width(columns);
-    }
+    let columns = table.width().unwrap_or(COLUMNS);
+    table.force_no_tty().set_width(columns);
     if colour {
         table.enforce_styling();
     }

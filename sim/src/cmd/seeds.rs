@@ -27,7 +27,7 @@ impl Seeds {
 impl FromStr for Seeds {
     type Err = String;
 
-    /// `A..B` is A up to B without B, `A..=B` is with B, `A` is one seed.
+    /// `A..B` is A up to B without B, `A..=B` is with B, `A` is one seed, `A..` goes on for ever.
     fn from_str(text: &str) -> Result<Seeds, String> {
         let number = |text: &str| {
             let seed = text.trim().parse::<u64>();
@@ -38,6 +38,7 @@ impl FromStr for Seeds {
             None => (number(text)?, behind(number(text)?)?),
             Some((from, to)) => match to.strip_prefix('=') {
                 Some(last) => (number(from)?, behind(number(last)?)?),
+                None if to.is_empty() => (number(from)?, u64::MAX),
                 None => (number(from)?, number(to)?),
             },
         };
@@ -52,7 +53,10 @@ impl FromStr for Seeds {
 
 impl fmt::Display for Seeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}..{}", self.from, self.to)
+        match self.to {
+            u64::MAX => write!(f, "{}..", self.from),
+            to => write!(f, "{}..{to}", self.from),
+        }
     }
 }
 
@@ -73,6 +77,7 @@ mod tests {
         check("3..7", Ok((3, 7)));
         check("3..=7", Ok((3, 8)));
         check("3", Ok((3, 4)));
+        check("3..", Ok((3, u64::MAX)));
         check("0..18446744073709551615", Ok((0, u64::MAX)));
     }
 
@@ -86,5 +91,13 @@ mod tests {
         check("-1..4", Err("not a seed"));
         check("0..=18446744073709551615", Err("too large"));
         check("", Err("not a seed"));
+        check("..", Err("not a seed"));
+    }
+
+    #[test]
+    fn a_range_is_written_as_it_is_read() {
+        for text in ["3..7", "3.."] {
+            assert_eq!(text.parse::<Seeds>().unwrap().to_string(), text);
+        }
     }
 }

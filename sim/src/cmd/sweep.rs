@@ -61,7 +61,7 @@ pub(crate) struct SwarmArgs {
 
 #[derive(clap::Args)]
 struct How {
-    /// Seeds: A..B from A up to B without B, A..=B with B, or one; 0..20, or with --minutes as many
+    /// Seeds: A..B from A up to B without B, A..=B with B, A.. or one; 0..20, or with --minutes as many
     /// as there is time for
     #[arg(long, value_name = "A..B")]
     seeds: Option<Seeds>,
@@ -193,7 +193,8 @@ impl How {
             .count()
             .saturating_mul(scenarios.len() as u64)
             .saturating_sub(runs.len() as u64);
-        let progress = Progress::new(to_do, self.minutes);
+        let endless = self.minutes.is_some() || seeds.to == u64::MAX;
+        let progress = Progress::new(Some(to_do).filter(|_| !endless));
         if !runs.is_empty() {
             progress.say(&format!("{} runs were made before", runs.len()));
         }

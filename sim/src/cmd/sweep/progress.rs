@@ -24,9 +24,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Of so many runs, or of as many as there is time for.
-    pub(super) fn new(to_do: u64, minutes: Option<f64>) -> Progress {
-        // With a time limit the number of runs is a bound that nobody expects to be reached.
-        let to_do = Some(to_do).filter(|_| minutes.is_none());
+    pub(super) fn new(to_do: Option<u64>) -> Progress {
         let began = real_elapsed();
         Progress {
             bar: io::stderr().is_terminal().then(|| bar(to_do)),
