@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::limits;
+use proto::net::Channel;
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
 use tokio::time::{Instant, timeout};
-use proto::net::Channel;
 
 use crate::builder::Client;
 use crate::error::{Error, Refusal};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use model::limits;
+use proto::net::Channel;
 use proto::v1;
 use proto::v1::messages_client::MessagesClient;
 use tokio::time::Instant;
-use proto::net::Channel;
 
 use crate::builder::Client;
 use crate::error::Error;

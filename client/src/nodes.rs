@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use model::limits;
 use parking_lot::Mutex;
+use proto::net::Channel;
 use proto::net::Dialer;
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
 use tokio::time::{Instant, timeout};
-use proto::net::Channel;
 
 use crate::error::{Error, Fault};
 use crate::options::{

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use model::limits;
+use proto::net::Channel;
 use proto::v1;
 use proto::v1::conversations_client::ConversationsClient;
-use proto::net::Channel;
 
 use crate::append::messages;
 use crate::builder::Client;

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
 use proto::net::Channel;
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Request, Response, Status};
 
 use crate::builder::Client;

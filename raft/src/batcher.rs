@@ -16,6 +16,7 @@ use model::mutant;
 use openraft::Raft;
 use openraft::error::ClientWriteError;
 use openraft::impls::ProgressResponder;
+use parking_lot::Mutex;
 use prost::Message;
 use proto::node as wire;
 use proto::node::frame::Body;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::api::{Clock, ProposeError};
 use crate::frame;
+use crate::group::Leaders;
 use crate::state_machine::StateMachine;
 use crate::types::{Payload, Types};
 
@@ -97,6 +99,7 @@ impl Batcher {
         clock: Arc<dyn Clock>,
         state: ShardState,
         disk_full: Arc<AtomicBool>,
+        leaders: Arc<Mutex<Leaders>>,
     ) -> Batcher {
         let (queue, items) = mpsc::channel(limits::BATCHER_QUEUE_MAX);
         let time = CommandTime {
@@ -104,7 +107,7 @@ impl Batcher {
             state,
             last_ms: 0,
         };
-        tokio::spawn(run(shard, raft, time, items));
+        tokio::spawn(run(shard, raft, time, items, leaders));
         Batcher {
             shard,
             queue,
@@ -158,6 +161,7 @@ async fn run(
     raft: Raft<Types, StateMachine>,
     mut time: CommandTime,
     mut items: mpsc::Receiver<Item>,
+    leaders: Arc<Mutex<Leaders>>,
 ) {
     let mut on_their_way: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
     let mut batch = Batch::default();
@@ -177,7 +181,7 @@ async fn run(
                 if !more {
                     break;
                 }
-                if let Some(entry) = propose(shard, &raft, &mut time, &mut batch).await {
+                if let Some(entry) = propose(shard, &raft, &mut time, &mut batch, &leaders).await {
                     on_their_way.push_back(entry);
                 }
             }
@@ -264,6 +268,7 @@ async fn propose(
     raft: &Raft<Types, StateMachine>,
     time: &mut CommandTime,
     batch: &mut Batch,
+    leaders: &Arc<Mutex<Leaders>>,
 ) -> Option<BoxFuture<'static, Answered>> {
     let now = Instant::now();
     let items = batch.take();
@@ -304,9 +309,16 @@ async fn propose(
         );
         return None;
     }
+    let leaders = leaders.clone();
     Some(Box::pin(async move {
         let replies = match result.await {
             Ok(Ok(mut response)) => {
+                let term = response.log_id.committed_leader_id().term;
+                let may_tell_at = leaders.lock().may_tell_at(term);
+                // In the past but for a leader that has just won.
+                if may_tell_at > Instant::now() {
+                    tokio::time::sleep_until(may_tell_at).await;
+                }
                 if mutant!("answers-swapped") && !shard.is_meta() {
                     response.data.reverse();
                 }

@@ -72,12 +72,34 @@ pub(crate) struct Group {
     watching: JoinHandle<()>,
 }
 
+/// A new leader answers nothing for this many hundredths of the read lease (1.05 R): until then the
+/// leader before may still answer reads within its own window.
+const QUIET_PERCENT: u32 = 105;
+
 /// Who has led, as acknowledged here.
 #[derive(Default)]
-struct Leaders {
+pub(crate) struct Leaders {
     history: Vec<(u64, NodeId)>,
     /// When this node won its present term.
     won: Option<(u64, Instant)>,
+    /// For how long a new leader answers nothing.
+    quiet: Duration,
+}
+
+impl Leaders {
+    /// When this node won `term`, which it leads.
+    fn won_at(&mut self, term: u64) -> Instant {
+        match self.won {
+            Some((won, at)) if won >= term => at,
+            // It has just won, so that nobody has noted it yet.
+            Some(_) | None => self.won.insert((term, Instant::now())).1,
+        }
+    }
+
+    /// When what is decided in `term`, which this node leads or has led, may be told.
+    pub(crate) fn may_tell_at(&mut self, term: u64) -> Instant {
+        self.won_at(term) + self.quiet
+    }
 }
 
 impl Group {
@@ -113,9 +135,20 @@ impl Group {
         let raft = Raft::new(node.0, config, network, store, machine)
             .await
             .map_err(|e| fail(&e))?;
-        let leaders = Arc::new(Mutex::new(Leaders::default()));
+        let lease = Duration::from_millis(tuning.read_lease_ms);
+        let leaders = Arc::new(Mutex::new(Leaders {
+            quiet: lease * QUIET_PERCENT / 100,
+            ..Leaders::default()
+        }));
         let watching = tokio::spawn(watch_leaders(shard, node, raft.clone(), leaders.clone()));
-        let batcher = Batcher::start(shard, raft.clone(), clock, state.clone(), disk_full);
+        let batcher = Batcher::start(
+            shard,
+            raft.clone(),
+            clock,
+            state.clone(),
+            disk_full,
+            leaders.clone(),
+        );
         Ok(Arc::new(Group {
             shard,
             raft,
@@ -184,12 +217,12 @@ impl Group {
 
     /// When this node won `term`, which it leads.
     pub(crate) fn won_at(&self, term: u64) -> Instant {
-        let mut leaders = self.leaders.lock();
-        match leaders.won {
-            Some((won, at)) if won == term => at,
-            // It has just won, so that nobody has noted it yet.
-            Some(_) | None => leaders.won.insert((term, Instant::now())).1,
-        }
+        self.leaders.lock().won_at(term)
+    }
+
+    /// When what is decided in `term`, which this node leads, may be told to anybody.
+    pub(crate) fn may_tell_at(&self, term: u64) -> Instant {
+        self.leaders.lock().may_tell_at(term)
     }
 
     /// Proposes a command of the node's own and awaits its reply.

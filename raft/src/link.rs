@@ -17,12 +17,12 @@ use model::id::NodeId;
 use model::limits;
 use parking_lot::Mutex;
 use prost::Message;
+use proto::net::Channel;
 use proto::node as wire;
 use proto::node::frame::Body;
 use proto::node::peer_client::PeerClient;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
-use proto::net::Channel;
 
 use crate::api::ProposeError;
 use crate::frame;

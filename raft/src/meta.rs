@@ -13,13 +13,13 @@ use model::placement;
 use openraft::EmptyNode;
 use openraft::async_runtime::watch::WatchReceiver;
 use prost::Message;
+use proto::net::Channel;
 use proto::net::Dialer;
 use proto::node as wire;
 use proto::node::peer_client::PeerClient;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::Status;
-use proto::net::Channel;
 
 use crate::group::Group;
 use crate::hello::Hello;

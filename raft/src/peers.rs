@@ -6,10 +6,10 @@ use std::sync::Arc;
 use model::cluster::ClusterState;
 use model::id::NodeId;
 use parking_lot::RwLock;
+use proto::net::Channel;
 use proto::net::Dialer;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
-use proto::net::Channel;
 
 use crate::hello::Hello;
 use crate::link::Link;

@@ -9,7 +9,8 @@
 //!
 //! *By lease.* A quorum acknowledged, in this term, what was sent at `acked` or later. Up to
 //! `acked + R` nobody else answers: a quorum followed this leader at some moment behind `acked`, so
-//! who leads next won later than that, and waits for 1.05 R after it won. The state must have been
+//! who leads next won later than that, and tells nobody anything, neither what it read nor that a
+//! message is written, until 1.05 R after it won. The state must have been
 //! looked at within that time, and a process can be stopped between any two lines: so the clock is
 //! looked at again behind it. Nothing is given out before.
 //!
@@ -37,8 +38,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::api::ReadError;
 use crate::group::Group;
 
-/// A new leader waits this many hundredths of the read lease before its first read (1.05 R).
-const LEASE_MARGIN_PERCENT: u32 = 105;
 /// How long the state may take to reach what is committed.
 const APPLY_MAX: Duration = Duration::from_secs(1);
 
@@ -147,12 +146,10 @@ impl Group {
     }
 
     async fn confirm(&self, by_round: bool) -> Result<Confirmed, ReadError> {
-        let lease = Duration::from_millis(self.tuning.read_lease_ms);
         let Some(Standing { term, .. }) = self.standing(Instant::now()) else {
             return Err(self.not_leader());
         };
-        // Until then the leader before may still answer reads within its own window.
-        sleep_until(self.won_at(term) + lease * LEASE_MARGIN_PERCENT / 100).await;
+        sleep_until(self.may_tell_at(term)).await;
         if mutant!("read-index-without-quorum") {
             return Ok(Confirmed::Round);
         }

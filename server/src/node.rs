@@ -265,14 +265,14 @@ fn services(
             .max_decoding_message_size(FRAME_BYTES_MAX)
             .max_encoding_message_size(FRAME_BYTES_MAX),
     )
-        .add_service(ConversationsServer::new(conversations))
-        .add_service(AdminServer::new(admin))
-        .add_service(
-            peer.max_decoding_message_size(FRAME_BYTES_MAX)
-                .max_encoding_message_size(FRAME_BYTES_MAX),
-        )
-        .add_service(reflection_v1)
-        .add_service(reflection_v1alpha))
+    .add_service(ConversationsServer::new(conversations))
+    .add_service(AdminServer::new(admin))
+    .add_service(
+        peer.max_decoding_message_size(FRAME_BYTES_MAX)
+            .max_encoding_message_size(FRAME_BYTES_MAX),
+    )
+    .add_service(reflection_v1)
+    .add_service(reflection_v1alpha))
 }
 
 /// Looks at the disk each second; below the reserve no appends are taken.

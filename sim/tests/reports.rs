@@ -309,12 +309,14 @@ fn the_json_of_proofs_and_mutants_has_numbers_and_lists() {
     let mutant = |name: &str, seeds_needed| MutantResult {
         name: name.to_owned(),
         oracle: "acked-lost".to_owned(),
+        caught_by: None,
         seeds_needed,
         seeds_tried: 200,
         scenario: "all-power-cut".to_owned(),
         pending: None,
         evidence: None,
         command: String::new(),
+        wall_ms: 0,
     };
     let mutants = [
         mutant("ack-before-fsync", Some(3)),

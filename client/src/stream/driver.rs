@@ -271,7 +271,7 @@ impl Session<'_> {
         service
             .ready()
             .await
-            .map_err(|error| Status::from_error(error.into()))?;
+            .map_err(Status::from_error)?;
         let path = PathAndQuery::from_static("/firebreak.v1.Messages/AppendStream");
         let codec: ProstCodec<Frame, v1::AppendStreamResponse> = ProstCodec::default();
         Ok(service

@@ -20,8 +20,8 @@ use anyhow::{Context as _, bail};
 use firebreak::cluster::usage::Usage as Used;
 use firebreak::cluster::{Cluster, Plan, view};
 use indicatif::{ProgressBar, ProgressStyle};
-use proto::v1::GetStatusResponse;
 use proto::net::Channel;
+use proto::v1::GetStatusResponse;
 
 use crate::exit::Usage;
 use load::{Course, Job};

@@ -17,8 +17,8 @@ use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use proto::v1::GetStatusResponse;
 use proto::net::Channel;
+use proto::v1::GetStatusResponse;
 
 use port::PortLease;
 use process::Process;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use proto::net::Channel;
 use proto::v1::admin_client::AdminClient;
 use proto::v1::{ConversationHash, GetStatusRequest, GetStatusResponse, HashReplicaRequest};
 use tonic::Status;
-use proto::net::Channel;
 
 /// How long a node may take to say how it is.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);

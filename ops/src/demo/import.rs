@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use client::{AppendStream, Appended, Client, Level, ListOptions, Message};
+use proto::net::Channel;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
-use proto::net::Channel;
 use tonic::{Request, Status};
 
 use super::script::{Chat, Script, content};

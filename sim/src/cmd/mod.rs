@@ -9,17 +9,20 @@
 //! was missed (or a file could not be written), 2 unusable input, 3 a safety promise was broken, the
 //! product panicked, or a promise of the simulator itself was.
 
+mod bench;
 mod cases;
 mod control;
 mod files;
 mod here;
 mod list;
+mod mutants;
 mod pool;
 mod prove;
 mod replay;
 mod run;
 mod seeds;
 mod show;
+mod shrink;
 mod stop;
 mod sweep;
 mod worker;
@@ -68,6 +71,9 @@ enum Command {
     Swarm(Box<sweep::SwarmArgs>),
     Prove(Box<prove::Args>),
     Replay(Box<replay::Args>),
+    Shrink(Box<shrink::Args>),
+    Mutants(Box<mutants::Args>),
+    Bench(bench::Args),
     /// Makes the run of a plan from stdin; what the others start for each of their runs.
     #[command(hide = true)]
     Worker,
@@ -110,6 +116,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Swarm(args) => args.run(),
         Command::Prove(args) => args.run(),
         Command::Replay(args) => args.run(),
+        Command::Shrink(args) => args.run(),
+        Command::Mutants(args) => args.run(),
+        Command::Bench(args) => args.run(),
         Command::Worker => worker::live(),
     };
     ended.unwrap_or_else(|failure| {

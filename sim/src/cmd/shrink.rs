@@ -154,9 +154,9 @@ impl Shrinking<'_> {
 
     /// Goes on with the first of them that still fails; whether there is one.
     fn take(&mut self, mut candidates: Vec<Smaller>) -> Result<bool, Failure> {
-        candidates.retain(|candidate| {
-            candidate.plan != self.plan && !self.tried.contains(&hash(&candidate.plan))
-        });
+        let mut known = self.tried.clone();
+        known.insert(hash(&self.plan));
+        candidates.retain(|candidate| known.insert(hash(&candidate.plan)));
         for some in candidates.chunks(self.jobs) {
             if self.stop.is_over() {
                 return Ok(false);

@@ -251,7 +251,6 @@ impl Fabric {
         }
     }
 
-
     pub(super) fn add_host(&mut self, name: &str, group: &str) -> HostId {
         let group = self.group(group);
         self.hosts.push(HostState {

@@ -149,6 +149,8 @@ pub struct MutantResult {
     pub name: String,
     /// The oracle that must catch it.
     pub oracle: String,
+    /// The promise and the oracle that did.
+    pub caught_by: Option<String>,
     /// Seeds until that oracle caught it, the catching one included; none when it did not.
     pub seeds_needed: Option<u64>,
     /// Seeds that were tried.
@@ -161,6 +163,8 @@ pub struct MutantResult {
     pub evidence: Option<String>,
     /// The command that makes the catching run again.
     pub command: String,
+    /// How long its runs took together, ms.
+    pub wall_ms: u64,
 }
 
 impl SweptRun {

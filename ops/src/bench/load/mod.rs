@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 use hdrhistogram::Histogram;
+use proto::net::Channel;
 use proto::v1;
 use rand::RngCore as _;
 use tokio::time::Instant;
-use proto::net::Channel;
 
 use super::pace::Pace;
 use super::report;

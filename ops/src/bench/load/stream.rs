@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use proto::net::Channel;
 use proto::v1;
 use proto::v1::append_result::Outcome;
 use proto::v1::messages_client::MessagesClient;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
-use proto::net::Channel;
 
 use super::super::pace::Pace;
 use super::{CALL_LIMIT, Course, Job, Tally};

@@ -1,9 +1,9 @@
 //! Callers with one call outstanding each: AppendMessage, BatchAppendMessages, ListMessages.
 
 use anyhow::Context as _;
+use proto::net::Channel;
 use proto::v1;
 use proto::v1::messages_client::MessagesClient;
-use proto::net::Channel;
 use tonic::{Request, Status};
 
 use super::{CALL_LIMIT, Course, Job, PAGE, Path, Tally};

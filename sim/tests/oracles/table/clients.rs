@@ -149,3 +149,43 @@ fn a_read_older_than_it_may_be_or_says_breaks_a_promise_of_staleness() {
         page_of(it, 4).age_ms = Some(5);
     });
 }
+
+#[test]
+fn a_session_that_forgets_breaks_session() {
+    rejects(
+        "session",
+        |it| *page_of(it, 1) = page(&log(), 2, 1, 2, None),
+        "room 1: append of ann/m2 by session 1 at client-busan, 20.000 ms to 30.000 ms, \
+         acknowledged as 3, then SESSION read by session 1 at client-tokyo, 32.000 ms to 36.000 \
+         ms, last_seq 2 from n1",
+    );
+    rejects(
+        "session",
+        |it| *page_of(it, 5) = page(&log(), 2, 1, 2, None),
+        "room 1: append of ann/m2 by session 1 at client-busan, 20.000 ms to 30.000 ms, \
+         acknowledged as 3, then SESSION read by session 1 at client-tokyo, 126.000 ms to \
+         130.000 ms, last_seq 2 from n1",
+    );
+    rejects(
+        "session",
+        |it| *page_of(it, 3) = page(&log(), 2, 1, 2, None),
+        "room 1: LINEARIZABLE read by session 3 at client-tokyo, 31.000 ms to 35.000 ms, \
+         last_seq 3 from n1, then LINEARIZABLE read by session 3 at client-tokyo, 120.000 ms to \
+         125.000 ms, last_seq 2 from n1",
+    );
+    // An operation that begins as another ends comes behind it; at one instant neither does.
+    rejects(
+        "session",
+        |it| {
+            it.history.reads[1].invoked_us = us(30);
+            *page_of(it, 1) = page(&log(), 2, 1, 2, None);
+        },
+        "room 1: append of ann/m2 by session 1 at client-busan, 20.000 ms to 30.000 ms, \
+         acknowledged as 3, then SESSION read by session 1 at client-tokyo, 30.000 ms to 36.000 \
+         ms, last_seq 2 from n1",
+    );
+    let mut setting = good();
+    setting.history.reads[1] = read(1, Level::Session, (30, 30), page(&log(), 2, 1, 2, None));
+    setting.history.appends[2].invoked_us = us(30);
+    assert_eq!(setting.of("session").broken, []);
+}

@@ -274,31 +274,6 @@ fn page_of(setting: &mut Setting, at: usize) -> &mut Page {
 }
 
 #[test]
-fn a_session_that_forgets_breaks_session() {
-    rejects(
-        "session",
-        |it| *page_of(it, 1) = page(&log(), 2, 1, 2, None),
-        "room 1: append of ann/m2 by session 1 at client-busan, 20.000 ms to 30.000 ms, \
-         acknowledged as 3, then SESSION read by session 1 at client-tokyo, 32.000 ms to 36.000 \
-         ms, last_seq 2 from n1",
-    );
-    rejects(
-        "session",
-        |it| *page_of(it, 5) = page(&log(), 2, 1, 2, None),
-        "room 1: append of ann/m2 by session 1 at client-busan, 20.000 ms to 30.000 ms, \
-         acknowledged as 3, then SESSION read by session 1 at client-tokyo, 126.000 ms to \
-         130.000 ms, last_seq 2 from n1",
-    );
-    rejects(
-        "session",
-        |it| *page_of(it, 3) = page(&log(), 2, 1, 2, None),
-        "room 1: LINEARIZABLE read by session 3 at client-tokyo, 31.000 ms to 35.000 ms, \
-         last_seq 3 from n1, then LINEARIZABLE read by session 3 at client-tokyo, 120.000 ms to \
-         125.000 ms, last_seq 2 from n1",
-    );
-}
-
-#[test]
 fn the_smallest_and_earliest_evidence_comes_first_and_a_few_pieces_are_enough() {
     let mut setting = good();
     for (at, last) in setting.history.finals.iter_mut().enumerate() {

@@ -93,6 +93,21 @@ fn two_leaders_of_a_term_or_a_vote_taken_back_are_told() {
         "shard 1: busan-1 in term 3 for node 3 at 43.000 ms, then busan-1 in term 3 for node 2 \
          at 44.000 ms",
     );
+    // A fault that happens a little late leaves time for a last vote on the old disk.
+    accepts(|it| {
+        let hosts = vec!["busan-1".to_owned()];
+        let fault = Fault::WipeDisk {
+            hosts: hosts.clone(),
+        };
+        it.plan.events = vec![event(40, fault), event(50, Fault::Start { hosts })];
+        let late = it.observed.votes[4].clone();
+        it.observed.votes.push(VoteSeen {
+            at_us: 1_051_000,
+            term: 2,
+            node: 3,
+            ..late
+        });
+    });
 }
 
 #[test]
