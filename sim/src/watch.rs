@@ -84,7 +84,7 @@ impl Watch {
     }
 
     /// A host is about to start on `disk`: whatever was durable on it must still be there.
-    pub fn check(&self, name: &str, disk: &impl Engine) {
+    pub fn check(&self, name: &str, disk: &dyn Engine) {
         let mut shared = self.shared.lock();
         let Some(at) = shared.hosts.iter().position(|host| host.0 == name) else {
             return;
@@ -209,7 +209,7 @@ impl Shared {
         }
     }
 
-    fn check(&mut self, at: usize, disk: &impl Engine) {
+    fn check(&mut self, at: usize, disk: &dyn Engine) {
         let name = self.hosts[at].0.clone();
         let voted: Vec<_> = self.voted.range((at, 0)..(at + 1, 0)).collect();
         let mut regressed = Vec::new();
@@ -240,7 +240,7 @@ impl Shared {
 }
 
 /// The index of the last entry on a disk; none when there is no entry.
-fn last_entry(disk: &impl Engine, shard: ShardId) -> Result<Option<u64>, store::Error> {
+fn last_entry(disk: &dyn Engine, shard: ShardId) -> Result<Option<u64>, store::Error> {
     let (from, to) = key::entries_from(shard, 0);
     let mut last = None;
     disk.scan(&from, &to, Order::Descending, &mut |key, _| {
