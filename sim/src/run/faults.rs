@@ -136,7 +136,7 @@ impl Cluster {
             Fault::OldDisk { .. } => {
                 member.outcast = true;
                 host.put_image_back()?;
-                self.watch.forget(name);
+                self.watch.cast_out(name);
             }
             Fault::SlowSync { sync_ms, .. } => match sync_ms {
                 Some(bounds) => host.slow_syncs(*bounds),
