@@ -368,6 +368,7 @@ fn keep(config: &mut Config, seed: u64) {
     keep.flush_bytes = dice.random_range(16_384..=262_144);
     keep.log_bytes_max = dice.random_range(8_192..=131_072);
     keep.absent_ms_max = dice.random_range(1_000..=10_000);
+    keep.log_entries = dice.random_range(4..=64);
 }
 
 /// The host's wall clock.

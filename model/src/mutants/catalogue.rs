@@ -99,7 +99,12 @@ pub const ALL: &[Mutant] = &[
         bug: "an installed snapshot counts as holding the entry behind its last one",
         promise: 'H',
         oracle: "snapshot + tail = full replay; replica hashes equal at equal positions",
-        scenarios: &["two-dc-return", "dc-power-unsynced", "rolling-fire", "membership-change-dc-loss"],
+        scenarios: &[
+            "two-dc-return",
+            "dc-power-unsynced",
+            "rolling-fire",
+            "membership-change-dc-loss",
+        ],
         hint: "a replica is away until its log is cut (a short absent_ms_max or a small \
                log_bytes_max) and gets a snapshot under load: the entry behind it is missing there",
         sites: 2,
