@@ -115,7 +115,7 @@ pub const ALL: &[Mutant] = &[
         bug: "a finished install is repeated at every start, and the log is cut back to it",
         promise: 'D',
         oracle: "synced log never regresses over power cuts",
-        scenarios: &["rolling-restart", "two-dc-return", "dc-power-unsynced"],
+        scenarios: &["dc-dies-twice", "two-dc-return"],
         hint: "a replica gets a snapshot as above, goes on for a while and loses its power: what \
                it acknowledged since is gone from its disk",
         sites: 2,

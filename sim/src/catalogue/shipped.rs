@@ -33,6 +33,7 @@ pub fn all() -> &'static [Shipped] {
         "dc-all-disks-slow"
         "dc-back-after-5d"
         "dc-crash"
+        "dc-dies-twice"
         "dc-power-unsynced"
         "dc-silent"
         "disk-full"

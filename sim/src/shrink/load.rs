@@ -38,7 +38,7 @@ pub(super) fn clients(plan: &Plan) -> Vec<Smaller> {
     });
     with("all tails", &|plan| plan.workload.tails = 0);
     with("all movers", &|plan| plan.workload.movers = 0);
-    let counts: [(&str, fn(&mut Plan) -> &mut u32, u32); 8] = [
+    let counts: [(&str, Count, u32); 8] = [
         (
             "LINEARIZABLE readers",
             |plan| &mut plan.workload.readers.linearizable,
@@ -76,9 +76,14 @@ pub(super) fn clients(plan: &Plan) -> Vec<Smaller> {
     smaller
 }
 
+/// A number of a plan.
+type Count = fn(&mut Plan) -> &mut u32;
+/// What makes a plan plainer.
+type Change = fn(&mut Plan);
+
 /// Plainer: one way of sending, nothing sent again, small bodies, even rooms, plain links.
 pub(super) fn shape(plan: &Plan) -> Vec<Smaller> {
-    let changes: [(&str, fn(&mut Plan)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("what is sent again", |plan| {
             plan.workload.resend_percent = 0
         }),
