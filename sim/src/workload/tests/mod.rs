@@ -216,7 +216,9 @@ fn cluster(field: &mut Field, plan: &Plan) -> Vec<Arc<Host>> {
         shards: plan.topology.shards,
         replicas: plan.topology.replicas,
         founder: hosts[0].address(),
+        peers: Vec::new(),
         token: Mutex::default(),
+        founded: std::sync::atomic::AtomicBool::new(false),
     });
     for host in &hosts {
         let net = field.net(&host.name, &host.dc);
