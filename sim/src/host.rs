@@ -1,11 +1,16 @@
 //! One simulated host: two disks that outlive it, and a node that is started on them again and
 //! again. Everything that a node takes from its [`World`] is made here.
 
+mod disks;
+#[cfg(feature = "rocksdb")]
+mod rocks;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use disks::{Devices, Disks, Engines};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _};
@@ -13,13 +18,14 @@ use server::node::{self, InitOptions};
 use server::world::{Background, DiskSpace, Entropy, Space};
 use server::{Config, World};
 use store::engine::Engine;
-use store::engine::memory::{self, Disk, DiskImage, Memory};
+use store::engine::memory::{self, Disk};
 use tokio::sync::watch;
 
 use crate::dice::{derive, dice};
 use crate::net::Net;
 use crate::net::field::Clocks;
-use crate::plan::{NodeSpec, Part};
+use crate::plan::{DiskKind, NodeSpec, Part};
+pub use disks::refuse;
 
 /// The port that every node listens on.
 pub const PORT: u16 = 7_400;
@@ -33,6 +39,8 @@ const DISK_BYTES: u64 = 1 << 40;
 const FREE_PERCENT: u32 = 50;
 /// Between two attempts to become a member.
 const ENROL_RETRY: Duration = Duration::from_millis(200);
+/// How often, a millisecond apart, it is looked whether the disks were let go.
+const LOOKS_MAX: u32 = 1_000;
 
 /// What the hosts of a cluster share while it is founded: the first founds it, the others wait
 /// for its token.
@@ -62,9 +70,8 @@ pub struct Host {
     config: Config,
     seed: u64,
     clocks: Mutex<Clocks>,
-    raftdb: Disk,
-    msgdb: Disk,
-    image: Mutex<Option<(DiskImage, DiskImage)>>,
+    devices: Devices,
+    disks: Box<dyn Disks>,
     destroyed: AtomicBool,
     starts: AtomicU64,
     member: AtomicBool,
@@ -77,8 +84,13 @@ impl Host {
     /// A host with empty disks.
     ///
     /// # Errors
-    /// When the names make no configuration.
-    pub fn new(spec: &NodeSpec, dc: &str, region: &str, seed: u64) -> Result<Host, String> {
+    /// When the names make no configuration, or this build has no such disks.
+    pub fn new(
+        spec: &NodeSpec,
+        (dc, region): (&str, &str),
+        disk: DiskKind,
+        seed: u64,
+    ) -> Result<Host, String> {
         let name = &spec.name;
         let text = format!(
             "name = \"{name}\"\nlisten = \"0.0.0.0:{PORT}\"\nadvertise = \"{name}:{PORT}\"\n\
@@ -86,16 +98,20 @@ impl Host {
              rack = \"{}\"\n",
             spec.rack
         );
-        let config = Config::parse(&text, name).map_err(|errors| errors.to_string())?;
+        let mut config = Config::parse(&text, name).map_err(|errors| errors.to_string())?;
+        keep(&mut config, seed);
+        let devices = Devices {
+            raftdb: Disk::named(&format!("{name}/raftdb")),
+            msgdb: Disk::named(&format!("{name}/msgdb")),
+        };
         let host = Host {
             name: name.clone(),
             dc: dc.to_owned(),
             config,
             seed,
             clocks: Mutex::default(),
-            raftdb: Disk::named(&format!("{name}/raftdb")),
-            msgdb: Disk::named(&format!("{name}/msgdb")),
-            image: Mutex::default(),
+            disks: disks::of(name, disk, &devices)?,
+            devices,
             destroyed: AtomicBool::new(false),
             starts: AtomicU64::new(0),
             member: AtomicBool::new(false),
@@ -112,9 +128,10 @@ impl Host {
         format!("{}:{PORT}", self.name)
     }
 
-    /// The disk of Raft logs and votes.
+    /// The disk of Raft logs and votes; under RocksDB the simulated one beside it, which tells the
+    /// same to an observer.
     pub fn raftdb(&self) -> &Disk {
-        &self.raftdb
+        &self.devices.raftdb
     }
 
     /// The clocks that its node's wall clock follows.
@@ -150,7 +167,8 @@ impl Host {
             // The sender lives in the host.
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        let ended = node::run(self.world(net), self.config.clone(), stopped, || ());
+        let world = self.world(net).await?;
+        let ended = node::run(world, self.config.clone(), stopped, || ());
         ended.await.map_err(|error| error.to_string())
     }
 
@@ -161,7 +179,8 @@ impl Host {
                 shards: founding.shards,
                 replicas: founding.replicas,
             };
-            let founded = node::init(&self.world(net.clone()), &self.config, options).await;
+            let world = self.world(net.clone()).await?;
+            let founded = node::init(&world, &self.config, options).await;
             let founded = founded.map_err(|error| error.to_string())?;
             *founding.token.lock() = Some(founded.token);
             return Ok(());
@@ -171,7 +190,7 @@ impl Host {
         loop {
             let token = founding.token.lock().clone();
             if let Some(token) = token {
-                let world = self.world(net.clone());
+                let world = self.world(net.clone()).await?;
                 let peers = match founding.founded.load(Ordering::Relaxed) {
                     true => &founding.peers[..],
                     false => &first,
@@ -187,20 +206,28 @@ impl Host {
     }
 
     /// The world of one start.
-    fn world(&self, network: Net) -> World<Net> {
+    async fn world(&self, network: Net) -> Result<World<Net>, String> {
+        // Tasks of the process before, which founded or joined, may just be ending.
+        for _ in 0..LOOKS_MAX {
+            if !self.disks.held() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let Engines { raftdb, msgdb } = self.disks.open()?;
         let start = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
         let stream = |what| format!("{} {what} {start}", self.name);
-        World {
+        Ok(World {
             network,
-            raftdb: Arc::new(Memory::open(&self.raftdb)),
-            msgdb: Arc::new(Memory::open(&self.msgdb)),
+            raftdb,
+            msgdb,
             clock: Arc::new(Wall(self.clocks.lock().clone())),
             seed: derive(self.seed, &stream("choices")),
             entropy: Arc::new(Seeded(Mutex::new(dice(self.seed, &stream("entropy"))))),
             disk: Arc::new(Room(self.free_percent.clone())),
             background: Arc::new(Inline),
             pid: u32::try_from(start).unwrap_or(u32::MAX),
-        }
+        })
     }
 
     /// The chance of one of its disks' mishaps.
@@ -210,31 +237,26 @@ impl Host {
         dice(self.seed, &format!("{} {what} {start} {now}", self.name))
     }
 
-    /// Cuts the power of a stopped host: what was synced stays, of what was not a drawn prefix.
-    pub fn cut_power(&self) {
-        let mut dice = self.mishap("power");
-        self.raftdb
-            .power_cut_with(|unsynced| dice.random_range(0..=unsynced));
-        // Without a write-ahead log nothing unflushed is on the disk.
-        if model::mutant!("torn-tail-accepted") {
-            self.msgdb
-                .power_cut_torn(|_| 0, |writes| dice.random_range(0..=writes));
-        } else {
-            self.msgdb.power_cut(0);
-        }
+    /// Cuts the power of a stopped host: what was synced stays, of what was not a drawn part.
+    ///
+    /// # Errors
+    /// When its folder refuses, as all that is done to its disks; simulated ones never do.
+    pub fn cut_power(&self) -> Result<(), String> {
+        self.disks.cut_power(&mut self.mishap("power"))
     }
 
     /// The process of a stopped host was killed: what it had written to its log stays.
     pub fn process_killed(&self) {
-        self.raftdb.process_killed_with(|unsynced| unsynced);
-        self.msgdb.process_killed(0);
+        self.disks.process_killed();
     }
 
     /// Destroys the disks: the host never starts again.
-    pub fn destroy(&self) {
+    ///
+    /// # Errors
+    /// As [`Host::cut_power`].
+    pub fn destroy(&self) -> Result<(), String> {
         self.destroyed.store(true, Ordering::Relaxed);
-        self.raftdb.wipe();
-        self.msgdb.wipe();
+        self.disks.wipe()
     }
 
     /// Whether its disks are destroyed.
@@ -244,28 +266,33 @@ impl Host {
 
     /// Replaces the disks by empty ones. The identity is gone with them, so that the host has to
     /// join again.
-    pub fn wipe(&self) {
-        self.raftdb.wipe();
-        self.msgdb.wipe();
+    ///
+    /// # Errors
+    /// As [`Host::cut_power`].
+    pub fn wipe(&self) -> Result<(), String> {
         self.member.store(false, Ordering::Relaxed);
+        self.disks.wipe()
     }
 
     /// Takes an image of the disks.
-    pub fn take_image(&self) {
-        *self.image.lock() = Some((self.raftdb.image(), self.msgdb.image()));
+    ///
+    /// # Errors
+    /// As [`Host::cut_power`].
+    pub fn take_image(&self) -> Result<(), String> {
+        self.disks.take_image()
     }
 
     /// Puts the image back that was taken last.
-    pub fn put_image_back(&self) {
-        if let Some((raftdb, msgdb)) = &*self.image.lock() {
-            self.raftdb.restore(raftdb);
-            self.msgdb.restore(msgdb);
-        }
+    ///
+    /// # Errors
+    /// As [`Host::cut_power`].
+    pub fn put_image_back(&self) -> Result<(), String> {
+        self.disks.put_image_back()
     }
 
     /// How long syncs take from now on.
     pub fn slow_syncs(&self, bounds_ms: (u64, u64)) {
-        for disk in [&self.raftdb, &self.msgdb] {
+        for disk in [&self.devices.raftdb, &self.devices.msgdb] {
             let mut dice = self.mishap("syncs");
             let (least, most) = bounds_ms;
             disk.draw_sync_latency(move || {
@@ -282,34 +309,38 @@ impl Host {
 
     /// Holds syncs, or lets them complete.
     pub fn hang_syncs(&self, hang: bool) {
-        self.raftdb.hold_syncs(hang);
-        self.msgdb.hold_syncs(hang);
+        self.devices.raftdb.hold_syncs(hang);
+        self.devices.msgdb.hold_syncs(hang);
     }
 
     /// Makes syncs fail, or succeed again.
     pub fn fail_syncs(&self, fail: bool) {
-        self.raftdb.fail(memory::Fault::Sync, fail);
-        self.msgdb.fail(memory::Fault::Sync, fail);
+        self.devices.raftdb.fail(memory::Fault::Sync, fail);
+        self.devices.msgdb.fail(memory::Fault::Sync, fail);
     }
 
     /// Room left; none = as usual. With none left at all, writes fail.
     pub fn leave_room(&self, free_percent: Option<u32>) {
         let percent = free_percent.unwrap_or(FREE_PERCENT);
         self.free_percent.store(percent, Ordering::Relaxed);
-        self.raftdb.fail(memory::Fault::Full, percent == 0);
-        self.msgdb.fail(memory::Fault::Full, percent == 0);
+        self.devices.raftdb.fail(memory::Fault::Full, percent == 0);
+        self.devices.msgdb.fail(memory::Fault::Full, percent == 0);
     }
 
     /// Flips a bit; says where, or none when there is nothing of the kind.
     pub fn flip_bit(&self, part: Part) -> Option<String> {
         let mut dice = self.mishap("bit");
         let (disk, part) = match part {
-            Part::Log => (&self.raftdb, memory::Part::Entry),
-            Part::Vote => (&self.raftdb, memory::Part::Vote),
-            Part::State => (&self.msgdb, memory::Part::Conversation),
-            Part::Snapshot => (&self.msgdb, memory::Part::KeptFile),
+            Part::Log => (&self.devices.raftdb, memory::Part::Entry),
+            Part::Vote => (&self.devices.raftdb, memory::Part::Vote),
+            Part::State => (&self.devices.msgdb, memory::Part::Conversation),
+            Part::Snapshot => (&self.devices.msgdb, memory::Part::KeptFile),
         };
-        let hit = disk.flip_bit(part, |count| dice.random_range(0..count))?;
+        // RocksDB's own checksums find most of them; those of our records must find the others.
+        let hit = match dice.random_bool(0.5) {
+            true => disk.flip_bit(part, |count| dice.random_range(0..count))?,
+            false => disk.flip_bit_unseen(part, |count| dice.random_range(0..count))?,
+        };
         Some(match hit {
             memory::Hit::Record(key) => store::key::log::readable(&key),
             memory::Hit::File(name) => name,
@@ -317,9 +348,26 @@ impl Host {
     }
 
     /// A look at the log's disk as the next start will find it. Whatever runs on it is dead then.
-    pub fn inspect(&self) -> impl Engine {
-        Memory::open(&self.raftdb)
+    ///
+    /// # Errors
+    /// When it cannot be opened, or RocksDB recovered what the simulated disk does not allow.
+    pub fn inspect(&self) -> Result<Arc<dyn Engine>, String> {
+        Ok(self.disks.open()?.raftdb)
     }
+}
+
+/// Half of the runs flush state and cut the log as production does; in the others it happens often
+/// enough that a short run restarts from flushed state and catches up from snapshots.
+fn keep(config: &mut Config, seed: u64) {
+    let mut dice = dice(seed, "keep");
+    if dice.random_bool(0.5) {
+        return;
+    }
+    let keep = &mut config.raft.keep;
+    keep.flush_age_ms = dice.random_range(300..=5_000);
+    keep.flush_bytes = dice.random_range(16_384..=262_144);
+    keep.log_bytes_max = dice.random_range(8_192..=131_072);
+    keep.absent_ms_max = dice.random_range(1_000..=10_000);
 }
 
 /// The host's wall clock.

@@ -53,7 +53,8 @@ pub enum DiskKind {
     /// The simulated disk.
     #[default]
     Memory,
-    /// RocksDB in a temporary folder; power cuts keep what was written.
+    /// RocksDB in a temporary folder, only in a build with it: slower, and some faults are not for it
+    /// ([`crate::host::refuse`]).
     Rocksdb,
 }
 

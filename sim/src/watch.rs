@@ -2,7 +2,7 @@
 //! that nothing goes back. It looks at batches at the moment when they become durable and knows
 //! of the product's formats only where a vote, an entry and the body of a message lie.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -42,6 +42,10 @@ struct Shared {
     last: BTreeMap<(usize, u32), u64>,
     covers: Vec<Cover>,
     regressed: Vec<String>,
+    /// Terms of data shards in which an entry was seen, by shard.
+    begun: BTreeSet<(u32, u64)>,
+    /// Hosts with a disk that is not a member's any more, and whether they were let in all the same.
+    outcasts: BTreeMap<usize, bool>,
 }
 
 impl Watch {
@@ -59,6 +63,8 @@ impl Watch {
                 last: BTreeMap::new(),
                 covers: Vec::new(),
                 regressed: Vec::new(),
+                begun: BTreeSet::new(),
+                outcasts: BTreeMap::new(),
             })),
         }
     }
@@ -77,6 +83,7 @@ impl Watch {
             for write in batch.writes() {
                 hash ^= shared.durable(at, write);
             }
+            shared.whole(at, batch);
             drop(shared);
             tracer.add(What::Disk, [at as u64, hash], &[]);
         };
@@ -84,7 +91,7 @@ impl Watch {
     }
 
     /// A host is about to start on `disk`: whatever was durable on it must still be there.
-    pub fn check(&self, name: &str, disk: &impl Engine) {
+    pub fn check(&self, name: &str, disk: &dyn Engine) {
         let mut shared = self.shared.lock();
         let Some(at) = shared.hosts.iter().position(|host| host.0 == name) else {
             return;
@@ -102,6 +109,15 @@ impl Watch {
         shared.last.retain(|(host, _), _| *host != at);
         for held in shared.held.values_mut() {
             *held &= !(1 << at);
+        }
+    }
+
+    /// A host has got an old disk back: nobody may let it in again.
+    pub fn cast_out(&self, name: &str) {
+        self.forget(name);
+        let mut shared = self.shared.lock();
+        if let Some(at) = shared.hosts.iter().position(|host| host.0 == name) {
+            shared.outcasts.insert(at, false);
         }
     }
 
@@ -141,6 +157,12 @@ impl Watch {
     }
 }
 
+/// The term of an entry: the first eight bytes behind its seal.
+fn term_of(value: &[u8]) -> Option<u64> {
+    let term = value.get(SEAL_BYTES..SEAL_BYTES + 8)?;
+    Some(u64::from_be_bytes(term.try_into().ok()?))
+}
+
 fn vote_of(key: &[u8], value: &[u8]) -> Option<(ShardId, VoteId)> {
     let shard = u32::from_be_bytes(key.get(1..5)?.try_into().ok()?);
     if *key != key::single(ShardId(shard), Kind::Vote) {
@@ -171,6 +193,50 @@ impl Shared {
                     self.truncated(at, shard, index, to);
                 }
                 xxhash_rust::xxh3::xxh3_64_with_seed(to, xxhash_rust::xxh3::xxh3_64(from))
+            }
+        }
+    }
+
+    /// Looks at a batch that is durable as a whole: an entry must not be on a disk before a vote of
+    /// its term is; who led a term was elected by durable votes; and whoever came back with an old
+    /// disk takes no entries.
+    fn whole(&mut self, at: usize, batch: &Batch) {
+        let mut newest: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        for write in batch.writes() {
+            if let Write::Put(key, value) = write
+                && let Some((shard, index)) = key::entry_parts(key)
+                && let Some(term) = term_of(value)
+            {
+                newest.insert(shard.0, (term, index));
+            }
+        }
+        let name = self.hosts[at].0.clone();
+        for (shard, (term, index)) in newest {
+            if let Some(let_in) = self.outcasts.get_mut(&at) {
+                if !std::mem::replace(let_in, true) {
+                    self.regressed.push(format!(
+                        "{name} s{shard}: came back with an old disk and was given entry {index}"
+                    ));
+                }
+                continue;
+            }
+            let voted = self.voted.get(&(at, shard)).map_or(0, |vote| vote.0);
+            if voted < term {
+                self.regressed.push(format!(
+                    "{name} s{shard}: entry {index} of term {term} is durable, its vote is of term {voted}"
+                ));
+            }
+            if shard == ShardId::META.0 || !self.begun.insert((shard, term)) {
+                continue;
+            }
+            let voters = (0..self.hosts.len())
+                .filter(|host| self.voted.get(&(*host, shard)).is_some_and(|v| v.0 >= term));
+            let voters = u32::try_from(voters.count()).unwrap_or(u32::MAX);
+            // The first term begins with the founder's word alone.
+            if term > 1 && voters < self.quorum {
+                self.regressed.push(format!(
+                    "s{shard}: term {term} began with {voters} durable votes of {}", self.quorum
+                ));
             }
         }
     }
@@ -209,7 +275,7 @@ impl Shared {
         }
     }
 
-    fn check(&mut self, at: usize, disk: &impl Engine) {
+    fn check(&mut self, at: usize, disk: &dyn Engine) {
         let name = self.hosts[at].0.clone();
         let voted: Vec<_> = self.voted.range((at, 0)..(at + 1, 0)).collect();
         let mut regressed = Vec::new();
@@ -240,7 +306,7 @@ impl Shared {
 }
 
 /// The index of the last entry on a disk; none when there is no entry.
-fn last_entry(disk: &impl Engine, shard: ShardId) -> Result<Option<u64>, store::Error> {
+fn last_entry(disk: &dyn Engine, shard: ShardId) -> Result<Option<u64>, store::Error> {
     let (from, to) = key::entries_from(shard, 0);
     let mut last = None;
     disk.scan(&from, &to, Order::Descending, &mut |key, _| {

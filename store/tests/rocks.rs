@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 use firebreak_store::Error;
 use firebreak_store::engine::conformance::{Bench, suite};
-use firebreak_store::engine::rocks::Rocks;
+use firebreak_store::engine::rocks::{Rocks, crash};
 use firebreak_store::engine::{Batch, Engine, Order, Read};
-use support::ondisk::{Role, beside, copy_files};
+use support::ondisk::Role;
 
 fn open(role: Role, path: &Path) -> Arc<dyn Engine> {
     match role {
@@ -72,10 +72,7 @@ impl Bench for OnDisk {
             Role::State => path,
             Role::Log => {
                 let copy = self.path();
-                copy_files(&path, &copy);
-                if beside(&path).exists() {
-                    copy_files(&beside(&path), &beside(&copy));
-                }
+                crash::copy(&path, &copy).unwrap();
                 copy
             }
         };
@@ -203,7 +200,7 @@ fn reopened(
     change: impl FnOnce(&mut Vec<u8>),
 ) -> Result<Vec<String>, Error> {
     let copy = path.with_extension("copy");
-    copy_files(path, &copy);
+    crash::copy(path, &copy).unwrap();
     let wal = copy.join(wal.file_name().unwrap());
     let mut bytes = fs::read(&wal).unwrap();
     change(&mut bytes);

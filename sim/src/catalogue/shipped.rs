@@ -42,6 +42,7 @@ pub fn all() -> &'static [Shipped] {
         "kakao-2022"
         "leader-dc-isolated"
         "membership-change-dc-loss"
+        "old-disk"
         "process-pause-30s"
         "reconnect-storm"
         "retry-ambiguity"

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use clap::ValueEnum;
 use firebreak_sim::Plan;
 use firebreak_sim::catalogue::{self, ScenarioFile, Variant};
+use firebreak_sim::host;
 use firebreak_sim::plan::{DiskKind, Tier};
 
 use super::Failure;
@@ -139,14 +140,9 @@ impl Scenario {
     }
 }
 
-/// Refuses a disk that this build does not have.
+/// Refuses a plan that its disks cannot play, or that this build does not have the disks for.
 pub(crate) fn check_disk(plan: &Plan) -> Result<(), Failure> {
-    match plan.disk {
-        DiskKind::Memory => Ok(()),
-        DiskKind::Rocksdb => Err(Failure::Usage(
-            "this build has no RocksDB: the disk can only be memory".to_owned(),
-        )),
-    }
+    host::refuse(plan).map_or(Ok(()), |why| Err(Failure::Usage(why)))
 }
 
 /// The scenarios of these names or paths, each once; all that tell a story when there are none.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::operator::{self, Told};
 use super::verdict::Seen;
 use crate::dice::derive;
-use crate::host::{Founding, Host};
+use crate::host::{self, Founding, Host};
 use crate::net::{Field, Net};
 use crate::plan::{Link, Plan, Site};
 use crate::trace::What;
@@ -87,6 +87,9 @@ pub(super) fn edge(dc: &str) -> String {
 impl Cluster {
     /// All machines, running.
     pub(super) fn build(plan: &Plan) -> Result<Cluster, String> {
+        if let Some(why) = host::refuse(plan) {
+            return Err(why);
+        }
         let plan = Arc::new(plan.clone());
         let field = Field::new(
             derive(plan.seed, "field"),
@@ -181,7 +184,12 @@ impl Cluster {
         });
         self.founding = Some(founding.clone());
         for (dc, spec) in plan.topology.nodes() {
-            let host = Arc::new(Host::new(spec, &dc.name, &dc.region, plan.seed)?);
+            let host = Arc::new(Host::new(
+                spec,
+                (&dc.name, &dc.region),
+                plan.disk,
+                plan.seed,
+            )?);
             let net = self.field.net(&spec.name, &dc.name);
             let (mine, founding) = (host.clone(), founding.clone());
             let clocks = self.field.machine(&spec.name, &dc.name, move || {
@@ -299,7 +307,7 @@ impl Cluster {
             let due = member.wanted == Wanted::Up && member.start_at_us <= now;
             if due && !member.host.is_destroyed() && !self.field.runs(&member.host.name) {
                 let name = member.host.name.clone();
-                self.watch.check(&name, &member.host.inspect());
+                self.watch.check(&name, &*member.host.inspect()?);
                 self.field.start(&name)?;
                 self.field
                     .trace(What::Host, [at as u64, 1], name.as_bytes());

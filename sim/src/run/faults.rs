@@ -105,12 +105,12 @@ impl Cluster {
                 disks_lost: true, ..
             } => {
                 member.wanted = Wanted::Down;
-                host.destroy();
+                host.destroy()?;
                 self.watch.forget(name);
             }
             Fault::PowerCut { .. } | Fault::Crash { .. } => {
                 member.wanted = Wanted::Down;
-                host.cut_power();
+                host.cut_power()?;
             }
             Fault::Kill { .. } => {
                 member.wanted = Wanted::Down;
@@ -129,14 +129,14 @@ impl Cluster {
             }
             Fault::WipeDisk { .. } => {
                 member.outcast = true;
-                host.wipe();
+                host.wipe()?;
                 self.watch.forget(name);
             }
-            Fault::ImageDisk { .. } => host.take_image(),
+            Fault::ImageDisk { .. } => host.take_image()?,
             Fault::OldDisk { .. } => {
                 member.outcast = true;
-                host.put_image_back();
-                self.watch.forget(name);
+                host.put_image_back()?;
+                self.watch.cast_out(name);
             }
             Fault::SlowSync { sync_ms, .. } => match sync_ms {
                 Some(bounds) => host.slow_syncs(*bounds),

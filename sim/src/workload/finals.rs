@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Conversations read at once.
 const AT_ONCE: usize = 8;
 /// Messages of a page.
-const PAGE_SIZE: u32 = 500;
+const PAGE_SIZE: u32 = 40;
 
 /// Reads rooms 0 to `rooms`, whole, through each of `nodes` (host's name, host:port), at the levels
 /// LINEARIZABLE and LOCAL, in the order of nodes, levels and rooms. A room that is not found is

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use firebreak_store::Error;
 use firebreak_store::engine::Engine;
-use firebreak_store::engine::rocks::Rocks;
+use firebreak_store::engine::rocks::{Rocks, crash};
 
 /// What a disk writes as a whole or not at all.
 const SECTOR_BYTES: u64 = 512;
@@ -134,11 +134,7 @@ impl Machine {
     fn copy(&mut self) -> PathBuf {
         self.starts += 1;
         let next = self.root.path().join(self.starts.to_string());
-        copy_files(&self.path, &next);
-        let kept = beside(&self.path);
-        if kept.exists() {
-            copy_files(&kept, &beside(&next));
-        }
+        crash::copy(&self.path, &next).unwrap();
         next
     }
 
@@ -148,13 +144,6 @@ impl Machine {
         self.path = next;
         self.open()
     }
-}
-
-/// The directory of the kept files.
-pub fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap().to_owned();
-    name.push(".kept");
-    path.with_file_name(name)
 }
 
 /// The files that are appended to, and their lengths.
@@ -169,34 +158,4 @@ fn appended(path: &Path) -> Vec<(String, u64)> {
         }
     }
     found
-}
-
-/// Copies what a directory holds at one moment: until nothing changed meanwhile (RocksDB removes
-/// files in the background).
-pub fn copy_files(from: &Path, to: &Path) {
-    let listed = || -> std::io::Result<Vec<(PathBuf, u64)>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            found.push((entry.path(), entry.metadata()?.len()));
-        }
-        found.sort();
-        Ok(found)
-    };
-    let copied = || -> std::io::Result<bool> {
-        let before = listed()?;
-        for (path, _) in &before {
-            fs::copy(path, to.join(path.file_name().unwrap()))?;
-        }
-        Ok(listed()? == before)
-    };
-    for _ in 0..1_000 {
-        fs::create_dir(to).unwrap();
-        match copied() {
-            Ok(true) => return,
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
-            Ok(false) | Err(_) => fs::remove_dir_all(to).unwrap(),
-        }
-    }
-    panic!("{} does not come to rest", from.display());
 }

@@ -209,7 +209,9 @@ fn run(plan: Plan, timeline: &[(u64, Do)]) -> Ran {
 fn cluster(field: &mut Field, plan: &Plan) -> Vec<Arc<Host>> {
     let nodes = || plan.topology.nodes();
     let hosts: Vec<Arc<Host>> = nodes()
-        .map(|(dc, node)| Arc::new(Host::new(node, &dc.name, &dc.region, plan.seed).unwrap()))
+        .map(|(dc, node)| {
+            Arc::new(Host::new(node, (&dc.name, &dc.region), plan.disk, plan.seed).unwrap())
+        })
         .collect();
     let founding = Arc::new(Founding {
         nodes: u32::try_from(hosts.len()).unwrap(),
@@ -217,8 +219,8 @@ fn cluster(field: &mut Field, plan: &Plan) -> Vec<Arc<Host>> {
         replicas: plan.topology.replicas,
         founder: hosts[0].address(),
         peers: Vec::new(),
+        founded: AtomicBool::new(false),
         token: Mutex::default(),
-        founded: std::sync::atomic::AtomicBool::new(false),
     });
     for host in &hosts {
         let net = field.net(&host.name, &host.dc);

@@ -100,6 +100,32 @@ impl Disk {
         Some(Hit::File(name.clone()))
     }
 
+    /// As [`Disk::flip_bit`], but the flipped bit is read as if nothing were: the database's own
+    /// checksums missed it, and those of our records are all there is. `draw` is asked a second time,
+    /// for one of the value's bits. Kept files have no other checksums than their own.
+    pub fn flip_bit_unseen(
+        &self,
+        part: Part,
+        mut draw: impl FnMut(usize) -> usize,
+    ) -> Option<Hit> {
+        if part == Part::KeptFile {
+            return self.flip_bit_in_file(draw);
+        }
+        let keys: Vec<Bytes> = {
+            let state = self.shared.state.lock();
+            let durable = state.durable();
+            let keys = durable.keys().filter(|key| part.holds(key));
+            keys.cloned().collect()
+        };
+        let key = keys.get(draw_below(&mut draw, keys.len())?)?;
+        let hit = self.corrupt(key, |value| {
+            if let Some(bit) = draw_below(&mut draw, value.len() * 8) {
+                value[bit / 8] ^= 1 << (bit % 8);
+            }
+        });
+        hit.then(|| Hit::Record(key.clone()))
+    }
+
     /// Changes the durable value of `key` and lets it be read, which no engine with checksums of its
     /// own does: what the records' own sums are for. Says whether the key was there.
     pub fn corrupt(&self, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> bool {

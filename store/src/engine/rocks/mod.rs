@@ -9,6 +9,7 @@
 //! Each is one column family, so a batch is atomic, flushed or not. Any error of a write, a flush
 //! or in the background is kept and returned by every later write and sync: the node must stop.
 
+pub mod crash;
 mod files;
 mod kept;
 mod options;
@@ -98,6 +99,12 @@ impl Rocks {
     /// As [`Rocks::open_log`].
     pub fn open_state_with_cache(path: &Path, block_cache_bytes: usize) -> Result<Rocks, Error> {
         Rocks::open(path, Role::State, block_cache_bytes)
+    }
+
+    /// How many writes (not batches) were ever made to the database and are there, synced or not:
+    /// the number of the last one. After a crash it tells which batches survived.
+    pub fn sequence(&self) -> u64 {
+        self.db.rocks.latest_sequence_number()
     }
 
     fn open(path: &Path, role: Role, block_cache_bytes: usize) -> Result<Rocks, Error> {
