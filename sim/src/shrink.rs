@@ -263,9 +263,16 @@ mod tests {
         assert_eq!(smallest.workload.senders, 4);
         let (before, after) = (Size::of(&whole), Size::of(&smallest));
         assert!(after.events <= before.events && after.clients < before.clients);
-        let begins = smallest.events.iter().filter(|event| !event.fault.ends());
-        let ends = smallest.events.iter().filter(|event| event.fault.ends());
-        assert_eq!(begins.count(), ends.count(), "{:?}", smallest.events);
+        let hosts = |ends: bool| {
+            let events = smallest.events.iter();
+            let some = events.filter(move |event| event.fault.ends() == ends);
+            let mut hosts: Vec<&str> = some
+                .flat_map(|event| events::whom(&event.fault).0)
+                .collect();
+            hosts.sort_unstable();
+            hosts
+        };
+        assert_eq!(hosts(true), hosts(false), "{:?}", smallest.events);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Fewer faults, and rounder times.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Smaller, changed, chunks};
 use crate::plan::{Event, Fault, Plan};
@@ -8,27 +8,31 @@ use crate::plan::{Event, Fault, Plan};
 /// A moment of load before the first fault is enough, ms.
 const QUIET_MS: u64 = 1_000;
 
-/// Without lines of the timeline.
+/// Without lines of the timeline. A line that ends what another one began goes with it.
 pub(super) fn lines(plan: &Plan) -> Vec<Smaller> {
-    let lines: BTreeSet<u32> = plan.events.iter().map(|event| event.line).collect();
-    let lines: Vec<u32> = lines.into_iter().collect();
-    let without = chunks(lines.len()).filter_map(|range| {
-        let gone = &lines[range];
-        let names: Vec<String> = gone.iter().map(|line| name(plan, *line)).collect();
-        changed(plan, &names.join(", "), |plan| {
-            plan.events.retain(|event| !gone.contains(&event.line));
-        })
-    });
-    without.collect()
+    let events = &plan.events;
+    let mut labels = together(events);
+    for (at, event) in events.iter().enumerate() {
+        let first = events.iter().position(|other| other.line == event.line);
+        merge(&mut labels, at, first.unwrap_or(at));
+    }
+    without(plan, &groups(&labels))
 }
 
 /// Without single faults of a line that has several, each with its end.
 pub(super) fn units(plan: &Plan) -> Vec<Smaller> {
-    let units = pairs(&plan.events);
-    let without = chunks(units.len()).filter_map(|range| {
-        let gone: BTreeSet<usize> = units[range].iter().flatten().copied().collect();
-        let what = format!("{} single events", gone.len());
-        changed(plan, &what, |plan| {
+    without(plan, &groups(&together(&plan.events)))
+}
+
+fn without(plan: &Plan, groups: &[Vec<usize>]) -> Vec<Smaller> {
+    let without = chunks(groups.len()).filter_map(|range| {
+        let gone: BTreeSet<usize> = groups[range].iter().flatten().copied().collect();
+        let kinds: BTreeSet<&str> = gone
+            .iter()
+            .map(|at| plan.events[*at].fault.kind())
+            .collect();
+        let kinds: Vec<&str> = kinds.into_iter().collect();
+        changed(plan, &kinds.join(", "), |plan| {
             let mut at = 0..;
             plan.events
                 .retain(|_| at.next().is_none_or(|at| !gone.contains(&at)));
@@ -58,42 +62,70 @@ pub(super) fn times(plan: &Plan) -> Vec<Smaller> {
     smaller
 }
 
-fn name(plan: &Plan, line: u32) -> String {
-    let kind = plan.events.iter().find(|event| event.line == line);
-    kind.map_or_else(String::new, |event| event.fault.kind().to_owned())
-}
-
-/// Which events belong together: a fault and its end.
-fn pairs(events: &[Event]) -> Vec<Vec<usize>> {
-    let mut units: Vec<Vec<usize>> = Vec::new();
-    let mut taken = BTreeSet::new();
-    for (at, event) in events.iter().enumerate() {
-        if !taken.insert(at) {
-            continue;
-        }
-        let mut unit = vec![at];
-        let ends = |other: &Event| {
-            other.line == event.line
-                && other.fault.ends()
-                && whom(&other.fault) == whom(&event.fault)
-        };
-        if !event.fault.ends() {
-            let later = events.iter().enumerate().skip(at + 1);
-            let end = later
-                .filter(|(at, _)| !taken.contains(at))
-                .find(|(_, other)| ends(other));
-            if let Some((end, _)) = end {
-                taken.insert(end);
-                unit.push(end);
+/// For each event, the first one of those that it belongs together with: a fault and what ends it.
+fn together(events: &[Event]) -> Vec<usize> {
+    let mut labels: Vec<usize> = (0..events.len()).collect();
+    for (at, begin) in events.iter().enumerate() {
+        let (hosts, others) = whom(&begin.fault);
+        // One fault of many hosts may end for one after the other.
+        for host in hosts {
+            let ends = |end: &Event| {
+                let (from, to) = whom(&end.fault);
+                let meets = others.is_empty() || others.iter().any(|other| to.contains(other));
+                closes(&end.fault, &begin.fault) && from.contains(&host) && meets
+            };
+            let mut later = events.iter().enumerate().skip(at + 1);
+            if let Some((end, _)) = later.find(|(_, end)| ends(end)) {
+                merge(&mut labels, at, end);
             }
         }
-        units.push(unit);
     }
-    units
+    labels
+}
+
+fn merge(labels: &mut [usize], one: usize, other: usize) {
+    let (low, high) = (
+        labels[one].min(labels[other]),
+        labels[one].max(labels[other]),
+    );
+    for label in labels.iter_mut().filter(|label| **label == high) {
+        *label = low;
+    }
+}
+
+fn groups(labels: &[usize]) -> Vec<Vec<usize>> {
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (at, label) in labels.iter().enumerate() {
+        groups.entry(*label).or_default().push(at);
+    }
+    groups.into_values().collect()
+}
+
+/// Whether `end` is what ends faults like `begin`.
+fn closes(end: &Fault, begin: &Fault) -> bool {
+    let down = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::Burn { .. }
+                | Fault::PowerCut { .. }
+                | Fault::Crash { .. }
+                | Fault::Kill { .. }
+                | Fault::Stop { .. }
+        )
+    };
+    if !end.ends() || begin.ends() {
+        return false;
+    }
+    match end {
+        Fault::Start { .. } => down(begin),
+        Fault::Resume { .. } => matches!(begin, Fault::Pause { .. }),
+        Fault::Heal { .. } => matches!(begin, Fault::Cut { .. }),
+        same => same.kind() == begin.kind(),
+    }
 }
 
 /// Whom a fault befalls.
-fn whom(fault: &Fault) -> (Vec<&str>, Vec<&str>) {
+pub(super) fn whom(fault: &Fault) -> (Vec<&str>, Vec<&str>) {
     fn names(hosts: &[String]) -> Vec<&str> {
         hosts.iter().map(String::as_str).collect()
     }
@@ -201,7 +233,27 @@ mod tests {
             heal(2, "b"),
             cut(3, "b"),
         ];
-        assert_eq!(pairs(&events), [vec![0, 3], vec![1, 2], vec![4]]);
+        let groups = groups(&together(&events));
+        assert_eq!(groups, [vec![0, 3], vec![1, 2], vec![4]]);
+    }
+
+    #[test]
+    fn hosts_that_fall_together_and_rise_one_by_one_stay_together() {
+        let down = |at, line, names: &[&str]| {
+            let hosts = hosts(names);
+            event(at, line, Fault::PowerCut { hosts })
+        };
+        let up = |at, line, names: &[&str]| {
+            let hosts = hosts(names);
+            event(at, line, Fault::Start { hosts })
+        };
+        let events = [
+            down(1, 0, &["a", "b"]),
+            down(2, 1, &["c"]),
+            up(3, 2, &["b"]),
+            up(4, 3, &["a"]),
+        ];
+        assert_eq!(groups(&together(&events)), [vec![0, 2, 3], vec![1]]);
     }
 
     #[test]
