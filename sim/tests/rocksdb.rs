@@ -1,6 +1,11 @@
 //! Scenarios on the real engine: RocksDB in the simulated hosts. `cargo nextest run` makes each run
 //! in a process of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that is surprised should stop where it is"
+)]
+
 use std::collections::BTreeSet;
 
 use firebreak_sim::catalogue::{self, Variant};

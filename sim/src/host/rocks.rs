@@ -375,7 +375,15 @@ impl Engine for OnDisk {
         ready(block_on(self.rocks.checkpoint(directory))).boxed()
     }
 
+    /// Of the log as the simulated disk counts: a sync when it is answered.
     fn stats(&self) -> Stats {
-        self.rocks.stats()
+        let stats = self.rocks.stats();
+        match self.log {
+            None => stats,
+            Some(_) => Stats {
+                bytes_to_disk: stats.bytes_to_disk,
+                ..self.device.stats()
+            },
+        }
     }
 }
