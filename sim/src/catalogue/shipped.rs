@@ -50,6 +50,7 @@ pub fn all() -> &'static [Shipped] {
         "rolling-fire"
         "rolling-restart"
         "second-dc-after-30s"
+        "stale-image"
         "swarm"
         "two-dc-return"
         "wan-loss-5pct"
