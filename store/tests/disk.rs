@@ -447,7 +447,7 @@ async fn a_bit_flips_in_the_part_that_was_asked_for() {
             Part::HardState,
             log::single(ShardId(1), log::Kind::Vote).into(),
         ),
-        (Part::Local, log::local("identity")),
+        (Part::Local, log::local("mark")),
     ] {
         let refused = refused(part, hit);
         assert!(matches!(refused, Err(Error::Corrupt { .. })), "{part:?}");

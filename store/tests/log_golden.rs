@@ -166,7 +166,7 @@ async fn what_is_written_is_what_the_golden_file_of_this_format_says() {
     let mut found = written().await;
     // Added to the format later; disks without it, as in the file, are read too.
     let mark = found.remove(&firebreak_store::key::log::local("mark"));
-    assert_eq!(hex(&mark.unwrap()), "MARKHEX");
+    assert_eq!(hex(&mark.unwrap()), "017de724cd0000000000000005");
     for (key, value) in found {
         let expect = golden.get(&key).map(|value| hex(value));
         assert_eq!(Some(hex(&value)), expect, "{}", readable(&key));
