@@ -61,8 +61,8 @@ PROVE_SEEDS ?= 1..=3
 PROVED := calm dc-silent dc-crash all-power-cut flap-3s swarm
 .PHONY: sim-check
 sim-check: sim ## Simulated disasters: proof, sweep and mutants with small budgets; reports in CARGO_TARGET_DIR/sim
-	$(SIM) prove $(PROVED) --seeds $(PROVE_SEEDS) --minutes 3 --json $(SIM_OUT)/prove.json
-	$(SIM) sweep --seeds $(SWEEP_SEEDS) --minutes 5 --out $(SIM_OUT) --html $(SIM_OUT)/html \
+	$(SIM) prove $(PROVED) --seeds $(PROVE_SEEDS) --minutes 2 --json $(SIM_OUT)/prove.json
+	$(SIM) sweep --seeds $(SWEEP_SEEDS) --minutes 4 --out $(SIM_OUT) --html $(SIM_OUT)/html \
 	  --json $(SIM_OUT)/sweep.json --junit $(SIM_OUT)/sweep.xml
 	$(SIM)-mutants mutants --seeds-max 25 --minutes 4 --json $(SIM_OUT)/mutants.json
 

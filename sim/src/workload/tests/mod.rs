@@ -3,6 +3,7 @@
 mod checks;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 use client::{Client, Level};
 use parking_lot::Mutex;
