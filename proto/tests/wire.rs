@@ -545,6 +545,17 @@ fn bodies() -> Vec<(&'static str, Body)> {
             Body::Ping(node::Ping {
                 sent_us: 1_000_000,
                 map_epoch: 12,
+                mark: 0,
+                boot_nonce: 0,
+            }),
+        ),
+        (
+            "ping_with_mark",
+            Body::Ping(node::Ping {
+                sent_us: 1_000_000,
+                map_epoch: 12,
+                mark: 70_000,
+                boot_nonce: 0x0102_0304_0506_0708,
             }),
         ),
         (
@@ -552,6 +563,17 @@ fn bodies() -> Vec<(&'static str, Body)> {
             Body::Pong(node::Pong {
                 sent_us: 1_000_000,
                 map_epoch: 12,
+                mark: 0,
+                boot_nonce: 0,
+            }),
+        ),
+        (
+            "pong_with_mark",
+            Body::Pong(node::Pong {
+                sent_us: 1_000_000,
+                map_epoch: 12,
+                mark: 70_000,
+                boot_nonce: 0x0102_0304_0506_0708,
             }),
         ),
         ("last_log", Body::LastLog(node::LastLog { dead: 300 })),

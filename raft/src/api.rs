@@ -58,6 +58,9 @@ pub struct Keep {
     pub log_bytes_max: u64,
     /// How long the log is kept for an absent replica.
     pub absent_ms_max: u64,
+    /// Entries that stay in the log behind what everybody has, so that a short absence needs no
+    /// snapshot; few, since a new leader searches its followers' logs by halving.
+    pub log_entries: u64,
 }
 
 impl Default for Keep {
@@ -67,6 +70,7 @@ impl Default for Keep {
             flush_age_ms: 60_000,
             log_bytes_max: limits::LOG_KEPT_BYTES_MAX,
             absent_ms_max: 10 * 60_000,
+            log_entries: 256,
         }
     }
 }

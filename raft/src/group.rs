@@ -28,10 +28,6 @@ use crate::read::Reads;
 use crate::state_machine::StateMachine;
 use crate::types::{LogId, Types};
 
-/// Entries that stay in the log behind what everybody has, so that a short absence needs no
-/// snapshot; few, since a new leader searches its followers' logs by halving.
-const LOG_ENTRIES_KEPT: u64 = 256;
-
 /// What a group is opened with.
 pub(crate) struct Opening {
     pub(crate) node: NodeId,
@@ -245,8 +241,14 @@ impl Group {
     }
 
     /// Cuts the log up to what is flushed and, while nobody is absent, what the followers have.
-    /// For an absent replica it is kept, within bounds.
-    pub(crate) async fn cut_log(&self, absent: bool, bytes_max: u64) {
+    /// For an absent replica it is kept, within bounds; one that was given up gets a snapshot when it
+    /// comes back.
+    pub(crate) async fn cut_log(
+        &self,
+        absent: bool,
+        given_up: impl Fn(&u64) -> bool,
+        bytes_max: u64,
+    ) {
         let Some(flushed) = self.state.flushed().position.map(|p| p.index) else {
             return;
         };
@@ -256,7 +258,10 @@ impl Group {
             let metrics = self.raft.data_metrics();
             let metrics = metrics.borrow_watched();
             let followers = metrics.replication.as_ref();
-            let matched = followers.and_then(|f| f.values().map(index).min());
+            let matched = followers.and_then(|followers| {
+                let waited_for = followers.iter().filter(|(id, _)| !given_up(id));
+                waited_for.map(|(_, matched)| index(matched)).min()
+            });
             let stated = metrics.snapshot.as_ref().map(LogId::index);
             (stated, index(&metrics.purged), matched)
         };
@@ -274,8 +279,9 @@ impl Group {
             Some(matched) => matched.min(flushed),
             None => flushed,
         };
-        let upto = kept_for_others.saturating_sub(LOG_ENTRIES_KEPT);
-        if upto > purged + LOG_ENTRIES_KEPT {
+        let entries = self.tuning.keep.log_entries;
+        let upto = kept_for_others.saturating_sub(entries);
+        if upto > purged + entries {
             let _ = self.raft.trigger().purge_log(upto).await;
         }
     }

@@ -1,5 +1,11 @@
 //! How nodes recognize each other. Every call between nodes carries who the caller is; a node that
 //! is not of this cluster, not known to it, or on an older disk than was seen before is refused.
+//!
+//! An older disk shows in two ways. Its boot counter is not above the last one seen; that is
+//! persisted here. Or, for a copy taken within the last start, its mark (`store::Log::mark`) as
+//! found at the start is below one that the node told in pings and pongs before; that is kept in
+//! memory, so whoever has restarted since knows nothing of it and lets the node pass. Only durable
+//! marks are told, so neither a killed process nor a power cut brings a healthy node below them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +15,7 @@ use model::cluster::ClusterState;
 use model::id::NodeId;
 use model::mutant;
 use prost::Message;
+use proto::node as wire;
 use store::Log;
 use tokio::sync::Mutex;
 use tonic::metadata::MetadataMap;
@@ -21,6 +28,8 @@ const NODE: &str = "firebreak-node";
 const BOOT: &str = "firebreak-boot";
 const NONCE: &str = "firebreak-nonce";
 const DISK: &str = "firebreak-disk";
+/// The mark that the caller's start found on its disk; absent from versions without marks.
+const MARK: &str = "firebreak-mark";
 /// Set on a refusal that waiting does not heal: the caller's disk is not the one it should have.
 const REFUSED: &str = "firebreak-refused";
 /// Local records: the newest boot seen of each node.
@@ -30,11 +39,32 @@ const SEEN: &str = "peer/";
 #[derive(Clone)]
 pub(crate) struct Hello {
     identity: Arc<Identity>,
+    log: Log,
 }
 
 impl Hello {
-    pub(crate) fn new(identity: Arc<Identity>) -> Hello {
-        Hello { identity }
+    pub(crate) fn new(identity: Arc<Identity>, log: Log) -> Hello {
+        Hello { identity, log }
+    }
+
+    /// The ping of this node, whose view has this epoch.
+    pub(crate) fn ping(&self, map_epoch: u64) -> wire::Ping {
+        wire::Ping {
+            sent_us: 0,
+            map_epoch,
+            mark: self.log.mark(),
+            boot_nonce: self.identity.boot_nonce,
+        }
+    }
+
+    /// The answer to a ping.
+    pub(crate) fn pong(&self, ping: &wire::Ping, map_epoch: u64) -> wire::Pong {
+        wire::Pong {
+            sent_us: ping.sent_us,
+            map_epoch,
+            mark: self.log.mark(),
+            boot_nonce: self.identity.boot_nonce,
+        }
     }
 
     /// A request that says who asks.
@@ -47,6 +77,7 @@ impl Hello {
             (BOOT, identity.boot.to_string()),
             (NONCE, identity.boot_nonce.to_string()),
             (DISK, hex(&identity.disk_id)),
+            (MARK, self.log.mark_at_open().to_string()),
         ];
         for (key, value) in fields {
             // Digits and hex are valid in a header.
@@ -74,16 +105,58 @@ struct Seen {
     nonce: u64,
 }
 
+/// How far the other nodes' disks were synced at least, as they said. In memory only.
+#[derive(Clone, Default)]
+pub(crate) struct Marks {
+    told: Arc<parking_lot::Mutex<BTreeMap<NodeId, Told>>>,
+}
+
+/// What one node has told.
+#[derive(Default)]
+struct Told {
+    /// The start that was let in last; only it is believed.
+    nonce: u64,
+    /// The highest mark, over all starts.
+    mark: u64,
+}
+
+impl Marks {
+    /// Remembers a mark that a node tells. One of a start that was not let in (yet) says nothing:
+    /// held against that start's own disk as it was found, it would be too high.
+    pub(crate) fn note(&self, node: NodeId, nonce: u64, mark: u64) {
+        if let Some(told) = self.told.lock().get_mut(&node)
+            && told.nonce == nonce
+        {
+            told.mark = told.mark.max(mark);
+        }
+    }
+
+    /// The highest mark that a node has told; 0 when nothing is known.
+    fn highest(&self, node: NodeId) -> u64 {
+        self.told.lock().get(&node).map_or(0, |told| told.mark)
+    }
+
+    /// A start of a node is let in: from now on it is the one that is believed.
+    fn let_in(&self, node: NodeId, nonce: u64) {
+        self.told.lock().entry(node).or_default().nonce = nonce;
+    }
+}
+
 /// Who may call this node.
 pub(crate) struct Doorkeeper {
     cluster_id: String,
     log: Log,
     seen: Mutex<BTreeMap<NodeId, Seen>>,
+    marks: Marks,
 }
 
 impl Doorkeeper {
-    /// Reads back the boots seen before.
-    pub(crate) fn open(cluster_id: String, log: Log) -> Result<Doorkeeper, store::Error> {
+    /// Reads back the boots seen before. `marks` are those that the node's links hear.
+    pub(crate) fn open(
+        cluster_id: String,
+        log: Log,
+        marks: Marks,
+    ) -> Result<Doorkeeper, store::Error> {
         let mut seen = BTreeMap::new();
         for (key, value) in log.local_scan(SEEN)? {
             let node = key
@@ -98,6 +171,7 @@ impl Doorkeeper {
             cluster_id,
             log,
             seen: Mutex::new(seen),
+            marks,
         })
     }
 
@@ -144,19 +218,30 @@ impl Doorkeeper {
                 known.name
             )));
         }
-        self.boot(node, number(BOOT)?, number(NONCE)?).await?;
+        let start = Seen {
+            format: 1,
+            boot: number(BOOT)?,
+            nonce: number(NONCE)?,
+        };
+        let mark = metadata.contains_key(MARK).then(|| number(MARK));
+        self.start(node, start, mark.transpose()?).await?;
         Ok(node)
     }
 
-    async fn boot(&self, node: NodeId, boot: u64, nonce: u64) -> Result<(), Status> {
-        let now = Seen {
-            format: 1,
-            boot,
-            nonce,
-        };
+    /// Marks that this node was told by others.
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Whether a start of a node may come in, whose disk had this mark when it was found.
+    async fn start(&self, node: NodeId, now: Seen, mark: Option<u64>) -> Result<(), Status> {
+        let boot = now.boot;
         let mut seen = self.seen.lock().await;
         match seen.get(&node) {
-            Some(before) if *before == now => return Ok(()),
+            Some(before) if *before == now => {
+                self.marks.let_in(node, now.nonce);
+                return Ok(());
+            }
             Some(before) if before.boot >= boot && !mutant!("boot-counter-ignored") => {
                 return Err(refusal(format!(
                     "node {node} says it starts for the {boot}th time, but its start {} was seen \
@@ -166,12 +251,23 @@ impl Doorkeeper {
             }
             Some(_) | None => {}
         }
+        let told = self.marks.highest(node);
+        if let Some(mark) = mark
+            && mark < told
+            && !mutant!("boot-counter-ignored")
+        {
+            return Err(refusal(format!(
+                "node {node} found its disk synced up to mark {mark}, but has told mark {told} \
+                 before: an old copy of its disk has come back"
+            )));
+        }
         let record = Bytes::from(now.encode_to_vec());
         self.log
             .local_put(&format!("{SEEN}{}", node.0), Some(record))
             .await
             .map_err(|e| Status::internal(e.to_string()))?;
         seen.insert(node, now);
+        self.marks.let_in(node, now.nonce);
         Ok(())
     }
 }
@@ -188,3 +284,6 @@ fn refusal(message: String) -> Status {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

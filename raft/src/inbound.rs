@@ -188,10 +188,7 @@ impl Connection {
         }
         match frame.body {
             Some(Body::Ping(ping)) => {
-                let pong = wire::Pong {
-                    sent_us: ping.sent_us,
-                    map_epoch: self.node.current_view().epoch,
-                };
+                let pong = self.node.pong(self.from, &ping);
                 self.answer(id, 0, Body::Pong(pong));
             }
             Some(Body::Forward(forward)) => self.forward(id, ShardId(shard), forward),

@@ -1,6 +1,7 @@
 //! The way from this node to one other: a single stream that carries the frames of all shards,
 //! many to a gRPC message. It connects by itself, keeps trying, and answers pings, so that its
-//! state is also what this node knows of the other's being alive.
+//! state is also what this node knows of the other's being alive. Pings and pongs also tell how far
+//! their sender's disk is synced (`hello`).
 //!
 //! A request has an id and one answer; an append stream has an id and an answer for each frame, in
 //! order. When the connection breaks, whatever was unanswered fails at once.
@@ -26,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::ProposeError;
 use crate::frame;
-use crate::hello::Hello;
+use crate::hello::{Hello, Marks};
 
 /// Format of a `Frames` message.
 pub(crate) const FORMAT: u32 = 1;
@@ -69,6 +70,8 @@ struct Shared {
     node: NodeId,
     channel: Channel,
     hello: Hello,
+    /// Where the other's mark is noted.
+    marks: Marks,
     current: Mutex<Current>,
     up: watch::Sender<bool>,
     /// The other's epoch of the cluster's view, as last heard.
@@ -84,12 +87,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts connecting. `view` is this node's own, its epoch told in pings; `refused` hears why the
-    /// other refuses this node's identity.
+    /// Starts connecting. `view` is this node's own, its epoch told in pings; `marks` is told what
+    /// the other's pongs say; `refused` hears why the other refuses this node's identity.
     pub(crate) fn start(
         node: NodeId,
         channel: Channel,
         hello: Hello,
+        marks: Marks,
         view: watch::Receiver<Arc<ClusterState>>,
         refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
     ) -> Link {
@@ -97,6 +101,7 @@ impl Link {
             node,
             channel,
             hello,
+            marks,
             current: Mutex::default(),
             up: watch::Sender::new(false),
             peer_epoch: AtomicU64::new(0),
@@ -303,19 +308,16 @@ async fn connect_once(
 ) -> Result<(), tonic::Status> {
     let silent = || tonic::Status::deadline_exceeded("the other node is silent");
     let (out, queue) = mpsc::channel(limits::LINK_QUEUE_MAX);
-    let ping = || {
-        let ping = wire::Ping {
-            sent_us: 0,
-            map_epoch: view.borrow().epoch,
-        };
+    let ping = |hello: &Hello| {
+        let ping = hello.ping(view.borrow().epoch);
         frame::single(0, 0, Body::Ping(ping))
     };
-    // The other answers this one with its first frame.
-    let _ = out.try_send(ping());
     let mut answers = {
         let Some(shared) = link.upgrade() else {
             return Ok(());
         };
+        // The other answers this one with its first frame.
+        let _ = out.try_send(ping(&shared.hello));
         let request = shared.hello.request(batches(queue));
         let mut client = PeerClient::new(shared.channel.clone())
             .max_decoding_message_size(limits::FRAME_BYTES_MAX)
@@ -353,7 +355,7 @@ async fn connect_once(
                 let current = shared.current.lock();
                 if let Some(out) = current.out.as_ref().or(out.as_ref()) {
                     // A full queue is a sign of life of its own kind: the silence will tell.
-                    let _ = out.try_send(ping());
+                    let _ = out.try_send(ping(&shared.hello));
                 }
             }
         }
@@ -382,6 +384,7 @@ impl Shared {
         for frame in batch.frames {
             if let Some(Body::Pong(pong)) = &frame.body {
                 self.peer_epoch.store(pong.map_epoch, Ordering::Relaxed);
+                self.marks.note(self.node, pong.boot_nonce, pong.mark);
                 continue;
             }
             if frame.stream != 0 {

@@ -294,13 +294,11 @@ async fn keep_house(node: Arc<Inner>) {
         let groups = node.groups();
         let bytes_max = keep.log_bytes_max / groups.len().max(1) as u64;
         for group in groups {
-            let waits_for = |id: &u64| {
-                absent_since
-                    .get(id)
-                    .is_some_and(|since| now - *since < absent_max)
-            };
+            let absent_for = |id: &u64| absent_since.get(id).map(|since| now - *since);
+            let waits_for = |id: &u64| absent_for(id).is_some_and(|absent| absent < absent_max);
             let absent = view.replicas_of(group.shard).iter().any(waits_for);
-            group.cut_log(absent, bytes_max).await;
+            let given_up = |id: &u64| absent_for(id).is_some_and(|absent| absent >= absent_max);
+            group.cut_log(absent, given_up, bytes_max).await;
         }
     }
 }

@@ -24,7 +24,7 @@ use tonic::metadata::MetadataMap;
 use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
 use crate::batcher::Done;
 use crate::group::{Group, OpenError, Opening};
-use crate::hello::{Doorkeeper, Hello};
+use crate::hello::{Doorkeeper, Hello, Marks};
 use crate::peers::Peers;
 use crate::{inbound, liveness, meta};
 
@@ -43,6 +43,7 @@ pub struct Node {
 /// What the node's tasks share.
 pub(crate) struct Inner {
     identity: Arc<Identity>,
+    hello: Hello,
     tuning: Tuning,
     clock: Arc<dyn Clock>,
     log: Log,
@@ -77,16 +78,18 @@ impl Node {
         let identity = Arc::new(options.identity);
         let view = watch::Sender::new(Arc::default());
         let (refused, refusals) = mpsc::unbounded_channel();
-        let hello = Hello::new(identity.clone());
+        let hello = Hello::new(identity.clone(), log.clone());
+        let marks = Marks::default();
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),
             hello.clone(),
+            marks.clone(),
             view.subscribe(),
             refused,
         );
         let doorkeeper =
-            Doorkeeper::open(identity.cluster_id.clone(), log.clone()).map_err(disk)?;
+            Doorkeeper::open(identity.cluster_id.clone(), log.clone(), marks).map_err(disk)?;
         let mut broken = BTreeMap::new();
         for (key, why) in log.local_scan(BROKEN).map_err(disk)? {
             if let Some(shard) = key.strip_prefix(BROKEN).and_then(|id| id.parse().ok()) {
@@ -95,6 +98,7 @@ impl Node {
         }
         let inner = Arc::new(Inner {
             identity,
+            hello: hello.clone(),
             tuning: options.tuning,
             clock: options.clock,
             log: log.clone(),
@@ -334,6 +338,14 @@ impl Inner {
             Err(status) if status.code() == tonic::Code::Unavailable => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    /// Answers a node's ping, and notes what it tells.
+    pub(crate) fn pong(&self, from: NodeId, ping: &wire::Ping) -> wire::Pong {
+        self.doorkeeper
+            .marks()
+            .note(from, ping.boot_nonce, ping.mark);
+        self.hello.pong(ping, self.view.borrow().epoch)
     }
 
     /// Who leads: as the own replica knows, else as was last heard, else who should.

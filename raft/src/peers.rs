@@ -11,7 +11,7 @@ use proto::net::Dialer;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
-use crate::hello::Hello;
+use crate::hello::{Hello, Marks};
 use crate::link::Link;
 
 struct Peer {
@@ -29,6 +29,7 @@ struct Inner {
     me: NodeId,
     dialer: Dialer,
     hello: Hello,
+    marks: Marks,
     view: watch::Receiver<Arc<ClusterState>>,
     refused: mpsc::UnboundedSender<(NodeId, Status)>,
     peers: RwLock<BTreeMap<NodeId, Peer>>,
@@ -39,6 +40,7 @@ impl Peers {
         me: NodeId,
         dialer: Dialer,
         hello: Hello,
+        marks: Marks,
         view: watch::Receiver<Arc<ClusterState>>,
         refused: mpsc::UnboundedSender<(NodeId, Status)>,
     ) -> Peers {
@@ -48,6 +50,7 @@ impl Peers {
                 me,
                 dialer,
                 hello,
+                marks,
                 view,
                 refused,
                 peers,
@@ -71,6 +74,7 @@ impl Peers {
                         id,
                         channel,
                         self.inner.hello.clone(),
+                        self.inner.marks.clone(),
                         self.inner.view.clone(),
                         self.inner.refused.clone(),
                     );
@@ -130,6 +134,8 @@ impl Peers {
 mod tests {
     use model::cluster::Node;
     use proto::net::{Network, Tcp};
+    use store::Log;
+    use store::engine::memory::Memory;
 
     use super::*;
     use crate::api::Identity;
@@ -146,8 +152,11 @@ mod tests {
         };
         let view = watch::Sender::new(Arc::default());
         let (refused, _) = mpsc::unbounded_channel();
-        let hello = Hello::new(Arc::new(identity));
-        let peers = Peers::new(NodeId(1), Tcp.dialer(), hello, view.subscribe(), refused);
+        let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
+        let hello = Hello::new(Arc::new(identity), log);
+        let marks = Marks::default();
+        let view = view.subscribe();
+        let peers = Peers::new(NodeId(1), Tcp.dialer(), hello, marks, view, refused);
         let node = |id, port: u16| Node {
             id,
             address: format!("127.0.0.1:{port}"),

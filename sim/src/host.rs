@@ -39,8 +39,8 @@ const DISK_BYTES: u64 = 1 << 40;
 const FREE_PERCENT: u32 = 50;
 /// Between two attempts to become a member.
 const ENROL_RETRY: Duration = Duration::from_millis(200);
-/// How often, a millisecond apart, it is looked whether the disks were let go.
-const LOOKS_MAX: u32 = 1_000;
+/// How often other tasks of a host go first, until its disks are let go.
+const TURNS_MAX: u32 = 1_000;
 
 /// What the hosts of a cluster share while it is founded: the first founds it, the others wait
 /// for its token.
@@ -208,11 +208,11 @@ impl Host {
     /// The world of one start.
     async fn world(&self, network: Net) -> Result<World<Net>, String> {
         // Tasks of the process before, which founded or joined, may just be ending.
-        for _ in 0..LOOKS_MAX {
+        for _ in 0..TURNS_MAX {
             if !self.disks.held() {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
         let Engines { raftdb, msgdb } = self.disks.open()?;
         let start = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
@@ -368,6 +368,7 @@ fn keep(config: &mut Config, seed: u64) {
     keep.flush_bytes = dice.random_range(16_384..=262_144);
     keep.log_bytes_max = dice.random_range(8_192..=131_072);
     keep.absent_ms_max = dice.random_range(1_000..=10_000);
+    keep.log_entries = dice.random_range(4..=64);
 }
 
 /// The host's wall clock.

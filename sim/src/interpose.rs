@@ -44,6 +44,16 @@ pub fn leave() {
     ENTERED.set(false);
 }
 
+/// Runs something that does not belong to the simulation and would take from its chance: a library
+/// that opens files, as RocksDB does.
+#[cfg(feature = "rocksdb")]
+pub(crate) fn outside<T>(run: impl FnOnce() -> T) -> T {
+    let entered = ENTERED.replace(false);
+    let done = run();
+    ENTERED.set(entered);
+    done
+}
+
 /// Whether the replacements are in force: draws the way dependencies do, and looks where it came
 /// from.
 pub fn works() -> bool {

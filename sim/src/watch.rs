@@ -235,7 +235,8 @@ impl Shared {
             // The first term begins with the founder's word alone.
             if term > 1 && voters < self.quorum {
                 self.regressed.push(format!(
-                    "s{shard}: term {term} began with {voters} durable votes of {}", self.quorum
+                    "s{shard}: term {term} began with {voters} durable votes of {}",
+                    self.quorum
                 ));
             }
         }

@@ -1,11 +1,11 @@
 //! The command as people and CI jobs use it: the real program, its words, its files and its exit
 //! codes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(
     clippy::disallowed_methods,
     reason = "the program runs in the real world, and is waited for there"
 )]
-#![allow(clippy::unwrap_used, reason = "test code: a panic is the report")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

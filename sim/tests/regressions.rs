@@ -1,6 +1,8 @@
 //! Plans that once broke a promise, each of which must hold now. A test process makes one run only,
 //! so that the run is the same every time: `cargo nextest run`, as CI does.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use firebreak_sim::{Plan, run};

@@ -416,6 +416,44 @@ async fn commit_positions_and_purges_cost_no_sync_of_their_own() {
 }
 
 #[tokio::test]
+async fn the_mark_rises_by_one_a_round_and_a_power_cut_brings_no_told_one_back() {
+    let disk = Disk::new();
+    for start in 0..3 {
+        let (log, _writer) = open(&disk);
+        assert_eq!((log.mark_at_open(), log.mark()), (start * 4, 0));
+        let shard = log.shard(ShardId(1)).unwrap();
+        for round in 1..=4 {
+            let index = start * 4 + round;
+            append(&shard, vec![record(1, index, "entry")])
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(log.mark(), index);
+        }
+        disk.hold_syncs(true);
+        drop(append(&shard, vec![record(1, start * 4 + 5, "unsynced")]));
+        while disk.unsynced() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(log.mark(), start * 4 + 4, "not durable yet");
+        disk.power_cut(0);
+        disk.hold_syncs(false);
+    }
+    let (log, _writer) = open(&disk);
+    assert_eq!(log.local_scan("").unwrap(), [], "and it is no one's record");
+}
+
+#[tokio::test]
+async fn a_round_that_no_one_waits_for_is_marked_by_the_next_sync() {
+    let (log, _writer) = open(&Disk::new());
+    let shard = log.shard(ShardId(1)).unwrap();
+    shard.purge(Position { term: 1, index: 4 }).await.unwrap();
+    assert_eq!(log.mark(), 0);
+    log.sync().await.unwrap();
+    assert_eq!(log.mark(), 2);
+}
+
+#[tokio::test]
 async fn a_log_goes_on_behind_a_purge_past_its_end() {
     let (log, _writer) = open(&Disk::new());
     let shard = log.shard(ShardId(1)).unwrap();
@@ -676,13 +714,15 @@ async fn a_flipped_bit_stops_its_shard_only_and_is_named() {
 
 #[tokio::test]
 async fn a_damaged_record_of_the_node_refuses_the_start() {
-    let disk = small().await;
-    disk.corrupt(&key::local("identity"), |value| value[5] ^= 1);
-    let error = Log::open(Arc::new(Memory::open(&disk))).err().unwrap();
-    assert!(
-        matches!(&error, Error::Corrupt { key, .. } if key == "local/identity"),
-        "{error}"
-    );
+    for name in ["identity", "mark"] {
+        let disk = small().await;
+        disk.corrupt(&key::local(name), |value| value[5] ^= 1);
+        let error = Log::open(Arc::new(Memory::open(&disk))).err().unwrap();
+        assert!(
+            matches!(&error, Error::Corrupt { key, .. } if *key == format!("local/{name}")),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -138,6 +138,7 @@ async fn records_of_every_format_are_read_for_ever() {
         let (log, _writer) = Log::open(Arc::new(memory)).unwrap();
         let identity = log.local_get("identity/node").unwrap();
         assert_eq!(identity.as_deref(), Some(&b"n1"[..]), "format {format}");
+        assert_eq!(log.mark_at_open(), 0, "no marks before the first");
         for (id, records) in shards() {
             let shard = log.shard(id).unwrap();
             assert_eq!(
@@ -162,7 +163,11 @@ async fn records_of_every_format_are_read_for_ever() {
 async fn what_is_written_is_what_the_golden_file_of_this_format_says() {
     let path = directory().join(format!("raftdb-{FORMAT}.txt"));
     let golden = records_of(&fs::read_to_string(path).unwrap());
-    for (key, value) in written().await {
+    let mut found = written().await;
+    // Added to the format later; disks without it, as in the file, are read too.
+    let mark = found.remove(&firebreak_store::key::log::local("mark"));
+    assert_eq!(hex(&mark.unwrap()), "MARKHEX");
+    for (key, value) in found {
         let expect = golden.get(&key).map(|value| hex(value));
         assert_eq!(Some(hex(&value)), expect, "{}", readable(&key));
     }
@@ -196,8 +201,12 @@ async fn a_record_of_a_later_format_is_refused_by_name() {
 #[tokio::test]
 #[ignore = "writes the golden file of a new format; run it by name"]
 async fn write_the_golden_file() {
+    let mark = firebreak_store::key::log::local("mark");
     let mut text = format!("# Records of raftdb in format {FORMAT}. Never change this file.\n");
     for (key, value) in written().await {
+        if FORMAT == 1 && key == mark {
+            continue;
+        }
         let _ = writeln!(text, "{} {} {}", hex(&key), hex(&value), readable(&key));
     }
     let path = directory().join(format!("raftdb-{FORMAT}.txt"));

@@ -387,3 +387,41 @@ fn a_directory_is_refused_to_a_second_opener() {
         "{error}"
     );
 }
+
+/// With what the numbers of the batches say of each cut, as the simulator relies on it.
+#[test]
+fn a_power_cut_leaves_what_was_synced_and_the_first_of_the_batches_behind_it() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("whole");
+    let engine = Rocks::open_log(&path).unwrap();
+    let write = |number: u8| {
+        let mut batch = Batch::new();
+        batch.put(vec![number, 0], vec![number; 300]);
+        batch.put(vec![number, 1], vec![number; 300]);
+        engine.write(batch).unwrap();
+        engine.sequence()
+    };
+    let mut numbers = vec![write(0)];
+    futures::executor::block_on(engine.sync()).unwrap();
+    let synced = crash::log_lengths(&path).unwrap();
+    numbers.extend((1..5).map(write));
+    drop(engine);
+    let mut counts = Vec::new();
+    for part in 0..=20 {
+        let cut = root.path().join(part.to_string());
+        crash::copy(&path, &cut).unwrap();
+        crash::cut_log(&cut, &synced, |unsynced| unsynced * part / 20).unwrap();
+        let engine = Rocks::open_log(&cut).unwrap();
+        let survived = numbers.partition_point(|number| *number <= engine.sequence());
+        for number in 0..5_u8 {
+            for half in 0..2 {
+                let found = engine.get(&[number, half]).unwrap();
+                assert_eq!(found.is_some(), usize::from(number) < survived);
+            }
+        }
+        counts.push(survived);
+    }
+    assert!(counts.is_sorted());
+    counts.dedup();
+    assert_eq!(counts, [1, 2, 3, 4, 5]);
+}

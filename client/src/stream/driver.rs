@@ -268,10 +268,7 @@ impl Session<'_> {
         };
         let mut service = tonic::client::Grpc::new(self.lease.channel.clone())
             .max_decoding_message_size(limits::FRAME_BYTES_MAX);
-        service
-            .ready()
-            .await
-            .map_err(Status::from_error)?;
+        service.ready().await.map_err(Status::from_error)?;
         let path = PathAndQuery::from_static("/firebreak.v1.Messages/AppendStream");
         let codec: ProstCodec<Frame, v1::AppendStreamResponse> = ProstCodec::default();
         Ok(service

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use proto::net::Channel;
 use proto::net::{Dial, endpoint};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
-use tonic::transport::Channel;
 
 /// One way.
 const LATENCY: Duration = Duration::from_millis(1);
@@ -140,6 +140,8 @@ impl Dial for Dialer {
             let (net, target) = (net.clone(), target.clone());
             async move { net.connect(&target).await.map(hyper_util::rt::TokioIo::new) }
         });
-        Ok(endpoint(address)?.connect_with_connector_lazy(connector))
+        Ok(endpoint(address)?
+            .connect_with_connector_lazy(connector)
+            .into())
     }
 }

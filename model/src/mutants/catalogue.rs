@@ -99,7 +99,12 @@ pub const ALL: &[Mutant] = &[
         bug: "an installed snapshot counts as holding the entry behind its last one",
         promise: 'H',
         oracle: "snapshot + tail = full replay; replica hashes equal at equal positions",
-        scenarios: &["two-dc-return", "dc-power-unsynced", "rolling-fire", "membership-change-dc-loss"],
+        scenarios: &[
+            "two-dc-return",
+            "dc-power-unsynced",
+            "rolling-fire",
+            "membership-change-dc-loss",
+        ],
         hint: "a replica is away until its log is cut (a short absent_ms_max or a small \
                log_bytes_max) and gets a snapshot under load: the entry behind it is missing there",
         sites: 2,
@@ -110,7 +115,7 @@ pub const ALL: &[Mutant] = &[
         bug: "a finished install is repeated at every start, and the log is cut back to it",
         promise: 'D',
         oracle: "synced log never regresses over power cuts",
-        scenarios: &["rolling-restart", "two-dc-return", "dc-power-unsynced"],
+        scenarios: &["dc-dies-twice", "two-dc-return"],
         hint: "a replica gets a snapshot as above, goes on for a while and loses its power: what \
                it acknowledged since is gone from its disk",
         sites: 2,

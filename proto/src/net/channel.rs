@@ -33,6 +33,15 @@ impl From<tonic::transport::Channel> for Channel {
     }
 }
 
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Kind::Http2(channel) => channel.fmt(f),
+            Kind::Other(_) => f.write_str("Channel"),
+        }
+    }
+}
+
 impl Channel {
     /// A channel over a transport of one's own.
     pub fn over(transport: std::sync::Arc<dyn Transport>) -> Channel {

@@ -7,7 +7,8 @@ use model::cluster::{ClusterState, Node};
 use openraft::EntryPayload;
 use proto::net::{Network as _, Tcp};
 use proto::node::peer_server::{Peer, PeerServer};
-use store::Position;
+use store::engine::memory::Memory;
+use store::{Log, Position};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -16,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::*;
 use crate::api::Identity;
 use crate::frame;
-use crate::hello::Hello;
+use crate::hello::{Hello, Marks};
 use crate::types::LogId;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -106,8 +107,10 @@ async fn script() -> Script {
     };
     let view = watch::Sender::new(Arc::default());
     let (refused, _) = mpsc::unbounded_channel();
-    let hello = Hello::new(Arc::new(identity));
-    let peers = Peers::new(ME, Tcp.dialer(), hello, view.subscribe(), refused);
+    let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
+    let hello = Hello::new(Arc::new(identity), log);
+    let marks = Marks::default();
+    let peers = Peers::new(ME, Tcp.dialer(), hello, marks, view.subscribe(), refused);
     let links = peers.update(&ClusterState {
         nodes: vec![Node {
             id: OTHER.0,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use firebreak_sim::interpose::real_elapsed;
 use firebreak_sim::shrink::{STAGES, Size, Smaller, Symptom};
@@ -83,9 +84,10 @@ impl Args {
         let whole = whole.ok_or_else(|| Failure::Failed("interrupted".to_owned()))?;
         let symptom = self.symptom(&whole.outcome)?;
         println!("{symptom}\n  {}", Size::of(&plan));
-        let limit = (whole.outcome.wall_seconds * SLOWER_TIMES + SLOWER_SECONDS).ceil();
+        let limit = whole.outcome.wall_seconds * SLOWER_TIMES + SLOWER_SECONDS;
+        let limit = Duration::from_secs_f64(limit).as_secs() + 1;
         let mut shrinking = Shrinking {
-            workers: Workers::new(limit as u64, stop.clone())?,
+            workers: Workers::new(limit, stop.clone())?,
             stop,
             jobs: self.jobs.map_or_else(pool::cores, usize::from),
             mutant,

@@ -37,6 +37,7 @@ use store::engine::{Batch, Engine, IncomingFile, Order, Read, Snapshot, SortedFi
 use tempfile::TempDir;
 
 use super::disks::{Devices, Disks, Engines};
+use crate::interpose::outside;
 
 /// Blocks of state kept in memory for each host.
 const CACHE_BYTES: usize = 8 << 20;
@@ -70,9 +71,10 @@ impl Folder {
             named.prefix(&prefix);
             named
         };
-        let root = named()
-            .tempdir_in("/dev/shm")
-            .or_else(|_| named().tempdir());
+        let root = outside(|| {
+            let root = named().tempdir_in("/dev/shm");
+            root.or_else(|_| named().tempdir())
+        });
         Ok(Folder {
             name: name.to_owned(),
             devices: devices.clone(),
@@ -171,7 +173,7 @@ impl Disks for Folder {
         fs::create_dir_all(&folder).map_err(self.failed("open"))?;
         let refused = |error: Error| format!("{}: {error}", self.name);
         let path = folder.join("raftdb");
-        let rocks = Rocks::open_log(&path).map_err(refused)?;
+        let rocks = outside(|| Rocks::open_log(&path)).map_err(refused)?;
         let holder = Arc::new(());
         *self.holder.lock() = Arc::downgrade(&holder);
         let raftdb = OnDisk {
@@ -181,7 +183,7 @@ impl Disks for Folder {
             holder: holder.clone(),
         };
         let msgdb = OnDisk {
-            rocks: Rocks::open_state_with_cache(&folder.join("msgdb"), CACHE_BYTES)
+            rocks: outside(|| Rocks::open_state_with_cache(&folder.join("msgdb"), CACHE_BYTES))
                 .map_err(refused)?,
             device: Memory::open(&self.devices.msgdb),
             log: None,
@@ -373,7 +375,15 @@ impl Engine for OnDisk {
         ready(block_on(self.rocks.checkpoint(directory))).boxed()
     }
 
+    /// Of the log as the simulated disk counts: a sync when it is answered.
     fn stats(&self) -> Stats {
-        self.rocks.stats()
+        let stats = self.rocks.stats();
+        match self.log {
+            None => stats,
+            Some(_) => Stats {
+                bytes_to_disk: stats.bytes_to_disk,
+                ..self.device.stats()
+            },
+        }
     }
 }

@@ -129,10 +129,8 @@ impl Cluster {
             bandwidth_bytes: 0,
         };
         let between = |from: &str, to: &str| {
-            let found = topology.links.iter();
-            let found = found
-                .filter(|link| link.from == from && link.to == to)
-                .last();
+            let mut links = topology.links.iter();
+            let found = links.rfind(|link| link.from == from && link.to == to);
             match found {
                 Some(link) => link.link,
                 None if from == to => topology.local,

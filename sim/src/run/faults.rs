@@ -60,16 +60,16 @@ impl Cluster {
                     false => hits.join(", "),
                 }));
             }
-            fault => self.to_hosts(fault)?,
+            fault => self.hosts_one_by_one(fault)?,
         }
         Ok(None)
     }
 
     /// What is done to one host after the other.
-    fn to_hosts(&mut self, fault: &Fault) -> Result<(), String> {
+    fn hosts_one_by_one(&mut self, fault: &Fault) -> Result<(), String> {
         for name in hosts(fault) {
             if !self.is_site(name) {
-                self.to_node(name, fault)?;
+                self.node(name, fault)?;
                 continue;
             }
             match fault {
@@ -85,7 +85,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn to_node(&mut self, name: &str, fault: &Fault) -> Result<(), String> {
+    fn node(&mut self, name: &str, fault: &Fault) -> Result<(), String> {
         match fault {
             Fault::Burn { .. } | Fault::PowerCut { .. } => self.field.go_dark(name)?,
             Fault::Crash { .. } | Fault::Kill { .. } => self.field.kill(name)?,

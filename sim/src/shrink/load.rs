@@ -8,11 +8,6 @@ const LOAD_MIN_MS: u64 = 1_000;
 /// How long the load goes on behind the last fault, at least, ms.
 const BEHIND_MS: u64 = 1_000;
 
-/// A number of clients: its name, where it is, and the least that it may be.
-type Count = (&'static str, fn(&mut Plan) -> &mut u32, u32);
-/// A change that makes a load plainer, and the name of what it takes away.
-type Change = (&'static str, fn(&mut Plan));
-
 /// Shorter.
 pub(super) fn time(plan: &Plan) -> Vec<Smaller> {
     let whole = plan.workload.duration_ms;
@@ -43,7 +38,7 @@ pub(super) fn clients(plan: &Plan) -> Vec<Smaller> {
     });
     with("all tails", &|plan| plan.workload.tails = 0);
     with("all movers", &|plan| plan.workload.movers = 0);
-    let counts: [Count; 8] = [
+    let counts: [(&str, Count, u32); 8] = [
         (
             "LINEARIZABLE readers",
             |plan| &mut plan.workload.readers.linearizable,
@@ -81,9 +76,14 @@ pub(super) fn clients(plan: &Plan) -> Vec<Smaller> {
     smaller
 }
 
+/// A number of a plan.
+type Count = fn(&mut Plan) -> &mut u32;
+/// What makes a plan plainer.
+type Change = fn(&mut Plan);
+
 /// Plainer: one way of sending, nothing sent again, small bodies, even rooms, plain links.
 pub(super) fn shape(plan: &Plan) -> Vec<Smaller> {
-    let changes: [Change; 8] = [
+    let changes: [(&str, Change); 8] = [
         ("what is sent again", |plan| {
             plan.workload.resend_percent = 0
         }),

@@ -10,7 +10,8 @@
 //! - what a callback or future called durable is found again after any crash;
 //! - a shard's operations take effect, and become durable, in the order of the calls;
 //! - a shard's log never has a hole; a damaged one is refused when it is opened, or read;
-//! - after the first error of the disk nothing is acknowledged any more.
+//! - after the first error of the disk nothing is acknowledged any more;
+//! - the mark ([`Log::mark`]) never goes back on a disk that nobody has exchanged.
 //!
 //! All of a shard that can be asked for without reading an entry (ends, terms, sizes, hard states)
 //! is in memory, and so are its last entries, so that replication reads no disk.
@@ -52,6 +53,9 @@ const _: () = {
     assert!(model::limits::ENTRY_BYTES_MAX * 4 <= TAIL_BYTES_MAX);
 };
 
+/// The node's own record that the writer counts its rounds in; no one else's name.
+const MARK: &str = "mark";
+
 /// The records that a shard has one of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HardState {
@@ -86,6 +90,8 @@ struct Handle {
     shards: Mutex<BTreeMap<ShardId, Arc<Shard>>>,
     /// The node's own records. Locked before the queue.
     local: Mutex<BTreeMap<String, Bytes>>,
+    /// The mark that was found.
+    mark_at_open: u64,
     /// Bytes of entries in memory over all shards.
     tails_bytes: AtomicUsize,
 }
@@ -112,10 +118,13 @@ impl Log {
         ),
         Error,
     > {
+        let mut local = load_local(engine.as_ref())?;
+        let mark_at_open = take_mark(&mut local)?;
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new(Arc::clone(&engine), Arc::clone(&queue));
+        let writer = Writer::new(Arc::clone(&engine), Arc::clone(&queue), mark_at_open);
         let handle = Handle {
-            local: Mutex::new(load_local(engine.as_ref())?),
+            local: Mutex::new(local),
+            mark_at_open,
             engine,
             queue,
             shards: Mutex::default(),
@@ -161,6 +170,19 @@ impl Log {
     /// Completes when everything submitted before, by any shard, is durable.
     pub fn sync(&self) -> BoxFuture<'static, Result<(), Error>> {
         self.handle.queue.submit_and_wait(Until::Durable, |_, _| {})
+    }
+
+    /// How far this disk has been synced: the number of the writer's last round, over all starts,
+    /// that is durable; 0 until this start's first sync. Every round writes its number in its own
+    /// batch, so no crash leaves less than was given here, and an older copy of the disk has less.
+    pub fn mark(&self) -> u64 {
+        self.handle.queue.mark()
+    }
+
+    /// The mark on the disk when the log was opened: at least all that [`Log::mark`] gave in
+    /// earlier starts. 0 on a fresh disk, and on one of a version that had no marks.
+    pub fn mark_at_open(&self) -> u64 {
+        self.handle.mark_at_open
     }
 
     /// A record of the node itself: its identity, boot counter, markers.
@@ -232,6 +254,20 @@ impl Log {
     /// Counters of the engine since it was opened.
     pub fn stats(&self) -> engine::Stats {
         self.handle.engine.stats()
+    }
+}
+
+/// Takes the mark out of the node's own records; it is the writer's.
+fn take_mark(local: &mut BTreeMap<String, Bytes>) -> Result<u64, Error> {
+    let Some(body) = local.remove(MARK) else {
+        return Ok(0);
+    };
+    match body.as_ref().try_into() {
+        Ok(mark) => Ok(u64::from_be_bytes(mark)),
+        Err(_) => Err(record::corrupt(
+            &key::local(MARK),
+            format!("{} bytes", body.len()),
+        )),
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //!   body of an entry       [term u64 BE][data]
 //!   body of a position     [term u64 BE][index u64 BE]      (purged)
+//!   body of the mark       [rounds u64 BE]                  (the node's own record `mark`)
 //!   body of anything else  as given
 //! ```
 //!

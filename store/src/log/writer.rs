@@ -1,5 +1,6 @@
 //! The one writer of `raftdb`: takes what all shards submitted since its last round, makes one
-//! batch of it, writes it, syncs once, and tells everyone.
+//! batch of it, adds the round's number as the disk's mark, writes it, syncs once, and tells
+//! everyone.
 //!
 //! ```text
 //!   append, vote, truncate, purge, local ──► round n (open) ─┐ in the order submitted
@@ -13,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
@@ -20,9 +22,11 @@ use model::mutant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::record::FILE;
+use super::MARK;
+use super::record::{self, FILE};
 use super::shard::Shard;
 use crate::engine::{Batch, Engine};
+use crate::key::log as key;
 use crate::{Error, Position};
 
 /// Bytes at which a round is closed and the next one opened.
@@ -64,6 +68,8 @@ pub(super) struct Queue {
     work: Notify,
     /// Rounds handed to the engine.
     written: AtomicU64,
+    /// The mark that is durable; 0 before this start's first sync.
+    mark: AtomicU64,
 }
 
 #[derive(Default)]
@@ -133,6 +139,11 @@ impl Queue {
         self.written.load(Ordering::Acquire)
     }
 
+    /// How far the disk has been synced.
+    pub(super) fn mark(&self) -> u64 {
+        self.mark.load(Ordering::Acquire)
+    }
+
     /// Lets the writer end when it has written what there is.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
@@ -200,19 +211,30 @@ fn ended() -> Error {
 pub(super) struct Writer {
     engine: Arc<dyn Engine>,
     queue: Arc<Queue>,
+    /// The number of the last round, over all starts.
+    mark: u64,
 }
 
 impl Writer {
-    pub(super) fn new(engine: Arc<dyn Engine>, queue: Arc<Queue>) -> Writer {
-        Writer { engine, queue }
+    /// `mark` is the one found on the disk.
+    pub(super) fn new(engine: Arc<dyn Engine>, queue: Arc<Queue>, mark: u64) -> Writer {
+        Writer {
+            engine,
+            queue,
+            mark,
+        }
     }
 
     /// Writes until no one can submit any more, or something fails.
-    pub(super) async fn run(self) -> Result<(), Error> {
+    pub(super) async fn run(mut self) -> Result<(), Error> {
+        let mark_key = Bytes::from(key::local(MARK));
         // What rounds that no one waited for have written since the last sync.
         let mut unsynced = false;
         let mut progress = Vec::new();
         while let Some((mut round, number)) = self.queue.next().await {
+            self.mark += 1;
+            let mark = record::seal(&mark_key, [&self.mark.to_be_bytes(), &[]]);
+            round.batch.put(mark_key.clone(), mark);
             if let Err(error) = self.engine.write(std::mem::take(&mut round.batch)) {
                 return self.stop(round, error);
             }
@@ -225,10 +247,10 @@ impl Writer {
             if round.durable.is_empty() {
                 continue;
             }
-            if let Err(error) = self.engine.sync().await
-                && !mutant!("fsync-error-ignored")
-            {
-                return self.stop(round, error);
+            match self.engine.sync().await {
+                Ok(()) => self.queue.mark.store(self.mark, Ordering::Release),
+                Err(_) if mutant!("fsync-error-ignored") => {}
+                Err(error) => return self.stop(round, error),
             }
             unsynced = false;
             for Progress { shard, position } in progress.drain(..) {

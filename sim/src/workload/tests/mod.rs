@@ -242,7 +242,7 @@ fn act(what: Do, field: &mut Field, hosts: &[Arc<Host>], stampede: &watch::Sende
     for host in hosts.iter().filter(|host| dcs.contains(&host.dc.as_str())) {
         if matches!(what, Do::Burn(_)) {
             field.go_dark(&host.name).unwrap();
-            host.cut_power();
+            host.cut_power().unwrap();
         } else {
             field.start(&host.name).unwrap();
         }

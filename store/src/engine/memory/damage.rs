@@ -103,11 +103,7 @@ impl Disk {
     /// As [`Disk::flip_bit`], but the flipped bit is read as if nothing were: the database's own
     /// checksums missed it, and those of our records are all there is. `draw` is asked a second time,
     /// for one of the value's bits. Kept files have no other checksums than their own.
-    pub fn flip_bit_unseen(
-        &self,
-        part: Part,
-        mut draw: impl FnMut(usize) -> usize,
-    ) -> Option<Hit> {
+    pub fn flip_bit_unseen(&self, part: Part, mut draw: impl FnMut(usize) -> usize) -> Option<Hit> {
         if part == Part::KeptFile {
             return self.flip_bit_in_file(draw);
         }
