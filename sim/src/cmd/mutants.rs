@@ -1,19 +1,18 @@
 //! `mutants`: known bugs, each of which the simulator must catch.
 
+mod hunt;
+mod table;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 use firebreak_sim::interpose::real_elapsed;
-use firebreak_sim::outcome::Promise;
 use firebreak_sim::plan::Tier;
 use firebreak_sim::reports::{self, MutantResult};
-use firebreak_sim::shrink::Symptom;
-use firebreak_sim::{Outcome, Verdict, catalogue};
+use firebreak_sim::{Verdict, catalogue};
 use model::mutants::{self, Mutant};
 
 use super::cases::{Scenario, TierName};
@@ -23,15 +22,13 @@ use super::stop::Stop;
 use super::sweep::minutes;
 use super::worker::{LIMIT_SECONDS, Workers};
 use super::{Ended, Failure, pool};
+use hunt::{ANY, Attempt, Hunt, Shown, showing};
+use table::table;
 
 /// The program that has mutants.
 const PROGRAM: &str = "firebreak-sim-mutants";
 /// Exit code when a mutant was not caught: a promise of the simulator was broken.
 const NOT_CAUGHT: u8 = 3;
-/// How wide the table is where there is no terminal.
-const COLUMNS: u16 = 160;
-/// What is tried where no scenario that a mutant names is shipped.
-const ANY: &str = "swarm";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,43 +69,6 @@ pub(crate) struct Args {
     /// Seconds after which a run is killed and catches nothing
     #[arg(long, value_name = "SECONDS", default_value_t = LIMIT_SECONDS)]
     limit: u64,
-}
-
-/// A mutant that is being hunted.
-struct Hunt<'s> {
-    mutant: &'static Mutant,
-    /// Where, in turn.
-    scenarios: Vec<&'s Scenario>,
-    tried: u64,
-    spent: Duration,
-    caught: Option<Caught>,
-    /// Seeds on which it showed, but that do not hold without it either.
-    unsound: u64,
-}
-
-struct Caught {
-    seeds: u64,
-    symptom: Symptom,
-    evidence: String,
-    scenario: String,
-    command: String,
-}
-
-/// One attempt to catch one.
-#[derive(Clone, Copy)]
-struct Attempt<'s> {
-    hunt: usize,
-    number: u64,
-    scenario: &'s Scenario,
-    seed: u64,
-}
-
-/// What an attempt came to, where something showed.
-struct Shown<'s> {
-    attempt: Attempt<'s>,
-    symptom: Symptom,
-    evidence: String,
-    command: String,
 }
 
 impl Args {
@@ -267,32 +227,6 @@ fn try_once<'s>(
     Ok(Some((attempt.hunt, attempt.number, spent, found)))
 }
 
-/// By what a mutant showed in a run, and the evidence: its own promise if that is broken, another
-/// safety promise or a panic otherwise.
-fn showing(outcome: &Outcome, mutant: &Mutant) -> Option<(Symptom, String)> {
-    let own = Promise::of(mutant.promise);
-    let mut promises: Vec<Promise> = Promise::ALL.into_iter().collect();
-    promises.sort_by_key(|promise| Some(*promise) != own);
-    let broken = promises.into_iter().find_map(|promise| {
-        // A goal of time is missed for many reasons; it tells of a mutant only where that is what
-        // the mutant breaks.
-        let tells = promise.safety() || Some(promise) == own;
-        let judged = outcome.promises.get(&promise).filter(|_| tells)?;
-        judged.broken.first()
-    });
-    if let Some(broken) = broken {
-        let symptom = Symptom {
-            promise: Some(broken.promise),
-            oracle: broken.oracle.clone(),
-            detail: String::new(),
-        };
-        return Some((symptom, broken.evidence.clone()));
-    }
-    let symptoms = Symptom::all(outcome);
-    let panic = symptoms.into_iter().find(|one| one.oracle == "panic")?;
-    Some((panic, outcome.stopped.clone().unwrap_or_default()))
-}
-
 fn key(attempt: &Attempt<'_>) -> (String, u64) {
     (attempt.scenario.file.name.clone(), attempt.seed)
 }
@@ -325,68 +259,6 @@ fn check_sound(
     })
 }
 
-impl<'s> Hunt<'s> {
-    fn new(mutant: &'static Mutant, scenarios: &'s [Scenario]) -> Hunt<'s> {
-        let named = |name: &str| scenarios.iter().find(|one| one.file.name == name);
-        let mut found: Vec<&Scenario> = mutant
-            .scenarios
-            .iter()
-            .filter_map(|name| named(name))
-            .collect();
-        if found.is_empty() {
-            found.extend(named(ANY));
-        }
-        Hunt {
-            mutant,
-            scenarios: found,
-            tried: 0,
-            spent: Duration::ZERO,
-            caught: None,
-            unsound: 0,
-        }
-    }
-
-    /// Whether it is to be caught still.
-    fn is_open(&self) -> bool {
-        self.mutant.pending.is_none() && self.caught.is_none()
-    }
-
-    fn note(&mut self, shown: Shown<'_>, sound: Option<bool>) {
-        match sound {
-            Some(true) if self.caught.is_none() => {
-                self.tried = shown.attempt.number;
-                self.caught = Some(Caught {
-                    seeds: shown.attempt.number,
-                    symptom: shown.symptom,
-                    evidence: shown.evidence,
-                    scenario: shown.attempt.scenario.file.name.clone(),
-                    command: shown.command,
-                });
-            }
-            Some(false) => self.unsound += 1,
-            // It was caught already, or nobody knows.
-            Some(true) | None => {}
-        }
-    }
-
-    fn result(&self) -> MutantResult {
-        let caught = self.caught.as_ref();
-        let first = self.scenarios.first().map(|one| one.file.name.clone());
-        MutantResult {
-            name: self.mutant.name.to_owned(),
-            oracle: self.mutant.oracle.to_owned(),
-            caught_by: caught.map(|caught| caught.symptom.to_string()),
-            seeds_needed: caught.map(|caught| caught.seeds),
-            seeds_tried: self.tried,
-            scenario: caught.map_or(first.unwrap_or_default(), |c| c.scenario.clone()),
-            pending: self.mutant.pending.map(str::to_owned),
-            evidence: caught.map(|caught| caught.evidence.clone()),
-            command: caught.map_or_else(String::new, |caught| caught.command.clone()),
-            wall_ms: u64::try_from(self.spent.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
 /// The scenarios in which the mutants show, as far as they ship.
 fn scenarios(chosen: &[&'static Mutant]) -> Result<Vec<Scenario>, Failure> {
     let ready = chosen.iter().filter(|mutant| mutant.pending.is_none());
@@ -415,63 +287,4 @@ fn elsewhere() -> Failure {
         "this build has no mutants; cargo build --release -p firebreak-sim --features mutants --bin \
          {PROGRAM} makes one that has them"
     ))
-}
-
-fn table(hunts: &[Hunt<'_>], colour: bool) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    let columns = table.width().unwrap_or(COLUMNS);
-    table.force_no_tty().set_width(columns);
-    if colour {
-        table.enforce_styling();
-    }
-    let header = ["", "mutant", "bug", "caught by", "scenario", "seeds", "ms"];
-    table.set_header(header.map(|name| Cell::new(name).add_attribute(Attribute::Dim)));
-    for hunt in hunts {
-        let (sign, by) = match (&hunt.caught, hunt.mutant.pending) {
-            (Some(caught), _) => (Cell::new("✓").fg(Color::Green), Cell::new(&caught.symptom)),
-            (None, Some(why)) => (
-                Cell::new("…").fg(Color::Yellow),
-                Cell::new(format!("pending: {why}")),
-            ),
-            (None, None) => (Cell::new("✗").fg(Color::Red), Cell::new(hunt.escape())),
-        };
-        let result = hunt.result();
-        let number = |number: u64| Cell::new(number).set_alignment(CellAlignment::Right);
-        table.add_row([
-            sign,
-            Cell::new(hunt.mutant.name),
-            Cell::new(hunt.mutant.bug),
-            by,
-            Cell::new(&result.scenario),
-            number(hunt.tried),
-            number(result.wall_ms),
-        ]);
-    }
-    let lines: Vec<String> = table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect();
-    let caught = hunts.iter().filter(|hunt| hunt.caught.is_some()).count();
-    let pending = hunts.iter().filter(|hunt| hunt.mutant.pending.is_some());
-    format!(
-        "{}\n{} mutants: {caught} caught, {} not, {} pending",
-        lines.join("\n"),
-        hunts.len(),
-        hunts.iter().filter(|hunt| hunt.is_open()).count(),
-        pending.count()
-    )
-}
-
-impl Hunt<'_> {
-    /// Why it is not caught.
-    fn escape(&self) -> String {
-        match (self.unsound, self.tried) {
-            (0, 0) => "not tried".to_owned(),
-            (0, _) => "nobody".to_owned(),
-            (unsound, _) => format!("nobody; {unsound} seeds fail without it, too"),
-        }
-    }
 }
