@@ -38,6 +38,8 @@ struct Shared {
     votes: Vec<VoteSeen>,
     /// Term and node of the vote on each host's disk, by shard.
     voted: BTreeMap<(usize, u32), (u64, u64)>,
+    /// The highest term that each host has ever voted in, durably, by shard; also one that burned.
+    voted_ever: BTreeMap<(usize, u32), u64>,
     /// The last entry on each host's disk, by shard: its index.
     last: BTreeMap<(usize, u32), u64>,
     covers: Vec<Cover>,
@@ -60,6 +62,7 @@ impl Watch {
                 held: BTreeMap::new(),
                 votes: Vec::new(),
                 voted: BTreeMap::new(),
+                voted_ever: BTreeMap::new(),
                 last: BTreeMap::new(),
                 covers: Vec::new(),
                 regressed: Vec::new(),
@@ -99,7 +102,8 @@ impl Watch {
         shared.check(at, disk);
     }
 
-    /// A host has got other disks: what it held is not held any more, and nothing is expected.
+    /// A host has got other disks: nothing is expected of them. What it held still counts for answers
+    /// that are on their way.
     pub fn forget(&self, name: &str) {
         let mut shared = self.shared.lock();
         let Some(at) = shared.hosts.iter().position(|host| host.0 == name) else {
@@ -107,9 +111,6 @@ impl Watch {
         };
         shared.voted.retain(|(host, _), _| *host != at);
         shared.last.retain(|(host, _), _| *host != at);
-        for held in shared.held.values_mut() {
-            *held &= !(1 << at);
-        }
     }
 
     /// A host has got an old disk back: nobody may let it in again.
@@ -229,8 +230,8 @@ impl Shared {
             if shard == ShardId::META.0 || !self.begun.insert((shard, term)) {
                 continue;
             }
-            let voters = (0..self.hosts.len())
-                .filter(|host| self.voted.get(&(*host, shard)).is_some_and(|v| v.0 >= term));
+            let elected = |host: &usize| self.voted_ever.get(&(*host, shard)) >= Some(&term);
+            let voters = (0..self.hosts.len()).filter(elected);
             let voters = u32::try_from(voters.count()).unwrap_or(u32::MAX);
             // The first term begins with the founder's word alone.
             if term > 1 && voters < self.quorum {
@@ -255,6 +256,8 @@ impl Shared {
 
     fn vote(&mut self, at: usize, shard: ShardId, vote: &VoteId) {
         self.voted.insert((at, shard.0), (vote.term, vote.node));
+        let ever = self.voted_ever.entry((at, shard.0)).or_default();
+        *ever = (*ever).max(vote.term);
         self.votes.push(VoteSeen {
             at_us: now_us(),
             host: self.hosts[at].0.clone(),
