@@ -213,6 +213,7 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["old-disk"],
         hint: "put an older image of both disks back while the node is down: it must be refused \
                for good, and serves",
+        sites: 2,
         ..ONE_SITE
     },
     Mutant {
