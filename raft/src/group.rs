@@ -293,8 +293,8 @@ impl Group {
         // A leader that is cut off calls itself leader for as long as nobody tells it otherwise.
         let lease = Duration::from_millis(self.tuning.election_max_ms);
         let confirmed = self.standing(Instant::now()).is_none_or(|standing| {
-            let acked = standing.acked.max(Some(self.won_at(standing.term)));
-            acked.is_none_or(|at| at.elapsed() <= lease * 2)
+            let won = self.won_at(standing.term);
+            standing.acked.map_or(won, |acked| acked.max(won)).elapsed() <= lease * 2
         });
         let state = match metrics.state {
             openraft::ServerState::Leader if !confirmed => "unconfirmed",

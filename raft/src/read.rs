@@ -10,9 +10,9 @@
 //! *By lease.* A quorum acknowledged, in this term, what was sent at `acked` or later. Up to
 //! `acked + R` nobody else answers: a quorum followed this leader at some moment behind `acked`, so
 //! who leads next won later than that, and tells nobody anything, neither what it read nor that a
-//! message is written, until 1.05 R after it won. The state must have been
-//! looked at within that time, and a process can be stopped between any two lines: so the clock is
-//! looked at again behind it. Nothing is given out before.
+//! message is written, until 1.05 R after it won. The state must have been looked at within that
+//! time, and a process can be stopped between any two lines: so the clock is looked at again behind
+//! it. Nothing is given out before.
 //!
 //! *By a round.* A quorum acknowledged, in this term, what was sent after the read had begun: when
 //! it began, nobody could have been leader of a later term, for one of those who made it so would

@@ -265,7 +265,52 @@ pub struct Outcome {
     pub repeat: Option<String>,
 }
 
+impl Goal {
+    /// The promise that its number belongs to.
+    pub fn promise(&self) -> Option<Promise> {
+        match self.name.as_str() {
+            "gap" | "failed-calls" => Some(Promise::G),
+            "recovery" => Some(Promise::P),
+            _ => None,
+        }
+    }
+}
+
 impl Outcome {
+    /// Of a run in which nothing was seen.
+    pub fn unseen(plan: Plan, verdict: Verdict) -> Outcome {
+        let promises = Promise::ALL.map(|promise| (promise, Judged::default()));
+        Outcome {
+            plan,
+            verdict,
+            stopped: None,
+            promises: promises.into(),
+            goals: Vec::new(),
+            oracles: Vec::new(),
+            longest_gap_ms: 0,
+            longest_gap_at_ms: (0, 0),
+            failed_calls: 0,
+            failed: Vec::new(),
+            recovery_ms: None,
+            lost: 0,
+            rto_ms: None,
+            acked: 0,
+            reads: 0,
+            tailed: 0,
+            retries: 0,
+            trace_hash: String::new(),
+            trace: Vec::new(),
+            trace_events: 0,
+            sim_seconds: 0.0,
+            wall_seconds: 0.0,
+            timeline: Vec::new(),
+            leaders: Vec::new(),
+            seconds: Vec::new(),
+            control: None,
+            repeat: None,
+        }
+    }
+
     /// The command that makes this run again.
     pub fn command(&self) -> String {
         if let Some(repeat) = &self.repeat {

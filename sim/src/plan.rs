@@ -412,7 +412,48 @@ impl Topology {
     }
 }
 
+/// The hosts that a fault names one by one, shared or exclusive as the fault is given; none where
+/// it names two sides.
+macro_rules! named_hosts {
+    ($fault:expr) => {
+        match $fault {
+            Fault::Burn { hosts }
+            | Fault::PowerCut { hosts }
+            | Fault::Crash { hosts, .. }
+            | Fault::Kill { hosts }
+            | Fault::Stop { hosts }
+            | Fault::Start { hosts }
+            | Fault::Pause { hosts }
+            | Fault::Resume { hosts }
+            | Fault::SlowSync { hosts, .. }
+            | Fault::HangSync { hosts, .. }
+            | Fault::FailSync { hosts, .. }
+            | Fault::DiskRoom { hosts, .. }
+            | Fault::BitFlip { hosts, .. }
+            | Fault::WipeDisk { hosts }
+            | Fault::ImageDisk { hosts }
+            | Fault::OldDisk { hosts }
+            | Fault::ClockJump { hosts, .. }
+            | Fault::ClockDrift { hosts, .. }
+            | Fault::Stampede { hosts } => Some(hosts),
+            Fault::Cut { .. } | Fault::Heal { .. } | Fault::Reset { .. } | Fault::Link { .. } => {
+                None
+            }
+        }
+    };
+}
+
 impl Fault {
+    /// The hosts that it names one by one; none for what is between two sides.
+    pub fn hosts(&self) -> &[String] {
+        named_hosts!(self).map_or(&[], Vec::as_slice)
+    }
+
+    /// As [`Fault::hosts`], to be changed.
+    pub fn hosts_mut(&mut self) -> Option<&mut Vec<String>> {
+        named_hosts!(self)
+    }
+
     /// Its kind, as scenario files and coverage tables name it.
     pub fn kind(&self) -> &'static str {
         match self {

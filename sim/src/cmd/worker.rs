@@ -17,7 +17,6 @@ use std::thread;
 use std::time::Duration;
 
 use firebreak_sim::interpose::real_elapsed;
-use firebreak_sim::outcome::{Judged, Promise};
 use firebreak_sim::{Outcome, Plan, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -192,35 +191,10 @@ fn gather(
 
 /// What is known of a run that did not end.
 fn lost(plan: &Plan, verdict: Verdict, why: String, wall: Duration) -> Done {
-    let promises = Promise::ALL.map(|promise| (promise, Judged::default()));
     let outcome = Outcome {
-        plan: plan.clone(),
-        verdict,
         stopped: Some(why),
-        promises: promises.into(),
-        goals: Vec::new(),
-        oracles: Vec::new(),
-        longest_gap_ms: 0,
-        longest_gap_at_ms: (0, 0),
-        failed_calls: 0,
-        failed: Vec::new(),
-        recovery_ms: None,
-        lost: 0,
-        rto_ms: None,
-        acked: 0,
-        reads: 0,
-        tailed: 0,
-        retries: 0,
-        trace_hash: String::new(),
-        trace: Vec::new(),
-        trace_events: 0,
-        sim_seconds: 0.0,
         wall_seconds: wall.as_secs_f64(),
-        timeline: Vec::new(),
-        leaders: Vec::new(),
-        seconds: Vec::new(),
-        control: None,
-        repeat: None,
+        ..Outcome::unseen(plan.clone(), verdict)
     };
     Done {
         outcome,

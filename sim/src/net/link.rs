@@ -1,6 +1,8 @@
 //! How long packets take: latency, jitter, loss and bandwidth of one direction between two groups
 //! of hosts.
 
+use std::collections::BTreeMap;
+
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
@@ -10,6 +12,43 @@ use crate::plan::Link;
 pub(super) const RETRANSMIT_US: u64 = 200_000;
 /// The longest pause between two retransmissions.
 const RETRANSMIT_MAX_US: u64 = 15_000_000;
+
+/// A group of hosts, by number.
+pub(super) type GroupId = usize;
+
+/// All directions between groups of hosts.
+pub(super) struct Links {
+    /// Within a group, and between groups, that nothing else was said of.
+    local: Link,
+    wan: Link,
+    directions: BTreeMap<(GroupId, GroupId), Direction>,
+}
+
+impl Links {
+    pub(super) fn new(local: Link, wan: Link) -> Links {
+        Links {
+            local,
+            wan,
+            directions: BTreeMap::new(),
+        }
+    }
+
+    /// How packets usually go from the one group to the other.
+    pub(super) fn set_usual(&mut self, pair: (GroupId, GroupId), link: Link) {
+        self.directions.insert(pair, Direction::new(link));
+    }
+
+    /// From the one group to the other.
+    pub(super) fn direction(&mut self, pair: (GroupId, GroupId)) -> &mut Direction {
+        let usual = match pair.0 == pair.1 {
+            true => self.local,
+            false => self.wan,
+        };
+        self.directions
+            .entry(pair)
+            .or_insert_with(|| Direction::new(usual))
+    }
+}
 
 /// One direction between two groups of hosts.
 #[derive(Clone, Debug)]

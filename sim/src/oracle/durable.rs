@@ -66,18 +66,6 @@ fn judge_claims(
     found.finding()
 }
 
-/// Acknowledged messages that some node does not have at the end (the recovery point).
-pub fn lost(case: &Case<'_>) -> u64 {
-    let rooms = case.facts.rooms().map(|room| {
-        let finals = finals(case, room);
-        let acked = room.claims.iter().filter(|claim| claim.acked.is_some());
-        acked
-            .filter(|claim| finals.iter().any(|last| last.lacks(claim)))
-            .count() as u64
-    });
-    rooms.sum()
-}
-
 /// A final, ready to look up seqs in.
 struct Last<'a> {
     place: usize,

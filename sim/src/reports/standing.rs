@@ -113,7 +113,7 @@ pub fn failures(outcome: &Outcome) -> Vec<Failure> {
         });
     }
     for goal in &outcome.goals {
-        let promise = promise_of(&goal.name);
+        let promise = goal.promise();
         let told = promise.is_some() && failures.iter().any(|f| f.promise == promise);
         if goal_standing(goal) == Standing::Failed && !told {
             failures.push(Failure {
@@ -132,15 +132,6 @@ pub fn failures(outcome: &Outcome) -> Vec<Failure> {
     }));
     failures.sort_by_key(|failure| failure.promise);
     failures
-}
-
-/// The promise that a goal's number belongs to.
-fn promise_of(goal: &str) -> Option<Promise> {
-    match goal {
-        "gap" | "failed-calls" => Some(Promise::G),
-        "recovery" => Some(Promise::P),
-        _ => None,
-    }
 }
 
 /// One line that says how a run ended and why.

@@ -67,7 +67,7 @@ impl Cluster {
 
     /// What is done to one host after the other.
     fn hosts_one_by_one(&mut self, fault: &Fault) -> Result<(), String> {
-        for name in hosts(fault) {
+        for name in fault.hosts() {
             if !self.is_site(name) {
                 self.node(name, fault)?;
                 continue;
@@ -170,32 +170,6 @@ impl Cluster {
     }
 }
 
-/// The hosts that a fault names one by one.
-pub(super) fn hosts(fault: &Fault) -> &[String] {
-    match fault {
-        Fault::Burn { hosts }
-        | Fault::PowerCut { hosts }
-        | Fault::Crash { hosts, .. }
-        | Fault::Kill { hosts }
-        | Fault::Stop { hosts }
-        | Fault::Start { hosts }
-        | Fault::Pause { hosts }
-        | Fault::Resume { hosts }
-        | Fault::SlowSync { hosts, .. }
-        | Fault::HangSync { hosts, .. }
-        | Fault::FailSync { hosts, .. }
-        | Fault::DiskRoom { hosts, .. }
-        | Fault::BitFlip { hosts, .. }
-        | Fault::WipeDisk { hosts }
-        | Fault::ImageDisk { hosts }
-        | Fault::OldDisk { hosts }
-        | Fault::ClockJump { hosts, .. }
-        | Fault::ClockDrift { hosts, .. }
-        | Fault::Stampede { hosts } => hosts,
-        Fault::Cut { .. } | Fault::Heal { .. } | Fault::Reset { .. } | Fault::Link { .. } => &[],
-    }
-}
-
 /// A fault for people: what happens to whom.
 fn describe(fault: &Fault) -> String {
     let all = |names: &[String]| match names {
@@ -204,7 +178,7 @@ fn describe(fault: &Fault) -> String {
         [first, .., last] if names.len() > 3 => format!("{first} … {last} ({})", names.len()),
         names => names.join(", "),
     };
-    let whom = all(hosts(fault));
+    let whom = all(fault.hosts());
     match fault {
         Fault::Burn { .. } => format!("{whom} burns"),
         Fault::PowerCut { .. } => format!("{whom} loses power"),

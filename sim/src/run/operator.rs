@@ -238,7 +238,7 @@ fn harmed(env: &Env, host: &str) -> bool {
         let harms = |names: &[String]| names.iter().any(|name| name == host);
         match &event.fault {
             Fault::Cut { from, to, .. } => harms(from) || harms(to),
-            fault => harms(super::faults::hosts(fault)),
+            fault => harms(fault.hosts()),
         }
     })
 }

@@ -240,18 +240,21 @@ fn promises(
         }
     };
     for goal in goals {
-        let missed = || {
-            vec![format!(
+        let Some(promise) = goal.promise() else {
+            continue;
+        };
+        let missed = (!goal.held).then(|| {
+            format!(
                 "{}: {} where {} was asked",
                 goal.name, goal.measured, goal.limit
-            )]
-        };
-        let evidence = if goal.held { Vec::new() } else { missed() };
-        match goal.name.as_str() {
-            "gap" | "failed-calls" => note(Promise::G, 1, "no-downtime", evidence),
-            "recovery" => note(Promise::P, 1, "recovery", evidence),
-            _ => {}
-        }
+            )
+        });
+        note(
+            promise,
+            1,
+            oracle_of_goals(promise),
+            missed.into_iter().collect(),
+        );
     }
     if let Some(probe) = &seen.last_probe {
         let evidence = probe.as_ref().err().map(|why| format!("at rest: {why}"));
@@ -295,39 +298,36 @@ fn verdict(
     if panicked || missed.iter().any(|promise| promise.safety()) {
         return Verdict::Broken;
     }
-    // A goal that serves a promise is missed with it; acked stands for itself.
-    let acked = goals.iter().any(|goal| {
-        let serves = matches!(goal.name.as_str(), "gap" | "failed-calls" | "recovery");
-        let is_expected = match goal.name.as_str() {
-            "gap" | "failed-calls" => expected(&Promise::G) || !serves,
-            "recovery" => expected(&Promise::P),
-            _ => true,
-        };
-        is_expected && !goal.held && goal.pending.is_none()
+    // A number that belongs to no promise stands for itself.
+    let number_missed = goals.iter().any(|goal| {
+        !goal.held
+            && goal.pending.is_none()
+            && goal.promise().is_none_or(|promise| expected(&promise))
     });
-    // What is pending of a goal is pending of its promise.
-    let goal_missed = missed.iter().any(|promise| {
-        let names: &[&str] = match promise {
-            Promise::G => &["gap", "failed-calls"],
-            Promise::P => &["recovery"],
-            _ => &[],
-        };
-        let of = goals
+    // A promise is not missed by pending numbers alone.
+    let excused = |promise: &Promise| {
+        let mut numbers = goals
             .iter()
-            .filter(|goal| names.contains(&goal.name.as_str()) && !goal.held);
-        let all_pending = of.clone().count() > 0 && of.clone().all(|goal| goal.pending.is_some());
-        let others = promises.get(promise).is_some_and(|judged| {
-            let own = ["no-downtime", "recovery"];
-            judged
-                .broken
-                .iter()
-                .any(|broken| !own.contains(&broken.oracle.as_str()))
-        });
-        !all_pending || others
-    });
-    match stopped || acked || goal_missed {
+            .filter(|goal| goal.promise() == Some(*promise) && !goal.held)
+            .peekable();
+        let own = oracle_of_goals(*promise);
+        let others = promises
+            .get(promise)
+            .is_some_and(|judged| judged.broken.iter().any(|broken| broken.oracle != own));
+        numbers.peek().is_some() && numbers.all(|goal| goal.pending.is_some()) && !others
+    };
+    let promise_missed = missed.iter().any(|promise| !excused(promise));
+    match stopped || number_missed || promise_missed {
         true => Verdict::GoalMissed,
         false => Verdict::Held,
+    }
+}
+
+/// What says that a promise is broken by a number of its goals.
+fn oracle_of_goals(promise: Promise) -> &'static str {
+    match promise {
+        Promise::P => "recovery",
+        _ => "no-downtime",
     }
 }
 

@@ -130,29 +130,11 @@ pub(super) fn whom(fault: &Fault) -> (Vec<&str>, Vec<&str>) {
         hosts.iter().map(String::as_str).collect()
     }
     match fault {
-        Fault::Burn { hosts }
-        | Fault::PowerCut { hosts }
-        | Fault::Crash { hosts, .. }
-        | Fault::Kill { hosts }
-        | Fault::Stop { hosts }
-        | Fault::Start { hosts }
-        | Fault::Pause { hosts }
-        | Fault::Resume { hosts }
-        | Fault::SlowSync { hosts, .. }
-        | Fault::HangSync { hosts, .. }
-        | Fault::FailSync { hosts, .. }
-        | Fault::DiskRoom { hosts, .. }
-        | Fault::BitFlip { hosts, .. }
-        | Fault::WipeDisk { hosts }
-        | Fault::ImageDisk { hosts }
-        | Fault::OldDisk { hosts }
-        | Fault::ClockJump { hosts, .. }
-        | Fault::ClockDrift { hosts, .. }
-        | Fault::Stampede { hosts } => (names(hosts), Vec::new()),
         Fault::Cut { from, to, .. } | Fault::Heal { from, to } | Fault::Reset { from, to } => {
             (names(from), names(to))
         }
         Fault::Link { from, to, .. } => (vec![from], vec![to]),
+        one_by_one => (names(one_by_one.hosts()), Vec::new()),
     }
 }
 
@@ -171,30 +153,12 @@ pub(super) fn without_host(events: &mut Vec<Event>, host: &str) {
 
 fn lists(fault: &mut Fault) -> Vec<&mut Vec<String>> {
     match fault {
-        Fault::Burn { hosts }
-        | Fault::PowerCut { hosts }
-        | Fault::Crash { hosts, .. }
-        | Fault::Kill { hosts }
-        | Fault::Stop { hosts }
-        | Fault::Start { hosts }
-        | Fault::Pause { hosts }
-        | Fault::Resume { hosts }
-        | Fault::SlowSync { hosts, .. }
-        | Fault::HangSync { hosts, .. }
-        | Fault::FailSync { hosts, .. }
-        | Fault::DiskRoom { hosts, .. }
-        | Fault::BitFlip { hosts, .. }
-        | Fault::WipeDisk { hosts }
-        | Fault::ImageDisk { hosts }
-        | Fault::OldDisk { hosts }
-        | Fault::ClockJump { hosts, .. }
-        | Fault::ClockDrift { hosts, .. }
-        | Fault::Stampede { hosts } => vec![hosts],
         Fault::Cut { from, to, .. } | Fault::Heal { from, to } | Fault::Reset { from, to } => {
             vec![from, to]
         }
         // Between data centers, which stay.
         Fault::Link { .. } => Vec::new(),
+        one_by_one => one_by_one.hosts_mut().into_iter().collect(),
     }
 }
 

@@ -95,33 +95,8 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
 /// A run in which nothing was seen at all.
 pub fn empty(scenario: &str) -> Outcome {
     Outcome {
-        plan: plan(scenario, 1, 2),
-        verdict: Verdict::Held,
-        stopped: None,
         promises: BTreeMap::new(),
-        goals: Vec::new(),
-        oracles: Vec::new(),
-        longest_gap_ms: 0,
-        longest_gap_at_ms: (0, 0),
-        failed_calls: 0,
-        failed: Vec::new(),
-        recovery_ms: None,
-        lost: 0,
-        rto_ms: None,
-        acked: 0,
-        reads: 0,
-        tailed: 0,
-        retries: 0,
-        trace_hash: String::new(),
-        trace: Vec::new(),
-        trace_events: 0,
-        sim_seconds: 0.0,
-        wall_seconds: 0.0,
-        timeline: Vec::new(),
-        leaders: Vec::new(),
-        seconds: Vec::new(),
-        control: None,
-        repeat: None,
+        ..Outcome::unseen(plan(scenario, 1, 2), Verdict::Held)
     }
 }
 
