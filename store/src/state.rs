@@ -203,23 +203,31 @@ struct Switched {
 impl Shared {
     pub(crate) async fn flush(self: Arc<Self>) -> Result<(), Error> {
         let _one = self.flushing.lock().await;
-        let switched = {
-            // From here on only synced entries are applied, by those who ask `ready` first, so the
-            // second round passes; without it a slow log could stay behind for ever.
-            let _waits = Waits::new(&self.flush_waits);
-            loop {
-                self.log.sync().await?;
-                if let Some(switched) = self.switch() {
-                    break switched;
-                }
-                tokio::task::yield_now().await;
-            }
+        // Nobody waits for this one: a disk that hangs must not hold up what is applied.
+        self.log.sync().await?;
+        let switched = match self.switch() {
+            Some(switched) => switched,
+            None => self.switch_when_synced().await?,
         };
         switched.synced.await?;
         for (shard, applied) in switched.positions {
             shard.set_flushed(applied);
         }
         Ok(())
+    }
+
+    /// Switches for a log whose disk completes syncs and is behind all the same.
+    async fn switch_when_synced(&self) -> Result<Switched, Error> {
+        // From here on only synced entries are applied, by those who ask `ready` first, so the
+        // first round passes; without it a slow log could stay behind for ever.
+        let _waits = Waits::new(&self.flush_waits);
+        loop {
+            self.log.sync().await?;
+            if let Some(switched) = self.switch() {
+                return Ok(switched);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn finish_installs(self: Arc<Self>) -> Result<(), Error> {
