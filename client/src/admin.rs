@@ -27,6 +27,15 @@ pub struct NodeReport {
     pub took: Duration,
 }
 
+/// Whom a drain names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// A node, by name or id.
+    Node(String),
+    /// All nodes that a data center has now.
+    Dc(String),
+}
+
 /// The hashes of one replica, read back from its disk.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplicaHash {
@@ -124,6 +133,60 @@ impl Client {
             whole.conversations.extend(part.conversations);
         }
         Ok(whole)
+    }
+
+    /// The policies as any node knows them.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when no node answers.
+    pub async fn policies(&self) -> Result<v1::GetPoliciesResponse, Error> {
+        let answer = self
+            .call(Effect::None, |attempt| {
+                let request = attempt.request(v1::GetPoliciesRequest {});
+                async move { admin(attempt.channel).get_policies(request).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// Sets the default policy, or that of one shard; none takes it away. Asking again is safe.
+    /// Gives the epoch of the map that has it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason when it cannot hold, or [`Error::Deadline`].
+    pub async fn set_policy(
+        &self,
+        shard: Option<u32>,
+        policy: Option<v1::Policy>,
+    ) -> Result<u64, Error> {
+        let wanted = v1::SetPolicyRequest { shard, policy };
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(wanted.clone());
+                async move { admin(attempt.channel).set_policy(request).await }
+            })
+            .await?;
+        Ok(answer.value.map_epoch)
+    }
+
+    /// Drains the nodes that are named, or takes them back. Asking again is safe. Gives the epoch of
+    /// the map that has it; that everything has moved is seen in the status.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn set_draining(&self, whom: &Drain, draining: bool) -> Result<u64, Error> {
+        let (node, dc) = match whom {
+            Drain::Node(node) => (node.clone(), String::new()),
+            Drain::Dc(dc) => (String::new(), dc.clone()),
+        };
+        let wanted = v1::SetDrainingRequest { node, dc, draining };
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(wanted.clone());
+                async move { admin(attempt.channel).set_draining(request).await }
+            })
+            .await?;
+        Ok(answer.value.map_epoch)
     }
 
     /// Registers a node. Asking again with the same `disk_id` is safe.

@@ -252,6 +252,9 @@ impl Refusal {
     }
 }
 
+/// The reason of a node that stops or drains.
+const NODE_STOPPING: &str = "NODE_STOPPING";
+
 /// What a failed attempt says about the node that was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -259,6 +262,8 @@ pub(crate) enum Fault {
     Node,
     /// The node answers, and cannot serve this now: another is asked.
     Refused,
+    /// The node answers, and wants its clients to go elsewhere for a while.
+    Leaving,
     /// Nothing.
     None,
 }
@@ -278,6 +283,7 @@ impl Failure {
         let sent = !never_connected(status);
         let fault = match refusal.code {
             Code::DataLoss => Fault::Refused,
+            Code::Unavailable if refusal.reason == NODE_STOPPING => Fault::Leaving,
             Code::Unavailable | Code::DeadlineExceeded if !refusal.reason.is_empty() => {
                 Fault::Refused
             }

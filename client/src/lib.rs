@@ -28,7 +28,7 @@ mod stats;
 mod stream;
 mod tail;
 
-pub use admin::{NodeReport, ReplicaHash};
+pub use admin::{Drain, NodeReport, ReplicaHash};
 pub use append::AppendOptions;
 pub use builder::{Builder, Client};
 pub use error::{Error, Refusal, Violation};

@@ -17,8 +17,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, Fault};
 use crate::options::{
-    DC_SUSPECT, DISCOVER_INTERVAL, LATENCY_VALID, MAINTAIN_INTERVAL, PROBE_INTERVAL_MAX,
-    PROBE_TIMEOUT, REFUSALS_MAX,
+    DC_SUSPECT, DISCOVER_INTERVAL, LATENCY_VALID, LEAVING_VALID, MAINTAIN_INTERVAL,
+    PROBE_INTERVAL_MAX, PROBE_TIMEOUT, REFUSALS_MAX,
 };
 use crate::random::Random;
 
@@ -52,6 +52,8 @@ struct Node {
     active: u32,
     lost: Option<Lost>,
     refusals: u32,
+    /// When it said last that it drains or stops.
+    leaving: Option<Instant>,
     latency: Option<(Duration, Instant)>,
 }
 
@@ -122,6 +124,7 @@ impl Lease {
         self.nodes.with(&self.address, |node| match fault {
             Fault::None => {}
             Fault::Node => node.lose(now),
+            Fault::Leaving => node.leaving = Some(now),
             Fault::Refused => {
                 node.refusals += 1;
                 if node.refusals >= REFUSALS_MAX {
@@ -212,6 +215,7 @@ impl Nodes {
             active: 0,
             lost: None,
             refusals: 0,
+            leaving: None,
             latency: None,
         };
         list.insert(at, node);
@@ -242,8 +246,10 @@ impl Nodes {
                 .filter(|one| **one == node.address)
                 .count();
             let shunned = tried.avoid_dc.as_ref() == Some(&node.dc) || suspects.contains(&node.dc);
+            let leaving = node.leaving.is_some_and(|at| now - at < LEAVING_VALID);
             (
                 node.lost.is_some(),
+                leaving,
                 times,
                 shunned,
                 node.distance(now),
@@ -311,7 +317,11 @@ impl Nodes {
 
     /// Takes in what the node at `asked` says about the cluster.
     pub(crate) fn learn(&self, asked: &str, status: &v1::GetStatusResponse) {
+        let now = Instant::now();
         let describe = |node: &mut Node, from: &v1::NodeStatus| {
+            if from.draining {
+                node.leaving = Some(now);
+            }
             node.id = from.node_id;
             node.name.clone_from(&from.name);
             if *node.dc != *from.dc {
@@ -445,6 +455,21 @@ mod tests {
         let again: Vec<Lease> = (0..20).map(|_| nodes.choose(&Tried::default())).collect();
         assert!(again.iter().any(|lease| &*lease.address == "c:1"));
         assert!(again.iter().all(|lease| &*lease.address != "a:1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_goes_away_is_asked_last_until_it_says_otherwise_or_some_time_has_passed() {
+        let nodes = nodes();
+        nodes.choose(&Tried::default()).failed(Fault::Leaving);
+        let leaving = nodes.list.lock().iter().position(|n| n.leaving.is_some());
+        let address = nodes.list.lock()[leaving.unwrap()].address.clone();
+        let spread = |nodes: &Arc<Nodes>| -> Vec<Arc<str>> {
+            let leases: Vec<Lease> = (0..8).map(|_| nodes.choose(&Tried::default())).collect();
+            leases.iter().map(|lease| lease.address.clone()).collect()
+        };
+        assert!(!spread(&nodes).contains(&address));
+        tokio::time::advance(LEAVING_VALID).await;
+        assert!(spread(&nodes).contains(&address));
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,8 @@ pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(4);
 /// How long the other nodes of a lost node's data center are asked last.
 pub(crate) const DC_SUSPECT: Duration = Duration::from_secs(2);
+/// How long a node that wants its clients to go elsewhere is asked last, unless it says otherwise.
+pub(crate) const LEAVING_VALID: Duration = Duration::from_secs(10);
 /// How long a measured latency counts.
 pub(crate) const LATENCY_VALID: Duration = Duration::from_secs(10);
 /// Calls in a row that a living node refuses for want of a quorum before it counts as lost.

@@ -7,8 +7,11 @@ use prost::{Message, Oneof};
 use crate::id::{NodeId, ShardId, Slot};
 
 mod decide;
+mod leading;
+mod policy;
 
 pub use decide::decide;
+pub use leading::{leader_order, leaders};
 
 /// Everything the meta shard holds.
 #[derive(Clone, PartialEq, Message)]
@@ -46,6 +49,12 @@ pub struct ClusterState {
     /// The id that the next node gets.
     #[prost(uint64, tag = "11")]
     pub next_node_id: u64,
+    /// Where leaders and replicas are to be.
+    #[prost(message, optional, tag = "12")]
+    pub policies: Option<Policies>,
+    /// Nodes that are to lead nothing and take no new clients, sorted by id.
+    #[prost(uint64, repeated, tag = "13")]
+    pub draining: Vec<u64>,
 }
 
 /// A node and what identifies it.
@@ -99,11 +108,57 @@ pub struct Shard {
     pub replicas: Vec<u64>,
 }
 
+/// The policies of a cluster. A tenant's is that of the shards that hold its conversations.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Policies {
+    /// Of every shard that has none of its own.
+    #[prost(message, optional, tag = "1")]
+    pub default: Option<Policy>,
+    /// Of single shards, sorted by shard.
+    #[prost(message, repeated, tag = "2")]
+    pub shards: Vec<ShardPolicy>,
+}
+
+/// A shard's own policy.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ShardPolicy {
+    /// The shard; 0 is the meta shard.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// Its policy, instead of the default.
+    #[prost(message, optional, tag = "2")]
+    pub policy: Option<Policy>,
+}
+
+/// Where a shard's replicas are, and who leads.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Policy {
+    /// Data centers whose nodes should lead, the most preferred first. Behind them, and when empty,
+    /// comes the order of the layout.
+    #[prost(string, repeated, tag = "1")]
+    pub prefer: Vec<String>,
+    /// Replicas that a shard should have: 3 or 5; 0 = as it was laid out.
+    #[prost(uint32, tag = "2")]
+    pub replicas: u32,
+    /// What must be survived, the loss of any one of: [`Survive`].
+    #[prost(enumeration = "Survive", tag = "3")]
+    pub survive: i32,
+}
+
+/// What may be lost at once without a majority's being lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+pub enum Survive {
+    /// A data center.
+    Dc = 0,
+    /// All data centers of a region.
+    Region = 1,
+}
+
 /// A change of the [`ClusterState`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Change {
     /// What changes.
-    #[prost(oneof = "ChangeBody", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "ChangeBody", tags = "1, 2, 3, 4, 5, 6")]
     pub body: Option<ChangeBody>,
 }
 
@@ -122,6 +177,37 @@ pub enum ChangeBody {
     /// Notes who replicates the meta shard.
     #[prost(message, tag = "4")]
     MetaReplicas(MetaReplicas),
+    /// Sets a policy, or takes a shard's own away.
+    #[prost(message, tag = "5")]
+    Policy(SetPolicy),
+    /// Drains nodes, or takes them back.
+    #[prost(message, tag = "6")]
+    Draining(SetDraining),
+}
+
+/// Sets a policy.
+#[derive(Clone, PartialEq, Message)]
+pub struct SetPolicy {
+    /// Whose; none = the default of all shards.
+    #[prost(uint32, optional, tag = "1")]
+    pub shard: Option<u32>,
+    /// What it is to be; none takes a shard's own away, so that the default holds again.
+    #[prost(message, optional, tag = "2")]
+    pub policy: Option<Policy>,
+}
+
+/// Drains nodes, or takes them back.
+#[derive(Clone, PartialEq, Message)]
+pub struct SetDraining {
+    /// A node, by name or by id ("n4" or "4"); empty = all of `dc`.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// The nodes that a data center has now.
+    #[prost(string, tag = "2")]
+    pub dc: String,
+    /// Whether they drain from now on, or serve again.
+    #[prost(bool, tag = "3")]
+    pub draining: bool,
 }
 
 /// Adds a node.
@@ -187,6 +273,30 @@ impl ClusterState {
             return &self.meta_replicas;
         }
         self.shard(id).map_or(&[], |s| &s.replicas)
+    }
+}
+
+impl ClusterState {
+    /// The policy that holds for a shard: its own, else the default.
+    pub fn policy_of(&self, id: ShardId) -> Policy {
+        let Some(policies) = &self.policies else {
+            return Policy::default();
+        };
+        let own = policies.shards.iter().find(|own| own.shard == id.0);
+        let own = own.and_then(|own| own.policy.as_ref());
+        own.or(policies.default.as_ref())
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// Whether a node is to lead nothing.
+    pub fn is_draining(&self, id: NodeId) -> bool {
+        self.draining.binary_search(&id.0).is_ok()
+    }
+
+    /// The data center of a node, empty when it is not known.
+    pub fn dc_of(&self, id: NodeId) -> &str {
+        self.node(id).map_or("", Node::dc)
     }
 }
 

@@ -65,6 +65,10 @@ pub const LOG_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 pub const SHARDS_MAX: u32 = 4_096;
 /// Most nodes.
 pub const NODES_MAX: usize = 1_024;
+/// Least time between two moves of a shard's leader that only a policy asks for, milliseconds.
+pub const LEADER_MOVE_INTERVAL_MS: u64 = 60_000;
+/// Shards that a node which drains hands over at once.
+pub const HAND_OVERS_AT_ONCE_MAX: usize = 64;
 /// Terms of leader history kept for each shard.
 pub const LEADER_HISTORY_MAX: usize = 1_000;
 

@@ -17,7 +17,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use firebreak_model as model;
 use model::cluster::{
-    Change, ChangeBody, Changed, ClusterState, Join, Layout, Locality, MetaReplicas, Node, Shard,
+    Change, ChangeBody, Changed, ClusterState, Join, Layout, Locality, MetaReplicas, Node, Policies,
+    Policy, SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
 };
 use model::command::{
     Answer, Append, Appended, Attribute, Command, Create, Created, Entry, NewMessage, Outcome,
@@ -149,6 +150,16 @@ fn cluster() -> ClusterState {
         replicas: 3,
         meta_replicas: vec![1, 4, 7],
         next_node_id: 10,
+        policies: None,
+        draining: Vec::new(),
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        prefer: vec!["seoul".into(), "busan".into()],
+        replicas: 5,
+        survive: Survive::Region as i32,
     }
 }
 
@@ -181,6 +192,20 @@ fn commands_are_read_and_written_as_ever() {
     check(
         "command_meta_replicas",
         &change(ChangeBody::MetaReplicas(replicas)),
+    );
+    let policy = SetPolicy {
+        shard: Some(3),
+        policy: Some(policy()),
+    };
+    check("command_meta_policy", &change(ChangeBody::Policy(policy)));
+    let draining = SetDraining {
+        node: "seoul-1".into(),
+        dc: "seoul".into(),
+        draining: true,
+    };
+    check(
+        "command_meta_draining",
+        &change(ChangeBody::Draining(draining)),
     );
     let entry = Entry {
         format: 1,
@@ -267,6 +292,18 @@ fn stored_records_are_read_and_written_as_ever() {
     };
     check("dedup", &dedup);
     check("cluster_state", &cluster());
+    let with_policies = ClusterState {
+        policies: Some(Policies {
+            default: Some(policy()),
+            shards: vec![ShardPolicy {
+                shard: 3,
+                policy: Some(policy()),
+            }],
+        }),
+        draining: vec![4, 300],
+        ..cluster()
+    };
+    check("cluster_state_with_policies", &with_policies);
 }
 
 /// The hashes are on disk: a change of any would orphan records or call equal replicas different.

@@ -49,6 +49,10 @@ enum Command {
     Serve(cmd::serve::Args),
     #[command(subcommand)]
     Node(cmd::join::Node),
+    #[command(subcommand)]
+    Dc(cmd::drain::Dc),
+    #[command(subcommand)]
+    Policy(cmd::policy::Policy),
     // --- client commands, demo and bench: one line each ---
     Import(cmd::import::Args),
     Read(cmd::read::Args),
@@ -80,6 +84,8 @@ fn main() -> ExitCode {
         Command::Init(args) => cmd::block_on(args.run()),
         Command::Serve(args) => cmd::block_on(args.run()),
         Command::Node(command) => cmd::block_on(command.run()),
+        Command::Dc(command) => cmd::block_on(command.run()),
+        Command::Policy(command) => cmd::block_on(command.run()),
         // --- client commands, demo and bench: one line each, for instance ---
         Command::Import(args) => cmd::block_on(args.run()),
         Command::Read(args) => cmd::block_on(args.run()),

@@ -352,6 +352,7 @@ fn member() -> v1::NodeStatus {
         dc: "seoul".into(),
         rack: "r1".into(),
         reachable: true,
+        draining: false,
     }
 }
 
@@ -359,6 +360,13 @@ fn admin(golden: &mut Golden) {
     // It has no fields; its bytes are none, for now.
     assert_eq!(v1::GetStatusRequest {}.encode_to_vec(), b"");
     golden.check("get_status_response", &status());
+    golden.check(
+        "node_status_draining",
+        &v1::NodeStatus {
+            draining: true,
+            ..member()
+        },
+    );
     golden.check(
         "join_node_request",
         &v1::JoinNodeRequest {
@@ -378,6 +386,44 @@ fn admin(golden: &mut Golden) {
             node_id: 7,
             nodes: vec![member()],
         },
+    );
+    let policy = || v1::Policy {
+        prefer: vec!["seoul".into(), "busan".into()],
+        replicas: 5,
+        survive: "dc".into(),
+    };
+    assert_eq!(v1::GetPoliciesRequest {}.encode_to_vec(), b"");
+    golden.check(
+        "get_policies_response",
+        &v1::GetPoliciesResponse {
+            default: Some(policy()),
+            shards: vec![v1::ShardPolicy {
+                shard: 3,
+                policy: Some(policy()),
+            }],
+            map_epoch: 12,
+        },
+    );
+    golden.check(
+        "set_policy_request",
+        &v1::SetPolicyRequest {
+            shard: Some(0),
+            policy: Some(policy()),
+        },
+    );
+    let map_epoch = 12;
+    golden.check("set_policy_response", &v1::SetPolicyResponse { map_epoch });
+    golden.check(
+        "set_draining_request",
+        &v1::SetDrainingRequest {
+            node: "seoul-1".into(),
+            dc: "seoul".into(),
+            draining: true,
+        },
+    );
+    golden.check(
+        "set_draining_response",
+        &v1::SetDrainingResponse { map_epoch },
     );
     golden.check("hash_replica_request", &v1::HashReplicaRequest { shard: 4 });
     golden.check(
@@ -514,6 +560,16 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 from: vote(),
                 to: 2,
                 last: log_id(1_000),
+                windows_over: false,
+            }),
+        ),
+        (
+            "transfer_windows_over",
+            Body::Transfer(node::TransferLeader {
+                from: vote(),
+                to: 2,
+                last: log_id(1_000),
+                windows_over: true,
             }),
         ),
         (

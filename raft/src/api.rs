@@ -153,6 +153,20 @@ pub enum ReadError {
     NoQuorum(ShardId),
 }
 
+/// Why a shard was not handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum HandOverError {
+    /// This node does not lead it (any more); who does, when known.
+    #[error("this node does not lead the shard")]
+    NotLeader(Option<NodeId>),
+    /// Nobody who may is alive and has the whole log. The leader goes on as before.
+    #[error("no other voter is alive and caught up")]
+    NoHeir,
+    /// It was handed over and nobody took it. The others elect.
+    #[error("nobody took the leadership over")]
+    Lost,
+}
+
 /// This node's replica of a shard, as `firebreak status` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaStatus {

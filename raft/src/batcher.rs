@@ -13,10 +13,8 @@ use model::command::{Entry, FORMAT, Reply};
 use model::id::{NodeId, ShardId};
 use model::limits;
 use model::mutant;
-use openraft::Raft;
-use openraft::error::ClientWriteError;
+use openraft::error::{ClientWriteError, ForwardReason};
 use openraft::impls::ProgressResponder;
-use parking_lot::Mutex;
 use prost::Message;
 use proto::node as wire;
 use proto::node::frame::Body;
@@ -26,8 +24,7 @@ use tokio::time::Instant;
 
 use crate::api::{Clock, ProposeError};
 use crate::frame;
-use crate::group::Leaders;
-use crate::state_machine::StateMachine;
+use crate::leaders::Leadership;
 use crate::types::{Payload, Types};
 
 /// Where an answer goes.
@@ -94,20 +91,13 @@ pub(crate) struct Batcher {
 impl Batcher {
     /// Starts the batcher of a group. `disk_full` makes it refuse appends.
     pub(crate) fn start(
-        shard: ShardId,
-        raft: Raft<Types, StateMachine>,
-        clock: Arc<dyn Clock>,
-        state: ShardState,
+        leadership: Leadership,
+        time: CommandTime,
         disk_full: Arc<AtomicBool>,
-        leaders: Arc<Mutex<Leaders>>,
     ) -> Batcher {
         let (queue, items) = mpsc::channel(limits::BATCHER_QUEUE_MAX);
-        let time = CommandTime {
-            clock,
-            state,
-            last_ms: 0,
-        };
-        tokio::spawn(run(shard, raft, time, items, leaders));
+        let shard = leadership.shard;
+        tokio::spawn(run(leadership, time, items));
         Batcher {
             shard,
             queue,
@@ -140,13 +130,22 @@ impl Batcher {
 }
 
 /// The time that the leader stamps: never going back, whatever the wall clock does.
-struct CommandTime {
+pub(crate) struct CommandTime {
     clock: Arc<dyn Clock>,
     state: ShardState,
     last_ms: u64,
 }
 
 impl CommandTime {
+    /// By `clock`, and never before what `state` has applied.
+    pub(crate) fn new(clock: Arc<dyn Clock>, state: ShardState) -> CommandTime {
+        CommandTime {
+            clock,
+            state,
+            last_ms: 0,
+        }
+    }
+
     fn next(&mut self) -> u64 {
         let now = self.clock.unix_ms().max(self.state.applied().time_ms);
         self.last_ms = self.last_ms.max(now);
@@ -156,13 +155,7 @@ impl CommandTime {
 
 type Answered = (Vec<Done>, Result<Vec<Reply>, ProposeError>);
 
-async fn run(
-    shard: ShardId,
-    raft: Raft<Types, StateMachine>,
-    mut time: CommandTime,
-    mut items: mpsc::Receiver<Item>,
-    leaders: Arc<Mutex<Leaders>>,
-) {
+async fn run(leadership: Leadership, mut time: CommandTime, mut items: mpsc::Receiver<Item>) {
     let mut on_their_way: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
     let mut batch = Batch::default();
     loop {
@@ -181,7 +174,7 @@ async fn run(
                 if !more {
                     break;
                 }
-                if let Some(entry) = propose(shard, &raft, &mut time, &mut batch, &leaders).await {
+                if let Some(entry) = propose(&leadership, &mut time, &mut batch).await {
                     on_their_way.push_back(entry);
                 }
             }
@@ -262,14 +255,14 @@ impl Batch {
     }
 }
 
-/// Proposes one entry; `None` when there was nothing (left) to propose.
+/// Proposes one entry; `None` when there was nothing (left) to propose. Where this node is about to
+/// lead, the commands wait until it does.
 async fn propose(
-    shard: ShardId,
-    raft: &Raft<Types, StateMachine>,
+    leadership: &Leadership,
     time: &mut CommandTime,
     batch: &mut Batch,
-    leaders: &Arc<Mutex<Leaders>>,
 ) -> Option<BoxFuture<'static, Answered>> {
+    let ready = leadership.ready().await;
     let now = Instant::now();
     let items = batch.take();
     let mut commands = Vec::with_capacity(items.len());
@@ -285,7 +278,7 @@ async fn propose(
     if waiting.is_empty() {
         return None;
     }
-    if let Some(error) = not_leader(shard, raft) {
+    if let Err(error) = ready {
         answer(waiting, Err(error));
         return None;
     }
@@ -294,22 +287,16 @@ async fn propose(
         time_ms: time.next(),
         commands,
     };
+    let shard = leadership.shard;
     let (responder, result) = ProgressResponder::complete_only();
-    if raft
-        .client_write_ff(Payload::encode(&entry), Some(responder))
-        .await
-        .is_err()
-    {
-        answer(
-            waiting,
-            Err(ProposeError::NotLeader {
-                shard,
-                leader: None,
-            }),
-        );
+    let proposed = leadership
+        .raft
+        .client_write_ff(Payload::encode(&entry), Some(responder));
+    if proposed.await.is_err() {
+        answer(waiting, Err(not_leader(shard, None)));
         return None;
     }
-    let leaders = leaders.clone();
+    let leaders = leadership.leaders.clone();
     Some(Box::pin(async move {
         let replies = match result.await {
             Ok(Ok(mut response)) => {
@@ -324,34 +311,33 @@ async fn propose(
                 }
                 Ok(response.data)
             }
-            // Whether the entry was appended before the leadership was lost is not said.
-            Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
-                Err(ProposeError::Unknown("the leadership was lost".into()))
-            }
-            // Overwritten by another leader's entries: nothing was done.
-            Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => Err(ProposeError::NotLeader {
-                shard,
-                leader: None,
-            }),
-            Ok(Err(
-                error @ (ClientWriteError::ChangeMembershipError(_)
-                | ClientWriteError::PreconditionFailed(_)),
-            )) => Err(ProposeError::Unknown(error.to_string())),
+            Ok(Err(error)) => Err(write_error(shard, error)),
             Err(_) => Err(ProposeError::Unknown("the replica stopped".into())),
         };
         (waiting, replies)
     }))
 }
 
-fn not_leader(shard: ShardId, raft: &Raft<Types, StateMachine>) -> Option<ProposeError> {
-    use openraft::async_runtime::watch::WatchReceiver;
-    let metrics = raft.server_metrics();
-    let metrics = metrics.borrow_watched();
-    if metrics.current_leader == Some(metrics.id) {
-        return None;
+fn write_error(shard: ShardId, error: ClientWriteError<Types>) -> ProposeError {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => match forward.reason {
+            // Refused before anything was appended.
+            ForwardReason::LeadershipTransfer | ForwardReason::LeaseExpired => {
+                not_leader(shard, forward.leader_id)
+            }
+            // Whether the entry was appended before the leadership was lost is not said.
+            ForwardReason::NotLeader => ProposeError::Unknown("the leadership was lost".into()),
+        },
+        // Overwritten by another leader's entries: nothing was done.
+        ClientWriteError::LogEntryDiscarded(_) => not_leader(shard, None),
+        error @ (ClientWriteError::ChangeMembershipError(_)
+        | ClientWriteError::PreconditionFailed(_)) => ProposeError::Unknown(error.to_string()),
     }
-    Some(ProposeError::NotLeader {
+}
+
+fn not_leader(shard: ShardId, leader: Option<u64>) -> ProposeError {
+    ProposeError::NotLeader {
         shard,
-        leader: metrics.current_leader.map(NodeId),
-    })
+        leader: leader.map(NodeId),
+    }
 }

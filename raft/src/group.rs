@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
-use model::limits;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
@@ -19,8 +18,9 @@ use tokio::time::Instant;
 
 use crate::acks::Acks;
 use crate::api::{Clock, ReplicaStatus, Tuning};
-use crate::batcher::Batcher;
+use crate::batcher::{Batcher, CommandTime};
 use crate::fault::Fault;
+use crate::leaders::{Leaders, Leadership};
 use crate::log_store::LogStore;
 use crate::network::Network;
 use crate::peers::Peers;
@@ -62,40 +62,9 @@ pub(crate) struct Group {
     pub(crate) reads: Mutex<Reads>,
     /// What the others have acknowledged to this node as their leader.
     pub(crate) acks: Arc<Acks>,
+    pub(crate) leadership: Leadership,
     log: ShardLog,
-    leaders: Arc<Mutex<Leaders>>,
-    hand_over: Mutex<Option<Instant>>,
     watching: JoinHandle<()>,
-}
-
-/// A new leader answers nothing for this many hundredths of the read lease (1.05 R): until then the
-/// leader before may still answer reads within its own window.
-const QUIET_PERCENT: u32 = 105;
-
-/// Who has led, as acknowledged here.
-#[derive(Default)]
-pub(crate) struct Leaders {
-    history: Vec<(u64, NodeId)>,
-    /// When this node won its present term.
-    won: Option<(u64, Instant)>,
-    /// For how long a new leader answers nothing.
-    quiet: Duration,
-}
-
-impl Leaders {
-    /// When this node won `term`, which it leads.
-    fn won_at(&mut self, term: u64) -> Instant {
-        match self.won {
-            Some((won, at)) if won >= term => at,
-            // It has just won, so that nobody has noted it yet.
-            Some(_) | None => self.won.insert((term, Instant::now())).1,
-        }
-    }
-
-    /// When what is decided in `term`, which this node leads or has led, may be told.
-    pub(crate) fn may_tell_at(&mut self, term: u64) -> Instant {
-        self.won_at(term) + self.quiet
-    }
 }
 
 impl Group {
@@ -122,29 +91,29 @@ impl Group {
         let store = LogStore::open(log.clone(), cuttable, fault.clone()).map_err(|e| fail(&e))?;
         let config = Arc::new(config(shard, &tuning).map_err(OpenError::Node)?);
         let acks = Arc::new(Acks::default());
+        let lease = Duration::from_millis(tuning.read_lease_ms);
+        let leaders = Arc::new(Mutex::new(Leaders::new(lease)));
         let network = Network {
             shard,
             peers,
             acks: acks.clone(),
+            leaders: leaders.clone(),
         };
         let machine = StateMachine::new(state.clone(), fault.clone());
         let raft = Raft::new(node.0, config, network, store, machine)
             .await
             .map_err(|e| fail(&e))?;
-        let lease = Duration::from_millis(tuning.read_lease_ms);
-        let leaders = Arc::new(Mutex::new(Leaders {
-            quiet: lease * QUIET_PERCENT / 100,
-            ..Leaders::default()
-        }));
-        let watching = tokio::spawn(watch_leaders(shard, node, raft.clone(), leaders.clone()));
-        let batcher = Batcher::start(
+        let leadership = Leadership {
             shard,
-            raft.clone(),
-            clock,
-            state.clone(),
-            disk_full,
-            leaders.clone(),
-        );
+            node,
+            raft: raft.clone(),
+            leaders,
+            acks: acks.clone(),
+            patience: Duration::from_millis(tuning.heartbeat_ms),
+        };
+        let watching = tokio::spawn(leadership.clone().watch());
+        let time = CommandTime::new(clock, state.clone());
+        let batcher = Batcher::start(leadership.clone(), time, disk_full);
         Ok(Arc::new(Group {
             shard,
             raft,
@@ -155,9 +124,8 @@ impl Group {
             tuning,
             reads: Mutex::default(),
             acks,
+            leadership,
             log,
-            leaders,
-            hand_over: Mutex::default(),
             watching,
         }))
     }
@@ -176,15 +144,17 @@ impl Group {
         self.log.last()
     }
 
-    /// Notes that the leader hands over: for a while, marked votes may pass the lease.
-    pub(crate) fn note_hand_over(&self) {
-        *self.hand_over.lock() = Some(Instant::now());
-    }
-
-    /// Whether the leader handed over a moment ago.
+    /// Whether a hand-over was heard of a moment ago: marked votes may pass the lease.
     pub(crate) fn handing_over(&self) -> bool {
         let lease = Duration::from_millis(self.tuning.election_max_ms);
-        self.hand_over.lock().is_some_and(|at| at.elapsed() < lease)
+        self.leadership.leaders.lock().handing_over(lease)
+    }
+
+    /// Whether `leader` leads as far as is known here, and handed over so long ago that it must
+    /// have gone wrong: it takes no writes and sends no heartbeats any more.
+    pub(crate) fn lost_by_hand_over(&self, leader: NodeId) -> bool {
+        let (term, known) = self.leadership.now();
+        known == Some(leader) && self.leadership.leaders.lock().lost(term, leader)
     }
 
     /// Resolves, to the reason, when the Raft core has stopped by itself.
@@ -207,18 +177,18 @@ impl Group {
 
     /// Whether this node is among the last that led.
     pub(crate) fn has_led(&self) -> bool {
-        let leaders = self.leaders.lock();
+        let leaders = self.leadership.leaders.lock();
         leaders.history.iter().any(|(_, node)| *node == self.node)
     }
 
     /// When this node won `term`, which it leads.
     pub(crate) fn won_at(&self, term: u64) -> Instant {
-        self.leaders.lock().won_at(term)
+        self.leadership.leaders.lock().won_at(term)
     }
 
     /// When what is decided in `term`, which this node leads, may be told to anybody.
     pub(crate) fn may_tell_at(&self, term: u64) -> Instant {
-        self.leaders.lock().may_tell_at(term)
+        self.leadership.leaders.lock().may_tell_at(term)
     }
 
     /// Proposes a command of the node's own and awaits its reply.
@@ -319,7 +289,7 @@ impl Group {
             purged_index: index(&metrics.purged),
             revision: applied.revision,
             broken_reason: None,
-            leader_history: self.leaders.lock().history.clone(),
+            leader_history: self.leadership.leaders.lock().history.clone(),
         }
     }
 
@@ -349,40 +319,4 @@ fn config(shard: ShardId, tuning: &Tuning) -> Result<Config, String> {
         ..Config::default()
     };
     config.validate().map_err(|e| e.to_string())
-}
-
-async fn watch_leaders(
-    shard: ShardId,
-    node: NodeId,
-    raft: Raft<Types, StateMachine>,
-    leaders: Arc<Mutex<Leaders>>,
-) {
-    let mut metrics = raft.server_metrics();
-    loop {
-        let (term, leader) = {
-            let now = metrics.borrow_and_update();
-            (now.vote.leader_id().term, now.current_leader.map(NodeId))
-        };
-        {
-            let mut leaders = leaders.lock();
-            if let Some(leader) = leader
-                && leaders.history.last() != Some(&(term, leader))
-            {
-                tracing::info!(%shard, term, %leader, "a shard is led");
-                leaders.history.push((term, leader));
-                if leaders.history.len() > limits::LEADER_HISTORY_MAX {
-                    leaders.history.remove(0);
-                }
-            }
-            let won_before = leaders.won.map(|(term, _)| term);
-            if leader != Some(node) {
-                leaders.won = None;
-            } else if won_before != Some(term) {
-                leaders.won = Some((term, Instant::now()));
-            }
-        }
-        if metrics.changed().await.is_err() {
-            return;
-        }
-    }
 }

@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::batcher::Done;
 use crate::frame;
 use crate::group::Group;
+use crate::handover;
 use crate::link;
 use crate::node::Inner;
 use crate::snapshot;
@@ -196,6 +197,10 @@ impl Connection {
                 let Some(group) = self.node.group(ShardId(shard)) else {
                     return self.answer(id, shard, no_replica(shard));
                 };
+                if let Body::Transfer(transfer) = &body {
+                    // At once: calls for the next leader may follow on this very stream.
+                    self.told(&group, transfer);
+                }
                 let out = self.out.clone();
                 let node = self.node.clone();
                 tokio::spawn(async move {
@@ -205,6 +210,20 @@ impl Connection {
                 });
             }
             None => {}
+        }
+    }
+
+    /// Notes a hand-over, and watches over it.
+    fn told(&self, group: &Arc<Group>, transfer: &wire::TransferLeader) {
+        let Some(from) = &transfer.from else { return };
+        let (leader, to) = (NodeId(from.node), NodeId(transfer.to));
+        let mut leaders = group.leadership.leaders.lock();
+        let news = leaders.told(from.term, leader, to, transfer.windows_over);
+        drop(leaders);
+        if news {
+            let watch = handover::watch(self.node.clone(), group.clone(), leader);
+            let stop = self.node.stop.clone();
+            tokio::spawn(async move { stop.run_until_cancelled(watch).await });
         }
     }
 
@@ -361,13 +380,16 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
                 transfer.to,
                 transfer.last.as_ref().map(types::log_id_from_wire),
             );
-            group.note_hand_over();
             let answer = group
                 .raft
                 .handle_transfer_leader(request)
                 .await
                 .map_err(|e| e.to_string())?;
             Ok(Body::TransferAnswer(transfer_answer(answer)))
+        }
+        // Asked of nobody's death: whether this node could lead.
+        Body::LastLog(asked) if asked.dead == 0 && node.is_leaving() => {
+            Err("this node is going away".into())
         }
         Body::LastLog(asked) => Ok(Body::LastLogAnswer(crate::liveness::last_log(
             node,

@@ -10,12 +10,15 @@
 
 mod acks;
 mod api;
+mod balance;
 mod batcher;
 mod fault;
 mod frame;
 mod group;
+mod handover;
 mod hello;
 mod inbound;
+mod leaders;
 mod link;
 mod liveness;
 mod log_store;

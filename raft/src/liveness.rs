@@ -79,7 +79,7 @@ pub(crate) fn last_log(node: &Inner, group: &Group, dead: NodeId) -> wire::LastL
     wire::LastLogAnswer {
         last: last(group).map(|(term, index)| wire::LogId { term, index }),
         vote: Some(types::vote_to_wire(&vote)),
-        dead_here_too: !node.peers().reachable(dead) || group.leader() != Some(dead),
+        dead_here_too: !leads_alive(node, group, dead),
     }
 }
 
@@ -91,6 +91,13 @@ pub(crate) fn may_pass_lease(node: &Inner, group: &Group, candidate: u64) -> boo
         Some(leader) if leader.0 == candidate => true,
         Some(leader) => group.handing_over() || !node.peers().reachable(leader),
     }
+}
+
+/// Whether `leader` leads, is seen alive, and has not lost its leadership in a hand-over.
+fn leads_alive(node: &Inner, group: &Group, leader: NodeId) -> bool {
+    group.leader() == Some(leader)
+        && node.peers().reachable(leader)
+        && !group.lost_by_hand_over(leader)
 }
 
 fn leader_of(group: &Group) -> (Vote, Vec<u64>) {
@@ -107,13 +114,13 @@ fn last(group: &Group) -> Option<(u64, u64)> {
 }
 
 /// One survivor's part in electing a new leader of one shard.
-async fn elect(node: Arc<Inner>, group: Arc<Group>, dead: NodeId) {
+pub(crate) async fn elect(node: Arc<Inner>, group: Arc<Group>, dead: NodeId) {
     let me = node.id();
     let (vote, voters) = leader_of(&group);
     if !vote.is_committed() || vote.leader_id().voted_for != dead.0 || !voters.contains(&me.0) {
         return;
     }
-    let gone = |group: &Group| group.leader() == Some(dead) && !node.peers().reachable(dead);
+    let gone = |group: &Group| group.leader() == Some(dead) && !leads_alive(&node, group, dead);
     let began = Instant::now();
     while gone(&group) && began.elapsed() < AGREE_MAX {
         let Some(ranking) = agree(&node, &group, dead, &voters).await else {

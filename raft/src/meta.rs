@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::Status;
 
+use crate::balance;
 use crate::group::Group;
 use crate::hello::Hello;
 use crate::node::Inner;
@@ -63,6 +64,7 @@ impl Tasks {
         until_stopped(Box::pin(ask_others(node.clone(), hello, dialer, seeds)));
         until_stopped(Box::pin(reconcile(node.clone())));
         until_stopped(Box::pin(keep_house(node.clone())));
+        until_stopped(Box::pin(balance::keep(node.clone())));
         if let Some(cluster) = found {
             until_stopped(Box::pin(found_cluster(node.clone(), cluster)));
         }

@@ -17,12 +17,14 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use parking_lot::Mutex;
 use proto::node as wire;
 use proto::node::frame::Body;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::acks::{Acks, Sent, Unanswered};
+use crate::leaders::Leaders;
 use crate::link::{AppendSender, AppendStream, Link, LinkError};
 use crate::peers::Peers;
 use crate::snapshot;
@@ -39,6 +41,8 @@ pub(crate) struct Network {
     pub(crate) peers: Peers,
     /// Where answers to appends are noted.
     pub(crate) acks: Arc<Acks>,
+    /// Whether the lease was given up, which a hand-over tells.
+    pub(crate) leaders: Arc<Mutex<Leaders>>,
 }
 
 /// One group's way to one replica.
@@ -47,6 +51,7 @@ pub(crate) struct Client {
     target: NodeId,
     peers: Peers,
     acks: Arc<Acks>,
+    leaders: Arc<Mutex<Leaders>>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -58,6 +63,7 @@ impl RaftNetworkFactory<Types> for Network {
             target: NodeId(target),
             peers: self.peers.clone(),
             acks: self.acks.clone(),
+            leaders: self.leaders.clone(),
         }
     }
 }
@@ -247,7 +253,9 @@ impl RaftNetworkV2<Types> for Client {
         req: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let term = req.from_leader().leader_id().term;
         let transfer = wire::TransferLeader {
+            windows_over: self.leaders.lock().gave_up_lease(term),
             from: Some(types::vote_to_wire(req.from_leader())),
             to: *req.to_node_id(),
             last: req.last_log_id().map(types::log_id_to_wire),

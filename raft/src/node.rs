@@ -26,7 +26,7 @@ use crate::batcher::Done;
 use crate::group::{Group, OpenError, Opening};
 use crate::hello::{Doorkeeper, Hello, Marks};
 use crate::peers::Peers;
-use crate::{inbound, liveness, meta};
+use crate::{balance, inbound, liveness, meta};
 
 /// Local record: the last view, so that a restarted node knows whom to ask.
 const VIEW: &str = "view";
@@ -57,6 +57,10 @@ pub(crate) struct Inner {
     fatal: watch::Sender<Option<String>>,
     disk_full: Arc<AtomicBool>,
     opening: tokio::sync::Mutex<()>,
+    /// Whether it drains and leads nothing any more.
+    aside: watch::Sender<bool>,
+    /// Whether it is about to stop, so that nobody hands it anything.
+    leaving: AtomicBool,
     pub(crate) stop: CancellationToken,
 }
 
@@ -112,6 +116,8 @@ impl Node {
             fatal: watch::Sender::new(None),
             disk_full: Arc::default(),
             opening: tokio::sync::Mutex::default(),
+            aside: watch::Sender::new(false),
+            leaving: AtomicBool::new(false),
             stop: CancellationToken::new(),
         });
         let node = Arc::new(Node {
@@ -256,6 +262,18 @@ impl Node {
         self.inner.fatal.subscribe()
     }
 
+    /// Whether this node drains and has given away all that it led: its clients should go elsewhere.
+    pub fn aside(&self) -> watch::Receiver<bool> {
+        self.inner.aside.subscribe()
+    }
+
+    /// Hands over all that this node leads, within `limit`, before it stops; from now on nobody
+    /// hands it anything. Gives how many shards it leads all the same.
+    pub async fn step_aside(&self, limit: Duration) -> usize {
+        self.inner.leaving.store(true, Ordering::Relaxed);
+        balance::step_aside(&self.inner, limit).await
+    }
+
     /// Stops the groups and flushes what is in memory.
     pub async fn shutdown(&self) {
         let inner = &self.inner;
@@ -309,6 +327,18 @@ impl Inner {
         self.groups.read().values().cloned().collect()
     }
 
+    /// Whether it is about to stop.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_aside(&self, aside: bool) {
+        let changes = |now: &mut bool| std::mem::replace(now, aside) != aside;
+        if self.aside.send_if_modified(changes) {
+            tracing::info!(aside, "the node drains");
+        }
+    }
+
     pub(crate) fn die(&self, why: String) {
         tracing::error!(%why, "the node must stop");
         self.fatal.send_if_modified(|fatal| {
@@ -348,10 +378,10 @@ impl Inner {
         self.hello.pong(ping, self.view.borrow().epoch)
     }
 
-    /// Who leads: as the own replica knows, else as was last heard, else who should.
+    /// Who leads, or is about to: as the own replica knows, else as was last heard, else who should.
     fn leader(&self, shard: ShardId) -> Option<NodeId> {
         if let Some(group) = self.group(shard)
-            && let Some(leader) = group.leader()
+            && let Some(leader) = group.leadership.expected()
             && self.peers.reachable(leader)
         {
             return Some(leader);

@@ -10,7 +10,8 @@
 //! *By lease.* A quorum acknowledged, in this term, what was sent at `acked` or later. Up to
 //! `acked + R` nobody else answers: a quorum followed this leader at some moment behind `acked`, so
 //! who leads next won later than that, and tells nobody anything, neither what it read nor that a
-//! message is written, until 1.05 R after it won. The state must have been looked at within that
+//! message is written, until 1.05 R after it won; or this leader has handed over, and gave up its
+//! lease before it did ([`crate::leaders`]). The state must have been looked at within that
 //! time, and a process can be stopped between any two lines: so the clock is looked at again behind
 //! it. Nothing is given out before.
 //!
@@ -103,6 +104,9 @@ impl Group {
 
     /// Whether nobody else can have answered anything until now, this node leading in `term`.
     fn lease_holds(&self, term: u64) -> bool {
+        if self.leadership.leaders.lock().gave_up_lease(term) {
+            return false;
+        }
         let lease = Duration::from_millis(self.tuning.read_lease_ms);
         let now = Instant::now();
         self.standing(now).is_some_and(|standing| {
@@ -116,6 +120,10 @@ impl Group {
         by_round: bool,
         deadline: Instant,
     ) -> Result<Confirmed, ReadError> {
+        if !self.leads() && self.leadership.expected() == Some(self.node) {
+            // About to lead by a hand-over: what is said when it does not come to that is below.
+            let _ = timeout_at(deadline, self.leadership.ready()).await;
+        }
         if !self.leads() {
             if mutant!("lease-kept-after-step-down") && self.has_led() {
                 return Ok(Confirmed::Round);
@@ -141,7 +149,10 @@ impl Group {
     fn not_leader(&self) -> ReadError {
         ReadError::NotLeader {
             shard: self.shard,
-            leader: self.leader().filter(|leader| *leader != self.node),
+            leader: self
+                .leadership
+                .expected()
+                .filter(|leader| *leader != self.node),
         }
     }
 

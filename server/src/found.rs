@@ -145,6 +145,8 @@ pub async fn init<N: Network>(
             replicas: options.replicas,
             meta_replicas: vec![1],
             next_node_id: 2,
+            policies: None,
+            draining: Vec::new(),
         });
         record.save(&log).await?;
         Ok(InitResult {

@@ -1,6 +1,7 @@
 //! The life of a node: it reads who it is, counts the start, joins its groups, serves, and stops.
 //!
-//! A graceful stop accepts nothing new, sends tails elsewhere, lets calls finish, and flushes. A
+//! A graceful stop gives away what the node leads, accepts nothing new, sends streams and tails
+//! elsewhere, lets calls finish, and flushes. A drain does the first of these and sends clients elsewhere. A
 //! fatal error (a failed fsync, say) ends [`run`] at once: what is on disk is then all that
 //! counts, and the next start goes on from it.
 
@@ -37,6 +38,8 @@ use crate::service::conversations::Conversations;
 use crate::service::messages::Messages;
 use crate::world::{DiskSpace, Space};
 
+/// How long a node that stops tries to give its leaders away.
+const STEP_ASIDE_MAX: Duration = Duration::from_secs(3);
 /// How long calls may go on after a stop was asked for.
 const CALLS_MAX: Duration = Duration::from_secs(5);
 /// How long the groups may take to stop and flush.
@@ -122,18 +125,23 @@ pub async fn run<N: Network>(
     );
 
     let (stop, stopping) = watch::channel(false);
+    let elsewhere = watch::Sender::new(false);
     let gateway = Gateway::new(
         raft.clone(),
         &config.locality.dc,
         world.seed,
-        stopping.clone(),
+        elsewhere.subscribe(),
     );
     let (disk, disk_seen) = watch::channel((Space { free: 0, total: 0 }, false));
     let reserve = config.limits.disk_reserve_percent;
     tasks.spawn(watch_disk(world.disk.clone(), raft.clone(), reserve, disk));
     tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
     let (health, health_service) = tonic_health::server::health_reporter();
-    tasks.spawn(report_health(health.clone(), raft.clone()));
+    let serving = tasks.spawn(send_elsewhere(
+        health.clone(),
+        raft.clone(),
+        elsewhere.clone(),
+    ));
 
     let admin = Admin {
         gateway: gateway.clone(),
@@ -176,7 +184,13 @@ pub async fn run<N: Network>(
         return Err(error);
     }
     tracing::info!("stopping");
+    let left = raft.step_aside(STEP_ASIDE_MAX).await;
+    if left > 0 {
+        tracing::warn!(shards = left, "what nobody could take over is led until the end");
+    }
+    serving.abort();
     set_health(&health, ServingStatus::NotServing).await;
+    elsewhere.send_replace(true);
     stop.send_replace(true);
     gateway.calls.close();
     if timeout(CALLS_MAX, gateway.calls.wait()).await.is_err() {
@@ -320,11 +334,25 @@ async fn forget_founding(raft: Arc<Node>, log: Log, mut record: Record) {
     }
 }
 
-/// Healthy as soon as the cluster's view is known.
-async fn report_health(health: HealthReporter, raft: Arc<Node>) {
+/// Healthy as soon as the cluster's view is known, until the node has given away what it led; then
+/// its clients are sent elsewhere. Calls go on being answered: nobody has to hurry.
+async fn send_elsewhere(health: HealthReporter, raft: Arc<Node>, elsewhere: watch::Sender<bool>) {
     set_health(&health, ServingStatus::NotServing).await;
-    if raft.view().wait_for(|view| view.epoch > 0).await.is_ok() {
-        set_health(&health, ServingStatus::Serving).await;
+    if raft.view().wait_for(|view| view.epoch > 0).await.is_err() {
+        return;
+    }
+    let mut aside = raft.aside();
+    loop {
+        let gone = *aside.borrow_and_update();
+        let status = match gone {
+            true => ServingStatus::NotServing,
+            false => ServingStatus::Serving,
+        };
+        set_health(&health, status).await;
+        elsewhere.send_replace(gone);
+        if aside.changed().await.is_err() {
+            return;
+        }
     }
 }
 

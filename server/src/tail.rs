@@ -40,6 +40,9 @@ const READ_BYTES_MAX: usize = 512 * 1024;
 /// How often a tail that waits looks whether its replica still works.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Within this time, ms, the tails of a node that goes away come back elsewhere.
+const RECONNECT_SPREAD_MS: u64 = 500;
+
 /// The events of a tail.
 pub type Events = BoxStream<'static, Result<v1::TailResponse, Status>>;
 
@@ -59,6 +62,9 @@ pub async fn open(
     request: v1::TailRequest,
     call: Call,
 ) -> Result<Events, Failure> {
+    if *gateway.stopping.borrow() {
+        return Err(Failure::Stopping);
+    }
     let mut check = Checker::new(0);
     let name = check.conversation("parent", &request.parent);
     let cursor = match &name {
@@ -174,6 +180,7 @@ async fn relay_from(
         cursor: request_cursor,
         ended: false,
         stopping: gateway.stopping.clone(),
+        after_ms: spread(gateway),
         _call: gateway.calls.token(),
     };
     Ok(stream::unfold(relay, |mut relay| async move {
@@ -190,6 +197,8 @@ struct Relay {
     cursor: String,
     ended: bool,
     stopping: watch::Receiver<bool>,
+    /// The caller's wait when it has to go elsewhere.
+    after_ms: u32,
     _call: TaskTrackerToken,
 }
 
@@ -216,7 +225,7 @@ impl Relay {
             // The other node was lost, or this one goes away.
             Ok(None) | Err(_) => {
                 self.ended = true;
-                Some(Ok(reconnect(std::mem::take(&mut self.cursor))))
+                Some(Ok(reconnect(std::mem::take(&mut self.cursor), self.after_ms)))
             }
         }
     }
@@ -338,7 +347,8 @@ impl Tail {
         if !goes_on {
             self.ended = true;
             let cursor = self.cursor();
-            self.events.push_back(reconnect(cursor));
+            let after_ms = spread(&self.gateway);
+            self.events.push_back(reconnect(cursor, after_ms));
         }
     }
 
@@ -374,9 +384,14 @@ fn check(head: &Conversation, incarnation: u64, next: u64) -> Result<(), Failure
     Ok(())
 }
 
-fn reconnect(cursor: String) -> v1::TailResponse {
+/// A wait of a caller that has to go elsewhere, ms: not all are to come there at once.
+fn spread(gateway: &Gateway) -> u32 {
+    u32::try_from(gateway.random() % RECONNECT_SPREAD_MS).unwrap_or(0)
+}
+
+fn reconnect(cursor: String, after_ms: u32) -> v1::TailResponse {
     v1::TailResponse {
-        event: Some(Event::Reconnect(v1::Reconnect { after_ms: 0 })),
+        event: Some(Event::Reconnect(v1::Reconnect { after_ms })),
         cursor,
     }
 }

@@ -354,6 +354,13 @@ pub enum Fault {
         /// Forward is faster.
         ppm: i64,
     },
+    /// The operator drains nodes through the admin API, or takes them back.
+    Drain {
+        /// Hosts.
+        hosts: Vec<String>,
+        /// false takes them back.
+        drain: bool,
+    },
     /// Every client of these sites drops its connections and comes back at once.
     Stampede {
         /// Client sites.
@@ -435,6 +442,7 @@ macro_rules! named_hosts {
             | Fault::OldDisk { hosts }
             | Fault::ClockJump { hosts, .. }
             | Fault::ClockDrift { hosts, .. }
+            | Fault::Drain { hosts, .. }
             | Fault::Stampede { hosts } => Some(hosts),
             Fault::Cut { .. } | Fault::Heal { .. } | Fault::Reset { .. } | Fault::Link { .. } => {
                 None
@@ -479,6 +487,7 @@ impl Fault {
             Fault::OldDisk { .. } => "old-disk",
             Fault::ClockJump { .. } => "clock-jump",
             Fault::ClockDrift { .. } => "clock-drift",
+            Fault::Drain { .. } => "drain",
             Fault::Stampede { .. } => "stampede",
         }
     }
@@ -493,6 +502,7 @@ impl Fault {
             Fault::FailSync { fail, .. } => !fail,
             Fault::DiskRoom { free_percent, .. } => free_percent.is_none(),
             Fault::ClockDrift { ppm, .. } => *ppm == 0,
+            Fault::Drain { drain, .. } => !drain,
             _ => false,
         }
     }

@@ -268,7 +268,7 @@ fn swarms_of_any_scenario_leave_what_it_promises_and_seeds_differ() {
     }
 }
 
-const KINDS: [&str; 23] = [
+const KINDS: [&str; 24] = [
     "burn",
     "power-cut",
     "crash",
@@ -291,6 +291,7 @@ const KINDS: [&str; 23] = [
     "old-disk",
     "clock-jump",
     "clock-drift",
+    "drain",
     "stampede",
 ];
 

@@ -487,6 +487,27 @@ impl Admin for Node {
         Err(status(Code::PermissionDenied, "TOKEN_INVALID"))
     }
 
+    async fn get_policies(
+        &self,
+        _: Request<v1::GetPoliciesRequest>,
+    ) -> Result<Response<v1::GetPoliciesResponse>, Status> {
+        Err(Status::unimplemented("this node has no policies"))
+    }
+
+    async fn set_policy(
+        &self,
+        _: Request<v1::SetPolicyRequest>,
+    ) -> Result<Response<v1::SetPolicyResponse>, Status> {
+        Err(Status::unimplemented("this node has no policies"))
+    }
+
+    async fn set_draining(
+        &self,
+        _: Request<v1::SetDrainingRequest>,
+    ) -> Result<Response<v1::SetDrainingResponse>, Status> {
+        Err(Status::unimplemented("this node cannot be drained"))
+    }
+
     type HashReplicaStream = Answers<v1::HashReplicaResponse>;
 
     async fn hash_replica(

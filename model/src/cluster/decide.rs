@@ -3,6 +3,7 @@
 //! Every change that is made raises the epoch by one; one that is repeated, or that would change
 //! nothing, answers as the first time and raises nothing, so that all of them may be retried.
 
+use crate::cluster::policy;
 use crate::cluster::{
     Change, ChangeBody, Changed, ClusterState, Join, Layout, MetaReplicas, Node, Shard,
 };
@@ -21,6 +22,8 @@ pub fn decide(state: &mut ClusterState, change: &Change) -> Reply {
         Some(ChangeBody::Join(wanted)) => join(state, wanted),
         Some(ChangeBody::Layout(layout)) => lay_out(state, layout),
         Some(ChangeBody::MetaReplicas(replicas)) => set_meta_replicas(state, replicas),
+        Some(ChangeBody::Policy(wanted)) => policy::set(state, wanted),
+        Some(ChangeBody::Draining(wanted)) => policy::drain(state, wanted),
         None => Err(refused("a change of no known kind")),
     };
     Reply::new(match decided {
@@ -187,7 +190,7 @@ fn check_members(state: &ClusterState, members: &[u64]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn refused(message: impl Into<String>) -> Refusal {
+pub(super) fn refused(message: impl Into<String>) -> Refusal {
     Refusal::new(Reason::Invalid, message)
 }
 

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use client::Drain;
 use server::node;
 
+use super::drain;
 use super::init::{exit, load};
 use crate::data_dir::DataDir;
 use crate::real;
@@ -16,11 +18,15 @@ Examples:
 
 It is safe to run again: a node that was let in before is told its number again.";
 
-/// Add nodes to a cluster.
+/// Add nodes to a cluster, take them out of service, or back.
 #[derive(clap::Subcommand, Debug)]
 pub enum Node {
     /// Ask a cluster to let this node in.
     Join(Join),
+    /// Move its leaders elsewhere, and its clients.
+    Drain(drain::Args),
+    /// Let it lead and take clients again.
+    Undrain(drain::Args),
 }
 
 /// Ask a cluster to let this node in.
@@ -51,6 +57,8 @@ impl Node {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Node::Join(args) => args.run().await,
+            Node::Drain(args) => args.run(Drain::Node, true).await,
+            Node::Undrain(args) => args.run(Drain::Node, false).await,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The subcommands, one file each.
 
+pub mod drain;
 pub mod import;
 pub mod init;
 pub mod join;
+pub mod policy;
 pub mod read;
 pub mod serve;
 pub mod sim;

@@ -57,6 +57,8 @@ struct Node {
     address: String,
     /// It answered this command.
     reachable: bool,
+    /// Its leaders move elsewhere, and its clients.
+    draining: bool,
     /// Shards that it leads.
     leads: usize,
     /// Replicas that it holds.
@@ -185,6 +187,7 @@ fn node(listed: &NodeStatus, report: &NodeReport, shards: &[Shard]) -> Node {
         dc: printable(&listed.dc),
         address: printable(&listed.address),
         reachable: report.status.is_ok(),
+        draining: listed.draining,
         leads: shards
             .iter()
             .filter(|shard| shard.leader.as_ref() == Some(&name))
@@ -280,6 +283,10 @@ fn print(view: &View) {
     ]);
     for node in &view.nodes {
         let reachable = match node.reachable {
+            true if node.draining && node.leads > 0 => {
+                paint("yes, draining".to_owned(), Color::Yellow)
+            }
+            true if node.draining => paint("yes, drained".to_owned(), Color::Yellow),
             true => paint("yes".to_owned(), Color::Green),
             false => paint("no".to_owned(), Color::Red),
         };

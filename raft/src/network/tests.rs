@@ -130,6 +130,7 @@ async fn script() -> Script {
         target: OTHER,
         peers,
         acks: acks.clone(),
+        leaders: Arc::new(Mutex::new(Leaders::default())),
     };
     Script {
         client,

@@ -29,7 +29,7 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 pub struct Gateway {
     /// The node below.
     pub raft: Arc<Node>,
-    /// Set when the node is going away.
+    /// Set while clients should go elsewhere: the node drains and leads nothing, or it stops.
     pub stopping: watch::Receiver<bool>,
     /// Calls and streams being answered; a graceful stop waits for them.
     pub calls: TaskTracker,

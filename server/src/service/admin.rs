@@ -80,6 +80,35 @@ impl Service for Admin {
         let responses = hash_replica(&*self.background, state).await?;
         Ok(Response::new(stream::iter(responses).map(Ok).boxed()))
     }
+
+    async fn get_policies(
+        &self,
+        _: Request<v1::GetPoliciesRequest>,
+    ) -> Result<Response<v1::GetPoliciesResponse>, Status> {
+        Ok(Response::new(self.policies()))
+    }
+
+    async fn set_policy(
+        &self,
+        request: Request<v1::SetPolicyRequest>,
+    ) -> Result<Response<v1::SetPolicyResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let request = request.into_inner();
+        Ok(Response::new(Admin::set_policy(self, request, call).await?))
+    }
+
+    async fn set_draining(
+        &self,
+        request: Request<v1::SetDrainingRequest>,
+    ) -> Result<Response<v1::SetDrainingResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let request = request.into_inner();
+        Ok(Response::new(
+            Admin::set_draining(self, request, call).await?,
+        ))
+    }
 }
 
 impl Admin {
@@ -150,6 +179,7 @@ impl Admin {
                 dc: locality.dc,
                 rack: locality.rack,
                 reachable: self.gateway.raft.reachable(NodeId(node.id)),
+                draining: view.is_draining(NodeId(node.id)),
             }
         };
         view.nodes.iter().map(status).collect()

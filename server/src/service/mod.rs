@@ -2,4 +2,5 @@
 
 pub mod admin;
 pub mod conversations;
+mod leading;
 pub mod messages;

@@ -125,7 +125,7 @@ fn accept(
     }
 }
 
-/// Ends when the node is going away; never when whoever would say so is gone.
+/// Ends when clients should go elsewhere; never when whoever would say so is gone.
 pub async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
     if stopping.wait_for(|stopping| *stopping).await.is_err() {
         std::future::pending::<()>().await;

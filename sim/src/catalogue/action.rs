@@ -37,6 +37,8 @@ pub(super) enum Verb {
     OldDisk,
     ClockJump,
     ClockDrift,
+    Drain,
+    Undrain,
     Stampede,
 }
 
@@ -64,6 +66,8 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("old-disk", Verb::OldDisk),
     ("clock-jump", Verb::ClockJump),
     ("clock-drift", Verb::ClockDrift),
+    ("drain", Verb::Drain),
+    ("undrain", Verb::Undrain),
     ("stampede", Verb::Stampede),
 ];
 
@@ -93,6 +97,8 @@ impl Verb {
             | Verb::WipeDisk
             | Verb::ImageDisk
             | Verb::OldDisk
+            | Verb::Drain
+            | Verb::Undrain
             | Verb::Stampede => &[],
         }
     }
@@ -110,7 +116,7 @@ impl Verb {
     pub fn lasts(self) -> Result<(), &'static str> {
         match self {
             Verb::Burn => Err("what burned does not come back"),
-            Verb::Start | Verb::Resume | Verb::Heal => Err("it ends a fault itself"),
+            Verb::Start | Verb::Resume | Verb::Heal | Verb::Undrain => Err("it ends a fault itself"),
             Verb::Reset | Verb::Stampede => Err("it is over at once"),
             Verb::BitFlip | Verb::WipeDisk | Verb::ImageDisk | Verb::OldDisk => {
                 Err("it stays as it is")
@@ -197,6 +203,8 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
             let ppm = reader.need(table, "drift", drift)?;
             Action::ClockDrift { ppm }
         }
+        Verb::Drain => Action::Drain,
+        Verb::Undrain => Action::Undrain,
         Verb::Stampede => Action::Stampede,
     })
 }

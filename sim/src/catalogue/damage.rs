@@ -149,6 +149,7 @@ impl Damage {
             | Fault::Reset { .. }
             | Fault::ClockJump { .. }
             | Fault::ClockDrift { .. }
+            | Fault::Drain { .. }
             | Fault::Stampede { .. } => {}
         }
         Ok(())

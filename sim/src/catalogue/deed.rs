@@ -80,6 +80,17 @@ fn to_machines(action: &Action, hosts: &[String]) -> Deed {
             Deed::of(Fault::Pause { hosts: h() }, Some(resume))
         }
         Action::Resume => Deed::of(Fault::Resume { hosts: h() }, None),
+        Action::Drain => {
+            let drain = |drain| Fault::Drain { hosts: h(), drain };
+            Deed::of(drain(true), Some(drain(false)))
+        }
+        Action::Undrain => Deed::of(
+            Fault::Drain {
+                hosts: h(),
+                drain: false,
+            },
+            None,
+        ),
         Action::Stampede => Deed::of(Fault::Stampede { hosts: h() }, None),
         _ => Deed::default(),
     }

@@ -175,6 +175,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("bit-flip", Kind::BitFlip),
     ("clock-jump", Kind::ClockJump),
     ("clock-drift", Kind::ClockDrift),
+    ("drain", Kind::Drain),
     ("stampede", Kind::Stampede),
 ];
 

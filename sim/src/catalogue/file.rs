@@ -169,6 +169,8 @@ pub(super) enum Action {
     OldDisk,
     ClockJump { by_ms: Vec<(i64, i64)> },
     ClockDrift { ppm: Vec<(i64, i64)> },
+    Drain,
+    Undrain,
     Stampede,
 }
 
@@ -204,6 +206,7 @@ pub(super) enum Kind {
     BitFlip,
     ClockJump,
     ClockDrift,
+    Drain,
     Stampede,
 }
 

@@ -37,6 +37,7 @@ pub fn all() -> &'static [Shipped] {
         "dc-power-unsynced"
         "dc-silent"
         "disk-full"
+        "drain-dc"
         "flap-3s"
         "fsync-stall"
         "hot-room"

@@ -111,6 +111,7 @@ impl Kind {
             | Kind::FailSync
             | Kind::ClockJump
             | Kind::ClockDrift
+            | Kind::Drain
             | Kind::Stampede => false,
         }
     }
@@ -160,6 +161,7 @@ impl Kind {
             Kind::ClockDrift => Action::ClockDrift {
                 ppm: vec![(-500, 500)],
             },
+            Kind::Drain => Action::Drain,
             Kind::Stampede => Action::Stampede,
         }
     }

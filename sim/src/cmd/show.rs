@@ -222,6 +222,7 @@ fn object(fault: &Fault) -> String {
         | Fault::ImageDisk { hosts }
         | Fault::OldDisk { hosts }
         | Fault::Stampede { hosts } => list(hosts),
+        Fault::Drain { hosts, drain } => with(hosts, if *drain { "" } else { ", taken back" }),
         Fault::Crash { hosts, disks_lost } => {
             with(hosts, if *disks_lost { ", disks lost" } else { "" })
         }

@@ -8,7 +8,7 @@ use crate::outcome::{Led, Mark, Outcome};
 
 /// The kinds of faults that begin something, as [`crate::plan::Fault::kind`] names them: the rows
 /// of the coverage matrix.
-pub const KINDS: [&str; 20] = [
+pub const KINDS: [&str; 21] = [
     "burn",
     "power-cut",
     "crash",
@@ -28,6 +28,7 @@ pub const KINDS: [&str; 20] = [
     "old-disk",
     "clock-jump",
     "clock-drift",
+    "drain",
     "stampede",
 ];
 

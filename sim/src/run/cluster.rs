@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use client::Drain;
 use parking_lot::Mutex;
 use proto::net::Network as _;
 use tokio::sync::watch;
@@ -415,6 +416,21 @@ impl Cluster {
     /// Something begins that operators would look into, or the last fault ends.
     pub(super) fn tell_operator(&self, begins: bool, last_end: bool) {
         self.told.happened(self.field.now_us(), begins, last_end);
+    }
+
+    /// Has the operator drain nodes, or take them back: a whole data center as such.
+    pub(super) fn order_drain(&self, hosts: &[String], drain: bool) {
+        let whole = self.plan.topology.dcs.iter().find(|dc| {
+            let nodes = dc.nodes.iter();
+            nodes.clone().count() == hosts.len() && nodes.clone().all(|n| hosts.contains(&n.name))
+        });
+        let whom = match whole {
+            Some(dc) => vec![Drain::Dc(dc.name.clone())],
+            None => hosts.iter().cloned().map(Drain::Node).collect(),
+        };
+        for one in whom {
+            self.told.order(one, drain);
+        }
     }
 
     /// Whether a name is a client site's.

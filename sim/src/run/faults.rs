@@ -51,6 +51,7 @@ impl Cluster {
                 self.field.set_link(from, &edge(to), *link);
             }
             Fault::Stampede { hosts } => hosts.iter().for_each(|site| self.stampede(site)),
+            Fault::Drain { hosts, drain } => self.order_drain(hosts, *drain),
             Fault::BitFlip { hosts, part } => {
                 let hit = |member: &mut Member| member.host.flip_bit(*part);
                 let hits = self.on(hosts, hit)?.into_iter().flatten();
@@ -230,6 +231,10 @@ fn describe(fault: &Fault) -> String {
             format!("the wall clock of {whom} jumps {:+} s", by_ms / 1_000)
         }
         Fault::ClockDrift { ppm, .. } => format!("the clocks of {whom} drift {ppm:+} ppm"),
+        Fault::Drain { drain, .. } => match drain {
+            true => format!("{whom} is to be drained"),
+            false => format!("{whom} is to serve again"),
+        },
         Fault::Stampede { .. } => format!("all clients of {whom} come back at once"),
     }
 }

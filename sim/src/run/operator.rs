@@ -2,12 +2,12 @@
 //! surviving nodes for their status while a fault lasts (promise A), probes after the last heal
 //! (promise P), and reads everything back at rest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::v1::GetStatusResponse;
-use client::{Client, ReplicaHash};
+use client::{Client, Drain, ReplicaHash};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -39,6 +39,7 @@ pub(super) struct Told {
     pub quiet: watch::Sender<bool>,
     state: Arc<Mutex<State>>,
     happened: Arc<Notify>,
+    ordered: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -48,6 +49,8 @@ struct State {
     error: Option<String>,
     /// Nodes that run and belong to the cluster: host, host:port.
     running: Vec<(String, String)>,
+    /// Drains to be asked for, and their ends, in order.
+    orders: VecDeque<(Drain, bool)>,
     /// Moments when faults began that were not looked into yet.
     began: Vec<u64>,
     /// When the last fault ended, until it is probed.
@@ -70,6 +73,7 @@ impl Default for Told {
             quiet: watch::Sender::new(false),
             state: Arc::default(),
             happened: Arc::default(),
+            ordered: Arc::default(),
         }
     }
 }
@@ -101,6 +105,12 @@ impl Told {
         }
         drop(state);
         self.happened.notify_one();
+    }
+
+    /// Lets the operator drain somebody, or take them back.
+    pub(super) fn order(&self, whom: Drain, drain: bool) {
+        self.state.lock().orders.push_back((whom, drain));
+        self.ordered.notify_one();
     }
 
     pub(super) fn note_end(&self, host: &str, ended: &Result<(), String>, at_us: u64) {
@@ -160,7 +170,9 @@ async fn work(env: &Env, told: &Told) -> Result<(), String> {
         }
         sleep(LOOK).await;
     }
+    let orders = tokio::spawn(take_orders(told.clone(), client.clone()));
     watch_load(env, told, &client).await;
+    orders.abort();
     settle(told, &client).await;
     let probed = probe(env).await;
     told.quiet.send_replace(true);
@@ -178,6 +190,29 @@ async fn work(env: &Env, told: &Told) -> Result<(), String> {
     }
     state.rested = true;
     Ok(())
+}
+
+/// Drains whom the timeline wants drained, through whatever node answers.
+async fn take_orders(told: Told, client: Client) {
+    loop {
+        let next = told.state.lock().orders.pop_front();
+        let Some((whom, drain)) = next else {
+            told.ordered.notified().await;
+            continue;
+        };
+        told.state.lock().admin.0 += 1;
+        let refused = |error: &client::Error| {
+            matches!(error, client::Error::Refused(refusal) if refusal.reason == "CHANGE_REFUSED")
+        };
+        let asked = client.set_draining(&whom, drain).await;
+        // A refusal is an answer: somebody has to be left.
+        if let Err(error) = asked
+            && !refused(&error)
+        {
+            let silent = format!("drain {whom:?} {drain} at {} ms: {error}", now_us() / 1_000);
+            told.state.lock().admin.1.push(silent);
+        }
+    }
 }
 
 /// Looks into faults until the load is over.
@@ -237,6 +272,8 @@ fn harmed(env: &Env, host: &str) -> bool {
     env.plan.events.iter().any(|event| {
         let harms = |names: &[String]| names.iter().any(|name| name == host);
         match &event.fault {
+            // It goes on serving, and answers.
+            Fault::Drain { .. } => false,
             Fault::Cut { from, to, .. } => harms(from) || harms(to),
             fault => harms(fault.hosts()),
         }
