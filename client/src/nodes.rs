@@ -4,6 +4,7 @@
 //! probe in the background succeeds, so users' calls do not pay for finding out. Next to a lost
 //! node, the others of its data center are asked last for a while, since fires take whole ones.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use crate::error::{Error, Fault};
 use crate::options::{
     DC_SUSPECT, DISCOVER_INTERVAL, LATENCY_VALID, LEAVING_VALID, MAINTAIN_INTERVAL,
-    PROBE_INTERVAL_MAX, PROBE_TIMEOUT, REFUSALS_MAX,
+    PROBE_INTERVAL_MAX, PROBE_TIMEOUT, REFUSALS_MAX, WARM_VALID,
 };
 use crate::random::Random;
 
@@ -54,6 +55,8 @@ struct Node {
     refusals: u32,
     /// When it said last that it drains or stops.
     leaving: Option<Instant>,
+    /// When it answered last: its connection is open.
+    answered: Option<Instant>,
     latency: Option<(Duration, Instant)>,
 }
 
@@ -108,6 +111,7 @@ impl Lease {
         self.nodes.with(&self.address, |node| {
             node.lost = None;
             node.refusals = 0;
+            node.answered = Some(now);
             if let Some(latency) = latency {
                 let mean = match node.latency {
                     Some((mean, at)) if now - at < LATENCY_VALID => (mean * 7 + latency) / 8,
@@ -155,6 +159,11 @@ impl Node {
                 interval,
             });
         }
+    }
+
+    /// Whether its connection is likely to be open.
+    fn is_warm(&self, now: Instant) -> bool {
+        self.answered.is_some_and(|at| now - at < WARM_VALID)
     }
 
     /// Coarse, so that noise does not move calls about: the same region, a near one, a far one.
@@ -216,6 +225,7 @@ impl Nodes {
             lost: None,
             refusals: 0,
             leaving: None,
+            answered: None,
             latency: None,
         };
         list.insert(at, node);
@@ -239,6 +249,7 @@ impl Nodes {
             .map(|node| node.dc.clone())
             .filter(|dc| !dc.is_empty())
             .collect();
+        let retries = !tried.addresses.is_empty();
         let score = |node: &Node| {
             let times = tried
                 .addresses
@@ -253,6 +264,8 @@ impl Nodes {
                 times,
                 shunned,
                 node.distance(now),
+                // Whoever is in a hurry needs an open connection.
+                retries && !node.is_warm(now),
                 node.active,
                 node.rank,
             )
@@ -371,10 +384,33 @@ impl Nodes {
                 let lease = self.choose(&Tried::default());
                 if self.probe(&lease.address, lease.channel.clone()).await {
                     discover_at = now + DISCOVER_INTERVAL;
+                    let spares = self.spares(&lease.dc);
+                    let probes = spares
+                        .iter()
+                        .map(|(address, channel)| self.probe(address, channel.clone()));
+                    futures::future::join_all(probes).await;
                 }
             }
             tokio::time::sleep(MAINTAIN_INTERVAL).await;
         }
+    }
+
+    /// A node of each data center but `dc`, the same ones each time: their connections are kept
+    /// open, so that a call which has to go elsewhere need not wait for one.
+    fn spares(&self, dc: &str) -> Vec<(Arc<str>, Channel)> {
+        let list = self.list.lock();
+        let mut spares: BTreeMap<&str, &Node> = BTreeMap::new();
+        let fit = |node: &&Node| node.lost.is_none() && !node.dc.is_empty() && *node.dc != *dc;
+        for node in list.iter().filter(fit) {
+            let best = spares.entry(&node.dc).or_insert(node);
+            if node.rank < best.rank {
+                *best = node;
+            }
+        }
+        let spares = spares.into_values();
+        spares
+            .map(|node| (node.address.clone(), node.channel.clone()))
+            .collect()
     }
 
     async fn probe(&self, address: &str, channel: Channel) -> bool {
@@ -386,6 +422,7 @@ impl Nodes {
             self.with(address, |node| {
                 node.lost = None;
                 node.refusals = 0;
+                node.answered = Some(now);
             });
             self.learn(address, status.get_ref());
             return true;

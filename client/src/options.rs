@@ -29,6 +29,8 @@ pub(crate) const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(4);
 pub(crate) const DC_SUSPECT: Duration = Duration::from_secs(2);
 /// How long a node that wants its clients to go elsewhere is asked last, unless it says otherwise.
 pub(crate) const LEAVING_VALID: Duration = Duration::from_secs(10);
+/// How long a connection counts as open behind its last answer.
+pub(crate) const WARM_VALID: Duration = Duration::from_secs(25);
 /// How long a measured latency counts.
 pub(crate) const LATENCY_VALID: Duration = Duration::from_secs(10);
 /// Calls in a row that a living node refuses for want of a quorum before it counts as lost.
@@ -59,6 +61,7 @@ pub(crate) const HASH_PART_TIMEOUT: Duration = Duration::from_secs(30);
 const _: () = {
     assert!(FRAME_ITEMS_MAX <= limits::STREAM_UNANSWERED_MAX);
     assert!(FRAME_BYTES + limits::BATCH_BYTES_MAX < limits::FRAME_BYTES_MAX);
+    assert!(DISCOVER_INTERVAL.as_millis() * 2 < WARM_VALID.as_millis());
     assert!(ATTEMPT_TIMEOUT_DEFAULT.as_millis() < DEADLINE_DEFAULT.as_millis());
 };
 

@@ -36,6 +36,12 @@ pub const ENTRY_MESSAGES_MAX: usize = 2_048;
 pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 /// Entries of one shard that the batcher keeps in flight.
 pub const ENTRIES_IN_FLIGHT_MAX: usize = 2;
+/// The same where what is on its way takes long, as over a wide area: one each
+/// [`ENTRY_SPACING_MS`].
+pub const ENTRIES_SPACED_MAX: usize = 8;
+/// How long commands wait for an entry that is on its way before they make one of their own,
+/// milliseconds.
+pub const ENTRY_SPACING_MS: u64 = 8;
 /// Commands that make a further entry worth its fixed cost while another is on its way.
 pub const ENTRY_MESSAGES_GOOD: usize = 256;
 /// Commands waiting in front of one shard's batcher; above that callers are told OVERLOADED.
@@ -76,6 +82,7 @@ const _: () = {
     assert!(BATCH_BYTES_MAX <= ENTRY_BYTES_MAX);
     assert!(BATCH_MESSAGES_MAX <= ENTRY_MESSAGES_MAX);
     assert!(ENTRY_MESSAGES_GOOD <= ENTRY_MESSAGES_MAX);
+    assert!(ENTRIES_IN_FLIGHT_MAX <= ENTRIES_SPACED_MAX);
     assert!(BODY_BYTES_MAX + ATTRIBUTES_BYTES_MAX < BATCH_BYTES_MAX);
     assert!(PAGE_BYTES_MAX + BATCH_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use firebreak_model as model;
 use model::cluster::{
-    Change, ChangeBody, Changed, ClusterState, Join, Layout, Locality, MetaReplicas, Node, Policies,
-    Policy, SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
+    Change, ChangeBody, Changed, ClusterState, Join, Layout, Locality, MetaReplicas, Node,
+    Policies, Policy, SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
 };
 use model::command::{
     Answer, Append, Appended, Attribute, Command, Create, Created, Entry, NewMessage, Outcome,

@@ -1,9 +1,11 @@
 //! In front of each leader: many commands become one Raft entry. While a few entries are on their
 //! way, everything that arrives waits and goes together, so that batches grow with the load and a
-//! lone command waits for nobody.
+//! lone command waits for nobody. What is on its way for long, over a wide area, is not waited for:
+//! a few milliseconds behind it the next entry follows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -26,6 +28,9 @@ use crate::api::{Clock, ProposeError};
 use crate::frame;
 use crate::leaders::Leadership;
 use crate::types::{Payload, Types};
+
+/// How long commands wait for an entry that is on its way.
+const SPACING: Duration = Duration::from_millis(limits::ENTRY_SPACING_MS);
 
 /// Where an answer goes.
 pub(crate) enum Done {
@@ -158,26 +163,30 @@ type Answered = (Vec<Done>, Result<Vec<Reply>, ProposeError>);
 async fn run(leadership: Leadership, mut time: CommandTime, mut items: mpsc::Receiver<Item>) {
     let mut on_their_way: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
     let mut batch = Batch::default();
+    // When the next entry may follow however little it holds.
+    let mut next_due = Instant::now();
     loop {
         let in_flight = on_their_way.len();
-        let worth_it = if in_flight == 0 {
-            1
-        } else {
-            limits::ENTRY_MESSAGES_GOOD
+        let due = in_flight == 0 || Instant::now() >= next_due;
+        let (worth_it, in_flight_max) = match due {
+            true => (1, limits::ENTRIES_SPACED_MAX),
+            false => (limits::ENTRY_MESSAGES_GOOD, limits::ENTRIES_IN_FLIGHT_MAX),
         };
         tokio::select! {
             biased;
             Some((waiting, replies)) = on_their_way.next(), if in_flight > 0 => {
                 answer(waiting, replies);
             }
-            more = batch.fill(&mut items, worth_it), if in_flight < limits::ENTRIES_IN_FLIGHT_MAX => {
+            more = batch.fill(&mut items, worth_it), if in_flight < in_flight_max => {
                 if !more {
                     break;
                 }
+                next_due = Instant::now() + SPACING;
                 if let Some(entry) = propose(&leadership, &mut time, &mut batch).await {
                     on_their_way.push_back(entry);
                 }
             }
+            () = tokio::time::sleep_until(next_due), if !due => {}
         }
     }
     while let Some((waiting, replies)) = on_their_way.next().await {

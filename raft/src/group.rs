@@ -95,7 +95,7 @@ impl Group {
         let leaders = Arc::new(Mutex::new(Leaders::new(lease)));
         let network = Network {
             shard,
-            peers,
+            peers: peers.clone(),
             acks: acks.clone(),
             leaders: leaders.clone(),
         };
@@ -111,7 +111,7 @@ impl Group {
             acks: acks.clone(),
             patience: Duration::from_millis(tuning.heartbeat_ms),
         };
-        let watching = tokio::spawn(leadership.clone().watch());
+        let watching = tokio::spawn(leadership.clone().watch(peers));
         let time = CommandTime::new(clock, state.clone());
         let batcher = Batcher::start(leadership.clone(), time, disk_full);
         Ok(Arc::new(Group {

@@ -28,10 +28,13 @@ use model::limits;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
+use proto::node as wire;
+use proto::node::frame::Body;
 use tokio::time::Instant;
 
 use crate::acks::Acks;
 use crate::api::ProposeError;
+use crate::peers::Peers;
 use crate::state_machine::StateMachine;
 use crate::types::Types;
 
@@ -154,9 +157,11 @@ impl Leaders {
         })
     }
 
-    fn see(&mut self, shard: ShardId, me: NodeId, term: u64, leader: Option<NodeId>) {
-        let Some(leader) = leader else { return };
-        if self.history.last() != Some(&(term, leader)) {
+    /// Notes who leads; whether this is news of oneself.
+    fn see(&mut self, shard: ShardId, me: NodeId, term: u64, leader: Option<NodeId>) -> bool {
+        let Some(leader) = leader else { return false };
+        let news = self.history.last() != Some(&(term, leader));
+        if news {
             tracing::info!(%shard, term, %leader, "a shard is led");
             self.history.push((term, leader));
             if self.history.len() > limits::LEADER_HISTORY_MAX {
@@ -167,6 +172,7 @@ impl Leaders {
         if leader == me && self.won.is_none_or(|(won, _)| won < term) {
             self.won = Some((term, Instant::now()));
         }
+        news && leader == me
     }
 }
 
@@ -252,17 +258,22 @@ impl Leadership {
         }
     }
 
-    /// Notes who leads, for as long as the replica runs.
-    pub(crate) async fn watch(self) {
+    /// Notes who leads, for as long as the replica runs, and tells `peers` when this node does.
+    pub(crate) async fn watch(self, peers: Peers) {
         let mut metrics = self.raft.server_metrics();
         loop {
             let (term, leader) = {
                 let now = metrics.borrow_and_update();
                 (now.vote.leader_id().term, now.current_leader.map(NodeId))
             };
-            {
+            let won = {
                 let mut leaders = self.leaders.lock();
-                leaders.see(self.shard, self.node, term, leader);
+                leaders.see(self.shard, self.node, term, leader)
+            };
+            if won {
+                for link in peers.all() {
+                    link.tell(self.shard.0, Body::Led(wire::Led { term }));
+                }
             }
             if metrics.changed().await.is_err() {
                 return;

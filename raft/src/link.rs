@@ -160,6 +160,15 @@ impl Link {
         Ok(id)
     }
 
+    /// Sends what needs no answer; a link that is down has nobody to tell.
+    pub(crate) fn tell(&self, shard: u32, body: Body) {
+        let current = self.shared.current.lock();
+        if let Some(out) = &current.out {
+            // A full queue has worse troubles.
+            let _ = out.try_send(frame::single(0, shard, body));
+        }
+    }
+
     /// Sends a request and awaits its answer.
     pub(crate) async fn call(
         &self,

@@ -460,6 +460,11 @@ impl Inner {
         self.guess(shard, next);
     }
 
+    /// Another node says that it leads.
+    pub(crate) fn note_led(&self, shard: ShardId, by: NodeId) {
+        self.guess(shard, Some(by));
+    }
+
     /// Whom to ask the next time, where the own replica does not know.
     fn guess(&self, shard: ShardId, next: Option<NodeId>) {
         let mut hints = self.hints.lock();

@@ -186,7 +186,10 @@ pub async fn run<N: Network>(
     tracing::info!("stopping");
     let left = raft.step_aside(STEP_ASIDE_MAX).await;
     if left > 0 {
-        tracing::warn!(shards = left, "what nobody could take over is led until the end");
+        tracing::warn!(
+            shards = left,
+            "what nobody could take over is led until the end"
+        );
     }
     serving.abort();
     set_health(&health, ServingStatus::NotServing).await;

@@ -225,7 +225,10 @@ impl Relay {
             // The other node was lost, or this one goes away.
             Ok(None) | Err(_) => {
                 self.ended = true;
-                Some(Ok(reconnect(std::mem::take(&mut self.cursor), self.after_ms)))
+                Some(Ok(reconnect(
+                    std::mem::take(&mut self.cursor),
+                    self.after_ms,
+                )))
             }
         }
     }

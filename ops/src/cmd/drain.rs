@@ -128,7 +128,9 @@ async fn look(client: &Client, whom: &Drain) -> anyhow::Result<(Vec<String>, usi
 fn count(reports: &[NodeReport], whom: &Drain) -> (Vec<String>, usize) {
     let (mut nodes, mut leads) = (Vec::new(), 0);
     for report in reports {
-        let Some(listed) = &report.listed else { continue };
+        let Some(listed) = &report.listed else {
+            continue;
+        };
         let meant = match whom {
             Drain::Dc(dc) => listed.dc == *dc,
             Drain::Node(node) => {

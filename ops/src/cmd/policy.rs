@@ -50,7 +50,12 @@ pub struct Set {
     #[arg(long, value_name = "DC,…", value_delimiter = ',')]
     prefer: Vec<String>,
     /// Replicas of a shard: 3 or 5 [default: as laid out]
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     replicas: u32,
     /// What must be survived, the loss of any one: dc or region
     #[arg(long, value_name = "WHAT", default_value = "dc")]

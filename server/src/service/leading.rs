@@ -2,9 +2,7 @@
 //! every node knows them and any node takes them.
 
 use bytes::Bytes;
-use model::cluster::{
-    Change, ChangeBody, Policy, SetDraining, SetPolicy, Survive,
-};
+use model::cluster::{Change, ChangeBody, Policy, SetDraining, SetPolicy, Survive};
 use model::command::{Answer, Command, Reason};
 use model::id::ShardId;
 use prost::Message as _;

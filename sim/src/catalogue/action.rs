@@ -116,7 +116,9 @@ impl Verb {
     pub fn lasts(self) -> Result<(), &'static str> {
         match self {
             Verb::Burn => Err("what burned does not come back"),
-            Verb::Start | Verb::Resume | Verb::Heal | Verb::Undrain => Err("it ends a fault itself"),
+            Verb::Start | Verb::Resume | Verb::Heal | Verb::Undrain => {
+                Err("it ends a fault itself")
+            }
             Verb::Reset | Verb::Stampede => Err("it is over at once"),
             Verb::BitFlip | Verb::WipeDisk | Verb::ImageDisk | Verb::OldDisk => {
                 Err("it stays as it is")

@@ -201,9 +201,7 @@ async fn take_orders(told: Told, client: Client) {
             continue;
         };
         told.state.lock().admin.0 += 1;
-        let refused = |error: &client::Error| {
-            matches!(error, client::Error::Refused(refusal) if refusal.reason == "CHANGE_REFUSED")
-        };
+        let refused = |error: &client::Error| matches!(error, client::Error::Refused(refusal) if refusal.reason == "CHANGE_REFUSED");
         let asked = client.set_draining(&whom, drain).await;
         // A refusal is an answer: somebody has to be left.
         if let Err(error) = asked
