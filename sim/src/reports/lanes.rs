@@ -315,10 +315,8 @@ mod tests {
                 of(mark(50_000, "start", true, 4), &["c"]),
             ],
             &[
-                (
-                    "power-cut",
-                    vec![(10_000, Some(40_000)), (24_000, Some(50_000))],
-                ),
+                ("power-cut", vec![(10_000, Some(40_000))]),
+                ("power-cut", vec![(24_000, Some(50_000))]),
                 ("burn", vec![(30_000, None)]),
             ],
         );
