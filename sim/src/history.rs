@@ -222,6 +222,7 @@ pub struct ReplicaSeen {
     pub shard: u32,
     /// How many changes it has applied.
     pub revision: u64,
-    /// Conversation, its last seq, its number of messages, and the order-free hash of its records.
+    /// Conversation, its last seq, its number of messages, and the order-free hashes of their records
+    /// and of what is remembered of ids.
     pub rooms: Vec<(String, u64, u64, String)>,
 }
