@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_sim::Outcome;
-use firebreak_sim::outcome::Promise;
 use firebreak_sim::reports::MutantResult;
 use firebreak_sim::shrink::Symptom;
 use model::mutants::Mutant;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use firebreak_sim::outcome::Broken;
+use firebreak_sim::outcome::{Broken, Promise};
 use firebreak_sim::plan::Tier;
 use firebreak_sim::{Verdict, catalogue, oracle};
 use model::mutants;
