@@ -171,8 +171,7 @@ pub struct Final {
 pub struct Observed {
     /// Votes, in the order in which they became durable.
     pub votes: Vec<VoteSeen>,
-    /// What regressed over a power cut or a restart, as found when the disk was opened again:
-    /// evidence for people.
+    /// What went back on a disk, over a power cut, a restart or otherwise: evidence for people.
     pub regressed: Vec<String>,
     /// For each acknowledged append (by its place in [`History::appends`]): who had it on synced
     /// storage at that moment.
