@@ -326,15 +326,11 @@ impl Cluster {
         let running: Vec<&Member> = members
             .filter(|member| !member.outcast && self.field.runs(&member.host.name))
             .collect();
-        let met = |one: &&&Member| {
-            let name = &one.host.name;
-            let joined = running
-                .iter()
-                .filter(|m| self.field.joined(name, &m.host.name));
-            2 * joined.count() > running.len()
-        };
-        let met = running.iter().filter(met);
-        met.map(|member| (member.host.name.clone(), member.host.address()))
+        let names: Vec<&str> = running.iter().map(|one| one.host.name.as_str()).collect();
+        let joined = self.field.joined(&names);
+        let met = running.iter().zip(joined);
+        met.filter(|(_, joined)| 2 * joined > running.len())
+            .map(|(member, _)| (member.host.name.clone(), member.host.address()))
             .collect()
     }
 

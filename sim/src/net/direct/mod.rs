@@ -7,17 +7,18 @@
 //! sender.
 
 mod client;
+mod pieces;
 mod server;
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, request, response};
-use http_body::{Body as _, Frame as BodyFrame};
-use tokio::sync::mpsc;
+use http_body::Body as _;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -152,35 +153,6 @@ async fn pump(io: &Io, call: u64, body: Body) -> io::Result<()> {
     }
 }
 
-type Piece = Result<BodyFrame<Bytes>, Status>;
-
-/// A body whose pieces come from a connection. Dropping it unfinished tells `dropped`.
-struct Received {
-    pieces: mpsc::UnboundedReceiver<Piece>,
-    dropped: Option<Box<dyn FnOnce() + Send + Sync>>,
-}
-
-impl http_body::Body for Received {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
-        let piece = std::task::ready!(self.pieces.poll_recv(context));
-        if piece.is_none() {
-            self.dropped = None;
-        }
-        Poll::Ready(piece)
-    }
-}
-
-impl Drop for Received {
-    fn drop(&mut self) {
-        if let Some(dropped) = self.dropped.take() {
-            dropped();
-        }
-    }
-}
-
 fn broken(error: &io::Error) -> Status {
     Status::unavailable(format!("the connection broke: {error}"))
 }
@@ -191,32 +163,46 @@ fn timed_out() -> io::Error {
 
 /// When to ping and when to give up, as HTTP/2's keepalive does.
 struct Pulse {
-    next: tokio::time::Instant,
+    heard: Instant,
     waiting: bool,
+    /// Mostly it rings for nothing, since something was heard meanwhile: to set it anew each time
+    /// would cost more.
+    alarm: Pin<Box<Sleep>>,
 }
 
 impl Pulse {
     fn new() -> Pulse {
+        let now = Instant::now();
         Pulse {
-            next: tokio::time::Instant::now() + PING_INTERVAL,
+            heard: now,
             waiting: false,
+            alarm: Box::pin(sleep_until(now + PING_INTERVAL)),
         }
     }
 
     fn heard(&mut self) {
-        *self = Pulse::new();
+        self.heard = Instant::now();
+        if std::mem::take(&mut self.waiting) {
+            self.alarm.as_mut().reset(self.heard + PING_INTERVAL);
+        }
     }
 
-    /// Completes when the other side is silent for too long.
-    async fn beat(&mut self, io: &Io) -> io::Result<()> {
-        tokio::time::sleep_until(self.next).await;
-        if self.waiting {
-            return Err(timed_out());
+    /// Pings whenever the other side is silent; completes when it is for too long.
+    async fn silent(&mut self, io: &Io) -> io::Error {
+        loop {
+            self.alarm.as_mut().await;
+            let due = self.heard + PING_INTERVAL;
+            if self.waiting {
+                return timed_out();
+            }
+            if Instant::now() < due {
+                self.alarm.as_mut().reset(due);
+                continue;
+            }
+            send_now(io, 0, Part::Ping);
+            self.waiting = true;
+            self.alarm.as_mut().reset(due + PING_TIMEOUT);
         }
-        send_now(io, 0, Part::Ping);
-        self.waiting = true;
-        self.next += PING_TIMEOUT;
-        Ok(())
     }
 }
 
