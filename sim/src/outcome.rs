@@ -173,6 +173,12 @@ pub struct Mark {
     pub ends: bool,
     /// The timeline's line that it belongs to.
     pub line: u32,
+    /// The hosts that it names one by one; none for what is between two sides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// What it stands for in the scenario's story, as `15:19 fire`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub story: Option<String>,
     /// For people, as `seoul burns`.
     pub text: String,
 }
@@ -203,6 +209,33 @@ pub struct Second {
     pub max_ms: Option<u64>,
     /// Calls that failed in it.
     pub failed: u64,
+}
+
+/// A part of a run, and what it took to make it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lap {
+    /// Which part.
+    pub phase: Phase,
+    /// Simulated seconds; none pass while a run is judged.
+    pub sim_seconds: f64,
+    /// Real seconds.
+    pub wall_seconds: f64,
+    /// Seconds of a core.
+    pub cpu_seconds: f64,
+}
+
+/// The parts of a run, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Until the cluster serves.
+    Founding,
+    /// Clients call, faults happen.
+    Load,
+    /// Nothing is sent any more: replicas become equal, everything is read back.
+    Rest,
+    /// Oracles look at what was seen.
+    Judging,
 }
 
 /// What a run came to.
@@ -252,6 +285,9 @@ pub struct Outcome {
     pub sim_seconds: f64,
     /// Seconds that it took.
     pub wall_seconds: f64,
+    /// The same of its parts; a run that was stopped has not all of them.
+    #[serde(default)]
+    pub laps: Vec<Lap>,
     /// What was done, in the order of time.
     pub timeline: Vec<Mark>,
     /// Who led what from when on.
@@ -303,6 +339,7 @@ impl Outcome {
             trace_events: 0,
             sim_seconds: 0.0,
             wall_seconds: 0.0,
+            laps: Vec::new(),
             timeline: Vec::new(),
             leaders: Vec::new(),
             seconds: Vec::new(),

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Table};
 use firebreak_sim::Verdict;
+use firebreak_sim::outcome::{Lap, Phase};
 use firebreak_sim::plan::Tier;
 use serde::Serialize;
 
@@ -30,8 +31,8 @@ Examples:
 
 /// Measures the simulator: 9 nodes, 16 shards, 200 sends a second, on one core
 ///
-/// Simulated seconds per second of wall time and of CPU, of the whole run: founding, load, rest and
-/// judging.
+/// Simulated seconds per second of wall time and of CPU: of the load alone, and of the whole run, which
+/// is founding, load, rest and judging.
 #[derive(clap::Args)]
 #[command(after_help = format!("{EXAMPLES}{EXIT_CODES}"))]
 pub(crate) struct Args {
@@ -72,6 +73,26 @@ struct Measured {
     trace_events: u64,
     events_per_wall_second: f64,
     acked: u64,
+    /// Of the load alone; none when the run did not come so far.
+    load: Option<Rate>,
+    /// What each part of the run took.
+    phases: Vec<Lap>,
+}
+
+/// How fast a part of a run was.
+#[derive(Clone, Copy, Serialize)]
+struct Rate {
+    sim_seconds_per_wall_second: f64,
+    sim_seconds_per_cpu_second: f64,
+}
+
+impl Rate {
+    fn of(lap: &Lap) -> Rate {
+        Rate {
+            sim_seconds_per_wall_second: lap.sim_seconds / lap.wall_seconds,
+            sim_seconds_per_cpu_second: lap.sim_seconds / lap.cpu_seconds,
+        }
+    }
 }
 
 impl Args {
@@ -99,6 +120,7 @@ impl Args {
             }
             let (outcome, cpu) = (done.outcome, done.cpu_seconds);
             let (sim, wall) = (outcome.sim_seconds, outcome.wall_seconds);
+            let load = outcome.laps.iter().find(|lap| lap.phase == Phase::Load);
             measured.push(Measured {
                 tier: *tier,
                 verdict: outcome.verdict,
@@ -110,6 +132,8 @@ impl Args {
                 trace_events: outcome.trace_events,
                 events_per_wall_second: outcome.trace_events as f64 / wall,
                 acked: outcome.acked,
+                load: load.map(Rate::of),
+                phases: outcome.laps,
             });
         }
         if let Some(path) = &self.json {
@@ -123,6 +147,10 @@ impl Args {
     }
 }
 
+fn rate(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))
+}
+
 fn table(measured: &[Measured], colour: bool) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).force_no_tty();
@@ -131,6 +159,8 @@ fn table(measured: &[Measured], colour: bool) -> String {
     }
     let header = [
         "tier",
+        "load × wall",
+        "load × CPU",
         "simulated",
         "wall",
         "CPU",
@@ -154,11 +184,13 @@ fn table(measured: &[Measured], colour: bool) -> String {
         };
         table.add_row([
             Cell::new(tier),
+            number(rate(one.load.map(|load| load.sim_seconds_per_wall_second)))
+                .add_attribute(Attribute::Bold),
+            number(rate(one.load.map(|load| load.sim_seconds_per_cpu_second))),
             number(format!("{:.1} s", one.sim_seconds)),
             number(format!("{:.2} s", one.wall_seconds)),
             number(format!("{:.2} s", one.cpu_seconds)),
-            number(format!("{:.1}", one.sim_seconds_per_wall_second))
-                .add_attribute(Attribute::Bold),
+            number(format!("{:.1}", one.sim_seconds_per_wall_second)),
             number(format!("{:.1}", one.sim_seconds_per_cpu_second)),
             number(format!("{:.0}", one.events_per_wall_second)),
             number(one.acked.to_string()),

@@ -33,6 +33,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use firebreak_sim::catalogue::Refused;
 
+/// A run makes and frees small things all the time, on one thread. Where they lie is nothing that a
+/// run can see.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 everything held, 1 an expectation on time, gaps or failed calls was missed, 2 unusable \
 input, 3 a safety promise was broken or the product panicked.

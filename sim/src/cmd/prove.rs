@@ -20,7 +20,7 @@ use super::{Ended, Failure, pool};
 /// Seeds that are proved together; their runs are kept until then.
 const CHUNK_PER_JOB: usize = 8;
 /// Keys of an outcome that no seed decides.
-const REAL: [&str; 1] = ["wall_seconds"];
+const REAL: [&str; 2] = ["wall_seconds", "laps"];
 /// What is shown of values that differ, characters.
 const SHOWN_MAX: usize = 120;
 /// Exit code when a seed did not repeat itself: a promise of the simulator was broken.

@@ -202,13 +202,16 @@ impl Field {
         self.each(from, to, |fabric, a, b| fabric.set_way(a, b, Way::Open));
     }
 
-    /// Whether packets go both ways between two hosts.
-    pub fn joined(&self, a: &str, b: &str) -> bool {
+    /// For each of the hosts, between how many of them and it packets go both ways; it counts itself.
+    pub fn joined(&self, hosts: &[&str]) -> Vec<usize> {
         let fabric = self.fabric.lock();
-        match (fabric.host(a), fabric.host(b)) {
+        let ids: Vec<_> = hosts.iter().map(|name| fabric.host(name)).collect();
+        let joined = |a: Option<HostId>, b: Option<HostId>| match (a, b) {
             (Some(a), Some(b)) => fabric.joined(a, b),
             _ => false,
-        }
+        };
+        let others = |a: &Option<HostId>| ids.iter().filter(|b| joined(*a, **b)).count();
+        ids.iter().map(others).collect()
     }
 
     /// Resets the connections between hosts.

@@ -188,6 +188,8 @@ mod tests {
             kind,
             ends,
             line,
+            hosts: Vec::new(),
+            story: None,
             text,
         }
     }

@@ -280,9 +280,11 @@ impl Cluster {
         };
         let env = self.env(site, &net, watch::channel(0).1);
         let told = self.told.clone();
+        let hosts = self.members.iter().map(|member| member.host.clone());
+        let hosts: Arc<[Arc<Host>]> = hosts.collect();
         self.field.machine(OPERATOR, OPERATOR, move || {
-            let (env, told) = (env.clone(), told.clone());
-            async move { operator::live(env, told).await }
+            let (env, told, hosts) = (env.clone(), told.clone(), hosts.clone());
+            async move { operator::live(env, told, hosts).await }
         });
     }
 
@@ -325,15 +327,11 @@ impl Cluster {
         let running: Vec<&Member> = members
             .filter(|member| !member.outcast && self.field.runs(&member.host.name))
             .collect();
-        let met = |one: &&&Member| {
-            let name = &one.host.name;
-            let joined = running
-                .iter()
-                .filter(|m| self.field.joined(name, &m.host.name));
-            2 * joined.count() > running.len()
-        };
-        let met = running.iter().filter(met);
-        met.map(|member| (member.host.name.clone(), member.host.address()))
+        let names: Vec<&str> = running.iter().map(|one| one.host.name.as_str()).collect();
+        let joined = self.field.joined(&names);
+        let met = running.iter().zip(joined);
+        met.filter(|(_, joined)| 2 * joined > running.len())
+            .map(|(member, _)| (member.host.name.clone(), member.host.address()))
             .collect()
     }
 

@@ -10,13 +10,15 @@
 
 mod cluster;
 mod faults;
+mod laps;
 mod operator;
+mod remembered;
 mod verdict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::interpose;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Phase};
 use crate::plan::{Event, Plan};
 use cluster::Cluster;
 
@@ -46,8 +48,7 @@ pub fn run(plan: &Plan) -> Outcome {
             Some(format!("panic: {}", panic_text(&*panic)))
         }
     };
-    let wall = interpose::real_elapsed().saturating_sub(began);
-    verdict::outcome(plan, seen, wall)
+    verdict::outcome(plan, seen, began)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -75,6 +76,7 @@ fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Resul
         }
         cluster.step()?;
     }
+    seen.laps.end(Phase::Founding, cluster.field.now_us());
     let last = plan.events.iter().map(|event| event.at_ms).max();
     let load_ms = plan.workload.duration_ms.max(last.unwrap_or(0));
     let limit_ms = load_ms + plan.workload.deadline_ms + TAIL_MAX_MS;
@@ -91,6 +93,7 @@ fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Resul
         }
         cluster.step()?;
     }
+    seen.laps.end(Phase::Load, cluster.field.now_us());
     cluster.rest();
     let began_us = cluster.field.now_us();
     while !cluster.rested()? {
@@ -99,5 +102,6 @@ fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Resul
         }
         cluster.step()?;
     }
+    seen.laps.end(Phase::Rest, cluster.field.now_us());
     Ok(())
 }

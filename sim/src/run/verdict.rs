@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::laps::Laps;
 use crate::history::{AppendEnd, History, Level, Observed};
+use crate::interpose::real_elapsed;
 use crate::oracle::{self, liveness};
-use crate::outcome::{Broken, Finding, Goal, Judged, Led, Mark, Outcome, Promise, Verdict};
+use crate::outcome::{Broken, Finding, Goal, Judged, Led, Mark, Outcome, Phase, Promise, Verdict};
 use crate::plan::{Expect, Plan};
 use crate::trace::Trace;
 
@@ -42,10 +44,11 @@ pub(super) struct Seen {
     pub site_errors: Vec<String>,
     pub stopped: Option<String>,
     pub panicked: bool,
+    pub laps: Laps,
 }
 
-/// Judges a run.
-pub(super) fn outcome(plan: &Plan, seen: Seen, wall: Duration) -> Outcome {
+/// Judges a run that began at that real moment.
+pub(super) fn outcome(plan: &Plan, mut seen: Seen, began: Duration) -> Outcome {
     let findings = oracle::judge(plan, &seen.history, &seen.observed);
     let fated = liveness::fated(plan);
     // The operator's probes have short deadlines of their own.
@@ -64,6 +67,10 @@ pub(super) fn outcome(plan: &Plan, seen: Seen, wall: Duration) -> Outcome {
     let mut stopped = seen.stopped.clone();
     if stopped.is_none() && !seen.site_errors.is_empty() {
         stopped = Some(seen.site_errors.join("; "));
+    }
+    let mut laps = std::mem::take(&mut seen.laps);
+    if seen.stopped.is_none() {
+        laps.end(Phase::Judging, seen.sim_us);
     }
     Outcome {
         verdict: verdict(plan, &promises, &goals, stopped.is_some(), seen.panicked),
@@ -103,7 +110,8 @@ pub(super) fn outcome(plan: &Plan, seen: Seen, wall: Duration) -> Outcome {
         trace: seen.trace.checkpoints(),
         trace_events: seen.trace.events(),
         sim_seconds: seen.sim_us as f64 / 1e6,
-        wall_seconds: wall.as_secs_f64(),
+        wall_seconds: real_elapsed().saturating_sub(began).as_secs_f64(),
+        laps: laps.all(),
         leaders: leaders(&seen),
         timeline: timeline(&seen),
         seconds: liveness::seconds(&seen.history),
@@ -362,6 +370,8 @@ fn timeline(seen: &Seen) -> Vec<Mark> {
         kind: "node-ended".to_owned(),
         ends: true,
         line: u32::MAX,
+        hosts: Vec::new(),
+        story: None,
         text: text.clone(),
     }));
     marks.sort_by_key(|mark| mark.at_ms);

@@ -6,17 +6,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 
 use http_body::Frame as BodyFrame;
 use parking_lot::Mutex;
 use proto::net::{CONNECT_TIMEOUT, Transport};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tonic::ConnectError;
 use tonic::body::Body;
 
 use super::super::Net;
-use super::{Frame, Part, Piece, Pulse, Received, broken, pump, receive, send, send_now};
+use super::pieces::{self, Piece, Pieces};
+use super::{Frame, Part, Pulse, broken, pump, receive, send, send_now};
 use crate::net::stream::Io;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -41,19 +43,21 @@ struct Link {
 
 struct Call {
     stage: Stage,
-    /// Sends the request's body, which ends with the call.
-    sending: AbortHandle,
+    /// Sends the request's body, which ends with the call; none when all of it was sent at once.
+    sending: Option<AbortHandle>,
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.sending.abort();
+        if let Some(sending) = &self.sending {
+            sending.abort();
+        }
     }
 }
 
 enum Stage {
     Waiting(oneshot::Sender<Result<Response, BoxError>>),
-    Streaming(mpsc::UnboundedSender<Piece>),
+    Streaming(Pieces),
 }
 
 impl Direct {
@@ -156,11 +160,16 @@ impl Link {
         }
         let call = link.last.fetch_add(1, Ordering::Relaxed) + 1;
         let sender = link.clone();
-        let sending = tokio::spawn(async move {
+        let mut sending = Box::pin(async move {
             send(&sender.io, call, Part::Request(Box::new(head))).await?;
             pump(&sender.io, call, body).await
         });
-        let (stage, sending) = (Stage::Waiting(answer), sending.abort_handle());
+        // Most requests are whole: they need no task.
+        let sending = match futures::poll!(sending.as_mut()) {
+            Poll::Ready(_) => None,
+            Poll::Pending => Some(tokio::spawn(sending).abort_handle()),
+        };
+        let stage = Stage::Waiting(answer);
         link.calls.lock().insert(call, Call { stage, sending });
         let mut abandon = Abandon {
             link: link.clone(),
@@ -185,18 +194,16 @@ impl Link {
     async fn read(self: &Arc<Self>, channel: &watch::Sender<Option<Opened>>) -> io::Result<()> {
         let mut pulse = Pulse::new();
         let mut held = true;
+        let mut released = std::pin::pin!(channel.closed());
         while held || !self.calls.lock().is_empty() {
             let frame = tokio::select! {
                 biased;
                 frame = receive(&self.io) => frame?,
-                () = channel.closed(), if held => {
+                () = &mut released, if held => {
                     held = false;
                     continue;
                 }
-                beat = pulse.beat(&self.io) => {
-                    beat?;
-                    continue;
-                }
+                error = pulse.silent(&self.io) => return Err(error),
             };
             let Some(frame) = frame else { return Ok(()) };
             pulse.heard();
@@ -224,18 +231,14 @@ impl Link {
     }
 
     fn answered(self: &Arc<Self>, call: u64, head: http::response::Parts) {
-        let (pieces, received) = mpsc::unbounded_channel();
+        let link = self.clone();
+        let (pieces, body) = pieces::body(Some(Box::new(move || link.cancel(call))));
         let answer = {
             let mut calls = self.calls.lock();
             let Some(open) = calls.get_mut(&call) else {
                 return;
             };
             std::mem::replace(&mut open.stage, Stage::Streaming(pieces))
-        };
-        let link = self.clone();
-        let body = Received {
-            pieces: received,
-            dropped: Some(Box::new(move || link.cancel(call))),
         };
         if let Stage::Waiting(answer) = answer {
             let response = http::Response::from_parts(head, Body::new(body));
@@ -248,8 +251,7 @@ impl Link {
         if let Some(open) = self.calls.lock().get(&call)
             && let Stage::Streaming(pieces) = &open.stage
         {
-            // A reader may have read enough.
-            let _ = pieces.send(piece);
+            pieces.give(piece);
         }
     }
 
@@ -268,10 +270,10 @@ impl Link {
 
 impl Call {
     fn fail(mut self, why: tonic::Status) {
-        let (pieces, _) = mpsc::unbounded_channel();
-        match std::mem::replace(&mut self.stage, Stage::Streaming(pieces)) {
+        let (over, _) = pieces::body(None);
+        match std::mem::replace(&mut self.stage, Stage::Streaming(over)) {
             Stage::Waiting(answer) => drop(answer.send(Err(Box::new(why)))),
-            Stage::Streaming(pieces) => drop(pieces.send(Err(why))),
+            Stage::Streaming(pieces) => pieces.give(Err(why)),
         }
     }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _};
 use http_body::Frame as BodyFrame;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
 
-use super::{Frame, Part, Piece, Pulse, Received, broken, pump, receive, send, send_now};
+use super::pieces::{self, Piece, Pieces};
+use super::{Frame, Part, Pulse, broken, pump, receive, send, send_now};
 use crate::net::stream::Io;
 
 /// Serves until `stop`, and then until the calls in progress have ended.
@@ -48,78 +49,75 @@ pub(in super::super) async fn serve(
 
 struct Call {
     /// None once the request's body is complete.
-    pieces: Option<mpsc::UnboundedSender<Piece>>,
+    pieces: Option<Pieces>,
     task: AbortHandle,
 }
 
-type Calls = Arc<Mutex<BTreeMap<u64, Call>>>;
+type Open = BTreeMap<u64, Call>;
+
+/// The calls of a connection.
+#[derive(Default)]
+struct Calls {
+    open: Mutex<Open>,
+    /// Told when the last of them has ended.
+    none: Notify,
+}
 
 async fn connection(io: Io, routes: Routes, mut stopped: watch::Receiver<bool>) {
     let io = Arc::new(io);
-    let calls = Calls::default();
+    let calls = Arc::<Calls>::default();
     let mut pulse = Pulse::new();
-    let (ended, mut ends) = mpsc::unbounded_channel();
     let mut leaving = false;
+    let mut leave = std::pin::pin!(async move {
+        // The sender is dropped only after it has said so.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    });
     let why = loop {
-        if leaving && calls.lock().is_empty() {
+        if leaving && calls.open.lock().is_empty() {
             break io::ErrorKind::ConnectionAborted.into();
         }
         let frame = tokio::select! {
             biased;
             frame = receive(&io) => frame,
-            _ = ends.recv() => continue,
-            _ = stopped.wait_for(|stopped| *stopped), if !leaving => {
+            () = calls.none.notified(), if leaving => continue,
+            () = &mut leave, if !leaving => {
                 leaving = true;
                 send_now(&io, 0, Part::GoAway);
                 continue;
             }
-            beat = pulse.beat(&io) => match beat {
-                Ok(()) => continue,
-                Err(error) => break error,
-            },
+            error = pulse.silent(&io) => break error,
         };
         match frame {
             Ok(Some(frame)) => {
                 pulse.heard();
-                take(frame, &io, &calls, &routes, &ended);
+                take(frame, &io, &calls, &routes);
             }
             Ok(None) => break io::ErrorKind::UnexpectedEof.into(),
             Err(error) => break error,
         }
     };
-    let calls = std::mem::take(&mut *calls.lock());
-    for call in calls.into_values() {
+    let open = std::mem::take(&mut *calls.open.lock());
+    for call in open.into_values() {
         // As HTTP/2 does: a handler whose caller is gone is dropped.
         call.task.abort();
         if let Some(pieces) = call.pieces {
-            let _ = pieces.send(Err(broken(&why)));
+            pieces.give(Err(broken(&why)));
         }
     }
 }
 
-fn take(
-    frame: Frame,
-    io: &Arc<Io>,
-    calls: &Calls,
-    routes: &Routes,
-    ended: &mpsc::UnboundedSender<()>,
-) {
+fn take(frame: Frame, io: &Arc<Io>, calls: &Arc<Calls>, routes: &Routes) {
     let Frame { call, part } = frame;
-    let mut open = calls.lock();
+    let mut open = calls.open.lock();
     match part {
         Part::Ping => send_now(io, 0, Part::Pong),
         Part::Request(head) => {
-            let (pieces, received) = mpsc::unbounded_channel();
-            let body = Body::new(Received {
-                pieces: received,
-                dropped: None,
-            });
-            let request = http::Request::from_parts(*head, body);
+            let (pieces, body) = pieces::body(None);
+            let request = http::Request::from_parts(*head, Body::new(body));
             let (io, routes) = (io.clone(), routes.clone());
             let done = Done {
                 calls: calls.clone(),
                 call,
-                ended: ended.clone(),
             };
             let task = tokio::spawn(async move {
                 let _done = done;
@@ -144,24 +142,28 @@ fn take(
     }
 }
 
-fn give(open: &mut BTreeMap<u64, Call>, call: u64, piece: Piece) {
+fn give(open: &mut Open, call: u64, piece: Piece) {
     if let Some(pieces) = open.get(&call).and_then(|call| call.pieces.as_ref()) {
-        // A handler may have read enough.
-        let _ = pieces.send(piece);
+        pieces.give(piece);
     }
 }
 
 /// Forgets a call when its task ends, however it does.
 struct Done {
-    calls: Calls,
+    calls: Arc<Calls>,
     call: u64,
-    ended: mpsc::UnboundedSender<()>,
 }
 
 impl Drop for Done {
     fn drop(&mut self) {
-        self.calls.lock().remove(&self.call);
-        let _ = self.ended.send(());
+        let mut open = self.calls.open.lock();
+        let ended = open.remove(&self.call);
+        let none = open.is_empty();
+        drop(open);
+        drop(ended);
+        if none {
+            self.calls.none.notify_one();
+        }
     }
 }
 

@@ -1,0 +1,97 @@
+//! The pieces of a body, between the connection that they come on and who reads them. Most bodies
+//! have one or two, so there is no room for more until more come, as tokio's channels have.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::Frame;
+use parking_lot::Mutex;
+use tonic::Status;
+
+/// A piece, or what broke the body off.
+pub(super) type Piece = Result<Frame<Bytes>, Status>;
+
+#[derive(Default)]
+struct Waiting {
+    pieces: VecDeque<Piece>,
+    /// None will follow.
+    complete: bool,
+    /// Nobody reads any more.
+    unread: bool,
+    reader: Option<Waker>,
+}
+
+/// What puts pieces in. Dropped, it completes the body.
+pub(super) struct Pieces(Arc<Mutex<Waiting>>);
+
+/// A body that is being received. Dropping it unfinished tells `dropped`.
+pub(super) struct Received {
+    waiting: Arc<Mutex<Waiting>>,
+    dropped: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+/// A body without pieces yet.
+pub(super) fn body(dropped: Option<Box<dyn FnOnce() + Send + Sync>>) -> (Pieces, Received) {
+    let waiting = Arc::<Mutex<Waiting>>::default();
+    (Pieces(waiting.clone()), Received { waiting, dropped })
+}
+
+impl Pieces {
+    /// Adds a piece, unless the reader has read enough.
+    pub(super) fn give(&self, piece: Piece) {
+        let mut waiting = self.0.lock();
+        if waiting.unread {
+            return;
+        }
+        waiting.pieces.push_back(piece);
+        let reader = waiting.reader.take();
+        drop(waiting);
+        reader.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock();
+        waiting.complete = true;
+        let reader = waiting.reader.take();
+        drop(waiting);
+        reader.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl http_body::Body for Received {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
+        let mut waiting = self.waiting.lock();
+        if let Some(piece) = waiting.pieces.pop_front() {
+            return Poll::Ready(Some(piece));
+        }
+        if !waiting.complete {
+            waiting.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        drop(waiting);
+        self.dropped = None;
+        Poll::Ready(None)
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let unread = {
+            let mut waiting = self.waiting.lock();
+            waiting.unread = true;
+            std::mem::take(&mut waiting.pieces)
+        };
+        drop(unread);
+        if let Some(dropped) = self.dropped.take() {
+            dropped();
+        }
+    }
+}
