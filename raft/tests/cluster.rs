@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebreak_raft::{Clock, Identity, Keep, Node, Options, ProposeError, Tuning};
-use model::cluster::{Change, ChangeBody, ClusterState, Join, Locality, Node as Member};
+use model::cluster::{
+    Change, ChangeBody, ClusterState, Join, Locality, Node as Member, SetDraining,
+};
 use model::command::{Answer, Append, Command, NewMessage, Reply};
 use model::id::{ConversationName, NodeId, ShardId};
 use prost::Message;
@@ -328,6 +330,47 @@ async fn a_leader_dies_and_comes_back_and_nothing_is_lost() {
         .unwrap()
         .unwrap();
     nodes.push(back);
+    for running in nodes {
+        running.kill();
+    }
+}
+
+fn leads_nothing(running: &Running) -> bool {
+    let replicas = running.node.replicas();
+    replicas.iter().all(|replica| replica.state != "leader")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_drains_or_stops_hands_over_all_that_it_leads() {
+    let nodes = cluster(&["seoul", "busan", "tokyo"], 3).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    propose(&nodes[0].node, shard, &append(&name, 1)).await;
+    assert!(!leads_nothing(&nodes[0]), "it leads the meta shard");
+    let drain = Command::meta(Change {
+        body: Some(ChangeBody::Draining(SetDraining {
+            dc: "seoul".into(),
+            draining: true,
+            ..SetDraining::default()
+        })),
+    });
+    propose(&nodes[1].node, ShardId::META, &drain).await;
+    let mut aside = nodes[0].node.aside();
+    timeout(PATIENCE, aside.wait_for(|aside| *aside))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(leads_nothing(&nodes[0]));
+    for id in 2..=10 {
+        let reply = propose(&nodes[0].node, shard, &append(&name, id)).await;
+        assert_eq!(seq(&reply), (id, false), "through the drained node");
+    }
+
+    assert_eq!(nodes[1].node.step_aside(PATIENCE).await, 0);
+    assert!(leads_nothing(&nodes[1]));
+    assert!(leads_nothing(&nodes[0]), "what drains comes last");
+    let reply = propose(&nodes[1].node, shard, &append(&name, 11)).await;
+    assert_eq!(seq(&reply), (11, false));
     for running in nodes {
         running.kill();
     }
