@@ -40,6 +40,7 @@ pub fn all() -> &'static [Shipped] {
         "drain-dc"
         "flap-3s"
         "fsync-stall"
+        "handover-storm"
         "hot-room"
         "kakao-2022"
         "leader-dc-isolated"
