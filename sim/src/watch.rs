@@ -318,10 +318,13 @@ impl Shared {
         let mut regressed = Vec::new();
         for ((_, shard), (term, node)) in voted {
             let key = key::single(ShardId(*shard), Kind::Vote);
-            // A record that cannot be read is a fault that was injected; the node says so itself.
+            // A record that cannot be read, or whose sum does not fit, is a fault that was injected;
+            // the node says so itself.
             let Ok(value) = disk.get(&key) else { continue };
-            let found = value.and_then(|value| vote_of(&key, &value));
-            let found = found.map(|(_, vote)| (vote.term, vote.node));
+            let body = value.as_deref().map(|value| store::log::unseal(&key, value));
+            let Ok(body) = body.transpose() else { continue };
+            let found = body.and_then(|body| VoteId::decode(body).ok());
+            let found = found.map(|vote| (vote.term, vote.node));
             if found.is_none_or(|found| found < (*term, *node)) {
                 regressed.push(format!(
                     "{name} s{shard}: voted in term {term} for n{node}, durably; its disk now has {found:?}"

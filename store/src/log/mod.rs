@@ -36,7 +36,7 @@ use crate::Error;
 use crate::engine::{self, Engine};
 use crate::key::log as key;
 use crate::key::log::Kind;
-pub use record::Record;
+pub use record::{Record, unseal};
 use shard::Shard;
 pub use shard::ShardLog;
 use writer::{Queue, Until, Writer};
