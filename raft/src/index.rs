@@ -79,7 +79,7 @@ pub(crate) async fn read<T>(
 ) -> Result<T, ReadError> {
     let deadline = Instant::now() + limit;
     loop {
-        if group.leads() {
+        if group.leads() || mutant!("lease-kept-after-step-down") && group.has_led() {
             let left = deadline.saturating_duration_since(Instant::now());
             return group.read(left, &look).await;
         }
@@ -148,8 +148,12 @@ async fn ask_for_readers(node: Arc<Inner>, group: Arc<Group>) {
 async fn ask_leader(node: &Arc<Inner>, group: &Group) -> Result<Told, ReadError> {
     let shard = group.shard;
     let not_leader = |leader| ReadError::NotLeader { shard, leader };
-    let leader = node.leader(shard).filter(|leader| *leader != node.id());
-    let leader = leader.ok_or_else(|| not_leader(None))?;
+    let leader = node.leader(shard).ok_or_else(|| not_leader(None))?;
+    if leader == node.id() {
+        // A guess that is wrong, or was right a moment ago.
+        node.guess(shard, node.replica_after(shard, leader));
+        return Err(not_leader(None));
+    }
     let result = match node.peers().link(leader) {
         Some(link) => ask(&link, group, leader).await,
         None => Err(ReadError::Unreachable(leader)),

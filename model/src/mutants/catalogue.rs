@@ -242,8 +242,9 @@ pub const ALL: &[Mutant] = &[
         promise: 'L',
         oracle: "per conversation linearizability",
         scenarios: &["leader-dc-isolated", "flap-3s", "bridge"],
-        hint: "reads through a node without a replica whose hint is the former leader: with \
-               clients inside the cut-off data center, in the second after the heal",
+        hint: "reads through a node without a replica whose hint is the former leader, or at that \
+               itself: with clients inside the cut-off data center, in the second after the heal",
+        sites: 2,
         ..ONE_SITE
     },
     Mutant {

@@ -4,7 +4,7 @@
 use super::Case;
 use super::evidence::Found;
 use super::facts::Room;
-use crate::history::{AppendEnd, Level, Page, Read};
+use crate::history::{AppendEnd, History, Level, Page, Read};
 use crate::outcome::{Finding, Promise};
 use crate::plan::Fault;
 
@@ -72,6 +72,19 @@ pub fn age_honest(case: &Case<'_>) -> Finding {
         }
     });
     found.finding()
+}
+
+/// The ages of LOCAL reads that were answered, ms, sorted; one of unknown age is as old as can be.
+pub fn local_ages(history: &History) -> Vec<u64> {
+    let local = history
+        .reads
+        .iter()
+        .filter(|read| read.level == Level::Local);
+    let mut ages: Vec<u64> = local
+        .filter_map(|read| Some(read.end.as_ref().ok()?.age_ms.unwrap_or(u64::MAX)))
+        .collect();
+    ages.sort_unstable();
+    ages
 }
 
 /// Every answered read, with the acknowledgements of its conversation.
