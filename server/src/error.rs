@@ -225,7 +225,8 @@ impl Failure {
     /// Whether the same call would fail in the same way however often it is tried.
     pub fn is_final(&self) -> bool {
         match self {
-            Failure::Passed(_) => false,
+            // Another replica may have it whole.
+            Failure::Passed(_) | Failure::Corrupt(_) => false,
             other => {
                 let row = other.row();
                 row.retry_after.is_none() && row.code != Code::DeadlineExceeded

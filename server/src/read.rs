@@ -75,6 +75,17 @@ enum Again {
     Final(Failure),
 }
 
+impl Again {
+    /// What a replica of this node said. One that is corrupt stops for good; the others have the same
+    /// records whole.
+    fn of(failure: Failure) -> Again {
+        match failure {
+            Failure::Corrupt(_) => Again::Later(failure),
+            failure => Again::Final(failure),
+        }
+    }
+}
+
 /// Why a replica that was looked at gives no answer.
 enum Look {
     /// It has not reached the session's token.
@@ -161,7 +172,7 @@ where
             Level::Linearizable | Level::Local => self.nearby(step).await,
             Level::Session | Level::Bounded(_) => {
                 if let Some(answer) = self.fresh_here().await {
-                    return answer.map_err(Again::Final);
+                    return answer.map_err(Again::of);
                 }
                 // A replica that is near may be fresh enough, or become it, as this one might.
                 let away = !self.call.forwarded && self.gateway.raft.state(self.shard).is_none();
@@ -263,7 +274,7 @@ where
                 .await
             {
                 Ok(Ok(found)) => return Ok(self.informed(found, Some(age_since(self.began)))),
-                Ok(Err(Look::Final(failure))) => return Err(Again::Final(failure)),
+                Ok(Err(Look::Final(failure))) => return Err(Again::of(failure)),
                 // Seen where a new leader's silence was not over, or of another history.
                 Ok(Err(Look::Behind)) => {
                     let why = format!("{shard} has not reached what the session has seen");
@@ -306,7 +317,7 @@ where
 
     async fn nearby(&self, step: u32) -> Result<T, Again> {
         if let Some(replica) = self.gateway.raft.replica(self.shard) {
-            let found = (self.here)(self.shard, &replica.state).map_err(Again::Final)?;
+            let found = (self.here)(self.shard, &replica.state).map_err(Again::of)?;
             return Ok(self.informed(found, replica.age()));
         }
         match nearest(self.gateway, self.shard, step).filter(|_| !self.call.forwarded) {
@@ -347,10 +358,10 @@ where
     }
 }
 
-/// Whether another attempt may do better: the node says so, or it was the connection that spoke,
-/// whose errors carry no details.
+/// Whether another attempt may do better: the node says so, its replica has just turned out corrupt,
+/// or it was the connection that spoke, whose errors carry no details.
 fn is_passing(status: &Status) -> bool {
-    status.code() == Code::Unavailable || status.details().is_empty()
+    matches!(status.code(), Code::Unavailable | Code::DataLoss) || status.details().is_empty()
 }
 
 /// A node that has a replica and can be reached, this data center's first; others in turn with
