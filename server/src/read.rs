@@ -167,7 +167,7 @@ where
     async fn attempt(&self, step: u32) -> Result<T, Again> {
         match self.wanted.level {
             Level::Linearizable if !mutant!("linearizable-read-at-any-replica") => {
-                self.with_quorum(self.sure()).await
+                self.with_quorum(self.sure(step)).await
             }
             Level::Linearizable | Level::Local => self.nearby(step).await,
             Level::Session | Level::Bounded(_) => {
@@ -180,7 +180,7 @@ where
                     Some(Some(near)) if step.is_multiple_of(2) => {
                         self.with_quorum(self.forward(near)).await
                     }
-                    Some(_) | None => self.with_quorum(self.sure()).await,
+                    Some(_) | None => self.with_quorum(self.sure(step)).await,
                 }
             }
         }
@@ -258,8 +258,9 @@ where
         }
     }
 
-    /// Everything acknowledged before this call: from this node's replica, or by the leader.
-    async fn sure(&self) -> Result<T, Again> {
+    /// Everything acknowledged before this call: from this node's replica, or by the leader; where
+    /// those do not reach each other, by other replicas in turn with each step.
+    async fn sure(&self, step: u32) -> Result<T, Again> {
         let Reading {
             gateway,
             shard,
@@ -273,7 +274,28 @@ where
                 .read(shard, timeout, |state| self.look(state))
                 .await
             {
-                Ok(Ok(found)) => return Ok(self.informed(found, Some(age_since(self.began)))),
+                Ok(Ok((found, replica))) => {
+                    // As of the beginning at least; a leader may know better.
+                    let age = age_since(self.began);
+                    let known = replica.and_then(|replica| replica.age());
+                    let age = known.map_or(age, |known| known.min(age));
+                    match self.wanted.level {
+                        Level::Bounded(bound) if age > bound => {
+                            let why = "asking its leader took longer".to_owned();
+                            let unmet = Failure::StalenessUnmet {
+                                age: Some(age),
+                                bound,
+                                why,
+                            };
+                            if call.forwarded || gateway.raft.leader(shard) == Some(gateway.me()) {
+                                return Err(Again::Later(unmet));
+                            }
+                        }
+                        Level::Linearizable | Level::Session | Level::Bounded(_) | Level::Local => {
+                            return Ok(self.informed(found, Some(age)));
+                        }
+                    }
+                }
                 Ok(Err(Look::Final(failure))) => return Err(Again::of(failure)),
                 // Seen where a new leader's silence was not over, or of another history.
                 Ok(Err(Look::Behind)) => {
@@ -281,6 +303,14 @@ where
                     return Err(Again::Later(Failure::LeaderChanging(why)));
                 }
                 Err(ReadError::Behind(_)) if !call.forwarded => {}
+                Err(ReadError::NotLeader { .. } | ReadError::Unreachable(_))
+                    if !call.forwarded && step > 0 =>
+                {
+                    return match nearest(gateway, shard, step - 1) {
+                        Some(node) => self.forward(node).await,
+                        None => Err(Again::Later(no_replica(shard))),
+                    };
+                }
                 Err(error @ ReadError::NotLeader { leader, .. }) => {
                     let why = format!("{error}; leader: {}", name_of(leader));
                     return Err(Again::Later(Failure::LeaderChanging(why)));
@@ -305,14 +335,20 @@ where
         attempt
     }
 
-    fn look(&self, state: &ShardState) -> Result<Found<T>, Look> {
+    /// Looks at the state, and before that at how old it is where that matters.
+    fn look(&self, state: &ShardState) -> Result<(Found<T>, Option<Replica>), Look> {
         if let Floor::Revision(floor) = self.wanted.token.floor(self.slot)
             && self.wanted.level.keeps_sessions()
             && state.reached().revision < floor
         {
             return Err(Look::Behind);
         }
-        (self.here)(self.shard, state).map_err(Look::Final)
+        let replica = match self.wanted.level {
+            Level::Bounded(_) => self.gateway.raft.replica(self.shard),
+            Level::Linearizable | Level::Session | Level::Local => None,
+        };
+        let found = (self.here)(self.shard, state).map_err(Look::Final)?;
+        Ok((found, replica))
     }
 
     async fn nearby(&self, step: u32) -> Result<T, Again> {
