@@ -74,15 +74,16 @@ pub fn age_honest(case: &Case<'_>) -> Finding {
     found.finding()
 }
 
-/// The ages of LOCAL reads that were answered, ms, sorted; one of unknown age is as old as can be.
+/// The ages of LOCAL reads that found their conversation, ms, sorted; one of unknown age is as old as
+/// can be. That there is no conversation is told by an error, which has no age.
 pub fn local_ages(history: &History) -> Vec<u64> {
     let local = history
         .reads
         .iter()
         .filter(|read| read.level == Level::Local);
-    let mut ages: Vec<u64> = local
-        .filter_map(|read| Some(read.end.as_ref().ok()?.age_ms.unwrap_or(u64::MAX)))
-        .collect();
+    let pages = local.filter_map(|read| read.end.as_ref().ok());
+    let found = pages.filter(|page| page.last_seq > 0);
+    let mut ages: Vec<u64> = found.map(|page| page.age_ms.unwrap_or(u64::MAX)).collect();
     ages.sort_unstable();
     ages
 }
