@@ -61,6 +61,17 @@ pub const STATE_FLUSH_BYTES: u64 = 16 * 1024 * 1024;
 /// Log kept for an absent replica, bytes; past that it gets a snapshot.
 pub const LOG_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
+/// Conversations (slots) that a session token names one by one; a session of more reads the others
+/// as if they had just been written.
+pub const SESSION_SLOTS_MAX: usize = 128;
+/// Between two rounds of questions in which the nodes learn how old their replicas are, milliseconds.
+pub const AGE_INTERVAL_MS: u64 = 200;
+/// How long a node goes on trying when it hears no majority of a shard's replicas, milliseconds;
+/// from then on it refuses what needs one.
+pub const QUORUM_LACK_MS_MAX: u64 = 1_500;
+/// How long such a refusal may take, milliseconds.
+pub const REFUSAL_MS_MAX: u64 = 200;
+
 /// Most data shards.
 pub const SHARDS_MAX: u32 = 4_096;
 /// Most nodes.
@@ -77,5 +88,8 @@ const _: () = {
     assert!(2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(LINK_BATCH_BYTES_MAX + 2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(STREAM_FRAME_ITEMS_MAX <= STREAM_UNANSWERED_MAX);
+    assert!(SESSION_SLOTS_MAX <= u8::MAX as usize);
+    assert!(2 * AGE_INTERVAL_MS <= 500);
+    assert!(REFUSAL_MS_MAX < QUORUM_LACK_MS_MAX);
     assert!(SHARDS_MAX < crate::id::Slot::COUNT);
 };

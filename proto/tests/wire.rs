@@ -323,8 +323,16 @@ fn conversations(golden: &mut Golden) {
         attributes: attributes(),
         shard: 4,
         content_hash: Bytes::from_static(&[0xab; 16]),
+        info: None,
     };
     golden.check("conversation", &conversation);
+    golden.check(
+        "conversation_with_info",
+        &v1::Conversation {
+            info: info(),
+            ..conversation.clone()
+        },
+    );
     golden.check(
         "create_conversation_request",
         &v1::CreateConversationRequest {
@@ -463,6 +471,29 @@ fn bodies() -> Vec<(&'static str, Body)> {
         committed: false,
     };
     vec![
+        (
+            "ask_positions",
+            Body::AskPositions(node::AskPositions {
+                shards: vec![1, 300],
+                reader: true,
+            }),
+        ),
+        (
+            "positions",
+            Body::Positions(node::Positions {
+                shards: vec![1, 300],
+                terms: vec![8, 9],
+                indexes: vec![7, 70_000],
+                leader: 4,
+            }),
+        ),
+        (
+            "following",
+            Body::Following(node::Following {
+                shards: vec![1, 300],
+                terms: vec![8, 9],
+            }),
+        ),
         (
             "append",
             Body::Append(node::AppendEntries {

@@ -137,6 +137,8 @@ pub enum ProposeError {
     Unknown(String),
 }
 
+pub use crate::age::{Replica, age_since};
+
 /// Why a LINEARIZABLE read cannot be answered here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {
@@ -151,6 +153,12 @@ pub enum ReadError {
     /// No quorum confirmed in time.
     #[error("no quorum of {0} confirmed the leader in time")]
     NoQuorum(ShardId),
+    /// The leader did not answer.
+    #[error("{0} cannot be asked as the leader")]
+    Unreachable(NodeId),
+    /// This node's replica has not applied yet what the leader has.
+    #[error("the replica of {0} here is behind")]
+    Behind(ShardId),
 }
 
 /// This node's replica of a shard, as `firebreak status` shows it.

@@ -18,15 +18,17 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::acks::Acks;
+use crate::age::Known;
 use crate::api::{Clock, ReplicaStatus, Tuning};
 use crate::batcher::Batcher;
 use crate::fault::Fault;
+use crate::index::Questions;
 use crate::log_store::LogStore;
 use crate::network::Network;
 use crate::peers::Peers;
 use crate::read::Reads;
 use crate::state_machine::StateMachine;
-use crate::types::{LogId, Types};
+use crate::types::{LogId, Types, Vote};
 
 /// What a group is opened with.
 pub(crate) struct Opening {
@@ -60,9 +62,14 @@ pub(crate) struct Group {
     pub(crate) node: NodeId,
     pub(crate) tuning: Tuning,
     pub(crate) reads: Mutex<Reads>,
+    /// What this replica asks its leader for those who read here.
+    pub(crate) questions: Mutex<Questions>,
+    /// As of when this replica is known to hold everything.
+    pub(crate) known: Mutex<Known>,
     /// What the others have acknowledged to this node as their leader.
     pub(crate) acks: Arc<Acks>,
     log: ShardLog,
+    vote: Arc<Mutex<Option<Vote>>>,
     leaders: Arc<Mutex<Leaders>>,
     hand_over: Mutex<Option<Instant>>,
     watching: JoinHandle<()>,
@@ -120,6 +127,7 @@ impl Group {
         let flushed = state.clone();
         let cuttable = Arc::new(move || flushed.flushed().position.map(|p| p.index));
         let store = LogStore::open(log.clone(), cuttable, fault.clone()).map_err(|e| fail(&e))?;
+        let vote = store.vote();
         let config = Arc::new(config(shard, &tuning).map_err(OpenError::Node)?);
         let acks = Arc::new(Acks::default());
         let network = Network {
@@ -154,8 +162,11 @@ impl Group {
             node,
             tuning,
             reads: Mutex::default(),
+            questions: Mutex::default(),
+            known: Mutex::default(),
             acks,
             log,
+            vote,
             leaders,
             hand_over: Mutex::default(),
             watching,
@@ -198,6 +209,15 @@ impl Group {
                 return "its metrics ended".into();
             }
         }
+    }
+
+    /// Whether the last vote of this replica is for `leader` in `term`: if so, it has neither let
+    /// anybody else lead since nor applied anything of a later leader.
+    pub(crate) fn follows(&self, term: u64, leader: NodeId) -> bool {
+        let vote = *self.vote.lock();
+        vote.is_some_and(|vote| {
+            vote.leader_id().term == term && vote.leader_id().voted_for == leader.0
+        })
     }
 
     /// Whether this node leads, as it knows.

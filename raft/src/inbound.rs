@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::batcher::Done;
 use crate::frame;
 use crate::group::Group;
+use crate::index;
 use crate::link;
 use crate::node::Inner;
 use crate::snapshot;
@@ -192,6 +193,17 @@ impl Connection {
                 self.answer(id, 0, Body::Pong(pong));
             }
             Some(Body::Forward(forward)) => self.forward(id, ShardId(shard), forward),
+            Some(Body::Following(asked)) => {
+                let answer = index::still_follows(&self.node, self.from, &asked);
+                self.answer(id, shard, answer);
+            }
+            Some(Body::AskPositions(ask)) => {
+                let (node, out) = (self.node.clone(), self.out.clone());
+                tokio::spawn(async move {
+                    let answer = index::tell(&node, ask).await;
+                    let _ = out.send(frame::single(id, shard, answer));
+                });
+            }
             Some(body) => {
                 let Some(group) = self.node.group(ShardId(shard)) else {
                     return self.answer(id, shard, no_replica(shard));
@@ -213,6 +225,11 @@ impl Connection {
         let Some(group) = self.node.group(shard) else {
             return self.answer(id, shard.0, no_replica(shard.0));
         };
+        if self.node.quorums.lacks(shard) {
+            let message = "the quorum is lost as seen from here".to_owned();
+            let reason = wire::failed::Reason::NotLeader;
+            return self.answer(id, shard.0, frame::failed(reason, None, message));
+        }
         // One command a frame: the frames are what is batched.
         let mut commands = forward.commands.into_iter();
         let (Some(command), None) = (commands.next(), commands.next()) else {
@@ -382,7 +399,10 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
         | Body::Forward(_)
         | Body::Failed(_)
         | Body::Ping(_)
-        | Body::Pong(_) => Err("an answer is not a question".into()),
+        | Body::Pong(_)
+        | Body::AskPositions(_)
+        | Body::Positions(_)
+        | Body::Following(_) => Err("an answer is not a question".into()),
     }
 }
 

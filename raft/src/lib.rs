@@ -9,6 +9,7 @@
 //! ```
 
 mod acks;
+mod age;
 mod api;
 mod batcher;
 mod fault;
@@ -16,6 +17,7 @@ mod frame;
 mod group;
 mod hello;
 mod inbound;
+mod index;
 mod link;
 mod liveness;
 mod log_store;
@@ -23,6 +25,7 @@ mod meta;
 mod network;
 mod node;
 mod peers;
+mod quorum;
 mod read;
 mod runtime;
 mod snapshot;

@@ -78,6 +78,8 @@ struct Shared {
     peer_epoch: AtomicU64,
     /// A reset or a refused connection was the last thing heard.
     reset: AtomicBool,
+    /// When the last frames came.
+    heard: Mutex<Instant>,
 }
 
 /// A cheap handle; the connection lives in a task of its own until the last handle is dropped.
@@ -106,6 +108,7 @@ impl Link {
             up: watch::Sender::new(false),
             peer_epoch: AtomicU64::new(0),
             reset: AtomicBool::new(false),
+            heard: Mutex::new(Instant::now()),
         });
         tokio::spawn(keep_connected(Arc::downgrade(&shared), view, refused));
         Link { shared }
@@ -129,6 +132,11 @@ impl Link {
     /// Whether the other's end was closed or refused, rather than merely silent.
     pub(crate) fn was_reset(&self) -> bool {
         self.shared.reset.load(Ordering::Relaxed)
+    }
+
+    /// When the other was last heard: answers on this link; before the first, when it was made.
+    pub(crate) fn heard(&self) -> Instant {
+        *self.shared.heard.lock()
     }
 
     /// The other's epoch of the cluster's view, as last heard.
@@ -341,6 +349,7 @@ async fn connect_once(
         match answer {
             Some(Some(batch)) => {
                 heard = Instant::now();
+                *shared.heard.lock() = heard;
                 if let Some(out) = out.take() {
                     shared.go_up(out);
                 }

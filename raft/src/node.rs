@@ -10,6 +10,8 @@ use bytes::Bytes;
 use model::cluster::ClusterState;
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
+#[cfg(doc)]
+use model::limits;
 use parking_lot::{Mutex, RwLock};
 use proto::net::Channel;
 use proto::node as wire;
@@ -21,12 +23,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use crate::age::Replica;
 use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
 use crate::batcher::Done;
 use crate::group::{Group, OpenError, Opening};
 use crate::hello::{Doorkeeper, Hello, Marks};
 use crate::peers::Peers;
-use crate::{inbound, liveness, meta};
+use crate::quorum::{self, Quorums};
+use crate::{inbound, index, liveness, meta};
 
 /// Local record: the last view, so that a restarted node knows whom to ask.
 const VIEW: &str = "view";
@@ -57,6 +61,7 @@ pub(crate) struct Inner {
     fatal: watch::Sender<Option<String>>,
     disk_full: Arc<AtomicBool>,
     opening: tokio::sync::Mutex<()>,
+    pub(crate) quorums: Quorums,
     pub(crate) stop: CancellationToken,
 }
 
@@ -112,6 +117,7 @@ impl Node {
             fatal: watch::Sender::new(None),
             disk_full: Arc::default(),
             opening: tokio::sync::Mutex::default(),
+            quorums: Quorums::default(),
             stop: CancellationToken::new(),
         });
         let node = Arc::new(Node {
@@ -122,6 +128,8 @@ impl Node {
         if let Some(view) = log.local_get(VIEW).map_err(disk)? {
             inner.learn(meta::decode_view(view)?).await;
         }
+        tokio::spawn(index::keep_known(inner.clone()));
+        tokio::spawn(quorum::watch(inner.clone()));
         let tasks = meta::Tasks {
             node: inner,
             hello,
@@ -179,9 +187,10 @@ impl Node {
         }
     }
 
-    /// What `look` finds in this node's replica of `shard`: a linearizable read. Only the leader
-    /// can, and it does not take longer than `timeout` to become sure of itself. `look` may be asked
-    /// twice; only what it found the second time is given then.
+    /// What `look` finds in this node's replica of `shard`: a linearizable read, which the leader
+    /// answers when it is sure of itself, and any other replica when it was told by the leader how
+    /// far it must be, within `timeout`. `look` may be asked several times; what it found last is
+    /// given.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -191,19 +200,44 @@ impl Node {
         timeout: Duration,
         look: impl Fn(&ShardState) -> T,
     ) -> Result<T, ReadError> {
-        match self.inner.group(shard) {
-            Some(group) => group.read(timeout, look).await,
-            None => Err(ReadError::NotLeader {
+        let Some(group) = self.inner.group(shard) else {
+            return Err(ReadError::NotLeader {
                 shard,
                 leader: self.inner.leader(shard),
-            }),
+            });
+        };
+        let result = index::read(&self.inner, &group, timeout, look).await;
+        if result.is_ok() {
+            self.inner.quorums.served(shard);
         }
+        result
     }
 
     /// This node's replica of a shard, if it has one that works. It may be behind;
     /// [`Node::read`] is not.
     pub fn state(&self, shard: ShardId) -> Option<ShardState> {
         self.inner.group(shard).map(|group| group.state.clone())
+    }
+
+    /// As [`Node::state`], with how old it is at most.
+    pub fn replica(&self, shard: ShardId) -> Option<Replica> {
+        self.inner.group(shard).map(|group| group.replica())
+    }
+
+    /// Whether this node has heard no majority of a shard's replicas for
+    /// [`limits::QUORUM_LACK_MS_MAX`], nor been answered by a leader that has one.
+    pub fn lacks_quorum(&self, shard: ShardId) -> bool {
+        self.inner.quorums.lacks(shard)
+    }
+
+    /// Resolves when [`Node::lacks_quorum`] becomes true, at once when it is.
+    pub async fn quorum_lost(&self, shard: ShardId) {
+        self.inner.quorums.lost(shard).await;
+    }
+
+    /// Tells that a leader of `shard` with a quorum has answered this node.
+    pub fn served(&self, shard: ShardId) {
+        self.inner.quorums.served(shard);
     }
 
     /// The best guess at who leads a shard.
@@ -349,7 +383,7 @@ impl Inner {
     }
 
     /// Who leads: as the own replica knows, else as was last heard, else who should.
-    fn leader(&self, shard: ShardId) -> Option<NodeId> {
+    pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
         if let Some(group) = self.group(shard)
             && let Some(leader) = group.leader()
             && self.peers.reachable(leader)
@@ -388,6 +422,9 @@ impl Inner {
         if leader == self.id() {
             let (done, answered) = oneshot::channel();
             let group = self.group(shard).ok_or_else(none)?;
+            if self.quorums.lacks(shard) {
+                return Err((Some(leader), none().1));
+            }
             group
                 .batcher
                 .submit(command, Instant::now() + timeout, Done::Here(done));
@@ -414,6 +451,9 @@ impl Inner {
         result: &Result<Reply, ProposeError>,
     ) {
         let Some(asked) = asked else { return };
+        if result.is_ok() {
+            self.quorums.served(shard);
+        }
         let next = match result {
             Ok(_) | Err(ProposeError::Overloaded | ProposeError::DiskFull) => Some(asked),
             Err(ProposeError::NotLeader {
@@ -431,7 +471,7 @@ impl Inner {
     }
 
     /// Whom to ask the next time, where the own replica does not know.
-    fn guess(&self, shard: ShardId, next: Option<NodeId>) {
+    pub(crate) fn guess(&self, shard: ShardId, next: Option<NodeId>) {
         let mut hints = self.hints.lock();
         match next {
             Some(next) if hints.get(&shard) != Some(&next) => drop(hints.insert(shard, next)),
@@ -441,7 +481,7 @@ impl Inner {
     }
 
     /// The replica to try when `asked` does not lead: one after the other.
-    fn replica_after(&self, shard: ShardId, asked: NodeId) -> Option<NodeId> {
+    pub(crate) fn replica_after(&self, shard: ShardId, asked: NodeId) -> Option<NodeId> {
         let view = self.current_view();
         let replicas = view.replicas_of(shard);
         let at = replicas

@@ -34,7 +34,7 @@ use crate::gateway::Gateway;
 use crate::identity::{self, Record};
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
-use crate::service::messages::Messages;
+use crate::service::messages::{Messages, Pages};
 use crate::world::{DiskSpace, Space};
 
 /// How long calls may go on after a stop was asked for.
@@ -247,6 +247,7 @@ fn services(
     let messages = Messages {
         gateway: gateway.clone(),
         body_bytes_max,
+        pages: Pages::default(),
     };
     let conversations = Conversations {
         gateway: gateway.clone(),

@@ -86,6 +86,8 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             gap_max_ms: Some(3_000),
             failed_calls_max: Some(0),
             recovery_max_ms: None,
+            refusal_max_ms: None,
+            age_p99_max_ms: None,
             acked_min: 1_000,
             pending: Vec::new(),
         },
