@@ -24,6 +24,7 @@ mod options;
 mod random;
 mod read;
 mod retry;
+mod silence;
 mod stats;
 mod stream;
 mod tail;

@@ -191,6 +191,7 @@ impl Connection {
                 let pong = self.node.pong(self.from, &ping);
                 self.answer(id, 0, Body::Pong(pong));
             }
+            Some(Body::Leads(leads)) => crate::news::hear(&self.node, self.from, &leads),
             Some(Body::Forward(forward)) => self.forward(id, ShardId(shard), forward),
             Some(body) => {
                 let Some(group) = self.node.group(ShardId(shard)) else {
@@ -381,6 +382,7 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
         | Body::ForwardAnswer(_)
         | Body::Forward(_)
         | Body::Failed(_)
+        | Body::Leads(_)
         | Body::Ping(_)
         | Body::Pong(_) => Err("an answer is not a question".into()),
     }
