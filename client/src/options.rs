@@ -6,7 +6,7 @@ use model::limits;
 
 /// How long a call may take when the caller says nothing else.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
-/// How long one node may be silent before another is asked; doubles with each silent node.
+/// How long one node may be silent before another is asked; half as much again with each silent node.
 pub(crate) const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 /// The longest that one attempt is given.
 pub(crate) const ATTEMPT_TIMEOUT_MAX: Duration = Duration::from_secs(4);

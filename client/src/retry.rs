@@ -120,7 +120,7 @@ impl Client {
                 Ok(Some(Err(status))) => Failure::from_status(&status),
                 Ok(None) => Failure::silent(begun.elapsed()),
                 Err(_) => {
-                    patience = (patience * 2).min(ATTEMPT_TIMEOUT_MAX);
+                    patience = (patience * 3 / 2).min(ATTEMPT_TIMEOUT_MAX);
                     Failure::silent(until - begun)
                 }
             };

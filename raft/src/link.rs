@@ -10,7 +10,7 @@
 //!              first frame                silent for the limit (crate::rtt)
 //!   New ─────────────────────► Up ──────────────────────────────────────────► Gone
 //!                             ▲  │ reset, closed                             ▲  │
-//!                             │  ▼                 refused twice, or silent  │  │
+//!                             │  ▼                       refused, or silent  │  │
 //!                             │ Doubted ─────────────────────────────────────┘  │
 //!                             └──────────────── first frame ────────────────────┘
 //! ```
@@ -48,8 +48,8 @@ use crate::vitals::Vitals;
 pub(crate) const FORMAT: u32 = 1;
 /// First and longest pause before connecting again to a node that is gone.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
-/// Connections in a row that a node behind a reset one must refuse to be gone: the first may still
-/// find the end of the old one.
+/// Attempts in a row that must fail behind a reset connection: the first may still find the end of
+/// the old one. One that nobody listens to suffices.
 const REFUSED_GONE: u32 = 2;
 /// Between these.
 const REFUSED_PAUSE: Duration = Duration::from_millis(25);
@@ -346,6 +346,7 @@ async fn keep_connected(
         let Err(status) = ended else { return };
         tracing::debug!(peer = %shared.node, %status, "link down");
         let silent = status.code() == tonic::Code::DeadlineExceeded;
+        let refused_at_once = never_connected(&status);
         if crate::hello::is_refusal(&status) {
             // Nobody listens only while the node is stopping.
             let _ = refused.send((shared.node, status));
@@ -354,7 +355,9 @@ async fn keep_connected(
         let next = match before {
             Reach::New => Reach::New,
             Reach::Up if !silent => Reach::Doubted,
-            Reach::Doubted if !silent && refusals < REFUSED_GONE => Reach::Doubted,
+            Reach::Doubted if !silent && !refused_at_once && refusals < REFUSED_GONE => {
+                Reach::Doubted
+            }
             Reach::Up | Reach::Doubted => Reach::Gone { reset: !silent },
             Reach::Gone { .. } => before,
         };
@@ -373,6 +376,13 @@ async fn keep_connected(
             }
         }
     }
+}
+
+/// Whether the machine of the other said no to a connection, for want of a listener.
+fn never_connected(status: &tonic::Status) -> bool {
+    let first = std::error::Error::source(status);
+    let mut sources = std::iter::successors(first, |error| error.source());
+    sources.any(|error| error.is::<tonic::ConnectError>())
 }
 
 /// One connection, from dialing to its end; `Ok` when the last handle is gone.
