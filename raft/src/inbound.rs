@@ -307,7 +307,7 @@ fn no_replica(shard: u32) -> Body {
 }
 
 /// Answers a request that stands for itself.
-async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> {
+async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body, String> {
     match body {
         Body::Append(append) => {
             let request = types::append_from_wire(append).map_err(|e| e.to_string())?;
@@ -370,11 +370,10 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
                 .map_err(|e| e.to_string())?;
             Ok(Body::TransferAnswer(transfer_answer(answer)))
         }
-        Body::LastLog(asked) => Ok(Body::LastLogAnswer(crate::liveness::last_log(
-            node,
-            group,
-            NodeId(asked.dead),
-        ))),
+        Body::LastLog(asked) => {
+            let answer = crate::liveness::asked(node, group, NodeId(asked.dead));
+            Ok(Body::LastLogAnswer(answer))
+        }
         Body::AppendAnswer(_)
         | Body::VoteAnswer(_)
         | Body::TransferAnswer(_)

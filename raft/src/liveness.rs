@@ -88,9 +88,13 @@ pub(crate) fn elect_all(node: &Arc<Inner>, peer: NodeId) -> usize {
     shards
 }
 
-/// What this node tells another survivor.
-pub(crate) fn last_log(node: &Inner, group: &Group, dead: NodeId) -> wire::LastLogAnswer {
+/// What this node tells another survivor. It begins to elect itself if it has lost the leader, too:
+/// the one whose turn is first must not be the last to begin.
+pub(crate) fn asked(node: &Arc<Inner>, group: &Arc<Group>, dead: NodeId) -> wire::LastLogAnswer {
     let (vote, _) = leader_of(group);
+    if group.leader() == Some(dead) && lost(node, dead) {
+        tokio::spawn(elect(node.clone(), group.clone(), dead));
+    }
     wire::LastLogAnswer {
         last: last(group).map(|(term, index)| wire::LogId { term, index }),
         vote: Some(types::vote_to_wire(&vote)),
