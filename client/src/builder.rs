@@ -65,7 +65,7 @@ impl Builder {
         self
     }
 
-    /// How long a node may be silent before another is asked. Default 1 s; doubles with each
+    /// How long a node may be silent before another is asked. Default 1 s; half as much again with each
     /// silent node of a call.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Duration) -> Builder {

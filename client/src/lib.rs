@@ -25,6 +25,7 @@ mod random;
 mod read;
 mod retry;
 mod session;
+mod silence;
 mod stats;
 mod stream;
 mod tail;

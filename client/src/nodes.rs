@@ -53,6 +53,8 @@ struct Node {
     lost: Option<Lost>,
     refusals: u32,
     latency: Option<(Duration, Instant)>,
+    /// A running mean over what it takes to be answered by the node itself.
+    round: Option<Duration>,
 }
 
 #[derive(Clone, Copy)]
@@ -114,6 +116,11 @@ impl Lease {
                 node.latency = Some((mean, now));
             }
         });
+    }
+
+    /// Which node it is, for what outlives the lease.
+    pub(crate) fn node(&self) -> (Arc<Nodes>, Arc<str>) {
+        (self.nodes.clone(), self.address.clone())
     }
 
     /// What a failed attempt says about the node.
@@ -213,6 +220,7 @@ impl Nodes {
             lost: None,
             refusals: 0,
             latency: None,
+            round: None,
         };
         list.insert(at, node);
         Ok(())
@@ -223,6 +231,20 @@ impl Nodes {
         if let Ok(at) = list.binary_search_by(|node| (*node.address).cmp(address)) {
             change(&mut list[at]);
         }
+    }
+
+    /// What it takes to be answered by a node itself, if that is known.
+    pub(crate) fn round(&self, address: &str) -> Option<Duration> {
+        let mut round = None;
+        self.with(address, |node| round = node.round);
+        round
+    }
+
+    /// A node has answered by itself after `round`.
+    pub(crate) fn note_round(&self, address: &str, round: Duration) {
+        self.with(address, |node| {
+            node.round = Some(node.round.map_or(round, |mean| (mean * 7 + round) / 8));
+        });
     }
 
     /// The best node for a call that has tried some.

@@ -6,7 +6,7 @@ use model::limits;
 
 /// How long a call may take when the caller says nothing else.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
-/// How long one node may be silent before another is asked; doubles with each silent node.
+/// How long one node may be silent before another is asked; half as much again with each silent node.
 pub(crate) const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 /// The longest that one attempt is given.
 pub(crate) const ATTEMPT_TIMEOUT_MAX: Duration = Duration::from_secs(4);
@@ -38,8 +38,9 @@ pub(crate) const FRAME_ITEMS_MAX: usize = limits::STREAM_FRAME_ITEMS_MAX;
 pub(crate) const FRAME_BYTES: usize = 512 * 1024;
 /// How often unanswered items are looked over for passed deadlines.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
-/// An item unanswered for this long, on a stream that answers others, moves the stream.
-pub(crate) const STUCK_AFTER: Duration = Duration::from_millis(1_500);
+/// An item unanswered for this long, on a stream whose node is there, moves the stream: a shard that
+/// lost its leader has another by then, and this node does not reach it.
+pub(crate) const STUCK_AFTER: Duration = Duration::from_millis(1_000);
 /// Least time between two moves of a stream that nothing forced; doubles while moves do not help.
 pub(crate) const MOVE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The most that it doubles to.

@@ -12,6 +12,7 @@ use crate::error::{Error, Failure, Fault, Refusal};
 use crate::nodes::Tried;
 use crate::options::{ATTEMPT_TIMEOUT_MAX, BACKOFF_MAX, BACKOFF_MIN, RETRY_AFTER_MAX};
 use crate::random::Random;
+use crate::silence;
 use crate::stats::add;
 
 /// One attempt of a call.
@@ -103,8 +104,9 @@ impl Client {
                 channel: lease.channel.clone(),
                 timeout: until - begun,
             };
-            let failure = match timeout_at(until, attempt(one)).await {
-                Ok(Ok(response)) => {
+            let work = silence::watched(&lease, attempt(one));
+            let failure = match timeout_at(until, work).await {
+                Ok(Some(Ok(response))) => {
                     let at = Instant::now();
                     lease.succeeded(Some(at - begun));
                     let latency = at - started;
@@ -115,9 +117,10 @@ impl Client {
                         at,
                     });
                 }
-                Ok(Err(status)) => Failure::from_status(&status),
+                Ok(Some(Err(status))) => Failure::from_status(&status),
+                Ok(None) => Failure::silent(begun.elapsed()),
                 Err(_) => {
-                    patience = (patience * 2).min(ATTEMPT_TIMEOUT_MAX);
+                    patience = (patience * 3 / 2).min(ATTEMPT_TIMEOUT_MAX);
                     Failure::silent(until - begun)
                 }
             };

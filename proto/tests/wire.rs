@@ -578,6 +578,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 map_epoch: 12,
                 mark: 0,
                 boot_nonce: 0,
+                health: None,
             }),
         ),
         (
@@ -587,6 +588,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 map_epoch: 12,
                 mark: 70_000,
                 boot_nonce: 0x0102_0304_0506_0708,
+                health: None,
             }),
         ),
         (
@@ -596,6 +598,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 map_epoch: 12,
                 mark: 0,
                 boot_nonce: 0,
+                health: None,
             }),
         ),
         (
@@ -605,6 +608,30 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 map_epoch: 12,
                 mark: 70_000,
                 boot_nonce: 0x0102_0304_0506_0708,
+                health: None,
+            }),
+        ),
+        (
+            "ping_with_health",
+            Body::Ping(node::Ping {
+                health: health(),
+                ..node::Ping::default()
+            }),
+        ),
+        (
+            "pong_with_health",
+            Body::Pong(node::Pong {
+                health: health(),
+                ..node::Pong::default()
+            }),
+        ),
+        (
+            "leads",
+            Body::Leads(node::Leads {
+                led: vec![node::Led {
+                    shard: 300,
+                    term: 70_000,
+                }],
             }),
         ),
         ("last_log", Body::LastLog(node::LastLog { dead: 300 })),
@@ -617,6 +644,15 @@ fn bodies() -> Vec<(&'static str, Body)> {
             }),
         ),
     ]
+}
+
+fn health() -> Option<node::Health> {
+    Some(node::Health {
+        unreached: vec![3, 300],
+        sync_running_ms: 1_500,
+        sync_us: 70_000,
+        lag_us: 300,
+    })
 }
 
 fn frames(golden: &mut Golden) {

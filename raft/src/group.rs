@@ -360,7 +360,9 @@ fn config(shard: ShardId, tuning: &Tuning) -> Result<Config, String> {
         enable_pre_vote: Some(true),
         // Unsafe with state that is not flushed, and documented so.
         enable_leader_restore: Some(false),
-        max_payload_entries: 64,
+        // A new leader finds where its followers' logs end by halving, a round for each step: large
+        // appends (READ_BYTES_MAX bounds their bytes) end that sooner.
+        max_payload_entries: 512,
         // Housekeeping decides when state is flushed and how much log is kept.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,

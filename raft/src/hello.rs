@@ -54,6 +54,7 @@ impl Hello {
             map_epoch,
             mark: self.log.mark(),
             boot_nonce: self.identity.boot_nonce,
+            health: None,
         }
     }
 
@@ -64,6 +65,7 @@ impl Hello {
             map_epoch,
             mark: self.log.mark(),
             boot_nonce: self.identity.boot_nonce,
+            health: None,
         }
     }
 

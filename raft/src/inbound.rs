@@ -192,6 +192,7 @@ impl Connection {
                 let pong = self.node.pong(self.from, &ping);
                 self.answer(id, 0, Body::Pong(pong));
             }
+            Some(Body::Leads(leads)) => crate::news::hear(&self.node, self.from, &leads),
             Some(Body::Forward(forward)) => self.forward(id, ShardId(shard), forward),
             Some(Body::Following(asked)) => {
                 let answer = index::still_follows(&self.node, self.from, &asked);
@@ -323,7 +324,7 @@ fn no_replica(shard: u32) -> Body {
 }
 
 /// Answers a request that stands for itself.
-async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> {
+async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body, String> {
     match body {
         Body::Append(append) => {
             let request = types::append_from_wire(append).map_err(|e| e.to_string())?;
@@ -386,11 +387,10 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
                 .map_err(|e| e.to_string())?;
             Ok(Body::TransferAnswer(transfer_answer(answer)))
         }
-        Body::LastLog(asked) => Ok(Body::LastLogAnswer(crate::liveness::last_log(
-            node,
-            group,
-            NodeId(asked.dead),
-        ))),
+        Body::LastLog(asked) => {
+            let answer = crate::liveness::asked(node, group, NodeId(asked.dead));
+            Ok(Body::LastLogAnswer(answer))
+        }
         Body::AppendAnswer(_)
         | Body::VoteAnswer(_)
         | Body::TransferAnswer(_)
@@ -398,6 +398,7 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
         | Body::ForwardAnswer(_)
         | Body::Forward(_)
         | Body::Failed(_)
+        | Body::Leads(_)
         | Body::Ping(_)
         | Body::Pong(_)
         | Body::AskPositions(_)

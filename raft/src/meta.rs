@@ -38,6 +38,7 @@ pub(crate) struct Tasks {
     pub(crate) hello: Hello,
     pub(crate) dialer: Dialer,
     pub(crate) refusals: mpsc::UnboundedReceiver<(NodeId, Status)>,
+    pub(crate) wins: mpsc::UnboundedReceiver<(ShardId, u64)>,
 }
 
 impl Tasks {
@@ -48,6 +49,7 @@ impl Tasks {
             hello,
             dialer,
             refusals,
+            wins,
         } = self;
         let until_stopped = |task: futures::future::BoxFuture<'static, ()>| {
             let stop = node.stop.clone();
@@ -59,6 +61,8 @@ impl Tasks {
             });
         };
         until_stopped(Box::pin(hear_refusals(node.clone(), refusals)));
+        until_stopped(Box::pin(crate::news::tell(node.clone(), wins)));
+        until_stopped(Box::pin(crate::gray::watch(node.clone())));
         until_stopped(Box::pin(follow_meta(node.clone())));
         until_stopped(Box::pin(ask_others(node.clone(), hello, dialer, seeds)));
         until_stopped(Box::pin(reconcile(node.clone())));

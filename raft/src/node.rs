@@ -1,6 +1,6 @@
 //! A node: its groups, its links, and its view of the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,8 @@ use crate::group::{Group, OpenError, Opening};
 use crate::hello::{Doorkeeper, Hello, Marks};
 use crate::peers::Peers;
 use crate::quorum::{self, Quorums};
-use crate::{inbound, index, liveness, meta};
+use crate::vitals::Vitals;
+use crate::{inbound, index, liveness, meta, news};
 
 /// Local record: the last view, so that a restarted node knows whom to ask.
 const VIEW: &str = "view";
@@ -38,6 +39,9 @@ const VIEW: &str = "view";
 const BROKEN: &str = "broken/";
 /// Local record: why the cluster refused this disk; it stays refused.
 const REFUSED: &str = "refused";
+
+/// A command that has no answer after this is worth a look at the one who owes it.
+const SOON: Duration = Duration::from_millis(250);
 
 /// One node: its groups, its links to the others, its view of the cluster.
 pub struct Node {
@@ -62,6 +66,15 @@ pub(crate) struct Inner {
     disk_full: Arc<AtomicBool>,
     opening: tokio::sync::Mutex<()>,
     pub(crate) quorums: Quorums,
+    /// Shards in which this node elects.
+    pub(crate) electing: Mutex<BTreeSet<ShardId>>,
+    /// Shards that leave this node because it is slow.
+    pub(crate) moving: Mutex<BTreeSet<ShardId>>,
+    /// Nodes whose logs wait for their disks, perhaps this one.
+    pub(crate) stalled: watch::Sender<BTreeSet<NodeId>>,
+    /// Changes when somebody is heard of as a new leader.
+    leaders: watch::Sender<()>,
+    won: mpsc::UnboundedSender<(ShardId, u64)>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -83,13 +96,16 @@ impl Node {
         let identity = Arc::new(options.identity);
         let view = watch::Sender::new(Arc::default());
         let (refused, refusals) = mpsc::unbounded_channel();
+        let (won, wins) = mpsc::unbounded_channel();
         let hello = Hello::new(identity.clone(), log.clone());
         let marks = Marks::default();
+        let vitals = Vitals::new(identity.node, log.clone());
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),
             hello.clone(),
             marks.clone(),
+            vitals,
             view.subscribe(),
             refused,
         );
@@ -118,6 +134,11 @@ impl Node {
             disk_full: Arc::default(),
             opening: tokio::sync::Mutex::default(),
             quorums: Quorums::default(),
+            electing: Mutex::default(),
+            moving: Mutex::default(),
+            stalled: watch::Sender::default(),
+            leaders: watch::Sender::default(),
+            won,
             stop: CancellationToken::new(),
         });
         let node = Arc::new(Node {
@@ -135,6 +156,7 @@ impl Node {
             hello,
             dialer: options.dialer,
             refusals,
+            wins,
         };
         tasks.start(options.seeds, options.found);
         Ok(node)
@@ -173,11 +195,7 @@ impl Node {
         async move {
             let (asked, result) = match begun {
                 Ok((asked, answered)) => {
-                    let result = match tokio::time::timeout_at(expires, answered).await {
-                        Ok(Ok(result)) => result,
-                        Ok(Err(_)) => Err(ProposeError::Unknown("the link broke".into())),
-                        Err(_) => Err(ProposeError::Unknown("no answer in time".into())),
-                    };
+                    let result = inner.answer(asked, answered, expires).await;
                     (Some(asked), result)
                 }
                 Err((asked, error)) => (asked, Err(error)),
@@ -250,6 +268,18 @@ impl Node {
     pub fn not_leader(&self, shard: ShardId, asked: NodeId) {
         self.inner
             .guess(shard, self.inner.replica_after(shard, asked));
+    }
+
+    /// Waits until somebody else is heard of as the leader of `shard` than when this is called, no
+    /// longer than `limit`.
+    pub async fn other_leader(&self, shard: ShardId, limit: Duration) {
+        let inner = &self.inner;
+        let mut heard = inner.leaders.subscribe();
+        let before = inner.leader(shard);
+        let other =
+            async { while heard.changed().await.is_ok() && inner.leader(shard) == before {} };
+        // Either way the wait is over.
+        let _ = tokio::time::timeout(limit, other).await;
     }
 
     /// A shared channel to another node; `None` when its address is not known.
@@ -379,14 +409,55 @@ impl Inner {
         self.doorkeeper
             .marks()
             .note(from, ping.boot_nonce, ping.mark);
-        self.hello.pong(ping, self.view.borrow().epoch)
+        let vitals = self.peers.vitals();
+        vitals.note(from, ping.health.clone());
+        wire::Pong {
+            health: Some(vitals.mine()),
+            ..self.hello.pong(ping, self.view.borrow().epoch)
+        }
+    }
+
+    /// Somebody leads a shard, as itself or the own replica says.
+    pub(crate) fn heard_of_leader(&self, shard: ShardId, leader: NodeId) {
+        self.guess(shard, Some(leader));
+        self.leaders.send_replace(());
+    }
+
+    /// What `asked` answers to a command, by `expires`; given up when its log waits for its disk.
+    async fn answer(
+        &self,
+        asked: NodeId,
+        mut answered: oneshot::Receiver<Result<Reply, ProposeError>>,
+        expires: Instant,
+    ) -> Result<Reply, ProposeError> {
+        let soon = expires.min(Instant::now() + SOON);
+        let unknown = |why: &str| Err(ProposeError::Unknown(why.into()));
+        let result = match tokio::time::timeout_at(soon, &mut answered).await {
+            Ok(result) => result,
+            Err(_) => {
+                let mut stalled = self.stalled.subscribe();
+                let stalls = async {
+                    // The sender lives as long as this node.
+                    let _ = stalled.wait_for(|nodes| nodes.contains(&asked)).await;
+                };
+                tokio::select! {
+                    biased;
+                    result = &mut answered => result,
+                    () = stalls => {
+                        return unknown("the leader's disk does not answer");
+                    }
+                    () = tokio::time::sleep_until(expires) => return unknown("no answer in time"),
+                }
+            }
+        };
+        result.unwrap_or_else(|_| unknown("the link broke"))
     }
 
     /// Who leads: as the own replica knows, else as was last heard, else who should.
     pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
         if let Some(group) = self.group(shard)
             && let Some(leader) = group.leader()
-            && self.peers.reachable(leader)
+            && self.peers.may_serve(leader)
         {
             return Some(leader);
         }
@@ -400,12 +471,10 @@ impl Inner {
         replicas.find(|id| self.may_lead(shard, *id))
     }
 
-    /// Whether a replica can be asked: it is reachable, and if it is this node's it works.
+    /// Whether a replica can be asked: it is reachable, its disk does not hang, and if it is this
+    /// node's it works.
     fn may_lead(&self, shard: ShardId, node: NodeId) -> bool {
-        match node == self.id() {
-            true => self.group(shard).is_some(),
-            false => self.peers.reachable(node),
-        }
+        self.peers.may_serve(node) && (node != self.id() || self.group(shard).is_some())
     }
 
     fn begin(&self, shard: ShardId, command: Bytes, timeout: Duration) -> Begun {
@@ -464,7 +533,14 @@ impl Inner {
                 ProposeError::NotLeader { .. }
                 | ProposeError::Unreachable(_)
                 | ProposeError::Unknown(_),
-            ) => self.replica_after(shard, asked),
+            ) => {
+                // Somebody else may have been heard of meanwhile.
+                let known = self.hints.lock().get(&shard).copied();
+                if known.is_some_and(|known| known != asked && self.may_lead(shard, known)) {
+                    return;
+                }
+                self.replica_after(shard, asked)
+            }
             Err(ProposeError::WrongShard) => return,
         };
         self.guess(shard, next);
@@ -555,6 +631,7 @@ impl Inner {
         match opened {
             Ok(group) => {
                 self.groups.write().insert(shard, group.clone());
+                tokio::spawn(news::watch(self.clone(), group.clone(), self.won.clone()));
                 tokio::spawn(supervise(self.clone(), group));
                 Ok(())
             }

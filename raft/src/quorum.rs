@@ -21,8 +21,6 @@ use crate::node::Inner;
 const LACK_MAX: Duration = Duration::from_millis(limits::QUORUM_LACK_MS_MAX);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
-/// Looks this far apart say that the process was stopped in between: others had no chance.
-const STOPPED_MIN: Duration = Duration::from_millis(250);
 
 /// What is known of the quorums of all shards.
 #[derive(Debug)]
@@ -81,22 +79,13 @@ impl Quorums {
 pub(crate) async fn watch(node: Arc<Inner>) {
     let mut silent = BTreeSet::new();
     let mut epoch = 0;
-    let mut awake_since = Instant::now();
-    let mut looked = awake_since;
     loop {
         tokio::select! {
             () = node.stop.cancelled() => return,
             () = sleep(LOOK) => {}
         }
-        let now = Instant::now();
-        if now.duration_since(looked) >= STOPPED_MIN {
-            awake_since = now;
-        }
-        looked = now;
         let links = node.peers().all();
-        let unheard = links.iter().filter(|link| {
-            now.saturating_duration_since(link.heard().max(awake_since)) >= LACK_MAX
-        });
+        let unheard = links.iter().filter(|link| link.unheard_for() >= LACK_MAX);
         let now_silent: BTreeSet<NodeId> = unheard.map(|link| link.node()).collect();
         let view = node.current_view();
         if now_silent == silent && view.epoch == epoch {

@@ -22,6 +22,7 @@ use crate::options::{
     MOVE_FORGET, MOVE_INTERVAL_MAX, MOVE_INTERVAL_MIN, RETRY_AFTER_MAX, STUCK_AFTER, TICK,
 };
 use crate::retry::Backoff;
+use crate::silence::{self, ASK_AFTER};
 use crate::stats::add;
 
 /// How one stream to one node ended.
@@ -211,6 +212,7 @@ impl Session<'_> {
         };
         let mut worked = false;
         let mut heard = Instant::now();
+        let mut asking = None;
         loop {
             let (next_wake, empty, closed) = {
                 let state = self.shared.state.lock();
@@ -230,7 +232,7 @@ impl Session<'_> {
                 answer = answers.message() => match answer {
                     Ok(Some(frame)) => {
                         let now = Instant::now();
-                        heard = now;
+                        (heard, asking) = (now, None);
                         let summary = self.shared.answer(self.inner, frame.results, now);
                         if summary.acked > 0 && !worked {
                             worked = true;
@@ -243,14 +245,25 @@ impl Session<'_> {
                     Ok(None) => return left(Fault::None, worked),
                     Err(status) => return self.broke(&Failure::from_status(&status), worked),
                 },
+                there = silence::answer(&mut asking), if asking.is_some() => {
+                    asking = None;
+                    if !there {
+                        return self.broke(&Failure::silent(heard.elapsed()), worked);
+                    }
+                    heard = Instant::now();
+                }
                 () = self.shared.changed.notified(), if empty => heard = Instant::now(),
                 () = sleep_until(wake), if !empty => {
                     let now = Instant::now();
                     self.shared.expire(self.inner, now);
                     let oldest = self.shared.state.lock().window.oldest_in_flight();
                     let Some(oldest) = oldest else { continue };
-                    if now - heard.max(oldest) >= patience {
+                    let silent = now - heard.max(oldest);
+                    if silent >= patience {
                         return self.broke(&Failure::silent(patience), worked);
+                    }
+                    if silent >= ASK_AFTER && asking.is_none() {
+                        asking = Some(silence::ask(self.lease));
                     }
                     if now - oldest >= STUCK_AFTER && moves.may(now) {
                         return left(Fault::Refused, worked);

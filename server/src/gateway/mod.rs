@@ -142,7 +142,11 @@ impl Gateway {
             };
             match next {
                 Next::Now => {}
-                Next::After(wait) => tokio::time::sleep(wait).await,
+                Next::After(wait) => match shard {
+                    // A new leader is no reason to wait any longer.
+                    Some(shard) => self.raft.other_leader(shard, wait).await,
+                    None => tokio::time::sleep(wait).await,
+                },
                 Next::Fail(failure) => return Err(self.explain(shard, failure)),
             }
         }

@@ -26,6 +26,7 @@ use std::future::Future;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -249,6 +250,12 @@ impl Log {
                 let (from, to) = key::shard(shard);
                 round.batch.delete_range(from, to);
             })
+    }
+
+    /// How the disk does: for how long the sync that runs now has been running (0 when none does),
+    /// and what a sync has taken lately, smoothed over the last few; `None` when there was none.
+    pub fn syncs(&self) -> (Duration, Option<Duration>) {
+        self.handle.queue.syncs()
     }
 
     /// Counters of the engine since it was opened.
