@@ -3,6 +3,7 @@
 //! Any node takes any call. A command keeps its ids through all attempts, so that whatever became
 //! of an earlier one, there is one effect and one answer (promise E).
 
+pub mod budget;
 pub mod retry;
 
 use std::sync::Arc;
@@ -15,10 +16,12 @@ use model::command::{Answer, Reason, Reply};
 use model::id::{NodeId, ShardId, Slot};
 use raft::{Node, ProposeError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::deadline::Deadline;
 use crate::error::Failure;
+use budget::Budget;
 use retry::{Next, Retry};
 
 /// The longest one attempt may take, so that a leader that fell silent without anyone's noticing
@@ -36,6 +39,7 @@ pub struct Gateway {
     view: watch::Receiver<Arc<ClusterState>>,
     served_by: String,
     random: AtomicU64,
+    budget: Budget,
 }
 
 /// Where a command goes.
@@ -64,6 +68,7 @@ impl Gateway {
             view,
             served_by,
             random: AtomicU64::new(seed),
+            budget: Budget::new(Instant::now()),
         })
     }
 
@@ -129,10 +134,14 @@ impl Gateway {
                         self.raft
                             .propose(shard, command.clone(), remaining.min(ATTEMPT_MAX));
                     match settled(attempt.await) {
-                        Ok(reply) => return Ok(reply),
+                        Ok(reply) => {
+                            self.budget.earn();
+                            return Ok(reply);
+                        }
                         Err(error) => {
                             tracing::debug!(%shard, %error, "an attempt failed");
-                            retry.after(error, deadline.remaining(), self.random())
+                            let paid = self.budget.spend(Instant::now());
+                            retry.after(error, deadline.remaining(), self.random(), paid)
                         }
                     }
                 }
