@@ -1,8 +1,8 @@
 //! What may be sent again, so that a failover does not become a storm: one budget for all calls of a
 //! client.
 //!
-//! A token bucket. Answers earn a tenth of a token each; an attempt after a call's second, and a
-//! hedge, cost one. The second attempt is free: many calls lose their node at once, and each must be
+//! A token bucket. Answers earn a tenth of a token each; an attempt after a call's second, a stream's
+//! second move in a row, and a hedge cost one. The second attempt is free: many calls lose their node at once, and each must be
 //! able to move. An empty bucket fails no call, it makes waits longer.
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -27,9 +27,10 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A call was answered.
-    pub(crate) fn earn(&self) {
-        self.change(|held| (held < FULL).then_some(held + 1));
+    /// So many calls or streamed messages were answered.
+    pub(crate) fn earn(&self, count: usize) {
+        let earned = i64::try_from(count).unwrap_or(FULL).min(FULL);
+        self.change(|held| (held < FULL && earned > 0).then(|| (held + earned).min(FULL)));
     }
 
     /// Takes a token for an attempt; false when there is none.
@@ -97,7 +98,8 @@ mod tests {
             .filter(|_| budget.spend())
             .count();
         assert_eq!(spent as i64, RETRY_TOKENS_MAX);
-        (0..TOKEN).for_each(|_| budget.earn());
+        budget.earn(10);
+        assert_eq!(TOKEN, 10);
         assert!(budget.spend() && !budget.spend());
     }
 

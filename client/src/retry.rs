@@ -108,7 +108,7 @@ impl Client {
                 Ok(response) => {
                     let at = Instant::now();
                     ran.lease.succeeded(Some(at - ran.begun));
-                    inner.budget.earn();
+                    inner.budget.earn(1);
                     if effect == Effect::None {
                         inner.read_latencies.note(at - ran.begun);
                     }
