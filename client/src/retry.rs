@@ -96,9 +96,7 @@ impl Client {
         let mut maybe_done = false;
         loop {
             attempts += 1;
-            if attempts > 1 {
-                add(&inner.counters.retries, 1);
-            }
+            add(&inner.counters.retries, usize::from(attempts > 1));
             let until = deadline.min(Instant::now() + patience);
             let ran = match effect {
                 Effect::None => self.hedged(&tried, until, &attempt).await,
@@ -106,17 +104,11 @@ impl Client {
             };
             let failure = match ran.outcome {
                 Ok(response) => {
-                    let at = Instant::now();
-                    ran.lease.succeeded(Some(at - ran.begun));
-                    inner.budget.earn(1);
-                    if effect == Effect::None {
-                        inner.read_latencies.note(at - ran.begun);
-                    }
-                    let latency = at - started;
+                    let at = self.answered(effect, &ran.lease, ran.begun);
                     return Ok(Answer {
                         value: response.into_inner(),
                         attempts,
-                        latency,
+                        latency: at - started,
                         at,
                     });
                 }
@@ -157,6 +149,17 @@ impl Client {
             }
             add(&inner.counters.failovers, 1);
         }
+    }
+
+    /// Notes what an answer that came now says about its node; gives now.
+    fn answered(&self, effect: Effect, lease: &Lease, begun: Instant) -> Instant {
+        let at = Instant::now();
+        lease.succeeded(Some(at - begun));
+        self.inner.budget.earn(1);
+        if effect == Effect::None {
+            self.inner.read_latencies.note(at - begun);
+        }
+        at
     }
 
     /// The wait before an attempt: longer when the budget is used up, and never so long that the

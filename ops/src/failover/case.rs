@@ -172,9 +172,9 @@ async fn led(cluster: &mut Cluster) -> anyhow::Result<()> {
 /// connection takes both ways, so neither can open one.
 fn cut(cluster: &Cluster, victim: &str, case: Case) -> anyhow::Result<()> {
     let plan = cluster.plan();
-    let (at_victim, at_others) = match case {
-        Case::CutHears => ("from", "to"),
-        _ => ("to", "from"),
+    let (at_victim, at_others) = match case == Case::CutHears {
+        true => ("from", "to"),
+        false => ("to", "from"),
     };
     let others = plan.places.iter().map(|(_, dc)| dc.as_str());
     let mut lines = String::new();
