@@ -16,6 +16,7 @@
 
 mod admin;
 mod append;
+mod budget;
 mod builder;
 mod error;
 mod message;

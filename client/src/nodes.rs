@@ -73,7 +73,7 @@ pub(crate) struct Nodes {
 }
 
 /// Which nodes one call has tried already.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Tried {
     addresses: Vec<Arc<str>>,
     /// The data center that failed last.
@@ -102,6 +102,17 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    /// Another use of the same node.
+    pub(crate) fn again(&self) -> Lease {
+        self.nodes.with(&self.address, |node| node.active += 1);
+        Lease {
+            nodes: self.nodes.clone(),
+            address: self.address.clone(),
+            dc: self.dc.clone(),
+            channel: self.channel.clone(),
+        }
+    }
+
     /// The node answered, after `latency` when that says something about it.
     pub(crate) fn succeeded(&self, latency: Option<Duration>) {
         let now = Instant::now();

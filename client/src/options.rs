@@ -14,6 +14,16 @@ pub(crate) const ATTEMPT_TIMEOUT_MAX: Duration = Duration::from_secs(4);
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// Longest wait between attempts.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(200);
+/// Attempts and hedges that a client may make at once beyond what answers earn it.
+pub(crate) const RETRY_TOKENS_MAX: i64 = 500;
+/// Longest wait between attempts when these are used up.
+pub(crate) const BACKOFF_EMPTY: Duration = Duration::from_secs(1);
+/// Reads whose latency is remembered.
+pub(crate) const LATENCIES_KEPT: usize = 128;
+/// Reads that must have been answered before others are hedged, and between two looks at them.
+pub(crate) const LATENCIES_MIN: usize = 16;
+/// No read is hedged sooner.
+pub(crate) const HEDGE_MIN: Duration = Duration::from_millis(10);
 /// Longest wait that a node's hint may impose.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
@@ -59,6 +69,8 @@ const _: () = {
     assert!(FRAME_ITEMS_MAX <= limits::STREAM_UNANSWERED_MAX);
     assert!(FRAME_BYTES + limits::BATCH_BYTES_MAX < limits::FRAME_BYTES_MAX);
     assert!(ATTEMPT_TIMEOUT_DEFAULT.as_millis() < DEADLINE_DEFAULT.as_millis());
+    assert!(BACKOFF_MAX.as_millis() < BACKOFF_EMPTY.as_millis());
+    assert!(LATENCIES_KEPT.is_multiple_of(LATENCIES_MIN));
 };
 
 /// How an [`crate::AppendStream`] behaves.

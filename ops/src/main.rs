@@ -14,6 +14,7 @@ mod cmd;
 mod data_dir;
 mod demo;
 mod exit;
+mod failover;
 mod real;
 
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ enum Command {
     Status(cmd::status::Args),
     Bench(Box<bench::Args>),
     Demo(Box<demo::Args>),
+    #[command(hide = true)]
+    Failover(failover::Args),
     Sim(cmd::sim::Args),
 }
 
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Command::Status(args) => cmd::block_on(args.run()),
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
+        Command::Failover(args) => cmd::block_on(args.run()),
         Command::Sim(args) => args.run(),
     };
     exit::report(outcome)

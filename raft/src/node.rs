@@ -292,6 +292,14 @@ impl Node {
         self.inner.peers.reachable(node)
     }
 
+    /// Completes once the link to another node is down: at once when it is, else when it breaks.
+    pub async fn unreachable(&self, node: NodeId) {
+        if let Some(link) = self.inner.peers.link(node) {
+            // A link that is gone is down for good.
+            let _ = link.watch().wait_for(|up| !*up).await;
+        }
+    }
+
     /// This node's replicas, by shard.
     pub fn replicas(&self) -> Vec<ReplicaStatus> {
         let view = self.inner.current_view();

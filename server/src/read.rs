@@ -369,7 +369,13 @@ where
             let why = format!("{node} cannot be reached");
             return Err(Again::Later(Failure::NoQuorum(why)));
         };
-        match (self.there)(channel, remaining).await {
+        let outcome = tokio::select! {
+            biased;
+            outcome = (self.there)(channel, remaining) => outcome,
+            // Nothing will come any more, whatever time is left.
+            () = gateway.raft.unreachable(node) => Err(Status::unavailable("the link broke")),
+        };
+        match outcome {
             Ok(answer) => Ok(answer),
             Err(status) if is_passing(&status) => {
                 tracing::debug!(%node, %status, "a forwarded read failed");

@@ -19,7 +19,8 @@ use crate::builder::Inner;
 use crate::error::{Failure, Fault, Refusal};
 use crate::nodes::{Lease, Tried};
 use crate::options::{
-    MOVE_FORGET, MOVE_INTERVAL_MAX, MOVE_INTERVAL_MIN, RETRY_AFTER_MAX, STUCK_AFTER, TICK,
+    BACKOFF_EMPTY, MOVE_FORGET, MOVE_INTERVAL_MAX, MOVE_INTERVAL_MIN, RETRY_AFTER_MAX, STUCK_AFTER,
+    TICK,
 };
 use crate::retry::Backoff;
 use crate::silence::{self, ASK_AFTER};
@@ -94,9 +95,12 @@ pub(crate) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
         failures += 1;
         add(&inner.counters.failovers, 1);
         if failures > 1 || !inner.nodes.has_fresh(&tried) {
-            let wait = backoff
+            let mut wait = backoff
                 .next(&inner.random)
                 .max(retry_after.min(RETRY_AFTER_MAX));
+            if !inner.budget.spend() {
+                wait = wait.max(inner.random.jitter(BACKOFF_EMPTY));
+            }
             shared.ticking(&inner, tokio::time::sleep(wait)).await;
         }
     }
@@ -186,6 +190,7 @@ impl Shared {
     fn count(&self, inner: &Inner, summary: Summary) {
         self.room.add_permits(summary.freed());
         add(&inner.counters.acked, summary.acked);
+        inner.budget.earn(summary.acked);
         add(&inner.counters.deduplicated, summary.deduplicated);
         add(&inner.counters.failed, summary.failed);
     }

@@ -3,6 +3,7 @@
 //! Any node takes any call. A command keeps its ids through all attempts, so that whatever became
 //! of an earlier one, there is one effect and one answer (promise E).
 
+pub mod budget;
 pub mod retry;
 
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use model::id::{NodeId, ShardId, Slot};
 use model::limits;
 use raft::{Node, ProposeError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::deadline::Deadline;
 use crate::error::Failure;
 use crate::read::CUT_OFF_MAX;
+use budget::Budget;
 use retry::{Next, Retry};
 
 /// The longest one attempt may take, so that a leader that fell silent without anyone's noticing
@@ -38,6 +41,7 @@ pub struct Gateway {
     view: watch::Receiver<Arc<ClusterState>>,
     served_by: String,
     random: AtomicU64,
+    budget: Budget,
 }
 
 /// Where a command goes.
@@ -66,6 +70,7 @@ impl Gateway {
             view,
             served_by,
             random: AtomicU64::new(seed),
+            budget: Budget::new(Instant::now()),
         })
     }
 
@@ -128,10 +133,15 @@ impl Gateway {
                 None => retry.without_map(remaining, self.random()),
                 Some(shard) => {
                     match settled(self.attempt(shard, command.clone(), remaining).await) {
-                        Ok(reply) => return Ok(reply),
+                        Ok(reply) => {
+                            self.budget.earn();
+                            return Ok(reply);
+                        }
                         Err(error) => {
                             tracing::debug!(%shard, %error, "an attempt failed");
-                            let next = retry.after(error, deadline.remaining(), self.random());
+                            let paid = self.budget.spend(Instant::now());
+                            let next =
+                                retry.after(error, deadline.remaining(), self.random(), paid);
                             if self.raft.lacks_quorum(shard) {
                                 return Err(self.cut_off(shard, retry.out_of_time()));
                             }
