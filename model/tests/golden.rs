@@ -133,6 +133,7 @@ fn shard() -> Shard {
         slot_first: 0,
         slot_last: 65_535,
         replicas: vec![2, 5, 8],
+        ..Shard::default()
     }
 }
 
@@ -149,6 +150,7 @@ fn cluster() -> ClusterState {
         replicas: 3,
         meta_replicas: vec![1, 4, 7],
         next_node_id: 10,
+        ..ClusterState::default()
     }
 }
 
