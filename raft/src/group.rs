@@ -16,6 +16,7 @@ use store::{Error, Position, ShardLog};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::acks::Acks;
 use crate::api::{Clock, ReplicaStatus, Tuning};
@@ -38,6 +39,8 @@ pub(crate) struct Opening {
     pub(crate) peers: Peers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk_full: Arc<AtomicBool>,
+    /// Where the log ended that this node had of the shard and gave up.
+    pub(crate) floor: Option<Position>,
 }
 
 /// Why a group did not open.
@@ -65,6 +68,9 @@ pub(crate) struct Group {
     log: ShardLog,
     leaders: Arc<Mutex<Leaders>>,
     hand_over: Mutex<Option<Instant>>,
+    floor: Option<Position>,
+    /// The replica is given up: its end is wanted.
+    pub(crate) closing: CancellationToken,
     watching: JoinHandle<()>,
 }
 
@@ -110,6 +116,7 @@ impl Group {
             peers,
             clock,
             disk_full,
+            floor,
         } = opening;
         let fault = Fault::new();
         let fail = |error: &dyn std::fmt::Display| match &*fault.watch().borrow() {
@@ -158,6 +165,8 @@ impl Group {
             log,
             leaders,
             hand_over: Mutex::default(),
+            floor,
+            closing: CancellationToken::new(),
             watching,
         }))
     }
@@ -174,6 +183,13 @@ impl Group {
     /// The last entry of the log.
     pub(crate) fn last_log(&self) -> Option<Position> {
         self.log.last()
+    }
+
+    /// Whether a candidate whose log ends there lacks nothing that this replica has ever
+    /// acknowledged. What it once gave up is not in its log any more, so the log alone cannot tell.
+    pub(crate) fn may_elect(&self, last: Option<&LogId>) -> bool {
+        let order = |p: Position| (p.term, p.index);
+        self.floor.map(order) <= last.map(|id| order(crate::types::position(id)))
     }
 
     /// Notes that the leader hands over: for a while, marked votes may pass the lease.

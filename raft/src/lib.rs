@@ -11,6 +11,7 @@
 mod acks;
 mod api;
 mod batcher;
+mod dropped;
 mod fault;
 mod frame;
 mod group;
@@ -20,6 +21,7 @@ mod link;
 mod liveness;
 mod log_store;
 mod meta;
+mod moves;
 mod network;
 mod node;
 mod peers;

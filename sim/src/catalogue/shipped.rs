@@ -34,6 +34,7 @@ pub fn all() -> &'static [Shipped] {
         "dc-back-after-5d"
         "dc-crash"
         "dc-dies-twice"
+        "dc-lost-for-good"
         "dc-power-unsynced"
         "dc-silent"
         "disk-full"
