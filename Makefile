@@ -61,10 +61,10 @@ PROVE_SEEDS ?= 1..=2
 PROVED := calm dc-silent dc-crash all-power-cut flap-3s swarm
 # Those that the first few seeds catch; `make mutants` hunts all of them.
 MUTANTS ?= ack-before-fsync fsync-error-ignored vote-not-synced \
-  hard-state-and-log-in-the-wrong-order boot-counter-ignored head-not-rebuilt-after-restart \
-  dedup-outside-the-apply-batch seq-allocated-before-commit retry-gets-a-new-seq answers-swapped \
-  read-index-without-quorum linearizable-read-at-any-replica page-boundary-skips-one \
-  tail-resumes-off-by-one client-retry-with-a-new-id
+  hard-state-and-log-in-the-wrong-order boot-counter-ignored mark-ignored \
+  head-not-rebuilt-after-restart dedup-outside-the-apply-batch seq-allocated-before-commit \
+  retry-gets-a-new-seq answers-swapped read-index-without-quorum linearizable-read-at-any-replica \
+  page-boundary-skips-one tail-resumes-off-by-one client-retry-with-a-new-id
 .PHONY: sim-check
 sim-check: sim ## Simulated disasters: proof, sweep and mutants with small budgets; reports in CARGO_TARGET_DIR/sim
 	$(SIM) prove $(PROVED) --seeds $(PROVE_SEEDS) --minutes 3 --json $(SIM_OUT)/prove.json

@@ -261,6 +261,7 @@ impl Doorkeeper {
         if let Some(mark) = mark
             && mark < told
             && !mutant!("boot-counter-ignored")
+            && !mutant!("mark-ignored")
         {
             return Err(refusal(format!(
                 "node {node} found its disk synced up to mark {mark}, but has told mark {told} \

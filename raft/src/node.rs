@@ -653,16 +653,12 @@ fn slots(shard: &Shard) -> std::ops::RangeInclusive<u16> {
 /// Waits for a replica's end, and decides what ends with it.
 async fn supervise(node: Arc<Inner>, group: Arc<Group>) {
     let mut fault = group.fault.watch();
-    let first = async {
-        match fault.wait_for(Option::is_some).await {
-            Ok(error) => error.clone(),
-            Err(_) => None,
-        }
-    };
+    let mut read_error = group.state.watch_read_error();
     let error = tokio::select! {
         () = node.stop.cancelled() => return,
         () = group.closing.cancelled() => return,
-        error = first => error,
+        error = first(&mut fault) => error,
+        error = first(&mut read_error) => error,
         why = group.stopped() => {
             // The disk's own word, when it came first, says more.
             let fault = group.fault.watch().borrow().clone();
@@ -681,4 +677,10 @@ async fn supervise(node: Arc<Inner>, group: Arc<Group>) {
         Some(error) => node.die(error.to_string()),
         None => {}
     }
+}
+
+/// The error, once there is one; `None` when there will be none.
+async fn first(errors: &mut watch::Receiver<Option<Error>>) -> Option<Error> {
+    let error = errors.wait_for(Option::is_some).await.ok();
+    error.and_then(|error| error.clone())
 }

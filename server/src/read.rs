@@ -33,6 +33,17 @@ enum Again {
     Final(Failure),
 }
 
+impl Again {
+    /// What a replica of this node said. One that is corrupt stops for good; the others have the same
+    /// records whole.
+    fn of(failure: Failure) -> Again {
+        match failure {
+            Failure::Corrupt(_) => Again::Later(failure),
+            failure => Again::Final(failure),
+        }
+    }
+}
+
 /// Reads at `level`: `here` from a replica of this node, `there` from another node, with the time
 /// it may take.
 ///
@@ -94,7 +105,7 @@ where
         let timeout = call.deadline.remaining().min(BARRIER_MAX);
         let look = |state: &ShardState| here(shard, state);
         match gateway.raft.read(shard, timeout, look).await {
-            Ok(answer) => return answer.map_err(Again::Final),
+            Ok(answer) => return answer.map_err(Again::of),
             Err(error @ ReadError::NoQuorum(_)) => {
                 return Err(Again::Later(Failure::NoQuorum(error.to_string())));
             }
@@ -146,7 +157,7 @@ where
     H: Fn(ShardId, &ShardState) -> Result<T, Failure>,
 {
     match gateway.raft.state(shard) {
-        Some(state) => here(shard, &state).map_err(Again::Final),
+        Some(state) => here(shard, &state).map_err(Again::of),
         None => Err(Again::Later(no_replica(shard))),
     }
 }
@@ -178,10 +189,10 @@ where
     }
 }
 
-/// Whether another attempt may do better: the node says so, or it was the connection that spoke,
-/// whose errors carry no details.
+/// Whether another attempt may do better: the node says so, its replica has just turned out corrupt,
+/// or it was the connection that spoke, whose errors carry no details.
 fn is_passing(status: &Status) -> bool {
-    status.code() == Code::Unavailable || status.details().is_empty()
+    matches!(status.code(), Code::Unavailable | Code::DataLoss) || status.details().is_empty()
 }
 
 /// A node that has a replica and can be reached, this data center's first; others in turn with

@@ -171,8 +171,7 @@ pub struct Final {
 pub struct Observed {
     /// Votes, in the order in which they became durable.
     pub votes: Vec<VoteSeen>,
-    /// What regressed over a power cut or a restart, as found when the disk was opened again:
-    /// evidence for people.
+    /// What went back on a disk, over a power cut, a restart or otherwise: evidence for people.
     pub regressed: Vec<String>,
     /// For each acknowledged append (by its place in [`History::appends`]): who had it on synced
     /// storage at that moment.
@@ -222,6 +221,7 @@ pub struct ReplicaSeen {
     pub shard: u32,
     /// How many changes it has applied.
     pub revision: u64,
-    /// Conversation, its last seq, its number of messages, and the order-free hash of its records.
+    /// Conversation, its last seq, its number of messages, and the order-free hashes of their records
+    /// and of what is remembered of ids.
     pub rooms: Vec<(String, u64, u64, String)>,
 }

@@ -6,8 +6,8 @@ mod disks;
 mod rocks;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use disks::{Devices, Disks, Engines};
@@ -17,8 +17,8 @@ use rand::{Rng as _, RngCore as _};
 use server::node::{self, InitOptions};
 use server::world::{Background, DiskSpace, Entropy, Space};
 use server::{Config, World};
-use store::engine::Engine;
 use store::engine::memory::{self, Disk};
+use store::engine::{Engine, Snapshot};
 use tokio::sync::watch;
 
 use crate::dice::{derive, dice};
@@ -78,6 +78,8 @@ pub struct Host {
     free_percent: Arc<AtomicU32>,
     stop: watch::Sender<bool>,
     ended: Mutex<Option<Result<(), String>>>,
+    /// The state's database, as long as a node holds it.
+    state: Mutex<Option<Weak<dyn Engine>>>,
 }
 
 impl Host {
@@ -121,6 +123,7 @@ impl Host {
             free_percent: Arc::new(AtomicU32::new(FREE_PERCENT)),
             stop: watch::Sender::new(false),
             ended: Mutex::default(),
+            state: Mutex::default(),
         };
         host.usual_syncs();
         Ok(host)
@@ -218,6 +221,7 @@ impl Host {
             tokio::task::yield_now().await;
         }
         let Engines { raftdb, msgdb } = self.disks.open()?;
+        *self.state.lock() = Some(Arc::downgrade(&msgdb));
         let start = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
         let stream = |what| format!("{} {what} {start}", self.name);
         Ok(World {
@@ -348,6 +352,12 @@ impl Host {
             memory::Hit::Record(key) => store::key::log::readable(&key),
             memory::Hit::File(name) => name,
         })
+    }
+
+    /// A read point of the state's database as the running node has it; none when none runs.
+    pub fn state(&self) -> Option<Snapshot> {
+        let engine = self.state.lock().as_ref()?.upgrade()?;
+        Some(engine.snapshot())
     }
 
     /// A look at the log's disk as the next start will find it. Whatever runs on it is dead then.

@@ -173,6 +173,12 @@ pub struct Mark {
     pub ends: bool,
     /// The timeline's line that it belongs to.
     pub line: u32,
+    /// The hosts that it names one by one; none for what is between two sides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// What it stands for in the scenario's story, as `15:19 fire`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub story: Option<String>,
     /// For people, as `seoul burns`.
     pub text: String,
 }

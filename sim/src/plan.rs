@@ -2,6 +2,8 @@
 //! seed make, what a failing run writes, and what `replay` and `shrink` read. The same plan makes
 //! the same run.
 
+mod words;
+
 use serde::{Deserialize, Serialize};
 
 /// Format of a plan's file.

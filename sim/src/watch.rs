@@ -9,7 +9,7 @@ use std::sync::Arc;
 use model::id::ShardId;
 use parking_lot::Mutex;
 use prost::Message as _;
-use proto::node::VoteId;
+use proto::node::{LogId, VoteId};
 use store::engine::{Batch, Engine, Order, Write};
 use store::key::log as key;
 use store::key::log::Kind;
@@ -19,6 +19,10 @@ use crate::host::Host;
 use crate::net::field::Tracer;
 use crate::net::now_us;
 use crate::trace::What;
+
+mod committed;
+
+use committed::Committed;
 
 /// Format and checksum before the body of every record of `raftdb`; the same in all formats.
 const SEAL_BYTES: usize = 5;
@@ -42,6 +46,7 @@ struct Shared {
     voted_ever: BTreeMap<(usize, u32), u64>,
     /// The last entry on each host's disk, by shard: its index.
     last: BTreeMap<(usize, u32), u64>,
+    committed: Committed,
     covers: Vec<Cover>,
     regressed: Vec<String>,
     /// Terms of data shards in which an entry was seen, by shard.
@@ -64,6 +69,7 @@ impl Watch {
                 voted: BTreeMap::new(),
                 voted_ever: BTreeMap::new(),
                 last: BTreeMap::new(),
+                committed: Committed::default(),
                 covers: Vec::new(),
                 regressed: Vec::new(),
                 begun: BTreeSet::new(),
@@ -111,6 +117,7 @@ impl Watch {
         };
         shared.voted.retain(|(host, _), _| *host != at);
         shared.last.retain(|(host, _), _| *host != at);
+        shared.committed.forget(at);
     }
 
     /// A host has got an old disk back: nobody may let it in again.
@@ -165,14 +172,19 @@ fn term_of(value: &[u8]) -> Option<u64> {
 }
 
 fn vote_of(key: &[u8], value: &[u8]) -> Option<(ShardId, VoteId)> {
-    let shard = u32::from_be_bytes(key.get(1..5)?.try_into().ok()?);
-    if *key != key::single(ShardId(shard), Kind::Vote) {
-        return None;
-    }
-    Some((
-        ShardId(shard),
-        VoteId::decode(value.get(SEAL_BYTES..)?).ok()?,
-    ))
+    let shard = shard_of(key, Kind::Vote)?;
+    Some((shard, VoteId::decode(value.get(SEAL_BYTES..)?).ok()?))
+}
+
+fn committed_of(key: &[u8], value: &[u8]) -> Option<(ShardId, LogId)> {
+    let shard = shard_of(key, Kind::Committed)?;
+    Some((shard, LogId::decode(value.get(SEAL_BYTES..)?).ok()?))
+}
+
+/// The shard in the key of a record that there is one of.
+fn shard_of(key: &[u8], kind: Kind) -> Option<ShardId> {
+    let shard = ShardId(u32::from_be_bytes(key.get(1..5)?.try_into().ok()?));
+    (*key == key::single(shard, kind)).then_some(shard)
 }
 
 impl Shared {
@@ -182,9 +194,14 @@ impl Shared {
             Write::Put(key, value) => {
                 if let Some((shard, index)) = key::entry_parts(key) {
                     self.last.insert((at, shard.0), index);
+                    if let Some(term) = term_of(value) {
+                        self.committed.entry((at, shard.0), index, term);
+                    }
                     self.hold(at, value);
                 } else if let Some((shard, vote)) = vote_of(key, value) {
                     self.vote(at, shard, &vote);
+                } else if let Some((shard, id)) = committed_of(key, value) {
+                    self.committed.note((at, shard.0), id);
                 }
                 xxhash_rust::xxh3::xxh3_64_with_seed(value, xxhash_rust::xxh3::xxh3_64(key))
             }
@@ -243,13 +260,29 @@ impl Shared {
         }
     }
 
-    /// A removed tail makes the last entry an earlier one; a removed head changes nothing here.
+    /// A removed tail makes the last entry an earlier one; a removed head changes nothing of it.
     fn truncated(&mut self, at: usize, shard: ShardId, from: u64, to: &[u8]) {
-        let Some(last) = self.last.get_mut(&(at, shard.0)) else {
-            return;
-        };
-        let end = key::entry_parts(to).map_or(u64::MAX, |(_, index)| index);
-        if from <= *last && *last < end {
+        let replica = (at, shard.0);
+        let end = key::entry_parts(to).map(|(_, index)| index);
+        match end {
+            Some(end) => self.committed.cut(replica, end.saturating_sub(1)),
+            None => {
+                if let Some(id) = self.committed.truncated(replica, from) {
+                    self.regressed.push(format!(
+                        "{} s{}: noted entry {} of term {} as committed; its log was cut back to {}",
+                        self.hosts[at].0,
+                        shard.0,
+                        id.index,
+                        id.term,
+                        from.saturating_sub(1)
+                    ));
+                }
+            }
+        }
+        if let Some(last) = self.last.get_mut(&replica)
+            && from <= *last
+            && end.is_none_or(|end| *last < end)
+        {
             *last = from.saturating_sub(1);
         }
     }

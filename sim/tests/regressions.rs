@@ -37,3 +37,10 @@ fn a_leader_that_was_stopped_is_not_confirmed_by_old_answers() {
 fn nor_is_it_over_grpc() {
     holds("paused-leader-grpc.json");
 }
+
+/// Nothing but reads ever meets the flipped bit. The first that does stops the replica, and the
+/// others serve: the node must not answer REPLICA_CORRUPT for ever.
+#[test]
+fn a_corrupt_record_that_only_reads_meet_stops_the_replica() {
+    holds("corrupt-record-met-by-a-read.json");
+}

@@ -309,7 +309,9 @@ fn the_json_of_proofs_and_mutants_has_numbers_and_lists() {
     let mutant = |name: &str, seeds_needed| MutantResult {
         name: name.to_owned(),
         oracle: "acked-lost".to_owned(),
+        oracles: vec!["acked-lost".to_owned()],
         caught_by: None,
+        broken_instead: Default::default(),
         seeds_needed,
         seeds_tried: 200,
         scenario: "all-power-cut".to_owned(),

@@ -40,9 +40,10 @@ Mutants are not in the usual build: `cargo build --release -p firebreak-sim --fe
 firebreak-sim-mutants` makes the program that has them.
 Exit codes: 0 every mutant that is ready was caught, 2 unusable input, 3 one was not.";
 
-/// Switches known bugs on, one at a time, until an oracle catches each
+/// Switches known bugs on, one at a time, until an oracle that is named for it catches each
 ///
-/// A seed counts only if it holds without the mutant.
+/// A seed counts only if it holds without the mutant. What else a mutant breaks is told, and the hunt
+/// for it goes on.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -131,7 +132,7 @@ impl Args {
                 mutant.name,
                 mutant.promise,
                 mutant.bug,
-                mutant.oracle,
+                mutant.oracles.join(", "),
                 waits.unwrap_or_default()
             );
         }
@@ -217,10 +218,9 @@ fn try_once<'s>(
         return Ok(None);
     };
     let outcome = &done.outcome;
-    let found = showing(outcome, mutant).map(|(symptom, evidence)| Shown {
+    let found = showing(outcome, mutant).map(|showing| Shown {
         attempt,
-        symptom,
-        evidence,
+        showing,
         command: with_mutant(outcome, mutant.name),
     });
     let spent = real_elapsed().saturating_sub(began);

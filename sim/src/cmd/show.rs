@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use firebreak_sim::Plan;
-use firebreak_sim::plan::{Dc, Event, Fault, Link, Part};
+use firebreak_sim::plan::{Dc, Event};
 
 use super::cases::{Scenario, TierName, parameter};
 use super::files;
@@ -94,10 +94,10 @@ fn topology(out: &mut String, plan: &Plan) {
             nodes(dc)
         );
     }
-    let _ = writeln!(out, "  within a data center  {}", link(&topology.local));
-    let _ = writeln!(out, "  between them          {}", link(&topology.wan));
+    let _ = writeln!(out, "  within a data center  {}", topology.local);
+    let _ = writeln!(out, "  between them          {}", topology.wan);
     for one in &topology.links {
-        let _ = writeln!(out, "  {} → {}  {}", one.from, one.to, link(&one.link));
+        let _ = writeln!(out, "  {} → {}  {}", one.from, one.to, one.link);
     }
 }
 
@@ -107,25 +107,6 @@ fn nodes(dc: &Dc) -> String {
         Some(at) => format!("{} in {}, joins at {}", node.name, node.rack, seconds(at)),
     });
     nodes.collect::<Vec<_>>().join("; ")
-}
-
-fn link(link: &Link) -> String {
-    let (least, most) = link.latency_us;
-    let ms = |us: u64| us as f64 / 1e3;
-    let mut text = match least == most {
-        true => format!("{} ms one way", ms(least)),
-        false => format!("{} to {} ms one way", ms(least), ms(most)),
-    };
-    if link.jitter_us > 0 {
-        let _ = write!(text, ", jitter {} ms", ms(link.jitter_us));
-    }
-    if link.loss_ppm > 0 {
-        let _ = write!(text, ", {} % lost", f64::from(link.loss_ppm) / 1e4);
-    }
-    if link.bandwidth_bytes > 0 {
-        let _ = write!(text, ", {} kB/s", link.bandwidth_bytes / 1_000);
-    }
-    text
 }
 
 fn load(out: &mut String, plan: &Plan) {
@@ -199,72 +180,10 @@ fn seconds(ms: u64) -> String {
 }
 
 /// What an event does, in a line.
-pub(crate) fn what(event: &Event) -> String {
-    let mut text = format!("{}  {}", event.fault.kind(), object(&event.fault));
+fn what(event: &Event) -> String {
+    let mut text = format!("{:<11}  {:#}", event.fault.kind(), event.fault);
     if let Some(label) = &event.label {
         let _ = write!(text, "  ({label})");
     }
     text
-}
-
-fn object(fault: &Fault) -> String {
-    let list = |hosts: &[String]| hosts.join(" ");
-    let with = |hosts: &[String], more: &str| format!("{}{more}", hosts.join(" "));
-    match fault {
-        Fault::Burn { hosts }
-        | Fault::PowerCut { hosts }
-        | Fault::Kill { hosts }
-        | Fault::Stop { hosts }
-        | Fault::Start { hosts }
-        | Fault::Pause { hosts }
-        | Fault::Resume { hosts }
-        | Fault::WipeDisk { hosts }
-        | Fault::ImageDisk { hosts }
-        | Fault::OldDisk { hosts }
-        | Fault::Stampede { hosts } => list(hosts),
-        Fault::Crash { hosts, disks_lost } => {
-            with(hosts, if *disks_lost { ", disks lost" } else { "" })
-        }
-        Fault::Cut { from, to, reset } => {
-            let how = if *reset { ", with resets" } else { "" };
-            format!("{} → {}{how}", list(from), list(to))
-        }
-        Fault::Heal { from, to } | Fault::Reset { from, to } => {
-            format!("{} → {}", list(from), list(to))
-        }
-        Fault::Link {
-            from,
-            to,
-            link: None,
-        } => format!("{from} → {to} as usual"),
-        Fault::Link {
-            from,
-            to,
-            link: Some(changed),
-        } => format!("{from} → {to}: {}", link(changed)),
-        Fault::SlowSync { hosts, sync_ms } => match sync_ms {
-            Some((least, most)) => with(hosts, &format!(": {least} to {most} ms")),
-            None => with(hosts, ": as usual"),
-        },
-        Fault::HangSync { hosts, hang } => with(hosts, if *hang { "" } else { ": released" }),
-        Fault::FailSync { hosts, fail } => with(hosts, if *fail { "" } else { ": repaired" }),
-        Fault::DiskRoom {
-            hosts,
-            free_percent,
-        } => match free_percent {
-            Some(percent) => with(hosts, &format!(": {percent} % free")),
-            None => with(hosts, ": as usual"),
-        },
-        Fault::BitFlip { hosts, part } => {
-            let part = match part {
-                Part::Log => "the log",
-                Part::Vote => "a vote",
-                Part::State => "the state",
-                Part::Snapshot => "a snapshot",
-            };
-            with(hosts, &format!(": in {part}"))
-        }
-        Fault::ClockJump { hosts, by_ms } => with(hosts, &format!(": by {by_ms} ms")),
-        Fault::ClockDrift { hosts, ppm } => with(hosts, &format!(": {ppm} ppm")),
-    }
 }

@@ -176,8 +176,10 @@ fn suspended_us(case: &Case<'_>) -> Option<u64> {
 }
 
 /// `disk-never-regresses`, D: when a disk was opened again after a crash or a power cut, everything
-/// that had been synced to it was there. Who opens the disks compares; this tells what they found.
-/// Looks at each start of a host in the plan.
+/// that had been synced to it was there; no entry was durable before a vote of its term; what a disk
+/// had noted as committed was never cut from the end of its log; and a disk that is not a member's any
+/// more was given nothing. Who watches the disks compares; this tells what they found. Looks at each
+/// start of a host in the plan.
 pub fn disk_never_regresses(case: &Case<'_>) -> Finding {
     let mut found = Found::of("disk-never-regresses", Promise::D);
     let lasted_us = case.history.ended_us.saturating_sub(case.history.began_us);

@@ -97,7 +97,7 @@ pub const NAMES: &[(&str, char, &str)] = &[
     (
         "disk-never-regresses",
         'D',
-        "a disk opened again holds all that was synced",
+        "a disk opened again holds all that was synced, and a log never loses what is committed",
     ),
     (
         "bounded-staleness",

@@ -129,9 +129,11 @@ fn gap(outcome: &Outcome, axis: Axis) -> Option<Panel> {
     let title = format!("{} to {}", moment(from), moment(to));
     let text = format!("{}, {title}", span(outcome.longest_gap_ms));
     let mut plot = bar(axis, "gapbar", (from, to), (5, 14), &title);
-    let (x, dx, anchor) = match axis.part(to) > 0.6 {
-        true => (axis.x(from), -6, "end"),
-        false => (axis.x(to), 6, "start"),
+    // Behind the bar, before it, or in it: where there is room.
+    let (x, dx, anchor) = match (axis.part(from) > 0.4, axis.part(to) > 0.6) {
+        (_, false) => (axis.x(to), 6, "start"),
+        (true, true) => (axis.x(from), -6, "end"),
+        (false, true) => (axis.x(from), 6, "start"),
     };
     let _ = write!(
         plot,

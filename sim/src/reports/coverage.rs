@@ -187,6 +187,8 @@ mod tests {
             kind,
             ends,
             line,
+            hosts: Vec::new(),
+            story: None,
             text,
         }
     }

@@ -251,8 +251,11 @@ fn timeline(outcome: &Outcome) -> String {
         return "<p class=\"empty\">Nothing was done to the cluster.</p>".to_owned();
     }
     let rows = outcome.timeline.iter().map(|mark| {
+        let story = mark.story.as_ref().map_or_else(String::new, |story| {
+            format!("<div class=\"told\">{}</div>", escape(story))
+        });
         format!(
-            "<tr><td class=\"n\">{}</td><td class=\"kind\">{}{}</td><td>{}</td></tr>",
+            "<tr><td class=\"n\">{}</td><td class=\"kind\">{}{}</td><td>{}{story}</td></tr>",
             moment(mark.at_ms),
             escape(&mark.kind),
             if mark.ends { " (end)" } else { "" },

@@ -24,7 +24,7 @@ use crate::outcome::{Broken, Goal, Led, Mark, Outcome, Promise, Second, Verdict}
 /// | `pending` | what waits for work to come: `what`, `why` each |
 /// | `evidence` | `promise`, `oracle`, `evidence` each |
 /// | `oracles` | `oracle`, `looked_at` each |
-/// | `timeline` | `at_ms`, `kind`, `ends`, `line`, `text` each |
+/// | `timeline` | `at_ms`, `kind`, `ends`, `line`, `text` each; `hosts` and `story` where there are any |
 /// | `leaders`, `seconds` | as in [`Led`] and [`Second`] |
 /// | `trace_hash`, `trace`, `trace_events` | at the end, per simulated second, and of how much |
 /// | `sim_seconds`, `wall_seconds` | virtual and real time |

@@ -20,6 +20,8 @@ pub struct Bar {
     pub end_text: Option<String>,
     /// Whether there is room for `text` beside it.
     pub labelled: bool,
+    /// The hosts that it hit and that nothing has brought back.
+    hosts: Vec<String>,
 }
 
 /// Faults of one kind that are drawn in one row: they do not overlap.
@@ -31,14 +33,18 @@ pub struct FaultLane {
     pub bars: Vec<Bar>,
 }
 
+/// The kind of the rows that tell the scenario's story.
+pub const STORY: &str = "story";
+
 /// Rows that one kind of fault gets before its labels are given up.
 const LANES_MAX: usize = 5;
 /// Of a narrow plot, and of a label's letter: what decides whether a label fits.
 const PLOT_PX: u64 = 540;
 const LETTER_PX: u64 = 6;
 
-/// The faults of a timeline in rows, for a time axis of `end_ms`. Marks of one line belong together;
-/// a fault that never ended has no end.
+/// The faults of a timeline in rows, for a time axis of `end_ms`, below the scenario's story where
+/// it tells one. Marks of one line belong together; an end of another line ends what it undoes. A
+/// fault that never ended has no end.
 pub fn faults(marks: &[Mark], end_ms: u64) -> Vec<FaultLane> {
     let mut kinds: Vec<(String, Vec<Bar>)> = Vec::new();
     let mut lines: BTreeMap<u32, Vec<&Mark>> = BTreeMap::new();
@@ -50,7 +56,7 @@ pub fn faults(marks: &[Mark], end_ms: u64) -> Vec<FaultLane> {
     }
     let mut bars: Vec<(String, Bar)> = lines.values().flat_map(|line| bars(line)).collect();
     bars.sort_by_key(|(_, bar)| bar.from_ms);
-    for (kind, bar) in bars {
+    for (kind, bar) in told(marks).into_iter().chain(undone(bars)) {
         match kinds.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, bars)) => bars.push(bar),
             None => kinds.push((kind, vec![bar])),
@@ -69,6 +75,54 @@ pub fn faults(marks: &[Mark], end_ms: u64) -> Vec<FaultLane> {
         named.collect::<Vec<_>>()
     });
     lanes.collect()
+}
+
+/// What the scenario's story says of each mark, where it does.
+fn told(marks: &[Mark]) -> Vec<(String, Bar)> {
+    let told = marks.iter().filter_map(|mark| {
+        let text = mark.story.clone()?;
+        let moment = Bar {
+            text,
+            momentary: true,
+            ..bar(mark, None)
+        };
+        Some((STORY.to_owned(), moment))
+    });
+    told.collect()
+}
+
+/// Bars in the order of time, without the ends that stood alone and brought back all that an earlier
+/// fault had taken away: that one's bar ends there.
+fn undone(bars: Vec<(String, Bar)>) -> Vec<(String, Bar)> {
+    let mut left: Vec<(String, Bar)> = Vec::new();
+    for (kind, end) in bars {
+        let mut ended = false;
+        for (begun, open) in &mut left {
+            let lasts = !open.momentary && open.to_ms.is_none() && !open.hosts.is_empty();
+            if !lasts || !undoes(&kind, begun) {
+                continue;
+            }
+            open.hosts.retain(|host| !end.hosts.contains(host));
+            if open.hosts.is_empty() {
+                open.to_ms = Some(end.from_ms);
+                open.end_text = Some(end.text.clone());
+                ended = true;
+            }
+        }
+        if !ended {
+            left.push((kind, end));
+        }
+    }
+    left
+}
+
+/// Whether the end of this kind undoes a fault of that kind.
+fn undoes(end: &str, begun: &str) -> bool {
+    match end {
+        "start" => matches!(begun, "power-cut" | "crash" | "kill" | "stop"),
+        "resume" => begun == "pause",
+        _ => false,
+    }
 }
 
 /// A line's bars. Where begins and ends are equally many, the first end ends the first begin;
@@ -105,6 +159,7 @@ fn bars(line: &[&Mark]) -> Vec<(String, Bar)> {
                 if !open.text.contains(&mark.text) {
                     open.text = format!("{}, {}", open.text, mark.text);
                 }
+                open.hosts.extend(mark.hosts.iter().cloned());
             }
             (false, _) => merged.push((mark.kind.clone(), bar(mark, None))),
             (true, None) => {}
@@ -122,6 +177,7 @@ fn bar(begin: &Mark, end: Option<&Mark>) -> Bar {
         text: begin.text.clone(),
         end_text: end.map(|end| end.text.clone()),
         labelled: false,
+        hosts: begin.hosts.clone(),
     }
 }
 
@@ -199,6 +255,8 @@ mod tests {
             kind,
             ends,
             line,
+            hosts: Vec::new(),
+            story: None,
             text,
         }
     }
@@ -240,6 +298,55 @@ mod tests {
             ],
             &[("stop", vec![(1_000, Some(3_000)), (30_000, Some(30_500))])],
         );
+    }
+
+    #[test]
+    fn a_start_of_another_line_ends_what_it_brings_back_and_is_no_row_of_its_own() {
+        let of = |mut mark: Mark, hosts: &[&str]| {
+            mark.hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            mark
+        };
+        check(
+            &[
+                of(mark(10_000, "power-cut", false, 0), &["a"]),
+                of(mark(24_000, "power-cut", false, 1), &["a", "b", "c"]),
+                of(mark(30_000, "burn", false, 2), &["d"]),
+                of(mark(40_000, "start", true, 3), &["a", "b"]),
+                of(mark(50_000, "start", true, 4), &["c"]),
+            ],
+            &[
+                ("power-cut", vec![(10_000, Some(40_000))]),
+                ("power-cut", vec![(24_000, Some(50_000))]),
+                ("burn", vec![(30_000, None)]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_start_that_brings_back_a_part_stays_a_moment() {
+        let mut cut = mark(10_000, "power-cut", false, 0);
+        cut.hosts = vec!["a".to_owned(), "b".to_owned()];
+        let mut start = mark(40_000, "start", true, 1);
+        start.hosts = vec!["a".to_owned()];
+        check(
+            &[cut, start],
+            &[
+                ("power-cut", vec![(10_000, None)]),
+                ("start", vec![(40_000, None)]),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_story_stands_above_what_was_done() {
+        let mut fire = mark(10_000, "power-cut", false, 0);
+        fire.story = Some("15:19 fire".to_owned());
+        let burn = mark(5_000, "burn", false, 1);
+        let lanes = faults(&[burn, fire], 60_000);
+        let kinds: Vec<&str> = lanes.iter().map(|lane| lane.kind.as_str()).collect();
+        assert_eq!(kinds, [STORY, "burn", "power-cut"]);
+        assert_eq!(lanes[0].bars[0].text, "15:19 fire");
+        assert!(lanes[0].bars[0].momentary && lanes[0].bars[0].labelled);
     }
 
     #[test]

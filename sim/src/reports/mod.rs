@@ -147,10 +147,14 @@ pub struct Mismatch {
 pub struct MutantResult {
     /// The mutant's name.
     pub name: String,
-    /// The oracle that must catch it.
+    /// The named oracle that caught it; the main one of them while none did.
     pub oracle: String,
-    /// The promise and the oracle that did.
+    /// The oracles that are named for it, the main one first; no other counts.
+    pub oracles: Vec<String>,
+    /// The promise and the oracle that caught it.
     pub caught_by: Option<String>,
+    /// By what else it showed before, and on how many seeds.
+    pub broken_instead: BTreeMap<String, u64>,
     /// Seeds until that oracle caught it, the catching one included; none when it did not.
     pub seeds_needed: Option<u64>,
     /// Seeds that were tried.

@@ -20,6 +20,7 @@ fn family(kind: &str) -> &'static str {
         "cut" | "reset" | "link" => "net",
         "slow-sync" | "hang-sync" | "fail-sync" | "disk-room" | "bit-flip" | "wipe-disk"
         | "image-disk" | "old-disk" => "disk",
+        lanes::STORY => "story",
         _ => "time",
     }
 }
@@ -39,6 +40,7 @@ pub(crate) fn faults(outcome: &Outcome, axis: Axis) -> Panel {
             let alike = lanes.iter().filter(|other| other.kind == lane.kind);
             let row = match alike.map(|lane| lane.bars.len()).sum() {
                 0 | 1 => lane.kind.clone(),
+                _ if lane.kind == lanes::STORY => lane.kind.clone(),
                 many => format!("{} ×{many}", lane.kind),
             };
             panel.rows.push((row, f64::from(y + ROW / 2)));

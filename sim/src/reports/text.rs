@@ -175,7 +175,10 @@ fn timeline(outcome: &Outcome, colour: bool) -> String {
         table.add_row(Row::from(vec![
             Cell::new(moment(mark.at_ms)).set_alignment(CellAlignment::Right),
             Cell::new(way).add_attribute(Attribute::Dim),
-            Cell::new(&mark.text),
+            Cell::new(match &mark.story {
+                Some(story) => format!("{} ({story})", mark.text),
+                None => mark.text.clone(),
+            }),
         ]));
     }
     let mut text = lines(&table);

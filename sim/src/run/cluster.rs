@@ -279,9 +279,11 @@ impl Cluster {
         };
         let env = self.env(site, &net, watch::channel(0).1);
         let told = self.told.clone();
+        let hosts = self.members.iter().map(|member| member.host.clone());
+        let hosts: Arc<[Arc<Host>]> = hosts.collect();
         self.field.machine(OPERATOR, OPERATOR, move || {
-            let (env, told) = (env.clone(), told.clone());
-            async move { operator::live(env, told).await }
+            let (env, told, hosts) = (env.clone(), told.clone(), hosts.clone());
+            async move { operator::live(env, told, hosts).await }
         });
     }
 

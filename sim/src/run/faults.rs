@@ -16,8 +16,8 @@ impl Cluster {
     ) -> Result<(), String> {
         let note = self.inject(&event.fault)?;
         let text = match note {
-            Some(note) => format!("{} ({note})", describe(&event.fault)),
-            None => describe(&event.fault),
+            Some(note) => format!("{} ({note})", event.fault),
+            None => event.fault.to_string(),
         };
         tracing::info!(at_ms = event.at_ms, event = text);
         self.field.trace(
@@ -31,6 +31,8 @@ impl Cluster {
             kind: event.fault.kind().to_owned(),
             ends: event.fault.ends(),
             line: event.line,
+            hosts: event.fault.hosts().to_vec(),
+            story: event.label.clone(),
             text,
         });
         Ok(())
@@ -167,69 +169,5 @@ impl Cluster {
             .iter()
             .map(|name| Ok(act(self.member(name)?)))
             .collect()
-    }
-}
-
-/// A fault for people: what happens to whom.
-fn describe(fault: &Fault) -> String {
-    let all = |names: &[String]| match names {
-        [] => "nothing".to_owned(),
-        [one] => one.clone(),
-        [first, .., last] if names.len() > 3 => format!("{first} … {last} ({})", names.len()),
-        names => names.join(", "),
-    };
-    let whom = all(fault.hosts());
-    match fault {
-        Fault::Burn { .. } => format!("{whom} burns"),
-        Fault::PowerCut { .. } => format!("{whom} loses power"),
-        Fault::Crash { disks_lost, .. } => match disks_lost {
-            true => format!("{whom} crashes and loses its disks"),
-            false => format!("{whom} crashes"),
-        },
-        Fault::Kill { .. } => format!("{whom} is killed"),
-        Fault::Stop { .. } => format!("{whom} is asked to stop"),
-        Fault::Start { .. } => format!("{whom} starts"),
-        Fault::Pause { .. } => format!("{whom} stands still"),
-        Fault::Resume { .. } => format!("{whom} goes on"),
-        Fault::Cut { from, to, reset } => {
-            let how = if *reset { "resets" } else { "swallows" };
-            format!("the way {} → {} {how} everything", all(from), all(to))
-        }
-        Fault::Heal { from, to } => format!("the way {} → {} is open", all(from), all(to)),
-        Fault::Reset { from, to } => format!("connections {} ↔ {} reset", all(from), all(to)),
-        Fault::Link { from, to, link } => match link {
-            Some(link) => format!(
-                "{from} → {to}: {}–{} ms, {:.1} % lost",
-                link.latency_us.0 / 1_000,
-                link.latency_us.1 / 1_000,
-                f64::from(link.loss_ppm) / 10_000.0
-            ),
-            None => format!("{from} → {to}: as usual"),
-        },
-        Fault::SlowSync { sync_ms, .. } => match sync_ms {
-            Some((least, most)) => format!("fsync at {whom} takes {least}–{most} ms"),
-            None => format!("fsync at {whom} as usual"),
-        },
-        Fault::HangSync { hang, .. } => match hang {
-            true => format!("fsync at {whom} hangs"),
-            false => format!("fsync at {whom} goes on"),
-        },
-        Fault::FailSync { fail, .. } => match fail {
-            true => format!("fsync at {whom} fails"),
-            false => format!("fsync at {whom} succeeds again"),
-        },
-        Fault::DiskRoom { free_percent, .. } => match free_percent {
-            Some(percent) => format!("{percent} % room left at {whom}"),
-            None => format!("room again at {whom}"),
-        },
-        Fault::BitFlip { part, .. } => format!("a bit flips in the {part:?} of {whom}"),
-        Fault::WipeDisk { .. } => format!("empty disks for {whom}"),
-        Fault::ImageDisk { .. } => format!("an image of the disks of {whom} is taken"),
-        Fault::OldDisk { .. } => format!("old disks come back at {whom}"),
-        Fault::ClockJump { by_ms, .. } => {
-            format!("the wall clock of {whom} jumps {:+} s", by_ms / 1_000)
-        }
-        Fault::ClockDrift { ppm, .. } => format!("the clocks of {whom} drift {ppm:+} ppm"),
-        Fault::Stampede { .. } => format!("all clients of {whom} come back at once"),
     }
 }

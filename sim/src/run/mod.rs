@@ -11,6 +11,7 @@
 mod cluster;
 mod faults;
 mod operator;
+mod remembered;
 mod verdict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -12,9 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use super::remembered;
 use super::verdict::Seen;
 use crate::dice::derive;
 use crate::history::{Final, ReplicaSeen};
+use crate::host::Host;
 use crate::net::now_us;
 use crate::plan::Fault;
 use crate::workload::{self, Env};
@@ -131,14 +133,14 @@ impl Told {
     }
 }
 
-/// The operator's whole life.
-pub(super) async fn live(env: Env, told: Told) {
-    if let Err(why) = work(&env, &told).await {
+/// The operator's whole life. Beside asking, it looks at what the nodes' `hosts` hold.
+pub(super) async fn live(env: Env, told: Told, hosts: Arc<[Arc<Host>]>) {
+    if let Err(why) = work(&env, &told, &hosts).await {
         told.state.lock().error = Some(why);
     }
 }
 
-async fn work(env: &Env, told: &Told) -> Result<(), String> {
+async fn work(env: &Env, told: &Told, hosts: &[Arc<Host>]) -> Result<(), String> {
     let client = Client::builder()
         .endpoints(env.endpoints.clone())
         .dialer(env.dialer.clone())
@@ -161,12 +163,12 @@ async fn work(env: &Env, told: &Told) -> Result<(), String> {
         sleep(LOOK).await;
     }
     watch_load(env, told, &client).await;
-    settle(told, &client).await;
+    settle(told, &client, hosts).await;
     let probed = probe(env).await;
     told.quiet.send_replace(true);
     let (running, rooms) = (told.running(), env.plan.workload.rooms);
     // The probe's messages have to reach all replicas, too.
-    settle(told, &client).await;
+    settle(told, &client, hosts).await;
     let finals = workload::finals(env, &running, rooms).await;
     let mut state = told.state.lock();
     state.last_probe = Some(probed);
@@ -293,10 +295,10 @@ fn led(statuses: &[GetStatusResponse]) -> Result<(), String> {
 }
 
 /// Waits until the replicas on running nodes are equal, and notes them.
-async fn settle(told: &Told, client: &Client) {
+async fn settle(told: &Told, client: &Client, hosts: &[Arc<Host>]) {
     let began = now_us();
     loop {
-        let compared = compare(told, client).await;
+        let compared = compare(told, client, hosts).await;
         let late = now_us() - began > SETTLE_MAX_US;
         let mut state = told.state.lock();
         match compared {
@@ -319,13 +321,16 @@ async fn settle(told: &Told, client: &Client) {
 
 type Unequal = (Vec<ReplicaSeen>, String);
 
-async fn compare(told: &Told, client: &Client) -> Result<Vec<ReplicaSeen>, Unequal> {
+async fn compare(
+    told: &Told,
+    client: &Client,
+    hosts: &[Arc<Host>],
+) -> Result<Vec<ReplicaSeen>, Unequal> {
     let running = told.running();
     let none = |why| (Vec::new(), why);
     let statuses = statuses(client, &running).await.map_err(none)?;
     led(&statuses).map_err(none)?;
     let mut replicas = Vec::new();
-    let mut unlike = None;
     for (status, (host, address)) in statuses.iter().zip(&running) {
         for replica in &status.replicas {
             if replica.shard == model::id::ShardId::META.0 || replica.state == "broken" {
@@ -339,19 +344,40 @@ async fn compare(told: &Told, client: &Client) -> Result<Vec<ReplicaSeen>, Unequ
             replicas.push(seen(host, replica.shard, hash));
         }
     }
-    for (at, one) in replicas.iter().enumerate() {
-        let other = replicas[..at].iter().find(|other| other.shard == one.shard);
-        if let Some(other) = other
-            && (other.revision, &other.rooms) != (one.revision, &one.rooms)
-        {
-            let text = format!("s{} differs on {} and {}", one.shard, other.node, one.node);
-            unlike.get_or_insert(text);
-        }
+    let replicas = alike(replicas)?;
+    // Alike in what they serve; now in what they remember, all of them or none.
+    match remembered(&replicas, hosts) {
+        Ok(replicas) => alike(replicas),
+        Err(why) => Err((replicas, why)),
     }
+}
+
+/// `replicas`, when all of a shard are at one revision and hold the same.
+fn alike(replicas: Vec<ReplicaSeen>) -> Result<Vec<ReplicaSeen>, Unequal> {
+    let unlike = replicas.iter().enumerate().find_map(|(at, one)| {
+        let other = replicas[..at]
+            .iter()
+            .find(|other| other.shard == one.shard)?;
+        let differs = (other.revision, &other.rooms) != (one.revision, &one.rooms);
+        differs.then(|| format!("s{} differs on {} and {}", one.shard, other.node, one.node))
+    });
     match unlike {
         Some(why) => Err((replicas, why)),
         None => Ok(replicas),
     }
+}
+
+/// The replicas with what each remembers of ids.
+fn remembered(replicas: &[ReplicaSeen], hosts: &[Arc<Host>]) -> Result<Vec<ReplicaSeen>, String> {
+    let each = replicas.iter().map(|replica| {
+        let host = hosts.iter().find(|host| host.name == replica.node);
+        let state = host.and_then(|host| host.state());
+        let state = state.ok_or_else(|| format!("{} does not run", replica.node))?;
+        let mut replica = replica.clone();
+        remembered::add(&*state, &mut replica)?;
+        Ok(replica)
+    });
+    each.collect()
 }
 
 fn seen(host: &str, shard: u32, hash: ReplicaHash) -> ReplicaSeen {

@@ -362,6 +362,8 @@ fn timeline(seen: &Seen) -> Vec<Mark> {
         kind: "node-ended".to_owned(),
         ends: true,
         line: u32::MAX,
+        hosts: Vec::new(),
+        story: None,
         text: text.clone(),
     }));
     marks.sort_by_key(|mark| mark.at_ms);

@@ -48,7 +48,7 @@ use sessions::{Sessions, living_at};
 pub use finals::finals;
 pub use message::{body_hash, marker, number};
 pub use probe::{PROBER, probe};
-pub use recorder::{Recorder, failed_calls};
+pub use recorder::Recorder;
 pub use rooms::{TENANT, Zipf, room_of};
 pub use tail::{DRAIN_MAX, Tails};
 

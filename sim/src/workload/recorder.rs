@@ -176,50 +176,9 @@ impl Recorder {
     }
 }
 
-/// The calls that failed for their callers (promise G), for people: every append and read of the
-/// load that had its whole deadline and got no answer. Calls that a lost host or the end of the run
-/// left unanswered had less. Probes have short deadlines and do not count.
-pub fn failed_calls(history: &History, deadline_ms: u64) -> Vec<String> {
-    let deadline_us = deadline_ms.saturating_mul(1_000);
-    let full = |invoked: u64, returned: Option<u64>| {
-        returned.is_some() || invoked.saturating_add(deadline_us) <= history.ended_us
-    };
-    let seconds = |us: u64| {
-        let us = us.saturating_sub(history.began_us);
-        format!("{}.{:03} s", us / 1_000_000, us / 1_000 % 1_000)
-    };
-    let appends = history.appends.iter().filter_map(|append| {
-        let why = match &append.end {
-            AppendEnd::Acked { .. } => return None,
-            AppendEnd::Refused { why } | AppendEnd::Unknown { why } => why,
-        };
-        let counts = append.sender != super::PROBER && full(append.invoked_us, append.returned_us);
-        let (id, site, at) = (&append.id, &append.site, seconds(append.invoked_us));
-        counts.then(|| {
-            (
-                append.invoked_us,
-                format!("append {id} at {site}, {at}: {why}"),
-            )
-        })
-    });
-    let reads = history.reads.iter().filter_map(|read| {
-        let why = read.end.as_ref().err()?;
-        let (room, site, at) = (read.room, &read.site, seconds(read.invoked_us));
-        let text = format!(
-            "{:?} read of room {room} at {site}, {at}: {why}",
-            read.level
-        );
-        full(read.invoked_us, read.returned_us).then_some((read.invoked_us, text))
-    });
-    let mut failed: Vec<(u64, String)> = appends.chain(reads).collect();
-    failed.sort();
-    failed.into_iter().map(|(_, text)| text).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Level;
     use crate::workload::tests::plan;
 
     fn append(sender: &str, session: u32, invoked_us: u64) -> Append {
@@ -267,44 +226,5 @@ mod tests {
         assert_eq!(recorder.retries(), 3);
         let (history, _) = recorder.finish();
         assert_eq!((history.began_us, history.ended_us), (5, 90));
-    }
-
-    #[test]
-    fn a_call_failed_when_it_had_its_deadline_and_no_answer() {
-        let unknown = |sender: &str, invoked_us, returned_us| Append {
-            returned_us,
-            end: AppendEnd::Unknown { why: "no".into() },
-            ..append(sender, 1, invoked_us)
-        };
-        let read = Read {
-            session: 9,
-            site: "client-seoul".to_owned(),
-            room: 4,
-            level: Level::Local,
-            invoked_us: 2_000_000,
-            returned_us: Some(7_000_000),
-            end: Err("gone".to_owned()),
-        };
-        let history = History {
-            began_us: 1_000_000,
-            ended_us: 9_000_000,
-            appends: vec![
-                append("s0", 1, 1_000_000),
-                unknown("s1", 3_000_000, Some(8_000_000)),
-                unknown("s2", 4_000_000, None),
-                unknown("s3", 4_000_001, None),
-                unknown(super::super::PROBER, 1_000_000, Some(2_000_000)),
-            ],
-            reads: vec![read],
-            ..History::default()
-        };
-        assert_eq!(
-            failed_calls(&history, 5_000),
-            [
-                "Local read of room 4 at client-seoul, 1.000 s: gone",
-                "append s1-1 at client-seoul, 2.000 s: no",
-                "append s2-1 at client-seoul, 3.000 s: no",
-            ]
-        );
     }
 }

@@ -117,6 +117,8 @@ pub fn mark(at_ms: u64, kind: &str, ends: bool, line: u32, text: &str) -> Mark {
         kind: kind.to_owned(),
         ends,
         line,
+        hosts: Vec::new(),
+        story: None,
         text: text.to_owned(),
     }
 }

@@ -44,7 +44,11 @@ impl ShardState {
     /// # Errors
     /// [`Error::Corrupt`] at the first record whose sum does not fit, that is in the wrong place, or
     /// that belongs to no conversation.
-    pub fn hash(&self, mut visit: impl FnMut(ConversationHash)) -> Result<Applied, Error> {
+    pub fn hash(&self, visit: impl FnMut(ConversationHash)) -> Result<Applied, Error> {
+        self.noted(self.hash_all(visit))
+    }
+
+    fn hash_all(&self, mut visit: impl FnMut(ConversationHash)) -> Result<Applied, Error> {
         let point = self.read_point()?;
         let Scope::Data(slots) = &point.scope else {
             return Ok(point.applied);

@@ -50,6 +50,8 @@ pub(crate) struct Shard {
     pub(crate) serving: RwLock<Serving>,
     watchers: Watchers,
     position: watch::Sender<Option<Position>>,
+    /// The first error that a read met.
+    read_error: watch::Sender<Option<Error>>,
 }
 
 /// What only one apply at a time may touch.
@@ -113,6 +115,7 @@ impl Shard {
             }),
             watchers: Watchers::default(),
             position,
+            read_error: watch::Sender::new(None),
         })
     }
 
@@ -291,7 +294,7 @@ impl ShardState {
     /// [`Error::Corrupt`] when it cannot be read back.
     pub fn conversation(&self, name: &ConversationName) -> Result<Option<Conversation>, Error> {
         let serving = self.shard.serving.read();
-        let head = self.head(&serving, &name.key())?;
+        let head = self.noted(self.head(&serving, &name.key()))?;
         Ok(head
             .map(Arc::unwrap_or_clone)
             .filter(|head| head.name == name.as_str()))
@@ -305,6 +308,17 @@ impl ShardState {
     /// # Errors
     /// [`Error::Corrupt`] when a message cannot be read back, or is missing.
     pub fn list(
+        &self,
+        name: &ConversationName,
+        start_seq: u64,
+        order: Order,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Option<Page>, Error> {
+        self.noted(self.page(name, start_seq, order, limit, bytes_max))
+    }
+
+    fn page(
         &self,
         name: &ConversationName,
         start_seq: u64,
@@ -371,6 +385,26 @@ impl ShardState {
     /// The position applied, now and after each apply.
     pub fn watch_applied(&self) -> watch::Receiver<Option<Position>> {
         self.shard.position.subscribe()
+    }
+
+    /// Set once a read has met an error: whoever looks after the replica must stop it, or the node,
+    /// as for an error of an apply.
+    pub fn watch_read_error(&self) -> watch::Receiver<Option<Error>> {
+        self.shard.read_error.subscribe()
+    }
+
+    /// Passes what a read found on, remembering the first error.
+    pub(crate) fn noted<T>(&self, found: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &found {
+            self.shard.read_error.send_if_modified(|first| {
+                let new = first.is_none();
+                if new {
+                    *first = Some(error.clone());
+                }
+                new
+            });
+        }
+        found
     }
 
     /// The cluster's state, on the meta shard; of another shard an empty one.

@@ -1,9 +1,13 @@
 //! The hunt for one mutant: where it is tried, by what it shows, and whether it is caught.
+//!
+//! It is caught when an oracle raises that the catalogue names for it, on a seed that holds without
+//! it. What else it breaks is told, and catches nothing: the promise in question would not have been
+//! judged.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_sim::Outcome;
-use firebreak_sim::outcome::Promise;
 use firebreak_sim::reports::MutantResult;
 use firebreak_sim::shrink::Symptom;
 use model::mutants::Mutant;
@@ -21,6 +25,8 @@ pub(super) struct Hunt<'s> {
     pub(super) tried: u64,
     pub(super) spent: Duration,
     pub(super) caught: Option<Caught>,
+    /// By what else it showed, and on how many seeds.
+    pub(super) others: BTreeMap<String, u64>,
     /// Seeds on which it showed, but that do not hold without it either.
     pub(super) unsound: u64,
 }
@@ -32,6 +38,13 @@ pub(super) struct Caught {
     pub(super) evidence: String,
     pub(super) scenario: String,
     pub(super) command: String,
+}
+
+/// What a mutant showed by in a run.
+pub(super) struct Showing {
+    pub(super) symptom: Symptom,
+    /// What the oracle said, if it is one that the mutant names.
+    pub(super) evidence: Option<String>,
 }
 
 /// One attempt to catch one.
@@ -46,8 +59,7 @@ pub(super) struct Attempt<'s> {
 /// What an attempt came to, where something showed.
 pub(super) struct Shown<'s> {
     pub(super) attempt: Attempt<'s>,
-    pub(super) symptom: Symptom,
-    pub(super) evidence: String,
+    pub(super) showing: Showing,
     pub(super) command: String,
 }
 
@@ -69,6 +81,7 @@ impl<'s> Hunt<'s> {
             tried: 0,
             spent: Duration::ZERO,
             caught: None,
+            others: BTreeMap::new(),
             unsound: 0,
         }
     }
@@ -80,20 +93,26 @@ impl<'s> Hunt<'s> {
 
     /// Something showed, on a seed that is sound without the mutant, or not, or nobody knows.
     pub(super) fn note(&mut self, shown: Shown<'_>, sound: Option<bool>) {
-        match sound {
-            Some(true) if self.caught.is_none() => {
+        // It was caught already, or nobody knows.
+        let Some(sound) = sound.filter(|_| self.caught.is_none()) else {
+            return;
+        };
+        match shown.showing.evidence {
+            _ if !sound => self.unsound += 1,
+            Some(evidence) => {
                 self.tried = shown.attempt.number;
                 self.caught = Some(Caught {
                     seeds: shown.attempt.number,
-                    symptom: shown.symptom,
-                    evidence: shown.evidence,
+                    symptom: shown.showing.symptom,
+                    evidence,
                     scenario: shown.attempt.scenario.file.name.clone(),
                     command: shown.command,
                 });
             }
-            Some(false) => self.unsound += 1,
-            // It was caught already, or nobody knows.
-            Some(true) | None => {}
+            None => {
+                let name = shown.showing.symptom.oracle;
+                *self.others.entry(name).or_default() += 1;
+            }
         }
     }
 
@@ -103,7 +122,13 @@ impl<'s> Hunt<'s> {
         let first = self.scenarios.first().map(|one| one.file.name.clone());
         MutantResult {
             name: self.mutant.name.to_owned(),
-            oracle: self.mutant.oracle.to_owned(),
+            oracle: match (caught, self.mutant.oracles) {
+                (Some(caught), _) => caught.symptom.oracle.clone(),
+                (None, [main, ..]) => (*main).to_owned(),
+                (None, []) => String::new(),
+            },
+            oracles: self.mutant.oracles.iter().map(|&o| o.into()).collect(),
+            broken_instead: self.others.clone(),
             caught_by: caught.map(|caught| caught.symptom.to_string()),
             seeds_needed: caught.map(|caught| caught.seeds),
             seeds_tried: self.tried,
@@ -117,36 +142,49 @@ impl<'s> Hunt<'s> {
 
     /// Why it is not caught.
     pub(super) fn escape(&self) -> String {
-        match (self.unsound, self.tried) {
-            (0, 0) => "not tried".to_owned(),
-            (0, _) => "nobody".to_owned(),
-            (unsound, _) => format!("nobody; {unsound} seeds fail without it, too"),
+        if self.tried == 0 {
+            return "not tried".to_owned();
         }
+        let mut words = format!("not by {}", self.mutant.oracles.join(" or "));
+        for (other, seeds) in &self.others {
+            words += &format!("; broke {other}, not the one named, on {seeds} seeds");
+        }
+        if self.unsound > 0 {
+            words += &format!("; {} seeds fail without it, too", self.unsound);
+        }
+        words
     }
 }
 
-/// By what a mutant showed in a run, and the evidence: its own promise if that is broken, another
-/// safety promise or a panic otherwise.
-pub(super) fn showing(outcome: &Outcome, mutant: &Mutant) -> Option<(Symptom, String)> {
-    let own = Promise::of(mutant.promise);
-    let mut promises: Vec<Promise> = Promise::ALL.into_iter().collect();
-    promises.sort_by_key(|promise| Some(*promise) != own);
-    let broken = promises.into_iter().find_map(|promise| {
-        // A goal of time is missed for many reasons; it tells of a mutant only where that is what
-        // the mutant breaks.
-        let tells = promise.safety() || Some(promise) == own;
-        let judged = outcome.promises.get(&promise).filter(|_| tells)?;
-        judged.broken.first()
+/// What a mutant showed by: an oracle that it names, in their order; else another safety promise, or
+/// that the run came to no end.
+pub(super) fn showing(outcome: &Outcome, mutant: &Mutant) -> Option<Showing> {
+    let judged = || outcome.promises.values();
+    let found = mutant.oracles.iter().find_map(|name| {
+        let mut broken = judged().flat_map(|judged| &judged.broken);
+        broken.find(|broken| broken.oracle == *name)
     });
-    if let Some(broken) = broken {
-        let symptom = Symptom {
-            promise: Some(broken.promise),
-            oracle: broken.oracle.clone(),
-            detail: String::new(),
-        };
-        return Some((symptom, broken.evidence.clone()));
+    if let Some(broken) = found {
+        return Some(Showing {
+            symptom: Symptom {
+                promise: Some(broken.promise),
+                oracle: broken.oracle.clone(),
+                detail: String::new(),
+            },
+            evidence: Some(broken.evidence.clone()),
+        });
     }
-    let symptoms = Symptom::all(outcome);
-    let panic = symptoms.into_iter().find(|one| one.oracle == "panic")?;
-    Some((panic, outcome.stopped.clone().unwrap_or_default()))
+    // A goal of time is missed for many reasons; it tells nothing of a mutant.
+    let tells = |one: &Symptom| match one.promise {
+        Some(promise) => promise.safety(),
+        None => matches!(one.oracle.as_str(), "panic" | "stopped"),
+    };
+    let symptom = Symptom::all(outcome).into_iter().find(tells)?;
+    Some(Showing {
+        symptom,
+        evidence: None,
+    })
 }
+
+#[cfg(test)]
+mod tests;

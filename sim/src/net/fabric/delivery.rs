@@ -82,14 +82,21 @@ impl Fabric {
 
     pub(super) fn deliver(&mut self, from: End, payload: Payload) {
         let now = self.now_us;
-        let numbers = [from.conn, from.side as u64];
+        let side = from.side as u64;
         match &payload {
-            Payload::Bytes(bytes) => self.trace.add(now, What::Delivery, numbers, bytes),
-            Payload::Frame(frame) => {
-                let size = (frame.bytes() as u64).to_le_bytes();
-                self.trace.add(now, What::Delivery, numbers, &size);
+            Payload::Bytes(bytes) => {
+                self.trace
+                    .add(now, What::Delivery, [from.conn, side], bytes);
             }
-            Payload::Fin => self.trace.add(now, What::Delivery, numbers, b"fin"),
+            Payload::Frame(frame) => {
+                let (call_and_kind, content) = frame.said(&mut self.head);
+                let numbers = [from.conn, call_and_kind << 1 | side];
+                self.trace.add(now, What::Delivery, numbers, content);
+            }
+            Payload::Fin => {
+                self.trace
+                    .add(now, What::Delivery, [from.conn, side], b"fin");
+            }
         }
         let Some(to) = self.side(from.other()) else {
             return;

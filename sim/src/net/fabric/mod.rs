@@ -77,6 +77,8 @@ pub(super) struct Fabric {
     due: BinaryHeap<Reverse<Timed>>,
     order: u64,
     dice: StdRng,
+    /// Where heads of calls are put together for the trace.
+    head: Vec<u8>,
     pub(super) trace: Trace,
 }
 
@@ -94,6 +96,7 @@ impl Fabric {
             due: BinaryHeap::new(),
             order: 0,
             dice,
+            head: Vec::new(),
             trace: Trace::default(),
         }
     }

@@ -14,6 +14,7 @@ use super::*;
 use crate::history::{Append, AppendEnd, Final, History};
 use crate::host::{Founding, Host};
 use crate::net::{Field, now_us};
+use crate::oracle::liveness;
 use crate::plan::{
     Dc, DiskKind, Expect, FORMAT, Link, NodeSpec, Readers, Tier, Topology, Workload,
 };
@@ -309,7 +310,8 @@ fn check_calm(ran: &Ran) {
     let workload = plan(11).workload;
     assert!(history.ended_us >= history.began_us + 10_000_000);
     assert!(history.appends.len() > 400, "{}", history.appends.len());
-    assert_eq!(failed_calls(history, workload.deadline_ms), [""; 0]);
+    let failed = liveness::failed(history, |_| true);
+    assert!(failed.is_empty(), "{failed:?}");
     assert!(ran.missed.is_empty(), "{:?}", ran.missed);
     let acked = |append: &Append| matches!(append.end, AppendEnd::Acked { .. });
     assert!(history.appends.iter().all(acked));
@@ -342,7 +344,7 @@ fn what_an_outage_left_unknown_is_sent_again_under_its_id_and_settled() {
     let ran = run(plan, &[(2_000, Do::Burn(lost)), (9_000, Do::Return(lost))]);
     let history = &ran.history;
     let workload = &super::tests::plan(12).workload;
-    assert!(!failed_calls(history, workload.deadline_ms).is_empty());
+    assert!(!liveness::failed(history, |_| true).is_empty());
     let mut unknown: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
     for append in &history.appends {
         let acked = matches!(append.end, AppendEnd::Acked { .. });

@@ -1,0 +1,99 @@
+//! What hosts know to be committed stays in their logs: entries go from the end of a log because
+//! another leader wrote others there, which it never does up to the position that the log's owner
+//! has noted as committed. They may go from its beginning at any time.
+
+use std::collections::BTreeMap;
+
+use proto::node::LogId;
+
+/// One shard's log on one host's disk.
+pub(super) type Replica = (usize, u32);
+
+/// The terms of the entries on disks, and what is noted there as committed. All of it is durable.
+#[derive(Default)]
+pub(super) struct Committed {
+    /// By index.
+    terms: BTreeMap<Replica, BTreeMap<u64, u64>>,
+    noted: BTreeMap<Replica, LogId>,
+}
+
+impl Committed {
+    /// An entry is durable.
+    pub(super) fn entry(&mut self, replica: Replica, index: u64, term: u64) {
+        self.terms.entry(replica).or_default().insert(index, term);
+    }
+
+    /// The note of what is committed is durable.
+    pub(super) fn note(&mut self, replica: Replica, id: LogId) {
+        self.noted.insert(replica, id);
+    }
+
+    /// Entries up to here went from the beginning.
+    pub(super) fn cut(&mut self, replica: Replica, upto: u64) {
+        let terms = self.terms.entry(replica).or_default();
+        *terms = upto
+            .checked_add(1)
+            .map_or_else(BTreeMap::new, |next| terms.split_off(&next));
+    }
+
+    /// Entries from here on went from the end. Gives what was noted as committed, if that was among
+    /// them: the very entry, for a note that came with a snapshot tells nothing of the entries before.
+    pub(super) fn truncated(&mut self, replica: Replica, from: u64) -> Option<LogId> {
+        let gone = self.terms.entry(replica).or_default().split_off(&from);
+        let noted = self.noted.get(&replica)?;
+        (gone.get(&noted.index) == Some(&noted.term)).then_some(*noted)
+    }
+
+    /// A host has other disks now.
+    pub(super) fn forget(&mut self, host: usize) {
+        self.terms.retain(|replica, _| replica.0 != host);
+        self.noted.retain(|replica, _| replica.0 != host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Replica = (0, 3);
+
+    /// Entries 1 to 9, of term 1 up to 5 and of term 2 behind, with a note of the last committed.
+    fn noted(index: u64, term: u64) -> Committed {
+        let mut committed = Committed::default();
+        for index in 1..=9 {
+            committed.entry(HERE, index, if index <= 5 { 1 } else { 2 });
+        }
+        committed.note(HERE, LogId { term, index });
+        committed
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_committed_may_go_from_the_end() {
+        assert_eq!(noted(7, 2).truncated(HERE, 8), None);
+        assert_eq!(noted(7, 2).truncated((1, 3), 1), None);
+        assert_eq!(Committed::default().truncated(HERE, 1), None);
+    }
+
+    #[test]
+    fn what_is_known_to_be_committed_may_not() {
+        let last = Some(LogId { term: 2, index: 7 });
+        assert_eq!(noted(7, 2).truncated(HERE, 7), last);
+        assert_eq!(noted(7, 2).truncated(HERE, 2), last);
+    }
+
+    #[test]
+    fn a_note_that_passed_the_log_with_a_snapshot_says_nothing_of_the_log() {
+        assert_eq!(noted(20, 3).truncated(HERE, 6), None);
+        assert_eq!(noted(8, 3).truncated(HERE, 6), None);
+    }
+
+    #[test]
+    fn the_beginning_may_go_and_other_disks_begin_anew() {
+        let mut committed = noted(7, 2);
+        committed.cut(HERE, 7);
+        assert_eq!(committed.truncated(HERE, 8), None);
+        let mut committed = noted(7, 2);
+        committed.forget(0);
+        assert_eq!(committed.truncated(HERE, 1), None);
+    }
+}
