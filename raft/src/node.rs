@@ -655,6 +655,8 @@ async fn supervise(node: Arc<Inner>, group: Arc<Group>) {
     let mut fault = group.fault.watch();
     let mut read_error = group.state.watch_read_error();
     let error = tokio::select! {
+        // A replica that is given up stops, too: looked at in this order.
+        biased;
         () = node.stop.cancelled() => return,
         () = group.closing.cancelled() => return,
         error = first(&mut fault) => error,

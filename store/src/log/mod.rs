@@ -270,13 +270,13 @@ impl Log {
         tail.clear();
         tail.singles.extend(vote.map(|vote| (Kind::Vote, vote)));
         let forget = |round: &mut writer::Round, _| {
-            let (from, to) = key::entries_from(shard, 0);
-            let (from, to) = (Bytes::copy_from_slice(&from), Bytes::copy_from_slice(&to));
-            round.batch.delete_range(from, to);
             for kind in [Kind::Committed, Kind::Extra, Kind::Purged] {
                 let key = key::single(shard, kind);
                 round.batch.delete(Bytes::copy_from_slice(&key));
             }
+            let (from, to) = key::entries_from(shard, 0);
+            let (from, to) = (Bytes::copy_from_slice(&from), Bytes::copy_from_slice(&to));
+            round.batch.delete_range(from, to);
         };
         Ok(self.handle.queue.submit_and_wait(Until::Durable, forget))
     }
