@@ -203,6 +203,16 @@ impl Group {
         self.hand_over.lock().is_some_and(|at| at.elapsed() < lease)
     }
 
+    /// Whether a quorum has confirmed this node's lead lately; also while it does not lead. A leader
+    /// that is cut off calls itself leader for as long as nobody tells it otherwise.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        let lease = Duration::from_millis(self.tuning.election_max_ms);
+        self.standing(Instant::now()).is_none_or(|standing| {
+            let won = self.won_at(standing.term);
+            standing.acked.map_or(won, |acked| acked.max(won)).elapsed() <= lease * 2
+        })
+    }
+
     /// Resolves, to the reason, when the Raft core has stopped by itself.
     pub(crate) async fn stopped(&self) -> String {
         let mut metrics = self.raft.metrics();
@@ -306,12 +316,7 @@ impl Group {
     pub(crate) fn status(&self) -> ReplicaStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
-        // A leader that is cut off calls itself leader for as long as nobody tells it otherwise.
-        let lease = Duration::from_millis(self.tuning.election_max_ms);
-        let confirmed = self.standing(Instant::now()).is_none_or(|standing| {
-            let won = self.won_at(standing.term);
-            standing.acked.map_or(won, |acked| acked.max(won)).elapsed() <= lease * 2
-        });
+        let confirmed = self.is_confirmed();
         let state = match metrics.state {
             openraft::ServerState::Leader if !confirmed => "unconfirmed",
             openraft::ServerState::Leader => "leader",

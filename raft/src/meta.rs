@@ -194,7 +194,8 @@ async fn reconcile(node: Arc<Inner>) {
             continue;
         };
         let view = meta.state.cluster();
-        if !meta.leads() || view.epoch == 0 {
+        // One that is cut off takes all others for lost.
+        if !meta.leads() || !meta.is_confirmed() || view.epoch == 0 {
             continue;
         }
         if let Err(why) = reconcile_once(&node, &meta, &view).await {

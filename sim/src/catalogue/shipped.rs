@@ -36,6 +36,7 @@ pub fn all() -> &'static [Shipped] {
         "dc-dies-twice"
         "dc-lost-for-good"
         "dc-power-unsynced"
+        "dc-replaced-and-back"
         "dc-silent"
         "disk-full"
         "flap-3s"
