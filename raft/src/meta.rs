@@ -32,6 +32,8 @@ use crate::node::Inner;
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
 /// For a step that needs other nodes.
 pub(crate) const STEP_MAX: Duration = Duration::from_secs(5);
+/// For one node to tell its view: of several the next one is asked, who may be alive.
+const ASK_MAX: Duration = Duration::from_secs(1);
 /// A shard is founded by its first replica; each next one waits this much longer.
 const FOUND_TURN: Duration = Duration::from_secs(3);
 
@@ -114,7 +116,7 @@ async fn ask_others(node: Arc<Inner>, hello: Hello, dialer: Dialer, seeds: Vec<S
             None => None,
         };
         let Some(channel) = channel else { continue };
-        match timeout(STEP_MAX, fetch(channel, &hello, epoch)).await {
+        match timeout(ASK_MAX, fetch(channel, &hello, epoch)).await {
             Ok(Ok(view)) => node.learn(view).await,
             Ok(Err(why)) => tracing::debug!(%why, "no view from a peer"),
             Err(_) => tracing::debug!("no view from a peer in time"),
