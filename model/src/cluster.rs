@@ -7,6 +7,7 @@ use prost::{Message, Oneof};
 use crate::id::{NodeId, ShardId, Slot};
 
 mod decide;
+mod moves;
 
 pub use decide::decide;
 
@@ -46,6 +47,12 @@ pub struct ClusterState {
     /// The id that the next node gets.
     #[prost(uint64, tag = "11")]
     pub next_node_id: u64,
+    /// Replicas on their way from one node to another, sorted by shard; one of a shard at most.
+    #[prost(message, repeated, tag = "14")]
+    pub moves: Vec<Move>,
+    /// Nodes that give up all they hold and are removed then. Sorted.
+    #[prost(uint64, repeated, tag = "15")]
+    pub leaving: Vec<u64>,
 }
 
 /// A node and what identifies it.
@@ -97,13 +104,41 @@ pub struct Shard {
     /// Node ids, the first the preferred leader.
     #[prost(uint64, repeated, tag = "4")]
     pub replicas: Vec<u64>,
+    /// How often its replicas have changed since it was laid out. A shard is founded by those that
+    /// were laid out, never by later ones.
+    #[prost(uint64, tag = "5")]
+    pub changes: u64,
+}
+
+/// A replica on its way. The shard's leader carries it out: the new replica learns, then it takes
+/// the place of the old one in one change of the shard's voters.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Move {
+    /// The shard.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// The node that gives its replica up, which may be lost.
+    #[prost(uint64, tag = "2")]
+    pub from: u64,
+    /// The node that gets it.
+    #[prost(uint64, tag = "3")]
+    pub to: u64,
+    /// The cluster's epoch when it was decided: no two moves share it.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// The leader may change the voters now: from here on it is finished, not taken back.
+    #[prost(bool, tag = "5")]
+    pub changing: bool,
+    /// A data center may hold a majority afterwards, since too few are left.
+    #[prost(bool, tag = "6")]
+    pub degraded: bool,
 }
 
 /// A change of the [`ClusterState`].
 #[derive(Clone, PartialEq, Message)]
 pub struct Change {
     /// What changes.
-    #[prost(oneof = "ChangeBody", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "ChangeBody", tags = "1, 2, 3, 4, 7, 8, 9, 10, 11, 12")]
     pub body: Option<ChangeBody>,
 }
 
@@ -122,6 +157,24 @@ pub enum ChangeBody {
     /// Notes who replicates the meta shard.
     #[prost(message, tag = "4")]
     MetaReplicas(MetaReplicas),
+    /// Sends a replica on its way. Of the move its epoch and whether it is changing do not count.
+    #[prost(message, tag = "7")]
+    BeginMove(Move),
+    /// The leader of the shard asks whether it may change the voters, and may.
+    #[prost(message, tag = "8")]
+    ChangeVoters(MoveStep),
+    /// The voters are changed, and that is committed.
+    #[prost(message, tag = "9")]
+    FinishMove(MoveStep),
+    /// Takes a move back whose voters were not changed yet.
+    #[prost(message, tag = "10")]
+    DropMove(MoveStep),
+    /// A node is to give up all it holds, or to stay after all.
+    #[prost(message, tag = "11")]
+    Leave(Leave),
+    /// Removes a node that was leaving and holds nothing any more; its id is never used again.
+    #[prost(message, tag = "12")]
+    Remove(Leave),
 }
 
 /// Adds a node.
@@ -149,6 +202,28 @@ pub struct MetaReplicas {
     /// Node ids.
     #[prost(uint64, repeated, tag = "1")]
     pub nodes: Vec<u64>,
+}
+
+/// A step of one move.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct MoveStep {
+    /// The shard.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// The epoch of its move: an answer that comes late must not count for another.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+}
+
+/// A node leaves, or stays after all.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Leave {
+    /// The node.
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// It stays after all.
+    #[prost(bool, tag = "2")]
+    pub stays: bool,
 }
 
 /// The answer to a [`Change`] that was made.
@@ -187,6 +262,44 @@ impl ClusterState {
             return &self.meta_replicas;
         }
         self.shard(id).map_or(&[], |s| &s.replicas)
+    }
+
+    /// The move that a shard is in.
+    pub fn move_of(&self, id: ShardId) -> Option<&Move> {
+        self.moves.iter().find(|m| m.shard == id.0)
+    }
+
+    /// Whether a node is to have a replica of a shard: it is one of them, or is getting one.
+    pub fn holds(&self, node: NodeId, shard: ShardId) -> bool {
+        self.replicas_of(shard).contains(&node.0)
+            || self.move_of(shard).is_some_and(|m| m.to == node.0)
+    }
+
+    /// Whether a node was in the cluster and is not any more. Ids are given in turn and never
+    /// again, so an older view that says so is right, too.
+    pub fn was_removed(&self, node: NodeId) -> bool {
+        node.0 > 0 && node.0 < self.next_node_id && self.node(node).is_none()
+    }
+
+    /// The data center of a node, empty when it is not known.
+    pub fn dc_of(&self, node: u64) -> &str {
+        self.node(NodeId(node)).map_or("", Node::dc)
+    }
+}
+
+impl Move {
+    /// Names this move in its steps.
+    pub fn step(&self) -> MoveStep {
+        MoveStep {
+            shard: self.shard,
+            epoch: self.epoch,
+        }
+    }
+
+    /// The shard's replicas after it: the new one stands where the old one stood.
+    pub fn after(&self, replicas: &[u64]) -> Vec<u64> {
+        let place = |id: &u64| if *id == self.from { self.to } else { *id };
+        replicas.iter().map(place).collect()
     }
 }
 

@@ -76,6 +76,16 @@ pub const REFUSAL_MS_MAX: u64 = 200;
 pub const SHARDS_MAX: u32 = 4_096;
 /// Most nodes.
 pub const NODES_MAX: usize = 1_024;
+/// Replicas on their way at once, in the whole cluster.
+pub const MOVES_MAX: usize = 64;
+/// Of these, how many the meta shard begins by itself.
+pub const MOVES_PLANNED_MAX: usize = 8;
+/// Of these, how many go to one node: each copies a shard onto its disk.
+pub const MOVES_TO_NODE_MAX: usize = 2;
+/// Entries that a new replica may be behind when it takes the place of the old one.
+pub const MOVE_LAG_MAX: u64 = 256;
+/// How long a node is gone before its replicas are replaced, milliseconds (default of the setting).
+pub const REPLACE_AFTER_MS: u64 = 5 * 60 * 1_000;
 /// Terms of leader history kept for each shard.
 pub const LEADER_HISTORY_MAX: usize = 1_000;
 
@@ -91,5 +101,7 @@ const _: () = {
     assert!(SESSION_SLOTS_MAX <= u8::MAX as usize);
     assert!(2 * AGE_INTERVAL_MS <= 500);
     assert!(REFUSAL_MS_MAX < QUORUM_LACK_MS_MAX);
+    assert!(MOVES_TO_NODE_MAX <= MOVES_PLANNED_MAX);
+    assert!(MOVES_PLANNED_MAX < MOVES_MAX);
     assert!(SHARDS_MAX < crate::id::Slot::COUNT);
 };

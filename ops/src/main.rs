@@ -50,6 +50,9 @@ enum Command {
     Serve(cmd::serve::Args),
     #[command(subcommand)]
     Node(cmd::join::Node),
+    #[command(subcommand)]
+    Shard(cmd::shard::Shard),
+    Whatif(cmd::whatif::Args),
     // --- client commands, demo and bench: one line each ---
     Import(cmd::import::Args),
     Read(cmd::read::Args),
@@ -83,6 +86,8 @@ fn main() -> ExitCode {
         Command::Init(args) => cmd::block_on(args.run()),
         Command::Serve(args) => cmd::block_on(args.run()),
         Command::Node(command) => cmd::block_on(command.run()),
+        Command::Shard(command) => cmd::block_on(command.run()),
+        Command::Whatif(args) => cmd::block_on(args.run()),
         // --- client commands, demo and bench: one line each, for instance ---
         Command::Import(args) => cmd::block_on(args.run()),
         Command::Read(args) => cmd::block_on(args.run()),

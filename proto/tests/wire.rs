@@ -360,6 +360,7 @@ fn member() -> v1::NodeStatus {
         dc: "seoul".into(),
         rack: "r1".into(),
         reachable: true,
+        ..v1::NodeStatus::default()
     }
 }
 
@@ -386,6 +387,61 @@ fn admin(golden: &mut Golden) {
             node_id: 7,
             nodes: vec![member()],
         },
+    );
+    let place = (
+        v1::NodeStatus {
+            leaving: true,
+            gone_ms: 180_000,
+            ..v1::NodeStatus::default()
+        },
+        v1::ShardStatus {
+            degraded_dc: "busan".into(),
+            ..v1::ShardStatus::default()
+        },
+        v1::NodeStats {
+            disk_total_bytes: 16_000_000_000,
+            ..v1::NodeStats::default()
+        },
+    );
+    golden.check(
+        "get_status_response_placing",
+        &v1::GetStatusResponse {
+            nodes: vec![place.0],
+            shards: vec![place.1],
+            stats: Some(place.2),
+            moves: vec![v1::ReplicaMove {
+                shard: 4,
+                from: 1,
+                to: 300,
+                changing: true,
+            }],
+            unrestored: vec![v1::UnrestoredReplica {
+                shard: 4,
+                node_id: 1,
+                why: "waiting".into(),
+            }],
+            ..v1::GetStatusResponse::default()
+        },
+    );
+    let (shard, from, to) = (4, 1, 300);
+    golden.check(
+        "move_replica_request",
+        &v1::MoveReplicaRequest { shard, from, to },
+    );
+    golden.check(
+        "move_replica_response",
+        &v1::MoveReplicaResponse { epoch: 13 },
+    );
+    golden.check(
+        "remove_node_request",
+        &v1::RemoveNodeRequest {
+            node_id: 300,
+            stays: true,
+        },
+    );
+    golden.check(
+        "remove_node_response",
+        &v1::RemoveNodeResponse { epoch: 14 },
     );
     golden.check("hash_replica_request", &v1::HashReplicaRequest { shard: 4 });
     golden.check(
@@ -418,6 +474,7 @@ fn status() -> v1::GetStatusResponse {
             replicas: vec![1, 4, 300],
             leader: 4,
             term: 9,
+            ..v1::ShardStatus::default()
         }],
         replicas: vec![v1::ReplicaStatus {
             shard: 4,
@@ -442,7 +499,9 @@ fn status() -> v1::GetStatusResponse {
             disk_free_bytes: 14_000_000_000,
             disk_reserve_reached: true,
             uptime_ms: 15_000,
+            ..v1::NodeStats::default()
         }),
+        ..v1::GetStatusResponse::default()
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Tuning {
     pub read_lease_ms: u64,
     /// When state is flushed and how much log is kept.
     pub keep: Keep,
+    /// How long a node is gone before its replicas are replaced; counts on the meta shard's leader.
+    pub replace_after_ms: u64,
 }
 
 /// When state is flushed, and how much log is kept behind it.
@@ -83,6 +85,7 @@ impl Default for Tuning {
             election_max_ms: 2_000,
             read_lease_ms: 150,
             keep: Keep::default(),
+            replace_after_ms: limits::REPLACE_AFTER_MS,
         }
     }
 }

@@ -16,6 +16,7 @@ use store::{Error, Position, ShardLog};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::acks::Acks;
 use crate::age::Known;
@@ -40,6 +41,8 @@ pub(crate) struct Opening {
     pub(crate) peers: Peers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk_full: Arc<AtomicBool>,
+    /// Where the log ended that this node had of the shard and gave up.
+    pub(crate) floor: Option<Position>,
 }
 
 /// Why a group did not open.
@@ -72,6 +75,9 @@ pub(crate) struct Group {
     vote: Arc<Mutex<Option<Vote>>>,
     leaders: Arc<Mutex<Leaders>>,
     hand_over: Mutex<Option<Instant>>,
+    floor: Option<Position>,
+    /// The replica is given up: its end is wanted.
+    pub(crate) closing: CancellationToken,
     watching: JoinHandle<()>,
 }
 
@@ -117,6 +123,7 @@ impl Group {
             peers,
             clock,
             disk_full,
+            floor,
         } = opening;
         let fault = Fault::new();
         let fail = |error: &dyn std::fmt::Display| match &*fault.watch().borrow() {
@@ -169,6 +176,8 @@ impl Group {
             vote,
             leaders,
             hand_over: Mutex::default(),
+            floor,
+            closing: CancellationToken::new(),
             watching,
         }))
     }
@@ -187,6 +196,13 @@ impl Group {
         self.log.last()
     }
 
+    /// Whether a candidate whose log ends there lacks nothing that this replica has ever
+    /// acknowledged. What it once gave up is not in its log any more, so the log alone cannot tell.
+    pub(crate) fn may_elect(&self, last: Option<&LogId>) -> bool {
+        let order = |p: Position| (p.term, p.index);
+        self.floor.map(order) <= last.map(|id| order(crate::types::position(id)))
+    }
+
     /// Notes that the leader hands over: for a while, marked votes may pass the lease.
     pub(crate) fn note_hand_over(&self) {
         *self.hand_over.lock() = Some(Instant::now());
@@ -196,6 +212,16 @@ impl Group {
     pub(crate) fn handing_over(&self) -> bool {
         let lease = Duration::from_millis(self.tuning.election_max_ms);
         self.hand_over.lock().is_some_and(|at| at.elapsed() < lease)
+    }
+
+    /// Whether a quorum has confirmed this node's lead lately; also while it does not lead. A leader
+    /// that is cut off calls itself leader for as long as nobody tells it otherwise.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        let lease = Duration::from_millis(self.tuning.election_max_ms);
+        self.standing(Instant::now()).is_none_or(|standing| {
+            let won = self.won_at(standing.term);
+            standing.acked.map_or(won, |acked| acked.max(won)).elapsed() <= lease * 2
+        })
     }
 
     /// Resolves, to the reason, when the Raft core has stopped by itself.
@@ -310,12 +336,7 @@ impl Group {
     pub(crate) fn status(&self) -> ReplicaStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
-        // A leader that is cut off calls itself leader for as long as nobody tells it otherwise.
-        let lease = Duration::from_millis(self.tuning.election_max_ms);
-        let confirmed = self.standing(Instant::now()).is_none_or(|standing| {
-            let won = self.won_at(standing.term);
-            standing.acked.map_or(won, |acked| acked.max(won)).elapsed() <= lease * 2
-        });
+        let confirmed = self.is_confirmed();
         let state = match metrics.state {
             openraft::ServerState::Leader if !confirmed => "unconfirmed",
             openraft::ServerState::Leader => "leader",

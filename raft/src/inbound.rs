@@ -352,6 +352,9 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             }
             let (asked, last) = (request.vote, request.last_log_id);
             let candidate = request.vote.leader_id().voted_for;
+            if !group.may_elect(request.last_log_id.as_ref()) {
+                return Err("this node once had more of the shard".into());
+            }
             if vote.transfer && !crate::liveness::may_pass_lease(node, group, candidate) {
                 return Err("the leader is alive as seen from here".into());
             }

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::cluster::ClusterState;
+use model::cluster::{ClusterState, Shard};
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
 #[cfg(doc)]
 use model::limits;
+use model::placement::{Health, Policy};
 use parking_lot::{Mutex, RwLock};
 use proto::net::Channel;
 use proto::node as wire;
@@ -28,10 +29,11 @@ use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, Replic
 use crate::batcher::Done;
 use crate::group::{Group, OpenError, Opening};
 use crate::hello::{Doorkeeper, Hello, Marks};
+use crate::link::Reach;
 use crate::peers::Peers;
 use crate::quorum::{self, Quorums};
 use crate::vitals::Vitals;
-use crate::{inbound, index, liveness, meta, news};
+use crate::{dropped, inbound, index, liveness, meta, news};
 
 /// Local record: the last view, so that a restarted node knows whom to ask.
 const VIEW: &str = "view";
@@ -64,6 +66,8 @@ pub(crate) struct Inner {
     hints: Mutex<BTreeMap<ShardId, NodeId>>,
     fatal: watch::Sender<Option<String>>,
     disk_full: Arc<AtomicBool>,
+    /// Since when each node has not been reached, on this node's own clock.
+    absent: Mutex<BTreeMap<u64, Instant>>,
     opening: tokio::sync::Mutex<()>,
     pub(crate) quorums: Quorums,
     /// Shards in which this node elects.
@@ -132,6 +136,7 @@ impl Node {
             hints: Mutex::default(),
             fatal: watch::Sender::new(None),
             disk_full: Arc::default(),
+            absent: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             quorums: Quorums::default(),
             electing: Mutex::default(),
@@ -145,6 +150,9 @@ impl Node {
             inner: inner.clone(),
         });
         inner.state.finish_installs().await.map_err(disk)?;
+        dropped::finish_all(&inner.log, &inner.state)
+            .await
+            .map_err(disk)?;
         inner.open(ShardId::META, 0..=0).await?;
         if let Some(view) = log.local_get(VIEW).map_err(disk)? {
             inner.learn(meta::decode_view(view)?).await;
@@ -188,21 +196,7 @@ impl Node {
         command: Bytes,
         timeout: Duration,
     ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
-        let inner = self.inner.clone();
-        let expires = Instant::now() + timeout;
-        // Sent now, not when first polled, so that the order is that of the calls.
-        let begun = inner.begin(shard, command, timeout);
-        async move {
-            let (asked, result) = match begun {
-                Ok((asked, answered)) => {
-                    let result = inner.answer(asked, answered, expires).await;
-                    (Some(asked), result)
-                }
-                Err((asked, error)) => (asked, Err(error)),
-            };
-            inner.note_leader(shard, asked, &result);
-            result
-        }
+        self.inner.clone().propose(shard, command, timeout)
     }
 
     /// What `look` finds in this node's replica of `shard`: a linearizable read, which the leader
@@ -296,19 +290,28 @@ impl Node {
     pub async fn unreachable(&self, node: NodeId) {
         if let Some(link) = self.inner.peers.link(node) {
             // A link that is gone is down for good.
-            let _ = link.watch().wait_for(|up| !*up).await;
+            let _ = link.watch().wait_for(|reach| *reach != Reach::Up).await;
         }
+    }
+
+    /// Who cannot be reached from here, and for how long.
+    pub fn health(&self) -> Health {
+        self.inner.health()
+    }
+
+    /// When and how fast replicas are replaced, were this node the meta shard's leader.
+    pub fn placement_policy(&self) -> Policy {
+        self.inner.placement_policy()
     }
 
     /// This node's replicas, by shard.
     pub fn replicas(&self) -> Vec<ReplicaStatus> {
         let view = self.inner.current_view();
-        let me = self.inner.identity.node.0;
+        let me = self.inner.identity.node;
         let groups = self.inner.groups();
-        let working = groups
-            .iter()
-            .filter(|g| view.replicas_of(g.shard).contains(&me));
-        let broken = self.inner.broken.lock().clone();
+        let working = groups.iter().filter(|g| view.holds(me, g.shard));
+        let mut broken = self.inner.broken.lock().clone();
+        broken.retain(|shard, _| view.holds(me, *shard));
         let broken = broken.into_iter().map(|(shard, why)| ReplicaStatus {
             shard,
             state: "broken",
@@ -379,6 +382,64 @@ impl Inner {
 
     pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
         self.groups.read().values().cloned().collect()
+    }
+
+    /// One attempt; see [`Node::propose`].
+    pub(crate) fn propose(
+        self: Arc<Self>,
+        shard: ShardId,
+        command: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
+        let expires = Instant::now() + timeout;
+        // Sent now, not when first polled, so that the order is that of the calls.
+        let begun = self.begin(shard, command, timeout);
+        async move {
+            let (asked, result) = match begun {
+                Ok((asked, answered)) => {
+                    let result = self.answer(asked, answered, expires).await;
+                    (Some(asked), result)
+                }
+                Err((asked, error)) => (asked, Err(error)),
+            };
+            self.note_leader(shard, asked, &result);
+            result
+        }
+    }
+
+    /// Looks who can be reached. Every node does, so that whoever comes to lead the meta shard has
+    /// counted already.
+    pub(crate) fn note_absent(&self) {
+        let (view, now) = (self.current_view(), Instant::now());
+        let mut absent = self.absent.lock();
+        absent.retain(|id, _| view.node(NodeId(*id)).is_some());
+        for other in &view.nodes {
+            if self.peers.reachable(NodeId(other.id)) {
+                absent.remove(&other.id);
+            } else {
+                absent.entry(other.id).or_insert(now);
+            }
+        }
+    }
+
+    /// For how long a node has been gone; `None` while it is there.
+    pub(crate) fn absent_for(&self, node: u64) -> Option<Duration> {
+        self.absent.lock().get(&node).map(Instant::elapsed)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let absent = self.absent.lock();
+        let ms = |since: &Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Health {
+            gone_ms: absent.iter().map(|(id, at)| (*id, ms(at))).collect(),
+        }
+    }
+
+    pub(crate) fn placement_policy(&self) -> Policy {
+        Policy {
+            replace_after_ms: self.tuning.replace_after_ms,
+            ..Policy::default()
+        }
     }
 
     pub(crate) fn die(&self, why: String) {
@@ -578,12 +639,18 @@ impl Inner {
             .find(|id| self.may_lead(shard, *id))
     }
 
-    /// Takes a newer view: links to new nodes, groups for new shards.
+    /// Takes a newer view: links to new nodes, groups for what this node is to hold, an end of
+    /// those that it is not to hold any more.
     pub(crate) async fn learn(self: &Arc<Self>, view: ClusterState) {
         let _one_at_a_time = self.opening.lock().await;
         if view.epoch <= self.view.borrow().epoch {
             return;
         }
+        // Noted before the view is, so that no start finds the view and not what it ends.
+        let given_up = match self.give_up(&view).await {
+            Ok(given_up) => given_up,
+            Err(error) => return self.die(error.to_string()),
+        };
         let record = Bytes::from(prost::Message::encode_to_vec(&view));
         if let Err(error) = self.log.local_put(VIEW, Some(record)).await {
             return self.die(error.to_string());
@@ -591,19 +658,47 @@ impl Inner {
         for link in self.peers.update(&view) {
             tokio::spawn(liveness::watch(self.clone(), link));
         }
+        for shard in given_up {
+            match dropped::finish(&self.log, &self.state, shard).await {
+                Ok(()) | Err(Error::Corrupt { .. }) => {}
+                Err(error) => return self.die(error.to_string()),
+            }
+        }
         for shard in &view.shards {
             let id = ShardId(shard.id);
-            if shard.replicas.contains(&self.id().0) && self.group(id).is_none() {
-                // Slots are below 2^16 in every layout that was decided.
-                let first = u16::try_from(shard.slot_first).unwrap_or(u16::MAX);
-                let last = u16::try_from(shard.slot_last).unwrap_or(u16::MAX);
-                if let Err(why) = self.open(id, first..=last).await {
+            if view.holds(self.id(), id) && self.group(id).is_none() {
+                if let Err(why) = self.open(id, slots(shard)).await {
                     return self.die(why);
                 }
-                tokio::spawn(meta::found_shard(self.clone(), shard.clone()));
+                // Whoever comes later learns from the others.
+                if shard.changes == 0 && shard.replicas.contains(&self.id().0) {
+                    tokio::spawn(meta::found_shard(self.clone(), shard.clone()));
+                }
             }
         }
         self.view.send_replace(Arc::new(view));
+    }
+
+    /// Stops the replicas that this node is not to hold any more, and notes that they are to be
+    /// dropped. The shard's voters have been changed before the view says so, and that is
+    /// committed: nobody counts on them.
+    async fn give_up(&self, view: &ClusterState) -> Result<Vec<ShardId>, Error> {
+        let mut given_up = Vec::new();
+        for shard in &view.shards {
+            let id = ShardId(shard.id);
+            if view.holds(self.id(), id) {
+                continue;
+            }
+            let Some(group) = self.groups.write().remove(&id) else {
+                continue;
+            };
+            group.closing.cancel();
+            group.stop().await;
+            dropped::begin(&self.log, id, slots(shard), group.last_log()).await?;
+            tracing::info!(shard = %id, "this node gives up its replica");
+            given_up.push(id);
+        }
+        Ok(given_up)
     }
 
     /// Opens the replica of a shard, unless it is broken. `Err` only when the node cannot go on.
@@ -615,12 +710,14 @@ impl Inner {
         if self.broken.lock().contains_key(&shard) {
             return Ok(());
         }
-        let opened = match self
-            .log
-            .shard(shard)
-            .and_then(|log| Ok((log, self.state.shard(shard, slots)?)))
-        {
-            Ok((log, state)) => {
+        // One that it had before, and whose drop a damaged disk has held up.
+        let dropped = dropped::finish(&self.log, &self.state, shard).await;
+        let opened = match dropped.and_then(|()| {
+            let floor = dropped::floor(&self.log, shard)?;
+            let log = self.log.shard(shard)?;
+            Ok((log, self.state.shard(shard, slots)?, floor))
+        }) {
+            Ok((log, state, floor)) => {
                 let opening = Opening {
                     node: self.id(),
                     shard,
@@ -630,6 +727,7 @@ impl Inner {
                     peers: self.peers.clone(),
                     clock: self.clock.clone(),
                     disk_full: self.disk_full.clone(),
+                    floor,
                 };
                 Group::open(opening).await
             }
@@ -671,12 +769,22 @@ impl Inner {
     }
 }
 
+/// The slots of a shard.
+fn slots(shard: &Shard) -> std::ops::RangeInclusive<u16> {
+    // They are below 2^16 in every layout that was decided.
+    let slot = |slot: u32| u16::try_from(slot).unwrap_or(u16::MAX);
+    slot(shard.slot_first)..=slot(shard.slot_last)
+}
+
 /// Waits for a replica's end, and decides what ends with it.
 async fn supervise(node: Arc<Inner>, group: Arc<Group>) {
     let mut fault = group.fault.watch();
     let mut read_error = group.state.watch_read_error();
     let error = tokio::select! {
+        // A replica that is given up stops, too: looked at in this order.
+        biased;
         () = node.stop.cancelled() => return,
+        () = group.closing.cancelled() => return,
         error = first(&mut fault) => error,
         error = first(&mut read_error) => error,
         why = group.stopped() => {

@@ -62,10 +62,12 @@ impl Peers {
         }
     }
 
-    /// Opens links to nodes that are new in the view or have moved, and returns these links.
+    /// Opens links to nodes that are new in the view or have moved, and returns these links; drops
+    /// those to nodes that are not in it.
     pub(crate) fn update(&self, view: &ClusterState) -> Vec<Link> {
         let mut opened = Vec::new();
         let mut peers = self.inner.peers.write();
+        peers.retain(|id, _| view.node(*id).is_some());
         for node in &view.nodes {
             let id = NodeId(node.id);
             let known = peers.get(&id).is_some_and(|p| p.address == node.address);

@@ -17,6 +17,7 @@
 //! | `raft.election_min_ms` | lower bound of the election timeout | 1,500 | more than 2 heartbeats |
 //! | `raft.election_max_ms` | its upper bound, and the leader's lease | 2,000 | more than the minimum, up to 60,000 ms |
 //! | `raft.read_lease_ms` | how old a quorum's word may be for a LINEARIZABLE read without a round | 150 | 0 (always a round) to below `election_min_ms` |
+//! | `raft.replace_after_ms` | how long a node is gone before its replicas are replaced on others | 300,000 | 1,000 to 7 days |
 //! | `log.level` | what to log: `info`, or per target `info,firebreak_raft=debug`; openraft only when named | `info` | tracing's directives |
 //! | `log.format` | `text` or `json` (a line each) | `text` | |
 //! | `storage.cache_mb` | blocks of state kept in memory | 64 | 1–1,048,576 MiB |
@@ -330,6 +331,7 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
             "election_min_ms",
             "election_max_ms",
             "read_lease_ms",
+            "replace_after_ms",
         ],
     );
     let default = Tuning::default();
@@ -340,6 +342,11 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
         election_max_ms: ms("election_max_ms", default.election_max_ms, 1..=60_000),
         read_lease_ms: ms("read_lease_ms", default.read_lease_ms, 0..=60_000),
         keep: default.keep.clone(),
+        replace_after_ms: ms(
+            "replace_after_ms",
+            default.replace_after_ms,
+            1_000..=7 * 24 * 60 * 60 * 1_000,
+        ),
     };
     let Tuning {
         heartbeat_ms,
@@ -347,6 +354,7 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
         election_max_ms,
         read_lease_ms,
         keep: _,
+        replace_after_ms: _,
     } = tuning;
     for (wrong, key, message) in [
         (

@@ -76,6 +76,8 @@ pub enum Failure {
     PredecessorFailed,
     /// The join token or the node's name was refused.
     JoinRefused(String),
+    /// A change of the cluster makes no sense now, or would do harm.
+    ChangeRefused(String),
     /// What was read back from the disk is not what was written.
     Corrupt(String),
     /// Something that should not happen.
@@ -216,6 +218,9 @@ impl Failure {
                 )
             },
             Failure::JoinRefused(why) => row(Code::PermissionDenied, "JOIN_REFUSED", why.clone()),
+            Failure::ChangeRefused(why) => {
+                row(Code::FailedPrecondition, "CHANGE_REFUSED", why.clone())
+            }
             Failure::Corrupt(what) => row(Code::DataLoss, "REPLICA_CORRUPT", what.clone()),
             Failure::Internal(what) => row(Code::Internal, "INTERNAL", what.clone()),
             Failure::Passed(status) => row(status.code(), "", status.message().to_owned()),

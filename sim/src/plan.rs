@@ -76,6 +76,9 @@ pub struct Topology {
     pub shards: u32,
     /// Replicas of a shard: 3 or 5.
     pub replicas: u32,
+    /// How long a node is gone before its replicas are replaced, ms; 0 lets the product choose.
+    #[serde(default)]
+    pub replace_after_ms: u64,
 }
 
 /// A data center.

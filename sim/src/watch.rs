@@ -205,7 +205,14 @@ impl Shared {
                 }
                 xxhash_rust::xxh3::xxh3_64_with_seed(value, xxhash_rust::xxh3::xxh3_64(key))
             }
-            Write::Delete(key) => xxhash_rust::xxh3::xxh3_64(key),
+            Write::Delete(key) => {
+                // Only a replica that is given up as a whole says so; its vote stays.
+                if let Some(shard) = shard_of(key, Kind::Committed) {
+                    self.committed.given_up((at, shard.0));
+                    self.last.remove(&(at, shard.0));
+                }
+                xxhash_rust::xxh3::xxh3_64(key)
+            }
             Write::DeleteRange(from, to) => {
                 if let Some((shard, index)) = key::entry_parts(from) {
                     self.truncated(at, shard, index, to);

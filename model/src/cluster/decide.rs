@@ -4,7 +4,7 @@
 //! nothing, answers as the first time and raises nothing, so that all of them may be retried.
 
 use crate::cluster::{
-    Change, ChangeBody, Changed, ClusterState, Join, Layout, MetaReplicas, Node, Shard,
+    Change, ChangeBody, Changed, ClusterState, Join, Layout, MetaReplicas, Node, Shard, moves,
 };
 use crate::command::{Answer, Reason, Refusal, Reply};
 use crate::id::Slot;
@@ -21,6 +21,12 @@ pub fn decide(state: &mut ClusterState, change: &Change) -> Reply {
         Some(ChangeBody::Join(wanted)) => join(state, wanted),
         Some(ChangeBody::Layout(layout)) => lay_out(state, layout),
         Some(ChangeBody::MetaReplicas(replicas)) => set_meta_replicas(state, replicas),
+        Some(ChangeBody::BeginMove(wanted)) => moves::begin(state, wanted),
+        Some(ChangeBody::ChangeVoters(step)) => moves::change_voters(state, step),
+        Some(ChangeBody::FinishMove(step)) => moves::finish(state, step),
+        Some(ChangeBody::DropMove(step)) => moves::drop(state, step),
+        Some(ChangeBody::Leave(leave)) => moves::leave(state, leave),
+        Some(ChangeBody::Remove(leave)) => moves::remove(state, leave),
         None => Err(refused("a change of no known kind")),
     };
     Reply::new(match decided {
@@ -187,7 +193,7 @@ fn check_members(state: &ClusterState, members: &[u64]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn refused(message: impl Into<String>) -> Refusal {
+pub(super) fn refused(message: impl Into<String>) -> Refusal {
     Refusal::new(Reason::Invalid, message)
 }
 
@@ -244,6 +250,7 @@ mod tests {
                 slot_first,
                 slot_last,
                 replicas: replicas.to_vec(),
+                changes: 0,
             })
             .collect();
         Change {

@@ -180,8 +180,8 @@ pub const ALL: &[Mutant] = &[
         hint: "a partition in the middle of a change of at least two voters",
         sites: 0,
         pending: Some(
-            "members change only when the meta shard grows at the founding, by openraft's own \
-             joint change; moving a shard's replicas comes with the failover work",
+            "openraft makes every change of voters joint by itself and refuses any other of more \
+             than one voter, so there is no place of ours to spoil",
         ),
     },
     Mutant {
@@ -330,7 +330,10 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["membership-change-dc-loss"],
         hint: "write through a gateway with an old map while a shard splits or moves",
         sites: 0,
-        pending: Some("the map is laid out once; splits, moves and merges come later"),
+        pending: Some(
+            "a shard keeps its slots for life: moves change its replicas only; splits and merges \
+             come later",
+        ),
     },
     Mutant {
         name: "page-boundary-skips-one",

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use server::node;
 
 use super::init::{exit, load};
+use super::members::{Add, List, Remove};
 use crate::data_dir::DataDir;
 use crate::real;
 
@@ -21,6 +22,12 @@ It is safe to run again: a node that was let in before is told its number again.
 pub enum Node {
     /// Ask a cluster to let this node in.
     Join(Join),
+    /// Show the nodes.
+    List(List),
+    /// Show how a node is added.
+    Add(Add),
+    /// Have a node give up all it holds, and remove it.
+    Remove(Remove),
 }
 
 /// Ask a cluster to let this node in.
@@ -51,6 +58,9 @@ impl Node {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Node::Join(args) => args.run().await,
+            Node::List(args) => args.run().await,
+            Node::Add(args) => args.run(),
+            Node::Remove(args) => args.run().await,
         }
     }
 }

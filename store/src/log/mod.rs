@@ -258,6 +258,36 @@ impl Log {
         self.handle.queue.syncs()
     }
 
+    /// Removes what a shard's log holds, but not the vote: whoever may get a replica of it again
+    /// must not vote twice in a term. Durable when the future completes. Its [`ShardLog`]s are
+    /// logs without entries from now on.
+    ///
+    /// # Errors
+    /// As [`Log::shard`]; those of the writer come with the future.
+    pub fn forget_entries(
+        &self,
+        shard: ShardId,
+    ) -> Result<BoxFuture<'static, Result<(), Error>>, Error> {
+        let open = self.shard(shard)?;
+        let mut tail = open.shard.tail.lock();
+        let vote = tail.singles.remove(&Kind::Vote);
+        self.handle
+            .tails_bytes
+            .fetch_sub(tail.cache_bytes(), Ordering::Relaxed);
+        tail.clear();
+        tail.singles.extend(vote.map(|vote| (Kind::Vote, vote)));
+        let forget = |round: &mut writer::Round, _| {
+            for kind in [Kind::Committed, Kind::Extra, Kind::Purged] {
+                let key = key::single(shard, kind);
+                round.batch.delete(Bytes::copy_from_slice(&key));
+            }
+            let (from, to) = key::entries_from(shard, 0);
+            let (from, to) = (Bytes::copy_from_slice(&from), Bytes::copy_from_slice(&to));
+            round.batch.delete_range(from, to);
+        };
+        Ok(self.handle.queue.submit_and_wait(Until::Durable, forget))
+    }
+
     /// Counters of the engine since it was opened.
     pub fn stats(&self) -> engine::Stats {
         self.handle.engine.stats()
