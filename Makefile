@@ -87,6 +87,10 @@ soak: sim ## Sweeps every scenario over new seeds until Ctrl-C, or for MINUTES=
 bench: build ## Throughput, latency and CPU of three durable replicas on this machine
 	$(FIREBREAK) bench $(ARGS)
 
+.PHONY: failover
+failover: build ## Real processes lose data centers under load in Rust, Python and Node; ARGS="--runs 1"
+	$(FIREBREAK) failover --json target/failover.json $(ARGS)
+
 .PHONY: build
 build: setup ## The firebreak command, into CARGO_TARGET_DIR/release
 	$(CARGO) build --release --workspace --bin firebreak

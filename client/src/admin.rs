@@ -203,4 +203,32 @@ impl Client {
             .await?;
         Ok(answer.value)
     }
+
+    /// Sends a replica of a shard on its way. It has arrived when the status lists the move no more.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it makes no sense or would do harm, or [`Error::Deadline`].
+    pub async fn move_replica(&self, request: v1::MoveReplicaRequest) -> Result<u64, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(request);
+                async move { admin(attempt.channel).move_replica(request).await }
+            })
+            .await?;
+        Ok(answer.value.epoch)
+    }
+
+    /// Has a node give up all it holds and leave, or takes that back.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the others could not hold it, or [`Error::Deadline`].
+    pub async fn remove_node(&self, request: v1::RemoveNodeRequest) -> Result<u64, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(request);
+                async move { admin(attempt.channel).remove_node(request).await }
+            })
+            .await?;
+        Ok(answer.value.epoch)
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proto::net::{Dial, Dialer, Tcp};
 use tokio::task::JoinHandle;
 
+use crate::budget::{Budget, Latencies};
 use crate::error::Error;
 use crate::nodes::{NodeHealth, Nodes};
 use crate::options::{ATTEMPT_TIMEOUT_DEFAULT, DEADLINE_DEFAULT};
@@ -23,6 +24,8 @@ pub(crate) struct Inner {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
+    pub(crate) budget: Budget,
+    pub(crate) read_latencies: Latencies,
     pub(crate) attempt_timeout: Duration,
     maintenance: JoinHandle<()>,
 }
@@ -65,7 +68,7 @@ impl Builder {
         self
     }
 
-    /// How long a node may be silent before another is asked. Default 1 s; doubles with each
+    /// How long a node may be silent before another is asked. Default 1 s; half as much again with each
     /// silent node of a call.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Duration) -> Builder {
@@ -102,6 +105,8 @@ impl Builder {
             nodes,
             random,
             counters: Counters::default(),
+            budget: Budget::default(),
+            read_latencies: Latencies::default(),
             attempt_timeout: self.attempt_timeout,
             maintenance,
         };

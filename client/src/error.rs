@@ -238,6 +238,20 @@ impl Refusal {
         }
     }
 
+    /// What a streamed message gets when the outcome of one before it in its conversation stays
+    /// unknown.
+    pub(crate) fn predecessor(outcome_unknown: bool) -> Refusal {
+        Refusal {
+            code: Code::Aborted,
+            reason: "PREDECESSOR_FAILED".to_owned(),
+            message: "an earlier message of this conversation failed".to_owned(),
+            violations: Vec::new(),
+            metadata: BTreeMap::new(),
+            retry_after: Some(Duration::ZERO),
+            outcome_unknown,
+        }
+    }
+
     /// A node that did not answer in time.
     pub(crate) fn silent(after: Duration) -> Refusal {
         Refusal {
@@ -275,6 +289,8 @@ pub(crate) struct Failure {
     pub(crate) fault: Fault,
     /// The request may have reached a node.
     pub(crate) sent: bool,
+    /// There was no answer at all in the attempt's time.
+    pub(crate) silent: bool,
 }
 
 impl Failure {
@@ -302,6 +318,7 @@ impl Failure {
             refusal,
             fault,
             sent,
+            silent: false,
         }
     }
 
@@ -310,6 +327,7 @@ impl Failure {
             refusal: Refusal::silent(after),
             fault: Fault::Node,
             sent: true,
+            silent: true,
         }
     }
 }

@@ -16,6 +16,7 @@
 
 mod admin;
 mod append;
+mod budget;
 mod builder;
 mod error;
 mod message;
@@ -24,6 +25,8 @@ mod options;
 mod random;
 mod read;
 mod retry;
+mod session;
+mod silence;
 mod stats;
 mod stream;
 mod tail;
@@ -37,6 +40,7 @@ pub use nodes::NodeHealth;
 pub use options::{DEADLINE_DEFAULT, StreamOptions};
 pub use proto::v1;
 pub use read::{Level, ListOptions, Page, Pages};
+pub use session::Session;
 pub use stats::Stats;
 pub use stream::{Ack, AppendStream};
 pub use tail::{Event, From, Tail};

@@ -58,6 +58,8 @@ struct Node {
     /// When it answered last: its connection is open.
     answered: Option<Instant>,
     latency: Option<(Duration, Instant)>,
+    /// A running mean over what it takes to be answered by the node itself.
+    round: Option<Duration>,
 }
 
 #[derive(Clone, Copy)]
@@ -76,7 +78,7 @@ pub(crate) struct Nodes {
 }
 
 /// Which nodes one call has tried already.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Tried {
     addresses: Vec<Arc<str>>,
     /// The data center that failed last.
@@ -105,6 +107,17 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    /// Another use of the same node.
+    pub(crate) fn again(&self) -> Lease {
+        self.nodes.with(&self.address, |node| node.active += 1);
+        Lease {
+            nodes: self.nodes.clone(),
+            address: self.address.clone(),
+            dc: self.dc.clone(),
+            channel: self.channel.clone(),
+        }
+    }
+
     /// The node answered, after `latency` when that says something about it.
     pub(crate) fn succeeded(&self, latency: Option<Duration>) {
         let now = Instant::now();
@@ -120,6 +133,11 @@ impl Lease {
                 node.latency = Some((mean, now));
             }
         });
+    }
+
+    /// Which node it is, for what outlives the lease.
+    pub(crate) fn node(&self) -> (Arc<Nodes>, Arc<str>) {
+        (self.nodes.clone(), self.address.clone())
     }
 
     /// What a failed attempt says about the node.
@@ -227,6 +245,7 @@ impl Nodes {
             leaving: None,
             answered: None,
             latency: None,
+            round: None,
         };
         list.insert(at, node);
         Ok(())
@@ -237,6 +256,20 @@ impl Nodes {
         if let Ok(at) = list.binary_search_by(|node| (*node.address).cmp(address)) {
             change(&mut list[at]);
         }
+    }
+
+    /// What it takes to be answered by a node itself, if that is known.
+    pub(crate) fn round(&self, address: &str) -> Option<Duration> {
+        let mut round = None;
+        self.with(address, |node| round = node.round);
+        round
+    }
+
+    /// A node has answered by itself after `round`.
+    pub(crate) fn note_round(&self, address: &str, round: Duration) {
+        self.with(address, |node| {
+            node.round = Some(node.round.map_or(round, |mean| (mean * 7 + round) / 8));
+        });
     }
 
     /// The best node for a call that has tried some.

@@ -6,7 +6,7 @@ use model::limits;
 
 /// How long a call may take when the caller says nothing else.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
-/// How long one node may be silent before another is asked; doubles with each silent node.
+/// How long one node may be silent before another is asked; half as much again with each silent node.
 pub(crate) const ATTEMPT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 /// The longest that one attempt is given.
 pub(crate) const ATTEMPT_TIMEOUT_MAX: Duration = Duration::from_secs(4);
@@ -14,6 +14,16 @@ pub(crate) const ATTEMPT_TIMEOUT_MAX: Duration = Duration::from_secs(4);
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// Longest wait between attempts.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(200);
+/// Attempts and hedges that a client may make at once beyond what answers earn it.
+pub(crate) const RETRY_TOKENS_MAX: i64 = 500;
+/// Longest wait between attempts when these are used up.
+pub(crate) const BACKOFF_EMPTY: Duration = Duration::from_secs(1);
+/// Reads whose latency is remembered.
+pub(crate) const LATENCIES_KEPT: usize = 128;
+/// Reads that must have been answered before others are hedged, and between two looks at them.
+pub(crate) const LATENCIES_MIN: usize = 16;
+/// No read is hedged sooner.
+pub(crate) const HEDGE_MIN: Duration = Duration::from_millis(10);
 /// Longest wait that a node's hint may impose.
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
@@ -42,8 +52,9 @@ pub(crate) const FRAME_ITEMS_MAX: usize = limits::STREAM_FRAME_ITEMS_MAX;
 pub(crate) const FRAME_BYTES: usize = 512 * 1024;
 /// How often unanswered items are looked over for passed deadlines.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
-/// An item unanswered for this long, on a stream that answers others, moves the stream.
-pub(crate) const STUCK_AFTER: Duration = Duration::from_millis(1_500);
+/// An item unanswered for this long, on a stream whose node is there, moves the stream: a shard that
+/// lost its leader has another by then, and this node does not reach it.
+pub(crate) const STUCK_AFTER: Duration = Duration::from_millis(1_000);
 /// Least time between two moves of a stream that nothing forced; doubles while moves do not help.
 pub(crate) const MOVE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The most that it doubles to.
@@ -63,6 +74,8 @@ const _: () = {
     assert!(FRAME_BYTES + limits::BATCH_BYTES_MAX < limits::FRAME_BYTES_MAX);
     assert!(DISCOVER_INTERVAL.as_millis() * 2 < WARM_VALID.as_millis());
     assert!(ATTEMPT_TIMEOUT_DEFAULT.as_millis() < DEADLINE_DEFAULT.as_millis());
+    assert!(BACKOFF_MAX.as_millis() < BACKOFF_EMPTY.as_millis());
+    assert!(LATENCIES_KEPT.is_multiple_of(LATENCIES_MIN));
 };
 
 /// How an [`crate::AppendStream`] behaves.

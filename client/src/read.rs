@@ -18,7 +18,7 @@ pub enum Level {
     /// Everything acknowledged before the read began.
     #[default]
     Linearizable,
-    /// At least what this token has seen.
+    /// At least what this token has seen; [`crate::Session`] keeps it.
     Session(String),
     /// Not older than this.
     Bounded(Duration),
@@ -209,6 +209,11 @@ impl Pages {
         if page.next_page_token.is_empty() {
             self.options = None;
         } else {
+            if let Level::Session(token) = &mut options.level
+                && !page.session_token.is_empty()
+            {
+                token.clone_from(&page.session_token);
+            }
             options.page_token.clone_from(&page.next_page_token);
         }
         Ok(Some(page))

@@ -1,4 +1,5 @@
-//! One unary call: attempts on one node after another until the deadline, all with the same id.
+//! One unary call: attempts on one node after another until the deadline, all with the same id. A
+//! read that is slow is asked of a second node while the first may still answer.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,9 +10,12 @@ use tonic::{Request, Response, Status};
 
 use crate::builder::Client;
 use crate::error::{Error, Failure, Fault, Refusal};
-use crate::nodes::Tried;
-use crate::options::{ATTEMPT_TIMEOUT_MAX, BACKOFF_MAX, BACKOFF_MIN, RETRY_AFTER_MAX};
+use crate::nodes::{Lease, Tried};
+use crate::options::{
+    ATTEMPT_TIMEOUT_MAX, BACKOFF_EMPTY, BACKOFF_MAX, BACKOFF_MIN, RETRY_AFTER_MAX,
+};
 use crate::random::Random;
+use crate::silence;
 use crate::stats::add;
 
 /// One attempt of a call.
@@ -92,41 +96,34 @@ impl Client {
         let mut attempts = 0;
         let mut maybe_done = false;
         loop {
-            let lease = inner.nodes.choose(&tried);
-            let begun = Instant::now();
-            let until = deadline.min(begun + patience);
             attempts += 1;
-            if attempts > 1 {
-                add(&inner.counters.retries, 1);
-            }
-            let one = Attempt {
-                channel: lease.channel.clone(),
-                timeout: until - begun,
+            add(&inner.counters.retries, usize::from(attempts > 1));
+            let until = deadline.min(Instant::now() + patience);
+            let ran = match effect {
+                Effect::None => self.hedged(&tried, until, &attempt).await,
+                Effect::Perhaps => ran(inner.nodes.choose(&tried), until, &attempt).await,
             };
-            let failure = match timeout_at(until, attempt(one)).await {
-                Ok(Ok(response)) => {
-                    let at = Instant::now();
-                    lease.succeeded(Some(at - begun));
-                    let latency = at - started;
+            let failure = match ran.outcome {
+                Ok(response) => {
+                    let at = self.answered(effect, &ran.lease, ran.begun);
                     return Ok(Answer {
                         value: response.into_inner(),
                         attempts,
-                        latency,
+                        latency: at - started,
                         at,
                     });
                 }
-                Ok(Err(status)) => Failure::from_status(&status),
-                Err(_) => {
-                    patience = (patience * 2).min(ATTEMPT_TIMEOUT_MAX);
-                    Failure::silent(until - begun)
-                }
+                Err(failure) => failure,
             };
+            if failure.silent {
+                patience = (patience * 3 / 2).min(ATTEMPT_TIMEOUT_MAX);
+            }
             // A caller in a hurry says nothing about the node.
-            let hurried = until == deadline && until - begun < inner.attempt_timeout;
+            let hurried = until == deadline && until - ran.begun < inner.attempt_timeout;
             if failure.fault == Fault::None {
-                lease.succeeded(None);
+                ran.lease.succeeded(None);
             } else if !hurried {
-                lease.failed(failure.fault);
+                ran.lease.failed(failure.fault);
             }
             if !failure.refusal.retryable() {
                 let mut refusal = failure.refusal;
@@ -134,19 +131,16 @@ impl Client {
                 return Err(Error::Refused(refusal));
             }
             maybe_done |= failure.sent && effect == Effect::Perhaps;
-            tracing::debug!(node = %lease.address, why = %failure.refusal, attempts, "an attempt failed");
-            tried.failed(&lease);
-            drop(lease);
+            tracing::debug!(node = %ran.lease.address, why = %failure.refusal, attempts, "an attempt failed");
+            tried.failed(&ran.lease);
+            drop(ran.lease);
 
             let wait = if attempts == 1 && inner.nodes.has_fresh(&tried) {
                 Duration::ZERO
             } else {
-                let hint = failure
-                    .refusal
-                    .retry_after
-                    .unwrap_or_default()
-                    .min(RETRY_AFTER_MAX);
-                backoff.next(&inner.random).max(hint)
+                let hint = failure.refusal.retry_after.unwrap_or_default();
+                let wait = backoff.next(&inner.random).max(hint.min(RETRY_AFTER_MAX));
+                self.paid(wait, deadline)
             };
             if Instant::now() + wait >= deadline {
                 return Err(too_late(maybe_done, attempts, failure.refusal));
@@ -156,6 +150,109 @@ impl Client {
             }
             add(&inner.counters.failovers, 1);
         }
+    }
+
+    /// Notes what an answer that came now says about its node; gives now.
+    fn answered(&self, effect: Effect, lease: &Lease, begun: Instant) -> Instant {
+        let at = Instant::now();
+        lease.succeeded(Some(at - begun));
+        self.inner.budget.earn(1);
+        if effect == Effect::None {
+            self.inner.read_latencies.note(at - begun);
+        }
+        at
+    }
+
+    /// The wait before an attempt: longer when the budget is used up, and never so long that the
+    /// attempt would have no time left.
+    fn paid(&self, wait: Duration, deadline: Instant) -> Duration {
+        if self.inner.budget.spend() {
+            return wait;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        wait.max(self.inner.random.jitter(BACKOFF_EMPTY).min(left / 2))
+    }
+
+    /// One attempt of a read; after what 19 of 20 take, a second one on another node beside it. The
+    /// first good answer counts.
+    async fn hedged<T, F, R>(&self, tried: &Tried, until: Instant, attempt: &F) -> Ran<T>
+    where
+        F: Fn(Attempt) -> R,
+        R: Future<Output = Result<Response<T>, Status>>,
+    {
+        let inner = &self.inner;
+        let lease = inner.nodes.choose(tried);
+        let mut others = tried.clone();
+        others.failed(&lease);
+        let slow = lease.again();
+        let mut first = std::pin::pin!(ran(lease, until, attempt));
+        let Some(after) = inner.read_latencies.hedge_after() else {
+            return first.await;
+        };
+        tokio::select! {
+            biased;
+            done = &mut first => return done,
+            () = sleep(after) => {}
+        }
+        if !inner.nodes.has_fresh(&others) || !inner.budget.spend_spare() {
+            return first.await;
+        }
+        add(&inner.counters.hedges, 1);
+        let mut second = std::pin::pin!(ran(inner.nodes.choose(&others), until, attempt));
+        tokio::select! {
+            biased;
+            done = &mut first => match done.is_final() {
+                true => done,
+                false => second.await,
+            },
+            done = &mut second => match done.is_final() {
+                // Three of these in a row, and the slow node is left alone.
+                true => {
+                    slow.failed(Fault::Refused);
+                    done
+                }
+                false => first.await,
+            },
+        }
+    }
+}
+
+/// An attempt and its end.
+struct Ran<T> {
+    lease: Lease,
+    begun: Instant,
+    outcome: Result<Response<T>, Failure>,
+}
+
+impl<T> Ran<T> {
+    /// Whether another attempt would be told the same.
+    fn is_final(&self) -> bool {
+        let retryable = |failure: &Failure| failure.refusal.retryable();
+        !self.outcome.as_ref().is_err_and(retryable)
+    }
+}
+
+async fn ran<T, F, R>(lease: Lease, until: Instant, attempt: &F) -> Ran<T>
+where
+    F: Fn(Attempt) -> R,
+    R: Future<Output = Result<Response<T>, Status>>,
+{
+    let begun = Instant::now();
+    let timeout = until.saturating_duration_since(begun);
+    let one = Attempt {
+        channel: lease.channel.clone(),
+        timeout,
+    };
+    let work = silence::watched(&lease, attempt(one));
+    let outcome = match timeout_at(until, work).await {
+        Ok(Some(answer)) => answer.map_err(|status| Failure::from_status(&status)),
+        Ok(None) => Err(Failure::silent(begun.elapsed())),
+        Err(_) => Err(Failure::silent(timeout)),
+    };
+    Ran {
+        lease,
+        begun,
+        outcome,
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Stats {
     pub failovers: u64,
     /// Calls and streamed messages that ended with an error.
     pub failed: u64,
+    /// Reads sent to a second node because the first was slow.
+    pub hedges: u64,
 }
 
 #[derive(Default)]
@@ -27,6 +29,7 @@ pub(crate) struct Counters {
     pub(crate) retries: AtomicU64,
     pub(crate) failovers: AtomicU64,
     pub(crate) failed: AtomicU64,
+    pub(crate) hedges: AtomicU64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, count: usize) {
@@ -43,6 +46,7 @@ impl Counters {
             retries: read(&self.retries),
             failovers: read(&self.failovers),
             failed: read(&self.failed),
+            hedges: read(&self.hedges),
         }
     }
 }

@@ -93,6 +93,28 @@ async fn a_silent_data_center_costs_one_call_a_second_and_the_next_ones_nothing(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_read_is_asked_of_a_second_node_and_a_slow_append_is_not() {
+    let cluster = Cluster::start(1, 1).await;
+    let client = cluster.client(5, 10 * SECOND);
+    let hi = || Message::text("ann", "hi");
+    client.append(ROOM, hi()).await.unwrap();
+    let page = ListOptions::default();
+    for _ in 0..40 {
+        client.list(ROOM, &page).await.unwrap();
+    }
+    assert_eq!(client.stats().hedges, 0, "reads take 3 ms at most");
+    cluster.order(&[Fault::Slow(SECOND)]);
+    let began = Instant::now();
+    client.list(ROOM, &page).await.unwrap();
+    assert!(began.elapsed() < SECOND / 10, "{:?}", began.elapsed());
+    assert_eq!(client.stats().hedges, 1);
+    cluster.order(&[Fault::Slow(SECOND / 2)]);
+    let slow = client.append(ROOM, hi()).await.unwrap();
+    assert!(slow.latency >= SECOND / 2 && slow.attempts == 1, "{slow:?}");
+    assert_eq!(client.stats().hedges, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_node_is_used_again_when_a_probe_finds_it() {
     let cluster = Cluster::start(1, 1).await;
     let client = cluster.client(5, 10 * SECOND);

@@ -8,6 +8,7 @@ use crate::id::{NodeId, ShardId, Slot};
 
 mod decide;
 mod leading;
+mod moves;
 mod policy;
 
 pub use decide::decide;
@@ -55,6 +56,12 @@ pub struct ClusterState {
     /// Nodes that are to lead nothing and take no new clients, sorted by id.
     #[prost(uint64, repeated, tag = "13")]
     pub draining: Vec<u64>,
+    /// Replicas on their way from one node to another, sorted by shard; one of a shard at most.
+    #[prost(message, repeated, tag = "14")]
+    pub moves: Vec<Move>,
+    /// Nodes that give up all they hold and are removed then. Sorted.
+    #[prost(uint64, repeated, tag = "15")]
+    pub leaving: Vec<u64>,
 }
 
 /// A node and what identifies it.
@@ -106,6 +113,34 @@ pub struct Shard {
     /// Node ids, the first the preferred leader.
     #[prost(uint64, repeated, tag = "4")]
     pub replicas: Vec<u64>,
+    /// How often its replicas have changed since it was laid out. A shard is founded by those that
+    /// were laid out, never by later ones.
+    #[prost(uint64, tag = "5")]
+    pub changes: u64,
+}
+
+/// A replica on its way. The shard's leader carries it out: the new replica learns, then it takes
+/// the place of the old one in one change of the shard's voters.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Move {
+    /// The shard.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// The node that gives its replica up, which may be lost.
+    #[prost(uint64, tag = "2")]
+    pub from: u64,
+    /// The node that gets it.
+    #[prost(uint64, tag = "3")]
+    pub to: u64,
+    /// The cluster's epoch when it was decided: no two moves share it.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
+    /// The leader may change the voters now: from here on it is finished, not taken back.
+    #[prost(bool, tag = "5")]
+    pub changing: bool,
+    /// A data center may hold a majority afterwards, since too few are left.
+    #[prost(bool, tag = "6")]
+    pub degraded: bool,
 }
 
 /// The policies of a cluster. A tenant's is that of the shards that hold its conversations.
@@ -158,7 +193,7 @@ pub enum Survive {
 #[derive(Clone, PartialEq, Message)]
 pub struct Change {
     /// What changes.
-    #[prost(oneof = "ChangeBody", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "ChangeBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub body: Option<ChangeBody>,
 }
 
@@ -183,6 +218,24 @@ pub enum ChangeBody {
     /// Drains nodes, or takes them back.
     #[prost(message, tag = "6")]
     Draining(SetDraining),
+    /// Sends a replica on its way. Of the move its epoch and whether it is changing do not count.
+    #[prost(message, tag = "7")]
+    BeginMove(Move),
+    /// The leader of the shard asks whether it may change the voters, and may.
+    #[prost(message, tag = "8")]
+    ChangeVoters(MoveStep),
+    /// The voters are changed, and that is committed.
+    #[prost(message, tag = "9")]
+    FinishMove(MoveStep),
+    /// Takes a move back whose voters were not changed yet.
+    #[prost(message, tag = "10")]
+    DropMove(MoveStep),
+    /// A node is to give up all it holds, or to stay after all.
+    #[prost(message, tag = "11")]
+    Leave(Leave),
+    /// Removes a node that was leaving and holds nothing any more; its id is never used again.
+    #[prost(message, tag = "12")]
+    Remove(Leave),
 }
 
 /// Sets a policy.
@@ -237,6 +290,28 @@ pub struct MetaReplicas {
     pub nodes: Vec<u64>,
 }
 
+/// A step of one move.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct MoveStep {
+    /// The shard.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// The epoch of its move: an answer that comes late must not count for another.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+}
+
+/// A node leaves, or stays after all.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Leave {
+    /// The node.
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// It stays after all.
+    #[prost(bool, tag = "2")]
+    pub stays: bool,
+}
+
 /// The answer to a [`Change`] that was made.
 #[derive(Clone, PartialEq, Message)]
 pub struct Changed {
@@ -274,6 +349,44 @@ impl ClusterState {
         }
         self.shard(id).map_or(&[], |s| &s.replicas)
     }
+
+    /// The move that a shard is in.
+    pub fn move_of(&self, id: ShardId) -> Option<&Move> {
+        self.moves.iter().find(|m| m.shard == id.0)
+    }
+
+    /// Whether a node is to have a replica of a shard: it is one of them, or is getting one.
+    pub fn holds(&self, node: NodeId, shard: ShardId) -> bool {
+        self.replicas_of(shard).contains(&node.0)
+            || self.move_of(shard).is_some_and(|m| m.to == node.0)
+    }
+
+    /// Whether a node was in the cluster and is not any more. Ids are given in turn and never
+    /// again, so an older view that says so is right, too.
+    pub fn was_removed(&self, node: NodeId) -> bool {
+        node.0 > 0 && node.0 < self.next_node_id && self.node(node).is_none()
+    }
+
+    /// The data center of a node, empty when it is not known.
+    pub fn dc_of(&self, node: u64) -> &str {
+        self.node(NodeId(node)).map_or("", Node::dc)
+    }
+}
+
+impl Move {
+    /// Names this move in its steps.
+    pub fn step(&self) -> MoveStep {
+        MoveStep {
+            shard: self.shard,
+            epoch: self.epoch,
+        }
+    }
+
+    /// The shard's replicas after it: the new one stands where the old one stood.
+    pub fn after(&self, replicas: &[u64]) -> Vec<u64> {
+        let place = |id: &u64| if *id == self.from { self.to } else { *id };
+        replicas.iter().map(place).collect()
+    }
 }
 
 impl ClusterState {
@@ -292,11 +405,6 @@ impl ClusterState {
     /// Whether a node is to lead nothing.
     pub fn is_draining(&self, id: NodeId) -> bool {
         self.draining.binary_search(&id.0).is_ok()
-    }
-
-    /// The data center of a node, empty when it is not known.
-    pub fn dc_of(&self, id: NodeId) -> &str {
-        self.node(id).map_or("", Node::dc)
     }
 }
 

@@ -14,5 +14,6 @@ pub mod id;
 pub mod limits;
 pub mod mutants;
 pub mod placement;
+pub mod session;
 pub mod shard;
 pub mod state;

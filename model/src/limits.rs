@@ -67,6 +67,17 @@ pub const STATE_FLUSH_BYTES: u64 = 16 * 1024 * 1024;
 /// Log kept for an absent replica, bytes; past that it gets a snapshot.
 pub const LOG_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
+/// Conversations (slots) that a session token names one by one; a session of more reads the others
+/// as if they had just been written.
+pub const SESSION_SLOTS_MAX: usize = 128;
+/// Between two rounds of questions in which the nodes learn how old their replicas are, milliseconds.
+pub const AGE_INTERVAL_MS: u64 = 200;
+/// How long a node goes on trying when it hears no majority of a shard's replicas, milliseconds;
+/// from then on it refuses what needs one.
+pub const QUORUM_LACK_MS_MAX: u64 = 1_500;
+/// How long such a refusal may take, milliseconds.
+pub const REFUSAL_MS_MAX: u64 = 200;
+
 /// Most data shards.
 pub const SHARDS_MAX: u32 = 4_096;
 /// Most nodes.
@@ -75,6 +86,16 @@ pub const NODES_MAX: usize = 1_024;
 pub const LEADER_MOVE_INTERVAL_MS: u64 = 60_000;
 /// Shards that a node which drains hands over at once.
 pub const HAND_OVERS_AT_ONCE_MAX: usize = 64;
+/// Replicas on their way at once, in the whole cluster.
+pub const MOVES_MAX: usize = 64;
+/// Of these, how many the meta shard begins by itself.
+pub const MOVES_PLANNED_MAX: usize = 8;
+/// Of these, how many go to one node: each copies a shard onto its disk.
+pub const MOVES_TO_NODE_MAX: usize = 2;
+/// Entries that a new replica may be behind when it takes the place of the old one.
+pub const MOVE_LAG_MAX: u64 = 256;
+/// How long a node is gone before its replicas are replaced, milliseconds (default of the setting).
+pub const REPLACE_AFTER_MS: u64 = 5 * 60 * 1_000;
 /// Terms of leader history kept for each shard.
 pub const LEADER_HISTORY_MAX: usize = 1_000;
 
@@ -88,5 +109,10 @@ const _: () = {
     assert!(2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(LINK_BATCH_BYTES_MAX + 2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(STREAM_FRAME_ITEMS_MAX <= STREAM_UNANSWERED_MAX);
+    assert!(SESSION_SLOTS_MAX <= u8::MAX as usize);
+    assert!(2 * AGE_INTERVAL_MS <= 500);
+    assert!(REFUSAL_MS_MAX < QUORUM_LACK_MS_MAX);
+    assert!(MOVES_TO_NODE_MAX <= MOVES_PLANNED_MAX);
+    assert!(MOVES_PLANNED_MAX < MOVES_MAX);
     assert!(SHARDS_MAX < crate::id::Slot::COUNT);
 };

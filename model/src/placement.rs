@@ -7,10 +7,16 @@ use std::collections::BTreeMap;
 
 use thiserror::Error as ThisError;
 
-use crate::cluster::{Node, Shard};
-use crate::id::Slot;
+use crate::cluster::{ClusterState, Node, Shard};
+use crate::id::{NodeId, ShardId, Slot};
 use crate::limits::SHARDS_MAX;
 use crate::mutant;
+
+mod plan;
+mod whatif;
+
+pub use plan::{Health, Plan, Policy, Unrestored, Why, plan};
+pub use whatif::{Facts, NodeAfter, Report, ShardAfter, whatif};
 
 /// Why a layout was refused. None helps to try again without other nodes or other numbers.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -91,6 +97,7 @@ pub fn layout(nodes: &[Node], shards: u32, replicas: u32) -> Result<Vec<Shard>, 
             slot_first: cut(shard, shards),
             slot_last: cut(shard + 1, shards) - 1,
             replicas: members,
+            changes: 0,
         });
     }
     Ok(placed)
@@ -141,6 +148,75 @@ fn members(nodes: &[Node], current: &[u64], size: usize, dc_max: usize) -> (Vec<
         members.push(node.id);
     }
     (members, size)
+}
+
+/// The data center that holds a majority of these replicas, if one does. A lone replica is one by
+/// itself, which nothing can help.
+pub fn majority_in<'s>(state: &'s ClusterState, replicas: &[u64]) -> Option<&'s str> {
+    let held = counts(state, replicas);
+    let most = held.into_iter().max_by_key(|(_, count)| *count)?;
+    (replicas.len() > 1 && most.1 > replicas.len() / 2).then_some(most.0)
+}
+
+/// How many of these nodes are in each data center.
+fn counts<'s>(state: &'s ClusterState, nodes: &[u64]) -> BTreeMap<&'s str, usize> {
+    let mut held = BTreeMap::new();
+    for node in nodes {
+        *held.entry(state.dc_of(*node)).or_default() += 1;
+    }
+    held
+}
+
+/// Most replicas of a shard that one data center may hold without holding a majority.
+fn dc_max(replicas: usize) -> usize {
+    replicas.saturating_sub(replicas / 2 + 1).max(1)
+}
+
+/// Whether a shard of so many replicas finds room on these nodes, and no data center holds a
+/// majority of it.
+fn fits(state: &ClusterState, nodes: &[u64], replicas: usize) -> bool {
+    let room = counts(state, nodes).into_values();
+    room.map(|count| count.min(dc_max(replicas))).sum::<usize>() >= replicas
+}
+
+/// The shards of which a node has a replica, or is getting one; the meta shard first.
+pub fn held_by(state: &ClusterState, node: u64) -> impl Iterator<Item = ShardId> {
+    let shards = state.shards.iter().map(|shard| ShardId(shard.id));
+    let all = std::iter::once(ShardId::META).chain(shards);
+    all.filter(move |shard| state.holds(NodeId(node), *shard))
+}
+
+/// Whether a node can be spared: the others have room for all it holds.
+///
+/// # Errors
+/// Text for people, why it cannot.
+pub fn may_leave(state: &ClusterState, node: u64) -> Result<(), String> {
+    if state.node(NodeId(node)).is_none() {
+        return Err(format!("n{node} is not a node of this cluster"));
+    }
+    if state.shards.is_empty() {
+        return Err("the shards are not laid out yet: every node is waited for".into());
+    }
+    let stays = |n: &&Node| !state.leaving.contains(&n.id);
+    let before: Vec<u64> = state.nodes.iter().filter(stays).map(|n| n.id).collect();
+    let after: Vec<u64> = before.iter().copied().filter(|id| *id != node).collect();
+    let replicas = state.shards.iter().map(|s| s.replicas.len());
+    let replicas = replicas.max().unwrap_or(1);
+    if after.len() < replicas {
+        return Err(format!(
+            "{} nodes would be left for {replicas} replicas: shards on n{node} would lose their \
+             quorum",
+            after.len()
+        ));
+    }
+    if fits(state, &before, replicas) && !fits(state, &after, replicas) {
+        return Err(format!(
+            "without n{node} some data center would hold a majority of {replicas} replicas, which \
+             its loss would take: add a node to {} first",
+            state.dc_of(node)
+        ));
+    }
+    Ok(())
 }
 
 /// A data center while its nodes are given replicas.

@@ -17,8 +17,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use firebreak_model as model;
 use model::cluster::{
-    Change, ChangeBody, Changed, ClusterState, Join, Layout, Locality, MetaReplicas, Node,
-    Policies, Policy, SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
+    Change, ChangeBody, Changed, ClusterState, Join, Layout, Leave, Locality, MetaReplicas, Move,
+    MoveStep, Node, Policies, Policy, SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
 };
 use model::command::{
     Answer, Append, Appended, Attribute, Command, Create, Created, Entry, NewMessage, Outcome,
@@ -134,6 +134,7 @@ fn shard() -> Shard {
         slot_first: 0,
         slot_last: 65_535,
         replicas: vec![2, 5, 8],
+        ..Shard::default()
     }
 }
 
@@ -150,8 +151,18 @@ fn cluster() -> ClusterState {
         replicas: 3,
         meta_replicas: vec![1, 4, 7],
         next_node_id: 10,
-        policies: None,
-        draining: Vec::new(),
+        ..ClusterState::default()
+    }
+}
+
+fn moving() -> Move {
+    Move {
+        shard: 1,
+        from: 2,
+        to: 300,
+        epoch: 9,
+        changing: true,
+        degraded: true,
     }
 }
 
@@ -207,6 +218,31 @@ fn commands_are_read_and_written_as_ever() {
         "command_meta_draining",
         &change(ChangeBody::Draining(draining)),
     );
+    let step = MoveStep { shard: 1, epoch: 9 };
+    let leave = Leave {
+        node: 300,
+        stays: true,
+    };
+    for (name, body) in [
+        ("command_meta_begin_move", ChangeBody::BeginMove(moving())),
+        ("command_meta_change_voters", ChangeBody::ChangeVoters(step)),
+        ("command_meta_finish_move", ChangeBody::FinishMove(step)),
+        ("command_meta_drop_move", ChangeBody::DropMove(step)),
+        ("command_meta_leave", ChangeBody::Leave(leave)),
+        ("command_meta_remove", ChangeBody::Remove(leave)),
+    ] {
+        check(name, &change(body));
+    }
+    let placing = ClusterState {
+        shards: vec![Shard {
+            changes: 3,
+            ..shard()
+        }],
+        moves: vec![moving()],
+        leaving: vec![4, 300],
+        ..ClusterState::default()
+    };
+    check("cluster_state_placing", &placing);
     let entry = Entry {
         format: 1,
         time_ms: 1_700_000_000_000,

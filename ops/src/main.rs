@@ -14,6 +14,7 @@ mod cmd;
 mod data_dir;
 mod demo;
 mod exit;
+mod failover;
 mod real;
 
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Command {
     Dc(cmd::drain::Dc),
     #[command(subcommand)]
     Policy(cmd::policy::Policy),
+    Shard(cmd::shard::Shard),
+    Whatif(cmd::whatif::Args),
     // --- client commands, demo and bench: one line each ---
     Import(cmd::import::Args),
     Read(cmd::read::Args),
@@ -60,6 +63,8 @@ enum Command {
     Status(cmd::status::Args),
     Bench(Box<bench::Args>),
     Demo(Box<demo::Args>),
+    #[command(hide = true)]
+    Failover(failover::Args),
     Sim(cmd::sim::Args),
 }
 
@@ -86,6 +91,8 @@ fn main() -> ExitCode {
         Command::Node(command) => cmd::block_on(command.run()),
         Command::Dc(command) => cmd::block_on(command.run()),
         Command::Policy(command) => cmd::block_on(command.run()),
+        Command::Shard(command) => cmd::block_on(command.run()),
+        Command::Whatif(args) => cmd::block_on(args.run()),
         // --- client commands, demo and bench: one line each, for instance ---
         Command::Import(args) => cmd::block_on(args.run()),
         Command::Read(args) => cmd::block_on(args.run()),
@@ -93,6 +100,7 @@ fn main() -> ExitCode {
         Command::Status(args) => cmd::block_on(args.run()),
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
+        Command::Failover(args) => cmd::block_on(args.run()),
         Command::Sim(args) => args.run(),
     };
     exit::report(outcome)

@@ -1,29 +1,34 @@
 //! The world as it is: TCP, RocksDB, the system's clock, its random numbers, its disk.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use proto::net::Tcp;
+use proto::net::{Cuts, Distances, FarTcp};
 use server::world::{Background, DiskSpace, Entropy, Space};
 use server::{Config, World};
 use store::engine::rocks::Rocks;
+use tokio::sync::watch;
 
 use crate::data_dir::DataDir;
+
+/// How often a drill's file of cuts is looked at.
+const CUTS_LOOK: Duration = Duration::from_millis(20);
 
 /// The world of a node whose data is in `directory`.
 ///
 /// # Errors
 /// When a database cannot be opened.
-pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<Tcp>> {
+pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTcp>> {
     let (raftdb, msgdb) = (directory.raftdb(), directory.msgdb());
     let entropy = Os;
     let mut seed = [0; 8];
     entropy.fill(&mut seed).context("no random bytes")?;
     Ok(World {
-        network: Tcp,
+        network: network(config),
         raftdb: Arc::new(
             Rocks::open_log(&raftdb)
                 .with_context(|| format!("cannot open {}", raftdb.display()))?,
@@ -39,6 +44,49 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<Tcp>>
         disk: Arc::new(Disk(config.data_dir.clone())),
         background: Arc::new(Os),
     })
+}
+
+/// TCP, with the distances that the configuration makes up.
+fn network(config: &Config) -> FarTcp {
+    let delays = &config.network.delay_ms;
+    if delays.is_empty() {
+        return FarTcp::near();
+    }
+    let late = |(address, ms): (&IpAddr, &u64)| (*address, Duration::from_millis(*ms));
+    let distances = Distances {
+        from: config
+            .listen
+            .parse()
+            .ok()
+            .map(|listen: SocketAddr| listen.ip()),
+        delays: delays.iter().map(late).collect(),
+    };
+    let cuts = watch::Sender::default();
+    let network = FarTcp::new(distances, cuts.subscribe());
+    if let Some(file) = config.network.cuts_file.clone() {
+        tokio::spawn(follow_cuts(file, cuts));
+    }
+    network
+}
+
+/// Reads a drill's file of cuts again and again; none is no cuts.
+async fn follow_cuts(file: PathBuf, cuts: watch::Sender<Cuts>) {
+    let mut before = String::new();
+    loop {
+        // A few bytes from the page cache: less than a thread would cost.
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        if text != before {
+            match text.parse::<Cuts>() {
+                Ok(now) => {
+                    tracing::warn!(cuts = ?now, "a drill's cuts");
+                    cuts.send_replace(now);
+                }
+                Err(error) => tracing::error!(file = %file.display(), error, "no cuts"),
+            }
+            before = text;
+        }
+        tokio::time::sleep(CUTS_LOOK).await;
+    }
 }
 
 /// The operating system.

@@ -12,8 +12,10 @@ use tonic::transport::server::Connected;
 use tonic::transport::{Endpoint, Server};
 
 pub use channel::{Channel, Transport};
+pub use far::{Cuts, Distances, FarTcp};
 
 mod channel;
+pub mod far;
 
 /// HTTP/2 pings on a connection with calls in flight: a peer that answers none is gone.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);

@@ -323,8 +323,16 @@ fn conversations(golden: &mut Golden) {
         attributes: attributes(),
         shard: 4,
         content_hash: Bytes::from_static(&[0xab; 16]),
+        info: None,
     };
     golden.check("conversation", &conversation);
+    golden.check(
+        "conversation_with_info",
+        &v1::Conversation {
+            info: info(),
+            ..conversation.clone()
+        },
+    );
     golden.check(
         "create_conversation_request",
         &v1::CreateConversationRequest {
@@ -352,7 +360,7 @@ fn member() -> v1::NodeStatus {
         dc: "seoul".into(),
         rack: "r1".into(),
         reachable: true,
-        draining: false,
+        ..v1::NodeStatus::default()
     }
 }
 
@@ -425,6 +433,61 @@ fn admin(golden: &mut Golden) {
         "set_draining_response",
         &v1::SetDrainingResponse { map_epoch },
     );
+    let place = (
+        v1::NodeStatus {
+            leaving: true,
+            gone_ms: 180_000,
+            ..v1::NodeStatus::default()
+        },
+        v1::ShardStatus {
+            degraded_dc: "busan".into(),
+            ..v1::ShardStatus::default()
+        },
+        v1::NodeStats {
+            disk_total_bytes: 16_000_000_000,
+            ..v1::NodeStats::default()
+        },
+    );
+    golden.check(
+        "get_status_response_placing",
+        &v1::GetStatusResponse {
+            nodes: vec![place.0],
+            shards: vec![place.1],
+            stats: Some(place.2),
+            moves: vec![v1::ReplicaMove {
+                shard: 4,
+                from: 1,
+                to: 300,
+                changing: true,
+            }],
+            unrestored: vec![v1::UnrestoredReplica {
+                shard: 4,
+                node_id: 1,
+                why: "waiting".into(),
+            }],
+            ..v1::GetStatusResponse::default()
+        },
+    );
+    let (shard, from, to) = (4, 1, 300);
+    golden.check(
+        "move_replica_request",
+        &v1::MoveReplicaRequest { shard, from, to },
+    );
+    golden.check(
+        "move_replica_response",
+        &v1::MoveReplicaResponse { epoch: 13 },
+    );
+    golden.check(
+        "remove_node_request",
+        &v1::RemoveNodeRequest {
+            node_id: 300,
+            stays: true,
+        },
+    );
+    golden.check(
+        "remove_node_response",
+        &v1::RemoveNodeResponse { epoch: 14 },
+    );
     golden.check("hash_replica_request", &v1::HashReplicaRequest { shard: 4 });
     golden.check(
         "hash_replica_response",
@@ -456,6 +519,7 @@ fn status() -> v1::GetStatusResponse {
             replicas: vec![1, 4, 300],
             leader: 4,
             term: 9,
+            ..v1::ShardStatus::default()
         }],
         replicas: vec![v1::ReplicaStatus {
             shard: 4,
@@ -480,7 +544,9 @@ fn status() -> v1::GetStatusResponse {
             disk_free_bytes: 14_000_000_000,
             disk_reserve_reached: true,
             uptime_ms: 15_000,
+            ..v1::NodeStats::default()
         }),
+        ..v1::GetStatusResponse::default()
     }
 }
 
@@ -509,6 +575,29 @@ fn bodies() -> Vec<(&'static str, Body)> {
         committed: false,
     };
     vec![
+        (
+            "ask_positions",
+            Body::AskPositions(node::AskPositions {
+                shards: vec![1, 300],
+                reader: true,
+            }),
+        ),
+        (
+            "positions",
+            Body::Positions(node::Positions {
+                shards: vec![1, 300],
+                terms: vec![8, 9],
+                indexes: vec![7, 70_000],
+                leader: 4,
+            }),
+        ),
+        (
+            "following",
+            Body::Following(node::Following {
+                shards: vec![1, 300],
+                terms: vec![8, 9],
+            }),
+        ),
         (
             "append",
             Body::Append(node::AppendEntries {
@@ -604,6 +693,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 map_epoch: 12,
                 mark: 0,
                 boot_nonce: 0,
+                health: None,
             }),
         ),
         (
@@ -613,6 +703,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 map_epoch: 12,
                 mark: 70_000,
                 boot_nonce: 0x0102_0304_0506_0708,
+                health: None,
             }),
         ),
         (
@@ -622,6 +713,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 map_epoch: 12,
                 mark: 0,
                 boot_nonce: 0,
+                health: None,
             }),
         ),
         (
@@ -631,6 +723,30 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 map_epoch: 12,
                 mark: 70_000,
                 boot_nonce: 0x0102_0304_0506_0708,
+                health: None,
+            }),
+        ),
+        (
+            "ping_with_health",
+            Body::Ping(node::Ping {
+                health: health(),
+                ..node::Ping::default()
+            }),
+        ),
+        (
+            "pong_with_health",
+            Body::Pong(node::Pong {
+                health: health(),
+                ..node::Pong::default()
+            }),
+        ),
+        (
+            "leads",
+            Body::Leads(node::Leads {
+                led: vec![node::Led {
+                    shard: 300,
+                    term: 70_000,
+                }],
             }),
         ),
         ("last_log", Body::LastLog(node::LastLog { dead: 300 })),
@@ -643,6 +759,15 @@ fn bodies() -> Vec<(&'static str, Body)> {
             }),
         ),
     ]
+}
+
+fn health() -> Option<node::Health> {
+    Some(node::Health {
+        unreached: vec![3, 300],
+        sync_running_ms: 1_500,
+        sync_us: 70_000,
+        lag_us: 300,
+    })
 }
 
 fn frames(golden: &mut Golden) {

@@ -45,6 +45,8 @@ pub struct Tuning {
     pub read_lease_ms: u64,
     /// When state is flushed and how much log is kept.
     pub keep: Keep,
+    /// How long a node is gone before its replicas are replaced; counts on the meta shard's leader.
+    pub replace_after_ms: u64,
 }
 
 /// When state is flushed, and how much log is kept behind it.
@@ -83,6 +85,7 @@ impl Default for Tuning {
             election_max_ms: 2_000,
             read_lease_ms: 150,
             keep: Keep::default(),
+            replace_after_ms: limits::REPLACE_AFTER_MS,
         }
     }
 }
@@ -137,6 +140,8 @@ pub enum ProposeError {
     Unknown(String),
 }
 
+pub use crate::age::{Replica, age_since};
+
 /// Why a LINEARIZABLE read cannot be answered here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {
@@ -151,6 +156,12 @@ pub enum ReadError {
     /// No quorum confirmed in time.
     #[error("no quorum of {0} confirmed the leader in time")]
     NoQuorum(ShardId),
+    /// The leader did not answer.
+    #[error("{0} cannot be asked as the leader")]
+    Unreachable(NodeId),
+    /// This node's replica has not applied yet what the leader has.
+    #[error("the replica of {0} here is behind")]
+    Behind(ShardId),
 }
 
 /// Why a shard was not handed over.

@@ -19,6 +19,7 @@ use model::limits;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::HandOverError;
+use crate::gray;
 use crate::group::Group;
 use crate::handover::hand_over;
 use crate::node::Inner;
@@ -158,7 +159,10 @@ async fn prefer(node: &Inner, view: &ClusterState, reachable: &Reachable) {
     if due.is_empty() {
         return;
     }
-    let wanted = cluster::leaders(view, |other| other == me || reachable.steady(other));
+    let vitals = node.peers().vitals();
+    let quick = |other| vitals.burden(other).unwrap_or_default() < gray::SLOW_MIN;
+    let fit = |other| reachable.steady(other) && !vitals.stalled(other) && quick(other);
+    let wanted = cluster::leaders(view, |other| other == me || fit(other));
     for group in due {
         let Some(to) = wanted.get(&group.shard).filter(|to| **to != me) else {
             continue;

@@ -15,18 +15,21 @@ use store::{Error, Position, ShardLog};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::acks::Acks;
+use crate::age::Known;
 use crate::api::{Clock, ReplicaStatus, Tuning};
 use crate::batcher::{Batcher, CommandTime};
 use crate::fault::Fault;
+use crate::index::Questions;
 use crate::leaders::{Leaders, Leadership};
 use crate::log_store::LogStore;
 use crate::network::Network;
 use crate::peers::Peers;
 use crate::read::Reads;
 use crate::state_machine::StateMachine;
-use crate::types::{LogId, Types};
+use crate::types::{LogId, Types, Vote};
 
 /// What a group is opened with.
 pub(crate) struct Opening {
@@ -38,6 +41,8 @@ pub(crate) struct Opening {
     pub(crate) peers: Peers,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk_full: Arc<AtomicBool>,
+    /// Where the log ended that this node had of the shard and gave up.
+    pub(crate) floor: Option<Position>,
 }
 
 /// Why a group did not open.
@@ -60,10 +65,18 @@ pub(crate) struct Group {
     pub(crate) node: NodeId,
     pub(crate) tuning: Tuning,
     pub(crate) reads: Mutex<Reads>,
+    /// What this replica asks its leader for those who read here.
+    pub(crate) questions: Mutex<Questions>,
+    /// As of when this replica is known to hold everything.
+    pub(crate) known: Mutex<Known>,
     /// What the others have acknowledged to this node as their leader.
     pub(crate) acks: Arc<Acks>,
     pub(crate) leadership: Leadership,
     log: ShardLog,
+    vote: Arc<Mutex<Option<Vote>>>,
+    floor: Option<Position>,
+    /// The replica is given up: its end is wanted.
+    pub(crate) closing: CancellationToken,
     watching: JoinHandle<()>,
 }
 
@@ -79,6 +92,7 @@ impl Group {
             peers,
             clock,
             disk_full,
+            floor,
         } = opening;
         let fault = Fault::new();
         let fail = |error: &dyn std::fmt::Display| match &*fault.watch().borrow() {
@@ -89,13 +103,14 @@ impl Group {
         let flushed = state.clone();
         let cuttable = Arc::new(move || flushed.flushed().position.map(|p| p.index));
         let store = LogStore::open(log.clone(), cuttable, fault.clone()).map_err(|e| fail(&e))?;
+        let vote = store.vote();
         let config = Arc::new(config(shard, &tuning).map_err(OpenError::Node)?);
         let acks = Arc::new(Acks::default());
         let lease = Duration::from_millis(tuning.read_lease_ms);
         let leaders = Arc::new(Mutex::new(Leaders::new(lease)));
         let network = Network {
             shard,
-            peers: peers.clone(),
+            peers,
             acks: acks.clone(),
             leaders: leaders.clone(),
         };
@@ -111,7 +126,7 @@ impl Group {
             acks: acks.clone(),
             patience: Duration::from_millis(tuning.heartbeat_ms),
         };
-        let watching = tokio::spawn(leadership.clone().watch(peers));
+        let watching = tokio::spawn(leadership.clone().watch());
         let time = CommandTime::new(clock, state.clone());
         let batcher = Batcher::start(leadership.clone(), time, disk_full);
         Ok(Arc::new(Group {
@@ -123,9 +138,14 @@ impl Group {
             node,
             tuning,
             reads: Mutex::default(),
+            questions: Mutex::default(),
+            known: Mutex::default(),
             acks,
             leadership,
             log,
+            vote,
+            floor,
+            closing: CancellationToken::new(),
             watching,
         }))
     }
@@ -144,6 +164,13 @@ impl Group {
         self.log.last()
     }
 
+    /// Whether a candidate whose log ends there lacks nothing that this replica has ever
+    /// acknowledged. What it once gave up is not in its log any more, so the log alone cannot tell.
+    pub(crate) fn may_elect(&self, last: Option<&LogId>) -> bool {
+        let order = |p: Position| (p.term, p.index);
+        self.floor.map(order) <= last.map(|id| order(crate::types::position(id)))
+    }
+
     /// Whether a hand-over was heard of a moment ago: marked votes may pass the lease.
     pub(crate) fn handing_over(&self) -> bool {
         let lease = Duration::from_millis(self.tuning.election_max_ms);
@@ -157,6 +184,16 @@ impl Group {
         known == Some(leader) && self.leadership.leaders.lock().lost(term, leader)
     }
 
+    /// Whether a quorum has confirmed this node's lead lately; also while it does not lead. A leader
+    /// that is cut off calls itself leader for as long as nobody tells it otherwise.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        let lease = Duration::from_millis(self.tuning.election_max_ms);
+        self.standing(Instant::now()).is_none_or(|standing| {
+            let won = self.won_at(standing.term);
+            standing.acked.map_or(won, |acked| acked.max(won)).elapsed() <= lease * 2
+        })
+    }
+
     /// Resolves, to the reason, when the Raft core has stopped by itself.
     pub(crate) async fn stopped(&self) -> String {
         let mut metrics = self.raft.metrics();
@@ -168,6 +205,15 @@ impl Group {
                 return "its metrics ended".into();
             }
         }
+    }
+
+    /// Whether the last vote of this replica is for `leader` in `term`: if so, it has neither let
+    /// anybody else lead since nor applied anything of a later leader.
+    pub(crate) fn follows(&self, term: u64, leader: NodeId) -> bool {
+        let vote = *self.vote.lock();
+        vote.is_some_and(|vote| {
+            vote.leader_id().term == term && vote.leader_id().voted_for == leader.0
+        })
     }
 
     /// Whether this node leads, as it knows.
@@ -260,12 +306,7 @@ impl Group {
     pub(crate) fn status(&self) -> ReplicaStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
-        // A leader that is cut off calls itself leader for as long as nobody tells it otherwise.
-        let lease = Duration::from_millis(self.tuning.election_max_ms);
-        let confirmed = self.standing(Instant::now()).is_none_or(|standing| {
-            let won = self.won_at(standing.term);
-            standing.acked.map_or(won, |acked| acked.max(won)).elapsed() <= lease * 2
-        });
+        let confirmed = self.is_confirmed();
         let state = match metrics.state {
             openraft::ServerState::Leader if !confirmed => "unconfirmed",
             openraft::ServerState::Leader => "leader",
@@ -310,7 +351,9 @@ fn config(shard: ShardId, tuning: &Tuning) -> Result<Config, String> {
         enable_pre_vote: Some(true),
         // Unsafe with state that is not flushed, and documented so.
         enable_leader_restore: Some(false),
-        max_payload_entries: 64,
+        // A new leader finds where its followers' logs end by halving, a round for each step: large
+        // appends (READ_BYTES_MAX bounds their bytes) end that sooner.
+        max_payload_entries: 512,
         // Housekeeping decides when state is flushed and how much log is kept.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,

@@ -54,6 +54,7 @@ impl Hello {
             map_epoch,
             mark: self.log.mark(),
             boot_nonce: self.identity.boot_nonce,
+            health: None,
         }
     }
 
@@ -64,6 +65,7 @@ impl Hello {
             map_epoch,
             mark: self.log.mark(),
             boot_nonce: self.identity.boot_nonce,
+            health: None,
         }
     }
 
@@ -206,6 +208,12 @@ impl Doorkeeper {
             )));
         }
         let node = NodeId(number(NODE)?);
+        if view.was_removed(node) {
+            return Err(refusal(format!(
+                "node {node} was removed from the cluster; its disk is not used again: wipe it \
+                 and join under a new name"
+            )));
+        }
         let Some(known) = view.node(node) else {
             return Err(Status::unavailable(format!(
                 "node {node} is not known here (yet)"

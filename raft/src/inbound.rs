@@ -25,6 +25,7 @@ use crate::batcher::Done;
 use crate::frame;
 use crate::group::Group;
 use crate::handover;
+use crate::index;
 use crate::link;
 use crate::node::Inner;
 use crate::snapshot;
@@ -192,8 +193,19 @@ impl Connection {
                 let pong = self.node.pong(self.from, &ping);
                 self.answer(id, 0, Body::Pong(pong));
             }
-            Some(Body::Led(_)) => self.node.note_led(ShardId(shard), self.from),
+            Some(Body::Leads(leads)) => crate::news::hear(&self.node, self.from, &leads),
             Some(Body::Forward(forward)) => self.forward(id, ShardId(shard), forward),
+            Some(Body::Following(asked)) => {
+                let answer = index::still_follows(&self.node, self.from, &asked);
+                self.answer(id, shard, answer);
+            }
+            Some(Body::AskPositions(ask)) => {
+                let (node, out) = (self.node.clone(), self.out.clone());
+                tokio::spawn(async move {
+                    let answer = index::tell(&node, ask).await;
+                    let _ = out.send(frame::single(id, shard, answer));
+                });
+            }
             Some(body) => {
                 let Some(group) = self.node.group(ShardId(shard)) else {
                     return self.answer(id, shard, no_replica(shard));
@@ -233,6 +245,11 @@ impl Connection {
         let Some(group) = self.node.group(shard) else {
             return self.answer(id, shard.0, no_replica(shard.0));
         };
+        if self.node.quorums.lacks(shard) {
+            let message = "the quorum is lost as seen from here".to_owned();
+            let reason = wire::failed::Reason::NotLeader;
+            return self.answer(id, shard.0, frame::failed(reason, None, message));
+        }
         // One command a frame: the frames are what is batched.
         let mut commands = forward.commands.into_iter();
         let (Some(command), None) = (commands.next(), commands.next()) else {
@@ -326,7 +343,7 @@ fn no_replica(shard: u32) -> Body {
 }
 
 /// Answers a request that stands for itself.
-async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> {
+async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body, String> {
     match body {
         Body::Append(append) => {
             let request = types::append_from_wire(append).map_err(|e| e.to_string())?;
@@ -354,6 +371,9 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
             }
             let (asked, last) = (request.vote, request.last_log_id);
             let candidate = request.vote.leader_id().voted_for;
+            if !group.may_elect(request.last_log_id.as_ref()) {
+                return Err("this node once had more of the shard".into());
+            }
             if vote.transfer && !crate::liveness::may_pass_lease(node, group, candidate) {
                 return Err("the leader is alive as seen from here".into());
             }
@@ -392,11 +412,10 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
         Body::LastLog(asked) if asked.dead == 0 && node.is_leaving() => {
             Err("this node is going away".into())
         }
-        Body::LastLog(asked) => Ok(Body::LastLogAnswer(crate::liveness::last_log(
-            node,
-            group,
-            NodeId(asked.dead),
-        ))),
+        Body::LastLog(asked) => {
+            let answer = crate::liveness::asked(node, group, NodeId(asked.dead));
+            Ok(Body::LastLogAnswer(answer))
+        }
         Body::AppendAnswer(_)
         | Body::VoteAnswer(_)
         | Body::TransferAnswer(_)
@@ -404,9 +423,12 @@ async fn unary(node: &Inner, group: &Group, body: Body) -> Result<Body, String> 
         | Body::ForwardAnswer(_)
         | Body::Forward(_)
         | Body::Failed(_)
-        | Body::Led(_)
+        | Body::Leads(_)
         | Body::Ping(_)
-        | Body::Pong(_) => Err("an answer is not a question".into()),
+        | Body::Pong(_)
+        | Body::AskPositions(_)
+        | Body::Positions(_)
+        | Body::Following(_) => Err("an answer is not a question".into()),
     }
 }
 

@@ -28,13 +28,10 @@ use model::limits;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
-use proto::node as wire;
-use proto::node::frame::Body;
 use tokio::time::Instant;
 
 use crate::acks::Acks;
 use crate::api::ProposeError;
-use crate::peers::Peers;
 use crate::state_machine::StateMachine;
 use crate::types::Types;
 
@@ -258,22 +255,17 @@ impl Leadership {
         }
     }
 
-    /// Notes who leads, for as long as the replica runs, and tells `peers` when this node does.
-    pub(crate) async fn watch(self, peers: Peers) {
+    /// Notes who leads, for as long as the replica runs.
+    pub(crate) async fn watch(self) {
         let mut metrics = self.raft.server_metrics();
         loop {
             let (term, leader) = {
                 let now = metrics.borrow_and_update();
                 (now.vote.leader_id().term, now.current_leader.map(NodeId))
             };
-            let won = {
+            {
                 let mut leaders = self.leaders.lock();
-                leaders.see(self.shard, self.node, term, leader)
-            };
-            if won {
-                for link in peers.all() {
-                    link.tell(self.shard.0, Body::Led(wire::Led { term }));
-                }
+                leaders.see(self.shard, self.node, term, leader);
             }
             if metrics.changed().await.is_err() {
                 return;

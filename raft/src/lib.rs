@@ -9,28 +9,38 @@
 //! ```
 
 mod acks;
+mod age;
 mod api;
 mod balance;
 mod batcher;
+mod dropped;
 mod fault;
 mod frame;
+mod gray;
 mod group;
 mod handover;
 mod hello;
 mod inbound;
+mod index;
 mod leaders;
 mod link;
 mod liveness;
 mod log_store;
 mod meta;
+mod moves;
 mod network;
+mod news;
 mod node;
 mod peers;
+mod pulse;
+mod quorum;
 mod read;
+mod rtt;
 mod runtime;
 mod snapshot;
 mod state_machine;
 mod types;
+mod vitals;
 
 pub use api::*;
 pub use node::Node;

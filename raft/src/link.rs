@@ -5,9 +5,21 @@
 //!
 //! A request has an id and one answer; an append stream has an id and an answer for each frame, in
 //! order. When the connection breaks, whatever was unanswered fails at once.
+//!
+//! ```text
+//!              first frame                silent for the limit (crate::rtt)
+//!   New ─────────────────────► Up ──────────────────────────────────────────► Gone
+//!                             ▲  │ reset, closed                             ▲  │
+//!                             │  ▼                       refused, or silent  │  │
+//!                             │ Doubted ─────────────────────────────────────┘  │
+//!                             └──────────────── first frame ────────────────────┘
+//! ```
+//!
+//! A reset is evidence, but of a connection: boxes between the nodes reset them too. So it is tried
+//! again at once, and what a living node answers within a round or two decides.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -28,15 +40,21 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::api::ProposeError;
 use crate::frame;
 use crate::hello::{Hello, Marks};
+use crate::pulse::Moment;
+use crate::rtt::{PING_INTERVAL, Rtt};
+use crate::vitals::Vitals;
 
 /// Format of a `Frames` message.
 pub(crate) const FORMAT: u32 = 1;
-/// Between pings.
-const PING_INTERVAL: Duration = Duration::from_millis(250);
-/// Without any frame from the other for this long, the connection is given up.
-const SILENCE_MAX: Duration = Duration::from_millis(1_200);
-/// First and longest pause before connecting again.
+/// First and longest pause before connecting again to a node that is gone.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+/// Attempts in a row that must fail behind a reset connection: the first may still find the end of
+/// the old one. One that nobody listens to suffices.
+const REFUSED_GONE: u32 = 2;
+/// Between these.
+const REFUSED_PAUSE: Duration = Duration::from_millis(25);
+/// On top of two rounds for a connection behind a reset one, whatever is left of the limit.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
 
 /// Why a request over a link got no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +76,22 @@ enum Waiting {
     Stream(mpsc::UnboundedSender<wire::Frame>),
 }
 
+/// What this node knows of the other's being alive; see the module's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It has not been reached yet.
+    New,
+    /// Frames get through.
+    Up,
+    /// The connection broke a moment ago, and it has not said no to another yet.
+    Doubted,
+    /// It does not answer.
+    Gone {
+        /// It refuses connections, rather than being silent.
+        reset: bool,
+    },
+}
+
 /// The connection there is now, and who waits for answers on it.
 #[derive(Default)]
 struct Current {
@@ -72,12 +106,19 @@ struct Shared {
     hello: Hello,
     /// Where the other's mark is noted.
     marks: Marks,
+    /// How the others do is noted there.
+    vitals: Vitals,
     current: Mutex<Current>,
-    up: watch::Sender<bool>,
+    reach: watch::Sender<Reach>,
+    /// What pings tell their time from.
+    began: Instant,
+    rtt: Mutex<Rtt>,
+    /// When something came last, or was last begun to be waited for.
+    heard: Mutex<Moment>,
     /// The other's epoch of the cluster's view, as last heard.
     peer_epoch: AtomicU64,
-    /// A reset or a refused connection was the last thing heard.
-    reset: AtomicBool,
+    /// When the last frames came.
+    answered: Mutex<Moment>,
 }
 
 /// A cheap handle; the connection lives in a task of its own until the last handle is dropped.
@@ -88,12 +129,14 @@ pub(crate) struct Link {
 
 impl Link {
     /// Starts connecting. `view` is this node's own, its epoch told in pings; `marks` is told what
-    /// the other's pongs say; `refused` hears why the other refuses this node's identity.
+    /// the other's pongs say of its disk, `vitals` what they say of its health; `refused` hears why
+    /// the other refuses this node's identity.
     pub(crate) fn start(
         node: NodeId,
         channel: Channel,
         hello: Hello,
         marks: Marks,
+        vitals: Vitals,
         view: watch::Receiver<Arc<ClusterState>>,
         refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
     ) -> Link {
@@ -103,9 +146,13 @@ impl Link {
             hello,
             marks,
             current: Mutex::default(),
-            up: watch::Sender::new(false),
+            reach: watch::Sender::new(Reach::New),
+            began: Instant::now(),
+            rtt: Mutex::default(),
+            heard: Mutex::new(vitals.pulse().now()),
             peer_epoch: AtomicU64::new(0),
-            reset: AtomicBool::new(false),
+            answered: Mutex::new(vitals.pulse().now()),
+            vitals,
         });
         tokio::spawn(keep_connected(Arc::downgrade(&shared), view, refused));
         Link { shared }
@@ -118,17 +165,41 @@ impl Link {
 
     /// Whether frames get through, as far as is known.
     pub(crate) fn is_up(&self) -> bool {
-        *self.shared.up.borrow()
+        *self.shared.reach.borrow() == Reach::Up
     }
 
-    /// Changes when the link goes up or down.
-    pub(crate) fn watch(&self) -> watch::Receiver<bool> {
-        self.shared.up.subscribe()
+    /// What is known of the other's being alive, and when that changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Reach> {
+        self.shared.reach.subscribe()
     }
 
-    /// Whether the other's end was closed or refused, rather than merely silent.
-    pub(crate) fn was_reset(&self) -> bool {
-        self.shared.reset.load(Ordering::Relaxed)
+    /// Whether this node holds the other alive. Not any more when the silence is within a ping's
+    /// interval of its limit: who asks has reached it, and the phases of pings differ by that much.
+    pub(crate) fn seems_alive(&self) -> bool {
+        match *self.shared.reach.borrow() {
+            Reach::Up => self.shared.silence() + PING_INTERVAL < self.shared.silence_max(),
+            Reach::Doubted => true,
+            Reach::New | Reach::Gone { .. } => false,
+        }
+    }
+
+    /// What a round to the other takes at most, as it usually is.
+    pub(crate) fn round(&self) -> Duration {
+        self.shared.rtt.lock().round()
+    }
+
+    /// Sends what has no answer; lost when not connected.
+    pub(crate) fn tell(&self, body: Body) {
+        if let Some(out) = &self.shared.current.lock().out {
+            let _ = out.try_send(frame::single(0, 0, body));
+        }
+    }
+
+    /// For how long no frames have come from the other, in time that this process was awake; before
+    /// the first, since the link was made.
+    pub(crate) fn unheard_for(&self) -> Duration {
+        let answered = *self.shared.answered.lock();
+        self.shared.vitals.pulse().awake_since(answered)
     }
 
     /// The other's epoch of the cluster's view, as last heard.
@@ -158,15 +229,6 @@ impl Link {
         }
         current.waiting.insert(id, waiting);
         Ok(id)
-    }
-
-    /// Sends what needs no answer; a link that is down has nobody to tell.
-    pub(crate) fn tell(&self, shard: u32, body: Body) {
-        let current = self.shared.current.lock();
-        if let Some(out) = &current.out {
-            // A full queue has worse troubles.
-            let _ = out.try_send(frame::single(0, shard, body));
-        }
     }
 
     /// Sends a request and awaits its answer.
@@ -286,70 +348,96 @@ async fn keep_connected(
     refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
 ) {
     let mut pause = RECONNECT.0;
+    let mut refusals = 0;
     loop {
-        let began = Instant::now();
         let ended = connect_once(&link, &view).await;
         let Some(shared) = link.upgrade() else { return };
-        shared.break_off();
-        if let Err(status) = ended {
-            let reset = status.code() != tonic::Code::DeadlineExceeded;
-            shared.reset.store(reset, Ordering::Relaxed);
-            tracing::debug!(peer = %shared.node, %status, "link down");
-            if crate::hello::is_refusal(&status) {
-                // Nobody listens only while the node is stopping.
-                let _ = refused.send((shared.node, status));
+        let before = shared.break_off();
+        let Err(status) = ended else { return };
+        tracing::debug!(peer = %shared.node, %status, "link down");
+        let silent = status.code() == tonic::Code::DeadlineExceeded;
+        let refused_at_once = never_connected(&status);
+        if crate::hello::is_refusal(&status) {
+            // Nobody listens only while the node is stopping.
+            let _ = refused.send((shared.node, status));
+        }
+        refusals = if before == Reach::Up { 0 } else { refusals + 1 };
+        let next = match before {
+            Reach::New => Reach::New,
+            Reach::Up if !silent => Reach::Doubted,
+            Reach::Doubted if !silent && !refused_at_once && refusals < REFUSED_GONE => {
+                Reach::Doubted
+            }
+            Reach::Up | Reach::Doubted => Reach::Gone { reset: !silent },
+            Reach::Gone { .. } => before,
+        };
+        shared.turn(next);
+        drop(shared);
+        match (before, next) {
+            (Reach::Up, Reach::Doubted) => {}
+            (_, Reach::Doubted) => sleep(REFUSED_PAUSE).await,
+            (Reach::Up | Reach::Doubted, _) => {
+                sleep(RECONNECT.0).await;
+                pause = RECONNECT.0;
+            }
+            (Reach::New | Reach::Gone { .. }, _) => {
+                sleep(pause).await;
+                pause = (pause * 2).min(RECONNECT.1);
             }
         }
-        drop(shared);
-        // A connection that held for a while was worth something: short pauses again.
-        if began.elapsed() > RECONNECT.1 * 4 {
-            pause = RECONNECT.0;
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(RECONNECT.1);
     }
 }
 
-/// One connection, from dialing to its end.
+/// Whether the machine of the other said no to a connection, for want of a listener.
+fn never_connected(status: &tonic::Status) -> bool {
+    let first = std::error::Error::source(status);
+    let mut sources = std::iter::successors(first, |error| error.source());
+    sources.any(|error| error.is::<tonic::ConnectError>())
+}
+
+/// One connection, from dialing to its end; `Ok` when the last handle is gone.
 async fn connect_once(
     link: &Weak<Shared>,
     view: &watch::Receiver<Arc<ClusterState>>,
 ) -> Result<(), tonic::Status> {
     let silent = || tonic::Status::deadline_exceeded("the other node is silent");
     let (out, queue) = mpsc::channel(limits::LINK_QUEUE_MAX);
-    let ping = |hello: &Hello| {
-        let ping = hello.ping(view.borrow().epoch);
-        frame::single(0, 0, Body::Ping(ping))
-    };
-    let mut answers = {
+    let (mut answers, vitals) = {
         let Some(shared) = link.upgrade() else {
             return Ok(());
         };
-        // The other answers this one with its first frame.
-        let _ = out.try_send(ping(&shared.hello));
+        let limit = shared.begin();
+        // The other answers this one with its first frame. It waits for the connection, so its
+        // time says nothing about a round.
+        let _ = out.try_send(shared.ping(view.borrow().epoch, false));
         let request = shared.hello.request(batches(queue));
         let mut client = PeerClient::new(shared.channel.clone())
             .max_decoding_message_size(limits::FRAME_BYTES_MAX)
             .max_encoding_message_size(limits::FRAME_BYTES_MAX);
+        let vitals = shared.vitals.clone();
         drop(shared);
-        let opened = timeout(SILENCE_MAX, client.link(request)).await;
-        opened.map_err(|_| silent())??.into_inner()
+        let opened = vitals.pulse().timeout(limit, client.link(request)).await;
+        (opened.ok_or_else(silent)??.into_inner(), vitals)
     };
     let mut next_ping = Instant::now() + PING_INTERVAL;
-    let mut heard = Instant::now();
     let mut out = Some(out);
     loop {
+        let Some(left) = link.upgrade().map(|shared| shared.silence_left()) else {
+            return Ok(());
+        };
+        let wake = next_ping.min(Instant::now() + left);
         let answer = tokio::select! {
             biased;
             answer = answers.message() => Some(answer?),
-            () = tokio::time::sleep_until(next_ping.min(heard + SILENCE_MAX)) => None,
+            () = tokio::time::sleep_until(wake) => None,
         };
         let Some(shared) = link.upgrade() else {
             return Ok(());
         };
         match answer {
             Some(Some(batch)) => {
-                heard = Instant::now();
+                *shared.heard.lock() = vitals.pulse().now();
+                *shared.answered.lock() = vitals.pulse().now();
                 if let Some(out) = out.take() {
                     shared.go_up(out);
                 }
@@ -358,33 +446,86 @@ async fn connect_once(
             Some(None) => {
                 return Err(tonic::Status::unavailable("the other node closed the link"));
             }
-            None if Instant::now() >= heard + SILENCE_MAX => return Err(silent()),
-            None => {
+            None if shared.silence_left().is_zero() => return Err(silent()),
+            None if Instant::now() >= next_ping => {
                 next_ping = Instant::now() + PING_INTERVAL;
+                let ping = shared.ping(view.borrow().epoch, out.is_none());
                 let current = shared.current.lock();
                 if let Some(out) = current.out.as_ref().or(out.as_ref()) {
                     // A full queue is a sign of life of its own kind: the silence will tell.
-                    let _ = out.try_send(ping(&shared.hello));
+                    let _ = out.try_send(ping);
                 }
             }
+            None => {}
         }
     }
 }
 
 impl Shared {
-    fn go_up(&self, out: mpsc::Sender<wire::Frame>) {
-        self.current.lock().out = Some(out);
-        self.reset.store(false, Ordering::Relaxed);
-        self.up.send_replace(true);
+    /// A ping, with the time when it is to say how long a round takes.
+    fn ping(&self, map_epoch: u64, timed: bool) -> wire::Frame {
+        let ping = wire::Ping {
+            sent_us: if timed { self.now_us() } else { 0 },
+            health: Some(self.vitals.mine()),
+            ..self.hello.ping(map_epoch)
+        };
+        frame::single(0, 0, Body::Ping(ping))
     }
 
-    fn break_off(&self) {
-        {
-            let mut current = self.current.lock();
-            current.out = None;
-            current.waiting.clear();
-        }
-        self.up.send_replace(false);
+    /// Microseconds since the link began; never 0.
+    fn now_us(&self) -> u64 {
+        let us = self.began.elapsed().as_micros();
+        u64::try_from(us).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// How long the other may be silent.
+    fn silence_max(&self) -> Duration {
+        self.rtt.lock().silence_max()
+    }
+
+    /// For how long it has been, in time that this process was awake.
+    fn silence(&self) -> Duration {
+        let heard = *self.heard.lock();
+        self.vitals.pulse().awake_since(heard)
+    }
+
+    fn silence_left(&self) -> Duration {
+        self.silence_max().saturating_sub(self.silence())
+    }
+
+    /// A connection begins: how long it may take to open. The other's silence goes on where a
+    /// connection was reset, and begins anew where it had been given up.
+    fn begin(&self) -> Duration {
+        let again = self.rtt.lock().round() * 2 + AGAIN_MIN;
+        let left = match *self.reach.borrow() {
+            Reach::Doubted => self.silence_left().max(again),
+            Reach::New | Reach::Up | Reach::Gone { .. } => self.silence_max().max(again),
+        };
+        *self.heard.lock() = self.vitals.pulse().now();
+        left
+    }
+
+    fn go_up(&self, out: mpsc::Sender<wire::Frame>) {
+        self.current.lock().out = Some(out);
+        self.turn(Reach::Up);
+    }
+
+    fn turn(&self, next: Reach) {
+        let gone = matches!(next, Reach::Gone { .. });
+        self.vitals.reaches(self.node, !gone);
+        self.reach.send_if_modified(|reach| {
+            let changed = *reach != next;
+            *reach = next;
+            changed
+        });
+    }
+
+    /// Fails everything that waits; what the link was before.
+    fn break_off(&self) -> Reach {
+        let mut current = self.current.lock();
+        current.out = None;
+        current.waiting.clear();
+        *self.reach.borrow()
     }
 
     fn received(&self, batch: wire::Frames) {
@@ -394,6 +535,12 @@ impl Shared {
             if let Some(Body::Pong(pong)) = &frame.body {
                 self.peer_epoch.store(pong.map_epoch, Ordering::Relaxed);
                 self.marks.note(self.node, pong.boot_nonce, pong.mark);
+                self.vitals.note(self.node, pong.health.clone());
+                if pong.sent_us != 0 {
+                    let round = self.now_us().saturating_sub(pong.sent_us);
+                    let round = Duration::from_micros(round);
+                    self.rtt.lock().sample(round, Instant::now());
+                }
                 continue;
             }
             if frame.stream != 0 {

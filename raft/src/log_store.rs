@@ -54,6 +54,12 @@ impl LogStore {
         })
     }
 
+    /// The last vote that was saved, at any time: no answer that rests on a vote, and no entry of
+    /// its leader, leaves or enters this replica before it is here.
+    pub(crate) fn vote(&self) -> Arc<Mutex<Option<Vote>>> {
+        self.vote.clone()
+    }
+
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let records = self.fault.note(self.log.read(from, to, bytes_max))?;
         records

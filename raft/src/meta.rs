@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::cluster::{Change, ChangeBody, ClusterState, Layout, MetaReplicas, Shard};
+use model::cluster::{
+    Change, ChangeBody, ClusterState, Layout, Leave, MetaReplicas, Move, Node, Shard,
+};
 use model::command::Command;
 use model::id::{NodeId, ShardId};
 use model::placement;
@@ -24,12 +26,15 @@ use tonic::Status;
 use crate::balance;
 use crate::group::Group;
 use crate::hello::Hello;
+use crate::moves;
 use crate::node::Inner;
 
 /// Between looks at what there is to do.
-const LOOK: Duration = Duration::from_millis(250);
+pub(crate) const LOOK: Duration = Duration::from_millis(250);
 /// For a step that needs other nodes.
-const STEP_MAX: Duration = Duration::from_secs(5);
+pub(crate) const STEP_MAX: Duration = Duration::from_secs(5);
+/// For one node to tell its view: of several the next one is asked, who may be alive.
+const ASK_MAX: Duration = Duration::from_secs(1);
 /// A shard is founded by its first replica; each next one waits this much longer.
 const FOUND_TURN: Duration = Duration::from_secs(3);
 
@@ -39,6 +44,7 @@ pub(crate) struct Tasks {
     pub(crate) hello: Hello,
     pub(crate) dialer: Dialer,
     pub(crate) refusals: mpsc::UnboundedReceiver<(NodeId, Status)>,
+    pub(crate) wins: mpsc::UnboundedReceiver<(ShardId, u64)>,
 }
 
 impl Tasks {
@@ -49,6 +55,7 @@ impl Tasks {
             hello,
             dialer,
             refusals,
+            wins,
         } = self;
         let until_stopped = |task: futures::future::BoxFuture<'static, ()>| {
             let stop = node.stop.clone();
@@ -60,9 +67,12 @@ impl Tasks {
             });
         };
         until_stopped(Box::pin(hear_refusals(node.clone(), refusals)));
+        until_stopped(Box::pin(crate::news::tell(node.clone(), wins)));
+        until_stopped(Box::pin(crate::gray::watch(node.clone())));
         until_stopped(Box::pin(follow_meta(node.clone())));
         until_stopped(Box::pin(ask_others(node.clone(), hello, dialer, seeds)));
         until_stopped(Box::pin(reconcile(node.clone())));
+        until_stopped(Box::pin(moves::carry_out(node.clone())));
         until_stopped(Box::pin(keep_house(node.clone())));
         until_stopped(Box::pin(balance::keep(node.clone())));
         if let Some(cluster) = found {
@@ -112,7 +122,7 @@ async fn ask_others(node: Arc<Inner>, hello: Hello, dialer: Dialer, seeds: Vec<S
             None => None,
         };
         let Some(channel) = channel else { continue };
-        match timeout(STEP_MAX, fetch(channel, &hello, epoch)).await {
+        match timeout(ASK_MAX, fetch(channel, &hello, epoch)).await {
             Ok(Ok(view)) => node.learn(view).await,
             Ok(Err(why)) => tracing::debug!(%why, "no view from a peer"),
             Err(_) => tracing::debug!("no view from a peer in time"),
@@ -192,7 +202,8 @@ async fn reconcile(node: Arc<Inner>) {
             continue;
         };
         let view = meta.state.cluster();
-        if !meta.leads() || view.epoch == 0 {
+        // One that is cut off takes all others for lost.
+        if !meta.leads() || !meta.is_confirmed() || view.epoch == 0 {
             continue;
         }
         if let Err(why) = reconcile_once(&node, &meta, &view).await {
@@ -211,9 +222,15 @@ async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Resu
         .voter_ids()
         .collect();
     let current: Vec<u64> = voters.iter().copied().collect();
-    let wanted = placement::meta_replicas(&view.nodes, &current);
+    let wanted = placement::meta_replicas(&candidates(node, view, &voters), &current);
     let wanted_set: BTreeSet<u64> = wanted.iter().copied().collect();
-    let ready = wanted.iter().all(|id| node.peers().reachable(NodeId(*id)));
+    let mut new = wanted_set.difference(&voters);
+    let ready = new.all(|id| node.peers().reachable(NodeId(*id)));
+    let me = node.id().0;
+    if wanted_set != voters && ready && voters.contains(&me) && !wanted_set.contains(&me) {
+        let may = |id| wanted_set.contains(&id) && voters.contains(&id);
+        return moves::hand_over(node, meta, may).await;
+    }
     if wanted_set != voters && ready {
         tracing::info!(?voters, ?wanted, "the meta shard changes its members");
         for id in wanted_set.difference(&voters) {
@@ -234,7 +251,8 @@ async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Resu
         let change = ChangeBody::MetaReplicas(MetaReplicas { nodes: current });
         return decide(meta, change).await;
     }
-    if view.shards.is_empty() && view.nodes.len() >= view.nodes_expected as usize && ready {
+    let whole = wanted.iter().all(|id| node.peers().reachable(NodeId(*id)));
+    if view.shards.is_empty() && view.nodes.len() >= view.nodes_expected as usize && whole {
         let shards = match view.shards_wanted {
             0 => u32::try_from(view.nodes.len()).map_err(|e| e.to_string())?,
             shards => shards,
@@ -243,6 +261,50 @@ async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Resu
         let shards = shards.map_err(|e| format!("the shards cannot be laid out: {e}"))?;
         tracing::info!(shards = shards.len(), "laying out the shards");
         return decide(meta, ChangeBody::Layout(Layout { shards })).await;
+    }
+    place(node, meta, view).await
+}
+
+/// The nodes that may replicate the meta shard: not those that are lost or leaving; and while it is
+/// being repaired not those either that cannot be reached just now.
+fn candidates(node: &Inner, view: &ClusterState, voters: &BTreeSet<u64>) -> Vec<Node> {
+    let after = Duration::from_millis(node.placement_policy().replace_after_ms);
+    let lost = |id: u64| {
+        view.leaving.contains(&id) || node.absent_for(id).is_some_and(|absent| absent >= after)
+    };
+    let repair = voters.iter().any(|id| lost(*id));
+    let may = |n: &&Node| {
+        let usable = voters.contains(&n.id) || !repair || node.peers().reachable(NodeId(n.id));
+        !lost(n.id) && usable
+    };
+    view.nodes.iter().filter(may).cloned().collect()
+}
+
+/// Begins what should move, and takes back what cannot get there any more. The shards' leaders
+/// carry it out.
+async fn place(node: &Inner, meta: &Group, view: &ClusterState) -> Result<(), String> {
+    let plan = placement::plan(view, &node.health(), &node.placement_policy());
+    for step in plan.drop {
+        tracing::info!(shard = step.shard, "a move is taken back");
+        decide(meta, ChangeBody::DropMove(step)).await?;
+    }
+    for wanted in plan.begin {
+        let Move {
+            shard, from, to, ..
+        } = wanted;
+        tracing::info!(
+            shard,
+            from,
+            to,
+            degraded = wanted.degraded,
+            "a replica moves"
+        );
+        decide(meta, ChangeBody::BeginMove(wanted)).await?;
+    }
+    for node in placement::Plan::removable(view) {
+        tracing::info!(node, "a node is removed");
+        let leave = Leave { node, stays: false };
+        decide(meta, ChangeBody::Remove(leave)).await?;
     }
     Ok(())
 }
@@ -273,7 +335,6 @@ async fn keep_house(node: Arc<Inner>) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut flushed_at = Instant::now();
-    let mut absent_since = std::collections::BTreeMap::<u64, Instant>::new();
     loop {
         look.tick().await;
         let unflushed = node.state().unflushed_bytes();
@@ -284,19 +345,12 @@ async fn keep_house(node: Arc<Inner>) {
             }
             flushed_at = Instant::now();
         }
+        node.note_absent();
         let view = node.current_view();
-        let now = Instant::now();
-        for other in &view.nodes {
-            if node.peers().reachable(NodeId(other.id)) {
-                absent_since.remove(&other.id);
-            } else {
-                absent_since.entry(other.id).or_insert(now);
-            }
-        }
         let groups = node.groups();
         let bytes_max = keep.log_bytes_max / groups.len().max(1) as u64;
         for group in groups {
-            let absent_for = |id: &u64| absent_since.get(id).map(|since| now - *since);
+            let absent_for = |id: &u64| node.absent_for(*id);
             let waits_for = |id: &u64| absent_for(id).is_some_and(|absent| absent < absent_max);
             let absent = view.replicas_of(group.shard).iter().any(waits_for);
             let given_up = |id: &u64| absent_for(id).is_some_and(|absent| absent >= absent_max);

@@ -1,15 +1,18 @@
 //! A node: its groups, its links, and its view of the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::cluster::ClusterState;
+use model::cluster::{ClusterState, Shard};
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
+#[cfg(doc)]
+use model::limits;
+use model::placement::{Health, Policy};
 use parking_lot::{Mutex, RwLock};
 use proto::net::Channel;
 use proto::node as wire;
@@ -21,12 +24,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use crate::age::Replica;
 use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
 use crate::batcher::Done;
 use crate::group::{Group, OpenError, Opening};
 use crate::hello::{Doorkeeper, Hello, Marks};
+use crate::link::Reach;
 use crate::peers::Peers;
-use crate::{balance, inbound, liveness, meta};
+use crate::quorum::{self, Quorums};
+use crate::vitals::Vitals;
+use crate::{balance, dropped, inbound, index, liveness, meta, news};
 
 /// Local record: the last view, so that a restarted node knows whom to ask.
 const VIEW: &str = "view";
@@ -34,6 +41,9 @@ const VIEW: &str = "view";
 const BROKEN: &str = "broken/";
 /// Local record: why the cluster refused this disk; it stays refused.
 const REFUSED: &str = "refused";
+
+/// A command that has no answer after this is worth a look at the one who owes it.
+const SOON: Duration = Duration::from_millis(250);
 
 /// One node: its groups, its links to the others, its view of the cluster.
 pub struct Node {
@@ -56,11 +66,23 @@ pub(crate) struct Inner {
     hints: Mutex<BTreeMap<ShardId, NodeId>>,
     fatal: watch::Sender<Option<String>>,
     disk_full: Arc<AtomicBool>,
+    /// Since when each node has not been reached, on this node's own clock.
+    absent: Mutex<BTreeMap<u64, Instant>>,
     opening: tokio::sync::Mutex<()>,
     /// Whether it drains and leads nothing any more.
     aside: watch::Sender<bool>,
     /// Whether it is about to stop, so that nobody hands it anything.
     leaving: AtomicBool,
+    pub(crate) quorums: Quorums,
+    /// Shards in which this node elects.
+    pub(crate) electing: Mutex<BTreeSet<ShardId>>,
+    /// Shards that leave this node because it is slow.
+    pub(crate) moving: Mutex<BTreeSet<ShardId>>,
+    /// Nodes whose logs wait for their disks, perhaps this one.
+    pub(crate) stalled: watch::Sender<BTreeSet<NodeId>>,
+    /// Changes when somebody is heard of as a new leader.
+    leaders: watch::Sender<()>,
+    won: mpsc::UnboundedSender<(ShardId, u64)>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -82,13 +104,16 @@ impl Node {
         let identity = Arc::new(options.identity);
         let view = watch::Sender::new(Arc::default());
         let (refused, refusals) = mpsc::unbounded_channel();
+        let (won, wins) = mpsc::unbounded_channel();
         let hello = Hello::new(identity.clone(), log.clone());
         let marks = Marks::default();
+        let vitals = Vitals::new(identity.node, log.clone());
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),
             hello.clone(),
             marks.clone(),
+            vitals,
             view.subscribe(),
             refused,
         );
@@ -115,24 +140,37 @@ impl Node {
             hints: Mutex::default(),
             fatal: watch::Sender::new(None),
             disk_full: Arc::default(),
+            absent: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             aside: watch::Sender::new(false),
             leaving: AtomicBool::new(false),
+            quorums: Quorums::default(),
+            electing: Mutex::default(),
+            moving: Mutex::default(),
+            stalled: watch::Sender::default(),
+            leaders: watch::Sender::default(),
+            won,
             stop: CancellationToken::new(),
         });
         let node = Arc::new(Node {
             inner: inner.clone(),
         });
         inner.state.finish_installs().await.map_err(disk)?;
+        dropped::finish_all(&inner.log, &inner.state)
+            .await
+            .map_err(disk)?;
         inner.open(ShardId::META, 0..=0).await?;
         if let Some(view) = log.local_get(VIEW).map_err(disk)? {
             inner.learn(meta::decode_view(view)?).await;
         }
+        tokio::spawn(index::keep_known(inner.clone()));
+        tokio::spawn(quorum::watch(inner.clone()));
         let tasks = meta::Tasks {
             node: inner,
             hello,
             dialer: options.dialer,
             refusals,
+            wins,
         };
         tasks.start(options.seeds, options.found);
         Ok(node)
@@ -164,30 +202,13 @@ impl Node {
         command: Bytes,
         timeout: Duration,
     ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
-        let inner = self.inner.clone();
-        let expires = Instant::now() + timeout;
-        // Sent now, not when first polled, so that the order is that of the calls.
-        let begun = inner.begin(shard, command, timeout);
-        async move {
-            let (asked, result) = match begun {
-                Ok((asked, answered)) => {
-                    let result = match tokio::time::timeout_at(expires, answered).await {
-                        Ok(Ok(result)) => result,
-                        Ok(Err(_)) => Err(ProposeError::Unknown("the link broke".into())),
-                        Err(_) => Err(ProposeError::Unknown("no answer in time".into())),
-                    };
-                    (Some(asked), result)
-                }
-                Err((asked, error)) => (asked, Err(error)),
-            };
-            inner.note_leader(shard, asked, &result);
-            result
-        }
+        self.inner.clone().propose(shard, command, timeout)
     }
 
-    /// What `look` finds in this node's replica of `shard`: a linearizable read. Only the leader
-    /// can, and it does not take longer than `timeout` to become sure of itself. `look` may be asked
-    /// twice; only what it found the second time is given then.
+    /// What `look` finds in this node's replica of `shard`: a linearizable read, which the leader
+    /// answers when it is sure of itself, and any other replica when it was told by the leader how
+    /// far it must be, within `timeout`. `look` may be asked several times; what it found last is
+    /// given.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -197,19 +218,44 @@ impl Node {
         timeout: Duration,
         look: impl Fn(&ShardState) -> T,
     ) -> Result<T, ReadError> {
-        match self.inner.group(shard) {
-            Some(group) => group.read(timeout, look).await,
-            None => Err(ReadError::NotLeader {
+        let Some(group) = self.inner.group(shard) else {
+            return Err(ReadError::NotLeader {
                 shard,
                 leader: self.inner.leader(shard),
-            }),
+            });
+        };
+        let result = index::read(&self.inner, &group, timeout, look).await;
+        if result.is_ok() {
+            self.inner.quorums.served(shard);
         }
+        result
     }
 
     /// This node's replica of a shard, if it has one that works. It may be behind;
     /// [`Node::read`] is not.
     pub fn state(&self, shard: ShardId) -> Option<ShardState> {
         self.inner.group(shard).map(|group| group.state.clone())
+    }
+
+    /// As [`Node::state`], with how old it is at most.
+    pub fn replica(&self, shard: ShardId) -> Option<Replica> {
+        self.inner.group(shard).map(|group| group.replica())
+    }
+
+    /// Whether this node has heard no majority of a shard's replicas for
+    /// [`limits::QUORUM_LACK_MS_MAX`], nor been answered by a leader that has one.
+    pub fn lacks_quorum(&self, shard: ShardId) -> bool {
+        self.inner.quorums.lacks(shard)
+    }
+
+    /// Resolves when [`Node::lacks_quorum`] becomes true, at once when it is.
+    pub async fn quorum_lost(&self, shard: ShardId) {
+        self.inner.quorums.lost(shard).await;
+    }
+
+    /// Tells that a leader of `shard` with a quorum has answered this node.
+    pub fn served(&self, shard: ShardId) {
+        self.inner.quorums.served(shard);
     }
 
     /// The best guess at who leads a shard.
@@ -224,6 +270,18 @@ impl Node {
             .guess(shard, self.inner.replica_after(shard, asked));
     }
 
+    /// Waits until somebody else is heard of as the leader of `shard` than when this is called, no
+    /// longer than `limit`.
+    pub async fn other_leader(&self, shard: ShardId, limit: Duration) {
+        let inner = &self.inner;
+        let mut heard = inner.leaders.subscribe();
+        let before = inner.leader(shard);
+        let other =
+            async { while heard.changed().await.is_ok() && inner.leader(shard) == before {} };
+        // Either way the wait is over.
+        let _ = tokio::time::timeout(limit, other).await;
+    }
+
     /// A shared channel to another node; `None` when its address is not known.
     pub fn channel(&self, node: NodeId) -> Option<Channel> {
         self.inner.peers.channel(node)
@@ -234,15 +292,32 @@ impl Node {
         self.inner.peers.reachable(node)
     }
 
+    /// Completes once the link to another node is down: at once when it is, else when it breaks.
+    pub async fn unreachable(&self, node: NodeId) {
+        if let Some(link) = self.inner.peers.link(node) {
+            // A link that is gone is down for good.
+            let _ = link.watch().wait_for(|reach| *reach != Reach::Up).await;
+        }
+    }
+
+    /// Who cannot be reached from here, and for how long.
+    pub fn health(&self) -> Health {
+        self.inner.health()
+    }
+
+    /// When and how fast replicas are replaced, were this node the meta shard's leader.
+    pub fn placement_policy(&self) -> Policy {
+        self.inner.placement_policy()
+    }
+
     /// This node's replicas, by shard.
     pub fn replicas(&self) -> Vec<ReplicaStatus> {
         let view = self.inner.current_view();
-        let me = self.inner.identity.node.0;
+        let me = self.inner.identity.node;
         let groups = self.inner.groups();
-        let working = groups
-            .iter()
-            .filter(|g| view.replicas_of(g.shard).contains(&me));
-        let broken = self.inner.broken.lock().clone();
+        let working = groups.iter().filter(|g| view.holds(me, g.shard));
+        let mut broken = self.inner.broken.lock().clone();
+        broken.retain(|shard, _| view.holds(me, *shard));
         let broken = broken.into_iter().map(|(shard, why)| ReplicaStatus {
             shard,
             state: "broken",
@@ -339,6 +414,64 @@ impl Inner {
         }
     }
 
+    /// One attempt; see [`Node::propose`].
+    pub(crate) fn propose(
+        self: Arc<Self>,
+        shard: ShardId,
+        command: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
+        let expires = Instant::now() + timeout;
+        // Sent now, not when first polled, so that the order is that of the calls.
+        let begun = self.begin(shard, command, timeout);
+        async move {
+            let (asked, result) = match begun {
+                Ok((asked, answered)) => {
+                    let result = self.answer(asked, answered, expires).await;
+                    (Some(asked), result)
+                }
+                Err((asked, error)) => (asked, Err(error)),
+            };
+            self.note_leader(shard, asked, &result);
+            result
+        }
+    }
+
+    /// Looks who can be reached. Every node does, so that whoever comes to lead the meta shard has
+    /// counted already.
+    pub(crate) fn note_absent(&self) {
+        let (view, now) = (self.current_view(), Instant::now());
+        let mut absent = self.absent.lock();
+        absent.retain(|id, _| view.node(NodeId(*id)).is_some());
+        for other in &view.nodes {
+            if self.peers.reachable(NodeId(other.id)) {
+                absent.remove(&other.id);
+            } else {
+                absent.entry(other.id).or_insert(now);
+            }
+        }
+    }
+
+    /// For how long a node has been gone; `None` while it is there.
+    pub(crate) fn absent_for(&self, node: u64) -> Option<Duration> {
+        self.absent.lock().get(&node).map(Instant::elapsed)
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let absent = self.absent.lock();
+        let ms = |since: &Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Health {
+            gone_ms: absent.iter().map(|(id, at)| (*id, ms(at))).collect(),
+        }
+    }
+
+    pub(crate) fn placement_policy(&self) -> Policy {
+        Policy {
+            replace_after_ms: self.tuning.replace_after_ms,
+            ..Policy::default()
+        }
+    }
+
     pub(crate) fn die(&self, why: String) {
         tracing::error!(%why, "the node must stop");
         self.fatal.send_if_modified(|fatal| {
@@ -375,14 +508,55 @@ impl Inner {
         self.doorkeeper
             .marks()
             .note(from, ping.boot_nonce, ping.mark);
-        self.hello.pong(ping, self.view.borrow().epoch)
+        let vitals = self.peers.vitals();
+        vitals.note(from, ping.health.clone());
+        wire::Pong {
+            health: Some(vitals.mine()),
+            ..self.hello.pong(ping, self.view.borrow().epoch)
+        }
+    }
+
+    /// Somebody leads a shard, as itself or the own replica says.
+    pub(crate) fn heard_of_leader(&self, shard: ShardId, leader: NodeId) {
+        self.guess(shard, Some(leader));
+        self.leaders.send_replace(());
+    }
+
+    /// What `asked` answers to a command, by `expires`; given up when its log waits for its disk.
+    async fn answer(
+        &self,
+        asked: NodeId,
+        mut answered: oneshot::Receiver<Result<Reply, ProposeError>>,
+        expires: Instant,
+    ) -> Result<Reply, ProposeError> {
+        let soon = expires.min(Instant::now() + SOON);
+        let unknown = |why: &str| Err(ProposeError::Unknown(why.into()));
+        let result = match tokio::time::timeout_at(soon, &mut answered).await {
+            Ok(result) => result,
+            Err(_) => {
+                let mut stalled = self.stalled.subscribe();
+                let stalls = async {
+                    // The sender lives as long as this node.
+                    let _ = stalled.wait_for(|nodes| nodes.contains(&asked)).await;
+                };
+                tokio::select! {
+                    biased;
+                    result = &mut answered => result,
+                    () = stalls => {
+                        return unknown("the leader's disk does not answer");
+                    }
+                    () = tokio::time::sleep_until(expires) => return unknown("no answer in time"),
+                }
+            }
+        };
+        result.unwrap_or_else(|_| unknown("the link broke"))
     }
 
     /// Who leads, or is about to: as the own replica knows, else as was last heard, else who should.
-    fn leader(&self, shard: ShardId) -> Option<NodeId> {
+    pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
         if let Some(group) = self.group(shard)
             && let Some(leader) = group.leadership.expected()
-            && self.peers.reachable(leader)
+            && self.peers.may_serve(leader)
         {
             return Some(leader);
         }
@@ -396,12 +570,10 @@ impl Inner {
         replicas.find(|id| self.may_lead(shard, *id))
     }
 
-    /// Whether a replica can be asked: it is reachable, and if it is this node's it works.
+    /// Whether a replica can be asked: it is reachable, its disk does not hang, and if it is this
+    /// node's it works.
     fn may_lead(&self, shard: ShardId, node: NodeId) -> bool {
-        match node == self.id() {
-            true => self.group(shard).is_some(),
-            false => self.peers.reachable(node),
-        }
+        self.peers.may_serve(node) && (node != self.id() || self.group(shard).is_some())
     }
 
     fn begin(&self, shard: ShardId, command: Bytes, timeout: Duration) -> Begun {
@@ -418,6 +590,9 @@ impl Inner {
         if leader == self.id() {
             let (done, answered) = oneshot::channel();
             let group = self.group(shard).ok_or_else(none)?;
+            if self.quorums.lacks(shard) {
+                return Err((Some(leader), none().1));
+            }
             group
                 .batcher
                 .submit(command, Instant::now() + timeout, Done::Here(done));
@@ -444,6 +619,9 @@ impl Inner {
         result: &Result<Reply, ProposeError>,
     ) {
         let Some(asked) = asked else { return };
+        if result.is_ok() {
+            self.quorums.served(shard);
+        }
         let next = match result {
             Ok(_) | Err(ProposeError::Overloaded | ProposeError::DiskFull) => Some(asked),
             Err(ProposeError::NotLeader {
@@ -454,19 +632,21 @@ impl Inner {
                 ProposeError::NotLeader { .. }
                 | ProposeError::Unreachable(_)
                 | ProposeError::Unknown(_),
-            ) => self.replica_after(shard, asked),
+            ) => {
+                // Somebody else may have been heard of meanwhile.
+                let known = self.hints.lock().get(&shard).copied();
+                if known.is_some_and(|known| known != asked && self.may_lead(shard, known)) {
+                    return;
+                }
+                self.replica_after(shard, asked)
+            }
             Err(ProposeError::WrongShard) => return,
         };
         self.guess(shard, next);
     }
 
-    /// Another node says that it leads.
-    pub(crate) fn note_led(&self, shard: ShardId, by: NodeId) {
-        self.guess(shard, Some(by));
-    }
-
     /// Whom to ask the next time, where the own replica does not know.
-    fn guess(&self, shard: ShardId, next: Option<NodeId>) {
+    pub(crate) fn guess(&self, shard: ShardId, next: Option<NodeId>) {
         let mut hints = self.hints.lock();
         match next {
             Some(next) if hints.get(&shard) != Some(&next) => drop(hints.insert(shard, next)),
@@ -476,7 +656,7 @@ impl Inner {
     }
 
     /// The replica to try when `asked` does not lead: one after the other.
-    fn replica_after(&self, shard: ShardId, asked: NodeId) -> Option<NodeId> {
+    pub(crate) fn replica_after(&self, shard: ShardId, asked: NodeId) -> Option<NodeId> {
         let view = self.current_view();
         let replicas = view.replicas_of(shard);
         let at = replicas
@@ -489,12 +669,18 @@ impl Inner {
             .find(|id| self.may_lead(shard, *id))
     }
 
-    /// Takes a newer view: links to new nodes, groups for new shards.
+    /// Takes a newer view: links to new nodes, groups for what this node is to hold, an end of
+    /// those that it is not to hold any more.
     pub(crate) async fn learn(self: &Arc<Self>, view: ClusterState) {
         let _one_at_a_time = self.opening.lock().await;
         if view.epoch <= self.view.borrow().epoch {
             return;
         }
+        // Noted before the view is, so that no start finds the view and not what it ends.
+        let given_up = match self.give_up(&view).await {
+            Ok(given_up) => given_up,
+            Err(error) => return self.die(error.to_string()),
+        };
         let record = Bytes::from(prost::Message::encode_to_vec(&view));
         if let Err(error) = self.log.local_put(VIEW, Some(record)).await {
             return self.die(error.to_string());
@@ -502,19 +688,47 @@ impl Inner {
         for link in self.peers.update(&view) {
             tokio::spawn(liveness::watch(self.clone(), link));
         }
+        for shard in given_up {
+            match dropped::finish(&self.log, &self.state, shard).await {
+                Ok(()) | Err(Error::Corrupt { .. }) => {}
+                Err(error) => return self.die(error.to_string()),
+            }
+        }
         for shard in &view.shards {
             let id = ShardId(shard.id);
-            if shard.replicas.contains(&self.id().0) && self.group(id).is_none() {
-                // Slots are below 2^16 in every layout that was decided.
-                let first = u16::try_from(shard.slot_first).unwrap_or(u16::MAX);
-                let last = u16::try_from(shard.slot_last).unwrap_or(u16::MAX);
-                if let Err(why) = self.open(id, first..=last).await {
+            if view.holds(self.id(), id) && self.group(id).is_none() {
+                if let Err(why) = self.open(id, slots(shard)).await {
                     return self.die(why);
                 }
-                tokio::spawn(meta::found_shard(self.clone(), shard.clone()));
+                // Whoever comes later learns from the others.
+                if shard.changes == 0 && shard.replicas.contains(&self.id().0) {
+                    tokio::spawn(meta::found_shard(self.clone(), shard.clone()));
+                }
             }
         }
         self.view.send_replace(Arc::new(view));
+    }
+
+    /// Stops the replicas that this node is not to hold any more, and notes that they are to be
+    /// dropped. The shard's voters have been changed before the view says so, and that is
+    /// committed: nobody counts on them.
+    async fn give_up(&self, view: &ClusterState) -> Result<Vec<ShardId>, Error> {
+        let mut given_up = Vec::new();
+        for shard in &view.shards {
+            let id = ShardId(shard.id);
+            if view.holds(self.id(), id) {
+                continue;
+            }
+            let Some(group) = self.groups.write().remove(&id) else {
+                continue;
+            };
+            group.closing.cancel();
+            group.stop().await;
+            dropped::begin(&self.log, id, slots(shard), group.last_log()).await?;
+            tracing::info!(shard = %id, "this node gives up its replica");
+            given_up.push(id);
+        }
+        Ok(given_up)
     }
 
     /// Opens the replica of a shard, unless it is broken. `Err` only when the node cannot go on.
@@ -526,12 +740,14 @@ impl Inner {
         if self.broken.lock().contains_key(&shard) {
             return Ok(());
         }
-        let opened = match self
-            .log
-            .shard(shard)
-            .and_then(|log| Ok((log, self.state.shard(shard, slots)?)))
-        {
-            Ok((log, state)) => {
+        // One that it had before, and whose drop a damaged disk has held up.
+        let dropped = dropped::finish(&self.log, &self.state, shard).await;
+        let opened = match dropped.and_then(|()| {
+            let floor = dropped::floor(&self.log, shard)?;
+            let log = self.log.shard(shard)?;
+            Ok((log, self.state.shard(shard, slots)?, floor))
+        }) {
+            Ok((log, state, floor)) => {
                 let opening = Opening {
                     node: self.id(),
                     shard,
@@ -541,6 +757,7 @@ impl Inner {
                     peers: self.peers.clone(),
                     clock: self.clock.clone(),
                     disk_full: self.disk_full.clone(),
+                    floor,
                 };
                 Group::open(opening).await
             }
@@ -550,6 +767,7 @@ impl Inner {
         match opened {
             Ok(group) => {
                 self.groups.write().insert(shard, group.clone());
+                tokio::spawn(news::watch(self.clone(), group.clone(), self.won.clone()));
                 tokio::spawn(supervise(self.clone(), group));
                 Ok(())
             }
@@ -581,12 +799,22 @@ impl Inner {
     }
 }
 
+/// The slots of a shard.
+fn slots(shard: &Shard) -> std::ops::RangeInclusive<u16> {
+    // They are below 2^16 in every layout that was decided.
+    let slot = |slot: u32| u16::try_from(slot).unwrap_or(u16::MAX);
+    slot(shard.slot_first)..=slot(shard.slot_last)
+}
+
 /// Waits for a replica's end, and decides what ends with it.
 async fn supervise(node: Arc<Inner>, group: Arc<Group>) {
     let mut fault = group.fault.watch();
     let mut read_error = group.state.watch_read_error();
     let error = tokio::select! {
+        // A replica that is given up stops, too: looked at in this order.
+        biased;
         () = node.stop.cancelled() => return,
+        () = group.closing.cancelled() => return,
         error = first(&mut fault) => error,
         error = first(&mut read_error) => error,
         why = group.stopped() => {

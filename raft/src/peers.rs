@@ -13,6 +13,7 @@ use tonic::Status;
 
 use crate::hello::{Hello, Marks};
 use crate::link::Link;
+use crate::vitals::Vitals;
 
 struct Peer {
     address: String,
@@ -30,6 +31,7 @@ struct Inner {
     dialer: Dialer,
     hello: Hello,
     marks: Marks,
+    vitals: Vitals,
     view: watch::Receiver<Arc<ClusterState>>,
     refused: mpsc::UnboundedSender<(NodeId, Status)>,
     peers: RwLock<BTreeMap<NodeId, Peer>>,
@@ -41,6 +43,7 @@ impl Peers {
         dialer: Dialer,
         hello: Hello,
         marks: Marks,
+        vitals: Vitals,
         view: watch::Receiver<Arc<ClusterState>>,
         refused: mpsc::UnboundedSender<(NodeId, Status)>,
     ) -> Peers {
@@ -51,6 +54,7 @@ impl Peers {
                 dialer,
                 hello,
                 marks,
+                vitals,
                 view,
                 refused,
                 peers,
@@ -58,10 +62,12 @@ impl Peers {
         }
     }
 
-    /// Opens links to nodes that are new in the view or have moved, and returns these links.
+    /// Opens links to nodes that are new in the view or have moved, and returns these links; drops
+    /// those to nodes that are not in it.
     pub(crate) fn update(&self, view: &ClusterState) -> Vec<Link> {
         let mut opened = Vec::new();
         let mut peers = self.inner.peers.write();
+        peers.retain(|id, _| view.node(*id).is_some());
         for node in &view.nodes {
             let id = NodeId(node.id);
             let known = peers.get(&id).is_some_and(|p| p.address == node.address);
@@ -75,6 +81,7 @@ impl Peers {
                         channel,
                         self.inner.hello.clone(),
                         self.inner.marks.clone(),
+                        self.inner.vitals.clone(),
                         self.inner.view.clone(),
                         self.inner.refused.clone(),
                     );
@@ -124,6 +131,23 @@ impl Peers {
                 .is_some_and(|p| p.link.is_up())
     }
 
+    /// Whether this node holds another alive, itself always. A connection that broke a moment ago
+    /// is no proof of the contrary, unlike for [`Peers::reachable`].
+    pub(crate) fn seems_alive(&self, node: NodeId) -> bool {
+        node == self.inner.me || self.link(node).is_some_and(|link| link.seems_alive())
+    }
+
+    /// Whether it is worth asking a node as a leader: it is reached, and its log does not wait for
+    /// its disk.
+    pub(crate) fn may_serve(&self, node: NodeId) -> bool {
+        self.reachable(node) && !self.inner.vitals.stalled(node)
+    }
+
+    /// How the nodes do.
+    pub(crate) fn vitals(&self) -> &Vitals {
+        &self.inner.vitals
+    }
+
     /// Drops all links.
     pub(crate) fn close(&self) {
         self.inner.peers.write().clear();
@@ -153,10 +177,11 @@ mod tests {
         let view = watch::Sender::new(Arc::default());
         let (refused, _) = mpsc::unbounded_channel();
         let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
+        let vitals = Vitals::new(NodeId(1), log.clone());
         let hello = Hello::new(Arc::new(identity), log);
-        let marks = Marks::default();
+        let (marks, dialer) = (Marks::default(), Tcp.dialer());
         let view = view.subscribe();
-        let peers = Peers::new(NodeId(1), Tcp.dialer(), hello, marks, view, refused);
+        let peers = Peers::new(NodeId(1), dialer, hello, marks, vitals, view, refused);
         let node = |id, port: u16| Node {
             id,
             address: format!("127.0.0.1:{port}"),

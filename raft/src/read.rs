@@ -1,4 +1,4 @@
-//! LINEARIZABLE reads at a leader (promise L).
+//! LINEARIZABLE reads at a leader (promise L); what other replicas ask of it is in [`crate::index`].
 //!
 //! ```text
 //!  read ─► confirm (shared) ─► look at the state ─► does the lease still hold? ─► answer
@@ -53,11 +53,29 @@ pub(crate) struct Reads {
 
 /// What a read may rest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Confirmed {
-    /// The lease of this term, if it still holds behind the read.
-    Lease(u64),
+struct Confirmed {
+    by: By,
+    /// The term that this node leads.
+    term: u64,
+    /// What the state must have applied.
+    index: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// The lease of the term, if it still holds behind the read.
+    Lease,
     /// A round, for good.
     Round,
+}
+
+/// What a replica may be read at, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadIndex {
+    /// Of the leader that says so.
+    pub(crate) term: u64,
+    /// Everything that was acknowledged before the question lies at or before it.
+    pub(crate) index: u64,
 }
 
 /// This node as a leader.
@@ -77,6 +95,10 @@ impl Group {
             return None;
         }
         let term = metrics.vote.leader_id().term;
+        // Its own vote may have gone to another that the metrics do not know of yet.
+        if !self.follows(term, self.node) {
+            return None;
+        }
         let configs = metrics.membership_config.get_joint_config();
         let acked = self.acks.quorum_acked_at(term, self.node, configs, now);
         Some(Standing { term, acked })
@@ -95,15 +117,32 @@ impl Group {
         loop {
             let confirmed = self.confirmed(by_round, deadline).await?;
             let found = look(&self.state);
-            match confirmed {
-                Confirmed::Lease(term) if !self.lease_holds(term) => by_round = true,
-                Confirmed::Lease(_) | Confirmed::Round => return Ok(found),
+            match confirmed.by {
+                By::Lease if !self.lease_holds(confirmed.term) => by_round = true,
+                By::Lease | By::Round => return Ok(found),
+            }
+        }
+    }
+
+    /// Where another replica may be read: this node being confirmed as the leader, everything that
+    /// was acknowledged when this was called lies at or before it.
+    pub(crate) async fn read_index(
+        self: &Arc<Self>,
+        limit: Duration,
+    ) -> Result<ReadIndex, ReadError> {
+        let deadline = Instant::now() + limit;
+        let mut by_round = false;
+        loop {
+            let Confirmed { by, term, index } = self.confirmed(by_round, deadline).await?;
+            match by {
+                By::Lease if !self.lease_holds(term) => by_round = true,
+                By::Lease | By::Round => return Ok(ReadIndex { term, index }),
             }
         }
     }
 
     /// Whether nobody else can have answered anything until now, this node leading in `term`.
-    fn lease_holds(&self, term: u64) -> bool {
+    pub(crate) fn lease_holds(&self, term: u64) -> bool {
         if self.leadership.leaders.lock().gave_up_lease(term) {
             return false;
         }
@@ -126,7 +165,11 @@ impl Group {
         }
         if !self.leads() {
             if mutant!("lease-kept-after-step-down") && self.has_led() {
-                return Ok(Confirmed::Round);
+                return Ok(Confirmed {
+                    by: By::Round,
+                    term: 0,
+                    index: 0,
+                });
             }
             return Err(self.not_leader());
         }
@@ -146,7 +189,7 @@ impl Group {
         }
     }
 
-    fn not_leader(&self) -> ReadError {
+    pub(crate) fn not_leader(&self) -> ReadError {
         ReadError::NotLeader {
             shard: self.shard,
             leader: self
@@ -162,7 +205,11 @@ impl Group {
         };
         sleep_until(self.may_tell_at(term)).await;
         if mutant!("read-index-without-quorum") {
-            return Ok(Confirmed::Round);
+            return Ok(Confirmed {
+                by: By::Round,
+                term,
+                index: self.state.reached().index(),
+            });
         }
         let start = Instant::now();
         let wait = Duration::from_millis(self.tuning.heartbeat_ms);
@@ -181,15 +228,18 @@ impl Group {
         }
         let ready = linearizer.try_await_ready(&self.raft, Some(APPLY_MAX));
         match ready.await {
-            Ok(Ok(_)) if by_lease => Ok(Confirmed::Lease(term)),
-            Ok(Ok(_)) => Ok(Confirmed::Round),
+            Ok(Ok(ready)) => Ok(Confirmed {
+                by: if by_lease { By::Lease } else { By::Round },
+                term,
+                index: ready.read_log_id().index(),
+            }),
             Ok(Err(_)) | Err(_) => Err(ReadError::NoQuorum(self.shard)),
         }
     }
 
     /// Waits until a quorum has acknowledged, in `term`, what was sent at `since` or later. What is
     /// sent in that very moment may count: it takes a message to win a vote behind it.
-    async fn acked_since(
+    pub(crate) async fn acked_since(
         &self,
         term: u64,
         since: Instant,

@@ -277,21 +277,67 @@ async fn any_node_takes_a_command_and_all_replicas_come_to_hold_it() {
         let seqs: Vec<u64> = messages.iter().map(|m| m.seq).collect();
         assert_eq!(seqs, (1..=30).collect::<Vec<_>>());
     }
-    let leader = nodes[0].node.leader(shard).unwrap();
+    for running in nodes {
+        running.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_replica_shows_what_was_just_acknowledged_and_knows_how_old_it_is() {
+    let nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    for id in 1..=30 {
+        propose(&nodes[0].node, shard, &append(&name, id)).await;
+        for running in &nodes {
+            let look = |state: &store::state::ShardState| state.conversation(&name).unwrap();
+            let read = running.node.read(shard, PATIENCE, look).await;
+            assert_eq!(read.unwrap().unwrap().last_seq, id);
+        }
+    }
+    // Nothing is written any more, and still they know.
+    sleep(Duration::from_secs(1)).await;
     for running in &nodes {
-        let read = running
-            .node
-            .read(shard, Duration::from_secs(5), |_| ())
-            .await;
-        assert_eq!(
-            read.is_ok(),
-            running.node.identity().node == leader,
-            "{read:?}"
-        );
+        let replica = running.node.replica(shard).unwrap();
+        let age = replica.age().expect("it has been told");
+        assert!(age < Duration::from_millis(700), "{age:?}");
+        sleep(Duration::from_millis(50)).await;
+        assert!(replica.age().unwrap() >= age + Duration::from_millis(50));
     }
     for running in nodes {
         running.kill();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_quorum_a_node_says_so_and_refuses_at_once() {
+    let mut nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    propose(&nodes[0].node, shard, &append(&name, 1)).await;
+    let left = nodes.remove(0);
+    assert!(!left.node.lacks_quorum(shard));
+    for running in nodes {
+        running.kill();
+    }
+    let gone = Instant::now();
+    timeout(PATIENCE, left.node.quorum_lost(shard))
+        .await
+        .unwrap();
+    assert!(
+        gone.elapsed() > Duration::from_secs(1),
+        "not before it was tried"
+    );
+    let command = append(&name, 2).encode_to_vec().into();
+    let refused = left.node.propose(shard, command, PATIENCE).await;
+    assert!(
+        matches!(
+            refused,
+            Err(ProposeError::NotLeader { .. } | ProposeError::Unreachable(_))
+        ),
+        "nothing was done: {refused:?}"
+    );
+    left.kill();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

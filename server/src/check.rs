@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use model::id::{self, ConversationName};
 use model::limits;
+use model::session::Token;
 use prost_types::Timestamp;
 use proto::v1;
 
@@ -36,14 +38,46 @@ impl fmt::Display for At {
     }
 }
 
-/// The level a read is served at here. SESSION and BOUNDED are served LINEARIZABLE, which
-/// satisfies both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// As one copy.
     Linearizable,
+    /// At least what the session has seen.
+    Session,
+    /// Not older than this.
+    Bounded(Duration),
     /// What the nearest replica has.
     Local,
+}
+
+impl Level {
+    /// Whether the token of the session counts.
+    pub fn keeps_sessions(self) -> bool {
+        match self {
+            Level::Linearizable | Level::Session => true,
+            Level::Bounded(_) | Level::Local => false,
+        }
+    }
+}
+
+/// What a read asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// How fresh.
+    pub level: Level,
+    /// What the session has seen.
+    pub token: Token,
+}
+
+impl Wanted {
+    /// Everything that was acknowledged.
+    pub fn linearizable() -> Wanted {
+        Wanted {
+            level: Level::Linearizable,
+            token: Token::default(),
+        }
+    }
 }
 
 impl Checker {
@@ -221,34 +255,35 @@ impl Checker {
     }
 
     /// How fresh a read must be.
-    pub fn read(&mut self, options: Option<&v1::ReadOptions>) -> Level {
+    pub fn read(&mut self, options: Option<&v1::ReadOptions>) -> Wanted {
         use v1::read_options::Level as Wire;
+        let mut wanted = Wanted::linearizable();
         let Some(options) = options else {
-            return Level::Linearizable;
+            return wanted;
         };
-        let bound = options.max_staleness.as_ref();
-        if let Some(bound) = bound
-            && (bound.seconds < 0 || !(0..1_000_000_000).contains(&bound.nanos))
-        {
+        match Token::decode(&options.session_token) {
+            Ok(token) => wanted.token = token,
+            Err(error) => self.add("read.session_token", error),
+        }
+        let bound = options.max_staleness.map(Duration::try_from);
+        if let Some(Err(_)) = bound {
             self.add("read.max_staleness", "must not be negative");
         }
         match Wire::try_from(options.level) {
-            Ok(Wire::Unspecified | Wire::Linearizable | Wire::Session) => Level::Linearizable,
-            Ok(Wire::Bounded) => {
-                if bound.is_none() {
-                    self.add("read.max_staleness", "is required at the level BOUNDED");
-                }
-                Level::Linearizable
-            }
-            Ok(Wire::Local) => Level::Local,
-            Err(_) => {
-                self.add(
-                    "read.level",
-                    format_args!("{} is not a level", options.level),
-                );
-                Level::Linearizable
-            }
+            Ok(Wire::Unspecified | Wire::Linearizable) => {}
+            Ok(Wire::Session) => wanted.level = Level::Session,
+            Ok(Wire::Bounded) => match bound {
+                Some(Ok(bound)) => wanted.level = Level::Bounded(bound),
+                Some(Err(_)) => {}
+                None => self.add("read.max_staleness", "is required at the level BOUNDED"),
+            },
+            Ok(Wire::Local) => wanted.level = Level::Local,
+            Err(_) => self.add(
+                "read.level",
+                format_args!("{} is not a level", options.level),
+            ),
         }
+        wanted
     }
 
     /// A node that asks to join.
@@ -475,10 +510,34 @@ mod tests {
             ..v1::ReadOptions::default()
         };
         let mut checker = Checker::new(1);
-        assert_eq!(checker.read(None), Level::Linearizable);
-        assert_eq!(checker.read(Some(&read(4, None))), Level::Local);
-        assert_eq!(checker.read(Some(&read(2, None))), Level::Linearizable);
+        let bound = prost_types::Duration {
+            seconds: 1,
+            nanos: 5,
+        };
+        let second = Duration::new(1, 5);
+        assert_eq!(checker.read(None), Wanted::linearizable());
+        for (level, bound, expect) in [
+            (1, None, Level::Linearizable),
+            (2, None, Level::Session),
+            (3, Some(bound), Level::Bounded(second)),
+            (4, None, Level::Local),
+        ] {
+            assert_eq!(checker.read(Some(&read(level, bound))).level, expect);
+        }
         assert!(checker.finish().is_ok());
+        let negative = prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        };
+        assert_eq!(
+            violations(|c| c.read(Some(&read(3, Some(negative))))).len(),
+            1
+        );
+        let token = v1::ReadOptions {
+            session_token: "x".into(),
+            ..read(2, None)
+        };
+        assert_eq!(violations(|c| c.read(Some(&token))).len(), 1);
         assert_eq!(violations(|c| c.read(Some(&read(3, None)))).len(), 1);
         assert_eq!(violations(|c| c.read(Some(&read(9, None)))).len(), 1);
 

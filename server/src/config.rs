@@ -17,11 +17,16 @@
 //! | `raft.election_min_ms` | lower bound of the election timeout | 1,500 | more than 2 heartbeats |
 //! | `raft.election_max_ms` | its upper bound, and the leader's lease | 2,000 | more than the minimum, up to 60,000 ms |
 //! | `raft.read_lease_ms` | how old a quorum's word may be for a LINEARIZABLE read without a round | 150 | 0 (always a round) to below `election_min_ms` |
+//! | `raft.replace_after_ms` | how long a node is gone before its replicas are replaced on others | 300,000 | 1,000 to 7 days |
 //! | `log.level` | what to log: `info`, or per target `info,firebreak_raft=debug`; openraft only when named | `info` | tracing's directives |
 //! | `log.format` | `text` or `json` (a line each) | `text` | |
 //! | `storage.cache_mb` | blocks of state kept in memory | 64 | 1–1,048,576 MiB |
+//! | `network.delay_ms` | drills and tests only: how late what comes from an IP address is, one way: `{ "127.0.0.12" = 15 }`; `listen` must be an IP address then, and connections are opened from it | `{}` | at most 64; 1–10,000 ms |
+//! | `network.cuts_file` | drills and tests only: a file, looked at 50 times a second, whose lines `from IP` and `to IP` cut the ways to addresses of `delay_ms` while they stand there | none | a path |
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use model::id;
@@ -58,6 +63,8 @@ pub struct Config {
     pub log: Log,
     /// Memory of the databases.
     pub storage: Storage,
+    /// Distances and cuts that are made up.
+    pub network: Network,
 }
 
 /// Where a node stands.
@@ -94,6 +101,15 @@ pub struct Log {
 pub struct Storage {
     /// Blocks of state kept in memory, bytes.
     pub cache_bytes: usize,
+}
+
+/// Distances and cuts that are made up, for drills and tests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// How late what comes from an address is, one way, ms.
+    pub delay_ms: BTreeMap<IpAddr, u64>,
+    /// The file that says what is cut.
+    pub cuts_file: Option<PathBuf>,
 }
 
 /// One thing wrong with a configuration.
@@ -185,7 +201,7 @@ impl Config {
 
 fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
-    let sections = ["locality", "limits", "raft", "log", "storage"];
+    let sections = ["locality", "limits", "raft", "log", "storage", "network"];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
 
@@ -249,6 +265,8 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         }
     };
 
+    let network = network(reader, &top, &listen);
+
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
     let cache_mb = reader.number(&storage, "cache_mb", 64, 1..=1_048_576, "MiB");
@@ -265,6 +283,42 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         storage: Storage {
             cache_bytes: usize::try_from(cache_mb * 1024 * 1024).unwrap_or(usize::MAX),
         },
+        network,
+    }
+}
+
+fn network(reader: &mut Reader<'_>, top: &Section<'_>, listen: &str) -> Network {
+    let section = reader.section(top, "network");
+    reader.known(&section, &["delay_ms", "cuts_file"]);
+    let delays = reader.section(&section, "delay_ms");
+    let mut delay_ms = BTreeMap::new();
+    for key in delays.keys() {
+        let ms = reader.number(&delays, key, 1, 1..=10_000, "ms");
+        match key.parse::<IpAddr>() {
+            Ok(address) => drop(delay_ms.insert(address.to_canonical(), ms)),
+            Err(_) => reader.add(&delays, key, "is no IP address"),
+        }
+    }
+    if delay_ms.len() > 64 {
+        reader.add(&section, "delay_ms", "must have at most 64 entries");
+    }
+    let own = listen.parse::<std::net::SocketAddr>();
+    let known = own.is_ok_and(|own| !own.ip().is_unspecified());
+    if !delay_ms.is_empty() && !known {
+        let message = "needs an IP address in listen, by which others know this node";
+        reader.add(&section, "delay_ms", message);
+    }
+    let file = reader.string(&section, "cuts_file", Some(""));
+    if !file.is_empty() && delay_ms.is_empty() {
+        reader.add(
+            &section,
+            "cuts_file",
+            "cuts only ways that have a delay: set delay_ms",
+        );
+    }
+    Network {
+        delay_ms,
+        cuts_file: (!file.is_empty()).then(|| file.into()),
     }
 }
 
@@ -277,6 +331,7 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
             "election_min_ms",
             "election_max_ms",
             "read_lease_ms",
+            "replace_after_ms",
         ],
     );
     let default = Tuning::default();
@@ -287,6 +342,11 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
         election_max_ms: ms("election_max_ms", default.election_max_ms, 1..=60_000),
         read_lease_ms: ms("read_lease_ms", default.read_lease_ms, 0..=60_000),
         keep: default.keep.clone(),
+        replace_after_ms: ms(
+            "replace_after_ms",
+            default.replace_after_ms,
+            1_000..=7 * 24 * 60 * 60 * 1_000,
+        ),
     };
     let Tuning {
         heartbeat_ms,
@@ -294,6 +354,7 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
         election_max_ms,
         read_lease_ms,
         keep: _,
+        replace_after_ms: _,
     } = tuning;
     for (wrong, key, message) in [
         (

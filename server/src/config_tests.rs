@@ -123,6 +123,30 @@ fn timings_must_fit_each_other() {
 }
 
 #[test]
+fn distances_name_ip_addresses_and_need_one_to_be_known_by() {
+    let file = |listen: &str, network: &str| {
+        let good = GOOD.replace("0.0.0.0:7101", listen);
+        format!("{good}[network]\n{network}\n")
+    };
+    let with = |network: &str| problems(&file("10.0.0.1:7101", network));
+    let delays = "delay_ms = { \"127.0.0.12\" = 15 }";
+    let config = Config::parse(&file("10.0.0.1:7101", delays), "node.toml").expect("valid");
+    let far = "127.0.0.12".parse().expect("an address");
+    assert_eq!(config.network.delay_ms.get(&far), Some(&15));
+    assert!(with("delay_ms = { busan = 15 }")[0].contains("delay_ms.busan: is no IP address"));
+    let zero = with("delay_ms = { \"::1\" = 0 }");
+    assert!(zero[0].contains("1 to 10000"), "{zero:?}");
+    assert!(with("cuts_file = \"cuts\"")[0].contains("set delay_ms"));
+    for listen in ["0.0.0.0:7101", "seoul:7101"] {
+        let found = problems(&file(listen, delays));
+        assert!(
+            found[0].contains("needs an IP address in listen"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
 fn what_is_not_toml_is_told_with_its_line() {
     let found = problems("name = \"a\nlisten = \"b:1\"");
     assert!(found[0].starts_with("node.toml:1: not TOML: "), "{found:?}");

@@ -97,6 +97,7 @@ pub fn conversation(head: state::Conversation, shard: u32) -> v1::Conversation {
             .collect(),
         shard,
         content_hash: head.content_hash,
+        info: None,
     }
 }
 
@@ -105,6 +106,14 @@ pub fn millis(time: &Timestamp) -> i64 {
     time.seconds
         .saturating_mul(1_000)
         .saturating_add(i64::from(time.nanos / 1_000_000))
+}
+
+/// A time that has passed, as the wire has it: the longest it can say if it is longer.
+pub fn duration(time: std::time::Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(time.subsec_nanos()).unwrap_or(0),
+    }
 }
 
 /// From Unix milliseconds.

@@ -12,6 +12,9 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 /// The domain of every ErrorInfo.
 pub const DOMAIN: &str = "firebreak";
 
+/// What somebody can do who is told that there is no quorum.
+const NO_QUORUM_HINT: &str = "call through another data center; reads at LOCAL, and at BOUNDED within their bound, go on here";
+
 /// One field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -50,6 +53,15 @@ pub enum Failure {
     LeaderChanging(String),
     /// The leader could not reach a quorum, or none could be reached; nothing was done.
     NoQuorum(String),
+    /// No replica is within the bound that the read asked for, and no leader can be asked.
+    StalenessUnmet {
+        /// How old this node's replica is at most, when it has one that knows.
+        age: Option<Duration>,
+        /// What was asked for.
+        bound: Duration,
+        /// Why no leader can be asked.
+        why: String,
+    },
     /// No replica of the shard can be reached from here.
     NoReplica(String),
     /// This node is going away.
@@ -64,7 +76,7 @@ pub enum Failure {
     PredecessorFailed,
     /// The join token or the node's name was refused.
     JoinRefused(String),
-    /// The cluster refused a policy, or a drain.
+    /// The cluster refused a change of itself: a policy, a drain, a move, a node's leaving.
     ChangeRefused(String),
     /// What was read back from the disk is not what was written.
     Corrupt(String),
@@ -157,7 +169,22 @@ impl Failure {
                 1_000,
             ),
             Failure::LeaderChanging(why) => soon("LEADER_CHANGING", why.clone(), 100),
-            Failure::NoQuorum(why) => soon("NO_QUORUM", why.clone(), 500),
+            Failure::NoQuorum(why) => Row {
+                metadata: Some(("hint", NO_QUORUM_HINT.to_owned())),
+                ..soon("NO_QUORUM", why.clone(), 500)
+            },
+            Failure::StalenessUnmet { age, bound, why } => {
+                let age =
+                    age.map_or_else(|| "unknown".to_owned(), |age| age.as_millis().to_string());
+                let message = format!(
+                    "the replica here is {age} ms old at most where {} ms were asked for: {why}",
+                    bound.as_millis()
+                );
+                Row {
+                    metadata: Some(("staleness_ms", age)),
+                    ..soon("STALENESS_BOUND_UNMET", message, 500)
+                }
+            }
             Failure::NoReplica(why) => soon("NO_REPLICA", why.clone(), 500),
             Failure::Stopping => soon("NODE_STOPPING", "this node is going away".to_owned(), 0),
             Failure::Overload => Row {
@@ -197,6 +224,18 @@ impl Failure {
             Failure::Corrupt(what) => row(Code::DataLoss, "REPLICA_CORRUPT", what.clone()),
             Failure::Internal(what) => row(Code::Internal, "INTERNAL", what.clone()),
             Failure::Passed(status) => row(status.code(), "", status.message().to_owned()),
+        }
+    }
+
+    /// Whether the same call would fail in the same way however often it is tried.
+    pub fn is_final(&self) -> bool {
+        match self {
+            // Another replica may have it whole.
+            Failure::Passed(_) | Failure::Corrupt(_) => false,
+            other => {
+                let row = other.row();
+                row.retry_after.is_none() && row.code != Code::DeadlineExceeded
+            }
         }
     }
 
@@ -372,6 +411,11 @@ mod tests {
             Failure::NotReady,
             Failure::LeaderChanging(why()),
             Failure::NoQuorum(why()),
+            Failure::StalenessUnmet {
+                age: None,
+                bound: Duration::from_secs(1),
+                why: why(),
+            },
             Failure::NoReplica(why()),
             Failure::Stopping,
             Failure::Overload,

@@ -145,8 +145,7 @@ pub async fn init<N: Network>(
             replicas: options.replicas,
             meta_replicas: vec![1],
             next_node_id: 2,
-            policies: None,
-            draining: Vec::new(),
+            ..ClusterState::default()
         });
         record.save(&log).await?;
         Ok(InitResult {

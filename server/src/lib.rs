@@ -14,6 +14,7 @@
 //! file ([`error`]).
 
 pub mod check;
+pub mod coalesce;
 pub mod config;
 pub mod convert;
 pub mod deadline;

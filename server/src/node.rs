@@ -35,7 +35,7 @@ use crate::gateway::Gateway;
 use crate::identity::{self, Record};
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
-use crate::service::messages::Messages;
+use crate::service::messages::{Messages, Pages};
 use crate::world::{DiskSpace, Space};
 
 /// How long a node that stops tries to give its leaders away.
@@ -264,6 +264,7 @@ fn services(
     let messages = Messages {
         gateway: gateway.clone(),
         body_bytes_max,
+        pages: Pages::default(),
     };
     let conversations = Conversations {
         gateway: gateway.clone(),

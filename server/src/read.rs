@@ -1,20 +1,31 @@
 //! Where a read is answered: here, or by one other node.
 //!
-//! LINEARIZABLE (promise L): by the leader, sure of being it; when that is another node, the same
-//! call is forwarded to it once, marked, and it answers or refuses. LOCAL: by this node's replica,
-//! else by one that can be reached. Whatever fails on the way is tried again until the deadline;
-//! what a replica answered, success or not, is given on.
+//! LINEARIZABLE (promise L): by this node's replica, told by the leader how far it must be, or as
+//! the leader; without a replica the same call is forwarded to the leader once, marked, and it
+//! answers or refuses. SESSION: by a replica that has reached the token, this node's or the nearest.
+//! BOUNDED: by one that is not older than the bound. Both otherwise as LINEARIZABLE, which satisfies
+//! them. LOCAL: by this node's replica, else by one that can be reached. Every answer says how old it
+//! is at most, and who gave it (promise S).
+//!
+//! Whatever fails on the way is tried again until the deadline; what a replica answered, success or
+//! not, is given on. Without the shard's quorum for long ([`raft::Node::lacks_quorum`]) what needs it
+//! gets one short try, and is refused.
 
 use std::time::Duration;
 
 use model::id::{NodeId, ShardId, Slot};
+use model::limits;
 use model::mutant;
+use model::session::{Floor, Token};
 use proto::net::Channel;
-use raft::ReadError;
+use proto::v1;
+use raft::{ReadError, Replica, age_since};
 use store::state::ShardState;
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Status};
 
-use crate::check::Level;
+use crate::check::{Level, Wanted};
+use crate::convert;
 use crate::deadline::{Call, name_of};
 use crate::error::{Failure, passed};
 use crate::gateway::Gateway;
@@ -24,6 +35,37 @@ use crate::gateway::retry::backoff;
 const FORWARD_MAX: Duration = Duration::from_secs(2);
 /// The longest that a leader waits for its quorum before it says that it has none.
 const BARRIER_MAX: Duration = Duration::from_secs(1);
+/// How long a replica is given to reach a session's token before the leader is asked.
+const SESSION_MAX: Duration = Duration::from_millis(150);
+/// The same where the leader is out of reach.
+const SESSION_CUT_OFF_MAX: Duration = Duration::from_millis(40);
+/// How long the one try takes at most where a quorum is out of reach.
+pub const CUT_OFF_MAX: Duration = Duration::from_millis(120);
+
+const _: () = assert!(
+    SESSION_CUT_OFF_MAX.as_millis() + CUT_OFF_MAX.as_millis() < limits::REFUSAL_MS_MAX as u128
+);
+
+/// What a replica found, and the revision that it shows.
+pub type Found<T> = (T, u64);
+
+/// An answer that says where it is from.
+pub trait Informed {
+    /// Sets that.
+    fn inform(&mut self, info: v1::ResponseInfo);
+}
+
+impl Informed for v1::ListMessagesResponse {
+    fn inform(&mut self, info: v1::ResponseInfo) {
+        self.info = Some(info);
+    }
+}
+
+impl Informed for v1::Conversation {
+    fn inform(&mut self, info: v1::ResponseInfo) {
+        self.info = Some(info);
+    }
+}
 
 /// How an attempt ended without an answer.
 enum Again {
@@ -44,35 +86,49 @@ impl Again {
     }
 }
 
-/// Reads at `level`: `here` from a replica of this node, `there` from another node, with the time
-/// it may take.
+/// Why a replica that was looked at gives no answer.
+enum Look {
+    /// It has not reached the session's token.
+    Behind,
+    /// An answer to give on.
+    Final(Failure),
+}
+
+/// Reads as fresh as `wanted`: `here` from a replica of this node, `there` from another node, with
+/// the time it may take.
 ///
 /// # Errors
 /// What the replica answered; or why none could be asked in time.
 pub async fn read<T, H, R>(
     gateway: &Gateway,
     slot: Slot,
-    level: Level,
+    wanted: &Wanted,
     call: Call,
     here: H,
     there: impl Fn(Channel, Duration) -> R,
 ) -> Result<T, Failure>
 where
-    H: Fn(ShardId, &ShardState) -> Result<T, Failure>,
+    T: Informed,
+    H: Fn(ShardId, &ShardState) -> Result<Found<T>, Failure>,
     R: Future<Output = Result<T, Status>>,
 {
     let mut step = 0;
     loop {
         let attempt = match gateway.shard_of(slot) {
             None => Err(Again::Later(Failure::NotReady)),
-            Some(shard) => match level {
-                Level::Linearizable if !mutant!("linearizable-read-at-any-replica") => {
-                    at_leader(gateway, shard, call, &here, &there).await
-                }
-                Level::Linearizable | Level::Local => {
-                    nearby(gateway, shard, call, step, &here, &there).await
-                }
-            },
+            Some(shard) => {
+                let reading = Reading {
+                    gateway,
+                    shard,
+                    slot,
+                    wanted,
+                    call,
+                    began: Instant::now(),
+                    here: &here,
+                    there: &there,
+                };
+                reading.attempt(step).await
+            }
         };
         let failure = match attempt {
             Ok(answer) => return Ok(answer),
@@ -89,103 +145,258 @@ where
     }
 }
 
-async fn at_leader<T, H, R>(
-    gateway: &Gateway,
+/// One attempt.
+struct Reading<'a, H, F> {
+    gateway: &'a Gateway,
     shard: ShardId,
+    slot: Slot,
+    wanted: &'a Wanted,
     call: Call,
-    here: &H,
-    there: &impl Fn(Channel, Duration) -> R,
-) -> Result<T, Again>
+    began: Instant,
+    here: &'a H,
+    there: &'a F,
+}
+
+impl<T, H, F, R> Reading<'_, H, F>
 where
-    H: Fn(ShardId, &ShardState) -> Result<T, Failure>,
+    T: Informed,
+    H: Fn(ShardId, &ShardState) -> Result<Found<T>, Failure>,
+    F: Fn(Channel, Duration) -> R,
     R: Future<Output = Result<T, Status>>,
 {
-    let mut leader = gateway.raft.leader(shard);
-    if call.forwarded || leader.is_none_or(|leader| leader == gateway.me()) {
-        let timeout = call.deadline.remaining().min(BARRIER_MAX);
-        let look = |state: &ShardState| here(shard, state);
-        match gateway.raft.read(shard, timeout, look).await {
-            Ok(answer) => return answer.map_err(Again::of),
-            Err(error @ ReadError::NoQuorum(_)) => {
-                return Err(Again::Later(Failure::NoQuorum(error.to_string())));
+    async fn attempt(&self, step: u32) -> Result<T, Again> {
+        match self.wanted.level {
+            Level::Linearizable if !mutant!("linearizable-read-at-any-replica") => {
+                self.with_quorum(self.sure(step)).await
             }
-            Err(ReadError::NotLeader { leader: named, .. }) => {
-                leader = named.filter(|named| *named != gateway.me());
+            Level::Linearizable | Level::Local => self.nearby(step).await,
+            Level::Session | Level::Bounded(_) => {
+                if let Some(answer) = self.fresh_here().await {
+                    return answer.map_err(Again::of);
+                }
+                // A replica that is near may be fresh enough, or become it, as this one might.
+                let away = !self.call.forwarded && self.gateway.raft.state(self.shard).is_none();
+                match away.then(|| nearest(self.gateway, self.shard, step / 2)) {
+                    Some(Some(near)) if step.is_multiple_of(2) => {
+                        self.with_quorum(self.forward(near)).await
+                    }
+                    Some(_) | None => self.with_quorum(self.sure(step)).await,
+                }
             }
         }
     }
-    match leader {
-        Some(leader) if !call.forwarded => {
-            let attempt = forward(gateway, leader, call, there).await;
-            if let Err(Again::Later(_)) = &attempt {
-                // It does not lead, or cannot say so: the next attempt asks another replica.
-                gateway.raft.not_leader(shard, leader);
+
+    /// From this node's replica, if there is one that is fresh enough or becomes it shortly.
+    async fn fresh_here(&self) -> Option<Result<T, Failure>> {
+        let mut replica = self.gateway.raft.replica(self.shard)?;
+        match self.wanted.level {
+            Level::Session => {
+                let Floor::Revision(floor) = self.wanted.token.floor(self.slot) else {
+                    return None;
+                };
+                if replica.state.reached().revision < floor {
+                    self.await_revision(&replica, floor).await?;
+                    replica = self.gateway.raft.replica(self.shard)?;
+                }
             }
-            attempt
+            Level::Bounded(bound) if replica.age().is_some_and(|age| age <= bound) => {}
+            Level::Linearizable | Level::Bounded(_) | Level::Local => return None,
         }
-        named => Err(Again::Later(Failure::LeaderChanging(format!(
-            "{} does not lead {shard}; leader: {}",
-            gateway.served_by(),
-            name_of(named)
-        )))),
-    }
-}
-
-async fn nearby<T, H, R>(
-    gateway: &Gateway,
-    shard: ShardId,
-    call: Call,
-    step: u32,
-    here: &H,
-    there: &impl Fn(Channel, Duration) -> R,
-) -> Result<T, Again>
-where
-    H: Fn(ShardId, &ShardState) -> Result<T, Failure>,
-    R: Future<Output = Result<T, Status>>,
-{
-    if call.forwarded || gateway.raft.state(shard).is_some() {
-        return answer(gateway, shard, here);
-    }
-    match nearest(gateway, shard, step) {
-        Some(node) => forward(gateway, node, call, there).await,
-        None => Err(Again::Later(no_replica(shard))),
-    }
-}
-
-fn answer<T, H>(gateway: &Gateway, shard: ShardId, here: &H) -> Result<T, Again>
-where
-    H: Fn(ShardId, &ShardState) -> Result<T, Failure>,
-{
-    match gateway.raft.state(shard) {
-        Some(state) => here(shard, &state).map_err(Again::of),
-        None => Err(Again::Later(no_replica(shard))),
-    }
-}
-
-async fn forward<T, R>(
-    gateway: &Gateway,
-    node: NodeId,
-    call: Call,
-    there: &impl Fn(Channel, Duration) -> R,
-) -> Result<T, Again>
-where
-    R: Future<Output = Result<T, Status>>,
-{
-    let remaining = call.deadline.remaining().min(FORWARD_MAX);
-    let Some(channel) = gateway.raft.channel(node).filter(|_| !remaining.is_zero()) else {
-        let why = format!("{node} cannot be reached");
-        return Err(Again::Later(Failure::NoQuorum(why)));
-    };
-    match there(channel, remaining).await {
-        Ok(answer) => Ok(answer),
-        Err(status) if is_passing(&status) => {
-            tracing::debug!(%node, %status, "a forwarded read failed");
-            Err(Again::Later(match status.details().is_empty() {
-                true => Failure::NoQuorum(format!("{node}: {}", status.message())),
-                false => passed(&status),
-            }))
+        let found = (self.here)(self.shard, &replica.state);
+        // It has grown older meanwhile, much if this process was stopped.
+        let age = replica.age();
+        if let Level::Bounded(bound) = self.wanted.level
+            && age.is_none_or(|age| age > bound)
+        {
+            return None;
         }
-        Err(status) => Err(Again::Final(passed(&status))),
+        Some(found.map(|found| self.informed(found, age)))
+    }
+
+    async fn await_revision(&self, replica: &Replica, floor: u64) -> Option<()> {
+        let limit = match self.gateway.raft.lacks_quorum(self.shard) {
+            true => SESSION_CUT_OFF_MAX,
+            false => SESSION_MAX,
+        };
+        let limit = limit.min(self.call.deadline.remaining());
+        let mut reached = replica.state.watch_applied();
+        let there = reached.wait_for(|reached| reached.revision >= floor);
+        matches!(timeout(limit, there).await, Ok(Ok(_))).then_some(())
+    }
+
+    /// What needs the shard's quorum: in full while it may be there, else one short try.
+    async fn with_quorum(
+        &self,
+        attempt: impl Future<Output = Result<T, Again>>,
+    ) -> Result<T, Again> {
+        let raft = &self.gateway.raft;
+        if raft.lacks_quorum(self.shard) {
+            return match timeout(CUT_OFF_MAX, attempt).await {
+                Ok(Err(Again::Later(_))) | Err(_) => Err(Again::Final(self.cut_off())),
+                Ok(result) => result,
+            };
+        }
+        tokio::select! {
+            biased;
+            result = attempt => result,
+            () = raft.quorum_lost(self.shard) => Err(Again::Final(self.cut_off())),
+        }
+    }
+
+    fn cut_off(&self) -> Failure {
+        let why = self.gateway.lost_quorum(self.shard);
+        match self.wanted.level {
+            Level::Bounded(bound) => {
+                let replica = self.gateway.raft.replica(self.shard);
+                Failure::StalenessUnmet {
+                    age: replica.and_then(|replica| replica.age()),
+                    bound,
+                    why,
+                }
+            }
+            Level::Linearizable | Level::Session | Level::Local => Failure::NoQuorum(why),
+        }
+    }
+
+    /// Everything acknowledged before this call: from this node's replica, or by the leader; where
+    /// those do not reach each other, by other replicas in turn with each step.
+    async fn sure(&self, step: u32) -> Result<T, Again> {
+        let Reading {
+            gateway,
+            shard,
+            call,
+            ..
+        } = *self;
+        if call.forwarded || gateway.raft.state(shard).is_some() {
+            let timeout = call.deadline.remaining().min(BARRIER_MAX);
+            match gateway
+                .raft
+                .read(shard, timeout, |state| self.look(state))
+                .await
+            {
+                Ok(Ok((found, replica))) => {
+                    // As of the beginning at least; a leader may know better.
+                    let age = age_since(self.began);
+                    let known = replica.and_then(|replica| replica.age());
+                    let age = known.map_or(age, |known| known.min(age));
+                    match self.wanted.level {
+                        Level::Bounded(bound) if age > bound => {
+                            let why = "asking its leader took longer".to_owned();
+                            let unmet = Failure::StalenessUnmet {
+                                age: Some(age),
+                                bound,
+                                why,
+                            };
+                            if call.forwarded || gateway.raft.leader(shard) == Some(gateway.me()) {
+                                return Err(Again::Later(unmet));
+                            }
+                        }
+                        Level::Linearizable | Level::Session | Level::Bounded(_) | Level::Local => {
+                            return Ok(self.informed(found, Some(age)));
+                        }
+                    }
+                }
+                Ok(Err(Look::Final(failure))) => return Err(Again::of(failure)),
+                // Seen where a new leader's silence was not over, or of another history.
+                Ok(Err(Look::Behind)) => {
+                    let why = format!("{shard} has not reached what the session has seen");
+                    return Err(Again::Later(Failure::LeaderChanging(why)));
+                }
+                Err(ReadError::Behind(_)) if !call.forwarded => {}
+                Err(ReadError::NotLeader { .. } | ReadError::Unreachable(_))
+                    if !call.forwarded && step > 0 =>
+                {
+                    return match nearest(gateway, shard, step - 1) {
+                        Some(node) => self.forward(node).await,
+                        None => Err(Again::Later(no_replica(shard))),
+                    };
+                }
+                Err(error @ ReadError::NotLeader { leader, .. }) => {
+                    let why = format!("{error}; leader: {}", name_of(leader));
+                    return Err(Again::Later(Failure::LeaderChanging(why)));
+                }
+                Err(
+                    error @ (ReadError::NoQuorum(_)
+                    | ReadError::Unreachable(_)
+                    | ReadError::Behind(_)),
+                ) => return Err(Again::Later(Failure::NoQuorum(error.to_string()))),
+            }
+        }
+        let Some(leader) = gateway.raft.leader(shard).filter(|l| *l != gateway.me()) else {
+            let why = format!("no leader of {shard} is known to {}", gateway.served_by());
+            return Err(Again::Later(Failure::LeaderChanging(why)));
+        };
+        let attempt = self.forward(leader).await;
+        match &attempt {
+            // It does not lead, or cannot say so: the next attempt asks another replica.
+            Err(Again::Later(_)) => gateway.raft.not_leader(shard, leader),
+            Ok(_) | Err(Again::Final(_)) => gateway.raft.served(shard),
+        }
+        attempt
+    }
+
+    /// Looks at the state, and before that at how old it is where that matters.
+    fn look(&self, state: &ShardState) -> Result<(Found<T>, Option<Replica>), Look> {
+        if let Floor::Revision(floor) = self.wanted.token.floor(self.slot)
+            && self.wanted.level.keeps_sessions()
+            && state.reached().revision < floor
+        {
+            return Err(Look::Behind);
+        }
+        let replica = match self.wanted.level {
+            Level::Bounded(_) => self.gateway.raft.replica(self.shard),
+            Level::Linearizable | Level::Session | Level::Local => None,
+        };
+        let found = (self.here)(self.shard, state).map_err(Look::Final)?;
+        Ok((found, replica))
+    }
+
+    async fn nearby(&self, step: u32) -> Result<T, Again> {
+        if let Some(replica) = self.gateway.raft.replica(self.shard) {
+            let found = (self.here)(self.shard, &replica.state).map_err(Again::of)?;
+            return Ok(self.informed(found, replica.age()));
+        }
+        match nearest(self.gateway, self.shard, step).filter(|_| !self.call.forwarded) {
+            Some(node) => self.forward(node).await,
+            None => Err(Again::Later(no_replica(self.shard))),
+        }
+    }
+
+    async fn forward(&self, node: NodeId) -> Result<T, Again> {
+        let gateway = self.gateway;
+        let remaining = self.call.deadline.remaining().min(FORWARD_MAX);
+        let Some(channel) = gateway.raft.channel(node).filter(|_| !remaining.is_zero()) else {
+            let why = format!("{node} cannot be reached");
+            return Err(Again::Later(Failure::NoQuorum(why)));
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = (self.there)(channel, remaining) => outcome,
+            // Nothing will come any more, whatever time is left.
+            () = gateway.raft.unreachable(node) => Err(Status::unavailable("the link broke")),
+        };
+        match outcome {
+            Ok(answer) => Ok(answer),
+            Err(status) if is_passing(&status) => {
+                tracing::debug!(%node, %status, "a forwarded read failed");
+                Err(Again::Later(match status.details().is_empty() {
+                    true => Failure::NoQuorum(format!("{node}: {}", status.message())),
+                    false => passed(&status),
+                }))
+            }
+            Err(status) => Err(Again::Final(passed(&status))),
+        }
+    }
+
+    fn informed(&self, (mut answer, revision): Found<T>, age: Option<Duration>) -> T {
+        let mut token = self.wanted.token.clone();
+        token.merge(&Token::of(self.slot, revision));
+        answer.inform(v1::ResponseInfo {
+            session_token: token.encode(),
+            served_by: self.gateway.served_by().to_owned(),
+            staleness: age.map(convert::duration),
+        });
+        answer
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Status, Streaming};
 
-use crate::check::{Checker, Level};
+use crate::check::{Checker, Wanted};
 use crate::convert;
 use crate::deadline::{Call, forward};
 use crate::error::{Failure, passed};
@@ -115,7 +115,7 @@ async fn begin(
         forwarded: false,
         ..call
     };
-    let head = conversations::get(gateway, name, Level::Linearizable, call).await?;
+    let head = conversations::get(gateway, name, &Wanted::linearizable(), call).await?;
     if start_seq > head.last_seq + 1 {
         return Err(Failure::AheadOfHead {
             last_seq: head.last_seq,

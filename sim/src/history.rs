@@ -18,6 +18,24 @@ pub struct History {
     pub tails: Vec<Tail>,
     /// At the end, at rest: whole conversations as each node shows them.
     pub finals: Vec<Final>,
+    /// What witnesses saw, in the order of their answers.
+    #[serde(default)]
+    pub witnessed: Vec<Witnessed>,
+}
+
+/// One attempt at one node, by nobody who would try again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witnessed {
+    /// The client site.
+    pub site: String,
+    /// How fresh a read; none is an append.
+    pub level: Option<Level>,
+    /// When it was called.
+    pub invoked_us: u64,
+    /// When it returned.
+    pub returned_us: u64,
+    /// The age that the answer admits to, ms; or the reason, whether there is RetryInfo, and text.
+    pub end: Result<Option<u64>, String>,
 }
 
 /// One append: the call of an application, with all the tries that the client made for it.

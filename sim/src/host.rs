@@ -91,7 +91,7 @@ impl Host {
         spec: &NodeSpec,
         (dc, region): (&str, &str),
         disk: DiskKind,
-        seed: u64,
+        (seed, replace_after_ms): (u64, u64),
     ) -> Result<Host, String> {
         let name = &spec.name;
         let text = format!(
@@ -102,6 +102,9 @@ impl Host {
         );
         let mut config = Config::parse(&text, name).map_err(|errors| errors.to_string())?;
         keep(&mut config, seed);
+        if replace_after_ms > 0 {
+            config.raft.replace_after_ms = replace_after_ms;
+        }
         let devices = Devices {
             raftdb: Disk::named(&format!("{name}/raftdb")),
             msgdb: Disk::named(&format!("{name}/msgdb")),

@@ -76,6 +76,9 @@ pub struct Topology {
     pub shards: u32,
     /// Replicas of a shard: 3 or 5.
     pub replicas: u32,
+    /// How long a node is gone before its replicas are replaced, ms; 0 lets the product choose.
+    #[serde(default)]
+    pub replace_after_ms: u64,
 }
 
 /// A data center.
@@ -397,6 +400,12 @@ pub struct Expect {
     pub failed_calls_max: Option<u64>,
     /// From the last heal until every shard serves, ms.
     pub recovery_max_ms: Option<u64>,
+    /// How long a refusal inside of a data center that is cut off may take, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal_max_ms: Option<u64>,
+    /// The age that 99 of 100 LOCAL reads may admit to, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_p99_max_ms: Option<u64>,
     /// Fewer acknowledgements mean that hardly anything was tested.
     pub acked_min: u64,
     /// What waits for work to come; a miss of these is told and does not fail the run.
@@ -407,7 +416,7 @@ pub struct Expect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
-    /// A promise's letter, or `gap`, `failed-calls`, `recovery`.
+    /// A promise's letter, or `gap`, `failed-calls`, `recovery`, `refusals`, `age-p99`.
     pub what: String,
     /// What it waits for.
     pub why: String,

@@ -126,6 +126,10 @@ impl Symptom {
             gap_max_ms: old.gap_max_ms.filter(|_| downtime),
             failed_calls_max: old.failed_calls_max.filter(|_| downtime),
             recovery_max_ms: old.recovery_max_ms.filter(|_| recovery),
+            refusal_max_ms: old
+                .refusal_max_ms
+                .filter(|_| is("refusals") || is("cut-off-reads")),
+            age_p99_max_ms: old.age_p99_max_ms.filter(|_| is("age-p99")),
             acked_min: if is("acked") { old.acked_min } else { 0 },
             pending: Vec::new(),
         };

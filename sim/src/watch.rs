@@ -205,7 +205,14 @@ impl Shared {
                 }
                 xxhash_rust::xxh3::xxh3_64_with_seed(value, xxhash_rust::xxh3::xxh3_64(key))
             }
-            Write::Delete(key) => xxhash_rust::xxh3::xxh3_64(key),
+            Write::Delete(key) => {
+                // Only a replica that is given up as a whole says so; its vote stays.
+                if let Some(shard) = shard_of(key, Kind::Committed) {
+                    self.committed.given_up((at, shard.0));
+                    self.last.remove(&(at, shard.0));
+                }
+                xxhash_rust::xxh3::xxh3_64(key)
+            }
             Write::DeleteRange(from, to) => {
                 if let Some((shard, index)) = key::entry_parts(from) {
                     self.truncated(at, shard, index, to);
@@ -318,10 +325,15 @@ impl Shared {
         let mut regressed = Vec::new();
         for ((_, shard), (term, node)) in voted {
             let key = key::single(ShardId(*shard), Kind::Vote);
-            // A record that cannot be read is a fault that was injected; the node says so itself.
+            // A record that cannot be read, or whose sum does not fit, is a fault that was injected;
+            // the node says so itself.
             let Ok(value) = disk.get(&key) else { continue };
-            let found = value.and_then(|value| vote_of(&key, &value));
-            let found = found.map(|(_, vote)| (vote.term, vote.node));
+            let body = value
+                .as_deref()
+                .map(|value| store::log::unseal(&key, value));
+            let Ok(body) = body.transpose() else { continue };
+            let found = body.and_then(|body| VoteId::decode(body).ok());
+            let found = found.map(|vote| (vote.term, vote.node));
             if found.is_none_or(|found| found < (*term, *node)) {
                 regressed.push(format!(
                     "{name} s{shard}: voted in term {term} for n{node}, durably; its disk now has {found:?}"

@@ -36,7 +36,7 @@ mod shard;
 mod watch;
 
 pub use readback::ConversationHash;
-pub use shard::{Page, ShardState};
+pub use shard::{Page, Reached, ShardState};
 
 use shard::Shard;
 

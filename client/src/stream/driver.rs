@@ -19,9 +19,11 @@ use crate::builder::Inner;
 use crate::error::{Failure, Fault, Refusal};
 use crate::nodes::{Lease, Tried};
 use crate::options::{
-    MOVE_FORGET, MOVE_INTERVAL_MAX, MOVE_INTERVAL_MIN, RETRY_AFTER_MAX, STUCK_AFTER, TICK,
+    BACKOFF_EMPTY, MOVE_FORGET, MOVE_INTERVAL_MAX, MOVE_INTERVAL_MIN, RETRY_AFTER_MAX, STUCK_AFTER,
+    TICK,
 };
 use crate::retry::Backoff;
+use crate::silence::{self, ASK_AFTER};
 use crate::stats::add;
 
 /// How one stream to one node ended.
@@ -93,9 +95,12 @@ pub(crate) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
         failures += 1;
         add(&inner.counters.failovers, 1);
         if failures > 1 || !inner.nodes.has_fresh(&tried) {
-            let wait = backoff
+            let mut wait = backoff
                 .next(&inner.random)
                 .max(retry_after.min(RETRY_AFTER_MAX));
+            if !inner.budget.spend() {
+                wait = wait.max(inner.random.jitter(BACKOFF_EMPTY));
+            }
             shared.ticking(&inner, tokio::time::sleep(wait)).await;
         }
     }
@@ -185,6 +190,7 @@ impl Shared {
     fn count(&self, inner: &Inner, summary: Summary) {
         self.room.add_permits(summary.freed());
         add(&inner.counters.acked, summary.acked);
+        inner.budget.earn(summary.acked);
         add(&inner.counters.deduplicated, summary.deduplicated);
         add(&inner.counters.failed, summary.failed);
     }
@@ -211,6 +217,7 @@ impl Session<'_> {
         };
         let mut worked = false;
         let mut heard = Instant::now();
+        let mut asking = None;
         loop {
             let (next_wake, empty, closed) = {
                 let state = self.shared.state.lock();
@@ -230,7 +237,7 @@ impl Session<'_> {
                 answer = answers.message() => match answer {
                     Ok(Some(frame)) => {
                         let now = Instant::now();
-                        heard = now;
+                        (heard, asking) = (now, None);
                         let summary = self.shared.answer(self.inner, frame.results, now);
                         if summary.acked > 0 && !worked {
                             worked = true;
@@ -243,14 +250,25 @@ impl Session<'_> {
                     Ok(None) => return left(Fault::None, worked),
                     Err(status) => return self.broke(&Failure::from_status(&status), worked),
                 },
+                there = silence::answer(&mut asking), if asking.is_some() => {
+                    asking = None;
+                    if !there {
+                        return self.broke(&Failure::silent(heard.elapsed()), worked);
+                    }
+                    heard = Instant::now();
+                }
                 () = self.shared.changed.notified(), if empty => heard = Instant::now(),
                 () = sleep_until(wake), if !empty => {
                     let now = Instant::now();
                     self.shared.expire(self.inner, now);
                     let oldest = self.shared.state.lock().window.oldest_in_flight();
                     let Some(oldest) = oldest else { continue };
-                    if now - heard.max(oldest) >= patience {
+                    let silent = now - heard.max(oldest);
+                    if silent >= patience {
                         return self.broke(&Failure::silent(patience), worked);
+                    }
+                    if silent >= ASK_AFTER && asking.is_none() {
+                        asking = Some(silence::ask(self.lease));
                     }
                     if now - oldest >= STUCK_AFTER && moves.may(now) {
                         return left(Fault::Refused, worked);

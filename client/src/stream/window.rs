@@ -259,12 +259,17 @@ impl Window {
                         summary.unavailable += usize::from(refusal.code == Code::Unavailable);
                         self.refused(at, id, refusal);
                     } else {
+                        // It may have been done or not, and may yet be: nothing may overtake it.
+                        let open = refusal.code == Code::Internal;
                         summary.failed += 1;
                         self.resolve(id, |entry| {
                             let mut refusal = refusal;
                             refusal.outcome_unknown = entry.attempts > 1 && !refusal.settles();
                             Err(Error::Refused(refusal))
                         });
+                        if open {
+                            summary.failed += self.fail_behind(at, id);
+                        }
                     }
                 }
                 None => {
@@ -369,19 +374,51 @@ impl Window {
         self.ready.extend(order.into_iter().map(|(_, at)| at));
     }
 
+    /// Ends what was enqueued behind `id` in its conversation: with the outcome of that unknown,
+    /// whatever came behind it might come before it. Gives how many.
+    fn fail_behind(&mut self, at: usize, id: u64) -> usize {
+        let Some(lane) = self.lanes[at].as_mut() else {
+            return 0;
+        };
+        let flying = lane.in_flight.len();
+        let mut behind: Vec<u64> = Vec::new();
+        let mut keep = |one: &u64| {
+            let before = *one <= id;
+            if !before {
+                behind.push(*one);
+            }
+            before
+        };
+        lane.in_flight.retain(&mut keep);
+        lane.failed.retain(&mut keep);
+        lane.waiting.retain(&mut keep);
+        self.in_flight -= flying - lane.in_flight.len();
+        behind.sort_unstable();
+        for one in &behind {
+            self.resolve(*one, |entry| {
+                Err(Error::Refused(Refusal::predecessor(entry.attempts > 0)))
+            });
+        }
+        behind.len()
+    }
+
     /// Ends everything whose deadline has passed; gives how many.
     pub(crate) fn expire(&mut self, now: Instant) -> usize {
-        let late: Vec<u64> = self
+        let mut late: Vec<u64> = self
             .slots
             .iter()
             .flatten()
             .filter(|entry| entry.deadline <= now)
             .map(|entry| entry.id)
             .collect();
+        // In the order of enqueueing.
+        late.sort_unstable();
+        let mut ended = 0;
         for id in &late {
-            let Some(at) = entry(&mut self.slots, *id).map(|entry| entry.lane) else {
+            let Some(Entry { lane, attempts, .. }) = entry(&mut self.slots, *id) else {
                 continue;
             };
+            let (at, sent) = (*lane, *attempts > 0);
             let Some(lane) = self.lanes[at].as_mut() else {
                 continue;
             };
@@ -398,6 +435,10 @@ impl Window {
                     last: entry.last.clone().map(Box::new),
                 })
             });
+            ended += 1;
+            if sent {
+                ended += self.fail_behind(at, *id);
+            }
             let Some(lane) = self.lanes[at].as_ref() else {
                 continue;
             };
@@ -407,7 +448,7 @@ impl Window {
                 self.settle(at, now);
             }
         }
-        late.len()
+        ended
     }
 
     /// Ends everything in flight with one error: the whole stream was refused for good.

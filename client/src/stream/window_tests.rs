@@ -133,18 +133,61 @@ fn what_expires_is_told_whether_it_was_sent_and_leaves_nothing_behind() {
     let mut bench = Bench::new();
     bench.push("a", "a1", Duration::from_secs(1));
     bench.take();
-    bench.push("a", "a2", Duration::from_secs(1));
-    bench.push("a", "a3", LONG);
+    bench.push("b", "b1", Duration::from_secs(1));
+    bench.push("b", "b2", LONG);
     bench.now += Duration::from_secs(1);
     assert_eq!(bench.window.expire(bench.now), 2);
     for (at, unknown) in [(0, true), (1, false)] {
         let error = bench.acks[at].try_recv().unwrap().unwrap_err();
         assert_eq!(error.outcome_unknown(), unknown);
     }
+    // What was never sent leaves those behind it alone.
     let sent = bench.take();
-    assert_eq!(sent[0].1, "a3");
+    assert_eq!(sent[0].1, "b2");
     bench.ack(&[sent[0].0]);
     assert!(bench.window.is_empty() && bench.window.by_parent.is_empty());
+}
+
+#[test]
+fn nothing_overtakes_a_message_whose_outcome_stays_unknown() {
+    let internal = |id| v1::AppendResult {
+        correlation_id: id,
+        outcome: Some(v1::append_result::Outcome::Error(v1::ItemError {
+            code: Code::Internal as i32,
+            reason: "INTERNAL".to_owned(),
+            ..v1::ItemError::default()
+        })),
+    };
+    for expires in [true, false] {
+        let mut bench = Bench::new();
+        bench.push("a", "a1", Duration::from_secs(1));
+        bench.push("a", "a2", LONG);
+        let sent = bench.take();
+        bench.push("a", "a3", LONG);
+        bench.push("b", "b1", LONG);
+        bench.now += Duration::from_secs(1);
+        let ended = match expires {
+            true => bench.window.expire(bench.now),
+            false => {
+                bench
+                    .window
+                    .answer(vec![internal(sent[0].0)], bench.now)
+                    .failed
+            }
+        };
+        assert_eq!(ended, 3, "expires: {expires}");
+        let first = bench.acks[0].try_recv().unwrap().unwrap_err();
+        assert_ne!(first.reason(), Some("PREDECESSOR_FAILED"));
+        for (at, unknown) in [(1, true), (2, false)] {
+            let error = bench.acks[at].try_recv().unwrap().unwrap_err();
+            assert_eq!(error.reason(), Some("PREDECESSOR_FAILED"));
+            assert_eq!(error.outcome_unknown(), unknown);
+        }
+        // What comes after that goes out, and an answer too late changes nothing.
+        bench.push("a", "a4", LONG);
+        assert_eq!(bench.texts(), ["b1", "a4"]);
+        assert_eq!(bench.ack(&[sent[1].0]), Summary::default());
+    }
 }
 
 #[test]

@@ -508,6 +508,20 @@ impl Admin for Node {
         Err(Status::unimplemented("this node cannot be drained"))
     }
 
+    async fn move_replica(
+        &self,
+        _: Request<v1::MoveReplicaRequest>,
+    ) -> Result<Response<v1::MoveReplicaResponse>, Status> {
+        Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
+    }
+
+    async fn remove_node(
+        &self,
+        _: Request<v1::RemoveNodeRequest>,
+    ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
+        Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
+    }
+
     type HashReplicaStream = Answers<v1::HashReplicaResponse>;
 
     async fn hash_replica(

@@ -5,7 +5,7 @@
 
 use crate::cluster::policy;
 use crate::cluster::{
-    Change, ChangeBody, Changed, ClusterState, Join, Layout, MetaReplicas, Node, Shard,
+    Change, ChangeBody, Changed, ClusterState, Join, Layout, MetaReplicas, Node, Shard, moves,
 };
 use crate::command::{Answer, Reason, Refusal, Reply};
 use crate::id::Slot;
@@ -24,6 +24,12 @@ pub fn decide(state: &mut ClusterState, change: &Change) -> Reply {
         Some(ChangeBody::MetaReplicas(replicas)) => set_meta_replicas(state, replicas),
         Some(ChangeBody::Policy(wanted)) => policy::set(state, wanted),
         Some(ChangeBody::Draining(wanted)) => policy::drain(state, wanted),
+        Some(ChangeBody::BeginMove(wanted)) => moves::begin(state, wanted),
+        Some(ChangeBody::ChangeVoters(step)) => moves::change_voters(state, step),
+        Some(ChangeBody::FinishMove(step)) => moves::finish(state, step),
+        Some(ChangeBody::DropMove(step)) => moves::drop(state, step),
+        Some(ChangeBody::Leave(leave)) => moves::leave(state, leave),
+        Some(ChangeBody::Remove(leave)) => moves::remove(state, leave),
         None => Err(refused("a change of no known kind")),
     };
     Reply::new(match decided {
@@ -247,6 +253,7 @@ mod tests {
                 slot_first,
                 slot_last,
                 replicas: replicas.to_vec(),
+                changes: 0,
             })
             .collect();
         Change {

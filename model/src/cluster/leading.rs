@@ -5,15 +5,23 @@ use std::collections::BTreeMap;
 use crate::cluster::ClusterState;
 use crate::id::{NodeId, ShardId};
 
-/// The replicas of a shard, best leader first: nodes that are not drained before others, then the
+/// Whether a node is to lead this shard no more: it drains, leaves the cluster, or gives its replica
+/// up.
+fn goes(state: &ClusterState, shard: ShardId, node: NodeId) -> bool {
+    state.is_draining(node)
+        || state.leaving.contains(&node.0)
+        || state.move_of(shard).is_some_and(|m| m.from == node.0)
+}
+
+/// The replicas of a shard, best leader first: nodes that stay before those that drain or go, then the
 /// policy's data centers in their order, then the order of the layout.
 pub fn leader_order(state: &ClusterState, shard: ShardId) -> Vec<NodeId> {
     let policy = state.policy_of(shard);
     let rank = |node: NodeId| {
-        let dc = state.dc_of(node);
+        let dc = state.dc_of(node.0);
         let preferred = policy.prefer.iter().position(|name| name == dc);
         (
-            state.is_draining(node),
+            goes(state, shard, node),
             preferred.unwrap_or(policy.prefer.len()),
         )
     };
@@ -33,10 +41,10 @@ pub fn leaders(state: &ClusterState, fit: impl Fn(NodeId) -> bool) -> BTreeMap<S
     let shards = state.shards.iter().map(|shard| ShardId(shard.id));
     for shard in std::iter::once(ShardId::META).chain(shards) {
         let mut order = leader_order(state, shard);
-        order.retain(|node| fit(*node) && !state.is_draining(*node));
+        order.retain(|node| fit(*node) && !goes(state, shard, *node));
         let Some(first) = order.first() else { continue };
-        let dc = state.dc_of(*first);
-        let near = order.iter().filter(|node| state.dc_of(**node) == dc);
+        let dc = state.dc_of(first.0);
+        let near = order.iter().filter(|node| state.dc_of(node.0) == dc);
         let Some(node) = near.min_by_key(|node| leads.get(*node)) else {
             continue;
         };

@@ -180,8 +180,8 @@ pub const ALL: &[Mutant] = &[
         hint: "a partition in the middle of a change of at least two voters",
         sites: 0,
         pending: Some(
-            "members change only when the meta shard grows at the founding, by openraft's own \
-             joint change; moving a shard's replicas comes with the failover work",
+            "openraft makes every change of voters joint by itself and refuses any other of more \
+             than one voter, so there is no place of ours to spoil",
         ),
     },
     Mutant {
@@ -252,8 +252,9 @@ pub const ALL: &[Mutant] = &[
         promise: 'L',
         oracles: &["linearizable"],
         scenarios: &["leader-dc-isolated", "flap-3s", "bridge"],
-        hint: "reads through a node without a replica whose hint is the former leader: with \
-               clients inside the cut-off data center, in the second after the heal",
+        hint: "reads through a node without a replica whose hint is the former leader, or at that \
+               itself: with clients inside the cut-off data center, in the second after the heal",
+        sites: 2,
         ..ONE_SITE
     },
     Mutant {
@@ -297,20 +298,29 @@ pub const ALL: &[Mutant] = &[
         bug: "a replica answers as of a read index that it has not applied",
         promise: 'L',
         oracles: &["linearizable", "bounded-staleness"],
-        scenarios: &["dc-all-disks-slow", "wan-loss-5pct"],
+        scenarios: &["calm", "wan-loss-5pct", "dc-all-disks-slow"],
         hint: "reads at followers that are behind",
-        sites: 0,
-        pending: Some("read index at replicas comes with the failover work; only leaders answer"),
+        ..ONE_SITE
     },
     Mutant {
         name: "session-token-dropped-on-data-center-switch",
         bug: "a client that goes to another data center forgets its session token",
         promise: 'S',
         oracles: &["session"],
-        scenarios: &["dc-silent", "flap-3s"],
-        hint: "a device writes in one data center and reads in another",
-        sites: 0,
-        pending: Some("session tokens come with the failover work; SESSION reads go to the leader"),
+        scenarios: &["calm", "dc-silent", "flap-3s"],
+        hint: "a device writes, then reads through a replica that follows, in another data center or \
+               not, before that has applied it",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "age-since-the-answer",
+        bug: "a replica counts its age from when the leader's answer came, not from when it asked",
+        promise: 'S',
+        oracles: &["age-honest"],
+        scenarios: &["process-pause-30s", "wan-rtt-30-to-300", "wan-loss-5pct"],
+        hint: "answers that are long on their way: a process that was stopped finds them in its \
+               sockets and takes itself for fresh",
+        ..ONE_SITE
     },
     Mutant {
         name: "wrong-shard-after-a-map-change",
@@ -320,7 +330,10 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["membership-change-dc-loss"],
         hint: "write through a gateway with an old map while a shard splits or moves",
         sites: 0,
-        pending: Some("the map is laid out once; splits, moves and merges come later"),
+        pending: Some(
+            "a shard keeps its slots for life: moves change its replicas only; splits and merges \
+             come later",
+        ),
     },
     Mutant {
         name: "page-boundary-skips-one",

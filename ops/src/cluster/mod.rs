@@ -12,6 +12,7 @@ pub mod usage;
 pub mod view;
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
@@ -46,6 +47,9 @@ pub struct Plan {
     pub replicas: u32,
     /// More TOML for every node's configuration, sections only.
     pub settings: String,
+    /// Round trip between data centers, made up by the nodes' own transport: each data center gets
+    /// a loopback address of its own then. `None`: all are at 127.0.0.1.
+    pub round_trip: Option<Duration>,
     /// Leave the nodes running when this process ends.
     pub outlive: bool,
 }
@@ -66,8 +70,42 @@ impl Plan {
             shards: None,
             replicas: 3,
             settings: String::new(),
+            round_trip: None,
             outlive: false,
         }
+    }
+}
+
+impl Plan {
+    /// The address that the nodes of a data center have.
+    pub fn host(&self, dc: &str) -> Ipv4Addr {
+        let at = self.places.iter().position(|(_, name)| name == dc);
+        match (self.round_trip, at.and_then(|at| u8::try_from(at).ok())) {
+            // Clients come from 127.0.0.1 and are near everywhere.
+            (Some(_), Some(at)) => Ipv4Addr::new(127, 0, 1, at.saturating_add(1)),
+            (None, _) | (_, None) => Ipv4Addr::LOCALHOST,
+        }
+    }
+
+    /// The file that cuts the ways of a data center's nodes, with a round trip.
+    pub fn cuts_file(&self, dc: &str) -> PathBuf {
+        self.dir.join(format!("{dc}.cuts"))
+    }
+
+    fn distances(&self, dc: &str) -> String {
+        let Some(round_trip) = self.round_trip else {
+            return String::new();
+        };
+        let one_way_ms = round_trip.as_millis() / 2;
+        let others = self.places.iter().filter(|(_, other)| other != dc);
+        let delays: Vec<String> = others
+            .map(|(_, other)| format!("\"{}\" = {one_way_ms}", self.host(other)))
+            .collect();
+        let file = toml::Value::String(self.cuts_file(dc).display().to_string());
+        format!(
+            "\n[network]\ndelay_ms = {{ {} }}\ncuts_file = {file}\n",
+            delays.join(", ")
+        )
     }
 }
 
@@ -139,7 +177,14 @@ impl Cluster {
         let mut nodes = Vec::new();
         for (region, dc) in &plan.places {
             for n in 1..=plan.nodes_per_dc {
-                nodes.push(Node::lay_out(&plan.dir, region, dc, &format!("{dc}-{n}"))?);
+                let host = plan.host(dc);
+                nodes.push(Node::lay_out(
+                    &plan.dir,
+                    region,
+                    dc,
+                    &format!("{dc}-{n}"),
+                    host,
+                )?);
             }
         }
         // Neighbours in the list are in different data centers, so that the first to join are.
@@ -156,7 +201,8 @@ impl Cluster {
             .map(|n| n.address.clone())
             .context("a plan without nodes")?;
         for node in &nodes {
-            node.write_config(&first, &plan.settings)?;
+            let settings = plan.settings.clone() + &plan.distances(&node.dc);
+            node.write_config(&first, &settings)?;
         }
         let mut cluster = Cluster {
             plan,
@@ -328,6 +374,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// Sends a signal that ends nothing, such as SIGSTOP, to nodes.
+    ///
+    /// # Errors
+    /// When one of them does not run.
+    pub fn signal(&mut self, which: &[usize], signal: libc::c_int) -> anyhow::Result<()> {
+        for &i in which {
+            let node = &self.nodes[i];
+            let process = node.process.as_ref();
+            let process = process.with_context(|| format!("{} is down", node.name))?;
+            process.signal(signal)?;
+        }
+        Ok(())
+    }
+
     /// SIGTERMs node `i` and waits for its end.
     ///
     /// # Errors
@@ -479,9 +539,15 @@ impl Cluster {
 }
 
 impl Node {
-    fn lay_out(dir: &Path, region: &str, dc: &str, name: &str) -> anyhow::Result<Node> {
-        let port = PortLease::take().context("cannot find a free port")?;
-        let address = format!("127.0.0.1:{}", port.port());
+    fn lay_out(
+        dir: &Path,
+        region: &str,
+        dc: &str,
+        name: &str,
+        host: Ipv4Addr,
+    ) -> anyhow::Result<Node> {
+        let port = PortLease::take(host).context("cannot find a free port")?;
+        let address = format!("{host}:{}", port.port());
         Ok(Node {
             name: name.to_owned(),
             region: region.to_owned(),

@@ -22,16 +22,16 @@ pub struct PortLease {
 }
 
 impl PortLease {
-    /// Takes a port that nobody listens on.
+    /// Takes a port that nobody listens on at `host`, an address of the loopback.
     ///
     /// # Errors
     /// When the lock files cannot be made, or every port is taken.
-    pub fn take() -> io::Result<PortLease> {
+    pub fn take(host: Ipv4Addr) -> io::Result<PortLease> {
         let start: u16 = rand::random();
         let span = END - FIRST;
         for step in 0..span {
             let port = FIRST + (start % span + step) % span;
-            if let Some(lease) = PortLease::of(port)? {
+            if let Some(lease) = PortLease::of(host, port)? {
                 return Ok(lease);
             }
         }
@@ -46,7 +46,7 @@ impl PortLease {
         self.port
     }
 
-    fn of(port: u16) -> io::Result<Option<PortLease>> {
+    fn of(host: Ipv4Addr, port: u16) -> io::Result<Option<PortLease>> {
         // Each user has a folder of his own: in another's he could make no file.
         let user = fs::metadata("/proc/self")?.uid();
         let directory = std::env::temp_dir().join(format!("firebreak-ports-{user}"));
@@ -57,7 +57,7 @@ impl PortLease {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(e)) => return Err(e),
         }
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+        if TcpListener::bind((host, port)).is_err() {
             return Ok(None);
         }
         Ok(Some(PortLease { port, _lock: lock }))
@@ -70,18 +70,22 @@ mod tests {
 
     #[test]
     fn a_port_is_leased_once_until_it_is_given_back() {
-        let lease = PortLease::take().unwrap();
-        assert!(PortLease::of(lease.port()).unwrap().is_none());
+        let lease = PortLease::take(Ipv4Addr::LOCALHOST).unwrap();
+        assert!(
+            PortLease::of(Ipv4Addr::LOCALHOST, lease.port())
+                .unwrap()
+                .is_none()
+        );
         let port = lease.port();
         drop(lease);
-        assert!(PortLease::of(port).unwrap().is_some());
+        assert!(PortLease::of(Ipv4Addr::LOCALHOST, port).unwrap().is_some());
     }
 
     #[test]
     fn a_port_that_somebody_listens_on_is_not_leased() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         assert!(
-            PortLease::of(listener.local_addr().unwrap().port())
+            PortLease::of(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port())
                 .unwrap()
                 .is_none()
         );

@@ -8,6 +8,7 @@ use server::node;
 
 use super::drain;
 use super::init::{exit, load};
+use super::members::{Add, List, Remove};
 use crate::data_dir::DataDir;
 use crate::real;
 
@@ -27,6 +28,12 @@ pub enum Node {
     Drain(drain::Args),
     /// Let it lead and take clients again.
     Undrain(drain::Args),
+    /// Show the nodes.
+    List(List),
+    /// Show how a node is added.
+    Add(Add),
+    /// Have a node give up all it holds, and remove it.
+    Remove(Remove),
 }
 
 /// Ask a cluster to let this node in.
@@ -59,6 +66,9 @@ impl Node {
             Node::Join(args) => args.run().await,
             Node::Drain(args) => args.run(Drain::Node, true).await,
             Node::Undrain(args) => args.run(Drain::Node, false).await,
+            Node::List(args) => args.run().await,
+            Node::Add(args) => args.run(),
+            Node::Remove(args) => args.run().await,
         }
     }
 }

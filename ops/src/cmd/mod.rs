@@ -4,13 +4,17 @@ pub mod drain;
 pub mod import;
 pub mod init;
 pub mod join;
+pub mod map;
+pub mod members;
 pub mod policy;
 pub mod read;
 pub mod serve;
+pub mod shard;
 pub mod sim;
 pub mod status;
 pub mod tail;
 pub mod target;
+pub mod whatif;
 
 use std::future::Future;
 use std::process::ExitCode;

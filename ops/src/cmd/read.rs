@@ -15,6 +15,8 @@ Examples:
   firebreak read room-1 --from 100 --limit 50    a part of it
   firebreak read tenants/acme/conversations/x    by its whole name
   firebreak read room-1 --json | jq .text        one JSON object a line
+  firebreak read room-1 --level bounded --max-staleness 2000
+                                                 from any replica that is at most 2 s behind
 
 Exit codes: 0 printed, 1 no such conversation or the cluster could not be asked,
 2 wrong arguments.";
@@ -42,9 +44,21 @@ pub struct Args {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
-    /// How fresh: everything acknowledged so far, or what the nearest replica has
+    /// How fresh: everything acknowledged so far, at least what --session has seen, at most
+    /// --max-staleness old, or what the nearest replica has
     #[arg(long, value_enum, default_value_t = Freshness::Linearizable)]
     level: Freshness,
+    /// With --level bounded: how old the answer may be, milliseconds
+    #[arg(long, value_name = "MS", required_if_eq("level", "bounded"))]
+    max_staleness: Option<u64>,
+    /// With --level session: a token that an earlier call printed
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        default_value = "",
+        hide_default_value = true
+    )]
+    session: String,
     #[command(flatten)]
     tenant: Tenant,
     #[command(flatten)]
@@ -53,8 +67,22 @@ pub struct Args {
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 enum Freshness {
-    Local,
     Linearizable,
+    Session,
+    Bounded,
+    Local,
+}
+
+/// Who answered, and how old the answer is.
+fn origin(page: &client::Page) -> String {
+    let by = match page.served_by.as_str() {
+        "" => String::new(),
+        node => format!(", read from {node}"),
+    };
+    match page.staleness {
+        Some(age) => format!("{by}, at most {} ms old", age.as_micros().div_ceil(1_000)),
+        None => by,
+    }
 }
 
 const PAGE: u64 = 500;
@@ -73,8 +101,12 @@ impl Args {
         let name = self.tenant.conversation(&self.conversation)?;
         let client = self.target.client(DEADLINE)?;
         let level = match self.level {
-            Freshness::Local => Level::Local,
             Freshness::Linearizable => Level::Linearizable,
+            Freshness::Session => Level::Session(self.session.clone()),
+            Freshness::Bounded => {
+                Level::Bounded(Duration::from_millis(self.max_staleness.unwrap_or(0)))
+            }
+            Freshness::Local => Level::Local,
         };
         let mut left = self.limit.unwrap_or(u64::MAX);
         let options = ListOptions {
@@ -86,14 +118,16 @@ impl Args {
         };
         let mut pages = client.pages(name.as_str(), options);
         let mut printer = None;
-        let (mut printed, mut last_seq, mut served_by) = (0_u64, 0, String::new());
+        let (mut printed, mut last_seq, mut by) = (0_u64, 0, String::new());
+        let mut token = String::new();
         while left > 0 {
             let page = pages
                 .next()
                 .await
                 .map_err(|error| explain(error, &name, &self.target))?;
             let Some(page) = page else { break };
-            (last_seq, served_by) = (page.last_seq, page.served_by);
+            (last_seq, by) = (page.last_seq, origin(&page));
+            token.clone_from(&page.session_token);
             let printer = printer.get_or_insert_with(|| {
                 Printer::new(BufWriter::new(io::stdout()), last_seq, self.json, colour())
             });
@@ -109,12 +143,10 @@ impl Args {
             printer.flush()?;
         }
         if !self.json {
-            let by = if served_by.is_empty() {
-                String::new()
-            } else {
-                format!(", read from {served_by}")
-            };
             eprintln!("{printed} of {last_seq} messages{by}");
+            if !token.is_empty() && self.level == Freshness::Session {
+                eprintln!("session token: {token}");
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -34,6 +34,8 @@ pub struct Args {
     target: Target,
 }
 
+/// Lines about replicas that are not restored; JSON has them all.
+const UNRESTORED_SHOWN: usize = 12;
 /// How long a node may take to say how it is.
 const LIMIT: Duration = Duration::from_secs(1);
 /// How long to look for a node that answers at all.
@@ -47,6 +49,15 @@ struct View {
     nodes_expected: u32,
     nodes: Vec<Node>,
     shards: Vec<Shard>,
+    /// Replicas that are not where or as they should be.
+    unrestored: Vec<Unrestored>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Unrestored {
+    shard: u32,
+    node: String,
+    why: String,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -169,9 +180,28 @@ fn view(reports: &[NodeReport]) -> View {
             .unwrap_or_default(),
         map_epoch: newest.map_or(0, |status| status.map_epoch),
         nodes_expected: newest.map_or(0, |status| status.nodes_expected),
+        unrestored: newest.map_or_else(Vec::new, |status| unrestored(status, &names)),
         nodes,
         shards,
     }
+}
+
+fn unrestored(
+    status: &GetStatusResponse,
+    names: &BTreeMap<u64, (String, String)>,
+) -> Vec<Unrestored> {
+    let name = |node: u64| match names.get(&node) {
+        Some((name, _)) => name.clone(),
+        None => format!("n{node}"),
+    };
+    let unrestored = status.unrestored.iter();
+    unrestored
+        .map(|one| Unrestored {
+            shard: one.shard,
+            node: name(one.node_id),
+            why: printable(&one.why),
+        })
+        .collect()
 }
 
 fn node(listed: &NodeStatus, report: &NodeReport, shards: &[Shard]) -> Node {
@@ -360,6 +390,13 @@ fn print(view: &View) {
         ]);
     }
     println!("{shards}");
+    for one in view.unrestored.iter().take(UNRESTORED_SHOWN) {
+        println!("shard {} is not restored: {}", one.shard, one.why);
+    }
+    if view.unrestored.len() > UNRESTORED_SHOWN {
+        let more = view.unrestored.len() - UNRESTORED_SHOWN;
+        println!("and {more} more; `--json` shows all");
+    }
 }
 
 fn describe(replica: &Replica) -> String {

@@ -9,7 +9,7 @@
 //! Everything is judged from a ledger that the demo keeps itself; the cluster's own word counts
 //! only where nothing else can know it (who led which term).
 
-mod fire;
+pub mod fire;
 mod import;
 mod keep;
 mod progress;

@@ -18,7 +18,9 @@ use super::*;
 use crate::api::Identity;
 use crate::frame;
 use crate::hello::{Hello, Marks};
+use crate::link::Reach;
 use crate::types::LogId;
+use crate::vitals::Vitals;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const ME: NodeId = NodeId(1);
@@ -108,9 +110,11 @@ async fn script() -> Script {
     let view = watch::Sender::new(Arc::default());
     let (refused, _) = mpsc::unbounded_channel();
     let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
+    let vitals = Vitals::new(ME, log.clone());
     let hello = Hello::new(Arc::new(identity), log);
-    let marks = Marks::default();
-    let peers = Peers::new(ME, Tcp.dialer(), hello, marks, view.subscribe(), refused);
+    let (marks, dialer) = (Marks::default(), Tcp.dialer());
+    let view = view.subscribe();
+    let peers = Peers::new(ME, dialer, hello, marks, vitals, view, refused);
     let links = peers.update(&ClusterState {
         nodes: vec![Node {
             id: OTHER.0,
@@ -120,7 +124,7 @@ async fn script() -> Script {
         ..ClusterState::default()
     });
     let mut up = links[0].watch();
-    timeout(PATIENCE, up.wait_for(|up| *up))
+    timeout(PATIENCE, up.wait_for(|reach| *reach == Reach::Up))
         .await
         .unwrap()
         .unwrap();

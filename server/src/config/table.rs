@@ -16,7 +16,7 @@ pub struct Reader<'a> {
 
 /// A table of the file, or the lack of it.
 pub struct Section<'a> {
-    path: &'static str,
+    path: String,
     line_at: Option<usize>,
     table: Option<&'a DeTable<'a>>,
 }
@@ -25,7 +25,7 @@ impl<'a> Section<'a> {
     /// The whole file.
     pub fn root(table: &'a DeTable<'a>) -> Section<'a> {
         Section {
-            path: "",
+            path: String::new(),
             line_at: None,
             table: Some(table),
         }
@@ -34,6 +34,12 @@ impl<'a> Section<'a> {
     /// Whether it has this key.
     pub fn has(&self, key: &str) -> bool {
         self.get(key).is_some()
+    }
+
+    /// Its keys, in their order.
+    pub fn keys(&self) -> Vec<&'a str> {
+        let keys = self.table.into_iter().flatten();
+        keys.map(|(key, _)| key.get_ref().as_ref()).collect()
     }
 
     fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
@@ -121,14 +127,15 @@ impl<'t> Reader<'t> {
     }
 
     /// A table of `section`; an empty one when there is none.
-    pub fn section<'a>(&mut self, section: &Section<'a>, key: &'static str) -> Section<'a> {
+    pub fn section<'a>(&mut self, section: &Section<'a>, key: &str) -> Section<'a> {
         let value = section.get(key);
         let table = value.and_then(|value| value.get_ref().as_table());
+        let path = section.path_of(key);
         if value.is_some() && table.is_none() {
-            self.add(section, key, format_args!("must be a section: [{key}]"));
+            self.add(section, key, format_args!("must be a section: [{path}]"));
         }
         Section {
-            path: key,
+            path,
             line_at: value.map(|value| value.span().start),
             table,
         }

@@ -3,6 +3,7 @@
 //! Any node takes any call. A command keeps its ids through all attempts, so that whatever became
 //! of an earlier one, there is one effect and one answer (promise E).
 
+pub mod budget;
 pub mod retry;
 
 use std::sync::Arc;
@@ -13,12 +14,16 @@ use bytes::Bytes;
 use model::cluster::ClusterState;
 use model::command::{Answer, Reason, Reply};
 use model::id::{NodeId, ShardId, Slot};
+use model::limits;
 use raft::{Node, ProposeError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::deadline::Deadline;
 use crate::error::Failure;
+use crate::read::CUT_OFF_MAX;
+use budget::Budget;
 use retry::{Next, Retry};
 
 /// The longest one attempt may take, so that a leader that fell silent without anyone's noticing
@@ -36,6 +41,7 @@ pub struct Gateway {
     view: watch::Receiver<Arc<ClusterState>>,
     served_by: String,
     random: AtomicU64,
+    budget: Budget,
 }
 
 /// Where a command goes.
@@ -64,6 +70,7 @@ impl Gateway {
             view,
             served_by,
             random: AtomicU64::new(seed),
+            budget: Budget::new(Instant::now()),
         })
     }
 
@@ -125,24 +132,84 @@ impl Gateway {
             let next = match shard {
                 None => retry.without_map(remaining, self.random()),
                 Some(shard) => {
-                    let attempt =
-                        self.raft
-                            .propose(shard, command.clone(), remaining.min(ATTEMPT_MAX));
-                    match settled(attempt.await) {
-                        Ok(reply) => return Ok(reply),
+                    match settled(self.attempt(shard, command.clone(), remaining).await) {
+                        Ok(reply) => {
+                            self.budget.earn();
+                            return Ok(reply);
+                        }
                         Err(error) => {
                             tracing::debug!(%shard, %error, "an attempt failed");
-                            retry.after(error, deadline.remaining(), self.random())
+                            let paid = self.budget.spend(Instant::now());
+                            let next =
+                                retry.after(error, deadline.remaining(), self.random(), paid);
+                            if self.raft.lacks_quorum(shard) {
+                                return Err(self.cut_off(shard, retry.out_of_time()));
+                            }
+                            next
                         }
                     }
                 }
             };
             match next {
                 Next::Now => {}
-                Next::After(wait) => tokio::time::sleep(wait).await,
+                Next::After(wait) => match shard {
+                    // A new leader is no reason to wait any longer.
+                    Some(shard) => self.raft.other_leader(shard, wait).await,
+                    None => tokio::time::sleep(wait).await,
+                },
                 Next::Fail(failure) => return Err(self.explain(shard, failure)),
             }
         }
+    }
+
+    /// One attempt: in full while the shard's quorum may be there, else a short one.
+    async fn attempt(
+        &self,
+        shard: ShardId,
+        command: Bytes,
+        remaining: Duration,
+    ) -> Result<Reply, ProposeError> {
+        if self.raft.lacks_quorum(shard) {
+            return self
+                .raft
+                .propose(shard, command, remaining.min(CUT_OFF_MAX))
+                .await;
+        }
+        let attempt = self
+            .raft
+            .propose(shard, command, remaining.min(ATTEMPT_MAX));
+        tokio::select! {
+            biased;
+            outcome = attempt => outcome,
+            () = self.raft.quorum_lost(shard) => {
+                Err(ProposeError::Unknown("the quorum was lost on the way".to_owned()))
+            }
+        }
+    }
+
+    /// What a caller is told who cannot be served from here, unless it must hear something worse.
+    fn cut_off(&self, shard: ShardId, failure: Failure) -> Failure {
+        match failure {
+            Failure::LeaderChanging(_) | Failure::NoQuorum(_) => {
+                Failure::NoQuorum(self.lost_quorum(shard))
+            }
+            told => told,
+        }
+    }
+
+    /// Why `shard` is not served from here: for people.
+    pub fn lost_quorum(&self, shard: ShardId) -> String {
+        let view = self.view();
+        let replicas = view.replicas_of(shard);
+        let up = |id: &&u64| self.raft.reachable(NodeId(**id));
+        let reached = replicas.iter().filter(up).count();
+        format!(
+            "{} has not heard a majority of the {} replicas of {shard} for {} ms; {reached} can be \
+             reached",
+            self.served_by,
+            replicas.len(),
+            limits::QUORUM_LACK_MS_MAX
+        )
     }
 
     /// A leader that is awaited in vain is one thing, and one that cannot be elected another.

@@ -15,6 +15,9 @@ use crate::error::Failure;
 const WAIT_MIN_MS: u64 = 10;
 /// Longest wait between attempts.
 const WAIT_MAX_MS: u64 = 200;
+/// Longest wait for a leader while the node's budget has tokens: about a round trip, since what is
+/// waited out is added to the failover that the caller sees.
+const WAIT_LEADER_MS: u64 = 40;
 /// Attempts in a row that follow a newly named leader at once; two nodes that name each other
 /// must not make a hot loop.
 const AT_ONCE_MAX: u32 = 3;
@@ -45,8 +48,15 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// After an attempt that failed, with what is left of the caller's time and a random number.
-    pub fn after(&mut self, error: ProposeError, remaining: Duration, random: u64) -> Next {
+    /// After an attempt that failed, with what is left of the caller's time and a random number;
+    /// `paid` when the budget gave a token for the next.
+    pub fn after(
+        &mut self,
+        error: ProposeError,
+        remaining: Duration,
+        random: u64,
+        paid: bool,
+    ) -> Next {
         self.map_missing = false;
         let next = match &error {
             ProposeError::NotLeader { leader, .. } => {
@@ -57,7 +67,7 @@ impl Retry {
                     Next::Now
                 } else {
                     self.at_once = 0;
-                    self.wait(random)
+                    self.wait_for_leader(random, paid)
                 }
             }
             ProposeError::DiskFull if self.unknown.is_none() => Next::Fail(Failure::DiskFull),
@@ -71,11 +81,10 @@ impl Retry {
             }
             ProposeError::Unknown(why) => {
                 self.unknown = Some(why.clone());
-                self.wait(random)
+                self.wait_for_leader(random, paid)
             }
-            ProposeError::DiskFull | ProposeError::WrongShard | ProposeError::Unreachable(_) => {
-                self.wait(random)
-            }
+            ProposeError::Unreachable(_) => self.wait_for_leader(random, paid),
+            ProposeError::DiskFull | ProposeError::WrongShard => self.wait(random),
         };
         self.last = Some(error);
         within(next, remaining, self)
@@ -116,6 +125,13 @@ impl Retry {
         }
     }
 
+    fn wait_for_leader(&mut self, random: u64, paid: bool) -> Next {
+        match (self.wait(random), paid) {
+            (Next::After(wait), true) => Next::After(wait.min(jitter(WAIT_LEADER_MS, random))),
+            (next, _) => next,
+        }
+    }
+
     fn wait(&mut self, random: u64) -> Next {
         let wait = backoff(self.waits, random);
         self.waits = self.waits.saturating_add(1);
@@ -125,8 +141,12 @@ impl Retry {
 
 /// The wait before attempt number `step` + 2: half to all of 10, 20, 40 … 200 ms.
 pub fn backoff(step: u32, random: u64) -> Duration {
-    let full = (WAIT_MIN_MS << step.min(10)).min(WAIT_MAX_MS);
-    Duration::from_micros(full * 500 + random % (full * 500))
+    jitter((WAIT_MIN_MS << step.min(10)).min(WAIT_MAX_MS), random)
+}
+
+/// Half to all of this.
+fn jitter(full_ms: u64, random: u64) -> Duration {
+    Duration::from_micros(full_ms * 500 + random % (full_ms * 500))
 }
 
 fn within(next: Next, remaining: Duration, retry: &Retry) -> Next {
@@ -156,19 +176,19 @@ mod tests {
     fn a_newly_named_leader_is_asked_at_once_and_the_same_one_after_a_wait() {
         let mut retry = Retry::default();
         assert!(matches!(
-            retry.after(not_leader(Some(2)), LEFT, 0),
+            retry.after(not_leader(Some(2)), LEFT, 0, false),
             Next::Now
         ));
         assert!(matches!(
-            retry.after(not_leader(Some(2)), LEFT, 0),
+            retry.after(not_leader(Some(2)), LEFT, 0, false),
             Next::After(_)
         ));
         assert!(matches!(
-            retry.after(not_leader(Some(3)), LEFT, 0),
+            retry.after(not_leader(Some(3)), LEFT, 0, false),
             Next::Now
         ));
         assert!(matches!(
-            retry.after(not_leader(None), LEFT, 0),
+            retry.after(not_leader(None), LEFT, 0, false),
             Next::After(_)
         ));
     }
@@ -177,7 +197,12 @@ mod tests {
     fn two_nodes_that_name_each_other_do_not_make_a_hot_loop() {
         let mut retry = Retry::default();
         let at_once = (0..100)
-            .filter(|i| matches!(retry.after(not_leader(Some(i % 2)), LEFT, 0), Next::Now))
+            .filter(|i| {
+                matches!(
+                    retry.after(not_leader(Some(i % 2)), LEFT, 0, false),
+                    Next::Now
+                )
+            })
             .count();
         assert!(at_once <= 75, "{at_once}");
     }
@@ -195,9 +220,23 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_is_looked_for_often_while_the_budget_pays_and_rarely_when_it_does_not() {
+        let last = |paid| {
+            let mut retry = Retry::default();
+            let mut look = || match retry.after(not_leader(None), LEFT, 0, paid) {
+                Next::After(wait) => wait,
+                other => panic!("{other:?}"),
+            };
+            (0..10).map(|_| look()).last().expect("ten of them")
+        };
+        assert_eq!(last(true), Duration::from_millis(WAIT_LEADER_MS) / 2);
+        assert_eq!(last(false), Duration::from_millis(WAIT_MAX_MS) / 2);
+    }
+
+    #[test]
     fn no_wait_goes_past_the_deadline() {
         let left = Duration::from_millis(1);
-        let next = Retry::default().after(ProposeError::WrongShard, left, 0);
+        let next = Retry::default().after(ProposeError::WrongShard, left, 0, false);
         assert!(matches!(next, Next::After(wait) if wait == left));
     }
 
@@ -205,7 +244,7 @@ mod tests {
         let mut retry = Retry::default();
         let text = format!("{errors:?}");
         for error in errors {
-            retry.after(error, Duration::ZERO, 0);
+            retry.after(error, Duration::ZERO, 0, false);
         }
         let failure = retry.out_of_time();
         assert!(expect(&failure), "{text}: {failure:?}");
@@ -235,12 +274,12 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_at_once_but_never_hides_an_unknown_outcome() {
-        let next = Retry::default().after(ProposeError::DiskFull, LEFT, 0);
+        let next = Retry::default().after(ProposeError::DiskFull, LEFT, 0, false);
         assert!(matches!(next, Next::Fail(Failure::DiskFull)));
         let mut retry = Retry::default();
-        retry.after(ProposeError::Unknown("lost".into()), LEFT, 0);
+        retry.after(ProposeError::Unknown("lost".into()), LEFT, 0, false);
         assert!(matches!(
-            retry.after(ProposeError::DiskFull, LEFT, 0),
+            retry.after(ProposeError::DiskFull, LEFT, 0, false),
             Next::After(_)
         ));
     }
@@ -250,7 +289,7 @@ mod tests {
         let mut retry = Retry::default();
         let mut tries = 1;
         while !matches!(
-            retry.after(ProposeError::Overloaded, LEFT, 0),
+            retry.after(ProposeError::Overloaded, LEFT, 0, false),
             Next::Fail(Failure::Overload)
         ) {
             tries += 1;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use model::cluster::{Change, ChangeBody, ClusterState, Join, Locality, Node};
+use model::cluster::{Change, ChangeBody, ClusterState, Join, Leave, Locality, Move, Node};
 use model::command::{Answer, Command, Reason};
 use model::hash;
 use model::id::{NodeId, ShardId};
+use model::placement;
 use prost::Message as _;
 use proto::v1;
 use proto::v1::admin_server::Admin as Service;
@@ -60,6 +61,38 @@ impl Service for Admin {
         let _call = self.gateway.calls.token();
         let call = Call::of(request.metadata());
         Ok(Response::new(self.join(request.into_inner(), call).await?))
+    }
+
+    async fn move_replica(
+        &self,
+        request: Request<v1::MoveReplicaRequest>,
+    ) -> Result<Response<v1::MoveReplicaResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let request = request.into_inner();
+        let body = ChangeBody::BeginMove(Move {
+            shard: request.shard,
+            from: request.from,
+            to: request.to,
+            ..Move::default()
+        });
+        let epoch = self.change(body, &call).await?;
+        Ok(Response::new(v1::MoveReplicaResponse { epoch }))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<v1::RemoveNodeRequest>,
+    ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let request = request.into_inner();
+        let body = ChangeBody::Leave(Leave {
+            node: request.node_id,
+            stays: request.stays,
+        });
+        let epoch = self.change(body, &call).await?;
+        Ok(Response::new(v1::RemoveNodeResponse { epoch }))
     }
 
     type HashReplicaStream = BoxStream<'static, Result<v1::HashReplicaResponse, Status>>;
@@ -125,6 +158,10 @@ impl Admin {
                 .map_or(0, |r| r.term)
         };
         let leader_of = |shard| raft.leader(shard).map_or(0, |node| node.0);
+        let degraded = |replicas: &[u64]| {
+            let dc = placement::majority_in(&view, replicas);
+            dc.unwrap_or_default().to_owned()
+        };
         let mut shards = vec![v1::ShardStatus {
             shard: ShardId::META.0,
             slot_first: 0,
@@ -132,6 +169,7 @@ impl Admin {
             replicas: view.meta_replicas.clone(),
             leader: leader_of(ShardId::META),
             term: term_of(ShardId::META.0),
+            degraded_dc: degraded(&view.meta_replicas),
         }];
         shards.extend(view.shards.iter().map(|shard| v1::ShardStatus {
             shard: shard.id,
@@ -140,6 +178,7 @@ impl Admin {
             replicas: shard.replicas.clone(),
             leader: leader_of(ShardId(shard.id)),
             term: term_of(shard.id),
+            degraded_dc: degraded(&shard.replicas),
         }));
         let log = self.log.stats();
         v1::GetStatusResponse {
@@ -155,6 +194,8 @@ impl Admin {
             shards,
             replicas: replicas.into_iter().map(replica_status).collect(),
             nodes_expected: view.nodes_expected,
+            moves: view.moves.iter().map(replica_move).collect(),
+            unrestored: self.unrestored(&view),
             stats: Some(v1::NodeStats {
                 pid: u64::from(self.pid),
                 fsyncs: log.syncs,
@@ -162,6 +203,7 @@ impl Admin {
                 state_bytes: self.state.stats().bytes_written,
                 appended_messages: self.state.appended_messages(),
                 disk_free_bytes: space.free,
+                disk_total_bytes: space.total,
                 disk_reserve_reached: reserve_reached,
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             }),
@@ -169,6 +211,7 @@ impl Admin {
     }
 
     fn nodes(&self, view: &ClusterState) -> Vec<v1::NodeStatus> {
+        let health = self.gateway.raft.health();
         let status = |node: &Node| {
             let locality = node.locality.clone().unwrap_or_default();
             v1::NodeStatus {
@@ -180,9 +223,44 @@ impl Admin {
                 rack: locality.rack,
                 reachable: self.gateway.raft.reachable(NodeId(node.id)),
                 draining: view.is_draining(NodeId(node.id)),
+                leaving: view.leaving.contains(&node.id),
+                gone_ms: health.gone_ms.get(&node.id).copied().unwrap_or(0),
             }
         };
         view.nodes.iter().map(status).collect()
+    }
+
+    /// What is not as it should be, as the meta shard's leader would see it from here.
+    fn unrestored(&self, view: &ClusterState) -> Vec<v1::UnrestoredReplica> {
+        let raft = &self.gateway.raft;
+        let plan = placement::plan(view, &raft.health(), &raft.placement_policy());
+        let unrestored = plan.unrestored.into_iter();
+        unrestored
+            .map(|one| v1::UnrestoredReplica {
+                shard: one.shard.0,
+                node_id: one.node,
+                why: one.to_string(),
+            })
+            .collect()
+    }
+
+    /// Has the meta shard decide a change; its epoch.
+    pub(super) async fn change(&self, body: ChangeBody, call: &Call) -> Result<u64, Failure> {
+        let command = Command::meta(Change { body: Some(body) });
+        let command = Bytes::from(command.encode_to_vec());
+        let target = Target::Shard(ShardId::META);
+        let gateway = self.gateway.clone();
+        let reply = gateway.propose(target, command, call.deadline).await?;
+        match reply.answer {
+            Some(Answer::Meta(changed)) => Ok(changed.epoch),
+            Some(Answer::Refused(refusal)) if refusal.reason() == Reason::Invalid => {
+                Err(Failure::ChangeRefused(refusal.message))
+            }
+            Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
+            Some(Answer::Appended(_) | Answer::Created(_)) | None => Err(Failure::Internal(
+                "the answer to a change is of another kind".into(),
+            )),
+        }
     }
 
     async fn join(
@@ -272,6 +350,15 @@ async fn hash_replica(
     Ok(pieces
         .map(|piece| response(piece.iter().map(conversation_hash).collect()))
         .collect())
+}
+
+fn replica_move(going: &Move) -> v1::ReplicaMove {
+    v1::ReplicaMove {
+        shard: going.shard,
+        from: going.from,
+        to: going.to,
+        changing: going.changing,
+    }
 }
 
 fn conversation_hash(hash: &ConversationHash) -> v1::ConversationHash {

@@ -11,7 +11,7 @@ use proto::v1::conversations_client::ConversationsClient;
 use proto::v1::conversations_server::Conversations as Service;
 use tonic::{Request, Response, Status};
 
-use crate::check::{Checker, Level};
+use crate::check::{Checker, Level, Wanted};
 use crate::convert;
 use crate::deadline::{Call, forward};
 use crate::error::Failure;
@@ -46,9 +46,10 @@ impl Service for Conversations {
         let request = request.into_inner();
         let mut check = Checker::new(0);
         let name = check.conversation("name", &request.name);
-        let level = check.read(request.read.as_ref());
+        let wanted = check.read(request.read.as_ref());
         let name = check.or(name)?;
-        Ok(Response::new(get(&self.gateway, &name, level, call).await?))
+        let found = get(&self.gateway, &name, &wanted, call).await?;
+        Ok(Response::new(found))
     }
 }
 
@@ -94,22 +95,25 @@ async fn create(
 pub async fn get(
     gateway: &Gateway,
     name: &ConversationName,
-    level: Level,
+    wanted: &Wanted,
     call: Call,
 ) -> Result<v1::Conversation, Failure> {
     read(
         gateway,
         name.key().slot(),
-        level,
+        wanted,
         call,
         |shard, state| match state.conversation(name)? {
-            Some(head) => Ok(convert::conversation(head, shard.0)),
+            Some(head) => {
+                let revision = head.revision;
+                Ok((convert::conversation(head, shard.0), revision))
+            }
             None => Err(Failure::ConversationNotFound(name.to_string())),
         },
         |channel, timeout| {
             let request = v1::GetConversationRequest {
                 name: name.to_string(),
-                read: Some(options(level)),
+                read: Some(options(wanted)),
             };
             async move {
                 let request = forward(request, Some(timeout));
@@ -121,15 +125,18 @@ pub async fn get(
     .await
 }
 
-/// The level as it is forwarded.
-pub fn options(level: Level) -> v1::ReadOptions {
+/// How fresh a read must be, as it is forwarded.
+pub fn options(wanted: &Wanted) -> v1::ReadOptions {
     use v1::read_options::Level as Wire;
-    let level = match level {
-        Level::Linearizable => Wire::Linearizable,
-        Level::Local => Wire::Local,
+    let (level, max_staleness) = match wanted.level {
+        Level::Linearizable => (Wire::Linearizable, None),
+        Level::Session => (Wire::Session, None),
+        Level::Bounded(bound) => (Wire::Bounded, Some(convert::duration(bound))),
+        Level::Local => (Wire::Local, None),
     };
     v1::ReadOptions {
         level: level.into(),
-        ..v1::ReadOptions::default()
+        session_token: wanted.token.encode(),
+        max_staleness,
     }
 }

@@ -1,17 +1,12 @@
 //! The operators' calls about who leads: policies and drains. Both live in the meta shard, so that
 //! every node knows them and any node takes them.
 
-use bytes::Bytes;
-use model::cluster::{Change, ChangeBody, Policy, SetDraining, SetPolicy, Survive};
-use model::command::{Answer, Command, Reason};
-use model::id::ShardId;
-use prost::Message as _;
+use model::cluster::{ChangeBody, Policy, SetDraining, SetPolicy, Survive};
 use proto::v1;
 
 use super::admin::Admin;
 use crate::deadline::Call;
 use crate::error::Failure;
-use crate::gateway::Target;
 
 /// What a policy may ask to survive, as the wire has it.
 const SURVIVE: [(&str, Survive); 2] = [("dc", Survive::Dc), ("region", Survive::Region)];
@@ -41,7 +36,7 @@ impl Admin {
             shard: request.shard,
             policy: request.policy.map(from_wire).transpose()?,
         });
-        let map_epoch = self.change(change, call).await?;
+        let map_epoch = self.change(change, &call).await?;
         Ok(v1::SetPolicyResponse { map_epoch })
     }
 
@@ -58,27 +53,8 @@ impl Admin {
             dc: request.dc,
             draining: request.draining,
         });
-        let map_epoch = self.change(change, call).await?;
+        let map_epoch = self.change(change, &call).await?;
         Ok(v1::SetDrainingResponse { map_epoch })
-    }
-
-    /// Has the meta shard decide a change; gives the epoch behind it.
-    async fn change(&self, body: ChangeBody, call: Call) -> Result<u64, Failure> {
-        let command = Command::meta(Change { body: Some(body) });
-        let command = Bytes::from(command.encode_to_vec());
-        let target = Target::Shard(ShardId::META);
-        let gateway = self.gateway.clone();
-        let reply = gateway.propose(target, command, call.deadline).await?;
-        match reply.answer {
-            Some(Answer::Meta(changed)) => Ok(changed.epoch),
-            Some(Answer::Refused(refusal)) if refusal.reason() == Reason::Invalid => {
-                Err(Failure::ChangeRefused(refusal.message))
-            }
-            Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-            Some(Answer::Appended(_) | Answer::Created(_)) | None => Err(Failure::Internal(
-                "the answer to a change of the cluster is of another kind".into(),
-            )),
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use model::command::{Answer, Append, Outcome, Reply};
 use model::id::ConversationName;
 use model::limits;
 use model::mutant;
+use model::session;
 use model::state::Conversation;
 use proto::v1;
 use proto::v1::messages_client::MessagesClient;
@@ -15,11 +16,12 @@ use store::state::ShardState;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::conversations::options;
-use crate::check::{At, Checker, Level};
+use crate::check::{At, Checker, Level, Wanted};
+use crate::coalesce::Coalescer;
 use crate::deadline::{Call, forward};
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
-use crate::read::read;
+use crate::read::{Found, read};
 use crate::token::{Kind, Token};
 use crate::{convert, stream, tail};
 
@@ -29,6 +31,23 @@ pub struct Messages {
     pub gateway: Arc<Gateway>,
     /// Largest body, bytes.
     pub body_bytes_max: usize,
+    /// Pages that are being read.
+    pub pages: Pages,
+}
+
+/// Reads of the same page share one.
+pub type Pages = Coalescer<PageKey, v1::ListMessagesResponse>;
+
+/// What makes two reads of pages the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PageKey {
+    name: String,
+    level: Level,
+    size: usize,
+    descending: bool,
+    start: u64,
+    incarnation: Option<u64>,
+    forwarded: bool,
 }
 
 #[tonic::async_trait]
@@ -110,7 +129,7 @@ impl Messages {
                 &outcome,
                 request.return_body,
             )),
-            info: Some(info(&self.gateway)),
+            info: Some(info(&self.gateway, &name, outcome.revision)),
         })
     }
 
@@ -126,6 +145,8 @@ impl Messages {
         let given = request.messages;
         let outcomes = self.send(&name, &given, true, request.precondition, call);
         let outcomes = outcomes.await?;
+        let revision = outcomes.iter().map(|outcome| outcome.revision).max();
+        let revision = revision.unwrap_or_default();
         Ok(v1::BatchAppendMessagesResponse {
             deduplicated: outcomes.iter().all(|outcome| outcome.deduplicated),
             messages: given
@@ -133,7 +154,7 @@ impl Messages {
                 .zip(&outcomes)
                 .map(|(given, outcome)| convert::appended(&name, given, outcome, false))
                 .collect(),
-            info: Some(info(&self.gateway)),
+            info: Some(info(&self.gateway, &name, revision)),
         })
     }
 
@@ -168,16 +189,32 @@ impl Messages {
         call: Call,
     ) -> Result<v1::ListMessagesResponse, Failure> {
         let (name, plan) = Plan::of(&request)?;
+        // A session's answer is its own.
+        if plan.wanted.level == Level::Session || !plan.wanted.token.is_empty() {
+            return self.page(&request, &name, &plan, call).await;
+        }
+        let key = plan.key(&name, call.forwarded);
+        let limit = call.deadline.remaining();
+        let page = self.page(&request, &name, &plan, call);
+        self.pages.ask(key, limit, page).await
+    }
+
+    async fn page(
+        &self,
+        request: &v1::ListMessagesRequest,
+        name: &ConversationName,
+        plan: &Plan,
+        call: Call,
+    ) -> Result<v1::ListMessagesResponse, Failure> {
         read(
             &self.gateway,
             name.key().slot(),
-            plan.level,
+            &plan.wanted,
             call,
-            |_, state| page(&self.gateway, state, &name, &plan),
+            |_, state| page(state, name, plan),
             |channel, timeout| {
-                let level = plan.level;
                 let request = v1::ListMessagesRequest {
-                    read: Some(options(level)),
+                    read: Some(options(&plan.wanted)),
                     ..request.clone()
                 };
                 async move {
@@ -213,9 +250,9 @@ fn outcomes(reply: Reply, expected: usize) -> Result<Vec<Outcome>, Failure> {
 }
 
 /// A list request, checked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Plan {
-    level: Level,
+    wanted: Wanted,
     size: usize,
     order: Order,
     /// 0 = at the first, or at the last when descending.
@@ -225,11 +262,23 @@ struct Plan {
 }
 
 impl Plan {
+    fn key(&self, name: &ConversationName, forwarded: bool) -> PageKey {
+        PageKey {
+            name: name.to_string(),
+            level: self.wanted.level,
+            size: self.size,
+            descending: self.order == Order::Descending,
+            start: self.start,
+            incarnation: self.incarnation,
+            forwarded,
+        }
+    }
+
     fn of(request: &v1::ListMessagesRequest) -> Result<(ConversationName, Plan), Failure> {
         let mut check = Checker::new(0);
         let name = check.conversation("parent", &request.parent);
         let size = check.page_size(request.page_size);
-        let level = check.read(request.read.as_ref());
+        let wanted = check.read(request.read.as_ref());
         let mut start = request.start_seq;
         let mut incarnation = None;
         if let (Some(name), false) = (&name, request.page_token.is_empty()) {
@@ -256,7 +305,7 @@ impl Plan {
         Ok((
             name,
             Plan {
-                level,
+                wanted,
                 size,
                 order,
                 start,
@@ -266,13 +315,12 @@ impl Plan {
     }
 }
 
-/// A page of this node's replica.
+/// A page of this node's replica, and its revision.
 fn page(
-    gateway: &Gateway,
     state: &ShardState,
     name: &ConversationName,
     plan: &Plan,
-) -> Result<v1::ListMessagesResponse, Failure> {
+) -> Result<Found<v1::ListMessagesResponse>, Failure> {
     let found = state.list(
         name,
         plan.start,
@@ -299,7 +347,8 @@ fn page(
         .map(|stored| convert::message(name, stored))
         .collect::<Result<_, _>>()
         .map_err(Failure::Corrupt)?;
-    Ok(v1::ListMessagesResponse {
+    let revision = head.revision;
+    let page = v1::ListMessagesResponse {
         messages,
         next_page_token: next.map_or_else(String::new, |next_seq| {
             let descending = plan.order == Order::Descending;
@@ -313,8 +362,9 @@ fn page(
         }),
         min_seq,
         last_seq: head.last_seq,
-        info: Some(info(gateway)),
-    })
+        info: None,
+    };
+    Ok((page, revision))
 }
 
 /// Where the page after one that ended with `last` begins; `None` at the end.
@@ -327,10 +377,12 @@ fn next_seq(head: &Conversation, order: Order, last: Option<u64>) -> Option<u64>
     }
 }
 
-fn info(gateway: &Gateway) -> v1::ResponseInfo {
+/// Of the answer to a write.
+fn info(gateway: &Gateway, name: &ConversationName, revision: u64) -> v1::ResponseInfo {
     v1::ResponseInfo {
         served_by: gateway.served_by().to_owned(),
-        ..v1::ResponseInfo::default()
+        session_token: session::Token::of(name.key().slot(), revision).encode(),
+        staleness: None,
     }
 }
 

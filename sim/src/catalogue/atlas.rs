@@ -7,14 +7,20 @@
 //!   quorum has synced stays on some synced disk of every quorum;
 //! - where G is promised, at every moment some replica is up and has a majority that is up too and
 //!   that it reaches both ways; where only P is, after the last fault;
+//! - where nodes that are gone are replaced, those that were lost for long enough before a fault are
+//!   no replicas any more: the choices are among the others, and among those that joined;
 //! - always, faults make sense: only what is down starts, only a stopped disk is exchanged, and
 //!   what burned does not come back.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::choices::Choices;
 use super::damage::Damage;
-use crate::plan::Plan;
+use crate::plan::{Fault, NodeSpec, Plan};
+
+/// How long after it was given up a node's replicas are on others, at the latest, ms.
+const REPLACED_MS: u64 = 15_000;
 
 /// Why a plan cannot keep what it promises.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +52,7 @@ impl fmt::Display for Unsurvivable {
 /// # Errors
 /// The first moment at which it does not.
 pub fn check(plan: &Plan) -> Result<(), Unsurvivable> {
-    let choices = Choices::of(&plan.topology);
+    let mut choices = Choices::of(&plan.topology);
     let mut damage = Damage::new(&plan.topology);
     let promises = |letter| plan.expect.promises.contains(letter);
     let mut events = plan.events.iter().peekable();
@@ -57,6 +63,12 @@ pub fn check(plan: &Plan) -> Result<(), Unsurvivable> {
             promise,
             why,
         };
+        let replaced = replaced(plan, event.at_ms);
+        if damage.forget(&replaced) {
+            let joined = |node: &NodeSpec| node.joins_at_ms.is_none_or(|at| at <= event.at_ms);
+            let may = |node: &NodeSpec| joined(node) && !replaced.contains(node.name.as_str());
+            choices = Choices::among(&plan.topology, &may);
+        }
         damage.take(&event.fault).map_err(|why| wrong(None, why))?;
         if promises('D') {
             let lost = damage.dcs_without_disks(&plan.topology);
@@ -84,4 +96,16 @@ pub fn check(plan: &Plan) -> Result<(), Unsurvivable> {
         }
     }
     Ok(())
+}
+
+/// The nodes that burned so long before that their replicas are on others.
+fn replaced(plan: &Plan, at_ms: u64) -> BTreeSet<&str> {
+    let after_ms = plan.topology.replace_after_ms;
+    let long_ago = |at: u64| after_ms > 0 && at + after_ms + REPLACED_MS <= at_ms;
+    let burned = plan.events.iter().filter(|event| long_ago(event.at_ms));
+    let hosts = burned.flat_map(|event| match &event.fault {
+        Fault::Burn { hosts } => &hosts[..],
+        _ => &[],
+    });
+    hosts.map(String::as_str).collect()
 }

@@ -3,7 +3,7 @@
 //! meta shard's voters (five where there are five nodes, spread as far as they can be, at most two
 //! in a data center).
 
-use crate::plan::Topology;
+use crate::plan::{NodeSpec, Topology};
 
 /// Voters of the meta shard, where there are as many nodes.
 const META_VOTERS: usize = 5;
@@ -22,18 +22,23 @@ pub(super) struct Choices(Vec<Set>);
 impl Choices {
     /// Those of a topology. A node that joins later holds nothing that anybody has to wait for.
     pub fn of(topology: &Topology) -> Choices {
+        let founder = |node: &NodeSpec| node.joins_at_ms.is_none();
+        Choices::among(topology, &founder)
+    }
+
+    /// Those on the nodes that may be chosen, as if there were no others.
+    pub fn among(topology: &Topology, may: &dyn Fn(&NodeSpec) -> bool) -> Choices {
         let mut number = 0;
         let mut dcs: Vec<Vec<Set>> = Vec::new();
         for dc in &topology.dcs {
             let mut nodes = Vec::new();
             for node in &dc.nodes {
-                nodes.extend(
-                    (node.joins_at_ms.is_none() && number < NODES_MAX).then(|| 1 << number),
-                );
+                nodes.extend((may(node) && number < NODES_MAX).then(|| 1 << number));
                 number += 1;
             }
             dcs.push(nodes);
         }
+        dcs.retain(|nodes| !nodes.is_empty());
         let mut choices = Vec::new();
         let data = |count: &[usize]| count.iter().all(|count| *count <= 1);
         spread(&dcs, topology.replicas as usize, &data, &mut choices);
@@ -119,7 +124,7 @@ fn subsets(nodes: &[Set], size: usize) -> Vec<Set> {
 mod tests {
     use super::*;
     use crate::catalogue::links::{LOCAL, WAN};
-    use crate::plan::{Dc, NodeSpec};
+    use crate::plan::Dc;
 
     fn choices(nodes: &[usize], replicas: u32) -> (usize, usize) {
         let dc = |(at, count): (usize, &usize)| Dc {
@@ -141,6 +146,7 @@ mod tests {
             links: Vec::new(),
             shards: 0,
             replicas,
+            replace_after_ms: 0,
         };
         let all = Choices::of(&topology).0;
         let of = |size| all.iter().filter(|set| set.count_ones() == size).count();

@@ -84,6 +84,15 @@ impl Damage {
         nodes.copied().collect()
     }
 
+    /// Nodes that burned are replaced: what they held is on others. Whether any of them is new.
+    pub fn forget(&mut self, replaced: &BTreeSet<&str>) -> bool {
+        let before = self.lost.len();
+        let names = &self.names;
+        self.lost
+            .retain(|node| !replaced.contains(names[*node].as_str()));
+        self.lost.len() < before
+    }
+
     /// Takes a fault, or its end.
     ///
     /// # Errors

@@ -151,6 +151,7 @@ fn nodes(spec: &Topology, seed: u64) -> plan::Topology {
         links: spec.links.clone(),
         shards: spec.shards,
         replicas: spec.replicas,
+        replace_after_ms: spec.replace_after_ms,
     }
 }
 

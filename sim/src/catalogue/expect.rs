@@ -9,7 +9,7 @@ use crate::outcome::Promise;
 use crate::plan::{Expect, Pending};
 
 /// What an expectation may wait for, besides a promise.
-const GOALS: [&str; 3] = ["gap", "failed-calls", "recovery"];
+const GOALS: [&str; 5] = ["gap", "failed-calls", "recovery", "refusals", "age-p99"];
 
 /// Reads `[expect]`.
 pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
@@ -30,6 +30,8 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
         "gap_max",
         "failed_calls_max",
         "recovery_max",
+        "refusal_max",
+        "age_p99_max",
         "acked_min",
         "pending",
     ];
@@ -46,6 +48,8 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
             .get(&section, "failed_calls_max", failed)
             .map(u64::from),
         recovery_max_ms: reader.get(&section, "recovery_max", values::ms(1..=hour)),
+        refusal_max_ms: reader.get(&section, "refusal_max", values::ms(1..=hour)),
+        age_p99_max_ms: reader.get(&section, "age_p99_max", values::ms(1..=hour)),
         acked_min: reader
             .need(&section, "acked_min", acked)
             .map_or(1, u64::from),
@@ -88,6 +92,8 @@ fn not_expected(what: &str, expect: &Expect, section: &Section<'_>) -> Option<St
         "gap" => section.has("gap_max"),
         "failed-calls" => section.has("failed_calls_max"),
         "recovery" => section.has("recovery_max"),
+        "refusals" => section.has("refusal_max"),
+        "age-p99" => section.has("age_p99_max"),
         letter
             if letter.chars().count() == 1 && letter.chars().all(|c| Promise::of(c).is_some()) =>
         {

@@ -34,6 +34,7 @@ pub(super) struct Topology {
     pub links: Vec<DirectedLink>,
     pub shards: u32,
     pub replicas: u32,
+    pub replace_after_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

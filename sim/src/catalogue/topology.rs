@@ -16,6 +16,8 @@ const NODES_MAX: u64 = 9;
 const NODES_IN_ALL_MAX: u32 = 30;
 /// Most nodes that join during the load.
 const JOINS_MAX: usize = 9;
+/// How long a node may be gone before its replicas are replaced, as the product takes it.
+const REPLACE_AFTER_MS: std::ops::RangeInclusive<u64> = 1_000..=7 * 24 * 60 * 60 * 1_000;
 /// The data centers of a file that names none.
 const DCS: [(&str, &str); 3] = [("seoul", "kr"), ("busan", "kr"), ("tokyo", "jp")];
 
@@ -32,6 +34,7 @@ pub(super) fn read(
         "racks",
         "shards",
         "replicas",
+        "replace_after",
         "local",
         "latency",
         "jitter",
@@ -56,6 +59,9 @@ pub(super) fn read(
         wan: Said::read(reader, &section).over(WAN),
         shards: shards.unwrap_or(0),
         replicas: replicas(reader, &section),
+        replace_after_ms: reader
+            .get(&section, "replace_after", values::ms(REPLACE_AFTER_MS))
+            .unwrap_or(0),
         joins: Vec::new(),
         links: Vec::new(),
     };

@@ -87,6 +87,8 @@ fn as_json(plans: &[(Plan, bool)]) -> Result<String, Failure> {
                 "gap_max_ms": plan.expect.gap_max_ms,
                 "failed_calls_max": plan.expect.failed_calls_max,
                 "recovery_max_ms": plan.expect.recovery_max_ms,
+                "refusal_max_ms": plan.expect.refusal_max_ms,
+                "age_p99_max_ms": plan.expect.age_p99_max_ms,
                 "pending": plan.expect.pending,
                 "control": has_control,
                 "load_ms": plan.workload.duration_ms,

@@ -166,6 +166,11 @@ fn expect(out: &mut String, plan: &Plan) {
         calls.map(|calls| format!("at most {calls}")),
     );
     goal("recovery", expect.recovery_max_ms.map(at_most));
+    goal("refusals when cut off", expect.refusal_max_ms.map(at_most));
+    goal(
+        "age of LOCAL reads, p99",
+        expect.age_p99_max_ms.map(at_most),
+    );
     goal(
         "acknowledged",
         Some(format!("at least {}", expect.acked_min)),

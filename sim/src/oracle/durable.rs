@@ -1,6 +1,6 @@
 //! What must be there at the end, and where it was when it was acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
 use super::content::message;
@@ -8,7 +8,7 @@ use super::evidence::Found;
 use super::facts::{Claim, Room, Witness};
 use crate::history::{Final, Level, Seen};
 use crate::outcome::{Finding, Promise};
-use crate::plan::Fault;
+use crate::plan::{Dc, Fault};
 
 /// Data centers that an acknowledged message must have reached, where there are that many.
 const DCS_MIN: usize = 2;
@@ -122,19 +122,24 @@ fn finals<'a>(case: &Case<'a>, room: &Room<'_>) -> Vec<Last<'a>> {
 }
 
 /// `quorum-at-ack`, D: when an append was acknowledged, its entry was on the synced storage of a
-/// quorum of its shard, in two data centers at least (where the topology has two). One look at each
-/// cover.
+/// quorum of its shard, in two data centers at least (where the topology has two, and until so many
+/// are lost for good that the product says it cannot be helped). One look at each cover.
 pub fn quorum_at_ack(case: &Case<'_>) -> Finding {
     let mut found = Found::of("quorum-at-ack", Promise::D);
-    let dcs_min = case.plan.topology.dcs.len().min(DCS_MIN);
+    let spread = case.plan.topology.dcs.len().min(DCS_MIN);
+    let suspended_us = suspended_us(case);
     for cover in &case.observed.covers {
         found.looked_at(1);
         let quorum = usize::try_from(cover.quorum).unwrap_or(usize::MAX);
+        let append = case.history.appends.get(cover.append);
+        let at_us = append.and_then(|append| append.returned_us);
+        let dcs_min = match at_us.zip(suspended_us) {
+            Some((at_us, from_us)) if at_us >= from_us => 1,
+            Some(_) | None => spread,
+        };
         if cover.hosts.len() >= quorum && cover.dcs.len() >= dcs_min {
             continue;
         }
-        let append = case.history.appends.get(cover.append);
-        let at_us = append.and_then(|append| append.returned_us);
         found.add(1, at_us.unwrap_or(u64::MAX), || {
             let room = append.map(|append| append.room).unwrap_or_default();
             format!(
@@ -148,6 +153,26 @@ pub fn quorum_at_ack(case: &Case<'_>) -> Finding {
         });
     }
     found.finding()
+}
+
+/// When too few data centers are left for replicas to be apart, and those that are lost are being
+/// replaced all the same.
+fn suspended_us(case: &Case<'_>) -> Option<u64> {
+    let topology = &case.plan.topology;
+    let mut burned: BTreeSet<&str> = BTreeSet::new();
+    for event in &case.plan.events {
+        let Fault::Burn { hosts } = &event.fault else {
+            continue;
+        };
+        burned.extend(hosts.iter().map(String::as_str));
+        let is_left = |dc: &&Dc| dc.nodes.iter().any(|n| !burned.contains(n.name.as_str()));
+        let left = topology.dcs.iter().filter(is_left).count();
+        if left < topology.replicas as usize && topology.replace_after_ms > 0 {
+            let from_ms = event.at_ms.saturating_add(topology.replace_after_ms);
+            return Some(case.history.began_us + from_ms.saturating_mul(1_000));
+        }
+    }
+    None
 }
 
 /// `disk-never-regresses`, D: when a disk was opened again after a crash or a power cut, everything

@@ -256,7 +256,7 @@ pub fn seconds(history: &History) -> Vec<Second> {
 }
 
 /// The nearest-rank percentile of sorted values.
-fn rank(sorted: &[u64], percent: usize) -> Option<u64> {
+pub fn rank(sorted: &[u64], percent: usize) -> Option<u64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
 }

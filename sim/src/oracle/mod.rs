@@ -24,6 +24,7 @@
 //! sent again.
 
 pub mod content;
+pub mod cutoff;
 pub mod durable;
 mod evidence;
 pub mod facts;

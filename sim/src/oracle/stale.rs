@@ -4,7 +4,7 @@
 use super::Case;
 use super::evidence::Found;
 use super::facts::Room;
-use crate::history::{AppendEnd, Level, Page, Read};
+use crate::history::{AppendEnd, History, Level, Page, Read};
 use crate::outcome::{Finding, Promise};
 use crate::plan::Fault;
 
@@ -72,6 +72,20 @@ pub fn age_honest(case: &Case<'_>) -> Finding {
         }
     });
     found.finding()
+}
+
+/// The ages of LOCAL reads that found their conversation, ms, sorted; one of unknown age is as old as
+/// can be. That there is no conversation is told by an error, which has no age.
+pub fn local_ages(history: &History) -> Vec<u64> {
+    let local = history
+        .reads
+        .iter()
+        .filter(|read| read.level == Level::Local);
+    let pages = local.filter_map(|read| read.end.as_ref().ok());
+    let found = pages.filter(|page| page.last_seq > 0);
+    let mut ages: Vec<u64> = found.map(|page| page.age_ms.unwrap_or(u64::MAX)).collect();
+    ages.sort_unstable();
+    ages
 }
 
 /// Every answered read, with the acknowledgements of its conversation.

@@ -187,7 +187,7 @@ impl Cluster {
                 spec,
                 (&dc.name, &dc.region),
                 plan.disk,
-                plan.seed,
+                (plan.seed, plan.topology.replace_after_ms),
             )?);
             let net = self.field.net(&spec.name, &dc.name);
             let (mine, founding) = (host.clone(), founding.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::laps::Laps;
 use crate::history::{AppendEnd, History, Level, Observed};
 use crate::interpose::real_elapsed;
-use crate::oracle::{self, liveness};
+use crate::oracle::{self, cutoff, liveness, stale};
 use crate::outcome::{Broken, Finding, Goal, Judged, Led, Mark, Outcome, Phase, Promise, Verdict};
 use crate::plan::{Expect, Plan};
 use crate::trace::Trace;
@@ -185,6 +185,42 @@ fn goals(plan: &Plan, seen: &Seen, gap_ms: u64, failed: u64, acked: u64) -> Vec<
             format!("≤ {most}"),
             failed.to_string(),
             failed <= most,
+        );
+    }
+    if let Some(most) = expect.refusal_max_ms {
+        let cut = cutoff::cut_off(plan, &seen.history);
+        add(
+            "refusals",
+            format!("≤ {most} ms"),
+            format!("{} ms, of {}", cut.longest_ms, cut.refused),
+            cut.refused > 0 && cut.longest_ms <= most,
+        );
+        let wrong = cut
+            .wrong
+            .first()
+            .map_or_else(String::new, |first| format!(": {first}"));
+        add(
+            "cut-off-reads",
+            "≤ 0 wrong".to_owned(),
+            format!(
+                "{} of {}{wrong}",
+                cut.wrong.len(),
+                cut.answered + cut.refused
+            ),
+            cut.answered > 0 && cut.wrong.is_empty(),
+        );
+    }
+    if let Some(most) = expect.age_p99_max_ms {
+        let ages = stale::local_ages(&seen.history);
+        let p99 = liveness::rank(&ages, 99);
+        add(
+            "age-p99",
+            format!("≤ {most} ms"),
+            p99.map_or_else(
+                || "no read".to_owned(),
+                |p99| format!("{p99} ms of {}", ages.len()),
+            ),
+            p99.is_some_and(|p99| p99 <= most),
         );
     }
     if let Some(recovery) = &seen.recovery {

@@ -44,6 +44,12 @@ impl Committed {
         (gone.get(&noted.index) == Some(&noted.term)).then_some(*noted)
     }
 
+    /// A host gives its replica up: it holds nothing of it any more, and nobody counts on it.
+    pub(super) fn given_up(&mut self, replica: Replica) {
+        self.terms.remove(&replica);
+        self.noted.remove(&replica);
+    }
+
     /// A host has other disks now.
     pub(super) fn forget(&mut self, host: usize) {
         self.terms.retain(|replica, _| replica.0 != host);
@@ -94,6 +100,9 @@ mod tests {
         assert_eq!(committed.truncated(HERE, 8), None);
         let mut committed = noted(7, 2);
         committed.forget(0);
+        assert_eq!(committed.truncated(HERE, 1), None);
+        let mut committed = noted(7, 2);
+        committed.given_up(HERE);
         assert_eq!(committed.truncated(HERE, 1), None);
     }
 }

@@ -34,8 +34,14 @@ pub(crate) struct Ask {
     pub(crate) limit: u32,
 }
 
-/// Appends, and records it.
-pub(crate) async fn append(env: &Env, path: &Path, who: &Who, draft: &mut Draft) -> AppendEnd {
+/// Appends, and records it. Behind a call of its own the session's token knows it.
+pub(crate) async fn append(
+    env: &Env,
+    path: &Path,
+    who: &Who,
+    draft: &mut Draft,
+    token: &mut String,
+) -> AppendEnd {
     let parent = env.recorder.room_name(draft.room);
     let number = env.recorder.append_begins(Append {
         session: who.session,
@@ -55,6 +61,9 @@ pub(crate) async fn append(env: &Env, path: &Path, who: &Who, draft: &mut Draft)
         Path::Call(client) => client.append(parent, message).await,
         Path::Stream(stream) => stream.send(parent, message).await,
     };
+    if let (Path::Call(client), Ok(appended)) = (path, &outcome) {
+        wrote(token, client, parent, appended);
+    }
     let end = append_end(outcome, before);
     env.recorder.append_ends(number, env.now(), end.clone());
     if matches!(end, AppendEnd::Acked { .. }) {
@@ -109,18 +118,38 @@ pub(crate) async fn read(
         start_seq: ask.from,
         level: level(ask.level, token),
     };
-    let answer = client
-        .list(env.recorder.room_name(ask.room), &options)
-        .await;
-    if let Ok(page) = &answer
-        && !page.session_token.is_empty()
-    {
-        token.clone_from(&page.session_token);
-    }
+    let room = env.recorder.room_name(ask.room);
+    let answer = match ask.level {
+        Level::Session => in_session(client, room, &options, token).await,
+        Level::Linearizable | Level::Bounded { .. } | Level::Local => {
+            client.list(room, &options).await
+        }
+    };
     let end = page(ask, answer);
     let last_seq = end.as_ref().ok().map(|page| page.last_seq);
     env.recorder.read_ends(number, env.now(), end);
     last_seq
+}
+
+/// As a device that starts again for each call: it has nothing but its token.
+async fn in_session(
+    client: &Client,
+    room: &str,
+    options: &ListOptions,
+    token: &mut String,
+) -> Result<client::Page, Error> {
+    let session = client.resume(token)?;
+    let page = session.list(room, options).await?;
+    *token = session.token();
+    Ok(page)
+}
+
+/// The token of a session that has written this as well.
+fn wrote(token: &mut String, client: &Client, room: &str, appended: &Appended) {
+    if let Ok(session) = client.resume(token) {
+        session.wrote(room, appended);
+        *token = session.token();
+    }
 }
 
 fn page(ask: Ask, answer: Result<client::Page, Error>) -> Result<Page, String> {

@@ -5,7 +5,8 @@
 //!  Plan ─► site ─┬─ sender × n ─┐
 //!                ├─ reader × n ─┼─► clients (anew in a stampede) ─► client ─► cluster
 //!                ├─ mover  × n ─┤                                      │
-//!                └─ tail   × n ─┘   recorder ◄─────── what they saw ◄──┘
+//!                ├─ tail   × n ─┘   recorder ◄─────── what they saw ◄──┘
+//!                └─ witness (inside), one attempt a call, each at one node
 //!  at the end:  probe, Tails::drain, finals            └─► History ─► oracles
 //! ```
 //!
@@ -31,6 +32,7 @@ mod sessions;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,6 +154,9 @@ pub async fn site(env: Env) -> Result<Tails, String> {
     }
     for k in 0..site.workload().movers {
         load.spawn(mover::run(site.clone(), k));
+    }
+    if site.env.site.inside {
+        load.spawn(witness::run(site.clone()));
     }
     while let Some(ended) = load.join_next().await {
         ended.map_err(|error| format!("a client at {}: {error}", site.env.site.name))?;

@@ -133,15 +133,20 @@ async fn stay(site: &Site, mover: &mut Mover) -> bool {
         if leaves_us.is_some_and(|leaves| site.env.now() >= leaves) {
             return true;
         }
-        mover.sender.turn(site, Some(mover.room), false).await;
+        let Mover {
+            sender,
+            room,
+            token,
+        } = mover;
+        sender.turn(site, Some(*room), false, token).await;
         let ask = Ask {
-            room: mover.room,
+            room: *room,
             level: Level::Session,
             from: 0,
             limit: LIMIT,
         };
         let client = site.clients.of(session);
-        calls::read(&site.env, &client, session, ask, &mut mover.token).await;
+        calls::read(&site.env, &client, session, ask, token).await;
     }
     false
 }

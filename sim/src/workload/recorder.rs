@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::mover::Slot;
 use super::rooms::{self, Zipf};
-use crate::history::{Append, AppendEnd, History, Page, Read, Seen, Tail};
+use crate::history::{Append, AppendEnd, History, Page, Read, Seen, Tail, Witnessed};
 use crate::plan::Plan;
 
 /// What is noted of a call while it has not been answered.
@@ -33,6 +33,7 @@ struct State {
     reads: Vec<Read>,
     /// By the tail's number; none before it was opened.
     tails: Vec<Option<Tail>>,
+    witnessed: Vec<Witnessed>,
     probes: u64,
     retries: u64,
 }
@@ -78,6 +79,7 @@ impl Recorder {
             reads,
             tails: state.tails.into_iter().flatten().collect(),
             finals: Vec::new(),
+            witnessed: state.witnessed,
         };
         (history, places)
     }
@@ -111,6 +113,11 @@ impl Recorder {
         let mut state = self.0.state.lock();
         state.ended_us = state.ended_us.max(now_us);
         state.retries += retries;
+    }
+
+    /// A witness was answered, or not.
+    pub(crate) fn witnessed(&self, witnessed: Witnessed) {
+        self.0.state.lock().witnessed.push(witnessed);
     }
 
     /// A number for a probe.

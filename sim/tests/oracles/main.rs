@@ -9,6 +9,7 @@
     reason = "a test fails where it cannot go on"
 )]
 
+mod cutoff;
 mod liveness;
 mod search;
 mod spoil;

@@ -77,6 +77,7 @@ pub fn plan() -> Plan {
             links: Vec::new(),
             shards: 2,
             replicas: 3,
+            replace_after_ms: 0,
         },
         workload: workload(DCS.iter().map(site).collect()),
         events: Vec::new(),

@@ -55,6 +55,7 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             links: Vec::new(),
             shards,
             replicas: 3,
+            replace_after_ms: 0,
         },
         workload: Workload {
             duration_ms: 60_000,
@@ -86,6 +87,8 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             gap_max_ms: Some(3_000),
             failed_calls_max: Some(0),
             recovery_max_ms: None,
+            refusal_max_ms: None,
+            age_p99_max_ms: None,
             acked_min: 1_000,
             pending: Vec::new(),
         },

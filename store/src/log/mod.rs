@@ -26,6 +26,7 @@ use std::future::Future;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -36,7 +37,7 @@ use crate::Error;
 use crate::engine::{self, Engine};
 use crate::key::log as key;
 use crate::key::log::Kind;
-pub use record::Record;
+pub use record::{Record, unseal};
 use shard::Shard;
 pub use shard::ShardLog;
 use writer::{Queue, Until, Writer};
@@ -249,6 +250,42 @@ impl Log {
                 let (from, to) = key::shard(shard);
                 round.batch.delete_range(from, to);
             })
+    }
+
+    /// How the disk does: for how long the sync that runs now has been running (0 when none does),
+    /// and what a sync has taken lately, smoothed over the last few; `None` when there was none.
+    pub fn syncs(&self) -> (Duration, Option<Duration>) {
+        self.handle.queue.syncs()
+    }
+
+    /// Removes what a shard's log holds, but not the vote: whoever may get a replica of it again
+    /// must not vote twice in a term. Durable when the future completes. Its [`ShardLog`]s are
+    /// logs without entries from now on.
+    ///
+    /// # Errors
+    /// As [`Log::shard`]; those of the writer come with the future.
+    pub fn forget_entries(
+        &self,
+        shard: ShardId,
+    ) -> Result<BoxFuture<'static, Result<(), Error>>, Error> {
+        let open = self.shard(shard)?;
+        let mut tail = open.shard.tail.lock();
+        let vote = tail.singles.remove(&Kind::Vote);
+        self.handle
+            .tails_bytes
+            .fetch_sub(tail.cache_bytes(), Ordering::Relaxed);
+        tail.clear();
+        tail.singles.extend(vote.map(|vote| (Kind::Vote, vote)));
+        let forget = |round: &mut writer::Round, _| {
+            for kind in [Kind::Committed, Kind::Extra, Kind::Purged] {
+                let key = key::single(shard, kind);
+                round.batch.delete(Bytes::copy_from_slice(&key));
+            }
+            let (from, to) = key::entries_from(shard, 0);
+            let (from, to) = (Bytes::copy_from_slice(&from), Bytes::copy_from_slice(&to));
+            round.batch.delete_range(from, to);
+        };
+        Ok(self.handle.queue.submit_and_wait(Until::Durable, forget))
     }
 
     /// Counters of the engine since it was opened.

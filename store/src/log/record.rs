@@ -54,8 +54,11 @@ pub(super) fn seal(key: &[u8], parts: [&[u8]; 2]) -> Bytes {
     Bytes::from(value)
 }
 
-/// The body of a sealed value.
-pub(super) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Error> {
+/// The body of a sealed value of the log.
+///
+/// # Errors
+/// [`Error::Corrupt`] when the sum does not fit, [`Error::Format`] when a later version wrote it.
+pub fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Error> {
     let Some((seal, body)) = value.split_at_checked(SEAL_BYTES) else {
         return Err(corrupt(key, format!("{} bytes are too few", value.len())));
     };

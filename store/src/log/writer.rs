@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -21,6 +22,7 @@ use futures::future::BoxFuture;
 use model::mutant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::MARK;
 use super::record::{self, FILE};
@@ -70,6 +72,37 @@ pub(super) struct Queue {
     written: AtomicU64,
     /// The mark that is durable; 0 before this start's first sync.
     mark: AtomicU64,
+    syncs: Mutex<Syncs>,
+}
+
+/// How the disk has been syncing.
+#[derive(Default)]
+struct Syncs {
+    /// When the sync that runs began.
+    running: Option<Instant>,
+    /// What syncs take, smoothed, and when the last ended.
+    usual: Option<(Duration, Instant)>,
+}
+
+/// Until when the last sync's end says something about the next.
+const USUAL_VALID: Duration = Duration::from_secs(5);
+
+impl Syncs {
+    fn begin(&mut self) {
+        self.running = Some(Instant::now());
+    }
+
+    fn end(&mut self) {
+        let now = Instant::now();
+        if let Some(began) = self.running.take() {
+            let took = now - began;
+            let usual = match self.usual {
+                Some((usual, at)) if now - at < USUAL_VALID => (usual * 3 + took) / 4,
+                Some(_) | None => took,
+            };
+            self.usual = Some((usual, now));
+        }
+    }
 }
 
 #[derive(Default)]
@@ -142,6 +175,15 @@ impl Queue {
     /// How far the disk has been synced.
     pub(super) fn mark(&self) -> u64 {
         self.mark.load(Ordering::Acquire)
+    }
+
+    /// For how long the present sync has been running, and what syncs take.
+    pub(super) fn syncs(&self) -> (Duration, Option<Duration>) {
+        let syncs = self.syncs.lock();
+        let now = Instant::now();
+        let running = syncs.running.map_or(Duration::ZERO, |began| now - began);
+        let usual = syncs.usual.filter(|(_, at)| now - *at < USUAL_VALID);
+        (running, usual.map(|(usual, _)| usual))
     }
 
     /// Lets the writer end when it has written what there is.
@@ -247,7 +289,10 @@ impl Writer {
             if round.durable.is_empty() {
                 continue;
             }
-            match self.engine.sync().await {
+            self.queue.syncs.lock().begin();
+            let synced = self.engine.sync().await;
+            self.queue.syncs.lock().end();
+            match synced {
                 Ok(()) => self.queue.mark.store(self.mark, Ordering::Release),
                 Err(_) if mutant!("fsync-error-ignored") => {}
                 Err(error) => return self.stop(round, error),

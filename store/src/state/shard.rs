@@ -41,6 +41,31 @@ pub struct ShardState {
 /// A page of a conversation, and the head at the same read point.
 pub type Page = (Conversation, Vec<Stored>);
 
+/// How far what reads see has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// The last entry that is applied and shown.
+    pub position: Option<Position>,
+    /// Changes applied and shown.
+    pub revision: u64,
+}
+
+impl Reached {
+    /// The index of [`Reached::position`]; 0 before the first.
+    pub fn index(&self) -> u64 {
+        self.position.map_or(0, |position| position.index)
+    }
+}
+
+impl From<&Applied> for Reached {
+    fn from(applied: &Applied) -> Reached {
+        Reached {
+            position: applied.position,
+            revision: applied.revision,
+        }
+    }
+}
+
 /// Holds nothing that holds it: the databases are closed when the last handle is dropped.
 pub(crate) struct Shard {
     pub(crate) id: ShardId,
@@ -49,7 +74,7 @@ pub(crate) struct Shard {
     pub(crate) core: Mutex<Core>,
     pub(crate) serving: RwLock<Serving>,
     watchers: Watchers,
-    position: watch::Sender<Option<Position>>,
+    reached: watch::Sender<Reached>,
     /// The first error that a read met.
     read_error: watch::Sender<Option<Error>>,
 }
@@ -90,7 +115,7 @@ impl Shard {
         let cluster = read_cluster(&*shared.engine, id)?;
         let log = shared.log.shard(id)?;
         let machine = Machine::new(scope.clone(), applied.revision, applied.time_ms);
-        let position = watch::Sender::new(applied.position);
+        let reached = watch::Sender::new(Reached::from(&applied));
         let progress = Progress {
             flushed: applied.clone(),
             applied,
@@ -114,7 +139,7 @@ impl Shard {
                 cluster: Arc::new(cluster),
             }),
             watchers: Watchers::default(),
-            position,
+            reached,
             read_error: watch::Sender::new(None),
         })
     }
@@ -255,7 +280,7 @@ impl ShardState {
             let key = key::state::cluster(shard.id);
             batch.put(arena.key(&key), arena.seal_message(&key, cluster));
         }
-        let position = applied.position;
+        let reached = Reached::from(&applied);
         let bytes = batch.bytes() as u64;
         {
             let _no_flush_between = self.shared.switch.read();
@@ -284,7 +309,7 @@ impl ShardState {
             }
         }
         shard.watchers.tell(touched.into_iter());
-        shard.position.send_replace(position);
+        shard.reached.send_replace(reached);
         Ok(())
     }
 
@@ -382,9 +407,15 @@ impl ShardState {
         self.shard.watchers.watch(key, || self.last_seq(&key))
     }
 
-    /// The position applied, now and after each apply.
-    pub fn watch_applied(&self) -> watch::Receiver<Option<Position>> {
-        self.shard.position.subscribe()
+    /// How far reads see, now and after each apply.
+    pub fn watch_applied(&self) -> watch::Receiver<Reached> {
+        self.shard.reached.subscribe()
+    }
+
+    /// How far every read that begins now sees, at least. [`ShardState::applied`] may be ahead of
+    /// it for a moment.
+    pub fn reached(&self) -> Reached {
+        *self.shard.reached.borrow()
     }
 
     /// Set once a read has met an error: whoever looks after the replica must stop it, or the node,
@@ -443,7 +474,7 @@ impl ShardState {
         let engine: &dyn Read = &*self.shared.engine;
         let applied = applied::read(engine, shard.id)?;
         let cluster = read_cluster(engine, shard.id)?;
-        let position = applied.position;
+        let reached = Reached::from(&applied);
         {
             let mut core = shard.core.lock();
             core.machine = Machine::new(shard.scope.clone(), applied.revision, applied.time_ms);
@@ -465,7 +496,7 @@ impl ShardState {
             changed.push((key, self.last_seq(&key)?));
         }
         shard.watchers.tell(changed.into_iter());
-        shard.position.send_replace(position);
+        shard.reached.send_replace(reached);
         Ok(())
     }
 }

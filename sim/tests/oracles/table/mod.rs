@@ -152,6 +152,7 @@ fn history() -> History {
             whole("busan-1", Level::Local),
             whole("tokyo-1", Level::Local),
         ],
+        witnessed: Vec::new(),
     }
 }
 

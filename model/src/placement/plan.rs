@@ -1,0 +1,395 @@
+//! What should move: replicas of nodes that are lost or leaving, and those of a data center that
+//! came to hold a majority for want of others.
+//!
+//! Given what the meta shard knows, who has been gone for how long, and the bounds, it says which
+//! moves to begin, which to take back, and of every replica that is not as it should be, why.
+//! No move leaves a shard with fewer replicas that are up than a quorum: where there is no quorum,
+//! nothing moves.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{counts, dc_max, fits, held_by, majority_in};
+use crate::cluster::{ClusterState, Move, MoveStep, Shard};
+use crate::id::{NodeId, ShardId};
+use crate::limits;
+
+/// Who cannot be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// For how long each node that cannot be reached has been gone, ms.
+    pub gone_ms: BTreeMap<u64, u64>,
+}
+
+/// When and how fast replicas are replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// A node that is gone for this long is lost.
+    pub replace_after_ms: u64,
+    /// Moves at once.
+    pub moves_max: usize,
+    /// Moves at once to one node.
+    pub moves_to_node_max: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            replace_after_ms: limits::REPLACE_AFTER_MS,
+            moves_max: limits::MOVES_PLANNED_MAX,
+            moves_to_node_max: limits::MOVES_TO_NODE_MAX,
+        }
+    }
+}
+
+/// What to do now, and what cannot be done yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Moves to begin, the most endangered shards first.
+    pub begin: Vec<Move>,
+    /// Moves whose new node was lost: they are taken back.
+    pub drop: Vec<MoveStep>,
+    /// Every replica that is not where it should be or not up, by shard.
+    pub unrestored: Vec<Unrestored>,
+}
+
+/// A replica that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unrestored {
+    /// The shard.
+    pub shard: ShardId,
+    /// The node that the map says holds it.
+    pub node: u64,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a replica is not restored (yet). Displayed for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its node may come back.
+    Gone {
+        /// For how long it has been gone.
+        for_ms: u64,
+        /// How long is waited.
+        of_ms: u64,
+    },
+    /// Another node is getting it.
+    Moving {
+        /// The node's name.
+        to: String,
+        /// Its voters are being changed.
+        changing: bool,
+    },
+    /// Others come first.
+    Turn,
+    /// Too few of its replicas are up for anything to be changed.
+    NoQuorum {
+        /// Replicas that are up.
+        up: usize,
+        /// Replicas.
+        of: usize,
+    },
+    /// There is nowhere to put it.
+    NoNode,
+    /// A data center holds a majority, and no other has a node for it.
+    Degraded {
+        /// The data center.
+        dc: String,
+    },
+}
+
+impl fmt::Display for Unrestored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unrestored {
+            shard, name, why, ..
+        } = self;
+        match why {
+            Why::Gone { for_ms, of_ms } => write!(
+                f,
+                "waiting: {name} has been gone {} of {}",
+                Span(*for_ms),
+                Span(*of_ms)
+            ),
+            Why::Moving {
+                to,
+                changing: false,
+            } => write!(f, "{to} is learning it in the place of {name}"),
+            Why::Moving { to, changing: true } => write!(f, "{to} takes the place of {name}"),
+            Why::Turn => write!(f, "{name}: other replicas are restored first"),
+            Why::NoQuorum { up, of } => write!(
+                f,
+                "{name}: {up} of {of} replicas of {shard} are up, and no change is made without a \
+                 quorum"
+            ),
+            Why::NoNode => write!(
+                f,
+                "{name}: no data center without a replica of {shard} has a node that is up"
+            ),
+            Why::Degraded { dc } => write!(
+                f,
+                "degraded: data center {dc} holds a majority of {shard}, and no other has a node \
+                 for it; what is acknowledged may be in {dc} alone"
+            ),
+        }
+    }
+}
+
+/// A time for people: `45 s`, `3 min`.
+struct Span(u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 / 1_000 {
+            seconds @ 0..120 => write!(f, "{seconds} s"),
+            seconds => write!(f, "{} min", seconds / 60),
+        }
+    }
+}
+
+/// What to do now. The same question has the same answer; once its moves are begun they are not
+/// in it any more.
+pub fn plan(state: &ClusterState, health: &Health, policy: &Policy) -> Plan {
+    let mut planner = Planner::new(state, health, policy);
+    let mut waiting: Vec<&Shard> = Vec::new();
+    for shard in &state.shards {
+        match state.move_of(ShardId(shard.id)) {
+            Some(going) => planner.going(shard, going),
+            None => waiting.push(shard),
+        }
+    }
+    // The most endangered first; among equals in the order of their slots.
+    waiting.sort_by_key(|shard| std::cmp::Reverse(planner.lost_of(shard).count()));
+    for shard in waiting {
+        planner.settled(shard);
+    }
+    let mut plan = planner.plan;
+    plan.unrestored.sort_by_key(|one| (one.shard, one.node));
+    plan
+}
+
+struct Planner<'s> {
+    state: &'s ClusterState,
+    health: &'s Health,
+    policy: &'s Policy,
+    /// Nodes that are not lost and not leaving.
+    left: Vec<u64>,
+    /// Replicas of each node, with those it is getting.
+    load: BTreeMap<u64, usize>,
+    /// Moves to each node.
+    inbound: BTreeMap<u64, usize>,
+    plan: Plan,
+}
+
+/// Where a replica can go.
+enum Place {
+    To(u64),
+    Turn,
+    None,
+}
+
+impl<'s> Planner<'s> {
+    fn new(state: &'s ClusterState, health: &'s Health, policy: &'s Policy) -> Planner<'s> {
+        let ids = || state.nodes.iter().map(|node| node.id);
+        let mut load: BTreeMap<u64, usize> = ids().map(|id| (id, 0)).collect();
+        let mut inbound = BTreeMap::new();
+        for replica in state.shards.iter().flat_map(|shard| &shard.replicas) {
+            *load.entry(*replica).or_default() += 1;
+        }
+        for going in &state.moves {
+            *load.entry(going.to).or_default() += 1;
+            *inbound.entry(going.to).or_default() += 1;
+        }
+        let mut planner = Planner {
+            state,
+            health,
+            policy,
+            left: Vec::new(),
+            load,
+            inbound,
+            plan: Plan::default(),
+        };
+        planner.left = ids().filter(|id| !planner.lost(*id)).collect();
+        planner
+    }
+
+    fn up(&self, node: u64) -> bool {
+        self.state.node(NodeId(node)).is_some() && !self.health.gone_ms.contains_key(&node)
+    }
+
+    /// Whether its replicas are to be elsewhere.
+    fn lost(&self, node: u64) -> bool {
+        let gone = self.health.gone_ms.get(&node);
+        self.state.leaving.contains(&node)
+            || self.state.node(NodeId(node)).is_none()
+            || gone.is_some_and(|gone| *gone >= self.policy.replace_after_ms)
+    }
+
+    fn lost_of<'a>(&'a self, shard: &'a Shard) -> impl Iterator<Item = u64> + 'a {
+        let replicas = shard.replicas.iter().copied();
+        replicas.filter(|node| self.lost(*node))
+    }
+
+    fn name(&self, node: u64) -> String {
+        let known = self.state.node(NodeId(node));
+        known.map_or_else(|| format!("n{node}"), |node| node.name.clone())
+    }
+
+    fn tell(&mut self, shard: &Shard, node: u64, why: Why) {
+        let name = self.name(node);
+        self.plan.unrestored.push(Unrestored {
+            shard: ShardId(shard.id),
+            node,
+            name,
+            why,
+        });
+    }
+
+    /// A shard that is in a move.
+    fn going(&mut self, shard: &Shard, going: &Move) {
+        // Once it is changing it goes on: a quorum of either set of voters is enough for that.
+        if self.lost(going.to) && !going.changing {
+            self.plan.drop.push(going.step());
+        }
+        let why = Why::Moving {
+            to: self.name(going.to),
+            changing: going.changing,
+        };
+        self.tell(shard, going.from, why);
+        self.tell_gone(shard, Some(going.from));
+    }
+
+    /// Tells of the replicas that are gone and may come back.
+    fn tell_gone(&mut self, shard: &Shard, but: Option<u64>) {
+        for &node in &shard.replicas {
+            if let Some(&for_ms) = self.health.gone_ms.get(&node)
+                && !self.lost(node)
+                && Some(node) != but
+            {
+                let of_ms = self.policy.replace_after_ms;
+                self.tell(shard, node, Why::Gone { for_ms, of_ms });
+            }
+        }
+    }
+
+    /// A shard that is in no move.
+    fn settled(&mut self, shard: &Shard) {
+        self.tell_gone(shard, None);
+        let lost: Vec<u64> = self.lost_of(shard).collect();
+        let of = shard.replicas.len();
+        let up = shard.replicas.iter().filter(|node| self.up(**node)).count();
+        let quorum = of / 2 + 1;
+        if lost.is_empty() {
+            if up == of {
+                self.spread(shard);
+            }
+            return;
+        }
+        for (nth, &node) in lost.iter().enumerate() {
+            if up < quorum {
+                self.tell(shard, node, Why::NoQuorum { up, of });
+            } else if nth > 0 {
+                self.tell(shard, node, Why::Turn);
+            } else {
+                self.replace(shard, node);
+            }
+        }
+    }
+
+    /// Replaces one replica that is lost.
+    fn replace(&mut self, shard: &Shard, from: u64) {
+        let cap = dc_max(shard.replicas.len());
+        match self.place(shard, from, cap) {
+            Place::To(to) => self.begin(shard, from, to, false),
+            Place::Turn => self.tell(shard, from, Why::Turn),
+            Place::None if fits(self.state, &self.left, shard.replicas.len()) => {
+                self.tell(shard, from, Why::NoNode);
+            }
+            // Too few data centers are left: better beside another than not at all.
+            Place::None => match self.place(shard, from, usize::MAX) {
+                Place::To(to) => self.begin(shard, from, to, true),
+                Place::Turn => self.tell(shard, from, Why::Turn),
+                Place::None => self.tell(shard, from, Why::NoNode),
+            },
+        }
+    }
+
+    /// Takes a replica out of a data center that holds a majority, if another can have it.
+    fn spread(&mut self, shard: &Shard) {
+        let Some(dc) = majority_in(self.state, &shard.replicas) else {
+            return;
+        };
+        let inside = |node: &&u64| self.state.dc_of(**node) == dc;
+        let inside = shard.replicas.iter().filter(inside);
+        // Not the preferred leader, if another can go.
+        let heaviest = |node: &&u64| {
+            let first = shard.replicas.first() == Some(*node);
+            (!first, self.load.get(*node).copied(), **node)
+        };
+        let Some(&from) = inside.max_by_key(heaviest) else {
+            return;
+        };
+        match self.place(shard, from, dc_max(shard.replicas.len())) {
+            Place::To(to) => self.begin(shard, from, to, false),
+            Place::Turn => self.tell(shard, from, Why::Turn),
+            Place::None => self.tell(shard, from, Why::Degraded { dc: dc.to_owned() }),
+        }
+    }
+
+    /// The best node for what `from` gives up, in a data center with fewer than `cap` of the
+    /// others: where there are fewest of them, then on the node with the least load.
+    fn place(&self, shard: &Shard, from: u64, cap: usize) -> Place {
+        let others: Vec<u64> = shard
+            .replicas
+            .iter()
+            .copied()
+            .filter(|n| *n != from)
+            .collect();
+        let held = counts(self.state, &others);
+        let in_dc = |node: u64| held.get(self.state.dc_of(node)).copied().unwrap_or(0);
+        let free =
+            self.left.iter().copied().filter(|node| {
+                self.up(*node) && !shard.replicas.contains(node) && in_dc(*node) < cap
+            });
+        let many = |node: u64| self.inbound.get(&node).copied().unwrap_or(0);
+        let best = free.min_by_key(|&node| {
+            let waits = many(node) >= self.policy.moves_to_node_max;
+            (waits, in_dc(node), self.load.get(&node).copied(), node)
+        });
+        let going = self.state.moves.len() + self.plan.begin.len();
+        match best {
+            None => Place::None,
+            Some(_) if going >= self.policy.moves_max => Place::Turn,
+            Some(to) if many(to) >= self.policy.moves_to_node_max => Place::Turn,
+            Some(to) => Place::To(to),
+        }
+    }
+
+    fn begin(&mut self, shard: &Shard, from: u64, to: u64, degraded: bool) {
+        *self.load.entry(to).or_default() += 1;
+        *self.inbound.entry(to).or_default() += 1;
+        let why = Why::Moving {
+            to: self.name(to),
+            changing: false,
+        };
+        self.tell(shard, from, why);
+        self.plan.begin.push(Move {
+            shard: shard.id,
+            from,
+            to,
+            degraded,
+            ..Move::default()
+        });
+    }
+}
+
+/// Nodes that are leaving and hold nothing any more.
+impl Plan {
+    /// The nodes that can be removed now.
+    pub fn removable(state: &ClusterState) -> impl Iterator<Item = u64> {
+        let leaving = state.leaving.iter().copied();
+        leaving.filter(|node| held_by(state, *node).next().is_none())
+    }
+}

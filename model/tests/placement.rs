@@ -1,0 +1,262 @@
+//! Where replicas go when nodes are lost, leave and come, against what must always hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use firebreak_model::cluster::{Change, ChangeBody, ClusterState, Locality, Move, Node, decide};
+use firebreak_model::command::Answer;
+use firebreak_model::id::ShardId;
+use firebreak_model::placement::{self, Facts, Health, Policy, Why, majority_in, plan, whatif};
+use proptest::prelude::*;
+
+/// Nodes 1, 2, … with so many in each data center, and shards laid out on them.
+fn cluster(per_dc: &[usize], shards: u32, replicas: u32) -> ClusterState {
+    let mut state = ClusterState {
+        epoch: 1,
+        replicas,
+        ..ClusterState::default()
+    };
+    for (dc, &count) in per_dc.iter().enumerate() {
+        (0..count).for_each(|_| add(&mut state, dc));
+    }
+    state.shards = placement::layout(&state.nodes, shards, replicas).unwrap();
+    state.meta_replicas = placement::meta_replicas(&state.nodes, &[]);
+    state
+}
+
+fn add(state: &mut ClusterState, dc: usize) {
+    let id = state.next_node_id.max(1);
+    state.next_node_id = id + 1;
+    state.nodes.push(Node {
+        id,
+        name: format!("n{id}"),
+        locality: Some(Locality {
+            dc: format!("dc{dc}"),
+            ..Locality::default()
+        }),
+        ..Node::default()
+    });
+}
+
+fn of_dc(state: &ClusterState, dc: usize) -> Vec<u64> {
+    let inside = state.nodes.iter().filter(|n| n.dc() == format!("dc{dc}"));
+    inside.map(|n| n.id).collect()
+}
+
+fn gone(nodes: &[u64], for_ms: u64) -> Health {
+    Health {
+        gone_ms: nodes.iter().map(|node| (*node, for_ms)).collect(),
+    }
+}
+
+#[track_caller]
+fn make(state: &mut ClusterState, body: ChangeBody) {
+    let reply = decide(state, &Change { body: Some(body) });
+    assert!(matches!(reply.answer, Some(Answer::Meta(_))), "{reply:?}");
+}
+
+fn up(replicas: &[u64], health: &Health) -> usize {
+    let up = replicas.iter().filter(|n| !health.gone_ms.contains_key(n));
+    up.count()
+}
+
+/// Carries plans out until there is nothing to do; gives how many rounds that took.
+#[track_caller]
+fn settle(state: &mut ClusterState, health: &Health) -> usize {
+    let policy = Policy::default();
+    for round in 0..2_000 {
+        let planned = plan(state, health, &policy);
+        assert_eq!(planned, plan(state, health, &policy));
+        let before = state.clone();
+        for step in &planned.drop {
+            make(state, ChangeBody::DropMove(*step));
+        }
+        for wanted in &planned.begin {
+            make(state, ChangeBody::BeginMove(*wanted));
+        }
+        assert!(state.moves.len() <= policy.moves_max);
+        for node in &state.nodes {
+            let to = state.moves.iter().filter(|m| m.to == node.id).count();
+            assert!(to <= policy.moves_to_node_max, "{to} moves to n{}", node.id);
+        }
+        let again = plan(state, health, &policy);
+        let twice = |m: &Move| planned.begin.iter().any(|one| one.shard == m.shard);
+        assert!(!again.begin.iter().any(twice), "a move is begun once");
+        let Some(done) = state.moves.first().copied() else {
+            assert_eq!(before, *state);
+            return round;
+        };
+        make(state, ChangeBody::ChangeVoters(done.step()));
+        make(state, ChangeBody::FinishMove(done.step()));
+        for (was, is) in before.shards.iter().zip(&state.shards) {
+            let quorum = is.replicas.len() / 2 + 1;
+            if was.replicas != is.replicas {
+                assert!(
+                    up(&was.replicas, health) >= quorum,
+                    "moved without a quorum"
+                );
+                assert!(up(&is.replicas, health) >= quorum, "moved below a quorum");
+                let crowded = majority_in(state, &is.replicas);
+                assert!(crowded.is_none() || done.degraded, "{done:?}");
+            }
+        }
+    }
+    panic!("it does not come to rest");
+}
+
+proptest! {
+    #[test]
+    fn what_is_lost_is_replaced_and_no_fire_domain_gets_a_majority_while_others_are_left(
+        per_dc in proptest::collection::vec(1usize..4, 3..6),
+        shards in 1u32..40,
+        five in any::<bool>(),
+        burning in 0usize..6,
+        dead in proptest::collection::vec(any::<bool>(), 20),
+        joining in proptest::collection::vec(0usize..6, 0..4),
+    ) {
+        let replicas = if five && per_dc.len() >= 5 { 5 } else { 3 };
+        let mut state = cluster(&per_dc, shards, replicas);
+        let mut lost = of_dc(&state, burning % per_dc.len());
+        // Now and then a node elsewhere, too.
+        let others = state.nodes.iter().map(|n| n.id).filter(|id| !lost.contains(id));
+        let few = others.zip(&dead).filter(|(id, dead)| **dead && id % 5 == 0);
+        let few: Vec<u64> = few.map(|(id, _)| id).collect();
+        lost.extend(few);
+        let health = gone(&lost, 400_000);
+        let before = state.clone();
+        settle(&mut state, &health);
+        let left: Vec<_> = state.nodes.iter().filter(|n| !lost.contains(&n.id)).collect();
+        let cap = (replicas as usize - 1) / 2;
+        let mut dcs: BTreeMap<&str, usize> = BTreeMap::new();
+        left.iter().for_each(|n| *dcs.entry(n.dc()).or_default() += 1);
+        let fits = dcs.values().map(|n| (*n).min(cap)).sum::<usize>() >= replicas as usize;
+        for (was, is) in before.shards.iter().zip(&state.shards) {
+            let quorum = replicas as usize / 2 + 1;
+            if up(&was.replicas, &health) < quorum {
+                prop_assert_eq!(was, is, "without a quorum nothing moves");
+            } else if fits || left.len() >= replicas as usize {
+                prop_assert_eq!(up(&is.replicas, &health), replicas as usize, "{:?}", is);
+                prop_assert!(!fits || majority_in(&state, &is.replicas).is_none());
+            }
+        }
+        // Whatever is not restored is told, with its reason.
+        let told = plan(&state, &health, &Policy::default()).unrestored;
+        for shard in &state.shards {
+            let bad = shard.replicas.iter().any(|n| lost.contains(n))
+                || majority_in(&state, &shard.replicas).is_some();
+            let says = told.iter().any(|one| one.shard == ShardId(shard.id));
+            prop_assert_eq!(bad, says, "{:?}", shard);
+        }
+        // Nodes that come give a majority back to nobody.
+        for dc in joining {
+            add(&mut state, dc);
+        }
+        settle(&mut state, &health);
+        // And the dead who return are nodes like any other.
+        settle(&mut state, &Health::default());
+        for (was, is) in before.shards.iter().zip(&state.shards) {
+            prop_assert_eq!((was.id, was.replicas.len()), (is.id, is.replicas.len()));
+            prop_assert!(majority_in(&state, &is.replicas).is_none(), "{:?}", is);
+        }
+    }
+}
+
+#[test]
+fn a_node_that_may_come_back_is_waited_for_and_the_reason_says_how_long() {
+    let mut state = cluster(&[2, 2, 2, 2], 8, 3);
+    let lost = of_dc(&state, 0);
+    let planned = plan(&state, &gone(&lost, 180_000), &Policy::default());
+    assert!(planned.begin.is_empty());
+    let told = planned.unrestored.first().unwrap().to_string();
+    assert_eq!(told, "waiting: n1 has been gone 3 min of 5 min");
+    settle(&mut state, &gone(&lost, 300_000));
+    let held = |id: &u64| {
+        state
+            .shards
+            .iter()
+            .filter(|s| s.replicas.contains(id))
+            .count()
+    };
+    assert_eq!(lost.iter().map(held).sum::<usize>(), 0);
+    let loads: Vec<usize> = (3..=8).map(|id| held(&id)).collect();
+    assert_eq!(loads, [4; 6], "the load is even");
+}
+
+#[test]
+fn with_two_data_centers_left_replicas_crowd_and_go_apart_when_a_third_comes() {
+    let mut state = cluster(&[2, 2, 2], 6, 3);
+    let lost = of_dc(&state, 2);
+    let health = gone(&lost, 300_000);
+    settle(&mut state, &health);
+    let crowded = |state: &ClusterState| {
+        let shards = state.shards.iter();
+        shards
+            .filter(|s| majority_in(state, &s.replicas).is_some())
+            .count()
+    };
+    assert_eq!(crowded(&state), 6);
+    let told = plan(&state, &health, &Policy::default()).unrestored;
+    assert_eq!(told.len(), 6);
+    assert!(matches!(told[0].why, Why::Degraded { .. }));
+    assert!(told[0].to_string().starts_with("degraded: data center dc"));
+    add(&mut state, 3);
+    settle(&mut state, &health);
+    assert_eq!(crowded(&state), 0);
+}
+
+#[test]
+fn a_move_whose_node_is_lost_is_taken_back_unless_it_is_changing_the_voters() {
+    let mut state = cluster(&[1, 1, 1, 2], 1, 3);
+    let planned = plan(&state, &gone(&[1], 300_000), &Policy::default());
+    let wanted = planned.begin[0];
+    assert_eq!((wanted.from, wanted.to), (1, 4));
+    make(&mut state, ChangeBody::BeginMove(wanted));
+    let health = gone(&[1, 4], 300_000);
+    let begun = state.moves[0];
+    let planned = plan(&state, &health, &Policy::default());
+    assert_eq!((planned.drop, planned.begin), (vec![begun.step()], vec![]));
+    make(&mut state, ChangeBody::ChangeVoters(begun.step()));
+    assert_eq!(plan(&state, &health, &Policy::default()).drop, []);
+}
+
+#[test]
+fn a_leaving_node_gives_up_all_it_holds_and_can_be_removed_then() {
+    let mut state = cluster(&[2, 2, 2], 6, 3);
+    let leave = firebreak_model::cluster::Leave {
+        node: 2,
+        stays: false,
+    };
+    make(&mut state, ChangeBody::Leave(leave));
+    assert_eq!(placement::Plan::removable(&state).count(), 0);
+    settle(&mut state, &Health::default());
+    state.meta_replicas.retain(|n| *n != 2);
+    assert_eq!(placement::Plan::removable(&state).collect::<Vec<_>>(), [2]);
+    make(&mut state, ChangeBody::Remove(leave));
+}
+
+#[test]
+fn what_if_a_data_center_burns_nothing_is_lost_and_two_are_too_many() {
+    let state = cluster(&[2, 2, 2, 2], 8, 3);
+    let one: BTreeSet<u64> = of_dc(&state, 0).into_iter().collect();
+    let report = whatif(&state, &one, &BTreeMap::new());
+    assert!(!report.is_bad(), "{report:?}");
+    assert_eq!(
+        (report.leaders_lost, report.degraded),
+        (3, 0),
+        "2 of 8, and the meta shard"
+    );
+    assert_eq!(report.nodes.iter().map(|n| n.leaders.1).sum::<usize>(), 8);
+    assert_eq!(report.nodes.iter().map(|n| n.replicas.1).sum::<usize>(), 24);
+    let mut two = one.clone();
+    two.extend(of_dc(&state, 1));
+    let report = whatif(&state, &two, &BTreeMap::new());
+    assert!(report.is_bad() && report.quorums_lost > 0, "{report:?}");
+    // A node that would have to take more than it has room for.
+    let full = Facts {
+        disk_free_bytes: 10,
+        disk_total_bytes: 1_000,
+        appends_per_s: 5.0,
+    };
+    let facts = state.nodes.iter().map(|n| (n.id, full)).collect();
+    let report = whatif(&state, &one, &facts);
+    assert!(report.is_bad() && report.disks_short > 0 && report.quorums_lost == 0);
+}

@@ -1,0 +1,168 @@
+//! The map as the nodes that answer know it, and the names in it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use client::v1::{GetStatusResponse, NodeStatus};
+use client::{Client, NodeReport};
+use model::cluster::{ClusterState, Locality, Move, Node, Shard};
+use model::placement::Facts;
+
+use super::target::{Target, printable};
+use crate::exit::Usage;
+
+/// How long a node may take to say how it is.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// What the nodes say, and the newest map among it.
+pub struct Map {
+    /// What each node says of itself.
+    pub reports: Vec<NodeReport>,
+    newest: GetStatusResponse,
+}
+
+impl Map {
+    /// Asks every node at once.
+    ///
+    /// # Errors
+    /// When none answers, or the shards are not laid out.
+    pub async fn ask(client: &Client, target: &Target) -> anyhow::Result<Map> {
+        let reports = client
+            .status_all(LIMIT)
+            .await
+            .with_context(|| format!("no node answers; {}", target.asked()))?;
+        let answers = reports
+            .iter()
+            .filter_map(|report| report.status.as_ref().ok());
+        let newest = answers.max_by_key(|status| status.map_epoch);
+        let newest = newest.context("no node answers")?.clone();
+        if newest.map_epoch == 0 {
+            return Err(anyhow!(
+                "the cluster is forming: its shards are not laid out yet"
+            ));
+        }
+        Ok(Map { reports, newest })
+    }
+
+    /// The newest map that was told.
+    pub fn newest(&self) -> &GetStatusResponse {
+        &self.newest
+    }
+
+    /// A node by its name or its number (`n3`, `3`).
+    ///
+    /// # Errors
+    /// Usage, when there is none.
+    pub fn node(&self, text: &str) -> anyhow::Result<&NodeStatus> {
+        let nodes = &self.newest.nodes;
+        let number = text.strip_prefix('n').unwrap_or(text).parse::<u64>().ok();
+        let named = nodes.iter().find(|node| node.name == text);
+        let found = named.or_else(|| nodes.iter().find(|node| Some(node.node_id) == number));
+        found.ok_or_else(|| {
+            let names: Vec<String> = nodes.iter().map(|node| printable(&node.name)).collect();
+            anyhow!(Usage(format!(
+                "there is no node {text:?}; there are {}",
+                names.join(", ")
+            )))
+        })
+    }
+
+    /// The nodes of a data center.
+    ///
+    /// # Errors
+    /// Usage, when there is no such data center.
+    pub fn dc(&self, text: &str) -> anyhow::Result<Vec<u64>> {
+        let nodes = &self.newest.nodes;
+        let inside = nodes.iter().filter(|node| node.dc == text);
+        let inside: Vec<u64> = inside.map(|node| node.node_id).collect();
+        if inside.is_empty() {
+            let mut dcs: Vec<String> = nodes.iter().map(|node| printable(&node.dc)).collect();
+            dcs.sort_unstable();
+            dcs.dedup();
+            return Err(anyhow!(Usage(format!(
+                "there is no data center {text:?}; there are {}",
+                dcs.join(", ")
+            ))));
+        }
+        Ok(inside)
+    }
+
+    /// What people call a node.
+    pub fn name(&self, node: u64) -> String {
+        let known = self.newest.nodes.iter().find(|one| one.node_id == node);
+        known.map_or_else(|| format!("n{node}"), |one| printable(&one.name))
+    }
+
+    /// The map as the model has it.
+    pub fn state(&self) -> ClusterState {
+        let node = |node: &NodeStatus| Node {
+            id: node.node_id,
+            name: node.name.clone(),
+            address: node.address.clone(),
+            locality: Some(Locality {
+                region: node.region.clone(),
+                dc: node.dc.clone(),
+                rack: node.rack.clone(),
+            }),
+            ..Node::default()
+        };
+        let status = &self.newest;
+        let data = status.shards.iter().filter(|shard| shard.shard != 0);
+        let meta = status.shards.iter().find(|shard| shard.shard == 0);
+        let leaving = status.nodes.iter().filter(|node| node.leaving);
+        let highest = status.nodes.iter().map(|node| node.node_id).max();
+        ClusterState {
+            epoch: status.map_epoch,
+            nodes: status.nodes.iter().map(node).collect(),
+            shards: data
+                .map(|shard| Shard {
+                    id: shard.shard,
+                    slot_first: shard.slot_first,
+                    slot_last: shard.slot_last,
+                    replicas: shard.replicas.clone(),
+                    changes: 0,
+                })
+                .collect(),
+            meta_replicas: meta.map(|meta| meta.replicas.clone()).unwrap_or_default(),
+            next_node_id: highest.unwrap_or(0) + 1,
+            moves: status
+                .moves
+                .iter()
+                .map(|going| Move {
+                    shard: going.shard,
+                    from: going.from,
+                    to: going.to,
+                    changing: going.changing,
+                    ..Move::default()
+                })
+                .collect(),
+            leaving: leaving.map(|node| node.node_id).collect(),
+            ..ClusterState::default()
+        }
+    }
+
+    /// What the nodes that answer say of their disks and their load.
+    pub fn facts(&self) -> BTreeMap<u64, Facts> {
+        let answers = self
+            .reports
+            .iter()
+            .filter_map(|report| report.status.as_ref().ok());
+        let facts = answers.filter_map(|status| {
+            let stats = status.stats.as_ref()?;
+            let facts = Facts {
+                disk_free_bytes: stats.disk_free_bytes,
+                disk_total_bytes: stats.disk_total_bytes,
+                appends_per_s: rate(stats.appended_messages, stats.uptime_ms),
+            };
+            Some((status.node_id, facts))
+        });
+        facts.collect()
+    }
+}
+
+/// Messages a second since the start.
+#[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+fn rate(messages: u64, uptime_ms: u64) -> f64 {
+    messages as f64 * 1_000.0 / uptime_ms.max(1) as f64
+}

@@ -1,0 +1,192 @@
+//! `firebreak node list|add|remove`: who is in the cluster.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use client::v1::RemoveNodeRequest;
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use tokio::time::{Instant, sleep};
+
+use super::map::Map;
+use super::target::{Target, printable};
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  firebreak node remove busan-2              its replicas move to others, then it is removed
+  firebreak node remove busan-2 --no-wait
+  firebreak node remove busan-2 --cancel     it stays after all
+
+The node may be dead. Its number is never used again, nor is its disk: to come back it joins as a new node.
+Exit codes: 0 removed (or asked for), 1 refused or not yet done, 2 wrong arguments.";
+
+/// How long to look for a node that answers.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Between two looks at what is left to do.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Show the nodes.
+#[derive(clap::Args, Debug)]
+pub struct List {
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Show how a node is added.
+#[derive(clap::Args, Debug)]
+pub struct Add {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Have a node give up all it holds, and remove it.
+#[derive(clap::Args, Debug)]
+#[command(after_help = REMOVE_EXAMPLES)]
+pub struct Remove {
+    /// Its name, or its number as n3.
+    node: String,
+    /// Do not wait until it is removed.
+    #[arg(long)]
+    no_wait: bool,
+    /// Give up waiting after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+    /// Take it back.
+    #[arg(long, conflicts_with = "no_wait")]
+    cancel: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl List {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let client = self.target.client(DEADLINE)?;
+        let map = Map::ask(&client, &self.target).await?;
+        let status = map.newest();
+        let held = |node: u64| {
+            let shards = status.shards.iter();
+            shards
+                .filter(|shard| shard.replicas.contains(&node))
+                .count()
+        };
+        if self.json {
+            let node = |node: &client::v1::NodeStatus| {
+                serde_json::json!({
+                    "node_id": node.node_id,
+                    "name": node.name,
+                    "region": node.region,
+                    "dc": node.dc,
+                    "rack": node.rack,
+                    "address": node.address,
+                    "reachable": node.reachable,
+                    "gone_ms": node.gone_ms,
+                    "leaving": node.leaving,
+                    "replicas": held(node.node_id),
+                })
+            };
+            let nodes: Vec<_> = status.nodes.iter().map(node).collect();
+            println!("{}", serde_json::to_string_pretty(&nodes)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        table.set_header([
+            "node", "", "region", "dc", "rack", "address", "state", "replicas",
+        ]);
+        for node in &status.nodes {
+            let state = match (node.leaving, node.reachable) {
+                (true, _) => "leaving".to_owned(),
+                (false, true) => "up".to_owned(),
+                (false, false) => format!("gone for {} s", node.gone_ms / 1_000),
+            };
+            table.add_row([
+                printable(&node.name),
+                format!("n{}", node.node_id),
+                printable(&node.region),
+                printable(&node.dc),
+                printable(&node.rack),
+                printable(&node.address),
+                state,
+                held(node.node_id).to_string(),
+            ]);
+        }
+        println!("{table}");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Add {
+    /// A node is added from its own machine: only there is its disk.
+    #[allow(
+        clippy::unnecessary_wraps,
+        reason = "every subcommand ends with an exit code or an error"
+    )]
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        println!(
+            "A node is added from its own machine, with the token that `firebreak init` printed:\n\n\
+             \x20 firebreak node join --config NODE.toml --token fb-… --peer {}\n\
+             \x20 firebreak serve --config NODE.toml\n\n\
+             It gets replicas as nodes are lost or leave, or by `firebreak shard move`.",
+            self.target.target.join(" ")
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Remove {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let client = self.target.client(DEADLINE)?;
+        let map = Map::ask(&client, &self.target).await?;
+        let node = map.node(&self.node)?;
+        let (node_id, name) = (node.node_id, printable(&node.name));
+        let request = RemoveNodeRequest {
+            node_id,
+            stays: self.cancel,
+        };
+        let asked = client.remove_node(request).await;
+        asked.with_context(|| format!("{name} cannot be removed"))?;
+        if self.cancel {
+            println!("{name} stays.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.no_wait {
+            println!("{name} gives up what it holds; `firebreak node list` shows when it is gone.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let begun = Instant::now();
+        let mut told = usize::MAX;
+        loop {
+            let map = Map::ask(&client, &self.target).await?;
+            let status = map.newest();
+            if status.nodes.iter().all(|one| one.node_id != node_id) {
+                println!("{name} is removed.");
+                return Ok(ExitCode::SUCCESS);
+            }
+            let held = status
+                .shards
+                .iter()
+                .filter(|s| s.replicas.contains(&node_id));
+            let held = held.count();
+            if held != told {
+                println!("{name} still holds {held} replicas");
+                told = held;
+            }
+            if begun.elapsed() > Duration::from_secs(self.timeout) {
+                let reasons = status
+                    .unrestored
+                    .iter()
+                    .filter(|one| one.node_id == node_id);
+                let reasons: Vec<String> = reasons.map(|one| printable(&one.why)).collect();
+                return Err(anyhow!(
+                    "{name} is not removed yet, and goes on leaving; {}",
+                    reasons.join("; ")
+                ));
+            }
+            sleep(LOOK).await;
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! TCP over a distance that is made up, for drills and tests on one machine.
+//!
+//! What comes from certain IP addresses is late: bytes, closes and resets alike, whatever became of
+//! the sender meanwhile. Both ends set the same delay, so each way takes it once and a round trip
+//! twice. Connecting takes a round trip, too, and so does being refused. Nothing else changes:
+//! delays overlap, so throughput is not limited, and all other connections are plain TCP.
+//!
+//! ```text
+//!  far socket ──► pump: stamps what comes ──► queue ──► poll_read: gives it out when it is due
+//!  far socket ◄──────────────────────────────────────── poll_write: at once, late at the far end
+//! ```
+//!
+//! [`Cuts`] stop it altogether, one way each: what was sent into a cut comes when that is mended, as
+//! TCP would send it again; connections cannot be opened then, which takes both ways.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Stream;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tonic::codegen::{Service, http};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use self::stream::Far;
+use super::{Channel, Dial, Dialer, Network, Tcp, TcpIncoming, endpoint};
+
+mod stream;
+
+/// How far others are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Distances {
+    /// The address that connections are opened from, by which others know how far this end is.
+    pub from: Option<IpAddr>,
+    /// How late what comes from each of these is, one way.
+    pub delays: BTreeMap<IpAddr, Duration>,
+}
+
+/// What does not get through now. As text: a line `from IP` or `to IP` for each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cuts {
+    /// Nothing that these send arrives here.
+    pub from: BTreeSet<IpAddr>,
+    /// Nothing that is sent from here arrives at these. They must know it as theirs from here: this
+    /// end only opens no connections to them.
+    pub to: BTreeSet<IpAddr>,
+}
+
+impl FromStr for Cuts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Cuts, String> {
+        let mut cuts = Cuts::default();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let wrong = || format!("{line:?} is neither `from IP` nor `to IP`");
+            let (way, address) = line.split_once(' ').ok_or_else(wrong)?;
+            let address = address.trim().parse().map_err(|_| wrong())?;
+            match way {
+                "from" => cuts.from.insert(address),
+                "to" => cuts.to.insert(address),
+                _ => return Err(wrong()),
+            };
+        }
+        Ok(cuts)
+    }
+}
+
+/// TCP, late where [`Distances`] say so.
+#[derive(Clone, Debug)]
+pub struct FarTcp {
+    distances: Arc<Distances>,
+    cuts: watch::Receiver<Cuts>,
+}
+
+impl FarTcp {
+    /// With these distances, and cuts as they come.
+    pub fn new(distances: Distances, cuts: watch::Receiver<Cuts>) -> FarTcp {
+        FarTcp {
+            distances: Arc::new(distances),
+            cuts,
+        }
+    }
+
+    /// Plain TCP.
+    pub fn near() -> FarTcp {
+        FarTcp::new(Distances::default(), watch::Sender::default().subscribe())
+    }
+
+    fn wrap(&self, stream: TcpStream, peer: IpAddr) -> Io {
+        match self.distances.delays.get(&peer.to_canonical()) {
+            None => Io::Near(stream),
+            Some(delay) => Io::Far(Far::new(stream, *delay, self.from(peer))),
+        }
+    }
+
+    /// Whether what comes from `peer` arrives.
+    fn from(&self, peer: IpAddr) -> Gate {
+        Gate {
+            cuts: self.cuts.clone(),
+            peer: peer.to_canonical(),
+        }
+    }
+
+    async fn connect(&self, host: &str, port: u16) -> io::Result<Io> {
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let address = tokio::net::lookup_host((host, port)).await?.next();
+        let address = address.ok_or_else(unknown)?;
+        let peer = address.ip().to_canonical();
+        let Some(delay) = self.distances.delays.get(&peer) else {
+            return Ok(self.wrap(self.open(address).await?, peer));
+        };
+        sleep(*delay).await;
+        self.from(peer).both_ways().await;
+        let opened = self.open(address).await;
+        sleep(*delay).await;
+        Ok(self.wrap(opened?, peer))
+    }
+
+    async fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = match self.distances.from {
+            Some(from) if from.is_ipv4() == address.is_ipv4() => {
+                let socket = match from {
+                    IpAddr::V4(_) => TcpSocket::new_v4()?,
+                    IpAddr::V6(_) => TcpSocket::new_v6()?,
+                };
+                socket.bind((from, 0).into())?;
+                socket.connect(address).await?
+            }
+            Some(_) | None => TcpStream::connect(address).await?,
+        };
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// The cuts as they concern one other end.
+pub(crate) struct Gate {
+    cuts: watch::Receiver<Cuts>,
+    peer: IpAddr,
+}
+
+impl Gate {
+    /// Completes when what the other end sends arrives.
+    async fn open(&mut self) {
+        self.until(|cuts, peer| !cuts.from.contains(peer)).await;
+    }
+
+    /// Completes when the other end is cut off in neither direction.
+    async fn both_ways(mut self) {
+        self.until(|cuts, peer| !cuts.from.contains(peer) && !cuts.to.contains(peer))
+            .await;
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&Cuts, &IpAddr) -> bool) {
+        let peer = self.peer;
+        // Whoever made the cuts is gone: they stay as they are.
+        if self
+            .cuts
+            .wait_for(|cuts| wanted(cuts, &peer))
+            .await
+            .is_err()
+            && !wanted(&self.cuts.borrow(), &peer)
+        {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Network for FarTcp {
+    type Io = Io;
+    type Incoming = Incoming;
+
+    async fn listen(&self, address: &str) -> io::Result<Incoming> {
+        Ok(Incoming {
+            plain: Tcp.listen(address).await?,
+            network: self.clone(),
+        })
+    }
+
+    fn dialer(&self) -> Dialer {
+        match self.distances.delays.is_empty() {
+            true => Tcp.dialer(),
+            false => Arc::new(self.clone()),
+        }
+    }
+}
+
+impl Dial for FarTcp {
+    fn dial(&self, address: &str) -> io::Result<Channel> {
+        let endpoint = endpoint(address)?;
+        let target = address.rsplit_once(':');
+        let target = target.and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, address.to_owned());
+        let (host, port): (&str, u16) = target.ok_or_else(invalid)?;
+        let connector = Connector {
+            network: self.clone(),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+        };
+        Ok(endpoint.connect_with_connector_lazy(connector).into())
+    }
+}
+
+/// Opens connections to one address, as tonic asks for them.
+#[derive(Clone)]
+struct Connector {
+    network: FarTcp,
+    host: String,
+    port: u16,
+}
+
+impl Service<http::Uri> for Connector {
+    type Response = TokioIo<Io>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Io>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Uri) -> Self::Future {
+        let Connector {
+            network,
+            host,
+            port,
+        } = self.clone();
+        Box::pin(async move { network.connect(&host, port).await.map(TokioIo::new) })
+    }
+}
+
+/// Accepts connections.
+pub struct Incoming {
+    plain: TcpIncoming,
+    network: FarTcp,
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<Io>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let accepted = ready!(Pin::new(&mut self.plain).poll_next(context));
+        Poll::Ready(accepted.map(|accepted| {
+            let stream = accepted?;
+            // A connection that is gone already is told of when it is read.
+            match stream.peer_addr() {
+                Ok(peer) => Ok(self.network.wrap(stream, peer.ip())),
+                Err(_) => Ok(Io::Near(stream)),
+            }
+        }))
+    }
+}
+
+/// One connection.
+pub enum Io {
+    /// To somebody near.
+    Near(TcpStream),
+    /// To somebody far.
+    Far(Far),
+}
+
+impl Connected for Io {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        match self {
+            Io::Near(stream) => stream.connect_info(),
+            Io::Far(far) => far.connect_info(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "far_tests.rs"]
+mod tests;

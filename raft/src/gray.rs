@@ -1,0 +1,124 @@
+//! Nodes that are neither well nor dead: whose disk takes writes and completes no sync, or whose
+//! disk or processor is much slower than its peers'. Each measures itself and tells it in pings
+//! ([`crate::vitals`]); whoever compares, compares itself, so any number of nodes may be slow at
+//! once, a whole data center's among them.
+//!
+//! *Stalled*: a sync has been running for a second. Its leader could commit by the others' disks,
+//! but can hand over nothing, as it cannot note another's vote. The others vote it out, as if it
+//! were dead, if a majority of them is well.
+//!
+//! *Slow*: what a sync takes, with what tasks are late, is three times another voter's and
+//! over 50 ms, for a second. The leader hands over to the quickest voter that has the log.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::id::NodeId;
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::time::{Instant, sleep};
+
+use crate::group::Group;
+use crate::handover::hand_over;
+use crate::liveness;
+use crate::node::Inner;
+use crate::types::LogId;
+
+/// Between looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// Below this nobody is slow, whatever the others are.
+pub(crate) const SLOW_MIN: Duration = Duration::from_millis(50);
+/// How many times as quick another must be.
+const QUICKER: u32 = 3;
+/// For how long it must be so.
+const SLOW_FOR: Duration = Duration::from_secs(1);
+/// Entries that the next leader may be behind: what is on its way.
+const BEHIND_MAX: u64 = 64;
+/// Until a shard is looked at again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Looks for gray failures until the node stops.
+pub(crate) async fn watch(node: Arc<Inner>) {
+    let mut slow_since: Option<Instant> = None;
+    loop {
+        sleep(LOOK).await;
+        let vitals = node.peers().vitals();
+        let links = node.peers().all();
+        let nodes = links.iter().map(|link| link.node()).chain([node.id()]);
+        let stalled: BTreeSet<NodeId> = nodes.filter(|id| vitals.stalled(*id)).collect();
+        for peer in stalled.iter().filter(|id| **id != node.id()) {
+            if liveness::elect_all(&node, *peer) > 0 {
+                tracing::debug!(%peer, "a leader's log waits for its disk");
+            }
+        }
+        let stalled_here = stalled.contains(&node.id());
+        node.stalled.send_if_modified(|known| {
+            let changed = *known != stalled;
+            if changed {
+                tracing::warn!(?stalled, "the disks of these nodes do not answer");
+                *known = stalled;
+            }
+            changed
+        });
+        let burden = vitals.burden(node.id()).unwrap_or_default();
+        if burden < SLOW_MIN || stalled_here {
+            slow_since = None;
+            continue;
+        }
+        if slow_since.get_or_insert_with(Instant::now).elapsed() < SLOW_FOR {
+            continue;
+        }
+        for group in node.groups().into_iter().filter(|group| group.leads()) {
+            let Some(to) = quicker(&node, &group, burden) else {
+                continue;
+            };
+            if node.moving.lock().insert(group.shard) {
+                tracing::info!(shard = %group.shard, %to, ?burden, "this node is slow: its shard moves");
+                tokio::spawn(move_away(node.clone(), group, to));
+            }
+        }
+    }
+}
+
+/// The voter to lead instead of this node, whose burden is given.
+fn quicker(node: &Inner, group: &Group, burden: Duration) -> Option<NodeId> {
+    let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
+    let matched: Vec<(u64, u64)> = {
+        let metrics = group.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let followers = metrics.replication.iter().flatten();
+        followers
+            .map(|(id, matched)| (*id, index(matched)))
+            .collect()
+    };
+    let voters: BTreeSet<u64> = {
+        let metrics = group.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.voter_ids().collect()
+    };
+    let last = group.last_log().map_or(0, |last| last.index);
+    let able = matched.into_iter().filter(|(id, matched)| {
+        voters.contains(id)
+            && matched + BEHIND_MAX >= last
+            && node.peers().may_serve(NodeId(*id))
+            && NodeId(*id) != node.id()
+    });
+    let burdens = able.filter_map(|(id, _)| {
+        let id = NodeId(id);
+        Some((node.peers().vitals().burden(id)?, id))
+    });
+    let (quickest, id) = burdens.min()?;
+    (quickest * QUICKER <= burden).then_some(id)
+}
+
+async fn move_away(node: Arc<Inner>, group: Arc<Group>, to: NodeId) {
+    let stop = node.stop.clone();
+    let moved = async {
+        if let Err(error) = hand_over(&node, &group, &[to]).await {
+            tracing::info!(shard = %group.shard, %to, %error, "a slow node's shard did not move");
+        }
+        sleep(AGAIN).await;
+    };
+    stop.run_until_cancelled(moved).await;
+    node.moving.lock().remove(&group.shard);
+}

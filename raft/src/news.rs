@@ -1,0 +1,70 @@
+//! Who leads, told by who has won: a new leader says so to every node, so that calls that wait
+//! anywhere go to it at once instead of finding it by trial.
+
+use std::sync::Arc;
+
+use model::id::{NodeId, ShardId};
+use model::limits;
+use openraft::async_runtime::watch::WatchReceiver;
+use proto::node as wire;
+use proto::node::frame::Body;
+use tokio::sync::mpsc;
+
+use crate::group::Group;
+use crate::node::Inner;
+
+/// A shard that this node leads, and since which term.
+type Won = (ShardId, u64);
+
+/// Watches who leads one shard, until its group ends; what this node wins goes to `won`.
+pub(crate) async fn watch(node: Arc<Inner>, group: Arc<Group>, won: mpsc::UnboundedSender<Won>) {
+    let mut metrics = group.raft.server_metrics();
+    let shard = group.shard;
+    drop(group);
+    let mut known = None;
+    loop {
+        let (term, leader) = {
+            let now = metrics.borrow_and_update();
+            (now.vote.leader_id().term, now.current_leader.map(NodeId))
+        };
+        if let Some(leader) = leader
+            && known != Some((term, leader))
+        {
+            known = Some((term, leader));
+            node.heard_of_leader(shard, leader);
+            if leader == node.id() {
+                // Nobody listens only while the node is stopping.
+                let _ = won.send((shard, term));
+            }
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells all nodes what this one has won, all shards of a wave together.
+pub(crate) async fn tell(node: Arc<Inner>, mut won: mpsc::UnboundedReceiver<Won>) {
+    let mut shards = Vec::new();
+    while won
+        .recv_many(&mut shards, limits::SHARDS_MAX as usize)
+        .await
+        > 0
+    {
+        let led = shards.drain(..).map(|(shard, term)| wire::Led {
+            shard: shard.0,
+            term,
+        });
+        let leads = wire::Leads { led: led.collect() };
+        for link in node.peers().all() {
+            link.tell(Body::Leads(leads.clone()));
+        }
+    }
+}
+
+/// What `from` tells of its shards.
+pub(crate) fn hear(node: &Inner, from: NodeId, leads: &wire::Leads) {
+    for led in &leads.led {
+        node.heard_of_leader(ShardId(led.shard), from);
+    }
+}

@@ -1,0 +1,176 @@
+//! Which shards this node has lost the quorum of: for some time it has heard no majority of their
+//! replicas, and nobody who leads them has answered it either. Until then calls are tried again;
+//! from then on they are refused at once, for that is what a data center that is cut off has to tell.
+//!
+//! What counts as hearing is an answer on this node's own link, so that both directions work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::cluster::ClusterState;
+use model::id::{NodeId, ShardId};
+use model::limits;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::node::Inner;
+
+/// How long a majority must be silent.
+const LACK_MAX: Duration = Duration::from_millis(limits::QUORUM_LACK_MS_MAX);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What is known of the quorums of all shards.
+#[derive(Debug)]
+pub(crate) struct Quorums {
+    /// Shards of which no majority was heard for long.
+    unheard: watch::Sender<Arc<BTreeSet<ShardId>>>,
+    /// When a leader last did something for this node, of those in `unheard`.
+    served: Mutex<BTreeMap<ShardId, Instant>>,
+}
+
+impl Default for Quorums {
+    fn default() -> Quorums {
+        Quorums {
+            unheard: watch::Sender::new(Arc::default()),
+            served: Mutex::default(),
+        }
+    }
+}
+
+impl Quorums {
+    /// Whether the quorum of `shard` is lost, as seen from here.
+    pub(crate) fn lacks(&self, shard: ShardId) -> bool {
+        // Nobody is missed nearly always: one look.
+        self.unheard.borrow().contains(&shard) && self.served_until(shard).is_none()
+    }
+
+    /// Resolves when the quorum of `shard` is lost, at once when it is.
+    pub(crate) async fn lost(&self, shard: ShardId) {
+        let mut unheard = self.unheard.subscribe();
+        loop {
+            let there = unheard.borrow_and_update().contains(&shard);
+            match (there, self.served_until(shard)) {
+                (true, None) => return,
+                (true, Some(until)) => sleep_until(until).await,
+                // The sender lives as long as this.
+                (false, _) => drop(unheard.changed().await),
+            }
+        }
+    }
+
+    /// Notes that a leader of `shard`, confirmed by its quorum, has answered this node.
+    pub(crate) fn served(&self, shard: ShardId) {
+        if self.unheard.borrow().contains(&shard) {
+            self.served.lock().insert(shard, Instant::now());
+        }
+    }
+
+    /// Until when that a leader answered says more than that no majority is heard.
+    fn served_until(&self, shard: ShardId) -> Option<Instant> {
+        let until = *self.served.lock().get(&shard)? + LACK_MAX;
+        (until > Instant::now()).then_some(until)
+    }
+}
+
+/// Looks after the links, until the node stops.
+pub(crate) async fn watch(node: Arc<Inner>) {
+    let mut silent = BTreeSet::new();
+    let mut epoch = 0;
+    loop {
+        tokio::select! {
+            () = node.stop.cancelled() => return,
+            () = sleep(LOOK) => {}
+        }
+        let links = node.peers().all();
+        let unheard = links.iter().filter(|link| link.unheard_for() >= LACK_MAX);
+        let now_silent: BTreeSet<NodeId> = unheard.map(|link| link.node()).collect();
+        let view = node.current_view();
+        if now_silent == silent && view.epoch == epoch {
+            continue;
+        }
+        (silent, epoch) = (now_silent, view.epoch);
+        let lost = lost(&view, &silent);
+        if !lost.is_empty() || !node.quorums.unheard.borrow().is_empty() {
+            tracing::info!(
+                ?silent,
+                shards = lost.len(),
+                "shards without a quorum from here"
+            );
+        }
+        node.quorums
+            .served
+            .lock()
+            .retain(|shard, _| lost.contains(shard));
+        node.quorums.unheard.send_replace(Arc::new(lost));
+    }
+}
+
+/// The shards that have no majority left without `silent`.
+fn lost(view: &ClusterState, silent: &BTreeSet<NodeId>) -> BTreeSet<ShardId> {
+    if silent.is_empty() {
+        return BTreeSet::new();
+    }
+    let all = view.shards.iter().map(|shard| ShardId(shard.id));
+    all.chain([ShardId::META])
+        .filter(|shard| {
+            let replicas = view.replicas_of(*shard);
+            let heard = replicas.iter().filter(|id| !silent.contains(&NodeId(**id)));
+            !replicas.is_empty() && heard.count() <= replicas.len() / 2
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::cluster::Shard;
+
+    use super::*;
+
+    #[test]
+    fn a_shard_is_lost_when_no_majority_of_its_replicas_is_heard() {
+        let shard = |id, replicas: &[u64]| Shard {
+            id,
+            replicas: replicas.to_vec(),
+            ..Shard::default()
+        };
+        let view = ClusterState {
+            shards: vec![shard(1, &[1, 2, 3]), shard(2, &[1, 4, 5])],
+            meta_replicas: vec![1, 2, 3, 4, 5],
+            ..ClusterState::default()
+        };
+        let check = |silent: &[u64], expect: &[u32]| {
+            let silent = silent.iter().copied().map(NodeId).collect();
+            let lost: Vec<u32> = lost(&view, &silent)
+                .into_iter()
+                .map(|shard| shard.0)
+                .collect();
+            assert_eq!(lost, expect, "{silent:?}");
+        };
+        check(&[], &[]);
+        check(&[2], &[]);
+        check(&[2, 3], &[1]);
+        check(&[2, 4], &[]);
+        check(&[2, 3, 4], &[0, 1]);
+        check(&[2, 3, 4, 5], &[0, 1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_answered_by_a_leader_does_not_lack_it_for_a_while() {
+        let shard = ShardId(1);
+        let quorums = Quorums::default();
+        assert!(!quorums.lacks(shard));
+        quorums.served(shard);
+        quorums.unheard.send_replace(Arc::new([shard].into()));
+        assert!(quorums.lacks(shard), "what was before counts no more");
+        quorums.lost(shard).await;
+        quorums.served(shard);
+        assert!(!quorums.lacks(shard));
+        let began = Instant::now();
+        quorums.lost(shard).await;
+        assert_eq!(began.elapsed(), LACK_MAX);
+        assert!(!quorums.lacks(ShardId(2)));
+    }
+}

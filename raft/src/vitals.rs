@@ -1,0 +1,178 @@
+//! How this node does and whom it reaches, as it tells in pings and pongs, and what the others tell
+//! of themselves: the rows of the liveness matrix. Row A says from whom A gets answers, so with a
+//! cut of one direction, or with a bridge, A's word on B and B's word on A differ. (There is no
+//! entry for hearing without being answered: connections need both ways, and one that has lost
+//! either is soon given up by both ends.)
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::id::NodeId;
+use parking_lot::Mutex;
+use proto::node as wire;
+use store::Log;
+use tokio::time::Instant;
+
+use crate::pulse::Pulse;
+
+/// A log whose sync runs for this long is stalled.
+pub(crate) const STALLED: Duration = Duration::from_millis(1_000);
+/// What a node tells counts for this long.
+const TOLD_VALID: Duration = Duration::from_secs(2);
+
+/// Shared by the links, the groups' elections and the watch over gray failures.
+#[derive(Clone)]
+pub(crate) struct Vitals {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    me: NodeId,
+    log: Log,
+    pulse: Pulse,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Default)]
+struct Rows {
+    /// Nodes that were reached before and are not now.
+    unreached: BTreeSet<NodeId>,
+    told: BTreeMap<NodeId, (wire::Health, Instant)>,
+}
+
+impl Vitals {
+    /// Of the node `me`, whose log this is.
+    pub(crate) fn new(me: NodeId, log: Log) -> Vitals {
+        Vitals {
+            inner: Arc::new(Inner {
+                me,
+                log,
+                pulse: Pulse::start(),
+                rows: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Whether this process runs.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.inner.pulse
+    }
+
+    /// What this node tells.
+    pub(crate) fn mine(&self) -> wire::Health {
+        let (running, usual) = self.inner.log.syncs();
+        let us = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        let unreached = &self.inner.rows.lock().unreached;
+        wire::Health {
+            unreached: unreached.iter().map(|node| node.0).collect(),
+            sync_running_ms: u32::try_from(running.as_millis()).unwrap_or(u32::MAX),
+            sync_us: usual.map_or(0, us),
+            lag_us: us(self.inner.pulse.lag()),
+        }
+    }
+
+    /// What another tells; absent from versions without.
+    pub(crate) fn note(&self, from: NodeId, health: Option<wire::Health>) {
+        if let Some(health) = health {
+            let told = (health, Instant::now());
+            self.inner.rows.lock().told.insert(from, told);
+        }
+    }
+
+    /// A link was lost, or is back.
+    pub(crate) fn reaches(&self, node: NodeId, reached: bool) {
+        let unreached = &mut self.inner.rows.lock().unreached;
+        match reached {
+            true => unreached.remove(&node),
+            false => unreached.insert(node),
+        };
+    }
+
+    /// What a node has told lately; of this node, what it would tell.
+    fn of(&self, node: NodeId) -> Option<wire::Health> {
+        if node == self.inner.me {
+            return Some(self.mine());
+        }
+        let rows = self.inner.rows.lock();
+        let told = rows.told.get(&node);
+        told.filter(|(_, at)| at.elapsed() < TOLD_VALID)
+            .map(|(health, _)| health.clone())
+    }
+
+    /// Whether a node's log waits for its disk, as it says itself.
+    pub(crate) fn stalled(&self, node: NodeId) -> bool {
+        self.of(node).is_some_and(|health| {
+            Duration::from_millis(u64::from(health.sync_running_ms)) >= STALLED
+        })
+    }
+
+    /// Whether `from` says that it does not reach `to`.
+    pub(crate) fn says_unreached(&self, from: NodeId, to: NodeId) -> bool {
+        self.of(from)
+            .is_some_and(|health| health.unreached.contains(&to.0))
+    }
+
+    /// What a node's disk and processor add to each round: what a sync takes, or has taken so far,
+    /// and its lag. `None` when it has told nothing lately.
+    pub(crate) fn burden(&self, node: NodeId) -> Option<Duration> {
+        self.of(node).map(|health| {
+            let running = Duration::from_millis(u64::from(health.sync_running_ms));
+            let usual = Duration::from_micros(u64::from(health.sync_us));
+            running.max(usual) + Duration::from_micros(u64::from(health.lag_us))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::engine::memory::{Disk, Memory};
+
+    use super::*;
+
+    const OTHER: NodeId = NodeId(2);
+
+    fn vitals(disk: &Disk) -> Vitals {
+        let (log, writer) = Log::open(Arc::new(Memory::open(disk))).unwrap();
+        tokio::spawn(writer);
+        Vitals::new(NodeId(1), log)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_node_tells_counts_while_it_is_fresh() {
+        let vitals = vitals(&Disk::new());
+        assert!(!vitals.stalled(OTHER) && vitals.burden(OTHER).is_none());
+        let health = wire::Health {
+            unreached: vec![3],
+            sync_running_ms: 1_000,
+            sync_us: 5,
+            lag_us: 7,
+        };
+        vitals.note(OTHER, Some(health));
+        vitals.note(OTHER, None);
+        assert!(vitals.stalled(OTHER));
+        assert!(vitals.says_unreached(OTHER, NodeId(3)));
+        assert!(!vitals.says_unreached(OTHER, NodeId(1)));
+        assert_eq!(vitals.burden(OTHER), Some(Duration::from_micros(1_000_007)));
+        tokio::time::advance(TOLD_VALID).await;
+        assert!(!vitals.stalled(OTHER) && !vitals.says_unreached(OTHER, NodeId(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_shows_while_it_hangs_and_a_lost_link_until_it_is_back() {
+        let disk = Disk::new();
+        let vitals = vitals(&disk);
+        disk.hold_syncs(true);
+        let synced = tokio::spawn(vitals.inner.log.sync());
+        tokio::time::sleep(STALLED + Duration::from_millis(1)).await;
+        assert!(vitals.stalled(NodeId(1)));
+        disk.hold_syncs(false);
+        synced.await.unwrap().unwrap();
+        assert!(!vitals.stalled(NodeId(1)));
+        assert!(vitals.mine().sync_us >= 1_000_000);
+        vitals.reaches(OTHER, false);
+        assert_eq!(vitals.mine().unreached, [2]);
+        vitals.reaches(OTHER, true);
+        assert!(vitals.mine().unreached.is_empty());
+    }
+}
