@@ -54,6 +54,7 @@ enum Command {
     Dc(cmd::drain::Dc),
     #[command(subcommand)]
     Policy(cmd::policy::Policy),
+    #[command(subcommand)]
     Shard(cmd::shard::Shard),
     Whatif(cmd::whatif::Args),
     // --- client commands, demo and bench: one line each ---

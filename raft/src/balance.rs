@@ -1,6 +1,6 @@
 //! Leaders where they belong. Each node looks after the shards that it leads:
 //!
-//! - a node that drains, or stops, gives all of them away;
+//! - a node that drains, stops, or whose disk is below its reserve, gives all of them away;
 //! - else each goes to whom the policies want (`model::cluster::leaders`): one move for a shard in a
 //!   minute, to nodes that have been reachable for a while.
 //!
@@ -74,6 +74,7 @@ pub(crate) async fn keep(node: Arc<Inner>) {
     loop {
         tokio::select! {
             () = sleep(pause) => {}
+            () = node.room_changed.notified() => {}
             changed = views.changed() => if changed.is_err() {
                 return;
             }
@@ -83,7 +84,11 @@ pub(crate) async fn keep(node: Arc<Inner>) {
         if !view.is_draining(node.id()) {
             node.set_aside(false);
             pause = LOOK;
-            if !node.is_leaving() {
+            if node.disk_is_full() {
+                // Nobody to give it to: their disks are full, too.
+                let given = give_away(&node, &view, false).await;
+                pause = if given.stuck > 0 { LOOK } else { LOOK_AGAIN };
+            } else if !node.is_leaving() {
                 prefer(&node, &view, &reachable).await;
             }
             continue;

@@ -412,6 +412,9 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
         Body::LastLog(asked) if asked.dead == 0 && node.is_leaving() => {
             Err("this node is going away".into())
         }
+        Body::LastLog(asked) if asked.dead == 0 && node.disk_is_full() => {
+            Err("this node's disk is full".into())
+        }
         Body::LastLog(asked) => {
             let answer = crate::liveness::asked(node, group, NodeId(asked.dead));
             Ok(Body::LastLogAnswer(answer))

@@ -18,7 +18,7 @@ use proto::net::Channel;
 use proto::node as wire;
 use store::state::{ShardState, State};
 use store::{Error, Log};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -66,6 +66,8 @@ pub(crate) struct Inner {
     hints: Mutex<BTreeMap<ShardId, NodeId>>,
     fatal: watch::Sender<Option<String>>,
     disk_full: Arc<AtomicBool>,
+    /// Told when the disk has become full, or has room again.
+    pub(crate) room_changed: Notify,
     /// Since when each node has not been reached, on this node's own clock.
     absent: Mutex<BTreeMap<u64, Instant>>,
     opening: tokio::sync::Mutex<()>,
@@ -140,6 +142,7 @@ impl Node {
             hints: Mutex::default(),
             fatal: watch::Sender::new(None),
             disk_full: Arc::default(),
+            room_changed: Notify::new(),
             absent: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             aside: watch::Sender::new(false),
@@ -327,9 +330,11 @@ impl Node {
         working.map(|group| group.status()).chain(broken).collect()
     }
 
-    /// Refuses new appends (the disk is below its reserve), or takes them again.
+    /// Refuses new appends (the disk is below its reserve) and gives away what this node leads, or
+    /// takes them again.
     pub fn set_disk_full(&self, full: bool) {
         self.inner.disk_full.store(full, Ordering::Relaxed);
+        self.inner.room_changed.notify_one();
     }
 
     /// Set once the node must stop (a failed fsync, say), to the reason.
@@ -400,6 +405,11 @@ impl Inner {
 
     pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
         self.groups.read().values().cloned().collect()
+    }
+
+    /// Whether the disk is below its reserve.
+    pub(crate) fn disk_is_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
     }
 
     /// Whether it is about to stop.

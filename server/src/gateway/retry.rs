@@ -24,6 +24,10 @@ const AT_ONCE_MAX: u32 = 3;
 /// Refusals for load before the caller is told; with the waits between them about half a second.
 const OVERLOADED_MAX: u32 = 5;
 
+/// Refusals for a full disk before the caller is told; with the waits between them about half a
+/// second, in which the leader gives its place to one that has room.
+const FULL_MAX: u32 = 8;
+
 /// What to do next.
 #[derive(Debug)]
 pub enum Next {
@@ -41,6 +45,7 @@ pub struct Retry {
     waits: u32,
     at_once: u32,
     overloaded: u32,
+    full: u32,
     named: Option<NodeId>,
     unknown: Option<String>,
     last: Option<ProposeError>,
@@ -70,7 +75,14 @@ impl Retry {
                     self.wait_for_leader(random, paid)
                 }
             }
-            ProposeError::DiskFull if self.unknown.is_none() => Next::Fail(Failure::DiskFull),
+            ProposeError::DiskFull => {
+                self.full += 1;
+                if self.full >= FULL_MAX && self.unknown.is_none() {
+                    Next::Fail(Failure::DiskFull)
+                } else {
+                    self.wait(random)
+                }
+            }
             ProposeError::Overloaded => {
                 self.overloaded += 1;
                 if self.overloaded >= OVERLOADED_MAX && self.unknown.is_none() {
@@ -84,7 +96,7 @@ impl Retry {
                 self.wait_for_leader(random, paid)
             }
             ProposeError::Unreachable(_) => self.wait_for_leader(random, paid),
-            ProposeError::DiskFull | ProposeError::WrongShard => self.wait(random),
+            ProposeError::WrongShard => self.wait(random),
         };
         self.last = Some(error);
         within(next, remaining, self)
@@ -273,15 +285,18 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_at_once_but_never_hides_an_unknown_outcome() {
-        let next = Retry::default().after(ProposeError::DiskFull, LEFT, 0, false);
-        assert!(matches!(next, Next::Fail(Failure::DiskFull)));
+    fn a_full_disk_is_told_after_a_few_tries_but_never_hides_an_unknown_outcome() {
+        let full = |retry: &mut Retry| retry.after(ProposeError::DiskFull, LEFT, 0, false);
+        let mut retry = Retry::default();
+        for _ in 1..FULL_MAX {
+            assert!(matches!(full(&mut retry), Next::After(_)));
+        }
+        assert!(matches!(full(&mut retry), Next::Fail(Failure::DiskFull)));
         let mut retry = Retry::default();
         retry.after(ProposeError::Unknown("lost".into()), LEFT, 0, false);
-        assert!(matches!(
-            retry.after(ProposeError::DiskFull, LEFT, 0, false),
-            Next::After(_)
-        ));
+        for _ in 0..2 * FULL_MAX {
+            assert!(matches!(full(&mut retry), Next::After(_)));
+        }
     }
 
     #[test]
