@@ -201,8 +201,8 @@ pub struct Change {
 #[derive(Clone, PartialEq, Oneof)]
 pub enum ChangeBody {
     /// The first change of a cluster's life.
-    #[prost(message, tag = "1")]
-    Found(ClusterState),
+    #[prost(message, boxed, tag = "1")]
+    Found(Box<ClusterState>),
     /// Adds a node, or answers again with the id it has (same name and disk).
     #[prost(message, tag = "2")]
     Join(Join),

@@ -187,7 +187,10 @@ fn commands_are_read_and_written_as_ever() {
         attributes: attributes(),
     };
     check("command_create", &Command::create(create));
-    check("command_meta_found", &change(ChangeBody::Found(cluster())));
+    check(
+        "command_meta_found",
+        &change(ChangeBody::Found(Box::new(cluster()))),
+    );
     let join = Join {
         token_hash: Bytes::from_static(&[4; 32]),
         node: Some(node()),

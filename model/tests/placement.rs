@@ -1,5 +1,11 @@
 //! Where replicas go when nodes are lost, leave and come, against what must always hold.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use firebreak_model::cluster::{Change, ChangeBody, ClusterState, Locality, Move, Node, decide};

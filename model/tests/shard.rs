@@ -544,15 +544,17 @@ fn a_change_of_the_cluster_moves_the_meta_shards_revision() {
     };
     let mut meta = Machine::new(Scope::Meta, 0, 0);
     let founding = Command::meta(cluster::Change {
-        body: Some(cluster::ChangeBody::Found(cluster::ClusterState {
-            cluster_id: "c".into(),
-            token_hash: hash::token_hash("t"),
-            nodes: vec![cluster::Node {
-                id: 1,
-                ..cluster::Node::default()
-            }],
-            ..cluster::ClusterState::default()
-        })),
+        body: Some(cluster::ChangeBody::Found(Box::new(
+            cluster::ClusterState {
+                cluster_id: "c".into(),
+                token_hash: hash::token_hash("t"),
+                nodes: vec![cluster::Node {
+                    id: 1,
+                    ..cluster::Node::default()
+                }],
+                ..cluster::ClusterState::default()
+            },
+        ))),
     });
     let reply = apply(&mut meta, &mut records, 1, founding);
     let changed = cluster::Changed {

@@ -671,7 +671,6 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 actual_log: log_id(1_001),
             }),
         ),
-        ("led", Body::Led(node::Led { term: 9 })),
         (
             "forward",
             Body::Forward(node::Forward {

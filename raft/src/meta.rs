@@ -159,7 +159,7 @@ async fn found_cluster(node: Arc<Inner>, cluster: ClusterState) {
         }
         if meta.leads() {
             let change = Change {
-                body: Some(ChangeBody::Found(cluster.clone())),
+                body: Some(ChangeBody::Found(Box::new(cluster.clone()))),
             };
             if let Err(error) = meta.propose(&Command::meta(change), STEP_MAX).await {
                 tracing::warn!(%error, "founding the cluster");

@@ -274,7 +274,7 @@ async fn the_meta_shard_keeps_the_cluster_and_the_membership() {
     let node = disks.start();
     let meta = node.state.shard(ShardId::META, 0..=0).unwrap();
     let founding = Command::meta(Change {
-        body: Some(ChangeBody::Found(ClusterState {
+        body: Some(ChangeBody::Found(Box::new(ClusterState {
             cluster_id: "c".into(),
             token_hash: hash::token_hash("t"),
             nodes: vec![Member {
@@ -282,7 +282,7 @@ async fn the_meta_shard_keeps_the_cluster_and_the_membership() {
                 ..Member::default()
             }],
             ..ClusterState::default()
-        })),
+        }))),
     });
     let log = node.log.shard(ShardId::META).unwrap();
     let record = |index| store::Record {

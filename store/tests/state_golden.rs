@@ -82,7 +82,7 @@ fn load(text: &str) -> Arc<Memory> {
 
 fn founding() -> Command {
     Command::meta(Change {
-        body: Some(ChangeBody::Found(ClusterState {
+        body: Some(ChangeBody::Found(Box::new(ClusterState {
             cluster_id: "00ff".into(),
             token_hash: hash::token_hash("secret"),
             nodes: vec![Member {
@@ -91,7 +91,7 @@ fn founding() -> Command {
                 ..Member::default()
             }],
             ..ClusterState::default()
-        })),
+        }))),
     })
 }
 

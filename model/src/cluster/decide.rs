@@ -223,7 +223,7 @@ mod tests {
 
     fn founding() -> Change {
         Change {
-            body: Some(ChangeBody::Found(ClusterState {
+            body: Some(ChangeBody::Found(Box::new(ClusterState {
                 cluster_id: "c1".into(),
                 token_hash: token_hash("secret"),
                 nodes: vec![Node {
@@ -232,7 +232,7 @@ mod tests {
                 }],
                 meta_replicas: vec![1],
                 ..ClusterState::default()
-            })),
+            }))),
         }
     }
 

@@ -191,6 +191,7 @@ mod tests {
                 slot_first: 0,
                 slot_last: 65_535,
                 replicas: firsts,
+                ..Shard::default()
             }],
             ..ClusterState::default()
         }

@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn what_ended_before_does_not_count() {
-        let waits = waits(&[call("a", 10, 20, 0), call("a", 30, 90, 1)], 25);
+        let calls = [call("a", 10, 20, 0), call("a", 30, 90, 1)];
+        let waits = waits(&calls, 25);
         assert_eq!(
             (waits["a"].gaps_us.as_slice(), waits["a"].failed),
             (&[80][..], 0)

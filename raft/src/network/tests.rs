@@ -249,6 +249,7 @@ async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
         target: OTHER,
         peers: script.client.peers.clone(),
         acks: script.acks.clone(),
+        leaders: script.client.leaders.clone(),
     };
     let beat = tokio::spawn(async move {
         let option = RPCOption::new(PATIENCE);
