@@ -77,28 +77,17 @@ async fn a_stream_that_breaks_goes_on_elsewhere_without_loss_or_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_node_is_left_after_a_second() {
+async fn a_silent_node_is_left_within_a_second() {
     let cluster = Cluster::start(1, 1).await;
     let client = cluster.client(3, 10 * SECOND);
     let stream = client.append_stream(&StreamOptions::default());
     stream.send(ROOM, Message::text("ann", "0")).await.unwrap();
-    let used = client
-        .nodes()
-        .into_iter()
-        .find(|node| node.active > 0)
-        .unwrap();
-    cluster.net.set(&used.address, Link::Silent);
+    // The stream's, and whichever is asked for the cluster's nodes.
+    let used = client.nodes().into_iter().filter(|node| node.active > 0);
+    used.for_each(|node| cluster.net.set(&node.address, Link::Silent));
     let slow = stream.send(ROOM, Message::text("ann", "1")).await.unwrap();
-    assert!(
-        slow.latency > Duration::from_millis(900),
-        "{:?}",
-        slow.latency
-    );
-    assert!(
-        slow.latency < Duration::from_millis(1_200),
-        "{:?}",
-        slow.latency
-    );
+    let (asked, left) = (Duration::from_millis(250), Duration::from_secs(1));
+    assert!(asked < slow.latency && slow.latency < left, "{slow:?}");
     let next = stream.send(ROOM, Message::text("ann", "2")).await.unwrap();
     assert!(
         next.latency < Duration::from_millis(50),

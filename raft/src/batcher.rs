@@ -90,11 +90,12 @@ struct Item {
 pub(crate) struct Batcher {
     shard: ShardId,
     queue: mpsc::Sender<Item>,
+    leadership: Leadership,
     disk_full: Arc<AtomicBool>,
 }
 
 impl Batcher {
-    /// Starts the batcher of a group. `disk_full` makes it refuse appends.
+    /// Starts the batcher of a group. `disk_full` makes it refuse appends while this node leads.
     pub(crate) fn start(
         leadership: Leadership,
         time: CommandTime,
@@ -102,10 +103,11 @@ impl Batcher {
     ) -> Batcher {
         let (queue, items) = mpsc::channel(limits::BATCHER_QUEUE_MAX);
         let shard = leadership.shard;
-        tokio::spawn(run(leadership, time, items));
+        tokio::spawn(run(leadership.clone(), time, items));
         Batcher {
             shard,
             queue,
+            leadership,
             disk_full,
         }
     }
@@ -113,7 +115,15 @@ impl Batcher {
     /// Queues a command, in the order of calls. `done` is always answered.
     pub(crate) fn submit(&self, command: Bytes, expires: Instant, done: Done) {
         if self.disk_full.load(Ordering::Relaxed) && !self.shard.is_meta() {
-            return done.answer(Err(ProposeError::DiskFull));
+            // Whoever asks must find the next leader when this one has given its place away.
+            let leader = self.leadership.expected();
+            return done.answer(Err(match leader == Some(self.leadership.node) {
+                true => ProposeError::DiskFull,
+                false => ProposeError::NotLeader {
+                    shard: self.shard,
+                    leader,
+                },
+            }));
         }
         match self.queue.try_send(Item {
             command,

@@ -633,7 +633,7 @@ impl Inner {
             self.quorums.served(shard);
         }
         let next = match result {
-            Ok(_) | Err(ProposeError::Overloaded | ProposeError::DiskFull) => Some(asked),
+            Ok(_) | Err(ProposeError::Overloaded) => Some(asked),
             Err(ProposeError::NotLeader {
                 leader: Some(leader),
                 ..
@@ -650,7 +650,8 @@ impl Inner {
                 }
                 self.replica_after(shard, asked)
             }
-            Err(ProposeError::WrongShard) => return,
+            // A leader whose disk is full is about to give its place away.
+            Err(ProposeError::WrongShard | ProposeError::DiskFull) => return,
         };
         self.guess(shard, next);
     }

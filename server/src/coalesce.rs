@@ -6,6 +6,7 @@
 //! the level LINEARIZABLE that one might not know what was acknowledged since.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,26 +20,37 @@ const RUNNING_MAX: usize = 2;
 
 /// The questions that are being answered.
 pub struct Coalescer<K: Ord + Clone, T: Clone> {
-    lanes: Mutex<BTreeMap<K, Lane<T>>>,
+    lanes: Lanes<K, T>,
 }
 
-struct Lane<T> {
+type Lanes<K, T> = Arc<Mutex<BTreeMap<K, Lane<K, T>>>>;
+
+struct Lane<K: Ord + Clone, T: Clone> {
     running: usize,
-    waiting: Vec<oneshot::Sender<Turn<T>>>,
+    waiting: Vec<oneshot::Sender<Turn<K, T>>>,
 }
 
 /// What becomes of one who waits.
-enum Turn<T> {
+enum Turn<K: Ord + Clone, T: Clone> {
     /// Another has asked for it.
     Answer(Result<T, Failure>),
-    /// It asks, for these as well.
-    Ask(Vec<oneshot::Sender<Turn<T>>>),
+    /// It asks.
+    Ask(Ticket<K, T>),
+}
+
+/// The right to ask, for oneself and for those behind. When it is dropped, used or not (its holder may
+/// be given up before it has looked), the next have their turn.
+struct Ticket<K: Ord + Clone, T: Clone> {
+    /// `None` when it never reached anybody.
+    lanes: Option<Lanes<K, T>>,
+    key: K,
+    followers: Vec<oneshot::Sender<Turn<K, T>>>,
 }
 
 impl<K: Ord + Clone, T: Clone> Default for Coalescer<K, T> {
     fn default() -> Self {
         Coalescer {
-            lanes: Mutex::default(),
+            lanes: Arc::default(),
         }
     }
 }
@@ -53,26 +65,21 @@ impl<K: Ord + Clone, T: Clone> Coalescer<K, T> {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let followers = match self.enter(&key) {
-            None => Vec::new(),
-            Some(turn) => match timeout(limit, turn).await {
+        let mut ticket = match self.enter(&key) {
+            Ok(ticket) => ticket,
+            Err(turn) => match timeout(limit, turn).await {
                 Ok(Ok(Turn::Answer(answer))) => return answer,
-                Ok(Ok(Turn::Ask(followers))) => followers,
+                Ok(Ok(Turn::Ask(ticket))) => ticket,
                 Ok(Err(_)) | Err(_) => {
                     let why = "the time was up behind others who read the same".to_owned();
                     return Err(Failure::LeaderChanging(why));
                 }
             },
         };
-        let mut running = Running {
-            all: self,
-            key,
-            followers,
-        };
         let answer = ask.await;
         // What another attempt may do better each of them tries in its own time.
         if answer.as_ref().map_or_else(Failure::is_final, |_| true) {
-            for follower in running.followers.drain(..) {
+            for follower in ticket.followers.drain(..) {
                 // One who is gone has stopped waiting.
                 let _ = follower.send(Turn::Answer(answer.clone()));
             }
@@ -80,8 +87,8 @@ impl<K: Ord + Clone, T: Clone> Coalescer<K, T> {
         answer
     }
 
-    /// Takes a place: `None` to ask at once.
-    fn enter(&self, key: &K) -> Option<oneshot::Receiver<Turn<T>>> {
+    /// Takes a place: the right to ask at once, or to wait.
+    fn enter(&self, key: &K) -> Result<Ticket<K, T>, oneshot::Receiver<Turn<K, T>>> {
         let mut lanes = self.lanes.lock();
         let lane = lanes.entry(key.clone()).or_insert_with(|| Lane {
             running: 0,
@@ -89,30 +96,57 @@ impl<K: Ord + Clone, T: Clone> Coalescer<K, T> {
         });
         if lane.running < RUNNING_MAX {
             lane.running += 1;
-            return None;
+            return Ok(Ticket {
+                lanes: Some(self.lanes.clone()),
+                key: key.clone(),
+                followers: Vec::new(),
+            });
         }
         let (turn, wait) = oneshot::channel();
         lane.waiting.push(turn);
-        Some(wait)
+        Err(wait)
     }
 }
 
-/// One that asks; when it is done or given up, those behind it have their turn.
-struct Running<'a, K: Ord + Clone, T: Clone> {
-    all: &'a Coalescer<K, T>,
-    key: K,
-    followers: Vec<oneshot::Sender<Turn<T>>>,
+impl<K: Ord + Clone, T: Clone> Lane<K, T> {
+    /// Gives one who waits its turn, with those behind it; gives these back when it is gone.
+    fn give(
+        &mut self,
+        all: &Lanes<K, T>,
+        key: &K,
+        to: oneshot::Sender<Turn<K, T>>,
+        followers: Vec<oneshot::Sender<Turn<K, T>>>,
+    ) -> Result<(), Vec<oneshot::Sender<Turn<K, T>>>> {
+        let ticket = Ticket {
+            lanes: Some(all.clone()),
+            key: key.clone(),
+            followers,
+        };
+        match to.send(Turn::Ask(ticket)) {
+            Ok(()) => {
+                self.running += 1;
+                Ok(())
+            }
+            Err(Turn::Ask(mut ticket)) => {
+                ticket.lanes = None;
+                Err(std::mem::take(&mut ticket.followers))
+            }
+            Err(Turn::Answer(_)) => Err(Vec::new()),
+        }
+    }
 }
 
-impl<K: Ord + Clone, T: Clone> Drop for Running<'_, K, T> {
+impl<K: Ord + Clone, T: Clone> Drop for Ticket<K, T> {
     fn drop(&mut self) {
-        let mut lanes = self.all.lanes.lock();
+        let Some(all) = self.lanes.take() else { return };
+        let mut lanes = all.lock();
         let Some(lane) = lanes.get_mut(&self.key) else {
             return;
         };
         lane.running -= 1;
         for follower in self.followers.drain(..) {
-            lane.running += usize::from(follower.send(Turn::Ask(Vec::new())).is_ok());
+            // One who is gone has stopped waiting.
+            let _ = lane.give(&all, &self.key, follower, Vec::new());
         }
         let mut waiting = std::mem::take(&mut lane.waiting);
         if lane.running >= RUNNING_MAX {
@@ -120,13 +154,9 @@ impl<K: Ord + Clone, T: Clone> Drop for Running<'_, K, T> {
             return;
         }
         while let Some(first) = waiting.pop() {
-            match first.send(Turn::Ask(waiting)) {
-                Ok(()) => {
-                    lane.running += 1;
-                    return;
-                }
-                Err(Turn::Ask(others)) => waiting = others,
-                Err(Turn::Answer(_)) => return,
+            match lane.give(&all, &self.key, first, waiting) {
+                Ok(()) => return,
+                Err(others) => waiting = others,
             }
         }
         if lane.running == 0 {
@@ -202,10 +232,12 @@ mod tests {
                     .map(|_| tokio::task::spawn_local(reader(place.clone(), true)))
                     .collect();
                 sleep(STEP / 2).await;
-                let failing = tokio::task::spawn_local(reader(place.clone(), true));
                 let others: Vec<_> = (0..5)
                     .map(|_| tokio::task::spawn_local(reader(place.clone(), false)))
                     .collect();
+                // Whoever came last asks for those who wait.
+                tokio::task::yield_now().await;
+                let failing = tokio::task::spawn_local(reader(place.clone(), true));
                 sleep(STEP / 4).await;
                 first.iter().for_each(tokio::task::JoinHandle::abort);
                 for other in others {
@@ -215,5 +247,29 @@ mod tests {
             })
             .await;
         assert!(place.all.lanes.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_nobody_takes_any_more_goes_to_the_next() {
+        let all = Coalescer::<u32, u32>::default();
+        let asks = |answer| {
+            all.ask(7, LONG, async move {
+                sleep(STEP).await;
+                Ok(answer)
+            })
+        };
+        let mut running = [Box::pin(asks(1)), Box::pin(asks(2))];
+        for one in &mut running {
+            assert!(futures::poll!(one).is_pending());
+        }
+        let mut given_up = Box::pin(asks(3));
+        assert!(futures::poll!(&mut given_up).is_pending());
+        for one in running {
+            one.await.unwrap();
+        }
+        // It has its turn, and is dropped before it looks.
+        drop(given_up);
+        assert!(all.lanes.lock().is_empty());
+        assert_eq!(asks(4).await.unwrap(), 4);
     }
 }

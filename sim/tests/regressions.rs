@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use firebreak_sim::{Plan, run};
+use firebreak_sim::{Outcome, Plan, run};
 
 /// Makes the run of a plan of `tests/plans` and demands every safety promise of it.
-fn holds(plan: &str) {
+fn holds(plan: &str) -> Outcome {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/plans")
         .join(plan);
@@ -23,6 +23,7 @@ fn holds(plan: &str) {
         .collect();
     assert!(broken.is_empty(), "{broken:#?}");
     assert!(outcome.reads > 0 && outcome.acked > 0);
+    outcome
 }
 
 /// A leader stopped for 7 s finds, when it goes on, old answers in its sockets. They must not
@@ -43,4 +44,12 @@ fn nor_is_it_over_grpc() {
 #[test]
 fn a_corrupt_record_that_only_reads_meet_stops_the_replica() {
     holds("corrupt-record-met-by-a-read.json");
+}
+
+/// A node without the shard was told DISK_FULL by a leader that was giving its place away, and went
+/// on asking it: calls that lasted 5 s failed, while another had long been leading.
+#[test]
+fn a_leader_that_left_its_full_disk_is_not_asked_for_ever() {
+    let outcome = holds("full-disk-named-as-leader.json");
+    assert_eq!(outcome.failed_calls, 0);
 }
