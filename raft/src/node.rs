@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::cluster::{ClusterState, Shard};
+use model::cluster::ClusterState;
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
 #[cfg(doc)]
@@ -18,7 +18,7 @@ use proto::net::Channel;
 use proto::node as wire;
 use store::state::{ShardState, State};
 use store::{Error, Log};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -26,14 +26,16 @@ use tonic::metadata::MetadataMap;
 
 use crate::age::Replica;
 use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
-use crate::batcher::Done;
-use crate::group::{Group, OpenError, Opening};
+use crate::group::Group;
 use crate::hello::{Doorkeeper, Hello, Marks};
 use crate::link::Reach;
 use crate::peers::Peers;
 use crate::quorum::{self, Quorums};
 use crate::vitals::Vitals;
-use crate::{balance, dropped, inbound, index, liveness, meta, news};
+use crate::{balance, dropped, inbound, index, meta};
+
+mod replicas;
+mod routing;
 
 /// Local record: the last view, so that a restarted node knows whom to ask.
 const VIEW: &str = "view";
@@ -41,9 +43,6 @@ const VIEW: &str = "view";
 const BROKEN: &str = "broken/";
 /// Local record: why the cluster refused this disk; it stays refused.
 const REFUSED: &str = "refused";
-
-/// A command that has no answer after this is worth a look at the one who owes it.
-const SOON: Duration = Duration::from_millis(250);
 
 /// One node: its groups, its links to the others, its view of the cluster.
 pub struct Node {
@@ -369,11 +368,6 @@ impl Node {
     }
 }
 
-type Begun = Result<
-    (NodeId, oneshot::Receiver<Result<Reply, ProposeError>>),
-    (Option<NodeId>, ProposeError),
->;
-
 impl Inner {
     pub(crate) fn id(&self) -> NodeId {
         self.identity.node
@@ -421,29 +415,6 @@ impl Inner {
         let changes = |now: &mut bool| std::mem::replace(now, aside) != aside;
         if self.aside.send_if_modified(changes) {
             tracing::info!(aside, "the node drains");
-        }
-    }
-
-    /// One attempt; see [`Node::propose`].
-    pub(crate) fn propose(
-        self: Arc<Self>,
-        shard: ShardId,
-        command: Bytes,
-        timeout: Duration,
-    ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
-        let expires = Instant::now() + timeout;
-        // Sent now, not when first polled, so that the order is that of the calls.
-        let begun = self.begin(shard, command, timeout);
-        async move {
-            let (asked, result) = match begun {
-                Ok((asked, answered)) => {
-                    let result = self.answer(asked, answered, expires).await;
-                    (Some(asked), result)
-                }
-                Err((asked, error)) => (asked, Err(error)),
-            };
-            self.note_leader(shard, asked, &result);
-            result
         }
     }
 
@@ -525,331 +496,4 @@ impl Inner {
             ..self.hello.pong(ping, self.view.borrow().epoch)
         }
     }
-
-    /// Somebody leads a shard, as itself or the own replica says.
-    pub(crate) fn heard_of_leader(&self, shard: ShardId, leader: NodeId) {
-        self.guess(shard, Some(leader));
-        self.leaders.send_replace(());
-    }
-
-    /// What `asked` answers to a command, by `expires`; given up when its log waits for its disk.
-    async fn answer(
-        &self,
-        asked: NodeId,
-        mut answered: oneshot::Receiver<Result<Reply, ProposeError>>,
-        expires: Instant,
-    ) -> Result<Reply, ProposeError> {
-        let soon = expires.min(Instant::now() + SOON);
-        let unknown = |why: &str| Err(ProposeError::Unknown(why.into()));
-        let result = match tokio::time::timeout_at(soon, &mut answered).await {
-            Ok(result) => result,
-            Err(_) => {
-                let mut stalled = self.stalled.subscribe();
-                let stalls = async {
-                    // The sender lives as long as this node.
-                    let _ = stalled.wait_for(|nodes| nodes.contains(&asked)).await;
-                };
-                tokio::select! {
-                    biased;
-                    result = &mut answered => result,
-                    () = stalls => {
-                        return unknown("the leader's disk does not answer");
-                    }
-                    () = tokio::time::sleep_until(expires) => return unknown("no answer in time"),
-                }
-            }
-        };
-        result.unwrap_or_else(|_| unknown("the link broke"))
-    }
-
-    /// Who leads, or is about to: as the own replica knows, else as was last heard, else who should.
-    pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
-        if let Some(group) = self.group(shard)
-            && let Some(leader) = group.leadership.expected()
-            && self.peers.may_serve(leader)
-        {
-            return Some(leader);
-        }
-        if let Some(hint) = self.hints.lock().get(&shard)
-            && self.may_lead(shard, *hint)
-        {
-            return Some(*hint);
-        }
-        let view = self.current_view();
-        let mut replicas = view.replicas_of(shard).iter().map(|id| NodeId(*id));
-        replicas.find(|id| self.may_lead(shard, *id))
-    }
-
-    /// Whether a replica can be asked: it is reachable, its disk does not hang, and if it is this
-    /// node's it works.
-    fn may_lead(&self, shard: ShardId, node: NodeId) -> bool {
-        self.peers.may_serve(node) && (node != self.id() || self.group(shard).is_some())
-    }
-
-    fn begin(&self, shard: ShardId, command: Bytes, timeout: Duration) -> Begun {
-        let none = || {
-            (
-                None,
-                ProposeError::NotLeader {
-                    shard,
-                    leader: None,
-                },
-            )
-        };
-        let leader = self.leader(shard).ok_or_else(none)?;
-        if leader == self.id() {
-            let (done, answered) = oneshot::channel();
-            let group = self.group(shard).ok_or_else(none)?;
-            if self.quorums.lacks(shard) {
-                return Err((Some(leader), none().1));
-            }
-            group
-                .batcher
-                .submit(command, Instant::now() + timeout, Done::Here(done));
-            return Ok((leader, answered));
-        }
-        let gone = || (Some(leader), ProposeError::Unreachable(leader));
-        let link = self.peers.link(leader).ok_or_else(gone)?;
-        let forward = wire::Forward {
-            map_epoch: self.view.borrow().epoch,
-            timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
-            commands: vec![command],
-        };
-        let answered = link
-            .propose(shard.0, forward)
-            .map_err(|error| (Some(leader), error))?;
-        Ok((leader, answered))
-    }
-
-    /// Learns from an attempt whom to ask the next time.
-    fn note_leader(
-        &self,
-        shard: ShardId,
-        asked: Option<NodeId>,
-        result: &Result<Reply, ProposeError>,
-    ) {
-        let Some(asked) = asked else { return };
-        if result.is_ok() {
-            self.quorums.served(shard);
-        }
-        let next = match result {
-            Ok(_) | Err(ProposeError::Overloaded) => Some(asked),
-            Err(ProposeError::NotLeader {
-                leader: Some(leader),
-                ..
-            }) if *leader != asked => Some(*leader),
-            Err(
-                ProposeError::NotLeader { .. }
-                | ProposeError::Unreachable(_)
-                | ProposeError::Unknown(_),
-            ) => {
-                // Somebody else may have been heard of meanwhile.
-                let known = self.hints.lock().get(&shard).copied();
-                if known.is_some_and(|known| known != asked && self.may_lead(shard, known)) {
-                    return;
-                }
-                self.replica_after(shard, asked)
-            }
-            // A leader whose disk is full is about to give its place away.
-            Err(ProposeError::WrongShard | ProposeError::DiskFull) => return,
-        };
-        self.guess(shard, next);
-    }
-
-    /// Whom to ask the next time, where the own replica does not know.
-    pub(crate) fn guess(&self, shard: ShardId, next: Option<NodeId>) {
-        let mut hints = self.hints.lock();
-        match next {
-            Some(next) if hints.get(&shard) != Some(&next) => drop(hints.insert(shard, next)),
-            Some(_) => {}
-            None => drop(hints.remove(&shard)),
-        }
-    }
-
-    /// The replica to try when `asked` does not lead: one after the other.
-    pub(crate) fn replica_after(&self, shard: ShardId, asked: NodeId) -> Option<NodeId> {
-        let view = self.current_view();
-        let replicas = view.replicas_of(shard);
-        let at = replicas
-            .iter()
-            .position(|id| *id == asked.0)
-            .map_or(0, |at| at + 1);
-        let order = replicas.iter().cycle().skip(at).take(replicas.len());
-        order
-            .map(|id| NodeId(*id))
-            .find(|id| self.may_lead(shard, *id))
-    }
-
-    /// Takes a newer view: links to new nodes, groups for what this node is to hold, an end of
-    /// those that it is not to hold any more.
-    pub(crate) async fn learn(self: &Arc<Self>, view: ClusterState) {
-        let _one_at_a_time = self.opening.lock().await;
-        if view.epoch <= self.view.borrow().epoch {
-            return;
-        }
-        // Noted before the view is, so that no start finds the view and not what it ends.
-        let given_up = match self.give_up(&view).await {
-            Ok(given_up) => given_up,
-            Err(error) => return self.die(error.to_string()),
-        };
-        let record = Bytes::from(prost::Message::encode_to_vec(&view));
-        if let Err(error) = self.log.local_put(VIEW, Some(record)).await {
-            return self.die(error.to_string());
-        }
-        for link in self.peers.update(&view) {
-            tokio::spawn(liveness::watch(self.clone(), link));
-        }
-        for shard in given_up {
-            match dropped::finish(&self.log, &self.state, shard).await {
-                Ok(()) | Err(Error::Corrupt { .. }) => {}
-                Err(error) => return self.die(error.to_string()),
-            }
-        }
-        for shard in &view.shards {
-            let id = ShardId(shard.id);
-            if view.holds(self.id(), id) && self.group(id).is_none() {
-                if let Err(why) = self.open(id, slots(shard)).await {
-                    return self.die(why);
-                }
-                // Whoever comes later learns from the others.
-                if shard.changes == 0 && shard.replicas.contains(&self.id().0) {
-                    tokio::spawn(meta::found_shard(self.clone(), shard.clone()));
-                }
-            }
-        }
-        self.view.send_replace(Arc::new(view));
-    }
-
-    /// Stops the replicas that this node is not to hold any more, and notes that they are to be
-    /// dropped. The shard's voters have been changed before the view says so, and that is
-    /// committed: nobody counts on them.
-    async fn give_up(&self, view: &ClusterState) -> Result<Vec<ShardId>, Error> {
-        let mut given_up = Vec::new();
-        for shard in &view.shards {
-            let id = ShardId(shard.id);
-            if view.holds(self.id(), id) {
-                continue;
-            }
-            let Some(group) = self.groups.write().remove(&id) else {
-                continue;
-            };
-            group.closing.cancel();
-            group.stop().await;
-            dropped::begin(&self.log, id, slots(shard), group.last_log()).await?;
-            tracing::info!(shard = %id, "this node gives up its replica");
-            given_up.push(id);
-        }
-        Ok(given_up)
-    }
-
-    /// Opens the replica of a shard, unless it is broken. `Err` only when the node cannot go on.
-    async fn open(
-        self: &Arc<Self>,
-        shard: ShardId,
-        slots: std::ops::RangeInclusive<u16>,
-    ) -> Result<(), String> {
-        if self.broken.lock().contains_key(&shard) {
-            return Ok(());
-        }
-        // One that it had before, and whose drop a damaged disk has held up.
-        let dropped = dropped::finish(&self.log, &self.state, shard).await;
-        let opened = match dropped.and_then(|()| {
-            let floor = dropped::floor(&self.log, shard)?;
-            let log = self.log.shard(shard)?;
-            Ok((log, self.state.shard(shard, slots)?, floor))
-        }) {
-            Ok((log, state, floor)) => {
-                let opening = Opening {
-                    node: self.id(),
-                    shard,
-                    tuning: self.tuning.clone(),
-                    log,
-                    state,
-                    peers: self.peers.clone(),
-                    clock: self.clock.clone(),
-                    disk_full: self.disk_full.clone(),
-                    floor,
-                };
-                Group::open(opening).await
-            }
-            Err(corrupt @ Error::Corrupt { .. }) => Err(OpenError::Broken(corrupt.to_string())),
-            Err(error) => Err(OpenError::Node(error.to_string())),
-        };
-        match opened {
-            Ok(group) => {
-                self.groups.write().insert(shard, group.clone());
-                tokio::spawn(news::watch(self.clone(), group.clone(), self.won.clone()));
-                tokio::spawn(supervise(self.clone(), group));
-                Ok(())
-            }
-            Err(OpenError::Broken(why)) => {
-                self.set_broken(shard, why).await;
-                Ok(())
-            }
-            Err(OpenError::Node(why)) => Err(why),
-        }
-    }
-
-    /// Stops a shard's replica for good: it neither votes nor acknowledges until it is rebuilt.
-    async fn set_broken(&self, shard: ShardId, why: String) {
-        tracing::error!(
-            %shard,
-            %why,
-            "this replica is broken and stays stopped, the node's other shards go on; replacing it \
-             needs a new node (wipe the data directory and join under a new name)"
-        );
-        let key = format!("{BROKEN}{}", shard.0);
-        let noted = self
-            .log
-            .local_put(&key, Some(Bytes::from(why.clone())))
-            .await;
-        self.broken.lock().insert(shard, why);
-        if let Err(error) = noted {
-            self.die(error.to_string());
-        }
-    }
-}
-
-/// The slots of a shard.
-fn slots(shard: &Shard) -> std::ops::RangeInclusive<u16> {
-    // They are below 2^16 in every layout that was decided.
-    let slot = |slot: u32| u16::try_from(slot).unwrap_or(u16::MAX);
-    slot(shard.slot_first)..=slot(shard.slot_last)
-}
-
-/// Waits for a replica's end, and decides what ends with it.
-async fn supervise(node: Arc<Inner>, group: Arc<Group>) {
-    let mut fault = group.fault.watch();
-    let mut read_error = group.state.watch_read_error();
-    let error = tokio::select! {
-        // A replica that is given up stops, too: looked at in this order.
-        biased;
-        () = node.stop.cancelled() => return,
-        () = group.closing.cancelled() => return,
-        error = first(&mut fault) => error,
-        error = first(&mut read_error) => error,
-        why = group.stopped() => {
-            // The disk's own word, when it came first, says more.
-            let fault = group.fault.watch().borrow().clone();
-            if fault.is_none() {
-                return node.die(format!("the Raft core of {} stopped: {why}", group.shard));
-            }
-            fault
-        }
-    };
-    match error {
-        Some(corrupt @ Error::Corrupt { .. }) => {
-            node.groups.write().remove(&group.shard);
-            node.set_broken(group.shard, corrupt.to_string()).await;
-            group.stop().await;
-        }
-        Some(error) => node.die(error.to_string()),
-        None => {}
-    }
-}
-
-/// The error, once there is one; `None` when there will be none.
-async fn first(errors: &mut watch::Receiver<Option<Error>>) -> Option<Error> {
-    let error = errors.wait_for(Option::is_some).await.ok();
-    error.and_then(|error| error.clone())
 }
