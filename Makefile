@@ -70,7 +70,7 @@ sim-check: sim ## Simulated disasters: proof, sweep and mutants with small budge
 	$(SIM) prove $(PROVED) --seeds $(PROVE_SEEDS) --minutes 3 --json $(SIM_OUT)/prove.json
 	$(SIM) sweep --seeds $(SWEEP_SEEDS) --minutes 5 --out $(SIM_OUT) --html $(SIM_OUT)/html \
 	  --json $(SIM_OUT)/sweep.json --junit $(SIM_OUT)/sweep.xml
-	$(SIM)-mutants mutants $(MUTANTS) --seeds-max 40 --json $(SIM_OUT)/mutants.json
+	$(SIM)-mutants mutants $(MUTANTS) --seeds-max 60 --json $(SIM_OUT)/mutants.json
 
 .PHONY: mutants
 mutants: sim ## Every known bug must be caught within 200 seeds; takes long
