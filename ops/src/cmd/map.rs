@@ -50,6 +50,29 @@ impl Map {
         &self.newest
     }
 
+    /// The nodes that do not answer now.
+    pub fn gone(&self) -> Vec<u64> {
+        let silent = self.reports.iter().filter(|one| one.status.is_err());
+        let listed = silent.filter_map(|one| one.listed.as_ref());
+        listed.map(|node| node.node_id).collect()
+    }
+
+    /// Who leads a shard by its own word; what others remember may be long over.
+    pub fn leader(&self, shard: u32) -> Option<u64> {
+        let answers = self
+            .reports
+            .iter()
+            .filter_map(|one| one.status.as_ref().ok());
+        let own = answers.flat_map(|status| {
+            let replicas = status.replicas.iter().filter(|one| one.shard == shard);
+            replicas.map(|replica| (status.node_id, replica))
+        });
+        let newest = own.max_by_key(|(_, replica)| (replica.term, replica.state == "leader"));
+        newest
+            .filter(|(_, replica)| replica.state == "leader")
+            .map(|(node, _)| node)
+    }
+
     /// A node by its name or its number (`n3`, `3`).
     ///
     /// # Errors

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use client::v1;
 use serde::Serialize;
 
 use super::target::{Target, printable};
+use crate::exit::Usage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,6 +111,12 @@ impl Policy {
 
 impl Set {
     async fn run(self) -> anyhow::Result<ExitCode> {
+        if !self.clear && self.prefer.is_empty() && self.replicas == 0 {
+            return Err(anyhow!(Usage(
+                "nothing to set: give --prefer or --replicas, or --clear to take a policy away"
+                    .into()
+            )));
+        }
         let client = self.target.client(DEADLINE)?;
         let policy = (!self.clear).then(|| v1::Policy {
             prefer: self.prefer.iter().map(|dc| dc.trim().to_owned()).collect(),

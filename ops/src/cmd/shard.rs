@@ -98,7 +98,7 @@ impl List {
                     "slot_first": shard.slot_first,
                     "slot_last": shard.slot_last,
                     "replicas": names(shard),
-                    "leader": (shard.leader != 0).then(|| map.name(shard.leader)),
+                    "leader": map.leader(shard.shard).map(|leader| map.name(leader)),
                     "degraded_dc": shard.degraded_dc,
                     "unrestored": notes(shard.shard),
                 })
@@ -118,10 +118,8 @@ impl List {
                     format!("{}–{}", shard.slot_first, shard.slot_last),
                 ),
             };
-            let leader = match shard.leader {
-                0 => "none".to_owned(),
-                leader => map.name(leader),
-            };
+            let leader = map.leader(shard.shard);
+            let leader = leader.map_or_else(|| "none".to_owned(), |leader| map.name(leader));
             let (replicas, notes) = (names(shard).join(", "), notes(shard.shard).join("; "));
             table.add_row([name, slots, replicas, leader, notes]);
         }

@@ -58,11 +58,23 @@ impl Args {
                 }
             }
         }
+        // Who is dead already takes nothing over.
+        let gone: Vec<u64> = map
+            .gone()
+            .into_iter()
+            .filter(|id| !lost.contains(id))
+            .collect();
+        lost.extend(&gone);
         let report = whatif(&map.state(), &lost, &map.facts());
+        let gone: Vec<String> = gone.iter().map(|id| map.name(*id)).collect();
+        let mut what = self.lose.join(" and ");
+        if !gone.is_empty() {
+            what = format!("{what}, and {} that do not answer now", gone.join(", "));
+        }
         if self.json {
             println!("{}", serde_json::to_string_pretty(&json(&map, &report))?);
         } else {
-            print(&map, &report, &self.lose.join(" and "));
+            print(&map, &report, &what);
         }
         Ok(match report.is_bad() {
             true => ExitCode::FAILURE,
