@@ -32,10 +32,7 @@ impl Map {
             .status_all(LIMIT)
             .await
             .with_context(|| format!("no node answers; {}", target.asked()))?;
-        let answers = reports
-            .iter()
-            .filter_map(|report| report.status.as_ref().ok());
-        let newest = answers.max_by_key(|status| status.map_epoch);
+        let newest = answers(&reports).max_by_key(|status| status.map_epoch);
         let newest = newest.context("no node answers")?.clone();
         if newest.map_epoch == 0 {
             return Err(anyhow!(
@@ -50,6 +47,14 @@ impl Map {
         &self.newest
     }
 
+    /// How many replicas a node holds, the meta shard's among them.
+    pub fn held(&self, node: u64) -> usize {
+        let shards = self.newest.shards.iter();
+        shards
+            .filter(|shard| shard.replicas.contains(&node))
+            .count()
+    }
+
     /// The nodes that do not answer now.
     pub fn gone(&self) -> Vec<u64> {
         let silent = self.reports.iter().filter(|one| one.status.is_err());
@@ -59,11 +64,7 @@ impl Map {
 
     /// Who leads a shard by its own word; what others remember may be long over.
     pub fn leader(&self, shard: u32) -> Option<u64> {
-        let answers = self
-            .reports
-            .iter()
-            .filter_map(|one| one.status.as_ref().ok());
-        let own = answers.flat_map(|status| {
+        let own = answers(&self.reports).flat_map(|status| {
             let replicas = status.replicas.iter().filter(|one| one.shard == shard);
             replicas.map(|replica| (status.node_id, replica))
         });
@@ -167,11 +168,7 @@ impl Map {
 
     /// What the nodes that answer say of their disks and their load.
     pub fn facts(&self) -> BTreeMap<u64, Facts> {
-        let answers = self
-            .reports
-            .iter()
-            .filter_map(|report| report.status.as_ref().ok());
-        let facts = answers.filter_map(|status| {
+        let facts = answers(&self.reports).filter_map(|status| {
             let stats = status.stats.as_ref()?;
             let facts = Facts {
                 disk_free_bytes: stats.disk_free_bytes,
@@ -182,6 +179,12 @@ impl Map {
         });
         facts.collect()
     }
+}
+
+/// What those say that answered.
+fn answers(reports: &[NodeReport]) -> impl Iterator<Item = &GetStatusResponse> {
+    let said = reports.iter().map(|report| report.status.as_ref());
+    said.filter_map(Result::ok)
 }
 
 /// Messages a second since the start.

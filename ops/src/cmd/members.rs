@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use client::v1::RemoveNodeRequest;
-use comfy_table::Table;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 use tokio::time::{Instant, sleep};
 
 use super::map::Map;
-use super::target::{Target, printable};
+use super::target::{Target, new_table, printable};
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
@@ -67,12 +65,6 @@ impl List {
         let client = self.target.client(DEADLINE)?;
         let map = Map::ask(&client, &self.target).await?;
         let status = map.newest();
-        let held = |node: u64| {
-            let shards = status.shards.iter();
-            shards
-                .filter(|shard| shard.replicas.contains(&node))
-                .count()
-        };
         if self.json {
             let node = |node: &client::v1::NodeStatus| {
                 serde_json::json!({
@@ -85,16 +77,14 @@ impl List {
                     "reachable": node.reachable,
                     "gone_ms": node.gone_ms,
                     "leaving": node.leaving,
-                    "replicas": held(node.node_id),
+                    "replicas": map.held(node.node_id),
                 })
             };
             let nodes: Vec<_> = status.nodes.iter().map(node).collect();
             println!("{}", serde_json::to_string_pretty(&nodes)?);
             return Ok(ExitCode::SUCCESS);
         }
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_header([
+        let mut table = new_table(&[
             "node", "", "region", "dc", "rack", "address", "state", "replicas",
         ]);
         for node in &status.nodes {
@@ -111,7 +101,7 @@ impl List {
                 printable(&node.rack),
                 printable(&node.address),
                 state,
-                held(node.node_id).to_string(),
+                map.held(node.node_id).to_string(),
             ]);
         }
         println!("{table}");
@@ -166,11 +156,7 @@ impl Remove {
                 println!("{name} is removed.");
                 return Ok(ExitCode::SUCCESS);
             }
-            let held = status
-                .shards
-                .iter()
-                .filter(|s| s.replicas.contains(&node_id));
-            let held = held.count();
+            let held = map.held(node_id);
             if held != told {
                 println!("{name} still holds {held} replicas");
                 told = held;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use client::v1;
+use client::{Client, v1};
 use serde::Serialize;
 
 use super::target::{Target, printable};
@@ -103,7 +103,9 @@ impl Policy {
     /// The cluster refuses it, or no node answers.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Policy::Show(args) => show(&args.target, args.json, 0).await,
+            Policy::Show(args) => {
+                show(&args.target.client(DEADLINE)?, &args.target, args.json, 0).await
+            }
             Policy::Set(args) => args.run().await,
         }
     }
@@ -127,13 +129,17 @@ impl Set {
             .set_policy(self.shard, policy)
             .await
             .with_context(|| self.target.asked())?;
-        show(&self.target, self.json, epoch).await
+        show(&client, &self.target, self.json, epoch).await
     }
 }
 
 /// Prints the policies, from a node that knows the map of `epoch`.
-async fn show(target: &Target, json: bool, epoch: u64) -> anyhow::Result<ExitCode> {
-    let client = target.client(DEADLINE)?;
+async fn show(
+    client: &Client,
+    target: &Target,
+    json: bool,
+    epoch: u64,
+) -> anyhow::Result<ExitCode> {
     let asked = async {
         loop {
             let policies = client.policies().await?;

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use client::v1::{MoveReplicaRequest, ShardStatus};
-use comfy_table::Table;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 use tokio::time::{Instant, sleep};
 
 use super::map::Map;
-use super::target::{Target, printable};
+use super::target::{Target, new_table, printable};
 use crate::exit::Usage;
 
 const MOVE_EXAMPLES: &str = "\
@@ -107,9 +105,7 @@ impl List {
             println!("{}", serde_json::to_string_pretty(&shards)?);
             return Ok(ExitCode::SUCCESS);
         }
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_header(["shard", "slots", "replicas", "leader", "not restored"]);
+        let mut table = new_table(&["shard", "slots", "replicas", "leader", "not restored"]);
         for shard in &status.shards {
             let (name, slots) = match shard.shard {
                 0 => ("meta".to_owned(), String::new()),

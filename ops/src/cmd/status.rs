@@ -10,11 +10,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use client::NodeReport;
 use client::v1::{GetStatusResponse, NodeStatus, ReplicaStatus, ShardStatus};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, Color, Table};
+use comfy_table::{Cell, CellAlignment, Color};
 use serde::Serialize;
 
-use super::target::{Target, colour, printable};
+use super::target::{Target, colour, new_table, printable};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -409,13 +408,6 @@ fn describe(replica: &Replica) -> String {
         (Some(lag), state) => format!("{} {lag} ({state})", replica.node),
         (None, state) => format!("{} ({state})", replica.node),
     }
-}
-
-fn new_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(header.iter().copied());
-    table
 }
 
 /// `12.3 GiB`.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use client::{Client, v1};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use model::id::ConversationName;
 
 /// The arguments that every client command has.
@@ -194,6 +196,14 @@ fn content(message: &v1::Message) -> String {
             message.body.len()
         ),
     }
+}
+
+/// A table as all commands print them.
+pub fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(header.iter().copied());
+    table
 }
 
 /// Text from strangers must not steer the terminal: control characters are replaced.

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::{Cell, CellAlignment};
 use model::placement::{NodeAfter, Report, ShardAfter, whatif};
 
 use super::map::Map;
-use super::target::Target;
+use super::target::{Target, new_table};
 use crate::exit::Usage;
 
 const EXAMPLES: &str = "\
@@ -117,9 +116,7 @@ fn json(map: &Map, report: &Report) -> serde_json::Value {
 }
 
 fn print(map: &Map, report: &Report, what: &str) {
-    let mut nodes = Table::new();
-    nodes.load_style(UTF8_FULL_CONDENSED);
-    nodes.set_header([
+    let mut nodes = new_table(&[
         "what remains",
         "leaders",
         "replicas",

@@ -13,7 +13,7 @@ pub mod fire;
 mod import;
 mod keep;
 mod progress;
-mod proof;
+pub mod proof;
 mod report;
 mod script;
 mod timed;
@@ -36,7 +36,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::exit::Usage;
-use import::{CALL_LIMIT, Run, Way, lock};
+pub use import::lock;
+use import::{CALL_LIMIT, Run, Way};
 use progress::Progress;
 use proof::Comparison;
 use report::{Promises, Report, ms};

@@ -70,19 +70,23 @@ pub async fn read_back(
 }
 
 async fn read_one(client: &Client, name: &str) -> anyhow::Result<Vec<Found>> {
+    let messages = read_all(&client.with_deadline(READ_LIMIT), name).await?;
+    Ok(messages.into_iter().map(found).collect())
+}
+
+/// All messages of a conversation; none when there is no such one, for then everything acknowledged
+/// in it is lost, which is the ledger's to say.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn read_all(client: &Client, name: &str) -> anyhow::Result<Vec<v1::Message>> {
     let options = ListOptions {
         page_size: 1_000,
         level: Level::Linearizable,
         ..ListOptions::default()
     };
-    match client
-        .with_deadline(READ_LIMIT)
-        .pages(name, options)
-        .collect()
-        .await
-    {
-        Ok(messages) => Ok(messages.into_iter().map(found).collect()),
-        // Then everything acknowledged in it is lost, which is the ledger's to say.
+    match client.pages(name, options).collect().await {
+        Ok(messages) => Ok(messages),
         Err(e) if e.is_not_found() => Ok(Vec::new()),
         Err(e) => Err(e).with_context(|| format!("cannot read {name} back")),
     }

@@ -15,7 +15,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 
-use super::load::{CALL_LIMIT, Call, Calls, PAUSE, Sender, lock};
+use super::load::{CALL_LIMIT, Call, Calls, PAUSE, Sender};
+use crate::demo::lock;
 
 const PROTO: &str = include_str!("../../../proto/proto/firebreak/v1/messages.proto");
 const SERVICE_CONFIG: &str = include_str!("../../../examples/service_config.json");

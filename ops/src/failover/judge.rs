@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
-use client::{Client, Level, ListOptions};
+use client::Client;
 use firebreak::ledger::{Ack, Faults, Found, Sent, judge};
 use futures::{StreamExt as _, TryStreamExt as _};
+use model::hash::record_hash;
 
 use super::load::Call;
+use crate::demo::proof::read_all;
 
 /// Conversations read back at once.
 const READERS: usize = 8;
@@ -96,7 +97,8 @@ pub async fn read_back(client: &Client, calls: &[Call]) -> anyhow::Result<Faults
         rooms.entry(&call.room).or_default().push(Sent {
             id: call.id.clone(),
             sender: call.sender.clone(),
-            content: content(call.id.as_bytes()),
+            // A message's body is its id.
+            content: record_hash(call.id.as_bytes()),
             sent_us: call.sent_us,
             ack,
         });
@@ -114,30 +116,14 @@ pub async fn read_back(client: &Client, calls: &[Call]) -> anyhow::Result<Faults
 }
 
 async fn read(client: &Client, room: &str) -> anyhow::Result<Vec<Found>> {
-    let options = ListOptions {
-        page_size: 1_000,
-        level: Level::Linearizable,
-        ..ListOptions::default()
-    };
     let found = |message: client::v1::Message| Found {
         seq: message.seq,
-        content: content(&message.body),
+        content: record_hash(&message.body),
         id: message.client_message_id,
         sender: message.sender,
     };
-    match client.pages(room, options).collect().await {
-        Ok(messages) => Ok(messages.into_iter().map(found).collect()),
-        // Then what was acknowledged in it is lost, which is for the ledger to say.
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        Err(error) => Err(error).with_context(|| format!("cannot read {room} back")),
-    }
-}
-
-/// A message's body is its id, far shorter than what would not fit.
-fn content(body: &[u8]) -> u128 {
-    body.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
-    })
+    let messages = read_all(client, room).await?;
+    Ok(messages.into_iter().map(found).collect())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::case::{Case, Victim};
 use super::foreign::{Foreign, Kit};
+use crate::demo::lock;
 
 /// How long a call has to live: what G speaks of.
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -77,11 +78,6 @@ pub type Calls = Arc<Mutex<Vec<Call>>>;
 pub fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Locks; whoever panicked with the lock held has ended the run anyway.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All clients of a run.
