@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::dice::{derive, dice};
 use crate::net::Net;
 use crate::net::field::Clocks;
-use crate::plan::{DiskKind, NodeSpec, Part};
+use crate::plan::{NodeSpec, Part, Plan};
 pub use disks::refuse;
 
 /// The port that every node listens on.
@@ -83,17 +83,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host with empty disks.
+    /// A host of `plan` with empty disks.
     ///
     /// # Errors
     /// When the names make no configuration, or this build has no such disks.
-    pub fn new(
-        spec: &NodeSpec,
-        (dc, region): (&str, &str),
-        disk: DiskKind,
-        (seed, replace_after_ms): (u64, u64),
-    ) -> Result<Host, String> {
-        let name = &spec.name;
+    pub fn new(spec: &NodeSpec, (dc, region): (&str, &str), plan: &Plan) -> Result<Host, String> {
+        let (name, seed) = (&spec.name, plan.seed);
         let text = format!(
             "name = \"{name}\"\nlisten = \"0.0.0.0:{PORT}\"\nadvertise = \"{name}:{PORT}\"\n\
              data_dir = \"/simulated\"\n[locality]\nregion = \"{region}\"\ndc = \"{dc}\"\n\
@@ -102,8 +97,8 @@ impl Host {
         );
         let mut config = Config::parse(&text, name).map_err(|errors| errors.to_string())?;
         keep(&mut config, seed);
-        if replace_after_ms > 0 {
-            config.raft.replace_after_ms = replace_after_ms;
+        if plan.topology.replace_after_ms > 0 {
+            config.raft.replace_after_ms = plan.topology.replace_after_ms;
         }
         let devices = Devices {
             raftdb: Disk::named(&format!("{name}/raftdb")),
@@ -115,7 +110,7 @@ impl Host {
             config,
             seed,
             clocks: Mutex::default(),
-            disks: disks::of(name, disk, &devices)?,
+            disks: disks::of(name, plan.disk, &devices)?,
             devices,
             destroyed: AtomicBool::new(false),
             starts: AtomicU64::new(0),

@@ -13,6 +13,7 @@ use proto::node::{LogId, VoteId};
 use store::engine::{Batch, Engine, Order, Write};
 use store::key::log as key;
 use store::key::log::Kind;
+use store::log::SEAL_BYTES;
 
 use crate::history::{Cover, VoteSeen};
 use crate::host::Host;
@@ -24,13 +25,13 @@ mod committed;
 
 use committed::Committed;
 
-/// Format and checksum before the body of every record of `raftdb`; the same in all formats.
-const SEAL_BYTES: usize = 5;
-
 /// Watches the disks of all hosts.
 pub struct Watch {
     shared: Arc<Mutex<Shared>>,
 }
+
+/// Term and index of the newest entry of a batch, by shard.
+type Newest = BTreeMap<u32, (u64, u64)>;
 
 struct Shared {
     hosts: Vec<(String, String)>,
@@ -44,8 +45,6 @@ struct Shared {
     voted: BTreeMap<(usize, u32), (u64, u64)>,
     /// The highest term that each host has ever voted in, durably, by shard; also one that burned.
     voted_ever: BTreeMap<(usize, u32), u64>,
-    /// The last entry on each host's disk, by shard: its index.
-    last: BTreeMap<(usize, u32), u64>,
     committed: Committed,
     covers: Vec<Cover>,
     regressed: Vec<String>,
@@ -68,7 +67,6 @@ impl Watch {
                 votes: Vec::new(),
                 voted: BTreeMap::new(),
                 voted_ever: BTreeMap::new(),
-                last: BTreeMap::new(),
                 committed: Committed::default(),
                 covers: Vec::new(),
                 regressed: Vec::new(),
@@ -87,12 +85,12 @@ impl Watch {
         };
         let shared = self.shared.clone();
         let observer = move |batch: &Batch| {
-            let mut hash = 0;
+            let (mut hash, mut newest) = (0, Newest::new());
             let mut shared = shared.lock();
             for write in batch.writes() {
-                hash ^= shared.durable(at, write);
+                hash ^= shared.durable(at, write, &mut newest);
             }
-            shared.whole(at, batch);
+            shared.whole(at, newest);
             drop(shared);
             tracer.add(What::Disk, [at as u64, hash], &[]);
         };
@@ -116,7 +114,6 @@ impl Watch {
             return;
         };
         shared.voted.retain(|(host, _), _| *host != at);
-        shared.last.retain(|(host, _), _| *host != at);
         shared.committed.forget(at);
     }
 
@@ -188,14 +185,14 @@ fn shard_of(key: &[u8], kind: Kind) -> Option<ShardId> {
 }
 
 impl Shared {
-    /// Takes in a write that is durable now; gives a hash of it.
-    fn durable(&mut self, at: usize, write: &Write) -> u64 {
+    /// Takes in a write that is durable now, of entries also into `newest`; gives a hash of it.
+    fn durable(&mut self, at: usize, write: &Write, newest: &mut Newest) -> u64 {
         match write {
             Write::Put(key, value) => {
                 if let Some((shard, index)) = key::entry_parts(key) {
-                    self.last.insert((at, shard.0), index);
                     if let Some(term) = term_of(value) {
                         self.committed.entry((at, shard.0), index, term);
+                        newest.insert(shard.0, (term, index));
                     }
                     self.hold(at, value);
                 } else if let Some((shard, vote)) = vote_of(key, value) {
@@ -209,7 +206,6 @@ impl Shared {
                 // Only a replica that is given up as a whole says so; its vote stays.
                 if let Some(shard) = shard_of(key, Kind::Committed) {
                     self.committed.given_up((at, shard.0));
-                    self.last.remove(&(at, shard.0));
                 }
                 xxhash_rust::xxh3::xxh3_64(key)
             }
@@ -222,25 +218,16 @@ impl Shared {
         }
     }
 
-    /// Looks at a batch that is durable as a whole: an entry must not be on a disk before a vote of
+    /// Looks at a batch that is durable as a whole, by its newest entries: an entry must not be on a disk before a vote of
     /// its term is; who led a term was elected by durable votes; and whoever came back with an old
     /// disk takes no entries.
-    fn whole(&mut self, at: usize, batch: &Batch) {
-        let mut newest: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-        for write in batch.writes() {
-            if let Write::Put(key, value) = write
-                && let Some((shard, index)) = key::entry_parts(key)
-                && let Some(term) = term_of(value)
-            {
-                newest.insert(shard.0, (term, index));
-            }
-        }
-        let name = self.hosts[at].0.clone();
+    fn whole(&mut self, at: usize, newest: Newest) {
         for (shard, (term, index)) in newest {
             if let Some(let_in) = self.outcasts.get_mut(&at) {
                 if !std::mem::replace(let_in, true) {
                     self.regressed.push(format!(
-                        "{name} s{shard}: came back with an old disk and was given entry {index}"
+                        "{} s{shard}: came back with an old disk and was given entry {index}",
+                        self.hosts[at].0
                     ));
                 }
                 continue;
@@ -248,7 +235,8 @@ impl Shared {
             let voted = self.voted.get(&(at, shard)).map_or(0, |vote| vote.0);
             if voted < term {
                 self.regressed.push(format!(
-                    "{name} s{shard}: entry {index} of term {term} is durable, its vote is of term {voted}"
+                    "{} s{shard}: entry {index} of term {term} is durable, its vote is of term {voted}",
+                    self.hosts[at].0
                 ));
             }
             if shard == ShardId::META.0 || !self.begun.insert((shard, term)) {
@@ -267,7 +255,7 @@ impl Shared {
         }
     }
 
-    /// A removed tail makes the last entry an earlier one; a removed head changes nothing of it.
+    /// A removed tail may hold what is noted as committed; a removed head is no loss.
     fn truncated(&mut self, at: usize, shard: ShardId, from: u64, to: &[u8]) {
         let replica = (at, shard.0);
         let end = key::entry_parts(to).map(|(_, index)| index);
@@ -285,12 +273,6 @@ impl Shared {
                     ));
                 }
             }
-        }
-        if let Some(last) = self.last.get_mut(&replica)
-            && from <= *last
-            && end.is_none_or(|end| *last < end)
-        {
-            *last = from.saturating_sub(1);
         }
     }
 
@@ -340,11 +322,11 @@ impl Shared {
                 ));
             }
         }
-        for ((_, shard), last) in self.last.range((at, 0)..(at + 1, 0)) {
-            let Ok(Some(found)) = last_entry(disk, ShardId(*shard)) else {
+        for (shard, last) in self.committed.lasts(at) {
+            let Ok(Some(found)) = last_entry(disk, ShardId(shard)) else {
                 continue;
             };
-            if found < *last {
+            if found < last {
                 regressed.push(format!(
                     "{name} s{shard}: entry {last} was durable; its disk now ends at {found}"
                 ));

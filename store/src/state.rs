@@ -36,6 +36,7 @@ mod shard;
 mod watch;
 
 pub use readback::ConversationHash;
+pub use record::SUM_BYTES;
 pub use shard::{Page, Reached, ShardState};
 
 use shard::Shard;

@@ -269,8 +269,8 @@ pub const ALL: &[Mutant] = &[
         pending: Some(
             "the margin is 7.5 ms at R = 150 ms, and who leads by a verdict wins two rounds between \
              data centers after the old leader's last quorum, at least 8 ms in every layout that \
-             ships; by openraft's timers it is seconds. Only a hand-over can be as quick, and nobody \
-             hands over before the failover work",
+             ships; by openraft's timers it is seconds. Only a hand-over is as quick, and there the old \
+             leader gives its window up before it",
         ),
     },
     Mutant {

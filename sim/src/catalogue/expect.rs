@@ -8,8 +8,14 @@ use super::values;
 use crate::outcome::Promise;
 use crate::plan::{Expect, Pending};
 
-/// What an expectation may wait for, besides a promise.
-const GOALS: [&str; 5] = ["gap", "failed-calls", "recovery", "refusals", "age-p99"];
+/// What an expectation may wait for, besides a promise, and the key that asks for it.
+const GOALS: [(&str, &str); 5] = [
+    ("gap", "gap_max"),
+    ("failed-calls", "failed_calls_max"),
+    ("recovery", "recovery_max"),
+    ("refusals", "refusal_max"),
+    ("age-p99", "age_p99_max"),
+];
 
 /// Reads `[expect]`.
 pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
@@ -88,20 +94,15 @@ fn promises(found: &Found) -> Result<String, String> {
 
 /// Why nothing of this name can be waited for.
 fn not_expected(what: &str, expect: &Expect, section: &Section<'_>) -> Option<String> {
-    let expected = match what {
-        "gap" => section.has("gap_max"),
-        "failed-calls" => section.has("failed_calls_max"),
-        "recovery" => section.has("recovery_max"),
-        "refusals" => section.has("refusal_max"),
-        "age-p99" => section.has("age_p99_max"),
-        letter
-            if letter.chars().count() == 1 && letter.chars().all(|c| Promise::of(c).is_some()) =>
-        {
-            expect.promises.contains(letter)
-        }
-        _ => {
+    let goal = GOALS.iter().find(|(name, _)| *name == what);
+    let is_letter = what.chars().count() == 1 && what.chars().all(|c| Promise::of(c).is_some());
+    let expected = match goal {
+        Some((_, key)) => section.has(key),
+        None if is_letter => expect.promises.contains(what),
+        None => {
             let letters: Vec<String> = expect.promises.chars().map(String::from).collect();
-            let known = letters.iter().map(String::as_str).chain(GOALS);
+            let goals = GOALS.map(|(name, _)| name);
+            let known = letters.iter().map(String::as_str).chain(goals);
             return Some(unknown(what, "something that can be pending", known));
         }
     };

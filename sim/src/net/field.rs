@@ -320,7 +320,7 @@ impl Field {
         Ok(())
     }
 
-    /// Lets a millisecond pass on every machine.
+    /// Lets a step pass on every machine.
     ///
     /// # Errors
     /// When the simulation itself failed.

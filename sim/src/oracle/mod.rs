@@ -19,9 +19,8 @@
 //!
 //! With `n` operations and sightings of messages, all of them together take O(n log n).
 //!
-//! Not here: whether a snapshot with the log behind it equals a replay including the dedup table.
-//! No input tells of dedup tables; [`content::one_seq_per_id`] sees a lost one when a message is
-//! sent again.
+//! What replicas remember of ids is part of what [`replicas::replicas_equal`] compares;
+//! [`content::one_seq_per_id`] sees a lost one, too, when its message is sent again.
 
 pub mod content;
 pub mod cutoff;

@@ -183,12 +183,7 @@ impl Cluster {
         });
         self.founding = Some(founding.clone());
         for (dc, spec) in plan.topology.nodes() {
-            let host = Arc::new(Host::new(
-                spec,
-                (&dc.name, &dc.region),
-                plan.disk,
-                (plan.seed, plan.topology.replace_after_ms),
-            )?);
+            let host = Arc::new(Host::new(spec, (&dc.name, &dc.region), &plan)?);
             let net = self.field.net(&spec.name, &dc.name);
             let (mine, founding) = (host.clone(), founding.clone());
             let clocks = self.field.machine(&spec.name, &dc.name, move || {
@@ -288,7 +283,7 @@ impl Cluster {
         });
     }
 
-    /// Lets a millisecond pass, and does what systemd would.
+    /// Lets a step pass, and does what systemd would.
     pub(super) fn step(&mut self) -> Result<(), String> {
         self.field.step()?;
         let now = self.field.now_us();

@@ -13,12 +13,10 @@ use model::state::Dedup;
 use prost::Message as _;
 use store::engine::{Order, Read};
 use store::key::state as key;
+use store::state::SUM_BYTES;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::history::ReplicaSeen;
-
-/// The checksum before every record of `msgdb`.
-const SEAL_BYTES: usize = 4;
 
 /// Of what a shard has applied, as it is on disk: how far that is.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -40,7 +38,7 @@ pub(super) fn add(disk: &dyn Read, replica: &mut ReplicaSeen) -> Result<(), Stri
     let strange = |error: &dyn std::fmt::Display| format!("{place}: {error}");
     let at = key::applied(ShardId(replica.shard));
     let value = disk.get(&at).map_err(|error| strange(&error))?;
-    let applied = value.as_deref().and_then(|value| value.get(SEAL_BYTES..));
+    let applied = value.as_deref().and_then(|value| value.get(SUM_BYTES..));
     let applied = Applied::decode(applied.unwrap_or_default()).map_err(|error| strange(&error))?;
     if applied.revision != replica.revision {
         return Err(format!(
@@ -66,7 +64,7 @@ fn ids(disk: &dyn Read, room: &ConversationName, now_ms: u64) -> Result<Ids, sto
     let (from, to) = key::dedups(&room.key());
     let mut ids = Ids::default();
     disk.scan(&from, &to, Order::Ascending, &mut |key, value| {
-        let record = value.get(SEAL_BYTES..).unwrap_or_default();
+        let record = value.get(SUM_BYTES..).unwrap_or_default();
         // What cannot be decoded counts: it is no reason to call replicas alike.
         let expired = Dedup::decode(record).is_ok_and(|dedup| {
             !dedup.kept && now_ms > dedup.time_ms.saturating_add(DEDUP_WINDOW_MS)
@@ -93,9 +91,7 @@ mod tests {
     const NOW_MS: u64 = DEDUP_WINDOW_MS + 1_000;
 
     fn sealed(record: &impl prost::Message) -> bytes::Bytes {
-        [vec![0; SEAL_BYTES], record.encode_to_vec()]
-            .concat()
-            .into()
+        [vec![0; SUM_BYTES], record.encode_to_vec()].concat().into()
     }
 
     fn dedup(seq: u64, time_ms: u64) -> Dedup {

@@ -23,6 +23,12 @@ impl Committed {
         self.terms.entry(replica).or_default().insert(index, term);
     }
 
+    /// The last entry of each log on a host's disk, by shard: its index.
+    pub(super) fn lasts(&self, host: usize) -> impl Iterator<Item = (u32, u64)> + '_ {
+        let logs = self.terms.range((host, 0)..(host + 1, 0));
+        logs.filter_map(|((_, shard), terms)| Some((*shard, *terms.last_key_value()?.0)))
+    }
+
     /// The note of what is committed is durable.
     pub(super) fn note(&mut self, replica: Replica, id: LogId) {
         self.noted.insert(replica, id);

@@ -34,13 +34,13 @@ pub(crate) struct Ask {
     pub(crate) limit: u32,
 }
 
-/// Appends, and records it. Behind a call of its own the session's token knows it.
+/// Appends, and records it. Behind a call of its own the session's token, if it has one, knows it.
 pub(crate) async fn append(
     env: &Env,
     path: &Path,
     who: &Who,
     draft: &mut Draft,
-    token: &mut String,
+    token: Option<&mut String>,
 ) -> AppendEnd {
     let parent = env.recorder.room_name(draft.room);
     let number = env.recorder.append_begins(Append {
@@ -61,7 +61,7 @@ pub(crate) async fn append(
         Path::Call(client) => client.append(parent, message).await,
         Path::Stream(stream) => stream.send(parent, message).await,
     };
-    if let (Path::Call(client), Ok(appended)) = (path, &outcome) {
+    if let (Path::Call(client), Ok(appended), Some(token)) = (path, &outcome, token) {
         wrote(token, client, parent, appended);
     }
     let end = append_end(outcome, before);

@@ -138,7 +138,7 @@ async fn stay(site: &Site, mover: &mut Mover) -> bool {
             room,
             token,
         } = mover;
-        sender.turn(site, Some(*room), false, token).await;
+        sender.turn(site, Some(*room), false, Some(token)).await;
         let ask = Ask {
             room: *room,
             level: Level::Session,

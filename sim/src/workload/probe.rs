@@ -74,11 +74,8 @@ pub async fn probe(env: &Env, limit: Duration) -> Result<u64, String> {
 
 /// Tries until it is acknowledged; gives the room and when.
 async fn serve(env: &Env, path: Path, who: Who, mut draft: Draft) -> (u32, u64) {
-    let mut token = String::new();
     loop {
-        if let AppendEnd::Acked { .. } =
-            calls::append(env, &path, &who, &mut draft, &mut token).await
-        {
+        if let AppendEnd::Acked { .. } = calls::append(env, &path, &who, &mut draft, None).await {
             return (draft.room, env.now());
         }
         sleep(AGAIN).await;

@@ -44,13 +44,14 @@ impl Sender {
     }
 
     /// Sends one message: one that is to be sent again now, else a new one, to `room` or a drawn
-    /// one, on the site's stream or not; the session's token knows what it sent by a call.
+    /// one, on the site's stream or not; the session's token, if it has one, knows what it sent by a
+    /// call.
     pub(crate) async fn turn(
         &mut self,
         site: &Site,
         room: Option<u32>,
         streams: bool,
-        token: &mut String,
+        token: Option<&mut String>,
     ) {
         let now = site.env.now();
         let due = self.again.iter().position(|again| again.due_us <= now);
@@ -90,10 +91,9 @@ impl Sender {
 pub(crate) async fn run(site: Arc<Site>, k: u32) {
     let session = site.sessions().sender(k);
     let streams = sessions::streams(site.workload(), k);
-    // It sends and does not read.
-    let mut token = String::new();
     let mut sender = Sender::new(site.env.plan.seed, session, format!("s{k}"));
     while site.pause(site.workload().pause_ms, &mut sender.dice).await {
-        sender.turn(&site, None, streams, &mut token).await;
+        // It sends and does not read.
+        sender.turn(&site, None, streams, None).await;
     }
 }

@@ -37,7 +37,7 @@ use crate::Error;
 use crate::engine::{self, Engine};
 use crate::key::log as key;
 use crate::key::log::Kind;
-pub use record::{Record, unseal};
+pub use record::{Record, SEAL_BYTES, unseal};
 use shard::Shard;
 pub use shard::ShardLog;
 use writer::{Queue, Until, Writer};

@@ -20,7 +20,9 @@ use crate::{Error, Position};
 
 /// The format that this version writes, and the latest it reads.
 const FORMAT: u8 = 1;
-const SEAL_BYTES: usize = 1 + 4;
+/// What stands before the body of every record of the log: format and checksum, bytes. The same in
+/// all formats.
+pub const SEAL_BYTES: usize = 1 + 4;
 const TERM_BYTES: usize = 8;
 /// What an entry takes beside its data, with its key.
 pub(super) const ENTRY_OVERHEAD_BYTES: usize = key::ENTRY_BYTES + SEAL_BYTES + TERM_BYTES;

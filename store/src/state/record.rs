@@ -17,7 +17,8 @@ pub(crate) const FORMAT: u32 = 1;
 /// What errors call the database.
 pub(crate) const FILE: &str = "msgdb";
 
-const SUM_BYTES: usize = 4;
+/// What stands before every record of the state: its sum, bytes.
+pub const SUM_BYTES: usize = 4;
 
 /// Records that say in which format they are.
 pub(crate) trait Record: Message + Default {

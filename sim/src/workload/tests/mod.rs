@@ -208,24 +208,11 @@ fn run(plan: Plan, timeline: &[(u64, Do)]) -> Ran {
     }
 }
 
-/// Nobody is gone for that long here.
-const REPLACE_AFTER_MS: u64 = 300_000;
-
 /// The plan's nodes, running.
 fn cluster(field: &mut Field, plan: &Plan) -> Vec<Arc<Host>> {
     let nodes = || plan.topology.nodes();
     let hosts: Vec<Arc<Host>> = nodes()
-        .map(|(dc, node)| {
-            Arc::new(
-                Host::new(
-                    node,
-                    (&dc.name, &dc.region),
-                    plan.disk,
-                    (plan.seed, REPLACE_AFTER_MS),
-                )
-                .unwrap(),
-            )
-        })
+        .map(|(dc, node)| Arc::new(Host::new(node, (&dc.name, &dc.region), plan).unwrap()))
         .collect();
     let founding = Arc::new(Founding {
         nodes: u32::try_from(hosts.len()).unwrap(),
