@@ -8,7 +8,7 @@ use proto::net::Channel;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Request, Response, Status};
 
-use crate::builder::Client;
+use crate::builder::{Client, Inner};
 use crate::error::{Error, Failure, Fault, Refusal};
 use crate::nodes::{Lease, Tried};
 use crate::options::{
@@ -64,6 +64,19 @@ pub(crate) enum Effect {
     None,
     /// Perhaps what it asked for.
     Perhaps,
+}
+
+impl Inner {
+    /// The wait before another attempt, at least as long as the last one's answer asked for: longer
+    /// when the budget is used up, and then not so long that the attempt would have nothing of the
+    /// time that is `left`.
+    pub(crate) fn pause(&self, backoff: &mut Backoff, asked: Duration, left: Duration) -> Duration {
+        let wait = backoff.next(&self.random).max(asked.min(RETRY_AFTER_MAX));
+        if self.budget.spend() {
+            return wait;
+        }
+        wait.max(self.random.jitter(BACKOFF_EMPTY).min(left / 2))
+    }
 }
 
 impl Client {
@@ -139,8 +152,8 @@ impl Client {
                 Duration::ZERO
             } else {
                 let hint = failure.refusal.retry_after.unwrap_or_default();
-                let wait = backoff.next(&inner.random).max(hint.min(RETRY_AFTER_MAX));
-                self.paid(wait, deadline)
+                let left = deadline.saturating_duration_since(Instant::now());
+                inner.pause(&mut backoff, hint, left)
             };
             if Instant::now() + wait >= deadline {
                 return Err(too_late(maybe_done, attempts, failure.refusal));
@@ -161,16 +174,6 @@ impl Client {
             self.inner.read_latencies.note(at - begun);
         }
         at
-    }
-
-    /// The wait before an attempt: longer when the budget is used up, and never so long that the
-    /// attempt would have no time left.
-    fn paid(&self, wait: Duration, deadline: Instant) -> Duration {
-        if self.inner.budget.spend() {
-            return wait;
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        wait.max(self.inner.random.jitter(BACKOFF_EMPTY).min(left / 2))
     }
 
     /// One attempt of a read; after what 19 of 20 take, a second one on another node beside it. The

@@ -324,6 +324,12 @@ pub struct Changed {
 }
 
 impl ClusterState {
+    /// All shards, the meta shard first.
+    pub fn shard_ids(&self) -> impl Iterator<Item = ShardId> + '_ {
+        let shards = self.shards.iter().map(|shard| ShardId(shard.id));
+        std::iter::once(ShardId::META).chain(shards)
+    }
+
     /// The shard that holds `slot`; `None` until the shards are laid out.
     pub fn shard_of(&self, slot: Slot) -> Option<&Shard> {
         let slot = u32::from(slot.0);
@@ -371,25 +377,7 @@ impl ClusterState {
     pub fn dc_of(&self, node: u64) -> &str {
         self.node(NodeId(node)).map_or("", Node::dc)
     }
-}
 
-impl Move {
-    /// Names this move in its steps.
-    pub fn step(&self) -> MoveStep {
-        MoveStep {
-            shard: self.shard,
-            epoch: self.epoch,
-        }
-    }
-
-    /// The shard's replicas after it: the new one stands where the old one stood.
-    pub fn after(&self, replicas: &[u64]) -> Vec<u64> {
-        let place = |id: &u64| if *id == self.from { self.to } else { *id };
-        replicas.iter().map(place).collect()
-    }
-}
-
-impl ClusterState {
     /// The policy that holds for a shard: its own, else the default.
     pub fn policy_of(&self, id: ShardId) -> Policy {
         let Some(policies) = &self.policies else {
@@ -405,6 +393,22 @@ impl ClusterState {
     /// Whether a node is to lead nothing.
     pub fn is_draining(&self, id: NodeId) -> bool {
         self.draining.binary_search(&id.0).is_ok()
+    }
+}
+
+impl Move {
+    /// Names this move in its steps.
+    pub fn step(&self) -> MoveStep {
+        MoveStep {
+            shard: self.shard,
+            epoch: self.epoch,
+        }
+    }
+
+    /// The shard's replicas after it: the new one stands where the old one stood.
+    pub fn after(&self, replicas: &[u64]) -> Vec<u64> {
+        let place = |id: &u64| if *id == self.from { self.to } else { *id };
+        replicas.iter().map(place).collect()
     }
 }
 

@@ -181,8 +181,7 @@ fn fits(state: &ClusterState, nodes: &[u64], replicas: usize) -> bool {
 
 /// The shards of which a node has a replica, or is getting one; the meta shard first.
 pub fn held_by(state: &ClusterState, node: u64) -> impl Iterator<Item = ShardId> {
-    let shards = state.shards.iter().map(|shard| ShardId(shard.id));
-    let all = std::iter::once(ShardId::META).chain(shards);
+    let all = state.shard_ids();
     all.filter(move |shard| state.holds(NodeId(node), *shard))
 }
 

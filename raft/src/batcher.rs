@@ -88,7 +88,6 @@ struct Item {
 /// A cheap handle to a shard's batcher.
 #[derive(Clone)]
 pub(crate) struct Batcher {
-    shard: ShardId,
     queue: mpsc::Sender<Item>,
     leadership: Leadership,
     disk_full: Arc<AtomicBool>,
@@ -102,10 +101,8 @@ impl Batcher {
         disk_full: Arc<AtomicBool>,
     ) -> Batcher {
         let (queue, items) = mpsc::channel(limits::BATCHER_QUEUE_MAX);
-        let shard = leadership.shard;
         tokio::spawn(run(leadership.clone(), time, items));
         Batcher {
-            shard,
             queue,
             leadership,
             disk_full,
@@ -114,15 +111,12 @@ impl Batcher {
 
     /// Queues a command, in the order of calls. `done` is always answered.
     pub(crate) fn submit(&self, command: Bytes, expires: Instant, done: Done) {
-        if self.disk_full.load(Ordering::Relaxed) && !self.shard.is_meta() {
+        if self.disk_full.load(Ordering::Relaxed) && !self.leadership.shard.is_meta() {
             // Whoever asks must find the next leader when this one has given its place away.
             let leader = self.leadership.expected();
             return done.answer(Err(match leader == Some(self.leadership.node) {
                 true => ProposeError::DiskFull,
-                false => ProposeError::NotLeader {
-                    shard: self.shard,
-                    leader,
-                },
+                false => self.leadership.led_by(leader),
             }));
         }
         match self.queue.try_send(Item {
@@ -135,10 +129,7 @@ impl Batcher {
                 item.done.answer(Err(ProposeError::Overloaded));
             }
             Err(mpsc::error::TrySendError::Closed(item)) => {
-                item.done.answer(Err(ProposeError::NotLeader {
-                    shard: self.shard,
-                    leader: None,
-                }));
+                item.done.answer(Err(self.leadership.led_by(None)));
             }
         }
     }

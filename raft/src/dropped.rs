@@ -88,11 +88,8 @@ pub(crate) async fn begin(
     slots: RangeInclusive<u16>,
     last: Option<Position>,
 ) -> Result<(), Error> {
-    let order = |p: &Position| (p.term, p.index);
     let ends = [floor(log, shard)?, last].into_iter().flatten();
-    let end = ends
-        .max_by_key(order)
-        .unwrap_or(Position { term: 0, index: 0 });
+    let end = ends.max().unwrap_or(Position { term: 0, index: 0 });
     let marker = Dropped {
         format: 1,
         slot_first: u32::from(*slots.start()),

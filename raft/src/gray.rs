@@ -22,7 +22,7 @@ use crate::group::Group;
 use crate::handover::hand_over;
 use crate::liveness;
 use crate::node::Inner;
-use crate::types::LogId;
+use crate::types::index;
 
 /// Between looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -82,7 +82,6 @@ pub(crate) async fn watch(node: Arc<Inner>) {
 
 /// The voter to lead instead of this node, whose burden is given.
 fn quicker(node: &Inner, group: &Group, burden: Duration) -> Option<NodeId> {
-    let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
     let matched: Vec<(u64, u64)> = {
         let metrics = group.raft.data_metrics();
         let metrics = metrics.borrow_watched();
@@ -91,12 +90,7 @@ fn quicker(node: &Inner, group: &Group, burden: Duration) -> Option<NodeId> {
             .map(|(id, matched)| (*id, index(matched)))
             .collect()
     };
-    let voters: BTreeSet<u64> = {
-        let metrics = group.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.voter_ids().collect()
-    };
-    let last = group.last_log().map_or(0, |last| last.index);
+    let (voters, last) = (group.voters(), group.last_index());
     let able = matched.into_iter().filter(|(id, matched)| {
         voters.contains(id)
             && matched + BEHIND_MAX >= last

@@ -1,6 +1,7 @@
 //! One shard's replica on this node: its Raft group, its batcher, and what is known of its leaders.
 //! How it answers reads as the leader is in [`crate::read`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -8,13 +9,13 @@ use std::time::Duration;
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
 use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
 use store::state::ShardState;
 use store::{Error, Position, ShardLog};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::acks::Acks;
@@ -29,7 +30,7 @@ use crate::network::Network;
 use crate::peers::Peers;
 use crate::read::Reads;
 use crate::state_machine::StateMachine;
-use crate::types::{LogId, Types, Vote};
+use crate::types::{LogId, Types, Vote, index};
 
 /// What a group is opened with.
 pub(crate) struct Opening {
@@ -77,7 +78,6 @@ pub(crate) struct Group {
     floor: Option<Position>,
     /// The replica is given up: its end is wanted.
     pub(crate) closing: CancellationToken,
-    watching: JoinHandle<()>,
 }
 
 impl Group {
@@ -126,7 +126,6 @@ impl Group {
             acks: acks.clone(),
             patience: Duration::from_millis(tuning.heartbeat_ms),
         };
-        let watching = tokio::spawn(leadership.clone().watch());
         let time = CommandTime::new(clock, state.clone());
         let batcher = Batcher::start(leadership.clone(), time, disk_full);
         Ok(Arc::new(Group {
@@ -146,7 +145,6 @@ impl Group {
             vote,
             floor,
             closing: CancellationToken::new(),
-            watching,
         }))
     }
 
@@ -159,6 +157,38 @@ impl Group {
             .map(NodeId)
     }
 
+    /// Who votes, as this replica knows.
+    pub(crate) fn voters(&self) -> BTreeSet<u64> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.voter_ids().collect()
+    }
+
+    /// What `look` finds in the metrics as soon as it finds something; `None` when that is not so
+    /// until `until`, or when the group stops.
+    pub(crate) async fn seen<T>(
+        &self,
+        until: Instant,
+        look: impl Fn(&RaftServerMetrics<Types>) -> Option<T>,
+    ) -> Option<T> {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let found = look(&metrics.borrow_and_update());
+            if found.is_some() {
+                return found;
+            }
+            match timeout_at(until, metrics.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// The index of the last entry of the log; 0 when there is none.
+    pub(crate) fn last_index(&self) -> u64 {
+        self.log.last().map_or(0, |last| last.index)
+    }
+
     /// The last entry of the log.
     pub(crate) fn last_log(&self) -> Option<Position> {
         self.log.last()
@@ -167,8 +197,7 @@ impl Group {
     /// Whether a candidate whose log ends there lacks nothing that this replica has ever
     /// acknowledged. What it once gave up is not in its log any more, so the log alone cannot tell.
     pub(crate) fn may_elect(&self, last: Option<&LogId>) -> bool {
-        let order = |p: Position| (p.term, p.index);
-        self.floor.map(order) <= last.map(|id| order(crate::types::position(id)))
+        self.floor <= last.map(crate::types::position)
     }
 
     /// Whether a hand-over was heard of a moment ago: marked votes may pass the lease.
@@ -268,7 +297,6 @@ impl Group {
         let Some(flushed) = self.state.flushed().position.map(|p| p.index) else {
             return;
         };
-        let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
         // Looked at often and for every group: what is needed is read, nothing is copied.
         let (stated, purged, matched) = {
             let metrics = self.raft.data_metrics();
@@ -305,7 +333,6 @@ impl Group {
     /// As `firebreak status` shows it.
     pub(crate) fn status(&self) -> ReplicaStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
-        let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
         let confirmed = self.is_confirmed();
         let state = match metrics.state {
             openraft::ServerState::Leader if !confirmed => "unconfirmed",
@@ -336,7 +363,6 @@ impl Group {
 
     /// Stops the replica; nothing of it runs afterwards.
     pub(crate) async fn stop(&self) {
-        self.watching.abort();
         // Its core may have stopped by itself.
         let _ = self.raft.shutdown().await;
     }

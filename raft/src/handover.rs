@@ -17,14 +17,15 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use model::id::NodeId;
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
 use proto::node as wire;
 use proto::node::frame::Body;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api::HandOverError;
 use crate::group::Group;
 use crate::node::Inner;
+use crate::types::Types;
 
 /// For a candidate to say how far its log is.
 const SURVEY_MAX: Duration = Duration::from_millis(500);
@@ -101,30 +102,16 @@ fn turns(heirs: &[Heir]) -> impl Iterator<Item = Heir> {
 
 /// Who leads a later term than `term`, as soon as somebody does.
 async fn succeeded(group: &Group, term: u64, until: Instant) -> Option<NodeId> {
-    let mut metrics = group.raft.server_metrics();
-    loop {
-        let (now, leader) = {
-            let now = metrics.borrow_and_update();
-            (now.vote.leader_id().term, now.current_leader.map(NodeId))
-        };
-        if now > term && leader.is_some() {
-            return leader;
-        }
-        match timeout_at(until, metrics.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return None,
-        }
-    }
+    let later = |now: &RaftServerMetrics<Types>| {
+        let leader = now.current_leader.map(NodeId);
+        leader.filter(|_| now.vote.leader_id().term > term)
+    };
+    group.seen(until, later).await
 }
 
 /// Those of `targets` that vote, answer, and have all but what is on its way; in their order.
 async fn survey(node: &Inner, group: &Group, targets: &[NodeId]) -> Vec<Heir> {
-    let voters: Vec<u64> = {
-        let metrics = group.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.voter_ids().collect()
-    };
-    let needed = group.last_log().map_or(0, |last| last.index);
+    let (voters, needed) = (group.voters(), group.last_index());
     let asked = targets
         .iter()
         .enumerate()
@@ -156,7 +143,7 @@ async fn survey(node: &Inner, group: &Group, targets: &[NodeId]) -> Vec<Heir> {
 
 /// Watches a hand-over that this replica was told of; when it goes nowhere, elects.
 pub(crate) async fn watch(node: std::sync::Arc<Inner>, group: std::sync::Arc<Group>, from: NodeId) {
-    sleep(crate::leaders::lost_after()).await;
+    sleep(crate::leaders::LOST_AFTER).await;
     if group.lost_by_hand_over(from) {
         tracing::warn!(shard = %group.shard, %from, "a hand-over was lost");
         crate::liveness::elect(node, group, from).await;

@@ -288,9 +288,7 @@ async fn positions(node: &Arc<Inner>, shards: &[u32]) -> Vec<(ShardId, ReadIndex
 impl Open {
     fn confirmed(&self, since: Instant) -> bool {
         let standing = self.group.standing(Instant::now());
-        standing.is_some_and(|standing| {
-            standing.term == self.at.term && standing.acked.is_some_and(|acked| acked >= since)
-        })
+        standing.is_some_and(|standing| standing.covers(self.at.term, since))
     }
 }
 

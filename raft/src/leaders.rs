@@ -41,7 +41,7 @@ const QUIET_PERCENT: u32 = 105;
 /// For so long after the last word of a hand-over calls go to whom it names, leader or not.
 const HEIR_MAX: Duration = Duration::from_millis(300);
 /// A leader that has handed over for so long, to nobody, is as good as dead.
-const LOST_AFTER: Duration = Duration::from_millis(500);
+pub(crate) const LOST_AFTER: Duration = Duration::from_millis(500);
 
 /// A hand-over as far as it is known here.
 #[derive(Clone, Copy, Debug)]
@@ -154,9 +154,8 @@ impl Leaders {
         })
     }
 
-    /// Notes who leads; whether this is news of oneself.
-    fn see(&mut self, shard: ShardId, me: NodeId, term: u64, leader: Option<NodeId>) -> bool {
-        let Some(leader) = leader else { return false };
+    /// Notes who leads; whether this is news.
+    pub(crate) fn see(&mut self, shard: ShardId, me: NodeId, term: u64, leader: NodeId) -> bool {
         let news = self.history.last() != Some(&(term, leader));
         if news {
             tracing::info!(%shard, term, %leader, "a shard is led");
@@ -169,13 +168,8 @@ impl Leaders {
         if leader == me && self.won.is_none_or(|(won, _)| won < term) {
             self.won = Some((term, Instant::now()));
         }
-        news && leader == me
+        news
     }
-}
-
-/// When a hand-over that nobody took up counts as lost.
-pub(crate) fn lost_after() -> Duration {
-    LOST_AFTER
 }
 
 /// A replica's place among its shard's leaders. Cheap to clone.
@@ -214,21 +208,21 @@ impl Leadership {
             // Before looking, so that nothing is missed in between.
             let mut acked = std::pin::pin!(self.acks.changed());
             acked.as_mut().enable();
-            let (term, leader, configs) = {
+            let (term, leader, acked_at) = {
                 let now = metrics.borrow_and_update();
-                let configs = now.membership_config.get_joint_config().clone();
-                let leader = now.current_leader.map(NodeId);
-                (now.vote.leader_id().term, leader, configs)
+                let (term, leader) = (now.vote.leader_id().term, now.current_leader.map(NodeId));
+                let configs = now.membership_config.get_joint_config();
+                let at = Instant::now();
+                let acked_at = self.acks.quorum_acked_at(term, self.node, configs, at);
+                (term, leader, acked_at)
             };
             let until = {
                 let mut leaders = self.leaders.lock();
                 match (leader, leaders.heir(term, leader)) {
                     (_, Some(heir)) if heir != self.node => return Err(self.led_by(Some(heir))),
                     (Some(leader), _) if leader == self.node => {
-                        let now = Instant::now();
                         let until = leaders.won_at(term) + self.patience;
-                        let acked = self.acks.quorum_acked_at(term, self.node, &configs, now);
-                        if acked.is_some() || now >= until {
+                        if acked_at.is_some() || Instant::now() >= until {
                             return Ok(());
                         }
                         until
@@ -248,28 +242,10 @@ impl Leadership {
         }
     }
 
-    fn led_by(&self, leader: Option<NodeId>) -> ProposeError {
+    pub(crate) fn led_by(&self, leader: Option<NodeId>) -> ProposeError {
         ProposeError::NotLeader {
             shard: self.shard,
             leader,
-        }
-    }
-
-    /// Notes who leads, for as long as the replica runs.
-    pub(crate) async fn watch(self) {
-        let mut metrics = self.raft.server_metrics();
-        loop {
-            let (term, leader) = {
-                let now = metrics.borrow_and_update();
-                (now.vote.leader_id().term, now.current_leader.map(NodeId))
-            };
-            {
-                let mut leaders = self.leaders.lock();
-                leaders.see(self.shard, self.node, term, leader);
-            }
-            if metrics.changed().await.is_err() {
-                return;
-            }
         }
     }
 }
@@ -284,7 +260,7 @@ mod tests {
     const QUIET: Duration = Duration::from_millis(105);
 
     fn won(leaders: &mut Leaders, term: u64) -> Duration {
-        leaders.see(ShardId(1), ME, term, Some(ME));
+        leaders.see(ShardId(1), ME, term, ME);
         leaders.may_tell_at(term) - Instant::now()
     }
 

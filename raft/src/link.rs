@@ -436,8 +436,9 @@ async fn connect_once(
         };
         match answer {
             Some(Some(batch)) => {
-                *shared.heard.lock() = vitals.pulse().now();
-                *shared.answered.lock() = vitals.pulse().now();
+                let now = vitals.pulse().now();
+                *shared.heard.lock() = now;
+                *shared.answered.lock() = now;
                 if let Some(out) = out.take() {
                     shared.go_up(out);
                 }

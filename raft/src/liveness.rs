@@ -26,6 +26,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use model::id::NodeId;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
 use openraft::raft::TransferLeaderRequest;
 use proto::node as wire;
 use proto::node::frame::Body;
@@ -91,7 +92,7 @@ pub(crate) fn elect_all(node: &Arc<Inner>, peer: NodeId) -> usize {
 /// What this node tells another survivor. It begins to elect itself if it has lost the leader, too:
 /// the one whose turn is first must not be the last to begin.
 pub(crate) fn asked(node: &Arc<Inner>, group: &Arc<Group>, dead: NodeId) -> wire::LastLogAnswer {
-    let (vote, _) = leader_of(group);
+    let vote = vote_of(group);
     if group.leader() == Some(dead) && lost(node, group, dead) {
         tokio::spawn(elect(node.clone(), group.clone(), dead));
     }
@@ -120,7 +121,11 @@ fn lost(node: &Inner, group: &Group, leader: NodeId) -> bool {
         || group.lost_by_hand_over(leader)
 }
 
-fn leader_of(group: &Group) -> (Vote, Vec<u64>) {
+fn vote_of(group: &Group) -> Vote {
+    group.raft.server_metrics().borrow_watched().vote
+}
+
+fn vote_and_voters(group: &Group) -> (Vote, Vec<u64>) {
     let metrics = group.raft.server_metrics();
     let metrics = metrics.borrow_watched();
     (
@@ -167,7 +172,7 @@ impl Election<'_> {
         let me = self.node.id();
         let began = Instant::now();
         while self.needed() && began.elapsed() < AGREE_MAX {
-            let (vote, voters) = leader_of(self.group);
+            let (vote, voters) = vote_and_voters(self.group);
             if !voters.contains(&me.0) {
                 return;
             }
@@ -183,7 +188,7 @@ impl Election<'_> {
                 self.led_within(turn * 2).await;
                 continue;
             }
-            if !self.needed() || leader_of(self.group).0 != vote {
+            if !self.needed() || vote_of(self.group) != vote {
                 continue;
             }
             // Only the candidate's own group is told. The marked votes pass the others' leases by
@@ -215,30 +220,19 @@ impl Election<'_> {
     /// Whether this replica has another vote than `vote` within `limit`.
     async fn voted_otherwise(&self, vote: &Vote, limit: Duration) -> bool {
         let until = Instant::now() + limit;
-        let mut metrics = self.group.raft.server_metrics();
-        while metrics.borrow_and_update().vote == *vote {
-            match timeout_at(until, metrics.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return false,
-            }
-        }
-        true
+        let other = |now: &RaftServerMetrics<Types>| (now.vote != *vote).then_some(());
+        self.group.seen(until, other).await.is_some()
     }
 
     /// Waits until somebody leads, no longer than `limit`.
     async fn led_within(&self, limit: Duration) {
         let until = Instant::now() + limit;
-        let mut metrics = self.group.raft.server_metrics();
-        loop {
-            let leader = metrics.borrow_and_update().current_leader;
-            if leader.is_some_and(|leader| leader != self.old.0) {
-                return;
-            }
-            match timeout_at(until, metrics.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return,
-            }
-        }
+        let another = |now: &RaftServerMetrics<Types>| {
+            let leader = now.current_leader;
+            leader.filter(|leader| *leader != self.old.0)
+        };
+        // Whoever it is.
+        let _ = self.group.seen(until, another).await;
     }
 
     /// The survivors, once a majority has lost the leader; nobody is waited for once there is one.

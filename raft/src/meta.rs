@@ -13,7 +13,6 @@ use model::command::Command;
 use model::id::{NodeId, ShardId};
 use model::placement;
 use openraft::EmptyNode;
-use openraft::async_runtime::watch::WatchReceiver;
 use prost::Message;
 use proto::net::Channel;
 use proto::net::Dialer;
@@ -214,13 +213,7 @@ async fn reconcile(node: Arc<Inner>) {
 }
 
 async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Result<(), String> {
-    let voters: BTreeSet<u64> = meta
-        .raft
-        .server_metrics()
-        .borrow_watched()
-        .membership_config
-        .voter_ids()
-        .collect();
+    let voters = meta.voters();
     let current: Vec<u64> = voters.iter().copied().collect();
     let wanted = placement::meta_replicas(&candidates(node, view, &voters), &current);
     let wanted_set: BTreeSet<u64> = wanted.iter().copied().collect();

@@ -117,7 +117,7 @@ fn is_committed(group: &Group, members: &StoredMembership) -> Result<bool, Strin
 
 /// Whether a learner of a group that this node leads has nearly all of the log.
 fn caught_up(group: &Group, learner: u64) -> bool {
-    let last = group.last_log().map_or(0, |last| last.index);
+    let last = group.last_index();
     let metrics = group.raft.data_metrics();
     let metrics = metrics.borrow_watched();
     let followers = metrics.replication.as_ref();

@@ -19,18 +19,15 @@ type Won = (ShardId, u64);
 /// Watches who leads one shard, until its group ends; what this node wins goes to `won`.
 pub(crate) async fn watch(node: Arc<Inner>, group: Arc<Group>, won: mpsc::UnboundedSender<Won>) {
     let mut metrics = group.raft.server_metrics();
-    let shard = group.shard;
+    let (shard, leaders) = (group.shard, group.leadership.leaders.clone());
     drop(group);
-    let mut known = None;
     loop {
         let (term, leader) = {
             let now = metrics.borrow_and_update();
             (now.vote.leader_id().term, now.current_leader.map(NodeId))
         };
-        if let Some(leader) = leader
-            && known != Some((term, leader))
-        {
-            known = Some((term, leader));
+        let news = leader.filter(|one| leaders.lock().see(shard, node.id(), term, *one));
+        if let Some(leader) = news {
             node.heard_of_leader(shard, leader);
             if leader == node.id() {
                 // Nobody listens only while the node is stopping.

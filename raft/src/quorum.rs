@@ -113,8 +113,7 @@ fn lost(view: &ClusterState, silent: &BTreeSet<NodeId>) -> BTreeSet<ShardId> {
     if silent.is_empty() {
         return BTreeSet::new();
     }
-    let all = view.shards.iter().map(|shard| ShardId(shard.id));
-    all.chain([ShardId::META])
+    view.shard_ids()
         .filter(|shard| {
             let replicas = view.replicas_of(*shard);
             let heard = replicas.iter().filter(|id| !silent.contains(&NodeId(**id)));

@@ -86,6 +86,13 @@ pub(crate) struct Standing {
     pub(crate) acked: Option<Instant>,
 }
 
+impl Standing {
+    /// Whether a quorum has acknowledged, in `term`, what was sent at `since` or later.
+    pub(crate) fn covers(&self, term: u64, since: Instant) -> bool {
+        self.term == term && self.acked.is_some_and(|acked| acked >= since)
+    }
+}
+
 impl Group {
     /// This node as the leader that it takes itself for, at `now`.
     pub(crate) fn standing(&self, now: Instant) -> Option<Standing> {
@@ -112,16 +119,7 @@ impl Group {
         limit: Duration,
         look: impl Fn(&ShardState) -> T,
     ) -> Result<T, ReadError> {
-        let deadline = Instant::now() + limit;
-        let mut by_round = false;
-        loop {
-            let confirmed = self.confirmed(by_round, deadline).await?;
-            let found = look(&self.state);
-            match confirmed.by {
-                By::Lease if !self.lease_holds(confirmed.term) => by_round = true,
-                By::Lease | By::Round => return Ok(found),
-            }
-        }
+        self.surely(limit, |_| look(&self.state)).await
     }
 
     /// Where another replica may be read: this node being confirmed as the leader, everything that
@@ -130,13 +128,24 @@ impl Group {
         self: &Arc<Self>,
         limit: Duration,
     ) -> Result<ReadIndex, ReadError> {
+        let at = |Confirmed { term, index, .. }| ReadIndex { term, index };
+        self.surely(limit, at).await
+    }
+
+    /// What `look` gives, nobody else having been able to answer anything until behind it.
+    async fn surely<T>(
+        self: &Arc<Self>,
+        limit: Duration,
+        look: impl Fn(Confirmed) -> T,
+    ) -> Result<T, ReadError> {
         let deadline = Instant::now() + limit;
         let mut by_round = false;
         loop {
-            let Confirmed { by, term, index } = self.confirmed(by_round, deadline).await?;
-            match by {
-                By::Lease if !self.lease_holds(term) => by_round = true,
-                By::Lease | By::Round => return Ok(ReadIndex { term, index }),
+            let confirmed = self.confirmed(by_round, deadline).await?;
+            let found = look(confirmed);
+            match confirmed.by {
+                By::Lease if !self.lease_holds(confirmed.term) => by_round = true,
+                By::Lease | By::Round => return Ok(found),
             }
         }
     }
@@ -239,7 +248,7 @@ impl Group {
 
     /// Waits until a quorum has acknowledged, in `term`, what was sent at `since` or later. What is
     /// sent in that very moment may count: it takes a message to win a vote behind it.
-    pub(crate) async fn acked_since(
+    async fn acked_since(
         &self,
         term: u64,
         since: Instant,
@@ -250,11 +259,8 @@ impl Group {
             // Before looking, so that nothing is missed in between.
             changed.as_mut().enable();
             match self.standing(Instant::now()) {
-                Some(standing) if standing.term == term => {
-                    if standing.acked.is_some_and(|acked| acked >= since) {
-                        return Ok(());
-                    }
-                }
+                Some(standing) if standing.covers(term, since) => return Ok(()),
+                Some(standing) if standing.term == term => {}
                 Some(_) | None => return Err(self.not_leader()),
             }
             if timeout_at(deadline, changed).await.is_err() {

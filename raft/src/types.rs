@@ -140,6 +140,11 @@ pub(crate) fn decode_membership(bytes: &Bytes) -> Result<StoredMembership, Malfo
     Ok(StoredMembership::new(log_id, membership_from(record)?))
 }
 
+/// The index of a position in a log; 0 before its first entry.
+pub(crate) fn index(id: &Option<LogId>) -> u64 {
+    id.as_ref().map_or(0, LogId::index)
+}
+
 pub(crate) fn position(id: &LogId) -> Position {
     Position {
         term: id.committed_leader_id().term,

@@ -89,34 +89,38 @@ impl Vitals {
         };
     }
 
-    /// What a node has told lately; of this node, what it would tell.
-    fn of(&self, node: NodeId) -> Option<wire::Health> {
+    /// What `look` finds in what a node has told lately; of this node, in what it would tell.
+    fn of<T>(&self, node: NodeId, look: impl FnOnce(&wire::Health) -> T) -> Option<T> {
         if node == self.inner.me {
-            return Some(self.mine());
+            return Some(look(&self.mine()));
         }
         let rows = self.inner.rows.lock();
-        let told = rows.told.get(&node);
-        told.filter(|(_, at)| at.elapsed() < TOLD_VALID)
-            .map(|(health, _)| health.clone())
+        let (health, at) = rows.told.get(&node)?;
+        (at.elapsed() < TOLD_VALID).then(|| look(health))
     }
 
     /// Whether a node's log waits for its disk, as it says itself.
     pub(crate) fn stalled(&self, node: NodeId) -> bool {
-        self.of(node).is_some_and(|health| {
+        if node == self.inner.me {
+            // Asked for every command.
+            return self.inner.log.syncs().0 >= STALLED;
+        }
+        let stalled = |health: &wire::Health| {
             Duration::from_millis(u64::from(health.sync_running_ms)) >= STALLED
-        })
+        };
+        self.of(node, stalled).unwrap_or(false)
     }
 
     /// Whether `from` says that it does not reach `to`.
     pub(crate) fn says_unreached(&self, from: NodeId, to: NodeId) -> bool {
-        self.of(from)
-            .is_some_and(|health| health.unreached.contains(&to.0))
+        self.of(from, |health| health.unreached.contains(&to.0))
+            .unwrap_or(false)
     }
 
     /// What a node's disk and processor add to each round: what a sync takes, or has taken so far,
     /// and its lag. `None` when it has told nothing lately.
     pub(crate) fn burden(&self, node: NodeId) -> Option<Duration> {
-        self.of(node).map(|health| {
+        self.of(node, |health| {
             let running = Duration::from_millis(u64::from(health.sync_running_ms));
             let usual = Duration::from_micros(u64::from(health.sync_us));
             running.max(usual) + Duration::from_micros(u64::from(health.lag_us))

@@ -18,10 +18,7 @@ use super::window::Summary;
 use crate::builder::Inner;
 use crate::error::{Failure, Fault, Refusal};
 use crate::nodes::{Lease, Tried};
-use crate::options::{
-    BACKOFF_EMPTY, MOVE_FORGET, MOVE_INTERVAL_MAX, MOVE_INTERVAL_MIN, RETRY_AFTER_MAX, STUCK_AFTER,
-    TICK,
-};
+use crate::options::{MOVE_FORGET, MOVE_INTERVAL_MAX, MOVE_INTERVAL_MIN, STUCK_AFTER, TICK};
 use crate::retry::Backoff;
 use crate::silence::{self, ASK_AFTER};
 use crate::stats::add;
@@ -95,12 +92,7 @@ pub(crate) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
         failures += 1;
         add(&inner.counters.failovers, 1);
         if failures > 1 || !inner.nodes.has_fresh(&tried) {
-            let mut wait = backoff
-                .next(&inner.random)
-                .max(retry_after.min(RETRY_AFTER_MAX));
-            if !inner.budget.spend() {
-                wait = wait.max(inner.random.jitter(BACKOFF_EMPTY));
-            }
+            let wait = inner.pause(&mut backoff, retry_after, Duration::MAX);
             shared.ticking(&inner, tokio::time::sleep(wait)).await;
         }
     }

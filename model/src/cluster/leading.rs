@@ -38,8 +38,7 @@ pub fn leader_order(state: &ClusterState, shard: ShardId) -> Vec<NodeId> {
 pub fn leaders(state: &ClusterState, fit: impl Fn(NodeId) -> bool) -> BTreeMap<ShardId, NodeId> {
     let mut leads: BTreeMap<NodeId, usize> = BTreeMap::new();
     let mut chosen = BTreeMap::new();
-    let shards = state.shards.iter().map(|shard| ShardId(shard.id));
-    for shard in std::iter::once(ShardId::META).chain(shards) {
+    for shard in state.shard_ids() {
         let mut order = leader_order(state, shard);
         order.retain(|node| fit(*node) && !goes(state, shard, *node));
         let Some(first) = order.first() else { continue };

@@ -113,14 +113,11 @@ pub(super) fn drain(state: &mut ClusterState, wanted: &SetDraining) -> Result<u6
     if wanted.draining {
         draining.extend(&named);
         draining.sort_unstable();
-        let leads = |replicas: &[u64]| replicas.iter().any(|id| !draining.contains(id));
-        let shards = state.shards.iter();
-        let mut shards = shards.map(|shard| (ShardId(shard.id), shard.replicas.as_slice()));
-        let meta = (ShardId::META, state.meta_replicas.as_slice());
-        if let Some((shard, _)) = std::iter::once(meta)
-            .chain(shards.by_ref())
-            .find(|(_, replicas)| !replicas.is_empty() && !leads(replicas))
-        {
+        let stuck = |shard: &ShardId| {
+            let replicas = state.replicas_of(*shard);
+            !replicas.is_empty() && replicas.iter().all(|id| draining.contains(id))
+        };
+        if let Some(shard) = state.shard_ids().find(stuck) {
             return Err(refused(format!(
                 "all nodes that could lead {shard} would be drained; take some back first"
             )));

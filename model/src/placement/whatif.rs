@@ -91,8 +91,7 @@ pub fn whatif(state: &ClusterState, lost: &BTreeSet<u64>, facts: &BTreeMap<u64, 
         .map(|n| n.id)
         .filter(|n| !lost.contains(n))
         .collect();
-    let ids = state.shards.iter().map(|shard| ShardId(shard.id));
-    for id in std::iter::once(ShardId::META).chain(ids) {
+    for id in state.shard_ids() {
         let replicas = state.replicas_of(id);
         let of = replicas.len();
         let up = replicas.iter().filter(|node| !lost.contains(node)).count();

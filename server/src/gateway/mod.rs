@@ -197,17 +197,21 @@ impl Gateway {
         }
     }
 
-    /// Why `shard` is not served from here: for people.
-    pub fn lost_quorum(&self, shard: ShardId) -> String {
+    /// How many replicas of `shard` can be reached, and how many there are.
+    fn reached(&self, shard: ShardId) -> (usize, usize) {
         let view = self.view();
         let replicas = view.replicas_of(shard);
         let up = |id: &&u64| self.raft.reachable(NodeId(**id));
-        let reached = replicas.iter().filter(up).count();
+        (replicas.iter().filter(up).count(), replicas.len())
+    }
+
+    /// Why `shard` is not served from here: for people.
+    pub fn lost_quorum(&self, shard: ShardId) -> String {
+        let (reached, of) = self.reached(shard);
         format!(
-            "{} has not heard a majority of the {} replicas of {shard} for {} ms; {reached} can be \
+            "{} has not heard a majority of the {of} replicas of {shard} for {} ms; {reached} can be \
              reached",
             self.served_by,
-            replicas.len(),
             limits::QUORUM_LACK_MS_MAX
         )
     }
@@ -217,16 +221,12 @@ impl Gateway {
         let (Some(shard), Failure::LeaderChanging(_)) = (shard, &failure) else {
             return failure;
         };
-        let view = self.view();
-        let replicas = view.replicas_of(shard);
-        let up = |id: &&u64| self.raft.reachable(NodeId(**id));
-        let reached = replicas.iter().filter(up).count();
-        if reached > replicas.len() / 2 {
+        let (reached, of) = self.reached(shard);
+        if reached > of / 2 {
             return failure;
         }
         Failure::NoQuorum(format!(
-            "{reached} of {} replicas of {shard} can be reached from {}",
-            replicas.len(),
+            "{reached} of {of} replicas of {shard} can be reached from {}",
             self.served_by
         ))
     }

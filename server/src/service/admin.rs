@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use model::cluster::{Change, ChangeBody, ClusterState, Join, Leave, Locality, Move, Node};
-use model::command::{Answer, Command, Reason};
+use model::cluster::{
+    Change, ChangeBody, Changed, ClusterState, Join, Leave, Locality, Move, Node,
+};
+use model::command::{Answer, Command, Reason, Refusal};
 use model::hash;
 use model::id::{NodeId, ShardId};
 use model::placement;
@@ -16,6 +18,7 @@ use store::state::{ConversationHash, ShardState};
 use store::{Log, state::State};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status};
 
 use crate::check::Checker;
@@ -58,18 +61,15 @@ impl Service for Admin {
         &self,
         request: Request<v1::JoinNodeRequest>,
     ) -> Result<Response<v1::JoinNodeResponse>, Status> {
-        let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
-        Ok(Response::new(self.join(request.into_inner(), call).await?))
+        let (request, call, _token) = self.begin(request);
+        Ok(Response::new(self.join(request, call).await?))
     }
 
     async fn move_replica(
         &self,
         request: Request<v1::MoveReplicaRequest>,
     ) -> Result<Response<v1::MoveReplicaResponse>, Status> {
-        let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
-        let request = request.into_inner();
+        let (request, call, _token) = self.begin(request);
         let body = ChangeBody::BeginMove(Move {
             shard: request.shard,
             from: request.from,
@@ -84,9 +84,7 @@ impl Service for Admin {
         &self,
         request: Request<v1::RemoveNodeRequest>,
     ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
-        let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
-        let request = request.into_inner();
+        let (request, call, _token) = self.begin(request);
         let body = ChangeBody::Leave(Leave {
             node: request.node_id,
             stays: request.stays,
@@ -125,9 +123,7 @@ impl Service for Admin {
         &self,
         request: Request<v1::SetPolicyRequest>,
     ) -> Result<Response<v1::SetPolicyResponse>, Status> {
-        let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
-        let request = request.into_inner();
+        let (request, call, _token) = self.begin(request);
         Ok(Response::new(Admin::set_policy(self, request, call).await?))
     }
 
@@ -135,9 +131,7 @@ impl Service for Admin {
         &self,
         request: Request<v1::SetDrainingRequest>,
     ) -> Result<Response<v1::SetDrainingResponse>, Status> {
-        let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
-        let request = request.into_inner();
+        let (request, call, _token) = self.begin(request);
         Ok(Response::new(
             Admin::set_draining(self, request, call).await?,
         ))
@@ -246,21 +240,38 @@ impl Admin {
 
     /// Has the meta shard decide a change; its epoch.
     pub(super) async fn change(&self, body: ChangeBody, call: &Call) -> Result<u64, Failure> {
+        let refused = |refusal: Refusal| match refusal.reason() == Reason::Invalid {
+            true => Failure::ChangeRefused(refusal.message),
+            false => Failure::Refused(refusal),
+        };
+        Ok(self.decide(body, call, refused).await?.epoch)
+    }
+
+    /// Has the meta shard decide a change; what it refuses is for `refused` to word.
+    async fn decide(
+        &self,
+        body: ChangeBody,
+        call: &Call,
+        refused: impl FnOnce(Refusal) -> Failure,
+    ) -> Result<Changed, Failure> {
         let command = Command::meta(Change { body: Some(body) });
         let command = Bytes::from(command.encode_to_vec());
         let target = Target::Shard(ShardId::META);
         let gateway = self.gateway.clone();
         let reply = gateway.propose(target, command, call.deadline).await?;
         match reply.answer {
-            Some(Answer::Meta(changed)) => Ok(changed.epoch),
-            Some(Answer::Refused(refusal)) if refusal.reason() == Reason::Invalid => {
-                Err(Failure::ChangeRefused(refusal.message))
-            }
-            Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
+            Some(Answer::Meta(changed)) => Ok(changed),
+            Some(Answer::Refused(refusal)) => Err(refused(refusal)),
             Some(Answer::Appended(_) | Answer::Created(_)) | None => Err(Failure::Internal(
                 "the answer to a change is of another kind".into(),
             )),
         }
+    }
+
+    /// What is asked, by whom and until when; a graceful stop waits while the token lives.
+    fn begin<T>(&self, request: Request<T>) -> (T, Call, TaskTrackerToken) {
+        let call = Call::of(request.metadata());
+        (request.into_inner(), call, self.gateway.calls.token())
     }
 
     async fn join(
@@ -279,48 +290,34 @@ impl Admin {
             Ok(Err(_)) | Err(_) => return Err(Failure::NotReady),
         }
         let name = request.name.clone();
-        let change = Change {
-            body: Some(ChangeBody::Join(Join {
-                token_hash: hash::token_hash(&request.token),
-                node: Some(Node {
-                    id: 0,
-                    name: request.name,
-                    address: request.address,
-                    locality: Some(Locality {
-                        region: request.region,
-                        dc: request.dc,
-                        rack: request.rack,
-                    }),
-                    disk_id: request.disk_id,
+        let body = ChangeBody::Join(Join {
+            token_hash: hash::token_hash(&request.token),
+            node: Some(Node {
+                id: 0,
+                name: request.name,
+                address: request.address,
+                locality: Some(Locality {
+                    region: request.region,
+                    dc: request.dc,
+                    rack: request.rack,
                 }),
-            })),
+                disk_id: request.disk_id,
+            }),
+        });
+        let refused = |refusal: Refusal| match matches!(
+            refusal.reason(),
+            Reason::Invalid | Reason::AlreadyExists
+        ) {
+            true => Failure::JoinRefused(refusal.message),
+            false => Failure::Refused(refusal),
         };
-        let command = Bytes::from(Command::meta(change).encode_to_vec());
-        let target = Target::Shard(ShardId::META);
-        let reply = self
-            .gateway
-            .clone()
-            .propose(target, command, call.deadline)
-            .await?;
-        match reply.answer {
-            Some(Answer::Meta(changed)) => {
-                tracing::info!(node = changed.node_id, %name, "a node joined");
-                Ok(v1::JoinNodeResponse {
-                    cluster_id: self.gateway.raft.identity().cluster_id.clone(),
-                    node_id: changed.node_id,
-                    nodes: self.nodes(&self.gateway.view()),
-                })
-            }
-            Some(Answer::Refused(refusal))
-                if matches!(refusal.reason(), Reason::Invalid | Reason::AlreadyExists) =>
-            {
-                Err(Failure::JoinRefused(refusal.message))
-            }
-            Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-            Some(Answer::Appended(_) | Answer::Created(_)) | None => Err(Failure::Internal(
-                "the answer to a join is of another kind".into(),
-            )),
-        }
+        let changed = self.decide(body, &call, refused).await?;
+        tracing::info!(node = changed.node_id, %name, "a node joined");
+        Ok(v1::JoinNodeResponse {
+            cluster_id: self.gateway.raft.identity().cluster_id.clone(),
+            node_id: changed.node_id,
+            nodes: self.nodes(&self.gateway.view()),
+        })
     }
 }
 
