@@ -72,6 +72,8 @@ pub const LOG_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 pub const SESSION_SLOTS_MAX: usize = 128;
 /// Between two rounds of questions in which the nodes learn how old their replicas are, milliseconds.
 pub const AGE_INTERVAL_MS: u64 = 200;
+/// A shard sleeps once nothing has been decided in it for so long, milliseconds.
+pub const IDLE_MS: u64 = 3_000;
 /// How long a node goes on trying when it hears no majority of a shard's replicas, milliseconds;
 /// from then on it refuses what needs one.
 pub const QUORUM_LACK_MS_MAX: u64 = 1_500;
@@ -79,7 +81,7 @@ pub const QUORUM_LACK_MS_MAX: u64 = 1_500;
 pub const REFUSAL_MS_MAX: u64 = 200;
 
 /// Most data shards.
-pub const SHARDS_MAX: u32 = 4_096;
+pub const SHARDS_MAX: u32 = 16_384;
 /// Most nodes.
 pub const NODES_MAX: usize = 1_024;
 /// Least time between two moves of a shard's leader that only a policy asks for, milliseconds.

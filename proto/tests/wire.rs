@@ -533,6 +533,7 @@ fn status() -> v1::GetStatusResponse {
             revision: 70_000,
             broken_reason: "msgdb/000012.sst".into(),
             leader_history: vec![v1::LeaderTerm { term: 8, leader: 1 }],
+            ..v1::ReplicaStatus::default()
         }],
         nodes_expected: 9,
         stats: Some(v1::NodeStats {
@@ -596,6 +597,14 @@ fn bodies() -> Vec<(&'static str, Body)> {
             Body::Following(node::Following {
                 shards: vec![1, 300],
                 terms: vec![8, 9],
+            }),
+        ),
+        (
+            "sleep",
+            Body::Sleep(node::Sleep {
+                shards: vec![1, 300],
+                terms: vec![8, 9],
+                indexes: vec![7, 70_000],
             }),
         ),
         (

@@ -88,6 +88,7 @@ impl Group {
         } else {
             asked
         };
+        self.leadership.sleep.confirmed(asked);
         self.known.lock().note(index, asked);
     }
 

@@ -204,4 +204,6 @@ pub struct ReplicaStatus {
     pub broken_reason: Option<String>,
     /// (term, leader) as acknowledged here, oldest first.
     pub leader_history: Vec<(u64, NodeId)>,
+    /// Nobody uses it, so that it sends and expects no heartbeats.
+    pub asleep: bool,
 }

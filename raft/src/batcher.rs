@@ -273,6 +273,9 @@ async fn propose(
     batch: &mut Batch,
 ) -> Option<BoxFuture<'static, Answered>> {
     let ready = leadership.ready().await;
+    if ready.is_ok() {
+        leadership.rouse().await;
+    }
     let now = Instant::now();
     let items = batch.take();
     let mut commands = Vec::with_capacity(items.len());

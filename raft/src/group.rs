@@ -29,6 +29,7 @@ use crate::log_store::LogStore;
 use crate::network::Network;
 use crate::peers::Peers;
 use crate::read::Reads;
+use crate::sleep::Sleep;
 use crate::state_machine::StateMachine;
 use crate::types::{LogId, Types, Vote, index};
 
@@ -108,22 +109,26 @@ impl Group {
         let acks = Arc::new(Acks::default());
         let lease = Duration::from_millis(tuning.read_lease_ms);
         let leaders = Arc::new(Mutex::new(Leaders::new(lease)));
+        let sleep = Arc::new(Sleep::default());
         let network = Network {
             shard,
             peers,
             acks: acks.clone(),
             leaders: leaders.clone(),
+            sleep: sleep.clone(),
         };
         let machine = StateMachine::new(state.clone(), fault.clone());
         let raft = Raft::new(node.0, config, network, store, machine)
             .await
             .map_err(|e| fail(&e))?;
+        sleep.of(raft.clone());
         let leadership = Leadership {
             shard,
             node,
             raft: raft.clone(),
             leaders,
             acks: acks.clone(),
+            sleep,
             patience: Duration::from_millis(tuning.heartbeat_ms),
         };
         let time = CommandTime::new(clock, state.clone());
@@ -162,6 +167,21 @@ impl Group {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.voter_ids().collect()
+    }
+
+    /// Who else has a replica, voting or learning, as this one knows.
+    pub(crate) fn others(&self) -> Vec<NodeId> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let members = metrics.membership_config.nodes().map(|(id, _)| NodeId(*id));
+        members.filter(|id| *id != self.node).collect()
+    }
+
+    /// Whether its voters are about to change.
+    pub(crate) fn is_joint(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.get_joint_config().len() > 1
     }
 
     /// What `look` finds in the metrics as soon as it finds something; `None` when that is not so
@@ -358,6 +378,7 @@ impl Group {
             revision: applied.revision,
             broken_reason: None,
             leader_history: self.leadership.leaders.lock().history.clone(),
+            asleep: self.leadership.sleep.is_asleep(),
         }
     }
 

@@ -60,6 +60,7 @@ pub(crate) async fn hand_over(
     if leader != Some(group.node) {
         return Err(HandOverError::NotLeader(leader));
     }
+    group.leadership.rouse().await;
     let heirs = survey(node, group, targets).await;
     if heirs.is_empty() {
         return Err(HandOverError::NoHeir);

@@ -28,6 +28,7 @@ use crate::handover;
 use crate::index;
 use crate::link;
 use crate::node::Inner;
+use crate::sleep;
 use crate::snapshot;
 use crate::types::{self, Types};
 
@@ -103,6 +104,7 @@ impl Peer for Inbound {
             .install_full_snapshot(vote, snapshot)
             .await
             .map_err(|e| Status::unavailable(e.to_string()))?;
+        group.leadership.sleep.wake();
         let vote = Some(types::vote_to_wire(&installed.vote));
         Ok(Response::new(wire::SnapshotDone { vote }))
     }
@@ -197,6 +199,10 @@ impl Connection {
             Some(Body::Forward(forward)) => self.forward(id, ShardId(shard), forward),
             Some(Body::Following(asked)) => {
                 let answer = index::still_follows(&self.node, self.from, &asked);
+                self.answer(id, shard, answer);
+            }
+            Some(Body::Sleep(asked)) => {
+                let answer = sleep::lie_down(&self.node, self.from, &asked);
                 self.answer(id, shard, answer);
             }
             Some(Body::AskPositions(ask)) => {
@@ -316,6 +322,8 @@ async fn answer_stream(
     let shard = group.shard.0;
     let mut results = std::pin::pin!(group.raft.stream_append(requests));
     while let Some(result) = results.next().await {
+        // Behind the append, which renews the leader's lease: who wakes past it would stand.
+        group.leadership.sleep.wake();
         let (body, end) = match result {
             Ok(result) => {
                 let end = result.is_err();
@@ -354,6 +362,7 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
                 .append_entries(request)
                 .await
                 .map_err(|e| e.to_string())?;
+            group.leadership.sleep.wake();
             if answer.is_conflict() && prev.is_none() {
                 return Err("a conflict before the first entry".into());
             }
@@ -376,6 +385,9 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             }
             if vote.transfer && !crate::liveness::may_pass_lease(node, group, candidate) {
                 return Err("the leader is alive as seen from here".into());
+            }
+            if !vote.transfer && !group.may_vote(node, candidate) {
+                return Err("the shard sleeps, and its leader is alive as seen from here".into());
             }
             let answer = if vote.pre {
                 group.raft.pre_vote(request).await
@@ -431,7 +443,8 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
         | Body::Pong(_)
         | Body::AskPositions(_)
         | Body::Positions(_)
-        | Body::Following(_) => Err("an answer is not a question".into()),
+        | Body::Following(_)
+        | Body::Sleep(_) => Err("an answer is not a question".into()),
     }
 }
 

@@ -345,6 +345,7 @@ pub(crate) async fn keep_known(node: Arc<Inner>) {
         }
         let mut led: BTreeMap<NodeId, Vec<Arc<Group>>> = BTreeMap::new();
         for group in node.groups() {
+            crate::sleep::wake_unconfirmed(&group);
             if let Some(leader) = group.leader().filter(|leader| *leader != node.id()) {
                 led.entry(leader).or_default().push(group);
             }

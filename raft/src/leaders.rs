@@ -32,6 +32,7 @@ use tokio::time::Instant;
 
 use crate::acks::Acks;
 use crate::api::ProposeError;
+use crate::sleep::Sleep;
 use crate::state_machine::StateMachine;
 use crate::types::Types;
 
@@ -180,6 +181,8 @@ pub(crate) struct Leadership {
     pub(crate) raft: Raft<Types, StateMachine>,
     pub(crate) leaders: Arc<Mutex<Leaders>>,
     pub(crate) acks: Arc<Acks>,
+    /// Whether its shard sleeps.
+    pub(crate) sleep: Arc<Sleep>,
     /// How long a new leader waits for its first acknowledgement before it tries all the same.
     pub(crate) patience: Duration,
 }

@@ -37,6 +37,7 @@ mod quorum;
 mod read;
 mod rtt;
 mod runtime;
+mod sleep;
 mod snapshot;
 mod state_machine;
 mod types;

@@ -63,6 +63,7 @@ pub(crate) async fn watch(node: Arc<Inner>, link: Link) {
         if std::mem::take(&mut silent) {
             tracing::info!(%peer, "a node is back");
         }
+        crate::sleep::wake_for(&node, peer);
         let gone = |reach: &Reach| matches!(reach, Reach::Gone { .. });
         let Ok(reset) = reach
             .wait_for(gone)
@@ -115,7 +116,7 @@ pub(crate) fn may_pass_lease(node: &Inner, group: &Group, candidate: u64) -> boo
 
 /// Whether a node cannot lead a shard, as seen from here: it is not held alive, it says itself that
 /// its log waits for its disk, or it handed over and nobody took it.
-fn lost(node: &Inner, group: &Group, leader: NodeId) -> bool {
+pub(crate) fn lost(node: &Inner, group: &Group, leader: NodeId) -> bool {
     !node.peers().seems_alive(leader)
         || node.peers().vitals().stalled(leader)
         || group.lost_by_hand_over(leader)
@@ -152,6 +153,8 @@ pub(crate) async fn elect(node: Arc<Inner>, group: Arc<Group>, old: NodeId) {
     let stop = node.stop.clone();
     stop.run_until_cancelled(election.run()).await;
     node.electing.lock().remove(&group.shard);
+    // What came of it, openraft's own timers go on from there.
+    group.leadership.sleep.wake();
 }
 
 struct Election<'a> {

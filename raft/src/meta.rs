@@ -74,6 +74,7 @@ impl Tasks {
         until_stopped(Box::pin(moves::carry_out(node.clone())));
         until_stopped(Box::pin(keep_house(node.clone())));
         until_stopped(Box::pin(balance::keep(node.clone())));
+        until_stopped(Box::pin(crate::sleep::keep(node.clone())));
         if let Some(cluster) = found {
             until_stopped(Box::pin(found_cluster(node.clone(), cluster)));
         }

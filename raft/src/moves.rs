@@ -65,6 +65,7 @@ pub(crate) async fn carry_out(node: Arc<Inner>) {
 
 /// One step of a move, from whatever is found.
 async fn step(node: &Arc<Inner>, group: &Group, shard: &Shard, going: &Move) -> Result<(), String> {
+    group.leadership.rouse().await;
     // Read before anybody is asked: what is asked for counts for this membership only.
     let members = membership(group);
     let configs = members.get_joint_config();
@@ -168,6 +169,7 @@ async fn sweep(node: &Inner, view: &ClusterState) {
             last_membership_log_id: *members.log_id(),
         };
         tracing::info!(shard = %group.shard, ?unwanted, "learners are let go");
+        group.leadership.rouse().await;
         let change = ChangeMembers::RemoveNodes(unwanted);
         let changed = group.raft.change_membership_if(change, true, [unchanged]);
         // The next sweep tries again.

@@ -27,6 +27,7 @@ use crate::acks::{Acks, Sent, Unanswered};
 use crate::leaders::Leaders;
 use crate::link::{AppendSender, AppendStream, Link, LinkError};
 use crate::peers::Peers;
+use crate::sleep::Sleep;
 use crate::snapshot;
 use crate::state_machine::SnapshotData;
 use crate::types::{self, Snapshot, Types, Vote};
@@ -43,6 +44,8 @@ pub(crate) struct Network {
     pub(crate) acks: Arc<Acks>,
     /// Whether the lease was given up, which a hand-over tells.
     pub(crate) leaders: Arc<Mutex<Leaders>>,
+    /// Who sends is awake.
+    pub(crate) sleep: Arc<Sleep>,
 }
 
 /// One group's way to one replica.
@@ -52,6 +55,7 @@ pub(crate) struct Client {
     peers: Peers,
     acks: Arc<Acks>,
     leaders: Arc<Mutex<Leaders>>,
+    sleep: Arc<Sleep>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -64,6 +68,7 @@ impl RaftNetworkFactory<Types> for Network {
             peers: self.peers.clone(),
             acks: self.acks.clone(),
             leaders: self.leaders.clone(),
+            sleep: self.sleep.clone(),
         }
     }
 }
@@ -104,6 +109,7 @@ impl Client {
         request: AppendEntriesRequest<Types>,
         option: &RPCOption,
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+        self.sleep.wake();
         let sent = sending(&request);
         let append = Body::Append(types::append_to_wire(request));
         let Body::AppendAnswer(answer) = self.call(append, option).await? else {
@@ -126,7 +132,12 @@ impl Client {
         let down = || RPCError::Unreachable(unreachable(format!("{} is down", self.target)));
         let stream = self.link()?.open_stream(self.shard.0).ok_or_else(down)?;
         let pumped = Arc::new(Pumped::default());
-        let pump = tokio::spawn(pump(requests, stream.sender(), pumped.clone()));
+        let pump = tokio::spawn(pump(
+            requests,
+            stream.sender(),
+            pumped.clone(),
+            self.sleep.clone(),
+        ));
         let answers = Answers {
             stream,
             pumped,
@@ -310,11 +321,12 @@ struct Pumped {
     changed: Notify,
 }
 
-async fn pump<S>(mut requests: S, out: AppendSender, pumped: Arc<Pumped>)
+async fn pump<S>(mut requests: S, out: AppendSender, pumped: Arc<Pumped>, sleep: Arc<Sleep>)
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
 {
     while let Some(request) = requests.next().await {
+        sleep.wake();
         pumped.unanswered.push(sending(&request));
         pumped.changed.notify_one();
         if out.send(types::append_to_wire(request)).await.is_err() {

@@ -20,12 +20,17 @@ type Won = (ShardId, u64);
 pub(crate) async fn watch(node: Arc<Inner>, group: Arc<Group>, won: mpsc::UnboundedSender<Won>) {
     let mut metrics = group.raft.server_metrics();
     let (shard, leaders) = (group.shard, group.leadership.leaders.clone());
+    let sleep = group.leadership.sleep.clone();
     drop(group);
+    let mut before = None;
     loop {
         let (term, leader) = {
             let now = metrics.borrow_and_update();
             (now.vote.leader_id().term, now.current_leader.map(NodeId))
         };
+        if before.replace((term, leader)) != Some((term, leader)) {
+            sleep.begin_anew();
+        }
         let news = leader.filter(|one| leaders.lock().see(shard, node.id(), term, *one));
         if let Some(leader) = news {
             node.heard_of_leader(shard, leader);

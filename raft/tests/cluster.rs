@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebreak_raft::{Clock, Identity, Keep, Node, Options, ProposeError, Tuning};
+use firebreak_raft::{Clock, Identity, Keep, Node, Options, ProposeError, ReplicaStatus, Tuning};
 use model::cluster::{
     Change, ChangeBody, ClusterState, Join, Locality, Node as Member, SetDraining,
 };
@@ -657,4 +657,78 @@ async fn an_idle_leader_stays_one_and_one_without_a_quorum_does_not() {
     .unwrap();
     left.kill();
     alone.remove(0).kill();
+}
+
+fn replica(running: &Running, shard: ShardId) -> ReplicaStatus {
+    let replicas = running.node.replicas();
+    replicas.into_iter().find(|r| r.shard == shard).unwrap()
+}
+
+/// Until all replicas of a shard sleep.
+async fn asleep(nodes: &[Running], shard: ShardId) {
+    timeout(PATIENCE, async {
+        while !nodes.iter().all(|running| replica(running, shard).asleep) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_nobody_uses_sleeps_and_wakes_for_a_write_a_read_and_its_leaders_death() {
+    let mut nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    let write = async |nodes: &[Running], id| {
+        let reply = propose(&nodes[0].node, shard, &append(&name, id)).await;
+        assert_eq!(seq(&reply), (id, false));
+    };
+    write(&nodes, 1).await;
+    asleep(&nodes, shard).await;
+    let term = replica(&nodes[0], shard).term;
+    let quiet = Duration::from_millis(3 * Tuning::default().election_max_ms);
+    let until = Instant::now() + quiet;
+    while Instant::now() < until {
+        for running in &nodes {
+            let age = running.node.replica(shard).unwrap().age();
+            assert!(
+                age.expect("it is told") < Duration::from_millis(700),
+                "{age:?}"
+            );
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    for running in &nodes {
+        let found = replica(running, shard);
+        assert_eq!((found.asleep, found.term), (true, term), "{found:?}");
+    }
+
+    write(&nodes, 2).await;
+    assert!(nodes.iter().any(|running| !replica(running, shard).asleep));
+    asleep(&nodes, shard).await;
+
+    let look = |state: &store::state::ShardState| state.conversation(&name).unwrap();
+    for running in &nodes {
+        let read = running.node.read(shard, PATIENCE, look).await;
+        assert_eq!(read.unwrap().unwrap().last_seq, 2);
+    }
+    asleep(&nodes, shard).await;
+    assert_eq!(
+        replica(&nodes[0], shard).term,
+        term,
+        "the same leader all the time"
+    );
+
+    let led = |running: &Running| replica(running, shard).state == "leader";
+    let leader = nodes.iter().position(led).unwrap();
+    nodes.remove(leader).kill();
+    write(&nodes, 3).await;
+    assert!(replica(&nodes[0], shard).term > term);
+    // With one of them gone, too.
+    asleep(&nodes, shard).await;
+    write(&nodes, 4).await;
+    for running in nodes {
+        running.kill();
+    }
 }

@@ -61,6 +61,7 @@ pub mod net;
 pub mod oracle;
 pub mod outcome;
 pub mod plan;
+pub mod reigns;
 pub mod reports;
 pub mod run;
 pub mod shrink;

@@ -406,6 +406,9 @@ pub struct Expect {
     /// The age that 99 of 100 LOCAL reads may admit to, ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_p99_max_ms: Option<u64>,
+    /// How long a shard may be without a leader once it had one, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaderless_max_ms: Option<u64>,
     /// Fewer acknowledgements mean that hardly anything was tested.
     pub acked_min: u64,
     /// What waits for work to come; a miss of these is told and does not fail the run.
@@ -416,7 +419,8 @@ pub struct Expect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
-    /// A promise's letter, or `gap`, `failed-calls`, `recovery`, `refusals`, `age-p99`.
+    /// A promise's letter, or `gap`, `failed-calls`, `recovery`, `refusals`, `age-p99`,
+    /// `leaderless`.
     pub what: String,
     /// What it waits for.
     pub why: String,

@@ -130,6 +130,7 @@ impl Symptom {
                 .refusal_max_ms
                 .filter(|_| is("refusals") || is("cut-off-reads")),
             age_p99_max_ms: old.age_p99_max_ms.filter(|_| is("age-p99")),
+            leaderless_max_ms: old.leaderless_max_ms.filter(|_| is("leaderless")),
             acked_min: if is("acked") { old.acked_min } else { 0 },
             pending: Vec::new(),
         };

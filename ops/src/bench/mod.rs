@@ -9,6 +9,7 @@
 mod disk;
 mod idle;
 mod load;
+mod outage;
 mod pace;
 mod report;
 
@@ -43,7 +44,8 @@ Examples:
   firebreak bench --path stream --outstanding 1024 --json out.json
   firebreak bench --path unary --rate 5000 --duration 30s
   firebreak bench --target 127.0.0.1:7101,127.0.0.1:7102    a cluster that runs
-  firebreak bench --idle 100                                100 idle shard replicas on each node";
+  firebreak bench --idle                                    300 idle shards, then a node dies
+  firebreak bench --mass-election 3000                      a node dies that leads 1,000 of 3,000";
 
 /// Measures throughput, latency, server CPU and bytes written per durable message.
 #[derive(clap::Args, Debug)]
@@ -81,7 +83,7 @@ pub struct Args {
     /// How long each run goes on before it counts.
     #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
     warmup: Duration,
-    /// Writes the rows to this file as a JSON array ("-": to stdout, instead of the table).
+    /// Writes what was measured to this file as JSON ("-": to stdout, instead of the table).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Nodes of a cluster that runs already (host:port); without it three are started.
@@ -100,11 +102,28 @@ pub struct Args {
     /// Replicas of the started cluster.
     #[arg(long, default_value_t = 3, conflicts_with = "target")]
     replicas: u32,
-    /// Instead of load: that many idle shards, and what they cost each node.
-    #[arg(long, value_name = "SHARDS", conflicts_with_all = ["target", "shards", "rate"])]
+    /// Instead of load: that many shards which nobody uses [300], what they cost each node, and
+    /// what clients see when a node dies then.
+    #[arg(
+        long,
+        value_name = "SHARDS",
+        num_args = 0..=1,
+        default_missing_value = "300",
+        conflicts_with_all = ["target", "shards", "rate"]
+    )]
     idle: Option<u32>,
+    /// Instead of load: that many shards which nobody uses [1000], and a node dies: how long until
+    /// all are led again.
+    #[arg(
+        long,
+        value_name = "SHARDS",
+        num_args = 0..=1,
+        default_missing_value = "1000",
+        conflicts_with_all = ["target", "shards", "rate", "idle"]
+    )]
+    mass_election: Option<u32>,
     /// How long to watch idle nodes.
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     idle_for: Duration,
 }
 
@@ -136,6 +155,7 @@ impl Args {
             ("--duration", self.duration.is_zero()),
             ("--nodes", self.nodes == 0),
             ("--idle", self.idle == Some(0)),
+            ("--mass-election", self.mass_election == Some(0)),
             ("--idle-for", self.idle_for.is_zero()),
         ] {
             if zero {
@@ -167,8 +187,18 @@ impl Args {
     async fn measure(&self) -> anyhow::Result<ExitCode> {
         if let Some(shards) = self.idle {
             let (_dir, mut cluster) = self.start(Some(shards)).await?;
-            let rows = idle::watch(&mut cluster, self.idle_for).await?;
-            self.give(&rows, &idle::table(&rows))?;
+            let nodes = idle::watch(&mut cluster, self.idle_for).await?;
+            let outage = outage::kill_one(&mut cluster).await?;
+            let text = format!("{}\n{}", idle::table(&nodes), outage::table(&outage));
+            let found = serde_json::json!({ "nodes": nodes, "outage": outage });
+            self.give(&found, &text)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(shards) = self.mass_election {
+            let (_dir, mut cluster) = self.start(Some(shards)).await?;
+            idle::wait_asleep(&mut cluster).await?;
+            let outage = outage::kill_one(&mut cluster).await?;
+            self.give(&outage, &outage::table(&outage))?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut started = None;
@@ -248,8 +278,8 @@ impl Args {
         Ok((guard, cluster))
     }
 
-    fn give<T: serde::Serialize>(&self, rows: &[T], table: &str) -> anyhow::Result<()> {
-        let json = serde_json::to_string_pretty(rows)?;
+    fn give<T: serde::Serialize>(&self, found: &T, table: &str) -> anyhow::Result<()> {
+        let json = serde_json::to_string_pretty(found)?;
         match &self.json {
             Some(path) if path == Path::new("-") => println!("{json}"),
             Some(path) => {

@@ -381,6 +381,7 @@ fn replica_status(replica: raft::ReplicaStatus) -> v1::ReplicaStatus {
         purged_index: replica.purged_index,
         revision: replica.revision,
         broken_reason: replica.broken_reason.unwrap_or_default(),
+        asleep: replica.asleep,
         leader_history: history
             .map(|(term, leader)| v1::LeaderTerm {
                 term,

@@ -9,12 +9,13 @@ use crate::outcome::Promise;
 use crate::plan::{Expect, Pending};
 
 /// What an expectation may wait for, besides a promise, and the key that asks for it.
-const GOALS: [(&str, &str); 5] = [
+const GOALS: [(&str, &str); 6] = [
     ("gap", "gap_max"),
     ("failed-calls", "failed_calls_max"),
     ("recovery", "recovery_max"),
     ("refusals", "refusal_max"),
     ("age-p99", "age_p99_max"),
+    ("leaderless", "leaderless_max"),
 ];
 
 /// Reads `[expect]`.
@@ -38,6 +39,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
         "recovery_max",
         "refusal_max",
         "age_p99_max",
+        "leaderless_max",
         "acked_min",
         "pending",
     ];
@@ -56,6 +58,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
         recovery_max_ms: reader.get(&section, "recovery_max", values::ms(1..=hour)),
         refusal_max_ms: reader.get(&section, "refusal_max", values::ms(1..=hour)),
         age_p99_max_ms: reader.get(&section, "age_p99_max", values::ms(1..=hour)),
+        leaderless_max_ms: reader.get(&section, "leaderless_max", values::ms(1..=hour)),
         acked_min: reader
             .need(&section, "acked_min", acked)
             .map_or(1, u64::from),

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::limits::SHARDS_MAX;
+
 use super::file::{Control, Dc, Join, Topology};
 use super::links::{self, LINK_KEYS, LOCAL, Said, WAN};
 use super::reader::{Reader, Section};
@@ -51,7 +53,7 @@ pub(super) fn read(
     let racks = racks.unwrap_or(3);
     let local = reader.section(&section, "local");
     reader.known(&local, &LINK_KEYS);
-    let shards = reader.get(&section, "shards", values::count("shards", 0..=256));
+    let shards = reader.get(&section, "shards", values::count("shards", 0..=SHARDS_MAX.into()));
     let mut topology = Topology {
         dcs: dcs(reader, &section, racks),
         nodes: nodes.unwrap_or((3, 3)),

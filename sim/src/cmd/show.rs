@@ -172,6 +172,10 @@ fn expect(out: &mut String, plan: &Plan) {
         expect.age_p99_max_ms.map(at_most),
     );
     goal(
+        "a shard without a leader",
+        expect.leaderless_max_ms.map(at_most),
+    );
+    goal(
         "acknowledged",
         Some(format!("at least {}", expect.acked_min)),
     );

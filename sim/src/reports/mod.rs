@@ -4,7 +4,7 @@
 //!  Outcome ─┬─ json    machines: documented keys, see [`json`]
 //!           ├─ junit   CI: a suite per run, a case per promise and goal
 //!           ├─ text    the terminal
-//!           └─ html    one self-contained page (lanes, reigns ─► panels, load ─► chart ─► page)
+//!           └─ html    one self-contained page (lanes, [`crate::reigns`] ─► panels, load ─► chart ─► page)
 //!  Sweep ───┬─ sweep_json, sweep_junit
 //!           └─ index_html   scenario × promise, fault × phase
 //!  Proof ──── prove_json      MutantResult ──── mutants_json
@@ -25,7 +25,6 @@ mod load;
 mod matrix;
 mod page;
 mod panels;
-mod reigns;
 mod setup;
 mod standing;
 mod svg;

@@ -1,17 +1,20 @@
 //! The chart's panels of what was done to the cluster and of who led it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::chart::stopped_ms;
 use super::lanes;
-use super::reigns::{self, Held, Reign};
 use super::svg::{Axis, Panel, bar, key};
 use super::words::{escape, moment, span};
 use crate::outcome::Outcome;
+use crate::reigns::{self, Held, Reign};
 
 /// Data centers that have a colour of their own; further ones share the last.
 const COLOURS: usize = 6;
+/// Shards that a page shows the leaders of.
+const SHARDS_SHOWN_MAX: usize = 64;
 
 /// What colours a fault's bar.
 fn family(kind: &str) -> &'static str {
@@ -148,11 +151,27 @@ pub(crate) fn colours(outcome: &Outcome) -> BTreeMap<&str, String> {
 }
 
 pub(crate) fn leaders(outcome: &Outcome, axis: Axis) -> Panel {
-    let reigns = reigns::reigns(outcome, stopped_ms(outcome, axis).unwrap_or(axis.end_ms));
+    let end_ms = stopped_ms(outcome, axis).unwrap_or(axis.end_ms);
+    let mut reigns = reigns::reigns(&outcome.leaders, &outcome.plan.events, end_ms);
+    let shards = reigns.len();
+    if shards > SHARDS_SHOWN_MAX {
+        let mut order: Vec<u32> = reigns.keys().copied().collect();
+        order.sort_by_key(|shard| Reverse(reigns.get(shard).map(|all| reigns::without_ms(all))));
+        order
+            .iter()
+            .skip(SHARDS_SHOWN_MAX)
+            .for_each(|shard| drop(reigns.remove(shard)));
+    }
     let row: u32 = if reigns.len() > 24 { 11 } else { 17 };
     let colours = colours(outcome);
     let mut panel = Panel {
-        title: "Leaders per shard".to_owned(),
+        title: match shards > reigns.len() {
+            true => format!(
+                "Leaders of the {} shards, of {shards}, that were longest without one",
+                reigns.len()
+            ),
+            false => "Leaders per shard".to_owned(),
+        },
         ..Panel::default()
     };
     for dc in &outcome.plan.topology.dcs {

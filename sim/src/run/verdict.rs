@@ -9,6 +9,7 @@ use crate::interpose::real_elapsed;
 use crate::oracle::{self, cutoff, liveness, stale};
 use crate::outcome::{Broken, Finding, Goal, Judged, Led, Mark, Outcome, Phase, Promise, Verdict};
 use crate::plan::{Expect, Plan};
+use crate::reigns;
 use crate::trace::Trace;
 
 /// Within this of the last heal every shard with a quorum serves (promise P), unless the scenario
@@ -59,7 +60,15 @@ pub(super) fn outcome(plan: &Plan, mut seen: Seen, began: Duration) -> Outcome {
         .first()
         .map_or((0, (0, 0)), |gap| (gap.longest_ms, gap.at_ms));
     let acked = acked(&seen.history);
-    let goals = goals(plan, &seen, longest_gap_ms, failed.len() as u64, acked);
+    let leaders = leaders(&seen);
+    let goals = goals(
+        plan,
+        &seen,
+        &leaders,
+        longest_gap_ms,
+        failed.len() as u64,
+        acked,
+    );
     let promises = promises(plan, &seen, &findings, &goals);
     let first_fault = seen.timeline.first().map(|mark| mark.at_ms);
     let rto_ms = first_fault
@@ -112,7 +121,7 @@ pub(super) fn outcome(plan: &Plan, mut seen: Seen, began: Duration) -> Outcome {
         sim_seconds: seen.sim_us as f64 / 1e6,
         wall_seconds: real_elapsed().saturating_sub(began).as_secs_f64(),
         laps: laps.all(),
-        leaders: leaders(&seen),
+        leaders,
         timeline: timeline(&seen),
         seconds: liveness::seconds(&seen.history),
         control: None,
@@ -159,7 +168,14 @@ fn pending(expect: &Expect, what: &str) -> Option<String> {
     found.map(|pending| pending.why.clone())
 }
 
-fn goals(plan: &Plan, seen: &Seen, gap_ms: u64, failed: u64, acked: u64) -> Vec<Goal> {
+fn goals(
+    plan: &Plan,
+    seen: &Seen,
+    leaders: &[Led],
+    gap_ms: u64,
+    failed: u64,
+    acked: u64,
+) -> Vec<Goal> {
     let expect = &plan.expect;
     let mut goals = Vec::new();
     let mut add = |name: &str, limit: String, measured: String, held: bool| {
@@ -221,6 +237,20 @@ fn goals(plan: &Plan, seen: &Seen, gap_ms: u64, failed: u64, acked: u64) -> Vec<
                 |p99| format!("{p99} ms of {}", ages.len()),
             ),
             p99.is_some_and(|p99| p99 <= most),
+        );
+    }
+    if let Some(most) = expect.leaderless_max_ms {
+        let end_ms = u64::try_from(since(seen, seen.sim_us)).unwrap_or(0);
+        let longest = reigns::leaderless(leaders, &plan.events, end_ms);
+        let shards: BTreeSet<u32> = leaders.iter().map(|led| led.shard).collect();
+        add(
+            "leaderless",
+            format!("≤ {most} ms"),
+            longest.map_or_else(
+                || "no shard".to_owned(),
+                |(ms, shard)| format!("{ms} ms (s{shard}, of {})", shards.len()),
+            ),
+            longest.is_some_and(|(ms, _)| ms <= most),
         );
     }
     if let Some(recovery) = &seen.recovery {

@@ -1,0 +1,297 @@
+//! Shards that nobody uses sleep: openraft's timers stand still, no heartbeat is sent, and what is
+//! left of their cost are the nodes' pings and the shared questions for ages ([`crate::index`]).
+//!
+//! ```text
+//!  leader: nothing new for a while, and all that are reached have applied everything
+//!    │ stops its timers
+//!    ├── Sleep {term, index} ──► replicas: still its followers, applied up to there: stop theirs
+//!    ◄── those that sleep ─────┘
+//!    └ one that it reaches does not sleep: it wakes again, and with it, by a heartbeat, all
+//! ```
+//!
+//! *Waking.* Who sends or takes an append is awake: that is a write, a read that needs a round, a
+//! heartbeat. So is who sees another vote or leader than before. A leader wakes when a node comes
+//! back that has a replica, for its log may have ended early or its disk be another; and when it is
+//! asked for a vote. A follower wakes when its leader was not confirmed for a second. When the
+//! leader's node falls silent, its sleeping shards elect as all others do ([`crate::liveness`]).
+//!
+//! *Leases.* openraft counts a leader's lease by appends, so that it runs out in sleep. Reads never
+//! rest on it ([`crate::read`]), but two things do. A leader past it takes no proposal: so the first
+//! one waits for a round ([`crate::leaders::Leadership::rouse`]). And a follower past it votes for
+//! anybody: so while it sleeps it gives no vote as long as it holds its leader's node alive, nor
+//! does a leader that a quorum has confirmed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use model::cluster::ClusterState;
+use model::id::{NodeId, ShardId};
+use model::limits;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{LinearizerOption, Raft};
+use parking_lot::Mutex;
+use proto::node as wire;
+use proto::node::frame::Body;
+use store::Position;
+use tokio::time::{Instant, sleep};
+
+use crate::group::Group;
+use crate::leaders::Leadership;
+use crate::node::Inner;
+use crate::state_machine::StateMachine;
+use crate::types::{self, LogId, Types};
+
+/// Between looks for shards that nobody uses.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks that must find a shard as it was.
+const LOOKS: u32 = (limits::IDLE_MS / 1_000) as u32;
+/// For the replicas to say that they sleep.
+const ASK_MAX: Duration = Duration::from_secs(1);
+/// A follower whose leader was not confirmed for so long wakes.
+const UNCONFIRMED_MAX: Duration = Duration::from_millis(5 * limits::AGE_INTERVAL_MS);
+
+/// Whether a replica sleeps.
+#[derive(Default)]
+pub(crate) struct Sleep {
+    raft: OnceLock<Raft<Types, StateMachine>>,
+    /// Changed together with openraft's timers, under the lock.
+    asleep: AtomicBool,
+    turning: Mutex<()>,
+    /// It slept as the leader, and no quorum has answered openraft since.
+    lapsed: AtomicBool,
+    /// As of when the leader was last known to be one.
+    confirmed: Mutex<Option<Instant>>,
+}
+
+impl Sleep {
+    /// The group whose timers these are; until it is told nothing sleeps.
+    pub(crate) fn of(&self, raft: Raft<Types, StateMachine>) {
+        // It is told once.
+        let _ = self.raft.set(raft);
+    }
+
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst)
+    }
+
+    /// Lets the timers run again.
+    pub(crate) fn wake(&self) {
+        // Nearly always: one look.
+        if self.is_asleep() {
+            self.turn(false);
+        }
+    }
+
+    /// It votes otherwise, or follows another: what was does not hold any more.
+    pub(crate) fn begin_anew(&self) {
+        self.wake();
+        self.lapsed.store(false, Ordering::SeqCst);
+    }
+
+    /// Notes that the leader was confirmed as of `at`.
+    pub(crate) fn confirmed(&self, at: Instant) {
+        let mut confirmed = self.confirmed.lock();
+        *confirmed = (*confirmed).max(Some(at));
+    }
+
+    fn fall_asleep(&self, leads: bool) {
+        self.lapsed.fetch_or(leads, Ordering::SeqCst);
+        self.confirmed(Instant::now());
+        self.turn(true);
+    }
+
+    fn turn(&self, asleep: bool) {
+        let Some(raft) = self.raft.get() else { return };
+        let _turning = self.turning.lock();
+        self.asleep.store(asleep, Ordering::SeqCst);
+        raft.runtime_config().tick(!asleep);
+    }
+
+    fn is_unconfirmed(&self) -> bool {
+        let confirmed = *self.confirmed.lock();
+        confirmed.is_none_or(|at| at.elapsed() >= UNCONFIRMED_MAX)
+    }
+}
+
+impl Leadership {
+    /// Where this leader has slept: has openraft hear of its quorum, without which it takes no
+    /// proposal. Gives up after a while; the proposal then says why.
+    pub(crate) async fn rouse(&self) {
+        if !self.sleep.lapsed.load(Ordering::SeqCst) {
+            return;
+        }
+        let option = LinearizerOption::new(Some(Duration::ZERO), true);
+        let option = option.with_wait_timeout(self.patience);
+        // Its heartbeats wake all replicas, this one first.
+        if self.raft.get_read_linearizer(option).await.is_ok() {
+            self.sleep.lapsed.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Group {
+    /// Whether a vote that is not a hand-over's may be given, as far as sleep is concerned.
+    pub(crate) fn may_vote(self: &Arc<Self>, node: &Inner, candidate: u64) -> bool {
+        let sleep = &self.leadership.sleep;
+        match self.leader() {
+            Some(leader) if leader == self.node => {
+                if !sleep.lapsed.load(Ordering::SeqCst) {
+                    return true;
+                }
+                // Who asks has not heard of this leader.
+                rouse(self.clone());
+                !self.is_confirmed()
+            }
+            Some(leader) if leader.0 != candidate && sleep.is_asleep() => {
+                crate::liveness::lost(node, self, leader)
+            }
+            Some(_) | None => true,
+        }
+    }
+
+    /// Where its log ends, when this node leads it and nothing is going on: all that are reached
+    /// have everything, and it is applied here.
+    fn resting(&self, node: &Inner, view: &ClusterState) -> Option<Position> {
+        let (term, leader) = self.leadership.now();
+        let last = self.last_log()?;
+        let quiet = leader == Some(self.node)
+            && last.term == term
+            && self.state.reached().position == Some(last)
+            && !self.shard.is_meta()
+            && view.move_of(self.shard).is_none()
+            && !node.electing.lock().contains(&self.shard);
+        let handed_over = self.leadership.leaders.lock().gave_up_lease(term);
+        if !quiet || handed_over || self.may_tell_at(term) > Instant::now() || self.is_joint() {
+            return None;
+        }
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let has_all = |(id, matched): (&u64, &Option<LogId>)| {
+            let matched = matched.as_ref().map(types::position);
+            matched == Some(last) || !node.peers().reachable(NodeId(*id))
+        };
+        let mut replicas = metrics.replication.as_ref()?.iter();
+        (replicas.all(has_all) && self.is_confirmed()).then_some(last)
+    }
+}
+
+/// Puts the shards that this node leads to sleep when nobody uses them, and wakes those that it
+/// follows in when nobody leads them any more.
+pub(crate) async fn keep(node: Arc<Inner>) {
+    let mut seen: BTreeMap<ShardId, (Position, u32)> = BTreeMap::new();
+    loop {
+        sleep(LOOK).await;
+        let view = node.current_view();
+        let mut now = BTreeMap::new();
+        let mut idle = Vec::new();
+        for group in node.groups() {
+            if group.leadership.sleep.is_asleep() {
+                continue;
+            }
+            let Some(last) = group.resting(&node, &view) else {
+                continue;
+            };
+            let looks = match seen.get(&group.shard) {
+                Some((before, looks)) if *before == last => looks + 1,
+                Some(_) | None => 1,
+            };
+            now.insert(group.shard, (last, looks));
+            if looks > LOOKS {
+                idle.push((group, last));
+            }
+        }
+        seen = now;
+        if !idle.is_empty() {
+            put_to_sleep(&node, &idle).await;
+        }
+    }
+}
+
+async fn put_to_sleep(node: &Arc<Inner>, idle: &[(Arc<Group>, Position)]) {
+    let mut questions: BTreeMap<NodeId, wire::Sleep> = BTreeMap::new();
+    for (group, last) in idle {
+        // Before anybody is told: no heartbeat comes behind it.
+        group.leadership.sleep.fall_asleep(true);
+        for other in group
+            .others()
+            .into_iter()
+            .filter(|other| node.peers().reachable(*other))
+        {
+            let question = questions.entry(other).or_default();
+            question.shards.push(group.shard.0);
+            question.terms.push(last.term);
+            question.indexes.push(last.index);
+        }
+    }
+    let mut asked: FuturesUnordered<_> = questions
+        .into_iter()
+        .map(|(other, question)| async move {
+            let asked = question.shards.clone();
+            let answer = match node.peers().link(other) {
+                Some(link) => link.call(0, Body::Sleep(question), ASK_MAX).await.ok(),
+                None => None,
+            };
+            let slept: BTreeSet<u32> = match answer {
+                Some(Body::Sleep(slept)) => slept.shards.into_iter().collect(),
+                Some(_) | None => BTreeSet::new(),
+            };
+            let awake = asked
+                .into_iter()
+                .filter(move |shard| !slept.contains(shard));
+            awake.map(ShardId)
+        })
+        .collect();
+    while let Some(awake) = asked.next().await {
+        awake.filter_map(|shard| node.group(shard)).for_each(rouse);
+    }
+}
+
+/// What this node's replicas do when `leader` says that nothing is going on in its shards.
+pub(crate) fn lie_down(node: &Inner, leader: NodeId, asked: &wire::Sleep) -> Body {
+    let mut slept = wire::Sleep::default();
+    let places = asked.terms.iter().zip(&asked.indexes);
+    for (shard, (term, index)) in asked.shards.iter().zip(places) {
+        let Some(group) = node.group(ShardId(*shard)) else {
+            continue;
+        };
+        let last = Some(Position {
+            term: *term,
+            index: *index,
+        });
+        let rests = group.follows(*term, leader)
+            && group.last_log() == last
+            && group.state.reached().position == last
+            && !node.electing.lock().contains(&group.shard);
+        if rests {
+            group.leadership.sleep.fall_asleep(false);
+            slept.shards.push(*shard);
+        }
+    }
+    Body::Sleep(slept)
+}
+
+/// Wakes what this node leads and `back`, which was away, has a replica of.
+pub(crate) fn wake_for(node: &Inner, back: NodeId) {
+    for group in node.groups() {
+        if group.leadership.sleep.is_asleep() && group.leads() && group.others().contains(&back) {
+            rouse(group);
+        }
+    }
+}
+
+fn rouse(group: Arc<Group>) {
+    tokio::spawn(async move { group.leadership.rouse().await });
+}
+
+/// Wakes a follower that has not heard of its leader's being one for long.
+pub(crate) fn wake_unconfirmed(group: &Group) {
+    let sleep = &group.leadership.sleep;
+    if sleep.is_asleep() && sleep.is_unconfirmed() && !group.leads() {
+        tracing::debug!(shard = %group.shard, "a sleeping shard is not led any more");
+        sleep.wake();
+    }
+}
