@@ -26,6 +26,8 @@ use process::Process;
 
 /// How long a founding, a join or a start may take before it counts as failed.
 pub const START_LIMIT: Duration = Duration::from_secs(60);
+/// What each shard adds to it: thousands are opened and elect.
+const SHARD_LIMIT: Duration = Duration::from_millis(30);
 /// Between two questions to the nodes while waiting for something.
 const POLL: Duration = Duration::from_millis(25);
 
@@ -163,7 +165,10 @@ impl Cluster {
             cluster.join(i).await?;
             cluster.start_node(i)?;
         }
-        cluster.wait_ready(START_LIMIT).await?;
+        let shards = cluster.plan.shards.unwrap_or_default();
+        cluster
+            .wait_ready(START_LIMIT + SHARD_LIMIT * shards)
+            .await?;
         Ok(cluster)
     }
 

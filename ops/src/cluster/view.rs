@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use proto::net::Channel;
 use proto::v1::admin_client::AdminClient;
-use proto::v1::{ConversationHash, GetStatusRequest, GetStatusResponse, HashReplicaRequest};
+use proto::v1::{
+    ConversationHash, GetStatusRequest, GetStatusResponse, HashReplicaRequest, ReplicaStatus,
+};
 use tonic::Status;
 
 /// How long a node may take to say how it is.
@@ -142,10 +144,15 @@ pub fn all_led(statuses: &[GetStatusResponse]) -> Result<(), String> {
 pub fn all_replicated(statuses: &[GetStatusResponse]) -> Result<(), String> {
     all_led(statuses)?;
     let led = leaders(statuses);
-    let replica_of = |shard: u32, node: u64| {
-        let status = statuses.iter().find(|s| s.node_id == node)?;
-        status.replicas.iter().find(|r| r.shard == shard)
-    };
+    let told = statuses.iter().flat_map(|status| {
+        let of = move |replica: &ReplicaStatus| (replica.shard, status.node_id);
+        status
+            .replicas
+            .iter()
+            .map(move |replica| (of(replica), replica))
+    });
+    let told: BTreeMap<(u32, u64), &ReplicaStatus> = told.collect();
+    let replica_of = |shard: u32, node: u64| told.get(&(shard, node)).copied();
     for (shard, nodes) in shard_replicas(statuses) {
         let wanted = led
             .get(&shard)
@@ -221,7 +228,7 @@ impl LeaderHistory {
 
 #[cfg(test)]
 mod tests {
-    use proto::v1::{LeaderTerm, ReplicaStatus, ShardStatus};
+    use proto::v1::{LeaderTerm, ShardStatus};
 
     use super::*;
 

@@ -1,5 +1,6 @@
 //! The operators' API. Any node answers, from what it has itself and from the meta shard.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -145,12 +146,9 @@ impl Admin {
         let view = self.gateway.view();
         let (space, reserve_reached) = *self.disk.borrow();
         let replicas = raft.replicas();
-        let term_of = |shard: u32| {
-            replicas
-                .iter()
-                .find(|replica| replica.shard.0 == shard)
-                .map_or(0, |r| r.term)
-        };
+        let own = replicas.iter().map(|one| (one.shard.0, one.term));
+        let terms: BTreeMap<u32, u64> = own.collect();
+        let term_of = |shard: u32| terms.get(&shard).copied().unwrap_or(0);
         let leader_of = |shard| raft.leader(shard).map_or(0, |node| node.0);
         let degraded = |replicas: &[u64]| {
             let dc = placement::majority_in(&view, replicas);

@@ -53,7 +53,11 @@ pub(super) fn read(
     let racks = racks.unwrap_or(3);
     let local = reader.section(&section, "local");
     reader.known(&local, &LINK_KEYS);
-    let shards = reader.get(&section, "shards", values::count("shards", 0..=SHARDS_MAX.into()));
+    let shards = reader.get(
+        &section,
+        "shards",
+        values::count("shards", 0..=SHARDS_MAX.into()),
+    );
     let mut topology = Topology {
         dcs: dcs(reader, &section, racks),
         nodes: nodes.unwrap_or((3, 3)),

@@ -12,8 +12,9 @@ use firebreak_sim::plan::{DiskKind, Tier};
 use super::Failure;
 use super::files::quoted;
 
-/// Shipped scenarios that measure the simulator and tell nothing of the product.
-const NO_STORIES: [&str; 1] = ["bench"];
+/// Shipped scenarios that run when they are named: one measures the simulator and tells nothing of
+/// the product, the other takes minutes and 4 GB.
+const ONLY_NAMED: [&str; 2] = ["bench", "mass-election"];
 /// Of the tier `auto`, one seed in so many goes through the whole gRPC stack.
 const GRPC_EVERY: u64 = 20;
 
@@ -145,11 +146,11 @@ pub(crate) fn check_disk(plan: &Plan) -> Result<(), Failure> {
     host::refuse(plan).map_or(Ok(()), |why| Err(Failure::Usage(why)))
 }
 
-/// The scenarios of these names or paths, each once; all that tell a story when there are none.
+/// The scenarios of these names or paths, each once; all but a few when there are none.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<Scenario>, Failure> {
     let all = catalogue::all().iter().map(|shipped| shipped.name);
     let names: Vec<&str> = match names.is_empty() {
-        true => all.filter(|name| !NO_STORIES.contains(name)).collect(),
+        true => all.filter(|name| !ONLY_NAMED.contains(name)).collect(),
         false => names.iter().map(String::as_str).collect(),
     };
     let mut seen = BTreeSet::new();
