@@ -18,7 +18,8 @@ pub enum Error {
     /// The deadline passed.
     #[error("{}", deadline_text(.outcome_unknown, .attempts, .last))]
     Deadline {
-        /// It may have been done all the same: repeating it with the same id is safe and tells.
+        /// It may have been done all the same: repeating it is safe and tells, with the same id
+        /// where it has one.
         outcome_unknown: bool,
         /// How often it was sent.
         attempts: u32,
@@ -44,7 +45,7 @@ pub enum Error {
 fn deadline_text(outcome_unknown: &bool, attempts: &u32, last: &Option<Box<Refusal>>) -> String {
     let mut text = format!("the deadline passed after {attempts} attempts");
     if *outcome_unknown {
-        text.push_str("; the outcome is unknown, the same id sent again will tell");
+        text.push_str("; whether it was done is not known, and asking the same again is safe");
     }
     if let Some(last) = last {
         text.push_str(&format!("; the last answer was: {last}"));
@@ -395,6 +396,8 @@ mod tests {
             last: None,
         };
         assert!(error.retryable() && error.outcome_unknown());
-        assert!(error.to_string().contains("outcome is unknown"));
+        let text = error.to_string();
+        assert!(text.contains("whether it was done is not known"), "{text}");
+        assert!(!text.contains("id"), "operators' calls have none: {text}");
     }
 }

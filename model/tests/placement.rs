@@ -200,7 +200,8 @@ fn with_two_data_centers_left_replicas_crowd_and_go_apart_when_a_third_comes() {
             .count()
     };
     assert_eq!(crowded(&state), 6);
-    let told = plan(&state, &health, &Policy::default()).unrestored;
+    let mut told = plan(&state, &health, &Policy::default()).unrestored;
+    told.retain(|one| !one.shard.is_meta());
     assert_eq!(told.len(), 6);
     assert!(matches!(told[0].why, Why::Degraded { .. }));
     assert!(told[0].to_string().starts_with("degraded: data center dc"));
@@ -222,6 +223,71 @@ fn a_move_whose_node_is_lost_is_taken_back_unless_it_is_changing_the_voters() {
     assert_eq!((planned.drop, planned.begin), (vec![begun.step()], vec![]));
     make(&mut state, ChangeBody::ChangeVoters(begun.step()));
     assert_eq!(plan(&state, &health, &Policy::default()).drop, []);
+}
+
+/// What is told of a shard's replica on a node.
+#[track_caller]
+fn told(state: &ClusterState, health: &Health, shard: u32, node: u64) -> String {
+    let unrestored = plan(state, health, &Policy::default()).unrestored;
+    let one = |one: &&placement::Unrestored| (one.shard, one.node) == (ShardId(shard), node);
+    let mut of = unrestored.iter().filter(one);
+    let found = of.next().map(ToString::to_string);
+    assert!(of.next().is_none(), "told once: {unrestored:?}");
+    found.unwrap_or_default()
+}
+
+#[test]
+fn what_a_leaving_node_cannot_give_up_yet_is_told_with_what_is_waited_for() {
+    // n1 and n2 burn together, n3, n4, n5 each alone; the one shard is on n1, n3 and n4.
+    let mut state = cluster(&[2, 1, 1, 1], 1, 3);
+    assert_eq!(state.shards[0].replicas, [1, 3, 4]);
+    let leave = firebreak_model::cluster::Leave {
+        node: 3,
+        stays: false,
+    };
+    make(&mut state, ChangeBody::Leave(leave));
+    let check = |state: &ClusterState, gone_now: &[u64], says: &str| {
+        let said = told(state, &gone(gone_now, 7_000), 1, 3);
+        assert_eq!(said, says, "{gone_now:?}");
+    };
+    check(&state, &[], "n5 is learning it in the place of n3");
+    let none = "n3: no node is up that could have its replica of s1";
+    // n2 would give the data center of n1 a majority.
+    check(&state, &[5], &format!("{none}; gone now: n5"));
+    let few = "n3: 1 of 3 replicas of s1 are up, and no change is made without a quorum";
+    check(&state, &[1, 4], few);
+    let wanted = plan(&state, &Health::default(), &Policy::default()).begin[0];
+    make(&mut state, ChangeBody::BeginMove(wanted));
+    check(&state, &[], "n5 is learning it in the place of n3");
+    let gone_to = "waiting: n5, which is to take the place of n3, has been gone for 7 s";
+    check(&state, &[5], gone_to);
+    check(&state, &[1, 4], few);
+    let step = state.moves[0].step();
+    make(&mut state, ChangeBody::ChangeVoters(step));
+    check(&state, &[], "n5 takes the place of n3");
+    // A quorum of the old voters is there, none of the new.
+    let few = "n3: 1 of 3 replicas of s1 are up, and no change is made without a quorum";
+    check(&state, &[1, 5], few);
+}
+
+#[test]
+fn the_meta_shards_replicas_are_told_too() {
+    let mut state = cluster(&[1, 1, 1, 1], 1, 3);
+    assert_eq!(state.meta_replicas, [1, 2, 3]);
+    let says = |state: &ClusterState, health: &Health| told(state, health, 0, 2);
+    assert_eq!(says(&state, &Health::default()), "");
+    let waits = "waiting: n2 has been gone 7 s of 5 min";
+    assert_eq!(says(&state, &gone(&[2], 7_000)), waits);
+    let takes = "n4 is learning it in the place of n2";
+    assert_eq!(says(&state, &gone(&[2], 300_000)), takes);
+    let leave = firebreak_model::cluster::Leave {
+        node: 2,
+        stays: false,
+    };
+    make(&mut state, ChangeBody::Leave(leave));
+    assert_eq!(says(&state, &Health::default()), takes);
+    let few = "n2: 1 of 3 replicas of s0 are up, and no change is made without a quorum";
+    assert_eq!(says(&state, &gone(&[1, 3], 1_000)), few);
 }
 
 #[test]
@@ -256,13 +322,43 @@ fn what_if_a_data_center_burns_nothing_is_lost_and_two_are_too_many() {
     two.extend(of_dc(&state, 1));
     let report = whatif(&state, &two, &BTreeMap::new());
     assert!(report.is_bad() && report.quorums_lost > 0, "{report:?}");
-    // A node that would have to take more than it has room for.
-    let full = Facts {
-        disk_free_bytes: 10,
-        disk_total_bytes: 1_000,
-        appends_per_s: 5.0,
+}
+
+#[test]
+fn what_if_counts_what_the_databases_take_and_not_who_else_fills_the_disks() {
+    let state = cluster(&[2, 2, 2, 2], 8, 3);
+    let lost: BTreeSet<u64> = of_dc(&state, 0).into_iter().collect();
+    let held = |node: u64| {
+        let replicas = state.shards.iter().flat_map(|shard| &shard.replicas);
+        replicas.filter(|replica| **replica == node).count() as u64
     };
-    let facts = state.nodes.iter().map(|n| (n.id, full)).collect();
-    let report = whatif(&state, &one, &facts);
-    assert!(report.is_bad() && report.disks_short > 0 && report.quorums_lost == 0);
+    // So much of each replica, on disks that are all but full.
+    let told = |stored_bytes: u64| -> BTreeMap<u64, Facts> {
+        let facts = |node: u64| Facts {
+            disk_free_bytes: 100,
+            disk_total_bytes: 1_000_000,
+            stored_bytes: stored_bytes * held(node),
+            appends_per_s: 5.0,
+        };
+        state.nodes.iter().map(|n| (n.id, facts(n.id))).collect()
+    };
+    let check = |facts: &BTreeMap<u64, Facts>, replica_bytes: Option<u64>, short: bool| {
+        let report = whatif(&state, &lost, facts);
+        assert_eq!((report.is_bad(), report.disks_short > 0), (short, short));
+        for node in &report.nodes {
+            let more = (node.replicas.1 - node.replicas.0) as u64;
+            let takes = replica_bytes.map(|bytes| bytes * more);
+            assert_eq!(node.takes_bytes, takes, "{node:?}");
+            let left = takes.map(|takes| 100 - i64::try_from(takes).unwrap());
+            assert_eq!(node.free_bytes, left, "{node:?}");
+        }
+    };
+    check(&told(3), Some(3), false);
+    check(&told(100_000), Some(100_000), true);
+    // The lost cannot say any more: the others hold replicas of the same shards.
+    let mut silent = told(4);
+    silent.retain(|node, _| !lost.contains(node));
+    check(&silent, Some(4), false);
+    // Versions that do not tell.
+    check(&told(0), None, false);
 }

@@ -468,6 +468,16 @@ fn admin(golden: &mut Golden) {
             ..v1::GetStatusResponse::default()
         },
     );
+    golden.check(
+        "get_status_response_stored",
+        &v1::GetStatusResponse {
+            stats: Some(v1::NodeStats {
+                stored_bytes: 3_000_000_000,
+                ..v1::NodeStats::default()
+            }),
+            ..v1::GetStatusResponse::default()
+        },
+    );
     let (shard, from, to) = (4, 1, 300);
     golden.check(
         "move_replica_request",
@@ -686,6 +696,16 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 map_epoch: 12,
                 timeout_ms: 5_000,
                 commands: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
+                pass_on: false,
+            }),
+        ),
+        (
+            "forward_to_pass_on",
+            Body::Forward(node::Forward {
+                timeout_ms: 5_000,
+                commands: vec![Bytes::from_static(b"one")],
+                pass_on: true,
+                ..node::Forward::default()
             }),
         ),
         (

@@ -47,25 +47,31 @@ impl Hello {
         Hello { identity, log }
     }
 
-    /// The ping of this node, whose view has this epoch.
-    pub(crate) fn ping(&self, map_epoch: u64) -> wire::Ping {
+    /// The ping of this node, which is sent at `sent_us` (0: it is not to tell how long a round
+    /// takes), whose view has this epoch, and which does as `health` says.
+    pub(crate) fn ping(&self, sent_us: u64, map_epoch: u64, health: wire::Health) -> wire::Ping {
         wire::Ping {
-            sent_us: 0,
+            sent_us,
             map_epoch,
             mark: self.log.mark(),
             boot_nonce: self.identity.boot_nonce,
-            health: None,
+            health: Some(health),
         }
     }
 
     /// The answer to a ping.
-    pub(crate) fn pong(&self, ping: &wire::Ping, map_epoch: u64) -> wire::Pong {
+    pub(crate) fn pong(
+        &self,
+        ping: &wire::Ping,
+        map_epoch: u64,
+        health: wire::Health,
+    ) -> wire::Pong {
         wire::Pong {
             sent_us: ping.sent_us,
             map_epoch,
             mark: self.log.mark(),
             boot_nonce: self.identity.boot_nonce,
-            health: None,
+            health: Some(health),
         }
     }
 

@@ -261,15 +261,20 @@ impl Connection {
         let (Some(command), None) = (commands.next(), commands.next()) else {
             return self.answer(id, shard.0, refused("a forward holds one command".into()));
         };
-        group.batcher.submit(
-            command,
-            expires,
-            Done::There {
-                id,
-                shard,
-                out: self.out.clone(),
-            },
-        );
+        let done = Done::There {
+            id,
+            shard,
+            out: self.out.clone(),
+        };
+        // Sent on now, so that the order stays that of the frames.
+        let passed = match forward.pass_on {
+            true => self.node.pass_on(shard, &command, expires),
+            false => None,
+        };
+        match passed {
+            Some(answered) => drop(tokio::spawn(async move { done.answer(answered.await) })),
+            None => group.batcher.submit(command, expires, done),
+        }
     }
 
     fn handle_stream(&mut self, frame: wire::Frame) {

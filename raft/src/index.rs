@@ -339,10 +339,7 @@ async fn round(node: &Arc<Inner>, open: &[Open], since: Instant) {
 /// Asks, again and again, the leaders of all replicas of this node how far they have come.
 pub(crate) async fn keep_known(node: Arc<Inner>) {
     loop {
-        tokio::select! {
-            () = node.stop.cancelled() => return,
-            () = sleep(INTERVAL) => {}
-        }
+        sleep(INTERVAL).await;
         let mut led: BTreeMap<NodeId, Vec<Arc<Group>>> = BTreeMap::new();
         for group in node.groups() {
             crate::sleep::wake_unconfirmed(&group);

@@ -465,11 +465,8 @@ async fn connect_once(
 impl Shared {
     /// A ping, with the time when it is to say how long a round takes.
     fn ping(&self, map_epoch: u64, timed: bool) -> wire::Frame {
-        let ping = wire::Ping {
-            sent_us: if timed { self.now_us() } else { 0 },
-            health: Some(self.vitals.mine()),
-            ..self.hello.ping(map_epoch)
-        };
+        let sent_us = if timed { self.now_us() } else { 0 };
+        let ping = self.hello.ping(sent_us, map_epoch, self.vitals.mine());
         frame::single(0, 0, Body::Ping(ping))
     }
 

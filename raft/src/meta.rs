@@ -22,11 +22,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::Status;
 
-use crate::balance;
 use crate::group::Group;
 use crate::hello::Hello;
-use crate::moves;
 use crate::node::Inner;
+use crate::{balance, index, moves, quorum};
 
 /// Between looks at what there is to do.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
@@ -75,6 +74,8 @@ impl Tasks {
         until_stopped(Box::pin(keep_house(node.clone())));
         until_stopped(Box::pin(balance::keep(node.clone())));
         until_stopped(Box::pin(crate::sleep::keep(node.clone())));
+        until_stopped(Box::pin(index::keep_known(node.clone())));
+        until_stopped(Box::pin(quorum::watch(node.clone())));
         if let Some(cluster) = found {
             until_stopped(Box::pin(found_cluster(node.clone(), cluster)));
         }

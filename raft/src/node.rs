@@ -30,7 +30,7 @@ use crate::group::Group;
 use crate::hello::{Doorkeeper, Hello, Marks};
 use crate::link::Reach;
 use crate::peers::Peers;
-use crate::quorum::{self, Quorums};
+use crate::quorum::Quorums;
 use crate::vitals::Vitals;
 use crate::{balance, dropped, inbound, index, meta};
 
@@ -165,8 +165,6 @@ impl Node {
         if let Some(view) = log.local_get(VIEW).map_err(disk)? {
             inner.learn(meta::decode_view(view)?).await;
         }
-        tokio::spawn(index::keep_known(inner.clone()));
-        tokio::spawn(quorum::watch(inner.clone()));
         let tasks = meta::Tasks {
             node: inner,
             hello,
@@ -491,9 +489,7 @@ impl Inner {
             .note(from, ping.boot_nonce, ping.mark);
         let vitals = self.peers.vitals();
         vitals.note(from, ping.health.clone());
-        wire::Pong {
-            health: Some(vitals.mine()),
-            ..self.hello.pong(ping, self.view.borrow().epoch)
-        }
+        let epoch = self.view.borrow().epoch;
+        self.hello.pong(ping, epoch, vitals.mine())
     }
 }

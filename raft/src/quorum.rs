@@ -75,15 +75,12 @@ impl Quorums {
     }
 }
 
-/// Looks after the links, until the node stops.
+/// Looks after the links.
 pub(crate) async fn watch(node: Arc<Inner>) {
     let mut silent = BTreeSet::new();
     let mut epoch = 0;
     loop {
-        tokio::select! {
-            () = node.stop.cancelled() => return,
-            () = sleep(LOOK) => {}
-        }
+        sleep(LOOK).await;
         let links = node.peers().all();
         let unheard = links.iter().filter(|link| link.unheard_for() >= LACK_MAX);
         let now_silent: BTreeSet<NodeId> = unheard.map(|link| link.node()).collect();

@@ -111,6 +111,13 @@ impl Vitals {
         self.of(node, stalled).unwrap_or(false)
     }
 
+    /// Whether `from` has told lately how it does, and does not say that it has lost `to`. One that
+    /// has never reached it says nothing of it either.
+    pub(crate) fn says_reached(&self, from: NodeId, to: NodeId) -> bool {
+        self.of(from, |health| !health.unreached.contains(&to.0))
+            .unwrap_or(false)
+    }
+
     /// Whether `from` says that it does not reach `to`.
     pub(crate) fn says_unreached(&self, from: NodeId, to: NodeId) -> bool {
         self.of(from, |health| health.unreached.contains(&to.0))
@@ -157,9 +164,12 @@ mod tests {
         assert!(vitals.stalled(OTHER));
         assert!(vitals.says_unreached(OTHER, NodeId(3)));
         assert!(!vitals.says_unreached(OTHER, NodeId(1)));
+        assert!(vitals.says_reached(OTHER, NodeId(1)));
+        assert!(!vitals.says_reached(OTHER, NodeId(3)));
         assert_eq!(vitals.burden(OTHER), Some(Duration::from_micros(1_000_007)));
         tokio::time::advance(TOLD_VALID).await;
         assert!(!vitals.stalled(OTHER) && !vitals.says_unreached(OTHER, NodeId(3)));
+        assert!(!vitals.says_reached(OTHER, NodeId(1)), "it is silent");
     }
 
     #[tokio::test(start_paused = true)]

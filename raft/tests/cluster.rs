@@ -18,7 +18,7 @@ use model::cluster::{
 use model::command::{Answer, Append, Command, NewMessage, Reply};
 use model::id::{ConversationName, NodeId, ShardId};
 use prost::Message;
-use proto::net::{Network, Tcp};
+use proto::net::{Channel, Dial, Dialer, Network, Tcp};
 use store::Log;
 use store::engine::Order;
 use store::engine::memory::{Disk, Memory};
@@ -66,7 +66,33 @@ fn member(id: u64, dc: &str) -> Member {
     }
 }
 
+/// Never gets through to one address.
+struct Blind {
+    to: String,
+}
+
+impl Dial for Blind {
+    fn dial(&self, address: &str) -> std::io::Result<Channel> {
+        match address == self.to {
+            // Nobody listens there.
+            true => Tcp.dial("127.0.0.1:1"),
+            false => Tcp.dial(address),
+        }
+    }
+}
+
 async fn start(
+    member: Member,
+    disks: (Disk, Disk),
+    boot: u64,
+    found: Option<ClusterState>,
+    seeds: Vec<String>,
+) -> Running {
+    start_over(Tcp.dialer(), member, disks, boot, found, seeds).await
+}
+
+async fn start_over(
+    dialer: Dialer,
     member: Member,
     (raftdb, msgdb): (Disk, Disk),
     boot: u64,
@@ -91,7 +117,7 @@ async fn start(
     };
     let options = Options {
         identity,
-        dialer: Tcp.dialer(),
+        dialer,
         clock: Arc::new(Now),
         log,
         state,
@@ -377,6 +403,38 @@ async fn a_leader_dies_and_comes_back_and_nothing_is_lost() {
         .unwrap();
     nodes.push(back);
     for running in nodes {
+        running.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_goes_round_where_the_leader_is_not_reached_and_keeps_its_order() {
+    let mut nodes = cluster(&["seoul", "busan", "tokyo"], 3).await;
+    let (member, raftdb, msgdb, boot) = nodes.pop().unwrap().kill();
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    propose(&nodes[0].node, shard, &append(&name, 1)).await;
+    let leader = nodes[0].node.leader(shard).unwrap();
+    let leads = nodes.iter().find(|one| one.member.id == leader.0).unwrap();
+    let to = leads.member.address.clone();
+    let dialer = Arc::new(Blind { to });
+    let disks = (raftdb, msgdb);
+    let blind = start_over(dialer, member, disks, boot + 1, None, vec![]).await;
+    assert_eq!(
+        seq(&propose(&blind.node, shard, &append(&name, 2)).await),
+        (2, false)
+    );
+    assert!(!blind.node.reachable(leader));
+    let many: Vec<_> = (3..=60)
+        .map(|id| {
+            let command = append(&name, id).encode_to_vec().into();
+            blind.node.propose(shard, command, PATIENCE)
+        })
+        .collect();
+    for (id, answered) in (3..).zip(many) {
+        assert_eq!(seq(&answered.await.unwrap()), (id, false));
+    }
+    for running in nodes.into_iter().chain([blind]) {
         running.kill();
     }
 }

@@ -206,7 +206,7 @@ impl Failure {
             Failure::DeadlineExceeded(why) => row(
                 Code::DeadlineExceeded,
                 "OUTCOME_UNKNOWN",
-                format!("the time is up: {why}; retry with the same id"),
+                format!("the time is up: {why}; asking the very same again is safe"),
             ),
             Failure::PredecessorFailed => Row {
                 retry_after: Some(Duration::ZERO),

@@ -400,9 +400,9 @@ where
     }
 }
 
-/// Whether another attempt may do better: the node says so, its replica has just turned out corrupt,
-/// or it was the connection that spoke, whose errors carry no details.
-fn is_passing(status: &Status) -> bool {
+/// Whether another replica may do better, for reads and tails alike: the node says so, its replica
+/// has just turned out corrupt, or it was the connection that spoke, whose errors carry no details.
+pub fn is_passing(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DataLoss) || status.details().is_empty()
 }
 
@@ -440,6 +440,10 @@ mod tests {
         assert!(is_passing(&Status::unknown("connection closed")));
         assert!(is_passing(&Status::cancelled("Timeout expired")));
         assert!(is_passing(&Failure::LeaderChanging("x".into()).into()));
+        assert!(
+            is_passing(&Failure::Corrupt("x".into()).into()),
+            "here only"
+        );
         assert!(!is_passing(
             &Failure::ConversationNotFound("x".into()).into()
         ));

@@ -21,14 +21,14 @@ use store::engine::Order;
 use store::state::ShardState;
 use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::check::{Checker, Wanted};
 use crate::convert;
 use crate::deadline::{Call, forward};
 use crate::error::{Failure, passed};
 use crate::gateway::Gateway;
-use crate::read::{nearest, no_replica};
+use crate::read::{is_passing, nearest, no_replica};
 use crate::service::conversations;
 use crate::stream::stopped;
 use crate::token::{Kind, Token};
@@ -148,7 +148,7 @@ async fn relay(
         };
         match relay_from(gateway, node, request.clone(), call).await {
             Ok(events) => return Ok(events),
-            Err(Failure::Passed(status)) if is_answer(&status) => {
+            Err(Failure::Passed(status)) if !is_passing(&status) => {
                 return Err(Failure::Passed(status));
             }
             Err(why) => failure = why,
@@ -218,11 +218,11 @@ impl Relay {
                 self.cursor.clone_from(&event.cursor);
                 Some(Ok(event))
             }
-            Err(status) if is_answer(&status) => {
+            Err(status) if !is_passing(&status) => {
                 self.ended = true;
                 Some(Err(passed(&status).into()))
             }
-            // The other node was lost, or this one goes away.
+            // The other node was lost, or its replica turned out corrupt, or this one goes away.
             Ok(None) | Err(_) => {
                 self.ended = true;
                 Some(Ok(reconnect(
@@ -232,11 +232,6 @@ impl Relay {
             }
         }
     }
-}
-
-/// Whether a replica said so, and another would say the same.
-fn is_answer(status: &Status) -> bool {
-    status.code() != Code::Unavailable && !status.details().is_empty()
 }
 
 /// The events of a replica of this node.

@@ -176,6 +176,9 @@ pub struct Mark {
     /// The hosts that it names one by one; none for what is between two sides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// The two sides of what is between two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between: Option<(Vec<String>, Vec<String>)>,
     /// What it stands for in the scenario's story, as `15:19 fire`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub story: Option<String>,

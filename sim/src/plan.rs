@@ -2,7 +2,10 @@
 //! seed make, what a failing run writes, and what `replay` and `shrink` read. The same plan makes
 //! the same run.
 
+mod ends;
 mod words;
+
+pub use ends::closes;
 
 use serde::{Deserialize, Serialize};
 

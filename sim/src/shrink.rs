@@ -271,9 +271,7 @@ mod tests {
         let hosts = |ends: bool| {
             let events = smallest.events.iter();
             let some = events.filter(move |event| event.fault.ends() == ends);
-            let mut hosts: Vec<&str> = some
-                .flat_map(|event| events::whom(&event.fault).0)
-                .collect();
+            let mut hosts: Vec<&str> = some.flat_map(|event| event.fault.whom().0).collect();
             hosts.sort_unstable();
             hosts
         };

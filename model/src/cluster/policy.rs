@@ -69,6 +69,14 @@ fn check(state: &ClusterState, policy: &Policy) -> Result<(), Refusal> {
         }
         more => return Err(refused(format!("{more} replicas: ask for 3 or 5"))),
     };
+    if replicas != state.replicas {
+        let laid_out = state.replicas;
+        return Err(refused(format!(
+            "{replicas} replicas cannot be had: the shards of this cluster were laid out with \
+             {laid_out} each when it was founded, and that count is not changed afterwards; leave \
+             the count away, or found another cluster with --replicas {replicas}"
+        )));
+    }
     if policy.replicas != 0 || survive == Survive::Region {
         survives(state, replicas, survive)?;
     }
@@ -233,7 +241,11 @@ mod tests {
             ),
             (&[1, 1, 1], policy(&[], 2, Survive::Dc), "ask for 3 or 5"),
             (&[1, 1, 1], policy(&[], 7, Survive::Dc), "ask for 3 or 5"),
-            (&[1, 1, 1], policy(&[], 5, Survive::Dc), "hold 3"),
+            (
+                &[2, 2, 1],
+                policy(&[], 5, Survive::Dc),
+                "were laid out with 3 each",
+            ),
             (
                 &[3, 3],
                 policy(&[], 3, Survive::Dc),
@@ -249,8 +261,15 @@ mod tests {
             let message = refused.unwrap_err();
             assert!(message.contains(says), "{message}");
         }
-        let five = policy(&["dc2"], 5, Survive::Dc);
-        assert!(changes(&mut cluster(&[2, 2, 1]), setting(None, Some(five))).is_ok());
+        let five = |per_dc| {
+            let mut state = cluster(per_dc);
+            state.replicas = 5;
+            let five = policy(&["dc2"], 5, Survive::Dc);
+            changes(&mut state, setting(None, Some(five)))
+        };
+        assert!(five(&[2, 2, 1]).is_ok());
+        let message = five(&[1, 1, 1]).unwrap_err();
+        assert!(message.contains("hold 3"), "{message}");
         let region = policy(&[], 3, Survive::Region);
         assert!(changes(&mut cluster(&[1; 5]), setting(None, Some(region))).is_ok());
         let none = setting(Some(9), Some(policy(&["dc0"], 0, Survive::Dc)));

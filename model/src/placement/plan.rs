@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{counts, dc_max, fits, held_by, majority_in};
-use crate::cluster::{ClusterState, Move, MoveStep, Shard};
+use super::{counts, dc_max, fits, held_by, majority_in, meta_replicas};
+use crate::cluster::{ClusterState, Move, MoveStep, Node, Shard};
 use crate::id::{NodeId, ShardId};
 use crate::limits;
 
@@ -49,7 +49,7 @@ pub struct Plan {
     pub begin: Vec<Move>,
     /// Moves whose new node was lost: they are taken back.
     pub drop: Vec<MoveStep>,
-    /// Every replica that is not where it should be or not up, by shard.
+    /// Every replica that is not where it should be or not up, by shard; the meta shard's first.
     pub unrestored: Vec<Unrestored>,
 }
 
@@ -83,6 +83,15 @@ pub enum Why {
         /// Its voters are being changed.
         changing: bool,
     },
+    /// The node that is getting it cannot be reached.
+    Unreachable {
+        /// The node's name.
+        to: String,
+        /// For how long it has been gone.
+        for_ms: u64,
+    },
+    /// The meta shard goes on without it.
+    LetGo,
     /// Others come first.
     Turn,
     /// Too few of its replicas are up for anything to be changed.
@@ -93,7 +102,10 @@ pub enum Why {
         of: usize,
     },
     /// There is nowhere to put it.
-    NoNode,
+    NoNode {
+        /// Names of nodes that could have it, were they not gone.
+        gone: Vec<String>,
+    },
     /// A data center holds a majority, and no other has a node for it.
     Degraded {
         /// The data center.
@@ -118,16 +130,28 @@ impl fmt::Display for Unrestored {
                 changing: false,
             } => write!(f, "{to} is learning it in the place of {name}"),
             Why::Moving { to, changing: true } => write!(f, "{to} takes the place of {name}"),
+            Why::Unreachable { to, for_ms } => write!(
+                f,
+                "waiting: {to}, which is to take the place of {name}, has been gone for {}",
+                Span(*for_ms)
+            ),
+            Why::LetGo => write!(f, "the meta shard goes on without {name}"),
             Why::Turn => write!(f, "{name}: other replicas are restored first"),
             Why::NoQuorum { up, of } => write!(
                 f,
                 "{name}: {up} of {of} replicas of {shard} are up, and no change is made without a \
                  quorum"
             ),
-            Why::NoNode => write!(
-                f,
-                "{name}: no data center without a replica of {shard} has a node that is up"
-            ),
+            Why::NoNode { gone } => {
+                write!(
+                    f,
+                    "{name}: no node is up that could have its replica of {shard}"
+                )?;
+                match gone.is_empty() {
+                    true => f.write_str("; add a node"),
+                    false => write!(f, "; gone now: {}", gone.join(", ")),
+                }
+            }
             Why::Degraded { dc } => write!(
                 f,
                 "degraded: data center {dc} holds a majority of {shard}, and no other has a node \
@@ -153,6 +177,7 @@ impl fmt::Display for Span {
 /// in it any more.
 pub fn plan(state: &ClusterState, health: &Health, policy: &Policy) -> Plan {
     let mut planner = Planner::new(state, health, policy);
+    planner.meta();
     let mut waiting: Vec<&Shard> = Vec::new();
     for shard in &state.shards {
         match state.move_of(ShardId(shard.id)) {
@@ -237,10 +262,10 @@ impl<'s> Planner<'s> {
         known.map_or_else(|| format!("n{node}"), |node| node.name.clone())
     }
 
-    fn tell(&mut self, shard: &Shard, node: u64, why: Why) {
+    fn tell(&mut self, shard: ShardId, node: u64, why: Why) {
         let name = self.name(node);
         self.plan.unrestored.push(Unrestored {
-            shard: ShardId(shard.id),
+            shard,
             node,
             name,
             why,
@@ -253,17 +278,66 @@ impl<'s> Planner<'s> {
         if self.lost(going.to) && !going.changing {
             self.plan.drop.push(going.step());
         }
-        let why = Why::Moving {
-            to: self.name(going.to),
-            changing: going.changing,
+        let mut voters = vec![shard.replicas.clone()];
+        if going.changing {
+            voters.push(going.after(&shard.replicas));
+        }
+        let to = self.name(going.to);
+        let why = match voters.iter().find_map(|voters| self.no_quorum(voters)) {
+            Some(none) => none,
+            None => match self.health.gone_ms.get(&going.to) {
+                Some(&for_ms) => Why::Unreachable { to, for_ms },
+                None => Why::Moving {
+                    to,
+                    changing: going.changing,
+                },
+            },
         };
-        self.tell(shard, going.from, why);
-        self.tell_gone(shard, Some(going.from));
+        let id = ShardId(shard.id);
+        self.tell(id, going.from, why);
+        self.tell_gone(id, &shard.replicas, Some(going.from));
+    }
+
+    /// The meta shard, whose own leader changes its members.
+    fn meta(&mut self) {
+        let (state, id) = (self.state, ShardId::META);
+        let members = &state.meta_replicas;
+        self.tell_gone(id, members, None);
+        let lost = members.iter().copied().filter(|node| self.lost(*node));
+        let lost: Vec<u64> = lost.collect();
+        if lost.is_empty() {
+            return;
+        }
+        if let Some(none) = self.no_quorum(members) {
+            lost.iter()
+                .for_each(|node| self.tell(id, *node, none.clone()));
+            return;
+        }
+        let may = |node: &&Node| self.left.contains(&node.id) && self.up(node.id);
+        let may: Vec<Node> = state.nodes.iter().filter(may).cloned().collect();
+        let wanted = meta_replicas(&may, members).into_iter();
+        let mut new = wanted.filter(|node| !members.contains(node));
+        for node in lost {
+            let why = new.next().map_or(Why::LetGo, |to| Why::Moving {
+                to: self.name(to),
+                changing: false,
+            });
+            self.tell(id, node, why);
+        }
+    }
+
+    /// That too few of these voters are up, if so.
+    fn no_quorum(&self, voters: &[u64]) -> Option<Why> {
+        let (up, of) = (
+            voters.iter().filter(|node| self.up(**node)).count(),
+            voters.len(),
+        );
+        (up < of / 2 + 1).then_some(Why::NoQuorum { up, of })
     }
 
     /// Tells of the replicas that are gone and may come back.
-    fn tell_gone(&mut self, shard: &Shard, but: Option<u64>) {
-        for &node in &shard.replicas {
+    fn tell_gone(&mut self, shard: ShardId, replicas: &[u64], but: Option<u64>) {
+        for &node in replicas {
             if let Some(&for_ms) = self.health.gone_ms.get(&node)
                 && !self.lost(node)
                 && Some(node) != but
@@ -276,22 +350,21 @@ impl<'s> Planner<'s> {
 
     /// A shard that is in no move.
     fn settled(&mut self, shard: &Shard) {
-        self.tell_gone(shard, None);
+        let id = ShardId(shard.id);
+        self.tell_gone(id, &shard.replicas, None);
         let lost: Vec<u64> = self.lost_of(shard).collect();
-        let of = shard.replicas.len();
-        let up = shard.replicas.iter().filter(|node| self.up(**node)).count();
-        let quorum = of / 2 + 1;
         if lost.is_empty() {
-            if up == of {
+            if shard.replicas.iter().all(|node| self.up(*node)) {
                 self.spread(shard);
             }
             return;
         }
+        let no_quorum = self.no_quorum(&shard.replicas);
         for (nth, &node) in lost.iter().enumerate() {
-            if up < quorum {
-                self.tell(shard, node, Why::NoQuorum { up, of });
+            if let Some(none) = &no_quorum {
+                self.tell(id, node, none.clone());
             } else if nth > 0 {
-                self.tell(shard, node, Why::Turn);
+                self.tell(id, node, Why::Turn);
             } else {
                 self.replace(shard, node);
             }
@@ -300,20 +373,25 @@ impl<'s> Planner<'s> {
 
     /// Replaces one replica that is lost.
     fn replace(&mut self, shard: &Shard, from: u64) {
-        let cap = dc_max(shard.replicas.len());
-        match self.place(shard, from, cap) {
-            Place::To(to) => self.begin(shard, from, to, false),
-            Place::Turn => self.tell(shard, from, Why::Turn),
-            Place::None if fits(self.state, &self.left, shard.replicas.len()) => {
-                self.tell(shard, from, Why::NoNode);
-            }
-            // Too few data centers are left: better beside another than not at all.
-            Place::None => match self.place(shard, from, usize::MAX) {
-                Place::To(to) => self.begin(shard, from, to, true),
-                Place::Turn => self.tell(shard, from, Why::Turn),
-                Place::None => self.tell(shard, from, Why::NoNode),
-            },
+        let mut cap = dc_max(shard.replicas.len());
+        // Where too few data centers are left: better beside another than not at all.
+        let crowded = !fits(self.state, &self.left, shard.replicas.len());
+        let mut place = self.place(shard, from, cap);
+        if crowded && matches!(place, Place::None) {
+            cap = usize::MAX;
+            place = self.place(shard, from, cap);
         }
+        let why = match place {
+            Place::To(to) => return self.begin(shard, from, to, cap == usize::MAX),
+            Place::Turn => Why::Turn,
+            Place::None => Why::NoNode {
+                gone: self
+                    .could(shard, from, cap)
+                    .map(|node| self.name(node))
+                    .collect(),
+            },
+        };
+        self.tell(ShardId(shard.id), from, why);
     }
 
     /// Takes a replica out of a data center that holds a majority, if another can have it.
@@ -333,26 +411,37 @@ impl<'s> Planner<'s> {
         };
         match self.place(shard, from, dc_max(shard.replicas.len())) {
             Place::To(to) => self.begin(shard, from, to, false),
-            Place::Turn => self.tell(shard, from, Why::Turn),
-            Place::None => self.tell(shard, from, Why::Degraded { dc: dc.to_owned() }),
+            Place::Turn => self.tell(ShardId(shard.id), from, Why::Turn),
+            Place::None => {
+                let dc = dc.to_owned();
+                self.tell(ShardId(shard.id), from, Why::Degraded { dc });
+            }
         }
     }
 
-    /// The best node for what `from` gives up, in a data center with fewer than `cap` of the
-    /// others: where there are fewest of them, then on the node with the least load.
-    fn place(&self, shard: &Shard, from: u64, cap: usize) -> Place {
-        let others: Vec<u64> = shard
-            .replicas
-            .iter()
-            .copied()
-            .filter(|n| *n != from)
-            .collect();
+    /// The nodes that could have what `from` gives up, gone or not: those in a data center with
+    /// fewer than `cap` of the others.
+    fn could(&self, shard: &Shard, from: u64, cap: usize) -> impl Iterator<Item = u64> {
+        let replicas = shard.replicas.iter().copied();
+        let others: Vec<u64> = replicas.filter(|node| *node != from).collect();
         let held = counts(self.state, &others);
-        let in_dc = |node: u64| held.get(self.state.dc_of(node)).copied().unwrap_or(0);
-        let free =
-            self.left.iter().copied().filter(|node| {
-                self.up(*node) && !shard.replicas.contains(node) && in_dc(*node) < cap
-            });
+        let left = self.left.iter().copied();
+        left.filter(move |node| {
+            let there = held.get(self.state.dc_of(*node)).copied().unwrap_or(0);
+            *node != from && !others.contains(node) && there < cap
+        })
+    }
+
+    /// The best of them that is up: where there are fewest replicas, then on the node with the
+    /// least load.
+    fn place(&self, shard: &Shard, from: u64, cap: usize) -> Place {
+        let others = shard.replicas.iter().filter(|node| **node != from);
+        let dcs: Vec<&str> = others.map(|node| self.state.dc_of(*node)).collect();
+        let in_dc = |node: u64| {
+            let dc = self.state.dc_of(node);
+            dcs.iter().filter(|other| **other == dc).count()
+        };
+        let free = self.could(shard, from, cap).filter(|node| self.up(*node));
         let many = |node: u64| self.inbound.get(&node).copied().unwrap_or(0);
         let best = free.min_by_key(|&node| {
             let waits = many(node) >= self.policy.moves_to_node_max;
@@ -374,7 +463,7 @@ impl<'s> Planner<'s> {
             to: self.name(to),
             changing: false,
         };
-        self.tell(shard, from, why);
+        self.tell(ShardId(shard.id), from, why);
         self.plan.begin.push(Move {
             shard: shard.id,
             from,

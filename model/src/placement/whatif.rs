@@ -13,6 +13,8 @@ pub struct Facts {
     pub disk_free_bytes: u64,
     /// Its disk, bytes; 0 = not known.
     pub disk_total_bytes: u64,
+    /// What its databases take of that, bytes; 0 = not known.
+    pub stored_bytes: u64,
     /// Messages it applies in a second.
     pub appends_per_s: f64,
 }
@@ -69,8 +71,8 @@ pub struct NodeAfter {
     pub replicas: (usize, usize),
     /// Shards that it should lead: now and then.
     pub leaders: (usize, usize),
-    /// Bytes that it would take over, guessed from how full the disks of the lost are; `None` when
-    /// nothing is known of them.
+    /// Bytes that it would take over, as the databases of the lost are now; `None` when nobody has
+    /// told what a replica takes.
     pub takes_bytes: Option<u64>,
     /// What would stay free on its disk, were it all put there; below 0 it has no room.
     pub free_bytes: Option<i64>,
@@ -159,18 +161,21 @@ fn change(body: ChangeBody) -> Change {
     Change { body: Some(body) }
 }
 
-/// What a replica takes on a disk, as the fullest of the lost nodes have it.
+/// What a replica takes on a disk: as the lost nodes tell, the largest average among them. Where
+/// all of them are silent, as the others do: they hold replicas of the same shards.
 fn replica_bytes(
     state: &ClusterState,
     lost: &BTreeSet<u64>,
     facts: &BTreeMap<u64, Facts>,
 ) -> Option<u64> {
-    let used = |node: &u64| {
-        let facts = facts.get(node).filter(|facts| facts.disk_total_bytes > 0)?;
-        let used = facts.disk_total_bytes.saturating_sub(facts.disk_free_bytes);
-        Some(used / held(state, *node).max(1) as u64)
+    let average = |(node, facts): (&u64, &Facts)| {
+        let replicas = held(state, *node) as u64;
+        (facts.stored_bytes > 0 && replicas > 0).then(|| facts.stored_bytes / replicas)
     };
-    lost.iter().filter_map(used).max()
+    let told = facts.iter();
+    let of_lost = told.clone().filter(|(node, _)| lost.contains(node));
+    let most = of_lost.filter_map(average).max();
+    most.or_else(|| told.filter_map(average).max())
 }
 
 /// Replicas of data shards on a node.

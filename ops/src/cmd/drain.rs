@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use client::{Client, Drain, NodeReport};
+use client::{Drain, NodeReport};
 use serde::Serialize;
 
-use super::target::{Target, printable};
+use super::map::Map;
+use super::target::{Target, verb_failed};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +19,7 @@ Examples:
 
 A drained node stays a voter and keeps its data; it leads nothing, and its clients are sent elsewhere.
 
-Exit codes: 0 done, 1 refused, or not done within --wait, 2 wrong arguments.";
+Exit codes: 0 done, 1 refused, or not done within --wait, 2 wrong arguments or an unknown name.";
 
 /// Take a data center out of service, or back.
 #[derive(clap::Subcommand, Debug)]
@@ -46,6 +47,15 @@ pub struct Args {
     target: Target,
 }
 
+/// What a name names.
+#[derive(Clone, Copy, Debug)]
+pub enum Whom {
+    /// All nodes that a data center has now.
+    Dc,
+    /// A node.
+    Node,
+}
+
 /// How long a call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a node may take to say how it is.
@@ -70,37 +80,41 @@ impl Dc {
     /// The cluster refuses it, or no node answers.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Dc::Drain(args) => args.run(Drain::Dc, true).await,
-            Dc::Undrain(args) => args.run(Drain::Dc, false).await,
+            Dc::Drain(args) => args.run(Whom::Dc, true).await,
+            Dc::Undrain(args) => args.run(Whom::Dc, false).await,
         }
     }
 }
 
 impl Args {
-    /// Drains whom `whom` makes of the name, or takes them back.
+    /// Drains whom the name names, or takes them back.
     ///
     /// # Errors
-    /// The cluster refuses it, or no node answers.
-    pub async fn run(
-        self,
-        whom: impl FnOnce(String) -> Drain,
-        draining: bool,
-    ) -> anyhow::Result<ExitCode> {
+    /// Usage, when nobody has the name; the cluster refuses it, or no node answers.
+    pub async fn run(self, whom: Whom, draining: bool) -> anyhow::Result<ExitCode> {
         let client = self.target.client(DEADLINE)?;
         let begun = Instant::now();
-        let whom = whom(self.name.clone());
-        client
-            .set_draining(&whom, draining)
-            .await
-            .with_context(|| self.target.asked())?;
+        let map = Map::ask(&client, &self.target).await?;
+        let (nodes, drain) = match whom {
+            Whom::Dc => (map.dc(&self.name)?, Drain::Dc(self.name.clone())),
+            Whom::Node => {
+                let node = map.node(&self.name)?;
+                (vec![node.node_id], Drain::Node(node.name.clone()))
+            }
+        };
+        let refused = |error| verb_failed(error, self.target.asked(), "firebreak status");
+        let asked = client.set_draining(&drain, draining).await;
+        asked.map_err(refused)?;
         let until = begun + Duration::from_secs(self.wait);
-        let (nodes, leads) = loop {
-            let (nodes, leads) = look(&client, &whom).await?;
+        let leads = loop {
+            let reports = client.status_all(LIMIT).await.context("no node answers")?;
+            let leads = led(&reports, &nodes);
             if leads == 0 || !draining || Instant::now() >= until {
-                break (nodes, leads);
+                break leads;
             }
             tokio::time::sleep(LOOK).await;
         };
+        let nodes = nodes.iter().map(|node| map.name(*node)).collect();
         let outcome = Outcome {
             draining,
             nodes,
@@ -119,33 +133,15 @@ impl Args {
     }
 }
 
-/// The nodes that are meant, and how many shards they lead by their own word.
-async fn look(client: &Client, whom: &Drain) -> anyhow::Result<(Vec<String>, usize)> {
-    let reports = client.status_all(LIMIT).await.context("no node answers")?;
-    Ok(count(&reports, whom))
-}
-
-fn count(reports: &[NodeReport], whom: &Drain) -> (Vec<String>, usize) {
-    let (mut nodes, mut leads) = (Vec::new(), 0);
-    for report in reports {
-        let Some(listed) = &report.listed else {
-            continue;
-        };
-        let meant = match whom {
-            Drain::Dc(dc) => listed.dc == *dc,
-            Drain::Node(node) => {
-                let id = listed.node_id.to_string();
-                listed.name == *node || *node == id || *node == format!("n{id}")
-            }
-        };
-        if !meant {
-            continue;
-        }
-        nodes.push(printable(&listed.name));
-        let own = report.status.iter().flat_map(|status| &status.replicas);
-        leads += own.filter(|replica| replica.state == "leader").count();
-    }
-    (nodes, leads)
+/// How many shards these nodes lead by their own word.
+fn led(reports: &[NodeReport], nodes: &[u64]) -> usize {
+    let meant = |report: &&NodeReport| {
+        let listed = report.listed.as_ref();
+        listed.is_some_and(|listed| nodes.contains(&listed.node_id))
+    };
+    let said = reports.iter().filter(meant).flat_map(|one| &one.status);
+    let replicas = said.flat_map(|status| &status.replicas);
+    replicas.filter(|one| one.state == "leader").count()
 }
 
 fn told(outcome: &Outcome) -> String {
@@ -187,17 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_drained_nodes_lead_counts_and_a_node_has_three_names() {
+    fn only_what_the_drained_nodes_lead_counts() {
         let reports = [
             report(1, "seoul", &["leader", "follower"]),
             report(2, "seoul", &["leader"]),
             report(3, "busan", &["leader"]),
         ];
-        let (nodes, leads) = count(&reports, &Drain::Dc("seoul".into()));
-        assert_eq!((nodes.len(), leads), (2, 2));
-        for name in ["busan-3", "n3", "3"] {
-            let found = count(&reports, &Drain::Node(name.into()));
-            assert_eq!(found, (vec!["busan-3".to_owned()], 1), "{name}");
-        }
+        assert_eq!(led(&reports, &[1, 2]), 2);
+        assert_eq!(led(&reports, &[3]), 1);
+        assert_eq!(led(&reports, &[]), 0);
     }
 }

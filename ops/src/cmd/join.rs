@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use client::Drain;
 use server::node;
 
-use super::drain;
+use super::drain::{self, Whom};
 use super::init::{exit, load};
 use super::members::{Add, List, Remove};
 use crate::data_dir::DataDir;
@@ -64,8 +63,8 @@ impl Node {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Node::Join(args) => args.run().await,
-            Node::Drain(args) => args.run(Drain::Node, true).await,
-            Node::Undrain(args) => args.run(Drain::Node, false).await,
+            Node::Drain(args) => args.run(Whom::Node, true).await,
+            Node::Undrain(args) => args.run(Whom::Node, false).await,
             Node::List(args) => args.run().await,
             Node::Add(args) => args.run(),
             Node::Remove(args) => args.run().await,

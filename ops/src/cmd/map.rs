@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use client::v1::{GetStatusResponse, NodeStatus};
+use client::v1::{GetStatusResponse, NodeStatus, ShardStatus, UnrestoredReplica};
 use client::{Client, NodeReport};
 use model::cluster::{ClusterState, Locality, Move, Node, Shard};
 use model::placement::Facts;
@@ -32,7 +32,17 @@ impl Map {
             .status_all(LIMIT)
             .await
             .with_context(|| format!("no node answers; {}", target.asked()))?;
-        let newest = answers(&reports).max_by_key(|status| status.map_epoch);
+        Map::of(reports)
+    }
+
+    fn of(reports: Vec<NodeReport>) -> anyhow::Result<Map> {
+        // Among equals the meta shard's leader: what it sees of the others decides what moves.
+        let rank = |status: &&GetStatusResponse| {
+            let mut replicas = status.replicas.iter();
+            let leads = replicas.any(|one| one.shard == 0 && one.state == "leader");
+            (status.map_epoch, leads)
+        };
+        let newest = answers(&reports).max_by_key(rank);
         let newest = newest.context("no node answers")?.clone();
         if newest.map_epoch == 0 {
             return Err(anyhow!(
@@ -90,6 +100,34 @@ impl Map {
                 names.join(", ")
             )))
         })
+    }
+
+    /// A shard by its number; 0 is the meta shard.
+    ///
+    /// # Errors
+    /// Usage, when there is none.
+    pub fn shard(&self, shard: u32) -> anyhow::Result<&ShardStatus> {
+        let shards = &self.newest.shards;
+        let found = shards.iter().find(|one| one.shard == shard);
+        found.ok_or_else(|| {
+            let last = shards.iter().map(|one| one.shard).max().unwrap_or(0);
+            anyhow!(Usage(format!(
+                "there is no shard {shard}; there are 1 to {last}, and 0, the meta shard"
+            )))
+        })
+    }
+
+    /// Why what a node holds, of one shard or of all, is not elsewhere yet: by shard, for people.
+    pub fn waits(&self, node: u64, shard: Option<u32>) -> Vec<String> {
+        let of = |one: &&UnrestoredReplica| {
+            one.node_id == node && shard.is_none_or(|shard| one.shard == shard)
+        };
+        let told = self.newest.unrestored.iter().filter(of);
+        told.map(|one| match one.shard {
+            0 => format!("the meta shard: {}", printable(&one.why)),
+            shard => format!("shard {shard}: {}", printable(&one.why)),
+        })
+        .collect()
     }
 
     /// The nodes of a data center.
@@ -173,6 +211,7 @@ impl Map {
             let facts = Facts {
                 disk_free_bytes: stats.disk_free_bytes,
                 disk_total_bytes: stats.disk_total_bytes,
+                stored_bytes: stats.stored_bytes,
                 appends_per_s: rate(stats.appended_messages, stats.uptime_ms),
             };
             Some((status.node_id, facts))
@@ -191,4 +230,97 @@ fn answers(reports: &[NodeReport]) -> impl Iterator<Item = &GetStatusResponse> {
 #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
 fn rate(messages: u64, uptime_ms: u64) -> f64 {
     messages as f64 * 1_000.0 / uptime_ms.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use client::v1::ReplicaStatus;
+
+    use super::*;
+
+    /// Two nodes in seoul and one in busan, and what the third, which leads the meta shard, tells.
+    fn map(unrestored: &[(u32, u64, &str)]) -> Map {
+        let node = |node_id, dc: &str| NodeStatus {
+            node_id,
+            name: format!("{dc}-{node_id}"),
+            dc: dc.to_owned(),
+            ..NodeStatus::default()
+        };
+        let nodes = vec![node(1, "seoul"), node(2, "seoul"), node(3, "busan")];
+        let unrestored: Vec<UnrestoredReplica> = unrestored
+            .iter()
+            .map(|(shard, node_id, why)| UnrestoredReplica {
+                shard: *shard,
+                node_id: *node_id,
+                why: (*why).to_owned(),
+            })
+            .collect();
+        let report = |at: usize| NodeReport {
+            address: String::new(),
+            listed: Some(nodes[at].clone()),
+            status: Ok(GetStatusResponse {
+                node_id: nodes[at].node_id,
+                map_epoch: 7,
+                nodes: nodes.clone(),
+                shards: (0..=4)
+                    .map(|shard| ShardStatus {
+                        shard,
+                        ..ShardStatus::default()
+                    })
+                    .collect(),
+                replicas: vec![ReplicaStatus {
+                    state: ["follower", "follower", "leader"][at].to_owned(),
+                    ..ReplicaStatus::default()
+                }],
+                unrestored: if at == 2 {
+                    unrestored.clone()
+                } else {
+                    Vec::new()
+                },
+                ..GetStatusResponse::default()
+            }),
+            took: Duration::ZERO,
+        };
+        // The last is not the one that is asked.
+        Map::of(vec![report(2), report(0), report(1)]).unwrap()
+    }
+
+    #[test]
+    fn a_node_has_three_names_and_what_is_unknown_is_wrong_usage() {
+        let map = map(&[]);
+        for name in ["busan-3", "n3", "3"] {
+            assert_eq!(map.node(name).unwrap().node_id, 3, "{name}");
+        }
+        assert_eq!(map.dc("seoul").unwrap(), [1, 2]);
+        assert_eq!(map.shard(4).unwrap().shard, 4);
+        let unknown = [
+            map.node("n4").map(drop),
+            map.node("").map(drop),
+            map.dc("mars").map(drop),
+            map.shard(5).map(drop),
+        ];
+        for unknown in unknown {
+            let error = unknown.unwrap_err();
+            assert!(error.is::<Usage>(), "{error}");
+            assert!(error.to_string().contains("; there are "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_as_the_meta_shards_leader_sees_it() {
+        let map = map(&[
+            (0, 1, "seoul-2 is learning it"),
+            (3, 1, "no node\u{1b} is up"),
+            (3, 2, "waiting"),
+            (4, 1, "others first"),
+        ]);
+        let all = [
+            "the meta shard: seoul-2 is learning it",
+            "shard 3: no node\u{fffd} is up",
+            "shard 4: others first",
+        ];
+        assert_eq!(map.waits(1, None), all);
+        assert_eq!(map.waits(1, Some(3)), all[1..2]);
+        assert!(map.waits(3, None).is_empty());
+    }
 }

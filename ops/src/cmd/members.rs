@@ -3,21 +3,22 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use client::v1::RemoveNodeRequest;
 use tokio::time::{Instant, sleep};
 
 use super::map::Map;
-use super::target::{Target, new_table, printable};
+use super::target::{Target, Waits, new_table, printable, verb_failed};
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
-  firebreak node remove busan-2              its replicas move to others, then it is removed
+  firebreak node remove busan-2              its replicas move to others, then it is removed;
+                                             says of each what it waits for
   firebreak node remove busan-2 --no-wait
   firebreak node remove busan-2 --cancel     it stays after all
 
 The node may be dead. Its number is never used again, nor is its disk: to come back it joins as a new node.
-Exit codes: 0 removed (or asked for), 1 refused or not yet done, 2 wrong arguments.";
+Exit codes: 0 removed (or asked for), 1 refused or not yet done, 2 wrong arguments or an unknown name.";
 
 /// How long to look for a node that answers.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -137,8 +138,14 @@ impl Remove {
             node_id,
             stays: self.cancel,
         };
-        let asked = client.remove_node(request).await;
-        asked.with_context(|| format!("{name} cannot be removed"))?;
+        let refused = |error| {
+            let refused = match self.cancel {
+                false => format!("{name} cannot be removed"),
+                true => format!("{name} cannot be taken back"),
+            };
+            verb_failed(error, refused, "firebreak node list")
+        };
+        client.remove_node(request).await.map_err(refused)?;
         if self.cancel {
             println!("{name} stays.");
             return Ok(ExitCode::SUCCESS);
@@ -148,7 +155,7 @@ impl Remove {
             return Ok(ExitCode::SUCCESS);
         }
         let begun = Instant::now();
-        let mut told = usize::MAX;
+        let mut waits = Waits::default();
         loop {
             let map = Map::ask(&client, &self.target).await?;
             let status = map.newest();
@@ -156,20 +163,14 @@ impl Remove {
                 println!("{name} is removed.");
                 return Ok(ExitCode::SUCCESS);
             }
-            let held = map.held(node_id);
-            if held != told {
-                println!("{name} still holds {held} replicas");
-                told = held;
+            let left = format!("{name} still holds {} replicas", map.held(node_id));
+            for line in waits.news(left, map.waits(node_id, None)) {
+                println!("{line}");
             }
             if begun.elapsed() > Duration::from_secs(self.timeout) {
-                let reasons = status
-                    .unrestored
-                    .iter()
-                    .filter(|one| one.node_id == node_id);
-                let reasons: Vec<String> = reasons.map(|one| printable(&one.why)).collect();
                 return Err(anyhow!(
-                    "{name} is not removed yet, and goes on leaving; {}",
-                    reasons.join("; ")
+                    "{name} is not removed yet, and goes on leaving; `firebreak node list` and \
+                     `firebreak shard list` show how far it is"
                 ));
             }
             sleep(LOOK).await;

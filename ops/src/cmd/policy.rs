@@ -7,7 +7,8 @@ use anyhow::{Context as _, anyhow};
 use client::{Client, v1};
 use serde::Serialize;
 
-use super::target::{Target, printable};
+use super::map::Map;
+use super::target::{Target, printable, verb_failed};
 use crate::exit::Usage;
 
 const EXAMPLES: &str = "\
@@ -19,7 +20,9 @@ Examples:
 
 Leaders follow within minutes: a shard moves once a minute at most.
 
-Exit codes: 0 done, 1 refused with the reason, or no node answers, 2 wrong arguments.";
+The count of replicas is that of the founding (`firebreak init --replicas`); another one is refused.
+
+Exit codes: 0 done, 1 refused with the reason, or no node answers, 2 wrong arguments or an unknown name.";
 
 /// How long a call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -50,7 +53,8 @@ pub struct Set {
     /// Data centers that should lead, best first, comma-separated
     #[arg(long, value_name = "DC,…", value_delimiter = ',')]
     prefer: Vec<String>,
-    /// Replicas of a shard: 3 or 5 [default: as laid out]
+    /// Replicas of a shard, 3 or 5: as many as the cluster was founded with, others are refused
+    /// [default: as laid out]
     #[arg(
         long,
         value_name = "COUNT",
@@ -59,7 +63,7 @@ pub struct Set {
     )]
     replicas: u32,
     /// What must be survived, the loss of any one: dc or region
-    #[arg(long, value_name = "WHAT", default_value = "dc")]
+    #[arg(long, value_name = "WHAT", default_value = "dc", value_parser = ["dc", "region"])]
     survive: String,
     /// Of this shard alone; 0 is the meta shard [default: of all that have none of their own]
     #[arg(long, value_name = "SHARD")]
@@ -119,7 +123,18 @@ impl Set {
                     .into()
             )));
         }
+        if !matches!(self.replicas, 0 | 3 | 5) {
+            return Err(anyhow!(Usage(format!(
+                "--replicas {}: say 3 or 5",
+                self.replicas
+            ))));
+        }
         let client = self.target.client(DEADLINE)?;
+        let map = Map::ask(&client, &self.target).await?;
+        for dc in &self.prefer {
+            map.dc(dc.trim())?;
+        }
+        self.shard.map(|shard| map.shard(shard)).transpose()?;
         let policy = (!self.clear).then(|| v1::Policy {
             prefer: self.prefer.iter().map(|dc| dc.trim().to_owned()).collect(),
             replicas: self.replicas,
@@ -128,7 +143,7 @@ impl Set {
         let epoch = client
             .set_policy(self.shard, policy)
             .await
-            .with_context(|| self.target.asked())?;
+            .map_err(|error| verb_failed(error, self.target.asked(), "firebreak policy show"))?;
         show(&client, &self.target, self.json, epoch).await
     }
 }

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use client::v1::{MoveReplicaRequest, ShardStatus};
+use anyhow::anyhow;
+use client::v1::{GetStatusResponse, MoveReplicaRequest, ReplicaMove, ShardStatus};
 use tokio::time::{Instant, sleep};
 
 use super::map::Map;
-use super::target::{Target, new_table, printable};
+use super::target::{Target, Waits, new_table, printable, verb_failed};
 use crate::exit::Usage;
 
 const MOVE_EXAMPLES: &str = "\
@@ -16,7 +16,8 @@ Examples:
   firebreak shard move 3 --from busan-1 --to busan-2
   firebreak shard move 3 --from n4 --to n5 --no-wait
 
-Exit codes: 0 moved (or on its way), 1 refused or not yet done, 2 wrong arguments.";
+Exit codes: 0 moved (or on its way), 1 refused, taken back or not yet done, 2 wrong arguments or an
+unknown name.";
 
 /// How long to look for a node that answers.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -129,22 +130,22 @@ impl Move {
         let client = self.target.client(DEADLINE)?;
         let map = Map::ask(&client, &self.target).await?;
         let (from, to) = (map.node(&self.from)?.node_id, map.node(&self.to)?.node_id);
-        let known = map.newest().shards.iter().any(|s| s.shard == self.shard);
-        if !known || self.shard == 0 {
-            let last = map.newest().shards.iter().map(|shard| shard.shard).max();
-            return Err(anyhow!(Usage(format!(
-                "there is no shard {} to move; there are 1 to {}",
-                self.shard,
-                last.unwrap_or(0)
-            ))));
+        if self.shard == 0 {
+            return Err(anyhow!(Usage(
+                "the meta shard's replicas move by themselves; data shards are 1 and up".into()
+            )));
         }
+        map.shard(self.shard)?;
         let request = MoveReplicaRequest {
             shard: self.shard,
             from,
             to,
         };
-        let asked = client.move_replica(request).await;
-        asked.with_context(|| format!("shard {} cannot be moved", self.shard))?;
+        let refused = |error| {
+            let refused = format!("shard {} cannot be moved", self.shard);
+            verb_failed(error, refused, "firebreak shard list")
+        };
+        let epoch = client.move_replica(request).await.map_err(refused)?;
         let (from_name, to_name) = (map.name(from), map.name(to));
         let what = format!("the replica of shard {} on {from_name}", self.shard);
         if self.no_wait {
@@ -152,20 +153,99 @@ impl Move {
             return Ok(ExitCode::SUCCESS);
         }
         let begun = Instant::now();
+        let mut waits = Waits::default();
         loop {
             let map = Map::ask(&client, &self.target).await?;
-            let shard = map.newest().shards.iter().find(|s| s.shard == self.shard);
-            let replicas = shard.map(|shard| &shard.replicas[..]).unwrap_or_default();
-            if replicas.contains(&to) && !replicas.contains(&from) {
-                println!("{what} has moved to {to_name}.");
-                return Ok(ExitCode::SUCCESS);
+            match stands(map.newest(), &request, epoch) {
+                Stands::Arrived => {
+                    println!("{what} has moved to {to_name}.");
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Stands::TakenBack => {
+                    return Err(anyhow!(
+                        "{what} does not move any more: {to_name} was lost or is leaving, and the \
+                         move was taken back"
+                    ));
+                }
+                Stands::OnItsWay => {}
+            }
+            let left = format!("{what} is on its way to {to_name}");
+            for line in waits.news(left, map.waits(from, Some(self.shard))) {
+                println!("{line}");
             }
             if begun.elapsed() > Duration::from_secs(self.timeout) {
                 return Err(anyhow!(
-                    "{what} has not arrived on {to_name} yet; `firebreak shard list` shows why"
+                    "{what} has not arrived on {to_name} yet, and goes on; `firebreak shard list` \
+                     shows how far it is"
                 ));
             }
             sleep(LOOK).await;
         }
+    }
+}
+
+/// How far a move is.
+#[derive(Debug, PartialEq, Eq)]
+enum Stands {
+    Arrived,
+    OnItsWay,
+    /// Its new node was lost before it had the replica.
+    TakenBack,
+}
+
+/// How far a move is that was begun at `epoch` at the latest.
+fn stands(status: &GetStatusResponse, asked: &MoveReplicaRequest, epoch: u64) -> Stands {
+    let shard = status.shards.iter().find(|one| one.shard == asked.shard);
+    let replicas = shard.map(|shard| &shard.replicas[..]).unwrap_or_default();
+    if replicas.contains(&asked.to) && !replicas.contains(&asked.from) {
+        return Stands::Arrived;
+    }
+    let this =
+        |one: &ReplicaMove| (one.shard, one.from, one.to) == (asked.shard, asked.from, asked.to);
+    // A map from before the move does not have it yet.
+    match status.map_epoch < epoch || status.moves.iter().any(this) {
+        true => Stands::OnItsWay,
+        false => Stands::TakenBack,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_has_arrived_or_is_on_its_way_or_was_taken_back() {
+        let asked = MoveReplicaRequest {
+            shard: 3,
+            from: 1,
+            to: 4,
+        };
+        let check = |map_epoch, replicas: &[u64], moves: &[(u64, u64)], expect| {
+            let status = GetStatusResponse {
+                map_epoch,
+                shards: vec![ShardStatus {
+                    shard: 3,
+                    replicas: replicas.to_vec(),
+                    ..ShardStatus::default()
+                }],
+                moves: moves
+                    .iter()
+                    .map(|(from, to)| ReplicaMove {
+                        shard: 3,
+                        from: *from,
+                        to: *to,
+                        ..ReplicaMove::default()
+                    })
+                    .collect(),
+                ..GetStatusResponse::default()
+            };
+            let found = stands(&status, &asked, 7);
+            assert_eq!(found, expect, "{map_epoch} {replicas:?} {moves:?}");
+        };
+        check(6, &[1, 2, 3], &[], Stands::OnItsWay);
+        check(7, &[1, 2, 3], &[(1, 4)], Stands::OnItsWay);
+        check(8, &[4, 2, 3], &[], Stands::Arrived);
+        check(8, &[1, 2, 3], &[], Stands::TakenBack);
+        check(9, &[1, 2, 3], &[(1, 5)], Stands::TakenBack);
     }
 }

@@ -79,6 +79,48 @@ pub fn explain(error: client::Error, name: &ConversationName, target: &Target) -
     anyhow::Error::new(error).context(target.asked())
 }
 
+/// Why an operator's verb did not succeed: `refused` says what cannot be done. When nobody knows
+/// whether it was done, what to do about that: `look` is the command that shows it.
+pub fn verb_failed(error: client::Error, refused: String, look: &str) -> anyhow::Error {
+    let unknown = error.outcome_unknown();
+    anyhow::Error::new(error).context(match unknown {
+        false => refused,
+        true => format!(
+            "it may have been done, or not: look with `{look}`, and give the command again, which \
+             does no harm when it was"
+        ),
+    })
+}
+
+/// Tells what is being waited for, each time when it changes.
+#[derive(Default)]
+pub struct Waits {
+    told: Vec<String>,
+}
+
+/// Reasons that are shown at once.
+const WAITS_SHOWN: usize = 8;
+
+impl Waits {
+    /// The lines to print now: what is left to do and why, or nothing when that was told before.
+    pub fn news(&mut self, left: String, reasons: Vec<String>) -> Vec<String> {
+        let mut lines = vec![left];
+        let more = reasons.len().saturating_sub(WAITS_SHOWN);
+        let shown = reasons.into_iter().take(WAITS_SHOWN);
+        lines.extend(shown.map(|reason| format!("  {reason}")));
+        if more > 0 {
+            lines.push(format!(
+                "  and {more} more; `firebreak shard list` shows all"
+            ));
+        }
+        if lines == self.told {
+            return Vec::new();
+        }
+        self.told.clone_from(&lines);
+        lines
+    }
+}
+
 /// Whether to colour what goes to standard output.
 pub fn colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
@@ -323,6 +365,45 @@ mod tests {
             (Some(3), Some("x\ny"))
         );
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn a_verb_whose_outcome_is_unknown_says_what_to_do_and_speaks_of_no_id() {
+        let check = |outcome_unknown: bool, says: &[&str]| {
+            let error = client::Error::Deadline {
+                outcome_unknown,
+                attempts: 3,
+                last: None,
+            };
+            let refused = "busan-2 cannot be removed".to_owned();
+            let error = verb_failed(error, refused, "firebreak node list");
+            let text = format!("{error:#}");
+            assert!(says.iter().all(|part| text.contains(part)), "{text}");
+            assert_eq!(
+                text.contains("cannot be removed"),
+                !outcome_unknown,
+                "{text}"
+            );
+            assert!(!text.contains(" id "), "{text}");
+        };
+        check(false, &["busan-2 cannot be removed: the deadline passed"]);
+        check(true, &["`firebreak node list`", "give the command again"]);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_once_and_not_without_bound() {
+        let mut waits = Waits::default();
+        let reasons = |count: usize| (0..count).map(|n| format!("reason {n}")).collect();
+        let first = waits.news("2 left".into(), reasons(2));
+        assert_eq!(first, ["2 left", "  reason 0", "  reason 1"]);
+        assert!(waits.news("2 left".into(), reasons(2)).is_empty());
+        assert_eq!(waits.news("2 left".into(), reasons(1)).len(), 2);
+        let many = waits.news("99 left".into(), reasons(99));
+        assert_eq!(many.len(), 2 + WAITS_SHOWN);
+        assert!(
+            many.last().unwrap().starts_with("  and 91 more"),
+            "{many:?}"
+        );
     }
 
     #[test]

@@ -120,21 +120,23 @@ fn print(map: &Map, report: &Report, what: &str) {
         "what remains",
         "leaders",
         "replicas",
+        "takes over",
         "disk free after",
         "appends/s (average)",
     ]);
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     for one in &report.nodes {
-        let free = match one.free_bytes {
-            Some(free) => gib(free),
-            None => "?".to_owned(),
-        };
+        let told = |bytes: Option<i64>| bytes.map_or_else(|| "?".to_owned(), gib);
+        let takes = one
+            .takes_bytes
+            .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         let rate = format!("{:.0} → {:.0}", one.appends_per_s.0, one.appends_per_s.1);
         nodes.add_row([
             Cell::new(map.name(one.node)),
             right(format!("{} → {}", one.leaders.0, one.leaders.1)),
             right(format!("{} → {}", one.replicas.0, one.replicas.1)),
-            right(free),
+            right(told(takes)),
+            right(told(one.free_bytes)),
             right(rate),
         ]);
     }

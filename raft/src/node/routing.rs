@@ -1,4 +1,9 @@
 //! Whom to ask for a shard, and what attempts teach about that.
+//!
+//! A leader that this node does not reach may be one that others reach: two data centers can lose
+//! each other while a third hears both. Then there is nothing to wait for, since nobody elects
+//! against it. So the command goes round, by a replica that says it reaches the leader, and that
+//! one passes it on, once. In the order in which it came, like all that comes over a link.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +22,22 @@ use crate::batcher::Done;
 /// A command that has no answer after this is worth a look at the one who owes it.
 const SOON: Duration = Duration::from_millis(250);
 
-type Begun = Result<
-    (NodeId, oneshot::Receiver<Result<Reply, ProposeError>>),
-    (Option<NodeId>, ProposeError),
->;
+type Answered = oneshot::Receiver<Result<Reply, ProposeError>>;
+type Begun = Result<(Asked, Answered), (Option<Asked>, ProposeError)>;
+
+/// Whom a command was sent to.
+#[derive(Clone, Copy)]
+struct Asked {
+    node: NodeId,
+    /// Who is to answer it: `node`, or whom that one passes it on to.
+    leader: NodeId,
+}
+
+impl Asked {
+    fn directly(node: NodeId) -> Asked {
+        Asked { node, leader: node }
+    }
+}
 
 impl Inner {
     /// One attempt; see [`Node::propose`].
@@ -55,8 +72,8 @@ impl Inner {
     /// What `asked` answers to a command, by `expires`; given up when its log waits for its disk.
     async fn answer(
         &self,
-        asked: NodeId,
-        mut answered: oneshot::Receiver<Result<Reply, ProposeError>>,
+        asked: Asked,
+        mut answered: Answered,
         expires: Instant,
     ) -> Result<Reply, ProposeError> {
         let soon = expires.min(Instant::now() + SOON);
@@ -67,7 +84,9 @@ impl Inner {
                 let mut stalled = self.stalled.subscribe();
                 let stalls = async {
                     // The sender lives as long as this node.
-                    let _ = stalled.wait_for(|nodes| nodes.contains(&asked)).await;
+                    let _ = stalled
+                        .wait_for(|nodes| nodes.contains(&asked.leader))
+                        .await;
                 };
                 tokio::select! {
                     biased;
@@ -84,17 +103,24 @@ impl Inner {
 
     /// Who leads, or is about to: as the own replica knows, else as was last heard, else who should.
     pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
+        let known = self.known_leader(shard);
+        known.or_else(|| self.first_replica(shard))
+    }
+
+    /// Who leads, as the own replica knows or as was last heard, if it can be asked.
+    fn known_leader(&self, shard: ShardId) -> Option<NodeId> {
         if let Some(group) = self.group(shard)
             && let Some(leader) = group.leadership.expected()
             && self.peers.may_serve(leader)
         {
             return Some(leader);
         }
-        if let Some(hint) = self.hints.lock().get(&shard)
-            && self.may_lead(shard, *hint)
-        {
-            return Some(*hint);
-        }
+        let hint = self.hints.lock().get(&shard).copied()?;
+        self.may_lead(shard, hint).then_some(hint)
+    }
+
+    /// The first replica in the view's order that can be asked.
+    fn first_replica(&self, shard: ShardId) -> Option<NodeId> {
         let view = self.current_view();
         let mut replicas = view.replicas_of(shard).iter().map(|id| NodeId(*id));
         replicas.find(|id| self.may_lead(shard, *id))
@@ -104,6 +130,70 @@ impl Inner {
     /// node's it works.
     fn may_lead(&self, shard: ShardId, node: NodeId) -> bool {
         self.peers.may_serve(node) && (node != self.id() || self.group(shard).is_some())
+    }
+
+    /// Where the leader that is known is not reached from here: the nearest replica that says it
+    /// reaches it.
+    fn way_round(&self, shard: ShardId) -> Option<Asked> {
+        let own = self.group(shard).and_then(|g| g.leadership.expected());
+        let leader = own.or_else(|| self.hints.lock().get(&shard).copied())?;
+        if self.peers.reachable(leader) {
+            return None;
+        }
+        let view = self.current_view();
+        let others = view.replicas_of(shard).iter().map(|id| NodeId(*id));
+        let reaches = |id: &NodeId| {
+            self.peers.may_serve(*id) && self.peers.vitals().says_reached(*id, leader)
+        };
+        let others = others.filter(|id| *id != self.id() && *id != leader);
+        let links = others.filter(reaches).filter_map(|id| self.peers.link(id));
+        let node = links.min_by_key(crate::link::Link::round)?.node();
+        Some(Asked { node, leader })
+    }
+
+    /// Passes a command that another node sent on to the leader of `shard`, whom that one does not
+    /// reach. `None` where this node is to answer it: because it leads or will, or because it does
+    /// not know who does, or does not reach that one either.
+    pub(crate) fn pass_on(
+        &self,
+        shard: ShardId,
+        command: &Bytes,
+        expires: Instant,
+    ) -> Option<impl Future<Output = Result<Reply, ProposeError>> + Send + 'static> {
+        let leader = self.group(shard)?.leadership.expected()?;
+        if leader == self.id() || !self.peers.may_serve(leader) {
+            return None;
+        }
+        let left = expires.saturating_duration_since(Instant::now());
+        let answered = self.forward(shard, command.clone(), left, Asked::directly(leader));
+        let answered = answered.ok()?;
+        Some(async move {
+            let unknown = |why: &str| Err(ProposeError::Unknown(why.into()));
+            match tokio::time::timeout_at(expires, answered).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => unknown("the leader's link broke behind the node that passed it on"),
+                Err(_) => unknown("no answer in time"),
+            }
+        })
+    }
+
+    /// Sends a command over a link.
+    fn forward(
+        &self,
+        shard: ShardId,
+        command: Bytes,
+        timeout: Duration,
+        asked: Asked,
+    ) -> Result<Answered, ProposeError> {
+        let link = self.peers.link(asked.node);
+        let link = link.ok_or(ProposeError::Unreachable(asked.node))?;
+        let forward = wire::Forward {
+            map_epoch: self.view.borrow().epoch,
+            timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+            commands: vec![command],
+            pass_on: asked.node != asked.leader,
+        };
+        link.propose(shard.0, forward)
     }
 
     fn begin(&self, shard: ShardId, command: Bytes, timeout: Duration) -> Begun {
@@ -116,44 +206,48 @@ impl Inner {
                 },
             )
         };
-        let leader = self.leader(shard).ok_or_else(none)?;
-        if leader == self.id() {
+        let known = self.known_leader(shard).map(Asked::directly);
+        let asked = known
+            .or_else(|| self.way_round(shard))
+            .or_else(|| self.first_replica(shard).map(Asked::directly))
+            .ok_or_else(none)?;
+        if asked.node == self.id() {
             let (done, answered) = oneshot::channel();
             let group = self.group(shard).ok_or_else(none)?;
             if self.quorums.lacks(shard) {
-                return Err((Some(leader), none().1));
+                return Err((Some(asked), none().1));
             }
             group
                 .batcher
                 .submit(command, Instant::now() + timeout, Done::Here(done));
-            return Ok((leader, answered));
+            return Ok((asked, answered));
         }
-        let gone = || (Some(leader), ProposeError::Unreachable(leader));
-        let link = self.peers.link(leader).ok_or_else(gone)?;
-        let forward = wire::Forward {
-            map_epoch: self.view.borrow().epoch,
-            timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
-            commands: vec![command],
-        };
-        let answered = link
-            .propose(shard.0, forward)
-            .map_err(|error| (Some(leader), error))?;
-        Ok((leader, answered))
+        match self.forward(shard, command, timeout, asked) {
+            Ok(answered) => Ok((asked, answered)),
+            Err(error) => Err((Some(asked), error)),
+        }
     }
 
     /// Learns from an attempt whom to ask the next time.
     fn note_leader(
         &self,
         shard: ShardId,
-        asked: Option<NodeId>,
+        asked: Option<Asked>,
         result: &Result<Reply, ProposeError>,
     ) {
-        let Some(asked) = asked else { return };
+        let Some(Asked {
+            node: asked,
+            leader,
+        }) = asked
+        else {
+            return;
+        };
         if result.is_ok() {
             self.quorums.served(shard);
         }
         let next = match result {
-            Ok(_) | Err(ProposeError::Overloaded) => Some(asked),
+            // Who passed it on need not lead.
+            Ok(_) | Err(ProposeError::Overloaded) => Some(leader),
             Err(ProposeError::NotLeader {
                 leader: Some(leader),
                 ..

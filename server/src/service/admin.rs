@@ -172,7 +172,7 @@ impl Admin {
             term: term_of(shard.id),
             degraded_dc: degraded(&shard.replicas),
         }));
-        let log = self.log.stats();
+        let (log, state) = (self.log.stats(), self.state.stats());
         v1::GetStatusResponse {
             cluster_id: identity.cluster_id.clone(),
             node_id: identity.node.0,
@@ -192,10 +192,11 @@ impl Admin {
                 pid: u64::from(self.pid),
                 fsyncs: log.syncs,
                 log_bytes: log.bytes_written,
-                state_bytes: self.state.stats().bytes_written,
+                state_bytes: state.bytes_written,
                 appended_messages: self.state.appended_messages(),
                 disk_free_bytes: space.free,
                 disk_total_bytes: space.total,
+                stored_bytes: log.stored_bytes + state.stored_bytes,
                 disk_reserve_reached: reserve_reached,
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             }),

@@ -382,6 +382,7 @@ impl Engine for OnDisk {
             None => stats,
             Some(_) => Stats {
                 bytes_to_disk: stats.bytes_to_disk,
+                stored_bytes: stats.stored_bytes,
                 ..self.device.stats()
             },
         }

@@ -1,10 +1,11 @@
 //! In which phase of a run its faults began: what a sweep has tried, and what it has not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Led, Mark, Outcome};
+use crate::plan::closes;
 
 /// The kinds of faults that begin something, as [`crate::plan::Fault::kind`] names them: the rows
 /// of the coverage matrix.
@@ -160,13 +161,42 @@ fn phase(before: &[Mark], mark: &Mark, founded_ms: u64, load_ms: u64) -> Phase {
     }
 }
 
-/// Whether a fault that lasts has begun and not ended.
+/// Whether a fault that lasts has begun and not ended for all whom it befell. What ends it need not
+/// be of its line: what counts is whom the two concern.
 fn going_on<'a>(marks: impl Iterator<Item = &'a Mark>) -> bool {
-    let mut open: BTreeMap<u32, bool> = BTreeMap::new();
+    let mut open: BTreeSet<(&str, Befallen<'_>)> = BTreeSet::new();
     for mark in marks.filter(|mark| !momentary(&mark.kind)) {
-        open.insert(mark.line, !mark.ends);
+        let whom = befallen(mark);
+        match mark.ends {
+            true => open.retain(|(kind, one)| !closes(&mark.kind, kind) || !whom.contains(one)),
+            false => open.extend(whom.into_iter().map(|one| (mark.kind.as_str(), one))),
+        }
     }
-    open.into_values().any(|open| open)
+    !open.is_empty()
+}
+
+/// One whom a fault befalls.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Befallen<'a> {
+    Host(&'a str),
+    /// From one host, or data center, to another.
+    Way(&'a str, &'a str),
+    /// Where no more is known: whomever the timeline's line names.
+    Line(u32),
+}
+
+fn befallen(mark: &Mark) -> Vec<Befallen<'_>> {
+    if let Some((from, to)) = &mark.between {
+        let ways = from.iter().flat_map(|from| {
+            let to = to.iter();
+            to.map(move |to| Befallen::Way(from, to))
+        });
+        return ways.collect();
+    }
+    if mark.hosts.is_empty() {
+        return vec![Befallen::Line(mark.line)];
+    }
+    mark.hosts.iter().map(|host| Befallen::Host(host)).collect()
 }
 
 /// Whether a fault of this kind is over in the moment that it happens.
@@ -189,6 +219,7 @@ mod tests {
             ends,
             line,
             hosts: Vec::new(),
+            between: None,
             story: None,
             text,
         }
@@ -211,6 +242,37 @@ mod tests {
         check(&both, 39_999, Phase::Recovery);
         check(&both, 40_000, Phase::Steady);
         check(&both, 60_000, Phase::AtRest);
+    }
+
+    #[test]
+    fn a_fault_goes_on_until_all_whom_it_befell_are_back_by_whichever_line() {
+        let of = |mut mark: Mark, hosts: &[&str]| {
+            mark.hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            mark
+        };
+        let cut = of(mark(10_000, "power-cut", false, 0), &["a", "b"]);
+        let one = of(mark(15_000, "start", true, 1), &["a"]);
+        let both = of(mark(15_000, "start", true, 1), &["a", "b"]);
+        let part = of(mark(15_000, "start", true, 0), &["a"]);
+        check(&[cut.clone(), both], 30_000, Phase::Steady);
+        check(&[cut.clone(), one], 30_000, Phase::UnderFault);
+        check(&[cut, part], 30_000, Phase::UnderFault);
+    }
+
+    #[test]
+    fn a_way_is_cut_until_it_is_healed_and_another_ones_heal_does_not_help() {
+        let of = |mut mark: Mark, from: &str, to: &[&str]| {
+            let to = to.iter().map(|host| (*host).to_owned()).collect();
+            mark.between = Some((vec![from.to_owned()], to));
+            mark
+        };
+        let cut = of(mark(10_000, "cut", false, 0), "a", &["b", "c"]);
+        let back = of(mark(15_000, "heal", true, 1), "a", &["c", "b"]);
+        let part = of(mark(15_000, "heal", true, 0), "a", &["c"]);
+        let other = of(mark(15_000, "heal", true, 0), "b", &["a"]);
+        check(&[cut.clone(), back], 30_000, Phase::Steady);
+        check(&[cut.clone(), part], 30_000, Phase::UnderFault);
+        check(&[cut, other], 30_000, Phase::UnderFault);
     }
 
     #[test]

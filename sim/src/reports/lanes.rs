@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::coverage::momentary;
 use crate::outcome::Mark;
+use crate::plan::closes;
 
 /// A fault from its begin to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Bar {
     pub end_text: Option<String>,
     /// Whether there is room for `text` beside it.
     pub labelled: bool,
+    /// Whether it is an end that stands alone.
+    ends: bool,
     /// The hosts that it hit and that nothing has brought back.
     hosts: Vec<String>,
 }
@@ -99,7 +102,7 @@ fn undone(bars: Vec<(String, Bar)>) -> Vec<(String, Bar)> {
         let mut ended = false;
         for (begun, open) in &mut left {
             let lasts = !open.momentary && open.to_ms.is_none() && !open.hosts.is_empty();
-            if !lasts || !undoes(&kind, begun) {
+            if !lasts || !end.ends || !closes(&kind, begun) {
                 continue;
             }
             open.hosts.retain(|host| !end.hosts.contains(host));
@@ -114,15 +117,6 @@ fn undone(bars: Vec<(String, Bar)>) -> Vec<(String, Bar)> {
         }
     }
     left
-}
-
-/// Whether the end of this kind undoes a fault of that kind.
-fn undoes(end: &str, begun: &str) -> bool {
-    match end {
-        "start" => matches!(begun, "power-cut" | "crash" | "kill" | "stop"),
-        "resume" => begun == "pause",
-        _ => false,
-    }
 }
 
 /// A line's bars. Where begins and ends are equally many, the first end ends the first begin;
@@ -177,6 +171,7 @@ fn bar(begin: &Mark, end: Option<&Mark>) -> Bar {
         text: begin.text.clone(),
         end_text: end.map(|end| end.text.clone()),
         labelled: false,
+        ends: begin.ends,
         hosts: begin.hosts.clone(),
     }
 }
@@ -256,6 +251,7 @@ mod tests {
             ends,
             line,
             hosts: Vec::new(),
+            between: None,
             story: None,
             text,
         }

@@ -26,12 +26,15 @@ impl Cluster {
             text.as_bytes(),
         );
         self.tell_operator(!event.fault.ends(), last_end);
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        let (one, other) = event.fault.whom();
         seen.timeline.push(Mark {
             at_ms: self.load_ms(),
             kind: event.fault.kind().to_owned(),
             ends: event.fault.ends(),
             line: event.line,
             hosts: event.fault.hosts().to_vec(),
+            between: (!other.is_empty()).then(|| (owned(one), owned(other))),
             story: event.label.clone(),
             text,
         });

@@ -437,6 +437,7 @@ fn timeline(seen: &Seen) -> Vec<Mark> {
         ends: true,
         line: u32::MAX,
         hosts: Vec::new(),
+        between: None,
         story: None,
         text: text.clone(),
     }));

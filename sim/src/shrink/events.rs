@@ -66,13 +66,13 @@ pub(super) fn times(plan: &Plan) -> Vec<Smaller> {
 fn together(events: &[Event]) -> Vec<usize> {
     let mut labels: Vec<usize> = (0..events.len()).collect();
     for (at, begin) in events.iter().enumerate() {
-        let (hosts, others) = whom(&begin.fault);
+        let (hosts, others) = begin.fault.whom();
         // One fault of many hosts may end for one after the other.
         for host in hosts {
             let ends = |end: &Event| {
-                let (from, to) = whom(&end.fault);
+                let (from, to) = end.fault.whom();
                 let meets = others.is_empty() || others.iter().any(|other| to.contains(other));
-                closes(&end.fault, &begin.fault) && from.contains(&host) && meets
+                end.fault.closes(&begin.fault) && from.contains(&host) && meets
             };
             let mut later = events.iter().enumerate().skip(at + 1);
             if let Some((end, _)) = later.find(|(_, end)| ends(end)) {
@@ -99,43 +99,6 @@ fn groups(labels: &[usize]) -> Vec<Vec<usize>> {
         groups.entry(*label).or_default().push(at);
     }
     groups.into_values().collect()
-}
-
-/// Whether `end` is what ends faults like `begin`.
-fn closes(end: &Fault, begin: &Fault) -> bool {
-    let down = |fault: &Fault| {
-        matches!(
-            fault,
-            Fault::Burn { .. }
-                | Fault::PowerCut { .. }
-                | Fault::Crash { .. }
-                | Fault::Kill { .. }
-                | Fault::Stop { .. }
-        )
-    };
-    if !end.ends() || begin.ends() {
-        return false;
-    }
-    match end {
-        Fault::Start { .. } => down(begin),
-        Fault::Resume { .. } => matches!(begin, Fault::Pause { .. }),
-        Fault::Heal { .. } => matches!(begin, Fault::Cut { .. }),
-        same => same.kind() == begin.kind(),
-    }
-}
-
-/// Whom a fault befalls.
-pub(super) fn whom(fault: &Fault) -> (Vec<&str>, Vec<&str>) {
-    fn names(hosts: &[String]) -> Vec<&str> {
-        hosts.iter().map(String::as_str).collect()
-    }
-    match fault {
-        Fault::Cut { from, to, .. } | Fault::Heal { from, to } | Fault::Reset { from, to } => {
-            (names(from), names(to))
-        }
-        Fault::Link { from, to, .. } => (vec![from], vec![to]),
-        one_by_one => (names(one_by_one.hosts()), Vec::new()),
-    }
 }
 
 /// Takes a host out of all faults, and those out that are left without any.

@@ -121,6 +121,7 @@ pub fn mark(at_ms: u64, kind: &str, ends: bool, line: u32, text: &str) -> Mark {
         ends,
         line,
         hosts: Vec::new(),
+        between: None,
         story: None,
         text: text.to_owned(),
     }

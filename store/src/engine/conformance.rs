@@ -533,6 +533,20 @@ async fn counters_count(bench: &mut dyn Bench) {
     let after = engine.stats();
     assert_eq!(after.bytes_written - before.bytes_written, 8);
     assert_eq!(after.syncs - before.syncs, 1);
+    // Bytes that no compression makes fewer.
+    let mut chance = Chance(7);
+    let value: Vec<u8> = (0..1 << 20)
+        .map(|_| chance.below(256).to_le_bytes()[0])
+        .collect();
+    let mut large = Batch::new();
+    large.put(b"large".to_vec(), value);
+    write(engine.as_ref(), large);
+    sync(engine.as_ref()).await;
+    let stored = engine.stats().stored_bytes;
+    assert!(
+        (1 << 20..8 << 20).contains(&stored),
+        "{stored} bytes are said to be stored of 1 MiB"
+    );
 }
 
 /// Numbers that look random; the same ones for a seed (xorshift64).

@@ -153,11 +153,11 @@ pub trait Engine: Read {
     /// A consistent copy of everything synced, at `directory`, which must not exist.
     fn checkpoint(&self, directory: &Path) -> BoxFuture<'static, Result<(), Error>>;
 
-    /// Counters since it was opened.
+    /// Counters since it was opened, and what it takes.
     fn stats(&self) -> Stats;
 }
 
-/// Counters of an [`Engine`] since it was opened.
+/// Counters of an [`Engine`] since it was opened, and what it takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Completed syncs.
@@ -166,4 +166,7 @@ pub struct Stats {
     pub bytes_written: u64,
     /// Bytes the engine wrote to disk for them (log, flush, compaction); 0 when not known.
     pub bytes_to_disk: u64,
+    /// Bytes that it takes on the disk now, with what is yet to be put into files; about right, and
+    /// 0 when not known.
+    pub stored_bytes: u64,
 }

@@ -243,7 +243,11 @@ impl Engine for Memory {
     }
 
     fn stats(&self) -> Stats {
-        self.disk.shared.state.lock().stats
+        let state = self.disk.shared.state.lock();
+        Stats {
+            stored_bytes: state.used_bytes(),
+            ..state.stats
+        }
     }
 }
 

@@ -189,6 +189,13 @@ impl Db {
         self.property(properties::NUM_IMMUTABLE_MEM_TABLE)
     }
 
+    /// Bytes in its files, and in memtables that will be files; 0 when RocksDB does not say.
+    fn stored_bytes(&self) -> u64 {
+        let files = self.property(properties::LIVE_SST_FILES_SIZE);
+        let memtables = self.property(properties::CUR_SIZE_ALL_MEM_TABLES);
+        files.and_then(|files| Ok(files + memtables?)).unwrap_or(0)
+    }
+
     fn property(&self, name: &properties::PropName) -> Result<u64, Error> {
         match self.rocks.property_int_value(name) {
             Ok(Some(value)) => Ok(value),
@@ -473,6 +480,7 @@ impl Engine for Rocks {
                 .into_iter()
                 .map(|t| self.options.get_ticker_count(t))
                 .sum(),
+            stored_bytes: self.db.stored_bytes(),
         }
     }
 }
