@@ -92,6 +92,11 @@ impl Tried {
         self.avoid_dc = (!lease.dc.is_empty()).then(|| lease.dc.clone());
     }
 
+    /// Notes that the node in `lease` goes away; those beside it need not.
+    pub(crate) fn left(&mut self, lease: &Lease) {
+        self.addresses.push(lease.address.clone());
+    }
+
     /// Forgets which nodes were tried, but not the data center to keep away from.
     pub(crate) fn forget(&mut self) {
         self.addresses.clear();
@@ -133,6 +138,15 @@ impl Lease {
                 node.latency = Some((mean, now));
             }
         });
+    }
+
+    /// Whether the node has said that it goes away.
+    pub(crate) fn is_leaving(&self) -> bool {
+        let mut leaving = false;
+        let now = Instant::now();
+        self.nodes
+            .with(&self.address, |node| leaving = node.is_leaving(now));
+        leaving
     }
 
     /// Which node it is, for what outlives the lease.
@@ -177,6 +191,10 @@ impl Node {
                 interval,
             });
         }
+    }
+
+    fn is_leaving(&self, now: Instant) -> bool {
+        self.leaving.is_some_and(|at| now - at < LEAVING_VALID)
     }
 
     /// Whether its connection is likely to be open.
@@ -290,10 +308,9 @@ impl Nodes {
                 .filter(|one| **one == node.address)
                 .count();
             let shunned = tried.avoid_dc.as_ref() == Some(&node.dc) || suspects.contains(&node.dc);
-            let leaving = node.leaving.is_some_and(|at| now - at < LEAVING_VALID);
             (
                 node.lost.is_some(),
-                leaving,
+                node.is_leaving(now),
                 times,
                 shunned,
                 node.distance(now),

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use proto::GOING_AWAY;
 use proto::net::Channel;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Request, Response, Status};
@@ -248,7 +249,13 @@ where
     };
     let work = silence::watched(&lease, attempt(one));
     let outcome = match timeout_at(until, work).await {
-        Ok(Some(answer)) => answer.map_err(|status| Failure::from_status(&status)),
+        Ok(Some(Ok(answer))) => {
+            if answer.metadata().contains_key(GOING_AWAY) {
+                lease.failed(Fault::Leaving);
+            }
+            Ok(answer)
+        }
+        Ok(Some(Err(status))) => Err(Failure::from_status(&status)),
         Ok(None) => Err(Failure::silent(begun.elapsed())),
         Err(_) => Err(Failure::silent(timeout)),
     };

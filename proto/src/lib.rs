@@ -26,5 +26,11 @@ pub mod node {
 
 pub mod net;
 
+/// Metadata of a call that a node forwards: whoever gets it answers or refuses, and never forwards on.
+pub const FORWARDED: &str = "firebreak-forwarded";
+
+/// Metadata of answers to calls: this node drains or stops, and further calls should go elsewhere.
+pub const GOING_AWAY: &str = "firebreak-going-away";
+
 /// Descriptors of every service, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/firebreak.bin"));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
 use tonic::transport::{Endpoint, Server};
@@ -16,6 +17,7 @@ pub use far::{Cuts, Distances, FarTcp};
 
 mod channel;
 pub mod far;
+pub mod serve;
 
 /// HTTP/2 pings on a connection with calls in flight: a peer that answers none is gone.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -56,19 +58,15 @@ pub trait Network: Clone + Send + Sync + 'static {
     fn dialer(&self) -> Dialer;
 
     /// Serves `routes` on what `listen` gave, until `stop` completes and the calls in progress
-    /// have ended.
-    ///
-    /// # Errors
-    /// When the listener fails.
+    /// have ended. While `elsewhere` says so, clients' connections are ended politely.
     fn serve(
         &self,
         incoming: Self::Incoming,
         routes: Routes,
         stop: impl Future<Output = ()> + Send,
-    ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send {
-        http2_server()
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, stop)
+        elsewhere: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send {
+        serve::serve(incoming, routes, stop, elsewhere)
     }
 }
 

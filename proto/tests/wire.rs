@@ -250,6 +250,14 @@ fn streams(golden: &mut Golden) {
         "append_stream_response",
         &v1::AppendStreamResponse {
             results: vec![result(1, appended), result(u64::MAX, error)],
+            going_away: false,
+        },
+    );
+    golden.check(
+        "append_stream_response_going_away",
+        &v1::AppendStreamResponse {
+            results: Vec::new(),
+            going_away: true,
         },
     );
 }

@@ -116,6 +116,8 @@ impl Group {
             acks: acks.clone(),
             leaders: leaders.clone(),
             sleep: sleep.clone(),
+            log: store.clone(),
+            granted: Arc::default(),
         };
         let machine = StateMachine::new(state.clone(), fault.clone());
         let raft = Raft::new(node.0, config, network, store, machine)
@@ -127,7 +129,6 @@ impl Group {
             node,
             raft: raft.clone(),
             leaders,
-            acks: acks.clone(),
             sleep,
             patience: Duration::from_millis(tuning.heartbeat_ms),
         };
@@ -398,8 +399,7 @@ fn config(shard: ShardId, tuning: &Tuning) -> Result<Config, String> {
         enable_pre_vote: Some(true),
         // Unsafe with state that is not flushed, and documented so.
         enable_leader_restore: Some(false),
-        // A new leader finds where its followers' logs end by halving, a round for each step: large
-        // appends (READ_BYTES_MAX bounds their bytes) end that sooner.
+        // READ_BYTES_MAX bounds their bytes.
         max_payload_entries: 512,
         // Housekeeping decides when state is flushed and how much log is kept.
         snapshot_policy: SnapshotPolicy::Never,

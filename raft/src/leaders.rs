@@ -30,7 +30,6 @@ use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::acks::Acks;
 use crate::api::ProposeError;
 use crate::sleep::Sleep;
 use crate::state_machine::StateMachine;
@@ -180,7 +179,6 @@ pub(crate) struct Leadership {
     pub(crate) node: NodeId,
     pub(crate) raft: Raft<Types, StateMachine>,
     pub(crate) leaders: Arc<Mutex<Leaders>>,
-    pub(crate) acks: Arc<Acks>,
     /// Whether its shard sleeps.
     pub(crate) sleep: Arc<Sleep>,
     /// How long a new leader waits for its first acknowledgement before it tries all the same.
@@ -202,22 +200,16 @@ impl Leadership {
         self.leaders.lock().heir(term, leader).or(leader)
     }
 
-    /// Waits while this node is about to lead by a hand-over, and then until it has its first
-    /// acknowledgements: openraft takes no entry before. What is to be said instead when it does
-    /// not come to that.
+    /// Waits while this node is about to lead by a hand-over, and then until openraft counts a quorum
+    /// behind it: before that it takes no entry. What is to be said instead when it does not come to
+    /// that.
     pub(crate) async fn ready(&self) -> Result<(), ProposeError> {
-        let mut metrics = self.raft.server_metrics();
+        let mut metrics = self.raft.metrics();
         loop {
-            // Before looking, so that nothing is missed in between.
-            let mut acked = std::pin::pin!(self.acks.changed());
-            acked.as_mut().enable();
-            let (term, leader, acked_at) = {
+            let (term, leader, acked) = {
                 let now = metrics.borrow_and_update();
                 let (term, leader) = (now.vote.leader_id().term, now.current_leader.map(NodeId));
-                let configs = now.membership_config.get_joint_config();
-                let at = Instant::now();
-                let acked_at = self.acks.quorum_acked_at(term, self.node, configs, at);
-                (term, leader, acked_at)
+                (term, leader, now.last_quorum_acked.is_some())
             };
             let until = {
                 let mut leaders = self.leaders.lock();
@@ -225,7 +217,7 @@ impl Leadership {
                     (_, Some(heir)) if heir != self.node => return Err(self.led_by(Some(heir))),
                     (Some(leader), _) if leader == self.node => {
                         let until = leaders.won_at(term) + self.patience;
-                        if acked_at.is_some() || Instant::now() >= until {
+                        if acked || Instant::now() >= until {
                             return Ok(());
                         }
                         until
@@ -239,7 +231,6 @@ impl Leadership {
                 changed = metrics.changed() => if changed.is_err() {
                     return Err(self.led_by(None));
                 },
-                () = acked => {}
                 () = tokio::time::sleep_until(until) => {}
             }
         }

@@ -16,6 +16,7 @@ mod batcher;
 mod dropped;
 mod fault;
 mod frame;
+mod granted;
 mod gray;
 mod group;
 mod handover;

@@ -24,8 +24,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::acks::{Acks, Sent, Unanswered};
+use crate::granted::Granted;
 use crate::leaders::Leaders;
 use crate::link::{AppendSender, AppendStream, Link, LinkError};
+use crate::log_store::LogStore;
 use crate::peers::Peers;
 use crate::sleep::Sleep;
 use crate::snapshot;
@@ -46,6 +48,10 @@ pub(crate) struct Network {
     pub(crate) leaders: Arc<Mutex<Leaders>>,
     /// Who sends is awake.
     pub(crate) sleep: Arc<Sleep>,
+    /// What is known of others' logs is looked up in it.
+    pub(crate) log: LogStore,
+    /// What voters said of theirs.
+    pub(crate) granted: Arc<Granted>,
 }
 
 /// One group's way to one replica.
@@ -56,6 +62,8 @@ pub(crate) struct Client {
     acks: Arc<Acks>,
     leaders: Arc<Mutex<Leaders>>,
     sleep: Arc<Sleep>,
+    log: LogStore,
+    granted: Arc<Granted>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -69,6 +77,8 @@ impl RaftNetworkFactory<Types> for Network {
             acks: self.acks.clone(),
             leaders: self.leaders.clone(),
             sleep: self.sleep.clone(),
+            log: self.log.clone(),
+            granted: self.granted.clone(),
         }
     }
 }
@@ -160,6 +170,7 @@ impl Client {
         pre: bool,
         option: &RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let asked = rpc.vote;
         let vote = wire::Vote {
             vote: Some(types::vote_to_wire(&rpc.vote)),
             last: rpc.last_log_id.as_ref().map(types::log_id_to_wire),
@@ -167,11 +178,15 @@ impl Client {
             transfer: rpc.leadership_transfer,
         };
         match self.call(Body::Vote(vote), option).await? {
-            Body::VoteAnswer(answer) => Ok(VoteResponse::<Types>::new(
-                types::required_vote(answer.vote).map_err(malformed)?,
-                answer.last.as_ref().map(types::log_id_from_wire),
-                answer.granted,
-            )),
+            Body::VoteAnswer(answer) => {
+                let vote = types::required_vote(answer.vote).map_err(malformed)?;
+                let last = answer.last.as_ref().map(types::log_id_from_wire);
+                let given = !pre && answer.granted && vote == asked;
+                if let Some(end) = last.filter(|end| given && self.log.holds(end)) {
+                    self.granted.note(self.target, &asked, end);
+                }
+                Ok(VoteResponse::<Types>::new(vote, last, answer.granted))
+            }
             _ => Err(malformed(types::Malformed(
                 "a vote was answered with something else".into(),
             ))),
@@ -212,6 +227,9 @@ impl RaftNetworkV2<Types> for Client {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
+            if let Some(known) = self.granted.answer(self.target, &first) {
+                return Ok(futures::stream::iter(known).map(Ok).boxed());
+            }
             match input.next().now_or_never() {
                 // A heartbeat is a stream of one: a plain request is cheaper.
                 Some(None) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::id::NodeId;
+use proto::FORWARDED;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
@@ -10,8 +11,6 @@ use tonic::metadata::MetadataMap;
 pub const DEFAULT: Duration = Duration::from_secs(10);
 /// The longest that is honoured; longer ones count as this.
 pub const MAX: Duration = Duration::from_secs(3_600);
-/// Set on a call that a node forwards: whoever gets it answers or refuses, and never forwards on.
-pub const FORWARDED: &str = "firebreak-forwarded";
 
 /// When a call must have been answered.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! The life of a node: it reads who it is, counts the start, joins its groups, serves, and stops.
 //!
-//! A graceful stop gives away what the node leads, accepts nothing new, sends streams and tails
-//! elsewhere, lets calls finish, and flushes. A drain does the first of these and sends clients elsewhere. A
+//! A graceful stop gives away what the node leads, sends clients elsewhere, accepts nothing new, lets
+//! calls finish, and flushes. A drain does the first of these and sends clients elsewhere. A
 //! fatal error (a failed fsync, say) ends [`run`] at once: what is on disk is then all that
 //! counts, and the next start goes on from it.
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 use model::id::NodeId;
 use model::limits::FRAME_BYTES_MAX;
 use proto::net::Network;
+use proto::net::serve::said;
 use proto::node::peer_server::{Peer, PeerServer};
 use proto::v1::admin_server::AdminServer;
 use proto::v1::conversations_server::ConversationsServer;
@@ -40,6 +41,9 @@ use crate::world::{DiskSpace, Space};
 
 /// How long a node that stops tries to give its leaders away.
 const STEP_ASIDE_MAX: Duration = Duration::from_secs(3);
+/// How long clients have to go elsewhere, once a node that stops has told them and before it takes no
+/// more calls: several answers of a busy one.
+const NOTICE: Duration = Duration::from_millis(300);
 /// How long calls may go on after a stop was asked for.
 const CALLS_MAX: Duration = Duration::from_secs(5);
 /// How long the groups may take to stop and flush.
@@ -162,12 +166,11 @@ pub async fn run<N: Network>(
     .add_service(health_service);
     let mut stop_serving = stopping;
     let (served, mut server_ended) = watch::channel(None);
-    let network = world.network.clone();
+    let (network, sent_away) = (world.network.clone(), elsewhere.subscribe());
     tasks.spawn(async move {
-        let stopped = async move { crate::stream::stopped(&mut stop_serving).await };
-        let ended = network.serve(incoming, routes, stopped).await;
-        let why = ended.map_or_else(|error| error.to_string(), |()| "it ended".to_owned());
-        served.send_replace(Some(why));
+        let stopped = async move { said(&mut stop_serving).await };
+        network.serve(incoming, routes, stopped, sent_away).await;
+        served.send_replace(Some("it ended".to_owned()));
     });
     listening();
 
@@ -194,6 +197,7 @@ pub async fn run<N: Network>(
     serving.abort();
     set_health(&health, ServingStatus::NotServing).await;
     elsewhere.send_replace(true);
+    tokio::time::sleep(NOTICE).await;
     stop.send_replace(true);
     gateway.calls.close();
     if timeout(CALLS_MAX, gateway.calls.wait()).await.is_err() {

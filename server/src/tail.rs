@@ -14,6 +14,7 @@ use futures::stream::{self, BoxStream};
 use model::id::{ConversationName, NodeId, ShardId};
 use model::limits;
 use model::state::Conversation;
+use proto::net::serve::said;
 use proto::v1;
 use proto::v1::messages_client::MessagesClient;
 use proto::v1::tail_response::Event;
@@ -30,7 +31,6 @@ use crate::error::{Failure, passed};
 use crate::gateway::Gateway;
 use crate::read::{is_passing, nearest, no_replica};
 use crate::service::conversations;
-use crate::stream::stopped;
 use crate::token::{Kind, Token};
 
 /// Messages read at once.
@@ -209,7 +209,7 @@ impl Relay {
         }
         let event = tokio::select! {
             biased;
-            () = stopped(&mut self.stopping) => Ok(None),
+            () = said(&mut self.stopping) => Ok(None),
             event = self.events.message() => event,
         };
         match event {
@@ -338,7 +338,7 @@ impl Tail {
     async fn wait(&mut self) {
         let goes_on = tokio::select! {
             biased;
-            () = stopped(&mut self.stopping) => false,
+            () = said(&mut self.stopping) => false,
             changed = self.last_seq.changed() => changed.is_ok(),
             () = tokio::time::sleep(LOOK) => self.gateway.raft.state(self.shard).is_some(),
         };

@@ -1,19 +1,16 @@
 //! Keeps a stream of appends on some node: opens it, takes in answers, and moves it when the node
-//! is silent, breaks off, or cannot reach a quorum.
+//! is silent, breaks off, goes away, or cannot reach a quorum.
 
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
-use model::limits;
+use futures::future::BoxFuture;
 use proto::v1;
-use tokio::time::{Instant, sleep_until, timeout};
-use tonic::{Request, Status, Streaming};
-use tonic_prost::ProstCodec;
+use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
-use super::frame::{Frame, Outgoing};
+use super::live::{self, Failed, Live, Opening};
 use super::window::Summary;
 use crate::builder::Inner;
 use crate::error::{Failure, Fault, Refusal};
@@ -23,16 +20,13 @@ use crate::retry::Backoff;
 use crate::silence::{self, ASK_AFTER};
 use crate::stats::add;
 
-/// How one stream to one node ended.
-enum Ended {
-    /// Closed, and everything answered.
-    Done,
-    /// The node is left; whether it had answered anything.
-    Left {
-        fault: Fault,
-        worked: bool,
-        retry_after: Duration,
-    },
+/// A node is left.
+struct Left {
+    lease: Lease,
+    fault: Fault,
+    /// Whether it had answered anything.
+    worked: bool,
+    retry_after: Duration,
 }
 
 /// When a stream may move although nothing forces it to: at once, then ever more slowly while
@@ -67,17 +61,22 @@ pub(crate) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
     };
     let mut failures = 0_u32;
     while shared.work().await {
-        let lease = inner.nodes.choose(&tried);
-        let stream = Session {
-            shared: &shared,
-            inner: &inner,
-            lease: &lease,
+        let opening = live::open(
+            shared.clone(),
+            inner.clone(),
+            inner.nodes.choose(&tried),
+            shared.begin(),
+        );
+        let ended = match shared.ticking(&inner, opening).await {
+            Ok(live) => Session::new(&shared, &inner, live).run(&mut moves).await,
+            Err(failed) => broke(&shared, &inner, failed.lease, &failed.failure, false),
         };
-        let Ended::Left {
+        let Some(Left {
+            lease,
             fault,
             worked,
             retry_after,
-        } = stream.run(&mut moves).await
+        }) = ended
         else {
             break;
         };
@@ -127,13 +126,44 @@ impl Shared {
         }
     }
 
-    /// Begins a new stream: everything unanswered is to be sent again.
+    /// Begins a new stream at once: everything unanswered is to be sent again.
     fn begin(&self) -> u64 {
         let mut state = self.state.lock();
-        state.epoch += 1;
-        state.waker = None;
+        state.last_epoch += 1;
+        state.epoch = state.last_epoch;
+        (state.waker, state.next_waker) = (None, None);
         state.window.rewind();
         state.epoch
+    }
+
+    /// A number for a stream whose turn is to come.
+    fn reserve(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.last_epoch += 1;
+        state.last_epoch
+    }
+
+    /// From now on messages go out on stream `epoch`; what is in flight stays with the one before.
+    fn switch(&self, epoch: u64) {
+        let wakers = {
+            let mut state = self.state.lock();
+            state.epoch = epoch;
+            [state.waker.take(), state.next_waker.take()]
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// What stream `epoch` owes is to be sent again.
+    fn recall(&self, epoch: u64) {
+        let waker = {
+            let mut state = self.state.lock();
+            if state.window.rewind_one(epoch) {
+                state.waker.take()
+            } else {
+                None
+            }
+        };
+        waker.into_iter().for_each(Waker::wake);
     }
 
     fn answer(&self, inner: &Inner, results: Vec<v1::AppendResult>, now: Instant) -> Summary {
@@ -188,28 +218,39 @@ impl Shared {
     }
 }
 
-/// One stream to one node.
+/// The stream in use, and those before and behind it.
 struct Session<'a> {
     shared: &'a Arc<Shared>,
     inner: &'a Arc<Inner>,
-    lease: &'a Lease,
+    live: Live,
+    /// Whether it has answered anything.
+    worked: bool,
+    /// When it was heard of last.
+    heard: Instant,
+    /// Whether its node is there, when that is being asked.
+    asking: Option<BoxFuture<'static, bool>>,
+    /// The stream before, while it owes answers, and for how long that is waited for.
+    old: Option<(Live, Instant)>,
+    /// The stream that takes over when it is open.
+    next: Option<Opening>,
 }
 
-impl Session<'_> {
-    async fn run(&self, moves: &mut Moves) -> Ended {
-        let patience = self.inner.attempt_timeout;
-        let mut answers = match self
-            .shared
-            .ticking(self.inner, timeout(patience, self.open()))
-            .await
-        {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(status)) => return self.broke(&Failure::from_status(&status), false),
-            Err(_) => return self.broke(&Failure::silent(patience), false),
-        };
-        let mut worked = false;
-        let mut heard = Instant::now();
-        let mut asking = None;
+impl<'a> Session<'a> {
+    fn new(shared: &'a Arc<Shared>, inner: &'a Arc<Inner>, live: Live) -> Session<'a> {
+        Session {
+            shared,
+            inner,
+            live,
+            worked: false,
+            heard: Instant::now(),
+            asking: None,
+            old: None,
+            next: None,
+        }
+    }
+
+    /// Serves until the node is left; `None` when everything is done.
+    async fn run(mut self, moves: &mut Moves) -> Option<Left> {
         loop {
             let (next_wake, empty, closed) = {
                 let state = self.shared.state.lock();
@@ -220,91 +261,145 @@ impl Session<'_> {
                 )
             };
             if empty && closed {
-                return Ended::Done;
+                return None;
             }
             let tick = Instant::now() + TICK;
             let wake = next_wake.map_or(tick, |wake| wake.min(tick));
             tokio::select! {
                 biased;
-                answer = answers.message() => match answer {
-                    Ok(Some(frame)) => {
-                        let now = Instant::now();
-                        (heard, asking) = (now, None);
-                        let summary = self.shared.answer(self.inner, frame.results, now);
-                        if summary.acked > 0 && !worked {
-                            worked = true;
-                            self.lease.succeeded(None);
-                        }
-                        if summary.unavailable > 0 && moves.may(now) {
-                            return left(Fault::Refused, worked);
-                        }
-                    }
-                    Ok(None) => return left(Fault::None, worked),
-                    Err(status) => return self.broke(&Failure::from_status(&status), worked),
+                answer = self.live.answers.message() => match answer {
+                    Ok(Some(frame)) => if self.heard(frame, moves) {
+                        return Some(self.left(Fault::Refused));
+                    },
+                    Ok(None) => return Some(self.left(Fault::None)),
+                    Err(status) => return self.broke(&Failure::from_status(&status)),
                 },
-                there = silence::answer(&mut asking), if asking.is_some() => {
-                    asking = None;
+                answer = live::owed(&mut self.old), if self.old.is_some() => match answer {
+                    Some(results) => drop(self.shared.answer(self.inner, results, Instant::now())),
+                    None => self.forget_old(),
+                },
+                opened = live::opened(&mut self.next), if self.next.is_some() => self.turn(opened),
+                there = silence::answer(&mut self.asking), if self.asking.is_some() => {
+                    self.asking = None;
                     if !there {
-                        return self.broke(&Failure::silent(heard.elapsed()), worked);
+                        return self.broke(&Failure::silent(self.heard.elapsed()));
                     }
-                    heard = Instant::now();
+                    self.heard = Instant::now();
                 }
-                () = self.shared.changed.notified(), if empty => heard = Instant::now(),
+                () = self.shared.changed.notified(), if empty => self.heard = Instant::now(),
                 () = sleep_until(wake), if !empty => {
-                    let now = Instant::now();
-                    self.shared.expire(self.inner, now);
-                    let oldest = self.shared.state.lock().window.oldest_in_flight();
-                    let Some(oldest) = oldest else { continue };
-                    let silent = now - heard.max(oldest);
-                    if silent >= patience {
-                        return self.broke(&Failure::silent(patience), worked);
-                    }
-                    if silent >= ASK_AFTER && asking.is_none() {
-                        asking = Some(silence::ask(self.lease));
-                    }
-                    if now - oldest >= STUCK_AFTER && moves.may(now) {
-                        return left(Fault::Refused, worked);
+                    if let Some(left) = self.look(moves) {
+                        return left;
                     }
                 }
             }
         }
     }
 
-    async fn open(&self) -> Result<Streaming<v1::AppendStreamResponse>, Status> {
-        let outgoing = Outgoing {
-            shared: self.shared.clone(),
-            epoch: self.shared.begin(),
-            inner: self.inner.clone(),
-        };
-        let mut service = tonic::client::Grpc::new(self.lease.channel.clone())
-            .max_decoding_message_size(limits::FRAME_BYTES_MAX);
-        service.ready().await.map_err(Status::from_error)?;
-        let path = PathAndQuery::from_static("/firebreak.v1.Messages/AppendStream");
-        let codec: ProstCodec<Frame, v1::AppendStreamResponse> = ProstCodec::default();
-        Ok(service
-            .streaming(Request::new(outgoing), path, codec)
-            .await?
-            .into_inner())
+    /// Takes a frame in; true when another node may do better.
+    fn heard(&mut self, frame: v1::AppendStreamResponse, moves: &mut Moves) -> bool {
+        let now = Instant::now();
+        (self.heard, self.asking) = (now, None);
+        let summary = self.shared.answer(self.inner, frame.results, now);
+        if summary.acked > 0 && !self.worked {
+            self.worked = true;
+            self.live.lease.succeeded(None);
+        }
+        if frame.going_away {
+            self.look_elsewhere();
+        }
+        summary.unavailable > 0 && moves.may(now)
     }
 
-    fn broke(&self, failure: &Failure, worked: bool) -> Ended {
-        tracing::debug!(node = %self.lease.address, why = %failure.refusal, "a stream of appends broke");
-        if !failure.refusal.retryable() {
-            self.shared.refuse(self.inner, &failure.refusal);
+    /// The node goes away: opens a stream to another one while this one goes on.
+    fn look_elsewhere(&mut self) {
+        self.live.lease.failed(Fault::Leaving);
+        let mut tried = Tried::default();
+        tried.left(&self.live.lease);
+        let lease = self.inner.nodes.choose(&tried);
+        // With nobody better, the node says when it is over.
+        if self.next.is_none() && !lease.is_leaving() {
+            let (shared, inner) = (self.shared.clone(), self.inner.clone());
+            let epoch = self.shared.reserve();
+            self.next = Some(Box::pin(live::open(shared, inner, lease, epoch)));
         }
-        let retry_after = failure.refusal.retry_after.unwrap_or_default();
-        Ended::Left {
-            fault: failure.fault,
-            worked,
-            retry_after,
+    }
+
+    /// The next stream's turn, if it is open.
+    fn turn(&mut self, opened: Result<Live, Box<Failed>>) {
+        self.next = None;
+        match opened {
+            Ok(next) => {
+                self.forget_old();
+                self.shared.switch(next.epoch);
+                add(&self.inner.counters.failovers, 1);
+                let now = Instant::now();
+                let before = std::mem::replace(&mut self.live, next);
+                self.old = Some((before, now + self.inner.attempt_timeout));
+                (self.worked, self.heard, self.asking) = (false, now, None);
+            }
+            Err(failed) => failed.lease.failed(failed.failure.fault),
         }
+    }
+
+    /// What the stream before still owed is sent again.
+    fn forget_old(&mut self) {
+        if let Some((old, _)) = self.old.take() {
+            self.shared.recall(old.epoch);
+        }
+    }
+
+    /// Looks for what is late; why the node is left, if it is.
+    fn look(&mut self, moves: &mut Moves) -> Option<Option<Left>> {
+        let now = Instant::now();
+        self.shared.expire(self.inner, now);
+        if self.old.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.forget_old();
+        }
+        let oldest = self.shared.state.lock().window.oldest_in_flight()?;
+        let silent = now - self.heard.max(oldest);
+        if silent >= self.inner.attempt_timeout {
+            return Some(self.broke(&Failure::silent(silent)));
+        }
+        if silent >= ASK_AFTER && self.asking.is_none() {
+            self.asking = Some(silence::ask(&self.live.lease));
+        }
+        if now - oldest >= STUCK_AFTER && moves.may(now) {
+            return Some(Some(self.left(Fault::Refused)));
+        }
+        None
+    }
+
+    fn left(&self, fault: Fault) -> Left {
+        Left {
+            lease: self.live.lease.again(),
+            fault,
+            worked: self.worked,
+            retry_after: Duration::ZERO,
+        }
+    }
+
+    fn broke(&self, failure: &Failure) -> Option<Left> {
+        let lease = self.live.lease.again();
+        broke(self.shared, self.inner, lease, failure, self.worked)
     }
 }
 
-fn left(fault: Fault, worked: bool) -> Ended {
-    Ended::Left {
-        fault,
-        worked,
-        retry_after: Duration::ZERO,
+fn broke(
+    shared: &Shared,
+    inner: &Inner,
+    lease: Lease,
+    failure: &Failure,
+    worked: bool,
+) -> Option<Left> {
+    tracing::debug!(node = %lease.address, why = %failure.refusal, "a stream of appends broke");
+    if !failure.refusal.retryable() {
+        shared.refuse(inner, &failure.refusal);
     }
+    Some(Left {
+        lease,
+        fault: failure.fault,
+        worked,
+        retry_after: failure.refusal.retry_after.unwrap_or_default(),
+    })
 }

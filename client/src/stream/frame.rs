@@ -1,6 +1,7 @@
 //! The frames of an AppendStream as this client writes them: items that are encoded once, when they
 //! are enqueued, and never copied into a message of their own again, however often they are sent.
 
+use std::cmp::Ordering;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,7 +23,7 @@ pub(crate) struct Frame {
 }
 
 /// The frames of one stream: each holds whatever may go out at the moment it is asked for, so they
-/// grow with the load and no timer is needed.
+/// grow with the load and no timer is needed. None before the stream's turn; behind it they end.
 pub(crate) struct Outgoing {
     pub(crate) shared: Arc<Shared>,
     pub(crate) epoch: u64,
@@ -34,12 +35,17 @@ impl Stream for Outgoing {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Frame>> {
         let mut state = self.shared.state.lock();
-        if state.epoch != self.epoch {
-            return Poll::Ready(None);
+        match self.epoch.cmp(&state.epoch) {
+            Ordering::Less => return Poll::Ready(None),
+            Ordering::Equal => {}
+            Ordering::Greater => {
+                state.next_waker = Some(context.waker().clone());
+                return Poll::Pending;
+            }
         }
         let taken = state
             .window
-            .take(Instant::now(), FRAME_ITEMS_MAX, FRAME_BYTES);
+            .take(self.epoch, Instant::now(), FRAME_ITEMS_MAX, FRAME_BYTES);
         if !taken.items.is_empty() {
             drop(state);
             add(&self.inner.counters.retries, taken.again);

@@ -10,10 +10,12 @@
 //! conversation go out only when none of its earlier ones is unanswered. What came in meanwhile
 //! goes out together, so a busy conversation costs frames of many messages and not waiting.
 //! When a stream breaks, all unanswered messages go out again elsewhere, each under its own id and
-//! before anything that came after it.
+//! before anything that came after it. A node that goes away says so first: then the next stream is
+//! opened before this one is closed, and takes each conversation as soon as this one owes it nothing.
 
 mod driver;
 mod frame;
+mod live;
 mod window;
 
 use std::future::Future;
@@ -71,10 +73,14 @@ struct Shared {
 
 struct State {
     window: Window,
-    /// Numbers the streams: frames of an older one end.
+    /// The stream whose turn it is: frames of an older one end.
     epoch: u64,
+    /// The last number that was given to a stream.
+    last_epoch: u64,
     /// Of the frames going out, when they wait for messages.
     waker: Option<Waker>,
+    /// Of those of the stream whose turn is next.
+    next_waker: Option<Waker>,
     closed: bool,
 }
 
@@ -89,7 +95,9 @@ impl Client {
             state: Mutex::new(State {
                 window: Window::new(),
                 epoch: 0,
+                last_epoch: 0,
                 waker: None,
+                next_waker: None,
                 closed: false,
             }),
             room: Semaphore::new(room),

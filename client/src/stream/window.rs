@@ -41,6 +41,8 @@ struct Entry {
     deadline: Instant,
     /// When it was last sent.
     sent_at: Instant,
+    /// On which stream.
+    stream: u64,
     attempts: u32,
     last: Option<Refusal>,
     answer: oneshot::Sender<Outcome>,
@@ -140,6 +142,7 @@ impl Window {
             started,
             deadline: started + deadline,
             sent_at: started,
+            stream: 0,
             attempts: 0,
             last: None,
             answer,
@@ -186,8 +189,15 @@ impl Window {
         at
     }
 
-    /// The next frame: all that may go out, up to `items_max` items and past `bytes` no more.
-    pub(crate) fn take(&mut self, now: Instant, items_max: usize, bytes: usize) -> Taken {
+    /// The next frame of `stream`: all that may go out, up to `items_max` items and past `bytes` no
+    /// more.
+    pub(crate) fn take(
+        &mut self,
+        stream: u64,
+        now: Instant,
+        items_max: usize,
+        bytes: usize,
+    ) -> Taken {
         let mut taken = Taken::default();
         let mut size = 0;
         while taken.items.len() < items_max && size < bytes {
@@ -210,6 +220,7 @@ impl Window {
                 taken.items.push(item);
                 entry.attempts += 1;
                 entry.sent_at = now;
+                entry.stream = stream;
                 lane.in_flight.push_back(id);
                 self.in_flight += 1;
             }
@@ -354,6 +365,26 @@ impl Window {
             self.by_parent.remove(&lane.parent);
             self.lanes_free.push(at);
         }
+    }
+
+    /// Makes what is in flight on `stream` wait again, in the order of enqueueing: that one broke, and
+    /// another has taken over. True when there was any.
+    pub(crate) fn rewind_one(&mut self, stream: u64) -> bool {
+        let mut order: Vec<(u64, usize)> = Vec::new();
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(lane) = lane else { continue };
+            // All that a conversation has in flight went out together.
+            let first = lane.in_flight.front();
+            let first = first.and_then(|id| entry(&mut self.slots, *id));
+            if first.is_some_and(|entry| entry.stream == stream) {
+                self.in_flight -= lane.in_flight.len();
+                lane.recall();
+                order.extend(lane.waiting.front().map(|first| (*first, at)));
+            }
+        }
+        order.sort_unstable();
+        self.ready.extend(order.iter().map(|(_, at)| at));
+        !order.is_empty()
     }
 
     /// Makes everything unanswered wait again, in the order of enqueueing: the stream broke.

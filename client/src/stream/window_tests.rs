@@ -5,6 +5,7 @@ const LONG: Duration = Duration::from_secs(10);
 /// A window, and what its callers hear.
 struct Bench {
     window: Window,
+    stream: u64,
     now: Instant,
     acks: Vec<oneshot::Receiver<Outcome>>,
 }
@@ -13,6 +14,7 @@ impl Bench {
     fn new() -> Bench {
         Bench {
             window: Window::new(),
+            stream: 1,
             now: Instant::now(),
             acks: Vec::new(),
         }
@@ -32,7 +34,7 @@ impl Bench {
 
     /// The next frame: correlation ids and texts.
     fn take(&mut self) -> Vec<(u64, String)> {
-        let taken = self.window.take(self.now, 100, 1 << 20);
+        let taken = self.window.take(self.stream, self.now, 100, 1 << 20);
         let item = |bytes: Bytes| {
             let item = v1::AppendItem::decode(bytes).unwrap();
             let body = item.message.unwrap().body;
@@ -195,7 +197,7 @@ fn a_message_sent_late_tells_the_node_how_little_time_is_left() {
     let mut bench = Bench::new();
     bench.push("a", "a1", LONG);
     bench.now += Duration::from_secs(4);
-    let taken = bench.window.take(bench.now, 100, 1 << 20);
+    let taken = bench.window.take(1, bench.now, 100, 1 << 20);
     let item = v1::AppendItem::decode(taken.items[0].clone()).unwrap();
     assert_eq!(item.timeout_ms, 6_000);
     assert_eq!(&item.message.unwrap().body[..], b"a1");
@@ -207,8 +209,37 @@ fn a_frame_ends_at_its_bounds_and_the_rest_of_a_conversation_waits_for_its_answe
     for number in 0..5 {
         bench.push("a", &number.to_string(), LONG);
     }
-    assert_eq!(bench.window.take(bench.now, 2, 1 << 20).items.len(), 2);
+    assert_eq!(bench.window.take(1, bench.now, 2, 1 << 20).items.len(), 2);
     assert!(bench.take().is_empty());
     bench.window.rewind();
-    assert_eq!(bench.window.take(bench.now, 100, 1).items.len(), 1);
+    assert_eq!(bench.window.take(1, bench.now, 100, 1).items.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_stream_owes_is_answered_by_it_while_another_takes_what_is_new() {
+    let mut bench = Bench::new();
+    bench.push("a", "a1", LONG);
+    let first = bench.take();
+    bench.stream = 2;
+    bench.push("a", "a2", LONG);
+    bench.push("b", "b1", LONG);
+    assert_eq!(bench.texts(), ["b1"], "a2 waits for a1");
+    bench.ack(&[first[0].0]);
+    assert_eq!(bench.texts(), ["a2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_one_of_two_streams_breaks_only_what_it_owed_is_sent_again() {
+    let mut bench = Bench::new();
+    for (parent, text) in [("a", "a1"), ("b", "b1"), ("a", "a2")] {
+        bench.push(parent, text, LONG);
+    }
+    assert_eq!(bench.texts(), ["a1", "a2", "b1"]);
+    bench.stream = 2;
+    bench.push("c", "c1", LONG);
+    assert_eq!(bench.texts(), ["c1"]);
+    bench.push("a", "a3", LONG);
+    assert!(bench.window.rewind_one(1));
+    assert!(!bench.window.rewind_one(1), "nothing of it is left");
+    assert_eq!(bench.texts(), ["a1", "a2", "a3", "b1"]);
 }

@@ -380,7 +380,11 @@ impl Node {
                 return;
             }
         };
-        let _ = answers.send(Ok(v1::AppendStreamResponse { results })).await;
+        let frame = v1::AppendStreamResponse {
+            results,
+            ..v1::AppendStreamResponse::default()
+        };
+        let _ = answers.send(Ok(frame)).await;
     }
 }
 

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::api::Identity;
+use crate::fault::Fault;
 use crate::frame;
 use crate::hello::{Hello, Marks};
 use crate::link::Reach;
@@ -110,6 +111,7 @@ async fn script() -> Script {
     let view = watch::Sender::new(Arc::default());
     let (refused, _) = mpsc::unbounded_channel();
     let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
+    let shard_log = log.shard(ShardId(1)).unwrap();
     let vitals = Vitals::new(ME, log.clone());
     let hello = Hello::new(Arc::new(identity), log);
     let (marks, dialer) = (Marks::default(), Tcp.dialer());
@@ -129,12 +131,15 @@ async fn script() -> Script {
         .unwrap()
         .unwrap();
     let acks = Arc::new(Acks::default());
+    let store = LogStore::open(shard_log, Arc::new(|| None), Fault::new()).unwrap();
     let client = Client {
         shard: ShardId(1),
         target: OTHER,
         peers,
         acks: acks.clone(),
         leaders: Arc::new(Mutex::new(Leaders::default())),
+        log: store,
+        granted: Arc::default(),
     };
     Script {
         client,
@@ -250,6 +255,8 @@ async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
         peers: script.client.peers.clone(),
         acks: script.acks.clone(),
         leaders: script.client.leaders.clone(),
+        log: script.client.log.clone(),
+        granted: script.client.granted.clone(),
     };
     let beat = tokio::spawn(async move {
         let option = RPCOption::new(PATIENCE);

@@ -15,10 +15,13 @@ use model::cluster::ClusterState;
 use model::command::{Answer, Reason, Reply};
 use model::id::{NodeId, ShardId, Slot};
 use model::limits;
+use proto::GOING_AWAY;
 use raft::{Node, ProposeError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tonic::Response;
+use tonic::metadata::MetadataValue;
 
 use crate::deadline::Deadline;
 use crate::error::Failure;
@@ -77,6 +80,16 @@ impl Gateway {
     /// "name (dc)" of this node.
     pub fn served_by(&self) -> &str {
         &self.served_by
+    }
+
+    /// An answer, which says so if its caller should go elsewhere from now on.
+    pub fn answer<T>(&self, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        if *self.stopping.borrow() {
+            let yes = MetadataValue::from_static("1");
+            response.metadata_mut().insert(GOING_AWAY, yes);
+        }
+        response
     }
 
     /// This node.

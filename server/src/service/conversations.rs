@@ -32,9 +32,8 @@ impl Service for Conversations {
     ) -> Result<Response<v1::Conversation>, Status> {
         let _call = self.gateway.calls.token();
         let call = Call::of(request.metadata());
-        Ok(Response::new(
-            create(&self.gateway, request.into_inner(), call).await?,
-        ))
+        let created = create(&self.gateway, request.into_inner(), call).await?;
+        Ok(self.gateway.answer(created))
     }
 
     async fn get_conversation(
@@ -49,7 +48,7 @@ impl Service for Conversations {
         let wanted = check.read(request.read.as_ref());
         let name = check.or(name)?;
         let found = get(&self.gateway, &name, &wanted, call).await?;
-        Ok(Response::new(found))
+        Ok(self.gateway.answer(found))
     }
 }
 

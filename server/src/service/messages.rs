@@ -58,9 +58,8 @@ impl Service for Messages {
     ) -> Result<Response<v1::AppendMessageResponse>, Status> {
         let _call = self.gateway.calls.token();
         let call = Call::of(request.metadata());
-        Ok(Response::new(
-            self.append(request.into_inner(), call).await?,
-        ))
+        let appended = self.append(request.into_inner(), call).await?;
+        Ok(self.gateway.answer(appended))
     }
 
     async fn batch_append_messages(
@@ -69,9 +68,8 @@ impl Service for Messages {
     ) -> Result<Response<v1::BatchAppendMessagesResponse>, Status> {
         let _call = self.gateway.calls.token();
         let call = Call::of(request.metadata());
-        Ok(Response::new(
-            self.append_batch(request.into_inner(), call).await?,
-        ))
+        let appended = self.append_batch(request.into_inner(), call).await?;
+        Ok(self.gateway.answer(appended))
     }
 
     type AppendStreamStream = stream::Answers;
@@ -91,7 +89,8 @@ impl Service for Messages {
     ) -> Result<Response<v1::ListMessagesResponse>, Status> {
         let _call = self.gateway.calls.token();
         let call = Call::of(request.metadata());
-        Ok(Response::new(self.list(request.into_inner(), call).await?))
+        let page = self.list(request.into_inner(), call).await?;
+        Ok(self.gateway.answer(page))
     }
 
     type TailStream = tail::Events;

@@ -2,16 +2,22 @@
 //! that task, one per conversation, and what is ready leaves in one frame.
 //!
 //! Reading waits while too much is unanswered, or while the caller does not take its answers.
+//!
+//! A node that goes away says so and goes on for a while, so that the caller can open its next stream
+//! before it closes this one; who does not is sent away then.
 
 pub mod lanes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use model::limits;
+use proto::net::serve::said;
 use proto::v1;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -21,6 +27,8 @@ use lanes::Lanes;
 
 /// Frames of answers that wait for the caller to take them.
 const ANSWERS_WAITING_MAX: usize = 4;
+/// How long a stream goes on whose caller was told to go elsewhere.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// The answers of a stream.
 pub type Answers = ReceiverStream<Result<v1::AppendStreamResponse, Status>>;
@@ -47,6 +55,8 @@ async fn run(
     let mut flights = FuturesUnordered::new();
     // Why nothing is read any more, once that is so; `Ok` when the caller has closed its half.
     let mut end: Option<Result<(), Failure>> = None;
+    // Until when this goes on, once the caller should go elsewhere; and whether it is still to be told.
+    let (mut until, mut going_away) = (None, false);
     loop {
         // What has come meanwhile goes along with the next commands.
         while end.is_none() && lanes.has_room() {
@@ -65,16 +75,16 @@ async fn run(
             );
         }
         let results = lanes.take_answers();
-        if !results.is_empty() {
+        if !results.is_empty() || going_away {
             // The commands just made must not wait for a caller that is slow to take answers.
             while let Some(Some((lane, outcome))) = flights.next().now_or_never() {
                 lanes.finish(lane, outcome);
             }
-            if answers
-                .send(Ok(v1::AppendStreamResponse { results }))
-                .await
-                .is_err()
-            {
+            let frame = v1::AppendStreamResponse {
+                results,
+                going_away: std::mem::take(&mut going_away),
+            };
+            if answers.send(Ok(frame)).await.is_err() {
                 return;
             }
             continue;
@@ -93,7 +103,12 @@ async fn run(
             frame = items.next(), if end.is_none() && lanes.has_room() => {
                 end = accept(&mut lanes, frame);
             }
-            () = stopped(&mut stopping), if end.is_none() => end = Some(Err(Failure::Stopping)),
+            () = said(&mut stopping), if until.is_none() => {
+                (until, going_away) = (Some(Instant::now() + NOTICE), true);
+            }
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() && end.is_none() => {
+                end = Some(Err(Failure::Stopping));
+            }
             () = answers.closed() => return,
         }
     }
@@ -122,12 +137,5 @@ fn accept(
             }
             None
         }
-    }
-}
-
-/// Ends when clients should go elsewhere; never when whoever would say so is gone.
-pub async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
-    if stopping.wait_for(|stopping| *stopping).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }

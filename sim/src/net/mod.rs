@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use proto::net::{Channel, Dial, Dialer, Network, endpoint};
+use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::plan::Tier;
@@ -75,15 +76,12 @@ impl Network for Net {
         incoming: Incoming,
         routes: Routes,
         stop: impl Future<Output = ()> + Send,
-    ) -> Result<(), tonic::transport::Error> {
-        if self.tier == Tier::Direct {
-            direct::serve(incoming, routes, stop).await;
-            return Ok(());
+        elsewhere: watch::Receiver<bool>,
+    ) {
+        match self.tier {
+            Tier::Direct => direct::serve(incoming, routes, stop, elsewhere).await,
+            Tier::Grpc => proto::net::serve::serve(incoming, routes, stop, elsewhere).await,
         }
-        proto::net::http2_server()
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, stop)
-            .await
     }
 }
 

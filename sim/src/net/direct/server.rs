@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _};
 use http_body::Frame as BodyFrame;
 use parking_lot::Mutex;
+use proto::net::serve::{is_clients, said};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tonic::body::Body;
@@ -23,6 +24,7 @@ pub(in super::super) async fn serve(
     mut incoming: impl Stream<Item = io::Result<Io>> + Unpin,
     routes: Routes,
     stop: impl Future<Output = ()>,
+    elsewhere: watch::Receiver<bool>,
 ) {
     let routes = routes.prepare();
     let (stopping, stopped) = watch::channel(false);
@@ -34,7 +36,8 @@ pub(in super::super) async fn serve(
             () = &mut stop => break,
             accepted = incoming.next() => match accepted {
                 Some(Ok(io)) => {
-                    connections.spawn(connection(io, routes.clone(), stopped.clone()));
+                    let (stopped, elsewhere) = (stopped.clone(), elsewhere.clone());
+                    connections.spawn(connection(io, routes.clone(), stopped, elsewhere));
                 }
                 Some(Err(_)) => {}
                 None => break,
@@ -61,16 +64,31 @@ struct Calls {
     open: Mutex<Open>,
     /// Told when the last of them has ended.
     none: Notify,
+    /// Told when a client has made one.
+    called: Notify,
 }
 
-async fn connection(io: Io, routes: Routes, mut stopped: watch::Receiver<bool>) {
+async fn connection(
+    io: Io,
+    routes: Routes,
+    mut stopped: watch::Receiver<bool>,
+    mut elsewhere: watch::Receiver<bool>,
+) {
     let io = Arc::new(io);
     let calls = Arc::<Calls>::default();
     let mut pulse = Pulse::new();
     let mut leaving = false;
+    let clients = calls.clone();
     let mut leave = std::pin::pin!(async move {
-        // The sender is dropped only after it has said so.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+        let sent_away = async {
+            clients.called.notified().await;
+            said(&mut elsewhere).await;
+        };
+        tokio::select! {
+            biased;
+            () = said(&mut stopped) => {}
+            () = sent_away => {}
+        }
     });
     let why = loop {
         if leaving && calls.open.lock().is_empty() {
@@ -114,6 +132,9 @@ fn take(frame: Frame, io: &Arc<Io>, calls: &Arc<Calls>, routes: &Routes) {
         Part::Request(head) => {
             let (pieces, body) = pieces::body(None);
             let request = http::Request::from_parts(*head, Body::new(body));
+            if is_clients(&request) {
+                calls.called.notify_one();
+            }
             let (io, routes) = (io.clone(), routes.clone());
             let done = Done {
                 calls: calls.clone(),
