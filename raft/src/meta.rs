@@ -33,6 +33,8 @@ pub(crate) const LOOK: Duration = Duration::from_millis(250);
 pub(crate) const STEP_MAX: Duration = Duration::from_secs(5);
 /// For one node to tell its view: of several the next one is asked, who may be alive.
 const ASK_MAX: Duration = Duration::from_secs(1);
+/// Looks of housekeeping to one at a shard that sleeps.
+const ASLEEP_LOOKS: u32 = 16;
 /// A shard is founded by its first replica; each next one waits this much longer.
 const FOUND_TURN: Duration = Duration::from_secs(3);
 
@@ -330,7 +332,7 @@ async fn keep_house(node: Arc<Inner>) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut flushed_at = Instant::now();
-    loop {
+    for looks in 0_u32.. {
         look.tick().await;
         let unflushed = node.state().unflushed_bytes();
         let old = unflushed > 0 && flushed_at.elapsed() > flush_age_max;
@@ -345,6 +347,10 @@ async fn keep_house(node: Arc<Inner>) {
         let groups = node.groups();
         let bytes_max = keep.log_bytes_max / groups.len().max(1) as u64;
         for group in groups {
+            // Where nothing is written little is to be cut, and there may be thousands.
+            if group.leadership.sleep.is_asleep() && looks % ASLEEP_LOOKS != 0 {
+                continue;
+            }
             let absent_for = |id: &u64| node.absent_for(*id);
             let waits_for = |id: &u64| absent_for(id).is_some_and(|absent| absent < absent_max);
             let absent = view.replicas_of(group.shard).iter().any(waits_for);
