@@ -121,6 +121,18 @@ pub fn meta_replicas(nodes: &[Node], current: &[u64]) -> Vec<u64> {
     }
 }
 
+/// The nodes that should replicate the meta shard now that `current` do, of those that may: as
+/// [`meta_replicas`], but three or more never become fewer than three, unless shards have fewer
+/// replicas, too. What one node alone holds is lost with it; two of three wait for a third.
+pub fn meta_wanted(state: &ClusterState, may: &[Node], current: &[u64]) -> Vec<u64> {
+    let wanted = meta_replicas(may, current);
+    let least = current.len().min(3).min(state.replicas as usize);
+    match wanted.len() < least {
+        true => current.to_vec(),
+        false => wanted,
+    }
+}
+
 /// Up to `size` members with at most `dc_max` in one data center, and `size`.
 fn members(nodes: &[Node], current: &[u64], size: usize, dc_max: usize) -> (Vec<u64>, usize) {
     let mut held: BTreeMap<&str, usize> = nodes.iter().map(|n| (n.dc(), 0)).collect();
@@ -376,6 +388,22 @@ mod tests {
         let nodes = nodes(&[3, 3, 3]);
         let chosen = meta_replicas(&nodes, &[1]);
         assert_eq!(chosen, [1, 4, 7, 2, 5]);
+    }
+
+    #[test]
+    fn the_meta_shard_shrinks_to_three_and_never_to_one() {
+        let wanted = |per_dc: &[usize], current: &[u64], replicas| {
+            let state = ClusterState {
+                replicas,
+                ..ClusterState::default()
+            };
+            meta_wanted(&state, &nodes(per_dc), current)
+        };
+        assert_eq!(wanted(&[1, 1, 1], &[1, 2, 3, 4, 5], 3), [1, 2, 3]);
+        assert_eq!(wanted(&[1, 1], &[1, 2, 3], 3), [1, 2, 3]);
+        assert_eq!(wanted(&[1, 1], &[1, 2, 3], 1), [1], "as all shards");
+        assert_eq!(wanted(&[1, 1], &[1], 3), [1]);
+        assert_eq!(wanted(&[1, 1, 1], &[1], 3), [1, 2, 3]);
     }
 
     #[test]

@@ -286,6 +286,9 @@ fn the_meta_shards_replicas_are_told_too() {
     };
     make(&mut state, ChangeBody::Leave(leave));
     assert_eq!(says(&state, &Health::default()), takes);
+    // One alone would hold all: it waits for a third.
+    let none = "n2: no node is up that could have its replica of s0; gone now: n4";
+    assert_eq!(says(&state, &gone(&[4], 1_000)), none);
     let few = "n2: 1 of 3 replicas of s0 are up, and no change is made without a quorum";
     assert_eq!(says(&state, &gone(&[1, 3], 1_000)), few);
 }

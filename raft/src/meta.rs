@@ -219,7 +219,7 @@ async fn reconcile(node: Arc<Inner>) {
 async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Result<(), String> {
     let voters = meta.voters();
     let current: Vec<u64> = voters.iter().copied().collect();
-    let wanted = placement::meta_replicas(&candidates(node, view, &voters), &current);
+    let wanted = placement::meta_wanted(view, &candidates(node, view, &voters), &current);
     let wanted_set: BTreeSet<u64> = wanted.iter().copied().collect();
     let mut new = wanted_set.difference(&voters);
     let ready = new.all(|id| node.peers().reachable(NodeId(*id)));

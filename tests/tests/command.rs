@@ -183,6 +183,53 @@ async fn tail_goes_on_when_its_node_dies(place: &Place, cluster: &mut Cluster) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_not_is_a_wrong_argument_to_every_verb_and_what_cannot_be_is_refused() {
+    let (_place, cluster) = cluster(1).await;
+    let (one, other) = (&cluster.nodes()[0].name, &cluster.nodes()[1].name);
+    let check = |args: &[&str], code: i32, says: &str| {
+        let output = run(&cluster, args);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+        output
+    };
+    let node = "no node \"moon\"; there are";
+    let dc = "no data center \"mars\"; there are";
+    let shard = "no shard 99; there are";
+    for verb in ["drain", "undrain", "remove"] {
+        check(&["node", verb, "moon"], 2, node);
+    }
+    for verb in ["drain", "undrain"] {
+        check(&["dc", verb, "mars"], 2, dc);
+    }
+    for (from, to) in [(one.as_str(), "moon"), ("moon", one.as_str())] {
+        check(&["shard", "move", "1", "--from", from, "--to", to], 2, node);
+    }
+    let moved = ["shard", "move", "99", "--from", one, "--to", other];
+    check(&moved, 2, shard);
+    check(&["policy", "set", "--prefer", "seoul,mars"], 2, dc);
+    let own = ["policy", "set", "--prefer", "seoul", "--shard", "99"];
+    check(&own, 2, shard);
+    check(&["policy", "set", "--replicas", "4"], 2, "say 3 or 5");
+    let planet = ["policy", "set", "--prefer", "seoul", "--survive", "planet"];
+    check(&planet, 2, "planet");
+    check(&["whatif", "--lose", "node=moon"], 2, node);
+    check(&["whatif", "--lose", "dc=mars"], 2, dc);
+    check(
+        &["policy", "set", "--replicas", "5"],
+        1,
+        "laid out with 3 each",
+    );
+    check(&["node", "remove", one], 1, "cannot be removed");
+    // Nobody is left to take over what seoul has; but what that would be, the nodes tell.
+    let asked = check(&["whatif", "--lose", "dc=seoul", "--json"], 1, "\"bad\"");
+    let told: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    let left = told["nodes"].as_array().unwrap();
+    assert_eq!(left.len(), 2, "{told}");
+    assert!(left.iter().all(|n| n["takes_bytes"].is_u64()), "{told}");
+}
+
 #[test]
 fn a_wrong_configuration_ends_with_code_2_and_names_file_key_and_reason() {
     let place = Place::new();

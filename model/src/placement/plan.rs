@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{counts, dc_max, fits, held_by, majority_in, meta_replicas};
+use super::{counts, dc_max, fits, held_by, majority_in, meta_wanted};
 use crate::cluster::{ClusterState, Move, MoveStep, Node, Shard};
 use crate::id::{NodeId, ShardId};
 use crate::limits;
@@ -135,7 +135,7 @@ impl fmt::Display for Unrestored {
                 "waiting: {to}, which is to take the place of {name}, has been gone for {}",
                 Span(*for_ms)
             ),
-            Why::LetGo => write!(f, "the meta shard goes on without {name}"),
+            Why::LetGo => write!(f, "{shard} goes on without {name}"),
             Why::Turn => write!(f, "{name}: other replicas are restored first"),
             Why::NoQuorum { up, of } => write!(
                 f,
@@ -315,13 +315,20 @@ impl<'s> Planner<'s> {
         }
         let may = |node: &&Node| self.left.contains(&node.id) && self.up(node.id);
         let may: Vec<Node> = state.nodes.iter().filter(may).cloned().collect();
-        let wanted = meta_replicas(&may, members).into_iter();
-        let mut new = wanted.filter(|node| !members.contains(node));
+        let wanted = meta_wanted(state, &may, members);
+        let mut new = wanted.iter().filter(|node| !members.contains(node));
+        let could = |node: &&u64| !members.contains(node) && !self.up(**node);
+        let gone = self.left.iter().filter(could);
+        let gone: Vec<String> = gone.map(|node| self.name(*node)).collect();
         for node in lost {
-            let why = new.next().map_or(Why::LetGo, |to| Why::Moving {
-                to: self.name(to),
-                changing: false,
-            });
+            let why = match (wanted.contains(&node), new.next()) {
+                (true, _) => Why::NoNode { gone: gone.clone() },
+                (false, None) => Why::LetGo,
+                (false, Some(to)) => Why::Moving {
+                    to: self.name(*to),
+                    changing: false,
+                },
+            };
             self.tell(id, node, why);
         }
     }

@@ -163,7 +163,10 @@ impl Remove {
                 println!("{name} is removed.");
                 return Ok(ExitCode::SUCCESS);
             }
-            let left = format!("{name} still holds {} replicas", map.held(node_id));
+            let left = match map.held(node_id) {
+                1 => format!("{name} still holds 1 replica"),
+                held => format!("{name} still holds {held} replicas"),
+            };
             for line in waits.news(left, map.waits(node_id, None)) {
                 println!("{line}");
             }
