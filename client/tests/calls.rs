@@ -50,6 +50,31 @@ async fn an_append_has_one_effect_whatever_goes_wrong_on_the_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_whose_answer_says_that_it_goes_away_is_called_no_more() {
+    let mut answers = 0;
+    for place in 0..3 {
+        let cluster = Cluster::start(1, 1).await;
+        let client = cluster.client(5, 10 * SECOND);
+        client
+            .append(ROOM, Message::text("ann", "hi"))
+            .await
+            .unwrap();
+        let node = &cluster.nodes[place];
+        cluster.going_away.lock().insert(node.address.clone());
+        let name = format!("{} ({})", node.id, node.dc);
+        let mut its = 0;
+        for _ in 0..40 {
+            let page = client.list(ROOM, &ListOptions::default()).await.unwrap();
+            its += usize::from(page.served_by == name);
+            tokio::time::sleep(SECOND / 100).await;
+        }
+        assert!(its <= 1, "{name} answered {its} times");
+        answers += its;
+    }
+    assert!(answers > 0, "none of the three was called");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_data_center_costs_one_call_a_second_and_the_next_ones_nothing() {
     let cluster = Cluster::start(1, 3).await;
     let client = cluster.client(5, 10 * SECOND);

@@ -77,6 +77,51 @@ async fn a_stream_that_breaks_goes_on_elsewhere_without_loss_or_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_goes_away_is_left_while_it_still_serves_and_nothing_is_sent_twice() {
+    let cluster = Cluster::start(1, 1).await;
+    let client = cluster.client(3, 10 * SECOND);
+    let stream = client.append_stream(&StreamOptions::default());
+    stream.send(ROOM, Message::text("ann", "0")).await.unwrap();
+    let used = client.nodes().into_iter().filter(|node| node.active > 0);
+    let used: Vec<String> = used.map(|node| node.address).collect();
+    cluster.going_away.lock().extend(used.iter().cloned());
+    cluster.trouble(0, SECOND, 20);
+    let mut acks = Vec::new();
+    for number in 1..100 {
+        let message = Message::text("ann", number.to_string());
+        acks.push(stream.enqueue(ROOM, message).await);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    for ack in acks {
+        assert_eq!(ack.await.unwrap().attempts, 1);
+    }
+    assert_eq!(cluster.bodies(ROOM), numbers(100));
+    assert!(client.stats().failovers >= 1);
+    // Who comes later to the node finds nobody there: it is gone without anybody's noticing.
+    used.iter()
+        .for_each(|address| cluster.net.set(address, Link::Down));
+    let last = stream
+        .send(ROOM, Message::text("ann", "100"))
+        .await
+        .unwrap();
+    assert_eq!((last.attempts, client.stats().retries), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_every_node_going_away_a_stream_stays_where_it_is() {
+    let cluster = Cluster::start(1, 1).await;
+    let client = cluster.client(3, 10 * SECOND);
+    let all = cluster.nodes.iter().map(|node| node.address.clone());
+    cluster.going_away.lock().extend(all);
+    let stream = client.append_stream(&StreamOptions::default());
+    for number in 0..20 {
+        let message = Message::text("ann", number.to_string());
+        assert_eq!(stream.send(ROOM, message).await.unwrap().attempts, 1);
+    }
+    assert!(client.stats().failovers <= 2, "once to each other node");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_node_is_left_within_a_second() {
     let cluster = Cluster::start(1, 1).await;
     let client = cluster.client(3, 10 * SECOND);

@@ -32,6 +32,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const STEADY: Duration = Duration::from_secs(10);
 /// How long a node that stops looks for heirs that nobody has seen so far.
 const NO_HEIR_MAX: Duration = Duration::from_millis(500);
+/// How long a node that stops waits for the others that its shards cannot do without, should one of
+/// them be on its way back.
+const OTHERS_MAX: Duration = Duration::from_secs(1);
+/// Between two looks for them.
+const OTHERS_LOOK: Duration = Duration::from_millis(10);
 /// Least time between two moves of a shard.
 const MOVE_INTERVAL: Duration = Duration::from_millis(limits::LEADER_MOVE_INTERVAL_MS);
 
@@ -102,6 +107,14 @@ pub(crate) async fn keep(node: Arc<Inner>) {
 
 /// Gives away everything that this node leads, within `limit`. Gives how many shards it could not.
 pub(crate) async fn step_aside(node: &Inner, limit: Duration) -> usize {
+    let others = async {
+        while !dispensable(node) {
+            sleep(OTHERS_LOOK).await;
+        }
+    };
+    if timeout(OTHERS_MAX, others).await.is_err() {
+        tracing::warn!("a shard of this node has no quorum without it");
+    }
     let work = async {
         let mut stuck_since = None;
         while !led(node).is_empty() {
@@ -120,6 +133,16 @@ pub(crate) async fn step_aside(node: &Inner, limit: Duration) -> usize {
     // What is left is counted below.
     let _ = timeout(limit, work).await;
     led(node).len()
+}
+
+/// Whether every shard with other voters has a majority that can be reached without this node.
+fn dispensable(node: &Inner) -> bool {
+    node.groups().iter().all(|group| {
+        let voters = group.voters();
+        let up = |id: &&u64| **id != node.id().0 && node.peers().reachable(NodeId(**id));
+        let alone = voters.len() <= 2 || !voters.contains(&node.id().0);
+        alone || voters.iter().filter(up).count() > voters.len() / 2
+    })
 }
 
 fn led(node: &Inner) -> Vec<Arc<Group>> {

@@ -59,6 +59,9 @@ impl Peer for Inbound {
         request: Request<Streaming<wire::Frames>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
         let from = self.node.admit(request.metadata()).await?;
+        if let Some(link) = self.node.peers().link(from) {
+            link.knock();
+        }
         let (out, answers) = mpsc::unbounded_channel();
         let connection = Connection {
             node: self.node.clone(),

@@ -34,7 +34,7 @@ use proto::net::Channel;
 use proto::node as wire;
 use proto::node::frame::Body;
 use proto::node::peer_client::PeerClient;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::ProposeError;
@@ -119,6 +119,8 @@ struct Shared {
     peer_epoch: AtomicU64,
     /// When the last frames came.
     answered: Mutex<Moment>,
+    /// Told when the other connects to this node: it is there.
+    knocked: Arc<Notify>,
 }
 
 /// A cheap handle; the connection lives in a task of its own until the last handle is dropped.
@@ -152,6 +154,7 @@ impl Link {
             heard: Mutex::new(vitals.pulse().now()),
             peer_epoch: AtomicU64::new(0),
             answered: Mutex::new(vitals.pulse().now()),
+            knocked: Arc::default(),
             vitals,
         });
         tokio::spawn(keep_connected(Arc::downgrade(&shared), view, refused));
@@ -161,6 +164,11 @@ impl Link {
     /// The other node.
     pub(crate) fn node(&self) -> NodeId {
         self.shared.node
+    }
+
+    /// The other has connected to this node: if this link waits to try again, it does so now.
+    pub(crate) fn knock(&self) {
+        self.shared.knocked.notify_waiters();
     }
 
     /// Whether frames get through, as far as is known.
@@ -372,16 +380,18 @@ async fn keep_connected(
             Reach::Gone { .. } => before,
         };
         shared.turn(next);
+        let knocked = shared.knocked.clone();
         drop(shared);
         match (before, next) {
             (Reach::Up, Reach::Doubted) => {}
             (_, Reach::Doubted) => sleep(REFUSED_PAUSE).await,
             (Reach::Up | Reach::Doubted, _) => {
-                sleep(RECONNECT.0).await;
+                let _ = timeout(RECONNECT.0, knocked.notified()).await;
                 pause = RECONNECT.0;
             }
             (Reach::New | Reach::Gone { .. }, _) => {
-                sleep(pause).await;
+                // Cut short, or not.
+                let _ = timeout(pause, knocked.notified()).await;
                 pause = (pause * 2).min(RECONNECT.1);
             }
         }

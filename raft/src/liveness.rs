@@ -62,6 +62,7 @@ pub(crate) async fn watch(node: Arc<Inner>, link: Link) {
         }
         if std::mem::take(&mut silent) {
             tracing::info!(%peer, "a node is back");
+            resume(&node, peer).await;
         }
         crate::sleep::wake_for(&node, peer);
         let gone = |reach: &Reach| matches!(reach, Reach::Gone { .. });
@@ -75,6 +76,15 @@ pub(crate) async fn watch(node: Arc<Inner>, link: Link) {
         silent = true;
         let shards = elect_all(&node, peer);
         tracing::warn!(%peer, shards, reset, "a node is silent");
+    }
+}
+
+/// What this node leads goes on at once to a node that is back: openraft would wait out what is left
+/// of the pause that it makes between two attempts, while a shard may need that replica.
+async fn resume(node: &Inner, peer: NodeId) {
+    for group in node.groups().iter().filter(|group| group.leads()) {
+        // A group that has stopped leads nothing any more.
+        let _ = group.raft.trigger().reset_backoff([peer.0]).await;
     }
 }
 

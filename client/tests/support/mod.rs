@@ -16,7 +16,7 @@ pub mod net;
 pub mod node;
 pub mod store;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub struct Cluster {
     pub changed: tokio::sync::watch::Sender<u64>,
     /// Ordered by a test: the next operations, on any node, fail like this.
     pub script: Mutex<VecDeque<Fault>>,
+    /// Addresses of nodes whose answers say that they go away.
+    pub going_away: Mutex<BTreeSet<String>>,
     chance: Mutex<Chance>,
     pub nodes: Vec<Info>,
 }
@@ -96,6 +98,7 @@ impl Cluster {
             store: Mutex::default(),
             changed: tokio::sync::watch::channel(0).0,
             script: Mutex::default(),
+            going_away: Mutex::default(),
             chance: Mutex::new(Chance {
                 random: StdRng::seed_from_u64(seed),
                 per_mille: 0,

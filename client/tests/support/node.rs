@@ -12,6 +12,7 @@ use proto::v1::messages_server::{Messages, MessagesServer};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -51,6 +52,21 @@ fn refused() -> Status {
 }
 
 impl Node {
+    fn is_going_away(&self) -> bool {
+        let going_away = self.cluster.going_away.lock();
+        going_away.contains(&self.info.address)
+    }
+
+    /// An answer to a call.
+    fn answer<T>(&self, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        if self.is_going_away() {
+            let yes = MetadataValue::from_static("1");
+            response.metadata_mut().insert(proto::GOING_AWAY, yes);
+        }
+        response
+    }
+
     fn cut(&self) {
         self.cluster.net.cut(&self.info.address);
     }
@@ -158,7 +174,7 @@ impl Messages for Node {
         match done {
             Ok(appended) => {
                 let deduplicated = appended.deduplicated;
-                Ok(Response::new(v1::AppendMessageResponse {
+                Ok(self.answer(v1::AppendMessageResponse {
                     message: Some(answered(appended)),
                     deduplicated,
                     info: None,
@@ -249,7 +265,7 @@ impl Messages for Node {
             .get(size)
             .map(|one| one.seq.to_string())
             .unwrap_or_default();
-        Ok(Response::new(v1::ListMessagesResponse {
+        Ok(self.answer(v1::ListMessagesResponse {
             messages: rest.into_iter().take(size).collect(),
             next_page_token: next,
             min_seq: 1,
@@ -380,9 +396,10 @@ impl Node {
                 return;
             }
         };
+        let at_random = self.cluster.troubled() && self.cluster.number(8) == 0;
         let frame = v1::AppendStreamResponse {
             results,
-            ..v1::AppendStreamResponse::default()
+            going_away: at_random || self.is_going_away(),
         };
         let _ = answers.send(Ok(frame)).await;
     }

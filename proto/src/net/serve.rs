@@ -165,26 +165,5 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Open<Io> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calls_of_nodes_operators_and_health_checks_are_no_clients() {
-        let call = |path: &str| Request::builder().uri(path).body(()).unwrap();
-        assert!(is_clients(&call("/firebreak.v1.Messages/AppendMessage")));
-        assert!(is_clients(&call(
-            "/firebreak.v1.Conversations/GetConversation"
-        )));
-        for path in [
-            "/firebreak.v1.Admin/GetStatus",
-            "/firebreak.node.v1.Peer/Link",
-            "/grpc.health.v1.Health/Check",
-        ] {
-            assert!(!is_clients(&call(path)), "{path}");
-        }
-        let mut forwarded = call("/firebreak.v1.Messages/ListMessages");
-        let yes = tonic::codegen::http::HeaderValue::from_static("1");
-        forwarded.headers_mut().insert(FORWARDED, yes);
-        assert!(!is_clients(&forwarded));
-    }
-}
+#[path = "serve_tests.rs"]
+mod tests;

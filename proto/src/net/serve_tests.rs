@@ -1,0 +1,176 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tonic::codegen::http::HeaderValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
+
+use super::*;
+use crate::net::TcpIncoming;
+use crate::v1;
+use crate::v1::conversations_client::ConversationsClient;
+use crate::v1::conversations_server::{Conversations, ConversationsServer};
+
+/// Far above what anything here takes.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Answers when it is told to, or at once.
+#[derive(Default)]
+struct Rooms {
+    slow: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+#[tonic::async_trait]
+impl Conversations for Rooms {
+    async fn create_conversation(
+        &self,
+        _: tonic::Request<v1::CreateConversationRequest>,
+    ) -> Result<Response<v1::Conversation>, Status> {
+        if let Some(slow) = self.slow.lock().await.take() {
+            let _ = slow.await;
+        }
+        Ok(Response::new(v1::Conversation::default()))
+    }
+
+    async fn get_conversation(
+        &self,
+        _: tonic::Request<v1::GetConversationRequest>,
+    ) -> Result<Response<v1::Conversation>, Status> {
+        Ok(Response::new(v1::Conversation::default()))
+    }
+}
+
+struct Served {
+    rooms: ConversationsClient<Channel>,
+    /// Connections that were accepted.
+    accepted: Arc<AtomicUsize>,
+    elsewhere: watch::Sender<bool>,
+    /// Lets the slow call end.
+    slow: Option<oneshot::Sender<()>>,
+}
+
+async fn served() -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
+    let incoming = TcpIncoming(listener).inspect(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let (slow, wait) = oneshot::channel();
+    let rooms = Rooms {
+        slow: tokio::sync::Mutex::new(Some(wait)),
+    };
+    let elsewhere = watch::Sender::new(false);
+    let (routes, told) = (
+        Routes::new(ConversationsServer::new(rooms)),
+        elsewhere.subscribe(),
+    );
+    tokio::spawn(serve(incoming, routes, std::future::pending(), told));
+    let channel = Endpoint::from_shared(address).unwrap().connect_lazy();
+    Served {
+        rooms: ConversationsClient::new(channel),
+        accepted,
+        elsewhere,
+        slow: Some(slow),
+    }
+}
+
+impl Served {
+    async fn get(&mut self, forwarded: bool) {
+        loop {
+            let mut request = tonic::Request::new(v1::GetConversationRequest::default());
+            if forwarded {
+                let yes = tonic::metadata::MetadataValue::from_static("1");
+                request.metadata_mut().insert(FORWARDED, yes);
+            }
+            let answer = timeout(LIMIT, self.rooms.get_conversation(request)).await;
+            match answer.unwrap() {
+                Ok(_) => return,
+                // Never sent, its connection being about to end: whoever is above a channel of tonic's
+                // sends it again.
+                Err(status) => assert_eq!(status.code(), tonic::Code::Cancelled, "{status}"),
+            }
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn clients_who_should_go_elsewhere_are_served_and_their_connections_end() {
+    let mut served = served().await;
+    served.get(false).await;
+    served.get(false).await;
+    assert_eq!(served.connections(), 1);
+    served.elsewhere.send_replace(true);
+    // The word may cross a call or two; nobody fails.
+    timeout(LIMIT, async {
+        while served.connections() < 3 {
+            served.get(false).await;
+        }
+    })
+    .await
+    .unwrap();
+    served.elsewhere.send_replace(false);
+    served.get(false).await;
+    let before = served.connections();
+    for _ in 0..20 {
+        served.get(false).await;
+    }
+    assert!(served.connections() <= before + 1, "it lasts again");
+}
+
+#[tokio::test]
+async fn a_call_in_progress_is_answered_although_its_connection_is_to_end() {
+    let mut served = served().await;
+    let mut rooms = served.rooms.clone();
+    let create = v1::CreateConversationRequest::default();
+    let slow = tokio::spawn(async move { rooms.create_conversation(create).await });
+    served.get(false).await;
+    served.elsewhere.send_replace(true);
+    timeout(LIMIT, async {
+        while served.connections() < 2 {
+            served.get(false).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert!(!slow.is_finished());
+    served.slow.take().unwrap().send(()).unwrap();
+    timeout(LIMIT, slow).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_nodes_forward_does_not_end_their_connection() {
+    let mut served = served().await;
+    served.elsewhere.send_replace(true);
+    for _ in 0..20 {
+        served.get(true).await;
+    }
+    assert_eq!(served.connections(), 1);
+}
+
+#[test]
+fn calls_of_nodes_operators_and_health_checks_are_no_clients() {
+    let call = |path: &str| Request::builder().uri(path).body(()).unwrap();
+    assert!(is_clients(&call("/firebreak.v1.Messages/AppendMessage")));
+    let get = "/firebreak.v1.Conversations/GetConversation";
+    assert!(is_clients(&call(get)));
+    for path in [
+        "/firebreak.v1.Admin/GetStatus",
+        "/firebreak.node.v1.Peer/Link",
+        "/grpc.health.v1.Health/Check",
+    ] {
+        assert!(!is_clients(&call(path)), "{path}");
+    }
+    let mut forwarded = call(get);
+    let yes = HeaderValue::from_static("1");
+    forwarded.headers_mut().insert(FORWARDED, yes);
+    assert!(!is_clients(&forwarded));
+}
