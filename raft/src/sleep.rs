@@ -48,7 +48,7 @@ use crate::types::{self, LogId, Types};
 /// Between looks for shards that nobody uses.
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks that must find a shard as it was.
-const LOOKS: u32 = (limits::IDLE_MS / 1_000) as u32;
+const LOOKS: u64 = limits::IDLE_MS / 1_000;
 /// For the replicas to say that they sleep.
 const ASK_MAX: Duration = Duration::from_secs(1);
 /// A follower whose leader was not confirmed for so long wakes.
@@ -182,7 +182,7 @@ impl Group {
 /// Puts the shards that this node leads to sleep when nobody uses them, and wakes those that it
 /// follows in when nobody leads them any more.
 pub(crate) async fn keep(node: Arc<Inner>) {
-    let mut seen: BTreeMap<ShardId, (Position, u32)> = BTreeMap::new();
+    let mut seen: BTreeMap<ShardId, (Position, u64)> = BTreeMap::new();
     loop {
         sleep(LOOK).await;
         let view = node.current_view();

@@ -141,7 +141,7 @@ async fn send(client: Client, sender: usize, over: Arc<AtomicBool>) -> Told {
             count % ROOMS
         );
         let id = format!("{sender}-{count}");
-        let message = Message::text(&format!("sender-{sender}"), &id).id(&id);
+        let message = Message::text(format!("sender-{sender}"), &id).id(&id);
         match client.append(&room, message).await {
             Ok(_) => {
                 let now = Instant::now();

@@ -140,6 +140,7 @@ async fn script() -> Script {
         leaders: Arc::new(Mutex::new(Leaders::default())),
         log: store,
         granted: Arc::default(),
+        sleep: Arc::default(),
     };
     Script {
         client,
@@ -257,6 +258,7 @@ async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
         leaders: script.client.leaders.clone(),
         log: script.client.log.clone(),
         granted: script.client.granted.clone(),
+        sleep: Arc::default(),
     };
     let beat = tokio::spawn(async move {
         let option = RPCOption::new(PATIENCE);
