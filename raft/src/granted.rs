@@ -13,7 +13,7 @@
 //! - *It confirms nothing.* No read rests on it: what these need is counted in [`crate::acks`],
 //!   which hears of answers of others only. openraft takes the answer for a sign of life, and takes
 //!   writes from then on; that a majority would follow is what the votes said a moment before.
-//! - *It is forgotten* with the first append that begins there: a replica that is given up later, and
+//! - *It is forgotten* with the first append that begins there, or behind it: a replica that is given up later, and
 //!   comes back empty to the same leader, is asked.
 
 use model::id::NodeId;
@@ -57,7 +57,6 @@ impl Granted {
         target: NodeId,
         request: &AppendEntriesRequest<Types>,
     ) -> Option<Vec<StreamAppendResult<Types>>> {
-        let last = request.entries.last()?.log_id;
         let end = {
             let mut book = self.0.lock();
             if book.term != request.vote.leader_id().term {
@@ -65,12 +64,14 @@ impl Granted {
             }
             let place = book.ends.iter().position(|(node, _)| *node == target)?;
             let (_, end) = book.ends[place];
+            // Also one without entries: the voter may have been found before it was heard.
             if request.prev_log_id >= Some(end) {
                 book.ends.swap_remove(place);
                 return None;
             }
             end
         };
+        let last = request.entries.last()?.log_id;
         if end.index() >= last.index() {
             return Some(vec![Ok(Some(last))]);
         }
@@ -127,6 +128,9 @@ mod tests {
         assert_eq!(answer(&granted, append(5, 20, 21)), None, "another term");
         assert_eq!(answer(&granted, append(4, 0, 8)), Some((8, false)), "still");
         assert_eq!(answer(&granted, append(4, 20, 21)), None, "news");
+        assert_eq!(answer(&granted, append(4, 0, 8)), None, "it comes back");
+        granted.note(VOTER, &Vote::new(4, ME), id(20));
+        assert_eq!(answer(&granted, append(4, 21, 21)), None, "found already");
         assert_eq!(answer(&granted, append(4, 0, 8)), None, "it comes back");
     }
 

@@ -12,14 +12,14 @@
 //! *Waking.* Who sends or takes an append is awake: that is a write, a read that needs a round, a
 //! heartbeat. So is who sees another vote or leader than before. A leader wakes when a node comes
 //! back that has a replica, for its log may have ended early or its disk be another; and when it is
-//! asked for a vote. A follower wakes when its leader was not confirmed for a second. When the
+//! asked for a vote. A follower wakes when its leader was not confirmed for long. When the
 //! leader's node falls silent, its sleeping shards elect as all others do ([`crate::liveness`]).
 //!
 //! *Leases.* openraft counts a leader's lease by appends, so that it runs out in sleep. Reads never
 //! rest on it ([`crate::read`]), but two things do. A leader past it takes no proposal: so the first
 //! one waits for a round ([`crate::leaders::Leadership::rouse`]). And a follower past it votes for
-//! anybody: so while it sleeps it gives no vote as long as it holds its leader's node alive, nor
-//! does a leader that a quorum has confirmed.
+//! anybody: so a follower gives no vote while it sleeps, or its leader was confirmed lately, as long as
+//! it holds that one's node alive; nor does a leader that a quorum has confirmed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,8 +51,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOKS: u64 = limits::IDLE_MS / 1_000;
 /// For the replicas to say that they sleep.
 const ASK_MAX: Duration = Duration::from_secs(1);
-/// A follower whose leader was not confirmed for so long wakes.
-const UNCONFIRMED_MAX: Duration = Duration::from_millis(5 * limits::AGE_INTERVAL_MS);
+/// A follower whose leader was not confirmed for so long wakes, and may vote for another: longer
+/// than links are silent before their verdict, and two rounds over the widest of them.
+const UNCONFIRMED_MAX: Duration = Duration::from_millis(2_500);
 
 /// Whether a replica sleeps.
 #[derive(Default)]
@@ -92,6 +93,14 @@ impl Sleep {
         self.lapsed.store(false, Ordering::SeqCst);
     }
 
+    /// openraft has heard of its quorum.
+    fn roused(&self) {
+        // First: it may have fallen asleep again behind the heartbeats that woke it, and one that
+        // sleeps has lapsed.
+        self.wake();
+        self.lapsed.store(false, Ordering::SeqCst);
+    }
+
     /// Notes that the leader was confirmed as of `at`.
     pub(crate) fn confirmed(&self, at: Instant) {
         let mut confirmed = self.confirmed.lock();
@@ -99,9 +108,10 @@ impl Sleep {
     }
 
     fn fall_asleep(&self, leads: bool) {
-        self.lapsed.fetch_or(leads, Ordering::SeqCst);
         self.confirmed(Instant::now());
         self.turn(true);
+        // Behind it, so that whoever finds it has lapsed finds it asleep, or woken since.
+        self.lapsed.fetch_or(leads, Ordering::SeqCst);
     }
 
     fn turn(&self, asleep: bool) {
@@ -128,7 +138,7 @@ impl Leadership {
         let option = option.with_wait_timeout(self.patience);
         // Its heartbeats wake all replicas, this one first.
         if self.raft.get_read_linearizer(option).await.is_ok() {
-            self.sleep.lapsed.store(false, Ordering::SeqCst);
+            self.sleep.roused();
         }
     }
 }
@@ -146,7 +156,10 @@ impl Group {
                 rouse(self.clone());
                 !self.is_confirmed()
             }
-            Some(leader) if leader.0 != candidate && sleep.is_asleep() => {
+            // One that a late heartbeat woke behind its leader's back has no lease any more, either.
+            Some(leader)
+                if leader.0 != candidate && (sleep.is_asleep() || !sleep.is_unconfirmed()) =>
+            {
                 crate::liveness::lost(node, self, leader)
             }
             Some(_) | None => true,

@@ -356,7 +356,14 @@ impl<'a> Session<'a> {
         if self.old.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.forget_old();
         }
-        let oldest = self.shared.state.lock().window.oldest_in_flight()?;
+        let late = |old: &(Live, Instant)| {
+            let oldest = self.oldest_of(old.0.epoch);
+            oldest.is_some_and(|oldest| now - oldest >= STUCK_AFTER)
+        };
+        if self.old.as_ref().is_some_and(late) {
+            self.forget_old();
+        }
+        let oldest = self.oldest_of(self.live.epoch)?;
         let silent = now - self.heard.max(oldest);
         if silent >= self.inner.attempt_timeout {
             return Some(self.broke(&Failure::silent(silent)));
@@ -368,6 +375,10 @@ impl<'a> Session<'a> {
             return Some(Some(self.left(Fault::Refused)));
         }
         None
+    }
+
+    fn oldest_of(&self, stream: u64) -> Option<Instant> {
+        self.shared.state.lock().window.oldest_in_flight(stream)
     }
 
     fn left(&self, fault: Fault) -> Left {

@@ -532,8 +532,8 @@ impl Window {
         self.delayed.first().map(|(until, _)| *until)
     }
 
-    /// When the message that has been in flight longest was sent.
-    pub(crate) fn oldest_in_flight(&self) -> Option<Instant> {
+    /// When the message that has been in flight longest over `stream` was sent.
+    pub(crate) fn oldest_in_flight(&self, stream: u64) -> Option<Instant> {
         if self.in_flight == 0 {
             return None;
         }
@@ -541,6 +541,7 @@ impl Window {
             .iter()
             .flatten()
             .filter_map(|lane| self.slots[slot_of(*lane.in_flight.front()?)].as_ref())
+            .filter(|entry| entry.stream == stream)
             .map(|entry| entry.sent_at)
             .min()
     }
