@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::v1::GetStatusResponse;
+use client::v1::{GetStatusResponse, ReplicaStatus};
 use client::{Client, Drain, ReplicaHash};
+use futures::{StreamExt as _, TryStreamExt as _};
+use model::id::ShardId;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
@@ -29,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const ADMIN_AFTER_US: u64 = 2_000_000;
 /// How long replicas may take to become equal once nothing is sent any more.
 const SETTLE_MAX_US: u64 = 60_000_000;
+/// Replicas that are read back at a time.
+const HASHES_AT_ONCE: usize = 64;
 /// How long a probe goes on.
 const PROBE_MAX: Duration = Duration::from_secs(60);
 
@@ -318,14 +322,14 @@ fn whole(statuses: &[GetStatusResponse], nodes: usize) -> Result<(), String> {
 }
 
 fn led(statuses: &[GetStatusResponse]) -> Result<(), String> {
-    let own = || statuses.iter().flat_map(|status| &status.replicas);
+    let own = statuses.iter().flat_map(|status| &status.replicas);
+    let own = own.filter(|one| one.state == "leader").map(|one| one.shard);
+    let own: BTreeSet<u32> = own.collect();
     let placed = placement(statuses);
     if placed.is_empty() {
         return Err("there are no shards".to_owned());
     }
-    let unled = placed
-        .keys()
-        .find(|shard| !own().any(|one| one.shard == **shard && one.state == "leader"));
+    let unled = placed.keys().find(|shard| !own.contains(shard));
     unled.map_or(Ok(()), |shard| Err(format!("nobody leads s{shard}")))
 }
 
@@ -365,20 +369,18 @@ async fn compare(
     let none = |why| (Vec::new(), why);
     let statuses = statuses(client, &running).await.map_err(none)?;
     led(&statuses).map_err(none)?;
-    let mut replicas = Vec::new();
-    for (status, (host, address)) in statuses.iter().zip(&running) {
-        for replica in &status.replicas {
-            if replica.shard == model::id::ShardId::META.0 || replica.state == "broken" {
-                continue;
-            }
-            let hash = client.hash_replica(address, replica.shard).await;
-            let hash = match hash {
-                Ok(hash) => hash,
-                Err(error) => return Err(none(format!("s{} on {host}: {error}", replica.shard))),
-            };
-            replicas.push(seen(host, replica.shard, hash));
-        }
-    }
+    let each = statuses.iter().zip(&running).flat_map(|(status, node)| {
+        let counts = |one: &&ReplicaStatus| !ShardId(one.shard).is_meta() && one.state != "broken";
+        let replicas = status.replicas.iter().filter(counts);
+        replicas.map(move |replica| (replica.shard, node))
+    });
+    let hashes = each.map(|(shard, (host, address))| async move {
+        let hash = client.hash_replica(address, shard).await;
+        hash.map(|hash| seen(host, shard, hash))
+            .map_err(|error| format!("s{shard} on {host}: {error}"))
+    });
+    let hashes = futures::stream::iter(hashes).buffered(HASHES_AT_ONCE);
+    let replicas: Vec<ReplicaSeen> = hashes.try_collect().await.map_err(none)?;
     let replicas = alike(replicas)?;
     // Alike in what they serve; now in what they remember, all of them or none.
     match remembered(&replicas, hosts) {
@@ -389,10 +391,9 @@ async fn compare(
 
 /// `replicas`, when all of a shard are at one revision and hold the same.
 fn alike(replicas: Vec<ReplicaSeen>) -> Result<Vec<ReplicaSeen>, Unequal> {
-    let unlike = replicas.iter().enumerate().find_map(|(at, one)| {
-        let other = replicas[..at]
-            .iter()
-            .find(|other| other.shard == one.shard)?;
+    let mut first: BTreeMap<u32, &ReplicaSeen> = BTreeMap::new();
+    let unlike = replicas.iter().find_map(|one| {
+        let other = *first.entry(one.shard).or_insert(one);
         let differs = (other.revision, &other.rooms) != (one.revision, &one.rooms);
         differs.then(|| format!("s{} differs on {} and {}", one.shard, other.node, one.node))
     });
