@@ -162,6 +162,16 @@ impl Args {
                 return refuse(format!("{flag} must be more than 0"));
             }
         }
+        let most = model::limits::SHARDS_MAX;
+        for (flag, shards) in [
+            ("--idle", self.idle),
+            ("--mass-election", self.mass_election),
+            ("--shards", self.shards),
+        ] {
+            if let Some(shards) = shards.filter(|shards| *shards > most) {
+                return refuse(format!("{flag} {shards}: must be 1 to {most}"));
+            }
+        }
         if self
             .rate
             .is_some_and(|rate| !rate.is_finite() || rate <= 0.0)
