@@ -442,7 +442,7 @@ mod tests {
             (&[9], 1, 3, "there are 1"),
             (&[1, 1, 1], 1, 2, "ask for 1, or for 3"),
             (&[1, 1, 1], 0, 3, "0 shards"),
-            (&[1, 1, 1], 5_000, 3, "5000 shards"),
+            (&[1, 1, 1], SHARDS_MAX + 1, 3, "16385 shards"),
             (&[1, 1, 1], 1, 0, "0 replicas"),
         ] {
             let error = layout(&nodes(per_dc), shards, replicas)
