@@ -371,7 +371,12 @@ mod tests {
             .is_ok()
         };
         assert!(check(3, 0, 3) && check(9, 9, 5) && check(1, 1, 1));
-        assert!(!check(0, 0, 1) && !check(2, 0, 3) && !check(3, 0, 2) && !check(3, limits::SHARDS_MAX + 1, 3));
+        assert!(
+            !check(0, 0, 1)
+                && !check(2, 0, 3)
+                && !check(3, 0, 2)
+                && !check(3, limits::SHARDS_MAX + 1, 3)
+        );
     }
 
     #[test]
