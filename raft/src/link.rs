@@ -18,7 +18,7 @@
 //! A reset is evidence, but of a connection: boxes between the nodes reset them too. So it is tried
 //! again at once, and what a living node answers within a round or two decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -46,6 +46,8 @@ use crate::vitals::Vitals;
 
 /// Format of a `Frames` message.
 pub(crate) const FORMAT: u32 = 1;
+/// Pings whose answers are waited for, to tell their time from.
+const TIMED_MAX: usize = 64;
 /// First and longest pause before connecting again to a node that is gone.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// Attempts in a row that must fail behind a reset connection: the first may still find the end of
@@ -113,6 +115,8 @@ struct Shared {
     /// What pings tell their time from.
     began: Instant,
     rtt: Mutex<Rtt>,
+    /// Pings of this connection that tell how long a round takes, by what they say.
+    timed: Mutex<VecDeque<(u64, Moment)>>,
     /// When something came last, or was last begun to be waited for.
     heard: Mutex<Moment>,
     /// The other's epoch of the cluster's view, as last heard.
@@ -151,6 +155,7 @@ impl Link {
             reach: watch::Sender::new(Reach::New),
             began: Instant::now(),
             rtt: Mutex::default(),
+            timed: Mutex::default(),
             heard: Mutex::new(vitals.pulse().now()),
             peer_epoch: AtomicU64::new(0),
             answered: Mutex::new(vitals.pulse().now()),
@@ -476,8 +481,26 @@ impl Shared {
     /// A ping, with the time when it is to say how long a round takes.
     fn ping(&self, map_epoch: u64, timed: bool) -> wire::Frame {
         let sent_us = if timed { self.now_us() } else { 0 };
+        if timed {
+            let mut pings = self.timed.lock();
+            pings.push_back((sent_us, self.vitals.pulse().now()));
+            if pings.len() > TIMED_MAX {
+                pings.pop_front();
+            }
+        }
         let ping = self.hello.ping(sent_us, map_epoch, self.vitals.mine());
         frame::single(0, 0, Body::Ping(ping))
+    }
+
+    /// How long the ping took that said `sent_us`, if that was to be told. Time in which this process
+    /// stood still does not count: one that was stopped, or is busy with its start, finds answers in
+    /// its sockets that tell nothing of the link, and would miss the next silence for long.
+    fn round_of(&self, sent_us: u64) -> Option<Duration> {
+        let mut pings = self.timed.lock();
+        // Answers come in the order of pings.
+        pings.retain(|(sent, _)| *sent >= sent_us);
+        let (_, sent_at) = pings.pop_front_if(|(sent, _)| *sent == sent_us)?;
+        Some(self.vitals.pulse().awake_since(sent_at))
     }
 
     /// Microseconds since the link began; never 0.
@@ -515,6 +538,8 @@ impl Shared {
 
     fn go_up(&self, out: mpsc::Sender<wire::Frame>) {
         self.current.lock().out = Some(out);
+        // Those of the connection before have no answer any more.
+        self.timed.lock().clear();
         self.turn(Reach::Up);
     }
 
@@ -544,9 +569,7 @@ impl Shared {
                 self.peer_epoch.store(pong.map_epoch, Ordering::Relaxed);
                 self.marks.note(self.node, pong.boot_nonce, pong.mark);
                 self.vitals.note(self.node, pong.health.clone());
-                if pong.sent_us != 0 {
-                    let round = self.now_us().saturating_sub(pong.sent_us);
-                    let round = Duration::from_micros(round);
+                if let Some(round) = self.round_of(pong.sent_us) {
                     self.rtt.lock().sample(round, Instant::now());
                 }
                 continue;
