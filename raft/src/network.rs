@@ -56,14 +56,8 @@ pub(crate) struct Network {
 
 /// One group's way to one replica.
 pub(crate) struct Client {
-    shard: ShardId,
+    group: Network,
     target: NodeId,
-    peers: Peers,
-    acks: Arc<Acks>,
-    leaders: Arc<Mutex<Leaders>>,
-    sleep: Arc<Sleep>,
-    log: LogStore,
-    granted: Arc<Granted>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -71,14 +65,8 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, _: &EmptyNode) -> Client {
         Client {
-            shard: self.shard,
+            group: self.clone(),
             target: NodeId(target),
-            peers: self.peers.clone(),
-            acks: self.acks.clone(),
-            leaders: self.leaders.clone(),
-            sleep: self.sleep.clone(),
-            log: self.log.clone(),
-            granted: self.granted.clone(),
         }
     }
 }
@@ -93,7 +81,8 @@ fn malformed(error: types::Malformed) -> RPCError<Types> {
 
 impl Client {
     fn link(&self) -> Result<Link, RPCError<Types>> {
-        self.peers
+        self.group
+            .peers
             .link(self.target)
             .filter(Link::is_up)
             .ok_or_else(|| RPCError::Unreachable(unreachable(format!("{} is down", self.target))))
@@ -101,7 +90,7 @@ impl Client {
 
     async fn call(&self, body: Body, option: &RPCOption) -> Result<Body, RPCError<Types>> {
         let link = self.link()?;
-        link.call(self.shard.0, body, option.soft_ttl())
+        link.call(self.group.shard.0, body, option.soft_ttl())
             .await
             .map_err(|error| match error {
                 LinkError::Down | LinkError::Refused(_) => {
@@ -119,7 +108,7 @@ impl Client {
         request: AppendEntriesRequest<Types>,
         option: &RPCOption,
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
-        self.sleep.wake();
+        self.group.sleep.wake();
         let sent = sending(&request);
         let append = Body::Append(types::append_to_wire(request));
         let Body::AppendAnswer(answer) = self.call(append, option).await? else {
@@ -129,7 +118,7 @@ impl Client {
         };
         let result = types::append_answer_from_wire(answer).map_err(malformed)?;
         if follows(&result) {
-            self.acks.confirmed(self.target, sent);
+            self.group.acks.confirmed(self.target, sent);
         }
         Ok(result)
     }
@@ -140,19 +129,22 @@ impl Client {
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
         let down = || RPCError::Unreachable(unreachable(format!("{} is down", self.target)));
-        let stream = self.link()?.open_stream(self.shard.0).ok_or_else(down)?;
+        let stream = self
+            .link()?
+            .open_stream(self.group.shard.0)
+            .ok_or_else(down)?;
         let pumped = Arc::new(Pumped::default());
         let pump = tokio::spawn(pump(
             requests,
             stream.sender(),
             pumped.clone(),
-            self.sleep.clone(),
+            self.group.sleep.clone(),
         ));
         let answers = Answers {
             stream,
             pumped,
             target: self.target,
-            acks: self.acks.clone(),
+            acks: self.group.acks.clone(),
             _pump: AbortOnDrop(pump),
         };
         let results = futures::stream::unfold(Some(answers), |answers| async move {
@@ -182,8 +174,8 @@ impl Client {
                 let vote = types::required_vote(answer.vote).map_err(malformed)?;
                 let last = answer.last.as_ref().map(types::log_id_from_wire);
                 let given = !pre && answer.granted && vote == asked;
-                if let Some(end) = last.filter(|end| given && self.log.holds(end)) {
-                    self.granted.note(self.target, &asked, end);
+                if let Some(end) = last.filter(|end| given && self.group.log.holds(end)) {
+                    self.group.granted.note(self.target, &asked, end);
                 }
                 Ok(VoteResponse::<Types>::new(vote, last, answer.granted))
             }
@@ -227,7 +219,7 @@ impl RaftNetworkV2<Types> for Client {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
-            if let Some(known) = self.granted.answer(self.target, &first) {
+            if let Some(known) = self.group.granted.answer(self.target, &first) {
                 return Ok(futures::stream::iter(known).map(Ok).boxed());
             }
             match input.next().now_or_never() {
@@ -271,7 +263,7 @@ impl RaftNetworkV2<Types> for Client {
         let link = self.link()?;
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = snapshot::send(&link, self.shard, vote, snapshot) => {
+            sent = snapshot::send(&link, self.group.shard, vote, snapshot) => {
                 Ok(SnapshotResponse::new(sent.map_err(|e| StreamingError::Unreachable(unreachable(e)))?))
             }
         }
@@ -284,7 +276,7 @@ impl RaftNetworkV2<Types> for Client {
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
         let term = req.from_leader().leader_id().term;
         let transfer = wire::TransferLeader {
-            windows_over: self.leaders.lock().gave_up_lease(term),
+            windows_over: self.group.leaders.lock().gave_up_lease(term),
             from: Some(types::vote_to_wire(req.from_leader())),
             to: *req.to_node_id(),
             last: req.last_log_id().map(types::log_id_to_wire),

@@ -87,14 +87,9 @@ impl Sleep {
         }
     }
 
-    /// It votes otherwise, or follows another: what was does not hold any more.
+    /// It votes otherwise or follows another, or openraft has heard of its quorum: whatever lease ran
+    /// out in sleep matters no more.
     pub(crate) fn begin_anew(&self) {
-        self.wake();
-        self.lapsed.store(false, Ordering::SeqCst);
-    }
-
-    /// openraft has heard of its quorum.
-    fn roused(&self) {
         // First: it may have fallen asleep again behind the heartbeats that woke it, and one that
         // sleeps has lapsed.
         self.wake();
@@ -138,7 +133,7 @@ impl Leadership {
         let option = option.with_wait_timeout(self.patience);
         // Its heartbeats wake all replicas, this one first.
         if self.raft.get_read_linearizer(option).await.is_ok() {
-            self.sleep.roused();
+            self.sleep.begin_anew();
         }
     }
 }

@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use client::{Client, ListOptions, Message};
+use client::{Client, Message};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use firebreak::cluster::{Cluster, view};
 use serde::Serialize;
 use tokio::task::JoinSet;
+
+use crate::demo::proof::read_all;
+use crate::demo::report::ms;
 
 /// Clients that write, one message after the other, and each one's conversations.
 const SENDERS: usize = 8;
@@ -125,10 +128,6 @@ pub async fn kill_one(cluster: &mut Cluster) -> anyhow::Result<Outage> {
     })
 }
 
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 async fn send(client: Client, sender: usize, over: Arc<AtomicBool>) -> Told {
     let mut told = Told::default();
     let mut last = None;
@@ -167,11 +166,8 @@ async fn lost(cluster: &Cluster, told: &[Told]) -> anyhow::Result<usize> {
     }
     let mut lost = 0;
     for (room, mut ids) in rooms {
-        let mut pages = client.pages(room, ListOptions::default());
-        while let Some(page) = pages.next().await? {
-            for message in &page.messages {
-                ids.remove(message.client_message_id.as_str());
-            }
+        for message in read_all(&client, room).await? {
+            ids.remove(message.client_message_id.as_str());
         }
         lost += ids.len();
     }

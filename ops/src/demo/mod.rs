@@ -14,7 +14,7 @@ mod import;
 mod keep;
 mod progress;
 pub mod proof;
-mod report;
+pub mod report;
 mod script;
 mod timed;
 

@@ -38,17 +38,15 @@ pub async fn said(told: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Serves `routes` on `incoming` until `stop` completes, and then until the calls in progress have
-/// ended. While `elsewhere` says so, clients' connections are ended behind their calls.
-pub async fn serve<Io>(
+/// Runs `serve` for each connection that comes in, until `stop` completes, and then until all of them
+/// have ended: each is told, by its receiver, that it should.
+pub async fn accept<Io, Served>(
     mut incoming: impl Stream<Item = io::Result<Io>> + Unpin,
-    routes: Routes,
     stop: impl Future<Output = ()>,
-    elsewhere: watch::Receiver<bool>,
+    serve: impl Fn(Io, watch::Receiver<bool>) -> Served,
 ) where
-    Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    Served: Future<Output = ()> + Send + 'static,
 {
-    let routes = routes.prepare();
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -57,10 +55,7 @@ pub async fn serve<Io>(
             biased;
             () = &mut stop => break,
             accepted = incoming.next() => match accepted {
-                Some(Ok(io)) => {
-                    let (stopped, elsewhere) = (stopped.clone(), elsewhere.clone());
-                    connections.spawn(connection(io, routes.clone(), stopped, elsewhere));
-                }
+                Some(Ok(io)) => drop(connections.spawn(serve(io, stopped.clone()))),
                 // A connection that was gone before it was taken.
                 Some(Err(_)) => {}
                 None => break,
@@ -71,6 +66,23 @@ pub async fn serve<Io>(
     drop(incoming);
     stopping.send_replace(true);
     while connections.join_next().await.is_some() {}
+}
+
+/// Serves `routes` on `incoming` until `stop` completes, and then until the calls in progress have
+/// ended. While `elsewhere` says so, clients' connections are ended behind their calls.
+pub async fn serve<Io>(
+    incoming: impl Stream<Item = io::Result<Io>> + Unpin,
+    routes: Routes,
+    stop: impl Future<Output = ()>,
+    elsewhere: watch::Receiver<bool>,
+) where
+    Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let routes = routes.prepare();
+    accept(incoming, stop, |io, stopped| {
+        connection(io, routes.clone(), stopped, elsewhere.clone())
+    })
+    .await;
 }
 
 /// Serves one connection until it ends, or until it should and its calls have ended.

@@ -132,15 +132,18 @@ async fn script() -> Script {
         .unwrap();
     let acks = Arc::new(Acks::default());
     let store = LogStore::open(shard_log, Arc::new(|| None), Fault::new()).unwrap();
-    let client = Client {
+    let group = Network {
         shard: ShardId(1),
-        target: OTHER,
         peers,
         acks: acks.clone(),
         leaders: Arc::new(Mutex::new(Leaders::default())),
         log: store,
         granted: Arc::default(),
         sleep: Arc::default(),
+    };
+    let client = Client {
+        group,
+        target: OTHER,
     };
     Script {
         client,
@@ -251,14 +254,8 @@ async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
     let mut script = script().await;
     let begun = Instant::now();
     let client = Client {
-        shard: script.client.shard,
+        group: script.client.group.clone(),
         target: OTHER,
-        peers: script.client.peers.clone(),
-        acks: script.acks.clone(),
-        leaders: script.client.leaders.clone(),
-        log: script.client.log.clone(),
-        granted: script.client.granted.clone(),
-        sleep: Arc::default(),
     };
     let beat = tokio::spawn(async move {
         let option = RPCOption::new(PATIENCE);

@@ -5,12 +5,12 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
 use http_body::Frame as BodyFrame;
 use parking_lot::Mutex;
-use proto::net::serve::{is_clients, said};
+use proto::net::serve::{accept, is_clients, said};
 use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
@@ -21,33 +21,16 @@ use crate::net::stream::Io;
 
 /// Serves until `stop`, and then until the calls in progress have ended.
 pub(in super::super) async fn serve(
-    mut incoming: impl Stream<Item = io::Result<Io>> + Unpin,
+    incoming: impl Stream<Item = io::Result<Io>> + Unpin,
     routes: Routes,
     stop: impl Future<Output = ()>,
     elsewhere: watch::Receiver<bool>,
 ) {
     let routes = routes.prepare();
-    let (stopping, stopped) = watch::channel(false);
-    let mut connections = JoinSet::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut stop => break,
-            accepted = incoming.next() => match accepted {
-                Some(Ok(io)) => {
-                    let (stopped, elsewhere) = (stopped.clone(), elsewhere.clone());
-                    connections.spawn(connection(io, routes.clone(), stopped, elsewhere));
-                }
-                Some(Err(_)) => {}
-                None => break,
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
-    drop(incoming);
-    stopping.send_replace(true);
-    while connections.join_next().await.is_some() {}
+    accept(incoming, stop, |io, stopped| {
+        connection(io, routes.clone(), stopped, elsewhere.clone())
+    })
+    .await;
 }
 
 struct Call {
