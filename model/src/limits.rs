@@ -86,7 +86,7 @@ pub const SHARDS_MAX: u32 = 16_384;
 pub const NODES_MAX: usize = 1_024;
 /// Least time between two moves of a shard's leader that only a policy asks for, milliseconds.
 pub const LEADER_MOVE_INTERVAL_MS: u64 = 60_000;
-/// Shards that a node which drains hands over at once.
+/// Shards that a node which drains, or is slow, hands over at once.
 pub const HAND_OVERS_AT_ONCE_MAX: usize = 64;
 /// Replicas on their way at once, in the whole cluster.
 pub const MOVES_MAX: usize = 64;

@@ -92,6 +92,13 @@ pub fn layout(nodes: &[Node], shards: u32, replicas: u32) -> Result<Vec<Shard>, 
                 dcs[dc].place()
             });
         }
+        // Who is next takes over: not all that one node leads to the same other.
+        if let [_, others @ ..] = members.as_mut_slice()
+            && !others.is_empty()
+        {
+            let round = shard as usize / dcs.len();
+            others.rotate_left(round % others.len());
+        }
         placed.push(Shard {
             id: shard + 1,
             slot_first: cut(shard, shards),
@@ -381,6 +388,14 @@ mod tests {
                 prop_assert_eq!(chosen[0], *first, "the preferred leader stays");
             }
         }
+    }
+
+    #[test]
+    fn the_shards_that_one_node_leads_go_to_all_others_when_it_dies() {
+        let placed = layout(&nodes(&[1, 1, 1]), 6, 3).unwrap();
+        let placed: Vec<&[u64]> = placed.iter().map(|shard| &*shard.replicas).collect();
+        let [first, again] = [placed[0], placed[3]];
+        assert_eq!((first, again), (&[1, 2, 3][..], &[1, 3, 2][..]));
     }
 
     #[test]

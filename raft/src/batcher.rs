@@ -111,6 +111,7 @@ impl Batcher {
 
     /// Queues a command, in the order of calls. `done` is always answered.
     pub(crate) fn submit(&self, command: Bytes, expires: Instant, done: Done) {
+        self.leadership.sleep.begin();
         if self.disk_full.load(Ordering::Relaxed) && !self.leadership.shard.is_meta() {
             // Whoever asks must find the next leader when this one has given its place away.
             let leader = self.leadership.expected();

@@ -8,18 +8,23 @@
 //! were dead, if a majority of them is well.
 //!
 //! *Slow*: what a sync takes, with what tasks are late, is three times another voter's and
-//! over 50 ms, for a second. The leader hands over to the quickest voter that has the log.
+//! over 50 ms, for a second. The leader hands over to the quickest voter that has the log, a few
+//! shards at a time: hand-overs cost what is short, and thousands at once would make their heirs
+//! slow, who would hand them back. Shards that sleep stay; whoever uses one wakes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::id::NodeId;
+use model::limits;
 use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
 use crate::group::Group;
 use crate::handover::hand_over;
+use crate::link::Link;
 use crate::liveness;
 use crate::node::Inner;
 use crate::types::index;
@@ -37,9 +42,13 @@ const BEHIND_MAX: u64 = 64;
 /// Until a shard is looked at again.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// Since when other nodes have been much quicker than this one.
+type Quicker = BTreeMap<NodeId, Instant>;
+
 /// Looks for gray failures until the node stops.
 pub(crate) async fn watch(node: Arc<Inner>) {
-    let mut slow_since: Option<Instant> = None;
+    let mut quicker = Quicker::new();
+    let moves = Arc::new(Semaphore::new(limits::HAND_OVERS_AT_ONCE_MAX));
     loop {
         sleep(LOOK).await;
         let vitals = node.peers().vitals();
@@ -61,27 +70,40 @@ pub(crate) async fn watch(node: Arc<Inner>) {
             changed
         });
         let burden = vitals.burden(node.id()).unwrap_or_default();
-        if burden < SLOW_MIN || stalled_here {
-            slow_since = None;
-            continue;
-        }
-        if slow_since.get_or_insert_with(Instant::now).elapsed() < SLOW_FOR {
-            continue;
-        }
-        for group in node.groups().into_iter().filter(|group| group.leads()) {
-            let Some(to) = quicker(&node, &group, burden) else {
-                continue;
-            };
-            if node.moving.lock().insert(group.shard) {
-                tracing::info!(shard = %group.shard, %to, ?burden, "this node is slow: its shard moves");
-                tokio::spawn(move_away(node.clone(), group, to));
+        for peer in links.iter().map(Link::node) {
+            let slower = |theirs| theirs * QUICKER <= burden && burden >= SLOW_MIN;
+            if !stalled_here && vitals.burden(peer).is_some_and(slower) {
+                quicker.entry(peer).or_insert_with(Instant::now);
+            } else {
+                quicker.remove(&peer);
             }
+        }
+        if quicker.values().any(|since| since.elapsed() >= SLOW_FOR) {
+            unburden(&node, &quicker, burden, &moves);
         }
     }
 }
 
-/// The voter to lead instead of this node, whose burden is given.
-fn quicker(node: &Inner, group: &Group, burden: Duration) -> Option<NodeId> {
+/// Begins to move what this node, whose burden is given, leads and somebody uses.
+fn unburden(node: &Arc<Inner>, quicker: &Quicker, burden: Duration, moves: &Arc<Semaphore>) {
+    let mut used = node.groups();
+    used.retain(|group| group.leads() && !group.leadership.sleep.is_asleep());
+    for group in used {
+        let Ok(permit) = moves.clone().try_acquire_owned() else {
+            return;
+        };
+        let Some(to) = heir(node, &group, quicker) else {
+            continue;
+        };
+        if node.moving.lock().insert(group.shard) {
+            tracing::info!(shard = %group.shard, %to, ?burden, "this node is slow: its shard moves");
+            tokio::spawn(move_away(node.clone(), group, to, permit));
+        }
+    }
+}
+
+/// The voter to lead instead of this node.
+fn heir(node: &Inner, group: &Group, quicker: &Quicker) -> Option<NodeId> {
     let matched: Vec<(u64, u64)> = {
         let metrics = group.raft.data_metrics();
         let metrics = metrics.borrow_watched();
@@ -92,25 +114,26 @@ fn quicker(node: &Inner, group: &Group, burden: Duration) -> Option<NodeId> {
     };
     let (voters, last) = (group.voters(), group.last_index());
     let able = matched.into_iter().filter(|(id, matched)| {
-        voters.contains(id)
+        let since = quicker.get(&NodeId(*id));
+        since.is_some_and(|since| since.elapsed() >= SLOW_FOR)
+            && voters.contains(id)
             && matched + BEHIND_MAX >= last
             && node.peers().may_serve(NodeId(*id))
-            && NodeId(*id) != node.id()
     });
     let burdens = able.filter_map(|(id, _)| {
         let id = NodeId(id);
         Some((node.peers().vitals().burden(id)?, id))
     });
-    let (quickest, id) = burdens.min()?;
-    (quickest * QUICKER <= burden).then_some(id)
+    burdens.min().map(|(_, id)| id)
 }
 
-async fn move_away(node: Arc<Inner>, group: Arc<Group>, to: NodeId) {
+async fn move_away(node: Arc<Inner>, group: Arc<Group>, to: NodeId, permit: OwnedSemaphorePermit) {
     let stop = node.stop.clone();
     let moved = async {
         if let Err(error) = hand_over(&node, &group, &[to]).await {
             tracing::info!(shard = %group.shard, %to, %error, "a slow node's shard did not move");
         }
+        drop(permit);
         sleep(AGAIN).await;
     };
     stop.run_until_cancelled(moved).await;

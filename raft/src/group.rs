@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub(crate) struct Group {
     /// What the others have acknowledged to this node as their leader.
     pub(crate) acks: Arc<Acks>,
     pub(crate) leadership: Leadership,
+    /// The last term that another has stood for here, whether or not it was given the vote.
+    pub(crate) stood: AtomicU64,
     log: ShardLog,
     vote: Arc<Mutex<Option<Vote>>>,
     floor: Option<Position>,
@@ -147,6 +150,7 @@ impl Group {
             known: Mutex::default(),
             acks,
             leadership,
+            stood: AtomicU64::default(),
             log,
             vote,
             floor,

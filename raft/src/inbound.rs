@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -400,6 +401,8 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             let answer = if vote.pre {
                 group.raft.pre_vote(request).await
             } else {
+                let term = asked.leader_id().term;
+                group.stood.fetch_max(term, Ordering::Relaxed);
                 group.raft.vote(request).await
             };
             let mut answer = answer.map_err(|e| e.to_string())?;

@@ -78,6 +78,7 @@ pub(crate) async fn read<T>(
     look: impl Fn(&ShardState) -> T,
 ) -> Result<T, ReadError> {
     let deadline = Instant::now() + limit;
+    group.leadership.sleep.begin();
     loop {
         if group.leads() || mutant!("lease-kept-after-step-down") && group.has_led() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -208,13 +209,16 @@ pub(crate) async fn tell(node: &Arc<Inner>, ask: wire::AskPositions) -> Body {
     if ask.reader {
         let shard = ShardId(ask.shards.first().copied().unwrap_or(u32::MAX));
         match node.group(shard) {
-            Some(group) => match group.read_index(ASK_MAX).await {
-                Ok(at) => add(&mut answer, shard, at),
-                Err(ReadError::NotLeader { leader, .. }) => {
-                    answer.leader = leader.unwrap_or(NodeId(0)).0;
+            Some(group) => {
+                group.leadership.sleep.begin();
+                match group.read_index(ASK_MAX).await {
+                    Ok(at) => add(&mut answer, shard, at),
+                    Err(ReadError::NotLeader { leader, .. }) => {
+                        answer.leader = leader.unwrap_or(NodeId(0)).0;
+                    }
+                    Err(_) => answer.leader = node.id().0,
                 }
-                Err(_) => answer.leader = node.id().0,
-            },
+            }
             None => answer.leader = node.leader(shard).unwrap_or(NodeId(0)).0,
         }
     } else {
@@ -342,7 +346,7 @@ pub(crate) async fn keep_known(node: Arc<Inner>) {
         sleep(INTERVAL).await;
         let mut led: BTreeMap<NodeId, Vec<Arc<Group>>> = BTreeMap::new();
         for group in node.groups() {
-            crate::sleep::wake_unconfirmed(&group);
+            crate::sleep::wake_unconfirmed(&node, &group);
             if let Some(leader) = group.leader().filter(|leader| *leader != node.id()) {
                 led.entry(leader).or_default().push(group);
             }

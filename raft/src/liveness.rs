@@ -12,7 +12,7 @@
 //!                  └──────── a turn later ◄────┴────────────────────────┘ nobody won
 //! ```
 //!
-//! The longest log goes first, among equals the replica that the view names first; the next one
+//! The longest log goes first, among equals the replica that should rather lead by the policies; the next one
 //! after one turn, which is what it takes to see a vote of the one before. So all shards of a node
 //! elect in one wave, each with one candidate. The way past the voters' leases is openraft's
 //! hand-over, from whatever vote the candidate has: votes marked as one pass leases, so inbound
@@ -20,10 +20,12 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use model::cluster;
 use model::id::NodeId;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
@@ -45,6 +47,10 @@ const AGREE_PAUSE: Duration = Duration::from_millis(25);
 const ANSWER_SLACK: Duration = Duration::from_millis(100);
 /// On top of rounds and syncs, for one candidate's turn.
 const TURN_SLACK: Duration = Duration::from_millis(40);
+/// Terms that one candidate stands for in a row.
+const STANDS_MAX: usize = 4;
+/// Sleeping shards that elect at a time: those that somebody uses must not wait for them.
+const ASLEEP_AT_ONCE: usize = 256;
 /// Longest turn.
 const TURN_MAX: Duration = Duration::from_millis(500);
 
@@ -88,14 +94,31 @@ async fn resume(node: &Inner, peer: NodeId) {
     }
 }
 
-/// Elects in every shard that `peer` leads; how many there are.
+/// Elects in every shard that `peer` leads, first in those that somebody uses; how many there are.
 pub(crate) fn elect_all(node: &Arc<Inner>, peer: NodeId) -> usize {
     let mut led = node.groups();
     led.retain(|group| group.leader() == Some(peer));
     let shards = led.len();
-    led.retain(|group| !node.electing.lock().contains(&group.shard));
-    for group in led {
-        tokio::spawn(elect(node.clone(), group, peer));
+    led.retain(|group| node.electing.lock().insert(group.shard));
+    let asleep = |group: &Arc<Group>| group.leadership.sleep.is_still();
+    let (mut asleep, used): (Vec<_>, Vec<_>) = led.into_iter().partition(asleep);
+    for group in used {
+        tokio::spawn(elect_inserted(node.clone(), group, peer));
+    }
+    if !asleep.is_empty() {
+        // Those first where this node goes first: where others do, it would wait for them.
+        let view = node.current_view();
+        asleep.sort_by_cached_key(|group| {
+            let order = cluster::leader_order(&view, group.shard);
+            let mut survivors = order.iter().filter(|id| **id != peer);
+            survivors.position(|id| *id == node.id())
+        });
+        let node = node.clone();
+        tokio::spawn(async move {
+            let elections = futures::stream::iter(asleep);
+            let elect = |group| elect_inserted(node.clone(), group, peer);
+            elections.for_each_concurrent(ASLEEP_AT_ONCE, elect).await;
+        });
     }
     shards
 }
@@ -152,9 +175,13 @@ fn last(group: &Group) -> Option<(u64, u64)> {
 /// One survivor's part in electing a new leader of one shard, `old` having led it. At most one of
 /// these runs for a shard.
 pub(crate) async fn elect(node: Arc<Inner>, group: Arc<Group>, old: NodeId) {
-    if !node.electing.lock().insert(group.shard) {
-        return;
+    if node.electing.lock().insert(group.shard) {
+        elect_inserted(node, group, old).await;
     }
+}
+
+/// The same, behind the note that it goes on.
+async fn elect_inserted(node: Arc<Inner>, group: Arc<Group>, old: NodeId) {
     let election = Election {
         node: &node,
         group: &group,
@@ -173,9 +200,14 @@ struct Election<'a> {
     old: NodeId,
 }
 
+/// A survivor: where its log ends, who it is, and the term it voted in last.
+type Survivor = (Option<(u64, u64)>, NodeId, u64);
+
 /// The survivors of a leader, in the order of their turns.
 struct Survivors {
     ranking: Vec<NodeId>,
+    /// The last term that any of them has voted in.
+    term: u64,
     /// What it takes to see that the one before stands.
     turn: Duration,
 }
@@ -189,37 +221,51 @@ impl Election<'_> {
             if !voters.contains(&me.0) {
                 return;
             }
-            let Some(Survivors { ranking, turn }) = self.agree(&vote, &voters).await else {
+            let Some(survivors) = self.agree(&vote, &voters).await else {
                 sleep(AGREE_PAUSE).await;
                 continue;
             };
+            let Survivors { ranking, turn, .. } = &survivors;
             let place = ranking.iter().position(|one| *one == me).unwrap_or(0);
             let place = u32::try_from(place).unwrap_or(u32::MAX);
             let moved = self.voted_otherwise(&vote, turn.saturating_mul(place));
             if place > 0 && moved.await {
                 // Somebody stands: that takes a turn to see through.
-                self.led_within(turn * 2).await;
+                self.led_within(*turn * 2).await;
                 continue;
             }
             if !self.needed() || vote_of(self.group) != vote {
                 continue;
             }
-            // Only the candidate's own group is told. The marked votes pass the others' leases by
-            // themselves; told too, those would drop their leases, and stand for the same term.
-            let request = TransferLeaderRequest::<Types>::new(vote, me.0, None);
-            if self
-                .group
-                .raft
-                .handle_transfer_leader(request)
-                .await
-                .is_err()
-            {
+            if !self.stand(vote, &survivors).await {
                 // The group has stopped.
                 return;
             }
             let others = u32::try_from(ranking.len()).unwrap_or(u32::MAX);
             self.led_within(turn.saturating_mul(others)).await;
         }
+    }
+
+    /// Stands for the next term; whether the group still runs. A survivor that stood with a shorter
+    /// log has used up its term, but openraft does not note that where it was refused: so this one
+    /// stands again at once, until its term is one that nobody is known to have stood for.
+    async fn stand(&self, mut vote: Vote, survivors: &Survivors) -> bool {
+        for _ in 0..STANDS_MAX {
+            // Only the candidate's own group is told. The marked votes pass the others' leases by
+            // themselves; told too, those would drop their leases, and stand for the same term.
+            let me = self.node.id().0;
+            let request = TransferLeaderRequest::<Types>::new(vote, me, None);
+            let told = self.group.raft.handle_transfer_leader(request).await;
+            let used = survivors.term.max(self.group.stood.load(Ordering::Relaxed));
+            if told.is_err() || vote.leader_id().term >= used {
+                return told.is_ok();
+            }
+            if !self.voted_otherwise(&vote, survivors.turn).await || !self.needed() {
+                return true;
+            }
+            vote = vote_of(self.group);
+        }
+        true
     }
 
     /// Whether nobody leads, or only one who cannot.
@@ -255,24 +301,24 @@ impl Election<'_> {
         let others = voters.iter().map(|id| NodeId(*id));
         let others = others.filter(|id| *id != me && *id != self.old);
         let mut asked: FuturesUnordered<_> = others.map(|other| self.ask(vote, other)).collect();
-        let mut survivors = vec![(last(self.group), me)];
+        let mut survivors: Vec<Survivor> = vec![(last(self.group), me, vote.leader_id().term)];
         let mut answers_until = Instant::now() + TURN_MAX;
         while let Ok(Some(answer)) = timeout_at(answers_until, asked.next()).await {
             survivors.extend(answer);
-            let well = survivors.iter().filter(|(_, id)| !vitals.stalled(*id));
+            let well = survivors.iter().filter(|(_, id, _)| !vitals.stalled(*id));
             if well.count() > voters.len() / 2 {
                 // Who is as near has answered, too, and may have more.
                 answers_until = answers_until.min(Instant::now() + AGREE_PAUSE);
             }
         }
-        let well = survivors.iter().filter(|(_, id)| !vitals.stalled(*id));
+        let well = survivors.iter().filter(|(_, id, _)| !vitals.stalled(*id));
         if well.count() <= voters.len() / 2 {
             return None;
         }
         let view = self.node.current_view();
-        let preferred = view.replicas_of(self.group.shard);
-        let place = |id: &NodeId| preferred.iter().position(|one| *one == id.0);
-        let ids: Vec<NodeId> = survivors.iter().map(|(_, id)| *id).collect();
+        let preferred = cluster::leader_order(&view, self.group.shard);
+        let place = |id: &NodeId| preferred.iter().position(|one| one == id);
+        let ids: Vec<NodeId> = survivors.iter().map(|(_, id, _)| *id).collect();
         let reaches = |a: &NodeId, b: &NodeId| !vitals.says_unreached(*a, *b);
         let unfit = |id: &NodeId| {
             let reached = ids
@@ -281,7 +327,7 @@ impl Election<'_> {
             vitals.stalled(*id) || reached.count() <= voters.len() / 2
         };
         // The same for all survivors, as far as they know the same.
-        survivors.sort_by_key(|(last, id)| {
+        survivors.sort_by_key(|(last, id, _)| {
             (
                 unfit(id),
                 Reverse(*last),
@@ -289,14 +335,16 @@ impl Election<'_> {
                 *id,
             )
         });
+        let terms = survivors.iter().map(|(_, _, term)| *term);
         Some(Survivors {
-            ranking: survivors.into_iter().map(|(_, id)| id).collect(),
+            term: terms.max().unwrap_or(0),
+            ranking: survivors.into_iter().map(|(_, id, _)| id).collect(),
             turn: self.turn(&ids),
         })
     }
 
     /// What a survivor says, if it has lost the leader too and follows nobody else.
-    async fn ask(&self, vote: &Vote, other: NodeId) -> Option<(Option<(u64, u64)>, NodeId)> {
+    async fn ask(&self, vote: &Vote, other: NodeId) -> Option<Survivor> {
         let link = self.node.peers().link(other)?;
         let question = Body::LastLog(wire::LastLog { dead: self.old.0 });
         let limit = link.round() * 2 + ANSWER_SLACK;
@@ -306,7 +354,7 @@ impl Election<'_> {
         };
         let theirs = answer.vote.unwrap_or_default();
         let follows = theirs.committed && theirs.term > vote.leader_id().term;
-        let said = (answer.last.map(|l| (l.term, l.index)), other);
+        let said = (answer.last.map(|l| (l.term, l.index)), other, theirs.term);
         (answer.dead_here_too && !follows).then_some(said)
     }
 

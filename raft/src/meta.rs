@@ -13,6 +13,7 @@ use model::command::Command;
 use model::id::{NodeId, ShardId};
 use model::placement;
 use openraft::EmptyNode;
+use openraft::metrics::RaftServerMetrics;
 use prost::Message;
 use proto::net::Channel;
 use proto::net::Dialer;
@@ -25,6 +26,7 @@ use tonic::Status;
 use crate::group::Group;
 use crate::hello::Hello;
 use crate::node::Inner;
+use crate::types::Types;
 use crate::{balance, index, moves, quorum};
 
 /// Between looks at what there is to do.
@@ -172,21 +174,28 @@ async fn found_cluster(node: Arc<Inner>, cluster: ClusterState) {
     }
 }
 
-/// Founds a shard that was laid out: its first replica at once, the others only if that one does
-/// not. All give the same members, so that doing it twice does no harm.
-pub(crate) async fn found_shard(node: Arc<Inner>, shard: Shard) {
-    let Some(group) = node.group(ShardId(shard.id)) else {
-        return;
+/// Lets a replica that was just opened begin. A shard that was laid out just now is founded: by its
+/// first replica at once, by the others only if that one does not. All give the same members, so
+/// that doing it twice does no harm.
+pub(crate) async fn begin_shard(node: Arc<Inner>, group: Arc<Group>, founded: Option<Shard>) {
+    let first = async {
+        if let Some(shard) = founded {
+            found_shard(&node, &group, &shard).await;
+        }
     };
-    let rank = shard
-        .replicas
-        .iter()
-        .position(|id| *id == node.id().0)
-        .unwrap_or(0);
-    let turn = FOUND_TURN * u32::try_from(rank).unwrap_or(u32::MAX);
-    tokio::select! {
-        () = node.stop.cancelled() => return,
-        () = sleep(turn) => {}
+    let begins = crate::sleep::begin(&node, &group, first);
+    node.stop.run_until_cancelled(begins).await;
+}
+
+async fn found_shard(node: &Inner, group: &Group, shard: &Shard) {
+    let mut replicas = shard.replicas.iter();
+    let rank = replicas.position(|id| *id == node.id().0).unwrap_or(0);
+    if rank > 0 {
+        let turn = FOUND_TURN * u32::try_from(rank).unwrap_or(u32::MAX);
+        let leader = |now: &RaftServerMetrics<Types>| now.current_leader;
+        if group.seen(Instant::now() + turn, leader).await.is_some() {
+            return;
+        }
     }
     if group.raft.is_initialized().await.unwrap_or(true) {
         return;

@@ -108,6 +108,8 @@ impl Client {
         request: AppendEntriesRequest<Types>,
         option: &RPCOption,
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+        // openraft goes on trying one that is down.
+        self.link()?;
         self.group.sleep.wake();
         let sent = sending(&request);
         let append = Body::Append(types::append_to_wire(request));

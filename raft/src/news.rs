@@ -28,7 +28,8 @@ pub(crate) async fn watch(node: Arc<Inner>, group: Arc<Group>, won: mpsc::Unboun
             let now = metrics.borrow_and_update();
             (now.vote.leader_id().term, now.current_leader.map(NodeId))
         };
-        if before.replace((term, leader)) != Some((term, leader)) {
+        let now = (term, leader);
+        if before.replace(now).is_some_and(|before| before != now) {
             sleep.begin_anew();
         }
         let news = leader.filter(|one| leaders.lock().see(shard, node.id(), term, *one));

@@ -18,7 +18,7 @@ use proto::net::Channel;
 use proto::node as wire;
 use store::state::{ShardState, State};
 use store::{Error, Log};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -32,7 +32,7 @@ use crate::link::Reach;
 use crate::peers::Peers;
 use crate::quorum::Quorums;
 use crate::vitals::Vitals;
-use crate::{balance, dropped, inbound, index, meta};
+use crate::{balance, dropped, inbound, index, meta, sleep};
 
 mod replicas;
 mod routing;
@@ -79,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) electing: Mutex<BTreeSet<ShardId>>,
     /// Shards that leave this node because it is slow.
     pub(crate) moving: Mutex<BTreeSet<ShardId>>,
+    /// For replicas that nobody uses to be awake; see [`crate::sleep`].
+    pub(crate) turns: Semaphore,
     /// Nodes whose logs wait for their disks, perhaps this one.
     pub(crate) stalled: watch::Sender<BTreeSet<NodeId>>,
     /// Changes when somebody is heard of as a new leader.
@@ -149,6 +151,7 @@ impl Node {
             quorums: Quorums::default(),
             electing: Mutex::default(),
             moving: Mutex::default(),
+            turns: Semaphore::new(sleep::TURNS),
             stalled: watch::Sender::default(),
             leaders: watch::Sender::default(),
             won,

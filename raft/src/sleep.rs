@@ -15,6 +15,12 @@
 //! asked for a vote. A follower wakes when its leader was not confirmed for long. When the
 //! leader's node falls silent, its sleeping shards elect as all others do ([`crate::liveness`]).
 //!
+//! *Turns.* When a node starts, when another is back, or leaders could not be confirmed, thousands of
+//! shards would be awake at once that nobody uses; on a machine that cannot keep up their heartbeats
+//! come late, and they elect for ever. So they take turns, from waking to sleep. The timers of a
+//! replica that was just opened stand still until it is its turn, or it is asked for something, or
+//! told of a leader.
+//!
 //! *Leases.* openraft counts a leader's lease by appends, so that it runs out in sleep. Reads never
 //! rest on it ([`crate::read`]), but two things do. A leader past it takes no proposal: so the first
 //! one waits for a round ([`crate::leaders::Leadership::rouse`]). And a follower past it votes for
@@ -49,19 +55,33 @@ use crate::types::{self, LogId, Types};
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks that must find a shard as it was.
 const LOOKS: u64 = limits::IDLE_MS / 1_000;
+/// Shards that are put to sleep at a time. Those of a question that comes too late all wake again,
+/// which thousands at once would do for good on a node whose awake shards keep it busy.
+const PORTION: usize = 256;
 /// For the replicas to say that they sleep.
 const ASK_MAX: Duration = Duration::from_secs(1);
 /// A follower whose leader was not confirmed for so long wakes, and may vote for another: longer
 /// than links are silent before their verdict, and two rounds over the widest of them.
 const UNCONFIRMED_MAX: Duration = Duration::from_millis(2_500);
 
+/// Replicas of a node that may be awake at a time because it is their turn, and each one's longest:
+/// the shard may be in use.
+pub(crate) const TURNS: usize = 2_048;
+const TURN_MAX: Duration = Duration::from_millis(limits::IDLE_MS + 3_000);
+/// Between looks whether a turn is over.
+const TURN_LOOK: Duration = Duration::from_millis(250);
+
 /// Whether a replica sleeps.
 #[derive(Default)]
 pub(crate) struct Sleep {
     raft: OnceLock<Raft<Types, StateMachine>>,
-    /// Changed together with openraft's timers, under the lock.
+    /// Both are changed together with openraft's timers, under the lock.
     asleep: AtomicBool,
+    /// It waits for its turn to begin.
+    held: AtomicBool,
     turning: Mutex<()>,
+    /// It waits for its turn to wake, or has it.
+    queued: AtomicBool,
     /// It slept as the leader, and no quorum has answered openraft since.
     lapsed: AtomicBool,
     /// As of when the leader was last known to be one.
@@ -81,10 +101,33 @@ impl Sleep {
 
     /// Lets the timers run again.
     pub(crate) fn wake(&self) {
-        // Nearly always: one look.
-        if self.is_asleep() {
+        // Nearly always: two looks.
+        if self.is_still() {
             self.turn(false);
         }
+    }
+
+    /// Stops the timers of a replica that is to wait for its turn.
+    pub(crate) fn hold(&self) {
+        let _turning = self.turning.lock();
+        self.held.store(true, Ordering::SeqCst);
+        self.tick(false);
+    }
+
+    /// Somebody wants something of a replica that waits for its turn.
+    pub(crate) fn begin(&self) {
+        if self.is_held() {
+            self.turn(false);
+        }
+    }
+
+    /// Whether its timers stand still, for either reason.
+    pub(crate) fn is_still(&self) -> bool {
+        self.is_asleep() || self.is_held()
+    }
+
+    fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
     }
 
     /// It votes otherwise or follows another, or openraft has heard of its quorum: whatever lease ran
@@ -110,10 +153,16 @@ impl Sleep {
     }
 
     fn turn(&self, asleep: bool) {
-        let Some(raft) = self.raft.get() else { return };
         let _turning = self.turning.lock();
         self.asleep.store(asleep, Ordering::SeqCst);
-        raft.runtime_config().tick(!asleep);
+        self.held.store(false, Ordering::SeqCst);
+        self.tick(!asleep);
+    }
+
+    fn tick(&self, ticks: bool) {
+        if let Some(raft) = self.raft.get() {
+            raft.runtime_config().tick(ticks);
+        }
     }
 
     fn is_unconfirmed(&self) -> bool {
@@ -213,15 +262,20 @@ pub(crate) async fn keep(node: Arc<Inner>) {
             }
         }
         seen = now;
-        if !idle.is_empty() {
-            put_to_sleep(&node, &idle).await;
+        for portion in idle.chunks(PORTION) {
+            put_to_sleep(&node, portion).await;
         }
     }
 }
 
 async fn put_to_sleep(node: &Arc<Inner>, idle: &[(Arc<Group>, Position)]) {
     let mut questions: BTreeMap<NodeId, wire::Sleep> = BTreeMap::new();
+    let view = node.current_view();
     for (group, last) in idle {
+        // It had to wait for the portions before it.
+        if group.resting(node, &view) != Some(*last) {
+            continue;
+        }
         // Before anybody is told: no heartbeat comes behind it.
         group.leadership.sleep.fall_asleep(true);
         for other in group
@@ -282,12 +336,49 @@ pub(crate) fn lie_down(node: &Inner, leader: NodeId, asked: &wire::Sleep) -> Bod
     Body::Sleep(slept)
 }
 
+/// Lets a replica that was just opened look for its leader when it is its turn, and do `first`
+/// before that.
+pub(crate) async fn begin(node: &Inner, group: &Group, first: impl Future<Output = ()>) {
+    take_turn(node, group, async {
+        group.leadership.sleep.begin();
+        first.await;
+    })
+    .await;
+}
+
 /// Wakes what this node leads and `back`, which was away, has a replica of.
-pub(crate) fn wake_for(node: &Inner, back: NodeId) {
+pub(crate) fn wake_for(node: &Arc<Inner>, back: NodeId) {
     for group in node.groups() {
-        if group.leadership.sleep.is_asleep() && group.leads() && group.others().contains(&back) {
-            rouse(group);
+        if !may_rouse(&group) || !group.others().contains(&back) {
+            continue;
         }
+        let node = node.clone();
+        tokio::spawn(async move {
+            let rouse = async {
+                if may_rouse(&group) {
+                    group.leadership.rouse().await;
+                }
+            };
+            let turn = take_turn(&node, &group, rouse);
+            node.stop.run_until_cancelled(turn).await;
+        });
+    }
+}
+
+fn may_rouse(group: &Group) -> bool {
+    group.leadership.sleep.is_asleep() && group.leads()
+}
+
+/// Waits for a turn, does `wake`, and keeps it until the replica sleeps.
+async fn take_turn(node: &Inner, group: &Group, wake: impl Future<Output = ()>) {
+    // It is never closed.
+    let Ok(_turn) = node.turns.acquire().await else {
+        return;
+    };
+    let until = Instant::now() + TURN_MAX;
+    wake.await;
+    while !group.leadership.sleep.is_asleep() && Instant::now() < until {
+        sleep(TURN_LOOK).await;
     }
 }
 
@@ -295,11 +386,29 @@ fn rouse(group: Arc<Group>) {
     tokio::spawn(async move { group.leadership.rouse().await });
 }
 
-/// Wakes a follower that has not heard of its leader's being one for long.
-pub(crate) fn wake_unconfirmed(group: &Group) {
-    let sleep = &group.leadership.sleep;
-    if sleep.is_asleep() && sleep.is_unconfirmed() && !group.leads() {
-        tracing::debug!(shard = %group.shard, "a sleeping shard is not led any more");
-        sleep.wake();
+/// Wakes a follower that has not heard of its leader's being one for long, when it is its turn.
+pub(crate) fn wake_unconfirmed(node: &Arc<Inner>, group: &Arc<Group>) {
+    let lost = |group: &Group| {
+        let sleep = &group.leadership.sleep;
+        sleep.is_asleep() && sleep.is_unconfirmed() && !group.leads()
+    };
+    // Who elects wakes behind it.
+    if !lost(group) || node.electing.lock().contains(&group.shard) {
+        return;
     }
+    if group.leadership.sleep.queued.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let (node, group) = (node.clone(), group.clone());
+    tokio::spawn(async move {
+        let wake = async {
+            if lost(&group) {
+                tracing::debug!(shard = %group.shard, "a sleeping shard is not led any more");
+                group.leadership.sleep.wake();
+            }
+        };
+        let turn = take_turn(&node, &group, wake);
+        node.stop.run_until_cancelled(turn).await;
+        group.leadership.sleep.queued.store(false, Ordering::SeqCst);
+    });
 }

@@ -783,8 +783,15 @@ async fn a_shard_that_nobody_uses_sleeps_and_wakes_for_a_write_a_read_and_its_le
     nodes.remove(leader).kill();
     write(&nodes, 3).await;
     assert!(replica(&nodes[0], shard).term > term);
-    // With one of them gone, too.
+    // With one of them gone, too, whom openraft goes on trying to reach.
     asleep(&nodes, shard).await;
+    let until = Instant::now() + quiet;
+    while Instant::now() < until {
+        for running in &nodes {
+            assert!(replica(running, shard).asleep, "it stays so");
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
     write(&nodes, 4).await;
     for running in nodes {
         running.kill();

@@ -28,7 +28,8 @@ const WARM: Duration = Duration::from_secs(2);
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// How long shards may take to be led again before the measurement is given up.
 const LED_MAX: Duration = Duration::from_secs(60);
-/// Between two looks at who leads.
+/// Between two looks at who leads; at least as long as one takes, which costs the nodes something
+/// when they have thousands of shards.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A node's death, as it was seen.
@@ -93,7 +94,9 @@ pub async fn kill_one(cluster: &mut Cluster) -> anyhow::Result<Outage> {
     cluster.kill(&[at])?;
     let died = Instant::now();
     let led_again = loop {
+        let looked = Instant::now();
         let now = view::leaders(&cluster.statuses().await);
+        let took = looked.elapsed();
         let missing = led.iter().filter(|shard| !now.contains_key(shard)).count();
         if missing == 0 {
             break died.elapsed();
@@ -104,7 +107,7 @@ pub async fn kill_one(cluster: &mut Cluster) -> anyhow::Result<Outage> {
                 led.len()
             );
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK.max(took)).await;
     };
     tokio::time::sleep(WARM).await;
     over.store(true, Ordering::Relaxed);

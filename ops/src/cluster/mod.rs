@@ -28,7 +28,8 @@ use process::Process;
 pub const START_LIMIT: Duration = Duration::from_secs(60);
 /// What each shard adds to it: thousands are opened and elect.
 const SHARD_LIMIT: Duration = Duration::from_millis(30);
-/// Between two questions to the nodes while waiting for something.
+/// Between two questions to the nodes while waiting for something, or longer: what one takes, as
+/// thousands of shards are much to tell.
 const POLL: Duration = Duration::from_millis(25);
 
 /// What cluster to make.
@@ -484,7 +485,9 @@ impl Cluster {
         let started = Instant::now();
         loop {
             self.check()?;
+            let asked = Instant::now();
             let statuses = self.statuses().await;
+            let took = asked.elapsed();
             let missing = match wanted(&statuses) {
                 Ok(()) => return Ok(started.elapsed()),
                 Err(missing) => missing,
@@ -492,7 +495,7 @@ impl Cluster {
             if started.elapsed() > limit {
                 bail!("waited {limit:?} for {what}: {missing}");
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL.max(took)).await;
         }
     }
 

@@ -13,6 +13,9 @@ use tonic::Status;
 /// How long a node may take to say how it is.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
 
+/// Shards that a message names; thousands may be meant.
+const NAMED_MAX: usize = 8;
+
 /// Asks one node.
 ///
 /// # Errors
@@ -125,16 +128,20 @@ pub fn all_led(statuses: &[GetStatusResponse]) -> Result<(), String> {
     if shards.is_empty() {
         return Err("no node knows any shard".to_owned());
     }
-    let dark: Vec<String> = shards
-        .keys()
-        .filter(|s| !led.contains_key(s))
-        .map(|s| format!("s{s}"))
+    let dark: Vec<u32> = shards
+        .into_keys()
+        .filter(|shard| !led.contains_key(shard))
         .collect();
     if dark.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("no leader of {}", dark.join(", ")))
+        return Ok(());
     }
+    let named = dark.iter().take(NAMED_MAX).map(|shard| format!("s{shard}"));
+    let named: Vec<String> = named.collect();
+    let others = match dark.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    };
+    Err(format!("no leader of {}{others}", named.join(", ")))
 }
 
 /// Whether all replicas of each shard have applied the leader's whole log.
@@ -266,6 +273,28 @@ mod tests {
         assert_eq!(all_led(&[follower.clone()]).unwrap_err(), "no leader of s1");
         assert!(all_led(&[follower, node(1, 1, "leader", 3, 9)]).is_ok());
         assert!(all_led(&[]).is_err());
+    }
+
+    #[test]
+    fn of_many_shards_that_nobody_leads_only_some_are_named() {
+        let mut all = node(1, 1, "follower", 3, 9);
+        let replica = |shard| ReplicaStatus {
+            shard,
+            ..all.replicas[0].clone()
+        };
+        let replicas: Vec<_> = (1..=20).map(replica).collect();
+        all.shards = (1..=20)
+            .map(|shard| ShardStatus {
+                shard,
+                ..all.shards[0].clone()
+            })
+            .collect();
+        all.replicas = replicas;
+        let why = all_led(&[all]).unwrap_err();
+        assert_eq!(
+            why,
+            "no leader of s1, s2, s3, s4, s5, s6, s7, s8 and 12 others"
+        );
     }
 
     #[test]

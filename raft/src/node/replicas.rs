@@ -45,10 +45,13 @@ impl Inner {
                 if let Err(why) = self.open(id, slots(shard)).await {
                     return self.die(why);
                 }
+                let Some(group) = self.group(id) else {
+                    continue;
+                };
                 // Whoever comes later learns from the others.
-                if shard.changes == 0 && shard.replicas.contains(&self.id().0) {
-                    tokio::spawn(meta::found_shard(self.clone(), shard.clone()));
-                }
+                let founds = shard.changes == 0 && shard.replicas.contains(&self.id().0);
+                let founds = founds.then(|| shard.clone());
+                tokio::spawn(meta::begin_shard(self.clone(), group, founds));
             }
         }
         self.view.send_replace(Arc::new(view));
@@ -111,6 +114,9 @@ impl Inner {
         };
         match opened {
             Ok(group) => {
+                if !shard.is_meta() {
+                    group.leadership.sleep.hold();
+                }
                 self.groups.write().insert(shard, group.clone());
                 tokio::spawn(news::watch(self.clone(), group.clone(), self.won.clone()));
                 tokio::spawn(supervise(self.clone(), group));
