@@ -79,6 +79,7 @@ pub fn layout(nodes: &[Node], shards: u32, replicas: u32) -> Result<Vec<Shard>, 
         leads.push((dc, dcs[dc].place()));
     }
     let mut placed = Vec::with_capacity(shards as usize);
+    let mut led: BTreeMap<u64, usize> = BTreeMap::new();
     for (shard, (lead_dc, lead)) in (0..shards).zip(leads) {
         let mut others: Vec<usize> = (0..dcs.len()).filter(|&dc| dc != lead_dc).collect();
         // Behind the leader's in turn among equals, so that the same two are not always together.
@@ -96,8 +97,9 @@ pub fn layout(nodes: &[Node], shards: u32, replicas: u32) -> Result<Vec<Shard>, 
         if let [_, others @ ..] = members.as_mut_slice()
             && !others.is_empty()
         {
-            let round = shard as usize / dcs.len();
-            others.rotate_left(round % others.len());
+            let led = led.entry(lead).or_default();
+            others.rotate_left(*led % others.len());
+            *led += 1;
         }
         placed.push(Shard {
             id: shard + 1,
@@ -396,6 +398,13 @@ mod tests {
         let placed: Vec<&[u64]> = placed.iter().map(|shard| &*shard.replicas).collect();
         let [first, again] = [placed[0], placed[3]];
         assert_eq!((first, again), (&[1, 2, 3][..], &[1, 3, 2][..]));
+        let placed = layout(&nodes(&[2, 2, 2]), 24, 3).unwrap();
+        for node in 1..=6 {
+            let led = placed.iter().filter(|shard| shard.replicas[0] == node);
+            let heirs: std::collections::BTreeSet<u64> =
+                led.map(|shard| shard.replicas[1]).collect();
+            assert!(heirs.len() > 1, "{node}: {heirs:?}");
+        }
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub(crate) async fn watch(node: Arc<Inner>) {
             changed
         });
         let burden = vitals.burden(node.id()).unwrap_or_default();
+        quicker.retain(|peer, _| links.iter().any(|link| link.node() == *peer));
         for peer in links.iter().map(Link::node) {
             let slower = |theirs| theirs * QUICKER <= burden && burden >= SLOW_MIN;
             if !stalled_here && vitals.burden(peer).is_some_and(slower) {

@@ -75,8 +75,8 @@ pub(crate) struct Group {
     /// What the others have acknowledged to this node as their leader.
     pub(crate) acks: Arc<Acks>,
     pub(crate) leadership: Leadership,
-    /// The last term that another has stood for here, whether or not it was given the vote.
-    pub(crate) stood: AtomicU64,
+    /// The last term that another has stood for whose log is shorter than this one.
+    pub(crate) outlogged: AtomicU64,
     log: ShardLog,
     vote: Arc<Mutex<Option<Vote>>>,
     floor: Option<Position>,
@@ -150,7 +150,7 @@ impl Group {
             known: Mutex::default(),
             acks,
             leadership,
-            stood: AtomicU64::default(),
+            outlogged: AtomicU64::default(),
             log,
             vote,
             floor,

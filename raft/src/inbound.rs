@@ -379,6 +379,7 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             Ok(Body::AppendAnswer(types::append_answer_to_wire(result)))
         }
         Body::Vote(vote) => {
+            group.leadership.sleep.begin();
             let mut request = VoteRequest::<Types> {
                 vote: types::required_vote(vote.vote).map_err(|e| e.to_string())?,
                 last_log_id: vote.last.as_ref().map(types::log_id_from_wire),
@@ -401,8 +402,10 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             let answer = if vote.pre {
                 group.raft.pre_vote(request).await
             } else {
-                let term = asked.leader_id().term;
-                group.stood.fetch_max(term, Ordering::Relaxed);
+                if last.as_ref().map(types::position) < group.last_log() {
+                    let term = asked.leader_id().term;
+                    group.outlogged.fetch_max(term, Ordering::Relaxed);
+                }
                 group.raft.vote(request).await
             };
             let mut answer = answer.map_err(|e| e.to_string())?;

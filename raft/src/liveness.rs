@@ -47,8 +47,6 @@ const AGREE_PAUSE: Duration = Duration::from_millis(25);
 const ANSWER_SLACK: Duration = Duration::from_millis(100);
 /// On top of rounds and syncs, for one candidate's turn.
 const TURN_SLACK: Duration = Duration::from_millis(40);
-/// Terms that one candidate stands for in a row.
-const STANDS_MAX: usize = 4;
 /// Sleeping shards that elect at a time: those that somebody uses must not wait for them.
 const ASLEEP_AT_ONCE: usize = 256;
 /// Longest turn.
@@ -187,11 +185,15 @@ async fn elect_inserted(node: Arc<Inner>, group: Arc<Group>, old: NodeId) {
         group: &group,
         old,
     };
-    let stop = node.stop.clone();
-    stop.run_until_cancelled(election.run()).await;
+    let needed = election.needed();
+    if needed {
+        node.stop.run_until_cancelled(election.run()).await;
+    }
     node.electing.lock().remove(&group.shard);
-    // What came of it, openraft's own timers go on from there.
-    group.leadership.sleep.wake();
+    if needed {
+        // What came of it, openraft's own timers go on from there.
+        group.leadership.sleep.wake();
+    }
 }
 
 struct Election<'a> {
@@ -200,14 +202,9 @@ struct Election<'a> {
     old: NodeId,
 }
 
-/// A survivor: where its log ends, who it is, and the term it voted in last.
-type Survivor = (Option<(u64, u64)>, NodeId, u64);
-
 /// The survivors of a leader, in the order of their turns.
 struct Survivors {
     ranking: Vec<NodeId>,
-    /// The last term that any of them has voted in.
-    term: u64,
     /// What it takes to see that the one before stands.
     turn: Duration,
 }
@@ -221,51 +218,43 @@ impl Election<'_> {
             if !voters.contains(&me.0) {
                 return;
             }
-            let Some(survivors) = self.agree(&vote, &voters).await else {
+            let Some(Survivors { ranking, turn }) = self.agree(&vote, &voters).await else {
                 sleep(AGREE_PAUSE).await;
                 continue;
             };
-            let Survivors { ranking, turn, .. } = &survivors;
             let place = ranking.iter().position(|one| *one == me).unwrap_or(0);
             let place = u32::try_from(place).unwrap_or(u32::MAX);
             let moved = self.voted_otherwise(&vote, turn.saturating_mul(place));
             if place > 0 && moved.await {
                 // Somebody stands: that takes a turn to see through.
-                self.led_within(*turn * 2).await;
+                self.led_within(turn * 2).await;
                 continue;
             }
             if !self.needed() || vote_of(self.group) != vote {
                 continue;
             }
-            if !self.stand(vote, &survivors).await {
+            // Only the candidate's own group is told. The marked votes pass the others' leases by
+            // themselves; told too, those would drop their leases, and stand for the same term.
+            let request = TransferLeaderRequest::<Types>::new(vote, me.0, None);
+            if self
+                .group
+                .raft
+                .handle_transfer_leader(request)
+                .await
+                .is_err()
+            {
                 // The group has stopped.
                 return;
             }
-            let others = u32::try_from(ranking.len()).unwrap_or(u32::MAX);
-            self.led_within(turn.saturating_mul(others)).await;
+            // One with a shorter log may have used up the term; openraft does not note that where it
+            // refuses.
+            let stood = self.group.outlogged.load(Ordering::Relaxed);
+            let turns = match vote.leader_id().term < stood {
+                true => 1,
+                false => u32::try_from(ranking.len()).unwrap_or(u32::MAX),
+            };
+            self.led_within(turn.saturating_mul(turns)).await;
         }
-    }
-
-    /// Stands for the next term; whether the group still runs. A survivor that stood with a shorter
-    /// log has used up its term, but openraft does not note that where it was refused: so this one
-    /// stands again at once, until its term is one that nobody is known to have stood for.
-    async fn stand(&self, mut vote: Vote, survivors: &Survivors) -> bool {
-        for _ in 0..STANDS_MAX {
-            // Only the candidate's own group is told. The marked votes pass the others' leases by
-            // themselves; told too, those would drop their leases, and stand for the same term.
-            let me = self.node.id().0;
-            let request = TransferLeaderRequest::<Types>::new(vote, me, None);
-            let told = self.group.raft.handle_transfer_leader(request).await;
-            let used = survivors.term.max(self.group.stood.load(Ordering::Relaxed));
-            if told.is_err() || vote.leader_id().term >= used {
-                return told.is_ok();
-            }
-            if !self.voted_otherwise(&vote, survivors.turn).await || !self.needed() {
-                return true;
-            }
-            vote = vote_of(self.group);
-        }
-        true
     }
 
     /// Whether nobody leads, or only one who cannot.
@@ -301,24 +290,24 @@ impl Election<'_> {
         let others = voters.iter().map(|id| NodeId(*id));
         let others = others.filter(|id| *id != me && *id != self.old);
         let mut asked: FuturesUnordered<_> = others.map(|other| self.ask(vote, other)).collect();
-        let mut survivors: Vec<Survivor> = vec![(last(self.group), me, vote.leader_id().term)];
+        let mut survivors = vec![(last(self.group), me)];
         let mut answers_until = Instant::now() + TURN_MAX;
         while let Ok(Some(answer)) = timeout_at(answers_until, asked.next()).await {
             survivors.extend(answer);
-            let well = survivors.iter().filter(|(_, id, _)| !vitals.stalled(*id));
+            let well = survivors.iter().filter(|(_, id)| !vitals.stalled(*id));
             if well.count() > voters.len() / 2 {
                 // Who is as near has answered, too, and may have more.
                 answers_until = answers_until.min(Instant::now() + AGREE_PAUSE);
             }
         }
-        let well = survivors.iter().filter(|(_, id, _)| !vitals.stalled(*id));
+        let well = survivors.iter().filter(|(_, id)| !vitals.stalled(*id));
         if well.count() <= voters.len() / 2 {
             return None;
         }
         let view = self.node.current_view();
         let preferred = cluster::leader_order(&view, self.group.shard);
         let place = |id: &NodeId| preferred.iter().position(|one| one == id);
-        let ids: Vec<NodeId> = survivors.iter().map(|(_, id, _)| *id).collect();
+        let ids: Vec<NodeId> = survivors.iter().map(|(_, id)| *id).collect();
         let reaches = |a: &NodeId, b: &NodeId| !vitals.says_unreached(*a, *b);
         let unfit = |id: &NodeId| {
             let reached = ids
@@ -327,7 +316,7 @@ impl Election<'_> {
             vitals.stalled(*id) || reached.count() <= voters.len() / 2
         };
         // The same for all survivors, as far as they know the same.
-        survivors.sort_by_key(|(last, id, _)| {
+        survivors.sort_by_key(|(last, id)| {
             (
                 unfit(id),
                 Reverse(*last),
@@ -335,16 +324,14 @@ impl Election<'_> {
                 *id,
             )
         });
-        let terms = survivors.iter().map(|(_, _, term)| *term);
         Some(Survivors {
-            term: terms.max().unwrap_or(0),
-            ranking: survivors.into_iter().map(|(_, id, _)| id).collect(),
+            ranking: survivors.into_iter().map(|(_, id)| id).collect(),
             turn: self.turn(&ids),
         })
     }
 
     /// What a survivor says, if it has lost the leader too and follows nobody else.
-    async fn ask(&self, vote: &Vote, other: NodeId) -> Option<Survivor> {
+    async fn ask(&self, vote: &Vote, other: NodeId) -> Option<(Option<(u64, u64)>, NodeId)> {
         let link = self.node.peers().link(other)?;
         let question = Body::LastLog(wire::LastLog { dead: self.old.0 });
         let limit = link.round() * 2 + ANSWER_SLACK;
@@ -354,7 +341,7 @@ impl Election<'_> {
         };
         let theirs = answer.vote.unwrap_or_default();
         let follows = theirs.committed && theirs.term > vote.leader_id().term;
-        let said = (answer.last.map(|l| (l.term, l.index)), other, theirs.term);
+        let said = (answer.last.map(|l| (l.term, l.index)), other);
         (answer.dead_here_too && !follows).then_some(said)
     }
 

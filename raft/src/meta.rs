@@ -357,7 +357,7 @@ async fn keep_house(node: Arc<Inner>) {
         let bytes_max = keep.log_bytes_max / groups.len().max(1) as u64;
         for group in groups {
             // Where nothing is written little is to be cut, and there may be thousands.
-            if group.leadership.sleep.is_asleep() && looks % ASLEEP_LOOKS != 0 {
+            if group.leadership.sleep.is_still() && looks % ASLEEP_LOOKS != 0 {
                 continue;
             }
             let absent_for = |id: &u64| node.absent_for(*id);

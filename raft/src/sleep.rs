@@ -80,7 +80,7 @@ pub(crate) struct Sleep {
     /// It waits for its turn to begin.
     held: AtomicBool,
     turning: Mutex<()>,
-    /// It waits for its turn to wake, or has it.
+    /// It waits for its turn to wake.
     queued: AtomicBool,
     /// It slept as the leader, and no quorum has answered openraft since.
     lapsed: AtomicBool,
@@ -114,11 +114,18 @@ impl Sleep {
         self.tick(false);
     }
 
-    /// Somebody wants something of a replica that waits for its turn.
-    pub(crate) fn begin(&self) {
-        if self.is_held() {
-            self.turn(false);
+    /// Ends the waiting for a turn: it has come, or somebody wants something of the replica. Gives
+    /// whether it waited.
+    pub(crate) fn begin(&self) -> bool {
+        if !self.is_held() {
+            return false;
         }
+        let _turning = self.turning.lock();
+        let held = self.held.swap(false, Ordering::SeqCst);
+        if held {
+            self.tick(true);
+        }
+        held
     }
 
     /// Whether its timers stand still, for either reason.
@@ -336,32 +343,29 @@ pub(crate) fn lie_down(node: &Inner, leader: NodeId, asked: &wire::Sleep) -> Bod
     Body::Sleep(slept)
 }
 
-/// Lets a replica that was just opened look for its leader when it is its turn, and do `first`
-/// before that.
+/// Lets a replica that was just opened look for its leader when it is its turn, and does `first`
+/// then.
 pub(crate) async fn begin(node: &Inner, group: &Group, first: impl Future<Output = ()>) {
-    take_turn(node, group, async {
-        group.leadership.sleep.begin();
+    let begun = async {
+        let begun = group.leadership.sleep.begin();
         first.await;
-    })
-    .await;
+        begun
+    };
+    take_turn(node, group, begun).await;
 }
 
 /// Wakes what this node leads and `back`, which was away, has a replica of.
 pub(crate) fn wake_for(node: &Arc<Inner>, back: NodeId) {
     for group in node.groups() {
-        if !may_rouse(&group) || !group.others().contains(&back) {
-            continue;
-        }
-        let node = node.clone();
-        tokio::spawn(async move {
-            let rouse = async {
-                if may_rouse(&group) {
+        if may_rouse(&group) && group.others().contains(&back) {
+            queue(node, group, |group| async move {
+                let may = may_rouse(&group);
+                if may {
                     group.leadership.rouse().await;
                 }
-            };
-            let turn = take_turn(&node, &group, rouse);
-            node.stop.run_until_cancelled(turn).await;
-        });
+                may
+            });
+        }
     }
 }
 
@@ -369,14 +373,58 @@ fn may_rouse(group: &Group) -> bool {
     group.leadership.sleep.is_asleep() && group.leads()
 }
 
-/// Waits for a turn, does `wake`, and keeps it until the replica sleeps.
-async fn take_turn(node: &Inner, group: &Group, wake: impl Future<Output = ()>) {
+/// Wakes a follower that has not heard of its leader's being one for long.
+pub(crate) fn wake_unconfirmed(node: &Arc<Inner>, group: &Arc<Group>) {
+    // Who elects wakes behind it.
+    if is_lost(group) && !node.electing.lock().contains(&group.shard) {
+        queue(node, group.clone(), |group| async move {
+            let lost = is_lost(&group);
+            if lost {
+                tracing::debug!(shard = %group.shard, "a sleeping shard is not led any more");
+                group.leadership.sleep.wake();
+            }
+            lost
+        });
+    }
+}
+
+fn is_lost(group: &Group) -> bool {
+    let sleep = &group.leadership.sleep;
+    sleep.is_asleep() && sleep.is_unconfirmed() && !group.leads()
+}
+
+/// Does `wake` when it is the replica's turn, once for all who ask until then.
+fn queue<F>(
+    node: &Arc<Inner>,
+    group: Arc<Group>,
+    wake: impl FnOnce(Arc<Group>) -> F + Send + 'static,
+) where
+    F: Future<Output = bool> + Send,
+{
+    if group.leadership.sleep.queued.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let node = node.clone();
+    tokio::spawn(async move {
+        let woken = async {
+            group.leadership.sleep.queued.store(false, Ordering::SeqCst);
+            wake(group.clone()).await
+        };
+        let turn = take_turn(&node, &group, woken);
+        node.stop.run_until_cancelled(turn).await;
+    });
+}
+
+/// Waits for a turn and does `wake`; if that woke the replica, keeps the turn until it sleeps again.
+async fn take_turn(node: &Inner, group: &Group, wake: impl Future<Output = bool>) {
     // It is never closed.
     let Ok(_turn) = node.turns.acquire().await else {
         return;
     };
     let until = Instant::now() + TURN_MAX;
-    wake.await;
+    if !wake.await {
+        return;
+    }
     while !group.leadership.sleep.is_asleep() && Instant::now() < until {
         sleep(TURN_LOOK).await;
     }
@@ -384,31 +432,4 @@ async fn take_turn(node: &Inner, group: &Group, wake: impl Future<Output = ()>) 
 
 fn rouse(group: Arc<Group>) {
     tokio::spawn(async move { group.leadership.rouse().await });
-}
-
-/// Wakes a follower that has not heard of its leader's being one for long, when it is its turn.
-pub(crate) fn wake_unconfirmed(node: &Arc<Inner>, group: &Arc<Group>) {
-    let lost = |group: &Group| {
-        let sleep = &group.leadership.sleep;
-        sleep.is_asleep() && sleep.is_unconfirmed() && !group.leads()
-    };
-    // Who elects wakes behind it.
-    if !lost(group) || node.electing.lock().contains(&group.shard) {
-        return;
-    }
-    if group.leadership.sleep.queued.swap(true, Ordering::SeqCst) {
-        return;
-    }
-    let (node, group) = (node.clone(), group.clone());
-    tokio::spawn(async move {
-        let wake = async {
-            if lost(&group) {
-                tracing::debug!(shard = %group.shard, "a sleeping shard is not led any more");
-                group.leadership.sleep.wake();
-            }
-        };
-        let turn = take_turn(&node, &group, wake);
-        node.stop.run_until_cancelled(turn).await;
-        group.leadership.sleep.queued.store(false, Ordering::SeqCst);
-    });
 }
