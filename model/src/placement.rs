@@ -288,6 +288,8 @@ fn cut(shard: u32, shards: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::cluster::Locality;
     use proptest::prelude::*;
@@ -401,8 +403,7 @@ mod tests {
         let placed = layout(&nodes(&[2, 2, 2]), 24, 3).unwrap();
         for node in 1..=6 {
             let led = placed.iter().filter(|shard| shard.replicas[0] == node);
-            let heirs: std::collections::BTreeSet<u64> =
-                led.map(|shard| shard.replicas[1]).collect();
+            let heirs: BTreeSet<u64> = led.map(|shard| shard.replicas[1]).collect();
             assert!(heirs.len() > 1, "{node}: {heirs:?}");
         }
     }
