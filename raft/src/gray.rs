@@ -70,30 +70,31 @@ pub(crate) async fn watch(node: Arc<Inner>) {
             changed
         });
         let burden = vitals.burden(node.id()).unwrap_or_default();
-        quicker.retain(|peer, _| links.iter().any(|link| link.node() == *peer));
-        for peer in links.iter().map(Link::node) {
-            let slower = |theirs| theirs * QUICKER <= burden && burden >= SLOW_MIN;
-            if !stalled_here && vitals.burden(peer).is_some_and(slower) {
-                quicker.entry(peer).or_insert_with(Instant::now);
-            } else {
-                quicker.remove(&peer);
-            }
-        }
-        if quicker.values().any(|since| since.elapsed() >= SLOW_FOR) {
-            unburden(&node, &quicker, burden, &moves);
+        let now = Instant::now();
+        let slower = |theirs| theirs * QUICKER <= burden && burden >= SLOW_MIN;
+        quicker = links
+            .iter()
+            .map(Link::node)
+            .filter(|peer| !stalled_here && vitals.burden(*peer).is_some_and(slower))
+            .map(|peer| (peer, quicker.get(&peer).copied().unwrap_or(now)))
+            .collect();
+        let mut heirs = quicker.clone();
+        heirs.retain(|_, since| now - *since >= SLOW_FOR);
+        if !heirs.is_empty() {
+            unburden(&node, &heirs, burden, &moves);
         }
     }
 }
 
 /// Begins to move what this node, whose burden is given, leads and somebody uses.
-fn unburden(node: &Arc<Inner>, quicker: &Quicker, burden: Duration, moves: &Arc<Semaphore>) {
+fn unburden(node: &Arc<Inner>, heirs: &Quicker, burden: Duration, moves: &Arc<Semaphore>) {
     let mut used = node.groups();
     used.retain(|group| group.leads() && !group.leadership.sleep.is_asleep());
     for group in used {
         let Ok(permit) = moves.clone().try_acquire_owned() else {
             return;
         };
-        let Some(to) = heir(node, &group, quicker) else {
+        let Some(to) = heir(node, &group, heirs) else {
             continue;
         };
         if node.moving.lock().insert(group.shard) {
@@ -103,8 +104,8 @@ fn unburden(node: &Arc<Inner>, quicker: &Quicker, burden: Duration, moves: &Arc<
     }
 }
 
-/// The voter to lead instead of this node.
-fn heir(node: &Inner, group: &Group, quicker: &Quicker) -> Option<NodeId> {
+/// The voter of `heirs` to lead instead of this node.
+fn heir(node: &Inner, group: &Group, heirs: &Quicker) -> Option<NodeId> {
     let matched: Vec<(u64, u64)> = {
         let metrics = group.raft.data_metrics();
         let metrics = metrics.borrow_watched();
@@ -115,8 +116,7 @@ fn heir(node: &Inner, group: &Group, quicker: &Quicker) -> Option<NodeId> {
     };
     let (voters, last) = (group.voters(), group.last_index());
     let able = matched.into_iter().filter(|(id, matched)| {
-        let since = quicker.get(&NodeId(*id));
-        since.is_some_and(|since| since.elapsed() >= SLOW_FOR)
+        heirs.contains_key(&NodeId(*id))
             && voters.contains(id)
             && matched + BEHIND_MAX >= last
             && node.peers().may_serve(NodeId(*id))

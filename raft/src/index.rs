@@ -209,16 +209,13 @@ pub(crate) async fn tell(node: &Arc<Inner>, ask: wire::AskPositions) -> Body {
     if ask.reader {
         let shard = ShardId(ask.shards.first().copied().unwrap_or(u32::MAX));
         match node.group(shard) {
-            Some(group) => {
-                group.leadership.sleep.begin();
-                match group.read_index(ASK_MAX).await {
-                    Ok(at) => add(&mut answer, shard, at),
-                    Err(ReadError::NotLeader { leader, .. }) => {
-                        answer.leader = leader.unwrap_or(NodeId(0)).0;
-                    }
-                    Err(_) => answer.leader = node.id().0,
+            Some(group) => match group.read_index(ASK_MAX).await {
+                Ok(at) => add(&mut answer, shard, at),
+                Err(ReadError::NotLeader { leader, .. }) => {
+                    answer.leader = leader.unwrap_or(NodeId(0)).0;
                 }
-            }
+                Err(_) => answer.leader = node.id().0,
+            },
             None => answer.leader = node.leader(shard).unwrap_or(NodeId(0)).0,
         }
     } else {

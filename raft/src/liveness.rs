@@ -12,9 +12,9 @@
 //!                  └──────── a turn later ◄────┴────────────────────────┘ nobody won
 //! ```
 //!
-//! The longest log goes first, among equals the replica that should rather lead by the policies; the next one
-//! after one turn, which is what it takes to see a vote of the one before. So all shards of a node
-//! elect in one wave, each with one candidate. The way past the voters' leases is openraft's
+//! The longest log goes first, among equals the replica that should rather lead by the policies; the
+//! next one after one turn, which is what it takes to see a vote of the one before. So all shards of
+//! a node elect in one wave, each with one candidate. The way past the voters' leases is openraft's
 //! hand-over, from whatever vote the candidate has: votes marked as one pass leases, so inbound
 //! marked votes are refused while their leader is held alive here.
 

@@ -89,7 +89,15 @@ impl Client {
     }
 
     async fn call(&self, body: Body, option: &RPCOption) -> Result<Body, RPCError<Types>> {
-        let link = self.link()?;
+        self.call_over(&self.link()?, body, option).await
+    }
+
+    async fn call_over(
+        &self,
+        link: &Link,
+        body: Body,
+        option: &RPCOption,
+    ) -> Result<Body, RPCError<Types>> {
         link.call(self.group.shard.0, body, option.soft_ttl())
             .await
             .map_err(|error| match error {
@@ -109,11 +117,11 @@ impl Client {
         option: &RPCOption,
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
         // openraft goes on trying one that is down.
-        self.link()?;
+        let link = self.link()?;
         self.group.sleep.wake();
         let sent = sending(&request);
         let append = Body::Append(types::append_to_wire(request));
-        let Body::AppendAnswer(answer) = self.call(append, option).await? else {
+        let Body::AppendAnswer(answer) = self.call_over(&link, append, option).await? else {
             return Err(malformed(types::Malformed(
                 "an append was answered otherwise".into(),
             )));

@@ -128,6 +128,7 @@ impl Group {
         self: &Arc<Self>,
         limit: Duration,
     ) -> Result<ReadIndex, ReadError> {
+        self.leadership.sleep.begin();
         let at = |Confirmed { term, index, .. }| ReadIndex { term, index };
         self.surely(limit, at).await
     }

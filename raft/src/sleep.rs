@@ -71,15 +71,22 @@ const TURN_MAX: Duration = Duration::from_millis(limits::IDLE_MS + 3_000);
 /// Between looks whether a turn is over.
 const TURN_LOOK: Duration = Duration::from_millis(250);
 
+/// What openraft's timers of a replica do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Timers {
+    #[default]
+    Run,
+    /// They stand still until it is the replica's turn to begin.
+    Wait,
+    Sleep,
+}
+
 /// Whether a replica sleeps.
 #[derive(Default)]
 pub(crate) struct Sleep {
     raft: OnceLock<Raft<Types, StateMachine>>,
-    /// Both are changed together with openraft's timers, under the lock.
-    asleep: AtomicBool,
-    /// It waits for its turn to begin.
-    held: AtomicBool,
-    turning: Mutex<()>,
+    /// Changed together with openraft's timers.
+    timers: Mutex<Timers>,
     /// It waits for its turn to wake.
     queued: AtomicBool,
     /// It slept as the leader, and no quorum has answered openraft since.
@@ -96,45 +103,28 @@ impl Sleep {
     }
 
     pub(crate) fn is_asleep(&self) -> bool {
-        self.asleep.load(Ordering::SeqCst)
+        *self.timers.lock() == Timers::Sleep
+    }
+
+    /// Whether its timers stand still, for either reason.
+    pub(crate) fn is_still(&self) -> bool {
+        *self.timers.lock() != Timers::Run
     }
 
     /// Lets the timers run again.
     pub(crate) fn wake(&self) {
-        // Nearly always: two looks.
-        if self.is_still() {
-            self.turn(false);
-        }
+        self.turn(Timers::Run, |now| now != Timers::Run);
     }
 
     /// Stops the timers of a replica that is to wait for its turn.
     pub(crate) fn hold(&self) {
-        let _turning = self.turning.lock();
-        self.held.store(true, Ordering::SeqCst);
-        self.tick(false);
+        self.turn(Timers::Wait, |_| true);
     }
 
     /// Ends the waiting for a turn: it has come, or somebody wants something of the replica. Gives
     /// whether it waited.
     pub(crate) fn begin(&self) -> bool {
-        if !self.is_held() {
-            return false;
-        }
-        let _turning = self.turning.lock();
-        let held = self.held.swap(false, Ordering::SeqCst);
-        if held {
-            self.tick(true);
-        }
-        held
-    }
-
-    /// Whether its timers stand still, for either reason.
-    pub(crate) fn is_still(&self) -> bool {
-        self.is_asleep() || self.is_held()
-    }
-
-    fn is_held(&self) -> bool {
-        self.held.load(Ordering::SeqCst)
+        self.turn(Timers::Run, |now| now == Timers::Wait)
     }
 
     /// It votes otherwise or follows another, or openraft has heard of its quorum: whatever lease ran
@@ -154,22 +144,22 @@ impl Sleep {
 
     fn fall_asleep(&self, leads: bool) {
         self.confirmed(Instant::now());
-        self.turn(true);
+        self.turn(Timers::Sleep, |_| true);
         // Behind it, so that whoever finds it has lapsed finds it asleep, or woken since.
         self.lapsed.fetch_or(leads, Ordering::SeqCst);
     }
 
-    fn turn(&self, asleep: bool) {
-        let _turning = self.turning.lock();
-        self.asleep.store(asleep, Ordering::SeqCst);
-        self.held.store(false, Ordering::SeqCst);
-        self.tick(!asleep);
-    }
-
-    fn tick(&self, ticks: bool) {
-        if let Some(raft) = self.raft.get() {
-            raft.runtime_config().tick(ticks);
+    /// Changes what the timers do where `from` says so; whether it did.
+    fn turn(&self, to: Timers, from: impl FnOnce(Timers) -> bool) -> bool {
+        let mut timers = self.timers.lock();
+        let turns = from(*timers);
+        if turns {
+            *timers = to;
+            if let Some(raft) = self.raft.get() {
+                raft.runtime_config().tick(to == Timers::Run);
+            }
         }
+        turns
     }
 
     fn is_unconfirmed(&self) -> bool {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use client::{Client, Message};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use firebreak::cluster::{Cluster, view};
+use proto::v1::GetStatusResponse;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -28,9 +29,6 @@ const WARM: Duration = Duration::from_secs(2);
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// How long shards may take to be led again before the measurement is given up.
 const LED_MAX: Duration = Duration::from_secs(60);
-/// Between two looks at who leads; at least as long as one takes, which costs the nodes something
-/// when they have thousands of shards.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// A node's death, as it was seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -92,23 +90,16 @@ pub async fn kill_one(cluster: &mut Cluster) -> anyhow::Result<Outage> {
     let at = nodes.iter().position(|node| node.name == victim.node_name);
     let at = at.context("the leader is no node of this cluster")?;
     cluster.kill(&[at])?;
-    let died = Instant::now();
-    let led_again = loop {
-        let looked = Instant::now();
-        let now = view::leaders(&cluster.statuses().await);
-        let took = looked.elapsed();
+    let led_elsewhere = |statuses: &[GetStatusResponse]| {
+        let now = view::leaders(statuses);
         let missing = led.iter().filter(|shard| !now.contains_key(shard)).count();
-        if missing == 0 {
-            break died.elapsed();
+        match missing {
+            0 => Ok(()),
+            _ => Err(format!("{missing} of {} are not", led.len())),
         }
-        if died.elapsed() > LED_MAX {
-            bail!(
-                "{missing} of {} shards are not led after {LED_MAX:?}",
-                led.len()
-            );
-        }
-        tokio::time::sleep(LOOK.max(took)).await;
     };
+    let what = "the dead node's shards to be led again";
+    let led_again = cluster.wait_for(LED_MAX, what, led_elsewhere).await?;
     tokio::time::sleep(WARM).await;
     over.store(true, Ordering::Relaxed);
     let told = clients.join_all().await;
