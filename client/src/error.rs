@@ -267,8 +267,9 @@ impl Refusal {
     }
 }
 
-/// The reason of a node that stops or drains.
-const NODE_STOPPING: &str = "NODE_STOPPING";
+/// The reasons of a node that stops or drains, and of one that has just joined and has not heard of
+/// the shards.
+const LEAVING: [&str; 2] = ["NODE_STOPPING", "CLUSTER_NOT_READY"];
 
 /// What a failed attempt says about the node that was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,7 +301,7 @@ impl Failure {
         let sent = !never_connected(status);
         let fault = match refusal.code {
             Code::DataLoss => Fault::Refused,
-            Code::Unavailable if refusal.reason == NODE_STOPPING => Fault::Leaving,
+            Code::Unavailable if LEAVING.contains(&refusal.reason.as_str()) => Fault::Leaving,
             Code::Unavailable | Code::DeadlineExceeded if !refusal.reason.is_empty() => {
                 Fault::Refused
             }

@@ -33,7 +33,7 @@ struct Golden {
 
 impl Golden {
     fn open() -> Golden {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wire.txt");
+        let path = PathBuf::from("tests/golden/wire.txt");
         let text = match std::fs::read_to_string(&path) {
             Err(error) if writes() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => read.unwrap(),
@@ -599,6 +599,19 @@ fn bodies() -> Vec<(&'static str, Body)> {
             Body::AskPositions(node::AskPositions {
                 shards: vec![1, 300],
                 reader: true,
+                ..node::AskPositions::default()
+            }),
+        ),
+        (
+            "ask_positions_of_whom_it_follows",
+            Body::AskPositions(node::AskPositions {
+                shards: vec![1, 300],
+                reader: false,
+                terms: vec![8, 0],
+                heard: Some(node::Stamp {
+                    boot_nonce: 77,
+                    at_us: 1_000_000,
+                }),
             }),
         ),
         (
@@ -608,6 +621,20 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 terms: vec![8, 9],
                 indexes: vec![7, 70_000],
                 leader: 4,
+                stamp: None,
+            }),
+        ),
+        (
+            "positions_with_a_stamp",
+            Body::Positions(node::Positions {
+                shards: vec![1],
+                terms: vec![8],
+                indexes: vec![7],
+                leader: 0,
+                stamp: Some(node::Stamp {
+                    boot_nonce: 77,
+                    at_us: 1_000_000,
+                }),
             }),
         ),
         (

@@ -72,15 +72,17 @@ impl Acks {
     }
 
     /// The latest moment of which holds: in each of `configs`, a majority has acknowledged requests
-    /// of `term` sent then or later. `me`, who leads, acknowledges at `now`.
+    /// of `term` sent then or later. Those who are `present` acknowledge at `now`: who leads, and
+    /// who has just said that it follows.
     pub(crate) fn quorum_acked_at(
         &self,
         term: u64,
-        me: NodeId,
+        present: &[NodeId],
         configs: &[BTreeSet<u64>],
         now: Instant,
     ) -> Option<Instant> {
-        self.book.lock().quorum_acked_at(term, me, configs, now)
+        let book = self.book.lock();
+        book.quorum_acked_at(term, present, configs, now)
     }
 }
 
@@ -102,12 +104,12 @@ impl Book {
     fn quorum_acked_at(
         &self,
         term: u64,
-        me: NodeId,
+        present: &[NodeId],
         configs: &[BTreeSet<u64>],
         now: Instant,
     ) -> Option<Instant> {
         let acked = |voter: &u64| match NodeId(*voter) {
-            node if node == me => Some(now),
+            node if present.contains(&node) => Some(now),
             _ if term != self.term => None,
             node => self.latest.iter().find(|(n, _)| *n == node).map(|l| l.1),
         };
@@ -149,7 +151,7 @@ mod tests {
             .iter()
             .map(|config| config.iter().copied().collect())
             .collect();
-        let at = acks.quorum_acked_at(term, ME, &configs, ms(base, 1_000))?;
+        let at = acks.quorum_acked_at(term, &[ME], &configs, ms(base, 1_000))?;
         Some(u64::try_from((at - base).as_millis()).unwrap())
     }
 
@@ -209,14 +211,15 @@ mod tests {
     fn naive(
         answers: &[(u64, u64, u64)],
         term: u64,
+        present: &[NodeId],
         configs: &[BTreeSet<u64>],
         now: u64,
     ) -> Option<u64> {
         let newest = answers.iter().map(|(_, term, _)| *term).max();
         let since = |voter: u64, moment: u64| {
-            (NodeId(voter) == ME && now >= moment)
+            (present.contains(&NodeId(voter)) && now >= moment)
                 || answers.iter().any(|(node, t, at)| {
-                    NodeId(*node) != ME
+                    !present.contains(&NodeId(*node))
                         && (*node, *t) == (voter, term)
                         && newest == Some(term)
                         && *at >= moment
@@ -236,6 +239,7 @@ mod tests {
         fn the_account_agrees_with_its_definition(
             answers in prop::collection::vec((1..7u64, 1..4u64, 0..40u64), 0..30),
             term in 1..4u64,
+            follower in 1..7u64,
             configs in prop::collection::vec(prop::collection::btree_set(1..7u64, 0..6), 0..3),
         ) {
             let now = 50;
@@ -245,8 +249,9 @@ mod tests {
                 let at = ms(base, *at);
                 acks.confirmed(NodeId(*node), Sent { term: *term, at });
             }
-            let found = acks.quorum_acked_at(term, ME, &configs, ms(base, now));
-            let expect = naive(&answers, term, &configs, now).map(|at| ms(base, at));
+            let present = [ME, NodeId(follower)];
+            let found = acks.quorum_acked_at(term, &present, &configs, ms(base, now));
+            let expect = naive(&answers, term, &present, &configs, now).map(|at| ms(base, at));
             prop_assert_eq!(found, expect);
         }
     }

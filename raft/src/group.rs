@@ -263,10 +263,13 @@ impl Group {
     /// Whether the last vote of this replica is for `leader` in `term`: if so, it has neither let
     /// anybody else lead since nor applied anything of a later leader.
     pub(crate) fn follows(&self, term: u64, leader: NodeId) -> bool {
-        let vote = *self.vote.lock();
-        vote.is_some_and(|vote| {
-            vote.leader_id().term == term && vote.leader_id().voted_for == leader.0
-        })
+        self.follows_in(leader) == Some(term)
+    }
+
+    /// In which term it follows `leader`, in that sense.
+    pub(crate) fn follows_in(&self, leader: NodeId) -> Option<u64> {
+        let vote = (*self.vote.lock())?;
+        (vote.leader_id().voted_for == leader.0).then_some(vote.leader_id().term)
     }
 
     /// Whether this node leads, as it knows.

@@ -210,9 +210,9 @@ impl Connection {
                 self.answer(id, shard, answer);
             }
             Some(Body::AskPositions(ask)) => {
-                let (node, out) = (self.node.clone(), self.out.clone());
+                let (node, from, out) = (self.node.clone(), self.from, self.out.clone());
                 tokio::spawn(async move {
-                    let answer = index::tell(&node, ask).await;
+                    let answer = index::tell(&node, from, ask).await;
                     let _ = out.send(frame::single(id, shard, answer));
                 });
             }

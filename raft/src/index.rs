@@ -7,8 +7,8 @@
 //!                 └───────────────────────────── again ◄──────────────┘
 //!
 //!  every 200 ms, for all shards that one node leads:
-//!  replicas ── AskPositions ─► leader ── Following? ─► voters          one small frame for each
-//!           ◄── Positions ────        ◄─ those that ──                 pair of nodes and step
+//!  replicas ── AskPositions, following you ─► leader ┄┄ Following? ┄┄► voters     one small frame for
+//!           ◄────────── Positions ───────────        ◄┄┄ those that ┄┄            each pair of nodes
 //! ```
 //!
 //! *A reader* (promise L). The leader answers as for its own reads ([`crate::read`]): nobody was told
@@ -20,9 +20,14 @@
 //!
 //! *In the background* (promise S) what a leader has applied in its own term is enough: it
 //! acknowledges nothing before it has applied it, and what was acknowledged before it led lies below.
-//! Where its lease holds it answers at once. For the rest, idle shards above all, it asks the voters
-//! of all of them together whether they still follow it, which says what the answer to an append
-//! says and counts as such ([`crate::acks`]): that when this was asked nobody had won a later term.
+//! Who asks says in which shards it has given no vote since that for the node that it asks. With the
+//! leader itself that makes a quorum of three replicas: of a leader that won a later term before the
+//! question one of the two would know. Where more are needed, the leader answers at once if its lease
+//! holds, and asks the voters of all the rest together whether they still follow it.
+//!
+//! All that counts as the answer to an append does ([`crate::acks`]): in a question as of the last
+//! answer that its sender has heard, whose stamp it repeats. So does a leader of idle shards, whom
+//! nobody sends answers to appends, know how old its own replicas are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +38,7 @@ use futures::stream::FuturesUnordered;
 use model::id::{NodeId, ShardId};
 use model::{limits, mutant};
 use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
 use proto::node as wire;
 use proto::node::frame::Body;
 use store::state::ShardState;
@@ -44,7 +50,7 @@ use crate::api::ReadError;
 use crate::group::Group;
 use crate::link::Link;
 use crate::node::Inner;
-use crate::read::ReadIndex;
+use crate::read::{Follower, ReadIndex};
 
 /// How long one question may take.
 const ASK_MAX: Duration = Duration::from_secs(1);
@@ -54,6 +60,38 @@ const QUESTIONS_MAX: usize = 4;
 const APPLY_MAX: Duration = Duration::from_millis(250);
 /// Between background questions.
 const INTERVAL: Duration = Duration::from_millis(limits::AGE_INTERVAL_MS);
+
+/// The moments that this node puts into its answers, and the last that it has heard from others.
+pub(crate) struct Stamps {
+    boot_nonce: u64,
+    began: Instant,
+    heard: Mutex<BTreeMap<NodeId, wire::Stamp>>,
+}
+
+impl Stamps {
+    /// Of the process that drew this number when it began.
+    pub(crate) fn new(boot_nonce: u64) -> Stamps {
+        Stamps {
+            boot_nonce,
+            began: Instant::now(),
+            heard: Mutex::default(),
+        }
+    }
+
+    fn now(&self) -> wire::Stamp {
+        wire::Stamp {
+            boot_nonce: self.boot_nonce,
+            at_us: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// When it was that this process gave `stamp`; `None` if another did.
+    fn moment(&self, stamp: wire::Stamp) -> Option<Instant> {
+        let ours = stamp.boot_nonce == self.boot_nonce;
+        let given = self.began.checked_add(Duration::from_micros(stamp.at_us));
+        given.filter(|given| ours && *given <= Instant::now())
+    }
+}
 
 /// Readers of one replica who wait for an answer of the leader.
 #[derive(Default)]
@@ -176,6 +214,7 @@ async fn ask(link: &Link, group: &Group, leader: NodeId) -> Result<Told, ReadErr
     let question = Body::AskPositions(wire::AskPositions {
         shards: vec![shard.0],
         reader: true,
+        ..wire::AskPositions::default()
     });
     let Ok(Body::Positions(answer)) = link.call(shard.0, question, ASK_MAX).await else {
         return Err(ReadError::Unreachable(leader));
@@ -203,8 +242,8 @@ fn told_of(answer: &wire::Positions) -> impl Iterator<Item = (ShardId, ReadIndex
     })
 }
 
-/// Answers a question for positions.
-pub(crate) async fn tell(node: &Arc<Inner>, ask: wire::AskPositions) -> Body {
+/// Answers a question for positions of `from`.
+pub(crate) async fn tell(node: &Arc<Inner>, from: NodeId, ask: wire::AskPositions) -> Body {
     let mut answer = wire::Positions::default();
     if ask.reader {
         let shard = ShardId(ask.shards.first().copied().unwrap_or(u32::MAX));
@@ -219,9 +258,10 @@ pub(crate) async fn tell(node: &Arc<Inner>, ask: wire::AskPositions) -> Body {
             None => answer.leader = node.leader(shard).unwrap_or(NodeId(0)).0,
         }
     } else {
-        for (shard, at) in positions(node, &ask.shards).await {
+        for (shard, at) in positions(node, from, &ask).await {
             add(&mut answer, shard, at);
         }
+        answer.stamp = Some(node.stamps.now());
     }
     Body::Positions(answer)
 }
@@ -249,20 +289,38 @@ pub(crate) fn still_follows(node: &Inner, leader: NodeId, asked: &wire::Followin
 struct Open {
     group: Arc<Group>,
     at: ReadIndex,
+    follower: Option<Follower>,
 }
 
-/// How far this node has come in those of `shards` that it leads, confirmed after this call.
-async fn positions(node: &Arc<Inner>, shards: &[u32]) -> Vec<(ShardId, ReadIndex)> {
+/// How far this node has come in those of the shards asked for that it leads, confirmed after `from`
+/// asked.
+async fn positions(
+    node: &Arc<Inner>,
+    from: NodeId,
+    ask: &wire::AskPositions,
+) -> Vec<(ShardId, ReadIndex)> {
     let since = Instant::now();
+    let heard = ask.heard.and_then(|stamp| node.stamps.moment(stamp));
     let (mut sure, mut open) = (Vec::new(), Vec::new());
-    for shard in shards {
+    let mut terms = ask.terms.iter().copied();
+    for shard in &ask.shards {
+        let term = terms.next().filter(|term| *term != 0);
+        let follower = term.map(|term| Follower { node: from, term });
         let Some(group) = node.group(ShardId(*shard)) else {
             continue;
         };
         let reached = group.state.reached().position;
-        let Some((standing, reached)) = group.standing(since).zip(reached) else {
+        let standing = group.standing_with(follower, since);
+        let Some((standing, reached)) = standing.zip(reached) else {
             continue;
         };
+        if let Some(at) = heard.filter(|_| term == Some(standing.term)) {
+            let sent = Sent {
+                term: standing.term,
+                at,
+            };
+            group.acks.confirmed(from, sent);
+        }
         // What leaders before it acknowledged lies below the first entry of its own term; what it
         // has decided itself it may have to keep to itself for a while.
         if reached.term != standing.term || group.may_tell_at(standing.term) > since {
@@ -272,10 +330,14 @@ async fn positions(node: &Arc<Inner>, shards: &[u32]) -> Vec<(ShardId, ReadIndex
             term: reached.term,
             index: reached.index,
         };
-        if group.lease_holds(at.term) {
+        if standing.covers(at.term, since) || group.lease_holds(at.term) {
             sure.push((group.shard, at));
         } else {
-            open.push(Open { group, at });
+            open.push(Open {
+                group,
+                at,
+                follower,
+            });
         }
     }
     if !open.is_empty() {
@@ -288,7 +350,7 @@ async fn positions(node: &Arc<Inner>, shards: &[u32]) -> Vec<(ShardId, ReadIndex
 
 impl Open {
     fn confirmed(&self, since: Instant) -> bool {
-        let standing = self.group.standing(Instant::now());
+        let standing = self.group.standing_with(self.follower, Instant::now());
         standing.is_some_and(|standing| standing.covers(self.at.term, since))
     }
 }
@@ -296,11 +358,19 @@ impl Open {
 /// Asks the voters of all `open` shards whether they follow this node, until all are confirmed.
 async fn round(node: &Arc<Inner>, open: &[Open], since: Instant) {
     let mut questions: BTreeMap<NodeId, wire::Following> = BTreeMap::new();
-    for Open { group, at } in open {
+    for Open {
+        group,
+        at,
+        follower,
+    } in open
+    {
         let metrics = group.raft.server_metrics();
         let metrics = metrics.borrow_watched();
+        let said = follower
+            .filter(|one| one.term == at.term)
+            .map(|one| one.node);
         for voter in metrics.membership_config.voter_ids().map(NodeId) {
-            if voter != node.id() {
+            if voter != node.id() && Some(voter) != said {
                 let question = questions.entry(voter).or_default();
                 question.shards.push(group.shard.0);
                 question.terms.push(at.term);
@@ -322,7 +392,7 @@ async fn round(node: &Arc<Inner>, open: &[Open], since: Instant) {
             continue;
         };
         let follows: BTreeMap<u32, u64> = answer.shards.into_iter().zip(answer.terms).collect();
-        for Open { group, at } in open {
+        for Open { group, at, .. } in open {
             if follows.get(&group.shard.0) == Some(&at.term) {
                 let sent = Sent {
                     term: at.term,
@@ -350,25 +420,54 @@ pub(crate) async fn keep_known(node: Arc<Inner>) {
         }
         for (leader, groups) in led {
             if let Some(link) = node.peers().link(leader).filter(Link::is_up) {
-                tokio::spawn(ask_all(link, groups));
+                tokio::spawn(ask_all(node.clone(), link, groups));
             }
         }
     }
 }
 
-async fn ask_all(link: Link, groups: Vec<Arc<Group>>) {
-    let asked = Instant::now();
+async fn ask_all(node: Arc<Inner>, link: Link, groups: Vec<Arc<Group>>) {
+    let (asked, leader) = (Instant::now(), link.node());
+    let heard = node.stamps.heard.lock().get(&leader).copied();
+    let follows = |group: &Arc<Group>| group.follows_in(leader).unwrap_or(0);
     let question = Body::AskPositions(wire::AskPositions {
         shards: groups.iter().map(|group| group.shard.0).collect(),
         reader: false,
+        terms: groups.iter().map(follows).collect(),
+        heard,
     });
     let Ok(Body::Positions(answer)) = link.call(0, question, ASK_MAX).await else {
         return;
     };
+    if let Some(stamp) = answer.stamp {
+        node.stamps.heard.lock().insert(leader, stamp);
+    }
     let told: BTreeMap<ShardId, ReadIndex> = told_of(&answer).collect();
     for group in groups {
         if let Some(at) = told.get(&group.shard) {
             group.note_position(at.index, asked);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_moments_of_this_process_that_have_been_count() {
+        let (before, stamps) = (Instant::now(), Stamps::new(7));
+        let stamp = stamps.now();
+        let moment = stamps.moment(stamp);
+        assert!(moment.is_some_and(|at| at >= before && at <= Instant::now()));
+        let of_another = wire::Stamp {
+            boot_nonce: 8,
+            ..stamp
+        };
+        assert_eq!(stamps.moment(of_another), None);
+        for at_us in [stamp.at_us + 3_600_000_000, u64::MAX] {
+            let to_come = wire::Stamp { at_us, ..stamp };
+            assert_eq!(stamps.moment(to_come), None);
         }
     }
 }

@@ -33,8 +33,10 @@ use crate::{balance, index, moves, quorum};
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
 /// For a step that needs other nodes.
 pub(crate) const STEP_MAX: Duration = Duration::from_secs(5);
-/// For one node to tell its view: of several the next one is asked, who may be alive.
+/// For one node to tell its view.
 const ASK_MAX: Duration = Duration::from_secs(1);
+/// Before the next node is asked for its view beside the ones that have not told theirs.
+const ASK_TURN: Duration = Duration::from_millis(100);
 /// Looks of housekeeping to one at a shard that sleeps.
 const ASLEEP_LOOKS: u32 = 16;
 /// A shard is founded by its first replica; each next one waits this much longer.
@@ -110,27 +112,36 @@ async fn follow_meta(node: Arc<Inner>) {
     }
 }
 
-/// Asks whoever knows a newer view: peers by what their pings say, seeds while nothing is known.
+/// Asks whoever knows a newer view: peers by what their pings say, seeds while nothing is known. One
+/// that is silent is not waited for before the next is asked, since it may have burned.
 async fn ask_others(node: Arc<Inner>, hello: Hello, dialer: Dialer, seeds: Vec<String>) {
-    let mut seeds = seeds.iter().cycle();
+    let dialed = seeds.iter().filter_map(|seed| dialer.dial(seed).ok());
+    let seeds: Vec<Channel> = dialed.collect();
     loop {
         sleep(LOOK).await;
         let epoch = node.current_view().epoch;
-        let newer = node
-            .peers()
-            .all()
-            .into_iter()
-            .find(|link| link.peer_epoch() > epoch);
-        let channel = match newer {
-            Some(link) => Some(link.channel()),
-            None if epoch == 0 => seeds.next().and_then(|seed| dialer.dial(seed).ok()),
-            None => None,
+        let mut newer = node.peers().all();
+        newer.retain(|link| link.peer_epoch() > epoch);
+        newer.sort_by_key(|link| !link.is_up());
+        let asked: Vec<Channel> = match newer.is_empty() && epoch == 0 {
+            true => seeds.clone(),
+            false => newer.iter().map(|link| link.channel()).collect(),
         };
-        let Some(channel) = channel else { continue };
-        match timeout(ASK_MAX, fetch(channel, &hello, epoch)).await {
-            Ok(Ok(view)) => node.learn(view).await,
-            Ok(Err(why)) => tracing::debug!(%why, "no view from a peer"),
-            Err(_) => tracing::debug!("no view from a peer in time"),
+        let asks = (0_u32..).zip(asked).map(|(turn, channel)| {
+            let hello = &hello;
+            Box::pin(async move {
+                sleep(ASK_TURN * turn).await;
+                let answer = timeout(ASK_MAX, fetch(channel, hello, epoch)).await;
+                answer.unwrap_or_else(|_| Err("no answer in time".into()))
+            })
+        });
+        let asks: Vec<_> = asks.collect();
+        if asks.is_empty() {
+            continue;
+        }
+        match futures::future::select_ok(asks).await {
+            Ok((view, _)) => node.learn(view).await,
+            Err(why) => tracing::debug!(%why, "no view from a peer"),
         }
     }
 }

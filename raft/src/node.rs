@@ -28,6 +28,7 @@ use crate::age::Replica;
 use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
 use crate::group::Group;
 use crate::hello::{Doorkeeper, Hello, Marks};
+use crate::index::Stamps;
 use crate::link::Reach;
 use crate::peers::Peers;
 use crate::quorum::Quorums;
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     /// Whether it is about to stop, so that nobody hands it anything.
     leaving: AtomicBool,
     pub(crate) quorums: Quorums,
+    pub(crate) stamps: Stamps,
     /// Shards in which this node elects.
     pub(crate) electing: Mutex<BTreeSet<ShardId>>,
     /// Shards that leave this node because it is slow.
@@ -129,6 +131,7 @@ impl Node {
             }
         }
         let inner = Arc::new(Inner {
+            stamps: Stamps::new(identity.boot_nonce),
             identity,
             hello: hello.clone(),
             tuning: options.tuning,

@@ -29,6 +29,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::id::NodeId;
 use model::mutant;
 use openraft::LinearizerOption;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -78,6 +79,13 @@ pub(crate) struct ReadIndex {
     pub(crate) index: u64,
 }
 
+/// Who has given its last vote for this node, in this term.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Follower {
+    pub(crate) node: NodeId,
+    pub(crate) term: u64,
+}
+
 /// This node as a leader.
 pub(crate) struct Standing {
     /// The term that it leads.
@@ -96,6 +104,15 @@ impl Standing {
 impl Group {
     /// This node as the leader that it takes itself for, at `now`.
     pub(crate) fn standing(&self, now: Instant) -> Option<Standing> {
+        self.standing_with(None, now)
+    }
+
+    /// The same, `follower` having just said that it follows this node in that term.
+    pub(crate) fn standing_with(
+        &self,
+        follower: Option<Follower>,
+        now: Instant,
+    ) -> Option<Standing> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         if metrics.current_leader != Some(self.node.0) {
@@ -107,7 +124,9 @@ impl Group {
             return None;
         }
         let configs = metrics.membership_config.get_joint_config();
-        let acked = self.acks.quorum_acked_at(term, self.node, configs, now);
+        let follower = follower.filter(|follower| follower.term == term);
+        let present = [self.node, follower.map_or(self.node, |one| one.node)];
+        let acked = self.acks.quorum_acked_at(term, &present, configs, now);
         Some(Standing { term, acked })
     }
 

@@ -166,7 +166,7 @@ impl Failure {
                 "CLUSTER_NOT_READY",
                 "the cluster's shards are not laid out yet, or this node has not heard how"
                     .to_owned(),
-                1_000,
+                250,
             ),
             Failure::LeaderChanging(why) => soon("LEADER_CHANGING", why.clone(), 100),
             Failure::NoQuorum(why) => Row {

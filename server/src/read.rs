@@ -29,7 +29,7 @@ use crate::convert;
 use crate::deadline::{Call, name_of};
 use crate::error::{Failure, passed};
 use crate::gateway::Gateway;
-use crate::gateway::retry::backoff;
+use crate::gateway::retry::{MAPLESS_MAX, backoff};
 
 /// The longest that one attempt at another node may take.
 const FORWARD_MAX: Duration = Duration::from_secs(2);
@@ -137,7 +137,8 @@ where
         };
         let wait = backoff(step, gateway.random());
         // Whoever forwarded the call tries again, knowing more than a node that guessed wrong.
-        if call.forwarded || call.deadline.remaining() <= wait {
+        let mapless = matches!(failure, Failure::NotReady) && step + 1 >= MAPLESS_MAX;
+        if call.forwarded || mapless || call.deadline.remaining() <= wait {
             return Err(failure);
         }
         tokio::time::sleep(wait).await;

@@ -9,9 +9,7 @@ use firebreak_sim::{Outcome, Plan, run};
 
 /// Makes the run of a plan of `tests/plans` and demands every safety promise of it.
 fn holds(plan: &str) -> Outcome {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/plans")
-        .join(plan);
+    let path = Path::new("tests/plans").join(plan);
     let plan: Plan = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let outcome = run(&plan);
     assert_eq!(outcome.stopped, None);
@@ -52,4 +50,13 @@ fn a_corrupt_record_that_only_reads_meet_stops_the_replica() {
 fn a_leader_that_left_its_full_disk_is_not_asked_for_ever() {
     let outcome = holds("full-disk-named-as-leader.json");
     assert_eq!(outcome.failed_calls, 0);
+}
+
+/// A node that has just joined asked the seeds for its view one after the other, a second each, and
+/// those that it asked first had burned. Clients that knew it already waited with it: 3.4 s.
+#[test]
+fn a_node_that_joins_while_its_seeds_burn_delays_nobody() {
+    let outcome = holds("joins-while-its-seeds-burn.json");
+    assert_eq!(outcome.failed_calls, 0);
+    assert!(outcome.longest_gap_ms <= 1_500);
 }

@@ -34,7 +34,7 @@ use model::id::ShardId;
 const FORMAT: u32 = 1;
 
 fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+    PathBuf::from("tests/golden")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -31,7 +31,7 @@ use support::*;
 use firebreak_store as store;
 
 fn golden(name: &str, written: &str) -> String {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let directory = PathBuf::from("tests/golden");
     let path = directory.join(name);
     if !written.is_empty() && !path.exists() && std::env::var_os("GOLDEN_WRITE").is_some() {
         std::fs::create_dir_all(&directory).unwrap();

@@ -182,7 +182,7 @@ impl Script {
     fn acked_at(&self) -> Option<Instant> {
         let config = BTreeSet::from([ME.0, OTHER.0]);
         self.acks
-            .quorum_acked_at(TERM, ME, &[config], Instant::now())
+            .quorum_acked_at(TERM, &[ME], &[config], Instant::now())
     }
 }
 

@@ -28,6 +28,11 @@ const OVERLOADED_MAX: u32 = 5;
 /// second, in which the leader gives its place to one that has room.
 const FULL_MAX: u32 = 8;
 
+/// Looks for the shard map before the caller is told that there is none; with the waits between
+/// them about a fifth of a second. A node that has just joined may not hear of it for long, and
+/// the others know.
+pub const MAPLESS_MAX: u32 = 5;
+
 /// What to do next.
 #[derive(Debug)]
 pub enum Next {
@@ -49,7 +54,7 @@ pub struct Retry {
     named: Option<NodeId>,
     unknown: Option<String>,
     last: Option<ProposeError>,
-    map_missing: bool,
+    mapless: u32,
 }
 
 impl Retry {
@@ -62,7 +67,7 @@ impl Retry {
         random: u64,
         paid: bool,
     ) -> Next {
-        self.map_missing = false;
+        self.mapless = 0;
         let next = match &error {
             ProposeError::NotLeader { leader, .. } => {
                 let new = leader.is_some() && *leader != self.named;
@@ -104,8 +109,11 @@ impl Retry {
 
     /// When the shard map has no shard for the slot: there is nobody to ask yet.
     pub fn without_map(&mut self, remaining: Duration, random: u64) -> Next {
-        self.map_missing = true;
-        let next = self.wait(random);
+        self.mapless += 1;
+        let next = match self.mapless >= MAPLESS_MAX && self.unknown.is_none() {
+            true => Next::Fail(Failure::NotReady),
+            false => self.wait(random),
+        };
         within(next, remaining, self)
     }
 
@@ -114,7 +122,7 @@ impl Retry {
         if let Some(why) = &self.unknown {
             return Failure::DeadlineExceeded(why.clone());
         }
-        if self.map_missing {
+        if self.mapless > 0 {
             return Failure::NotReady;
         }
         match &self.last {
@@ -310,6 +318,21 @@ mod tests {
             tries += 1;
         }
         assert_eq!(tries, OVERLOADED_MAX);
+    }
+
+    #[test]
+    fn a_node_without_a_map_says_so_soon_but_never_hides_an_unknown_outcome() {
+        let looks = |retry: &mut Retry| {
+            let mut looks = (1..100).take_while(|_| {
+                let next = retry.without_map(LEFT, 0);
+                !matches!(next, Next::Fail(Failure::NotReady))
+            });
+            looks.by_ref().count() + 1
+        };
+        assert_eq!(looks(&mut Retry::default()), MAPLESS_MAX as usize);
+        let mut retry = Retry::default();
+        retry.after(ProposeError::Unknown("lost".into()), LEFT, 0, false);
+        assert_eq!(looks(&mut retry), 100);
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub fn all() -> &'static [Shipped] {
         "fsync-stall"
         "handover-storm"
         "hot-room"
+        "idle-reads"
         "idle-shards"
         "kakao-2022"
         "leader-dc-isolated"

@@ -250,25 +250,41 @@ async fn probe(env: &Env) -> Result<u64, String> {
     workload::probe(env, PROBE_MAX).await
 }
 
-/// Asks each node that runs and that the plan does not harm for its status.
+/// Asks each node that runs and that the plan does not harm for its status. One that is only about to
+/// join, and that nobody lists yet, need not answer.
 async fn ask_survivors(env: &Env, told: &Told, client: &Client) {
     let (mut asked, mut silent) = (0, Vec::new());
+    let mut listed = BTreeSet::new();
     for (host, address) in told.running() {
         if harmed(env, &host) {
             continue;
         }
         asked += 1;
-        if let Err(error) = client.status_of(&address, STATUS_LIMIT).await {
-            // It may have been harmed meanwhile.
-            let still = told.running().iter().any(|(name, _)| *name == host);
-            if still && !harmed(env, &host) {
-                silent.push(format!("{host} at {} ms: {error}", now_us() / 1_000));
+        let error = match client.status_of(&address, STATUS_LIMIT).await {
+            Ok(status) => {
+                listed.extend(status.nodes.into_iter().map(|node| node.name));
+                continue;
             }
+            Err(error) => error,
+        };
+        // It may have been harmed meanwhile.
+        let still = told.running().iter().any(|(name, _)| *name == host);
+        if still && !harmed(env, &host) {
+            let what = format!("{host} at {} ms: {error}", now_us() / 1_000);
+            silent.push((host, what));
         }
     }
+    let joins = |host: &str| {
+        let mut nodes = env.plan.topology.nodes();
+        nodes.any(|(_, node)| node.name == host && node.joins_at_ms.is_some())
+    };
+    silent.retain(|(host, _)| listed.contains(host) || !joins(host));
     let mut state = told.state.lock();
     state.admin.0 += asked;
-    state.admin.1.extend(silent);
+    state
+        .admin
+        .1
+        .extend(silent.into_iter().map(|(_, what)| what));
 }
 
 /// Whether the plan harms a node itself at any time: what it answers then says nothing.
