@@ -64,7 +64,8 @@ MUTANTS ?= ack-before-fsync fsync-error-ignored vote-not-synced \
   hard-state-and-log-in-the-wrong-order boot-counter-ignored mark-ignored \
   head-not-rebuilt-after-restart dedup-outside-the-apply-batch seq-allocated-before-commit \
   retry-gets-a-new-seq answers-swapped read-index-without-quorum linearizable-read-at-any-replica \
-  page-boundary-skips-one tail-resumes-off-by-one client-retry-with-a-new-id
+  page-boundary-skips-one tail-resumes-off-by-one client-retry-with-a-new-id \
+  stream-resend-out-of-order
 .PHONY: sim-check
 sim-check: sim ## Simulated disasters: proof, sweep and mutants with small budgets; reports in CARGO_TARGET_DIR/sim
 	$(SIM) prove $(PROVED) --seeds $(PROVE_SEEDS) --minutes 3 --json $(SIM_OUT)/prove.json

@@ -86,6 +86,14 @@ pub(crate) struct Tried {
 }
 
 impl Tried {
+    /// Notes that the node in `lease` did not help, for this reason.
+    pub(crate) fn ended(&mut self, lease: &Lease, fault: Fault) {
+        match fault {
+            Fault::Leaving => self.left(lease),
+            Fault::Node | Fault::Refused | Fault::None => self.failed(lease),
+        }
+    }
+
     /// Notes that the node in `lease` did not help.
     pub(crate) fn failed(&mut self, lease: &Lease) {
         self.addresses.push(lease.address.clone());

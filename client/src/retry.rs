@@ -146,7 +146,7 @@ impl Client {
             }
             maybe_done |= failure.sent && effect == Effect::Perhaps;
             tracing::debug!(node = %ran.lease.address, why = %failure.refusal, attempts, "an attempt failed");
-            tried.failed(&ran.lease);
+            tried.ended(&ran.lease, failure.fault);
             drop(ran.lease);
 
             let wait = if attempts == 1 && inner.nodes.has_fresh(&tried) {

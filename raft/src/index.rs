@@ -23,7 +23,8 @@
 //! Who asks says in which shards it has given no vote since that for the node that it asks. With the
 //! leader itself that makes a quorum of three replicas: of a leader that won a later term before the
 //! question one of the two would know. Where more are needed, the leader answers at once if its lease
-//! holds, and asks the voters of all the rest together whether they still follow it.
+//! holds, and asks the voters of all the rest together whether they still follow it. The word of one
+//! that the leader itself does not reach does not count: it is to be voted out.
 //!
 //! All that counts as the answer to an append does ([`crate::acks`]): in a question as of the last
 //! answer that its sender has heard, whose stamp it repeats. So does a leader of idle shards, whom
@@ -43,7 +44,7 @@ use proto::node as wire;
 use proto::node::frame::Body;
 use store::state::ShardState;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::acks::Sent;
 use crate::api::ReadError;
@@ -54,6 +55,8 @@ use crate::read::{Follower, ReadIndex};
 
 /// How long one question may take.
 const ASK_MAX: Duration = Duration::from_secs(1);
+/// How long voters may take to say whom they follow: less, so that the rest is told in time.
+const ROUND_MAX: Duration = Duration::from_millis(500);
 /// Questions for readers of one shard that are on their way; more readers share the next.
 const QUESTIONS_MAX: usize = 4;
 /// How long a replica may take to apply what it was told of; the leader is nearer then.
@@ -300,11 +303,13 @@ async fn positions(
     ask: &wire::AskPositions,
 ) -> Vec<(ShardId, ReadIndex)> {
     let since = Instant::now();
-    let heard = ask.heard.and_then(|stamp| node.stamps.moment(stamp));
+    let reaches = node.peers().reachable(from);
+    let heard = ask.heard.filter(|_| reaches);
+    let heard = heard.and_then(|stamp| node.stamps.moment(stamp));
     let (mut sure, mut open) = (Vec::new(), Vec::new());
     let mut terms = ask.terms.iter().copied();
     for shard in &ask.shards {
-        let term = terms.next().filter(|term| *term != 0);
+        let term = terms.next().filter(|term| reaches && *term != 0);
         let follower = term.map(|term| Follower { node: from, term });
         let Some(group) = node.group(ShardId(*shard)) else {
             continue;
@@ -341,7 +346,8 @@ async fn positions(
         }
     }
     if !open.is_empty() {
-        round(node, &open, since).await;
+        // Those that are not confirmed by then are left out.
+        let _ = timeout(ROUND_MAX, round(node, &open, since)).await;
         let confirmed = open.iter().filter(|open| open.confirmed(since));
         sure.extend(confirmed.map(|open| (open.group.shard, open.at)));
     }
@@ -420,13 +426,19 @@ pub(crate) async fn keep_known(node: Arc<Inner>) {
         }
         for (leader, groups) in led {
             if let Some(link) = node.peers().link(leader).filter(Link::is_up) {
-                tokio::spawn(ask_all(node.clone(), link, groups));
+                tokio::spawn(ask_all(&node, link, groups));
             }
         }
     }
 }
 
-async fn ask_all(node: Arc<Inner>, link: Link, groups: Vec<Arc<Group>>) {
+/// Asks for the positions of `groups`, whose votes are read now: later they may no longer be those of
+/// this node's replicas.
+fn ask_all(
+    node: &Arc<Inner>,
+    link: Link,
+    groups: Vec<Arc<Group>>,
+) -> impl Future<Output = ()> + use<> {
     let (asked, leader) = (Instant::now(), link.node());
     let heard = node.stamps.heard.lock().get(&leader).copied();
     let follows = |group: &Arc<Group>| group.follows_in(leader).unwrap_or(0);
@@ -436,16 +448,19 @@ async fn ask_all(node: Arc<Inner>, link: Link, groups: Vec<Arc<Group>>) {
         terms: groups.iter().map(follows).collect(),
         heard,
     });
-    let Ok(Body::Positions(answer)) = link.call(0, question, ASK_MAX).await else {
-        return;
-    };
-    if let Some(stamp) = answer.stamp {
-        node.stamps.heard.lock().insert(leader, stamp);
-    }
-    let told: BTreeMap<ShardId, ReadIndex> = told_of(&answer).collect();
-    for group in groups {
-        if let Some(at) = told.get(&group.shard) {
-            group.note_position(at.index, asked);
+    let node = node.clone();
+    async move {
+        let Ok(Body::Positions(answer)) = link.call(0, question, ASK_MAX).await else {
+            return;
+        };
+        if let Some(stamp) = answer.stamp {
+            node.stamps.heard.lock().insert(leader, stamp);
+        }
+        let told: BTreeMap<ShardId, ReadIndex> = told_of(&answer).collect();
+        for group in groups {
+            if let Some(at) = told.get(&group.shard) {
+                group.note_position(at.index, asked);
+            }
         }
     }
 }

@@ -116,17 +116,20 @@ async fn follow_meta(node: Arc<Inner>) {
 /// that is silent is not waited for before the next is asked, since it may have burned.
 async fn ask_others(node: Arc<Inner>, hello: Hello, dialer: Dialer, seeds: Vec<String>) {
     let dialed = seeds.iter().filter_map(|seed| dialer.dial(seed).ok());
-    let seeds: Vec<Channel> = dialed.collect();
+    let mut seeds: Vec<Channel> = dialed.collect();
     loop {
         sleep(LOOK).await;
         let epoch = node.current_view().epoch;
         let mut newer = node.peers().all();
         newer.retain(|link| link.peer_epoch() > epoch);
         newer.sort_by_key(|link| !link.is_up());
-        let asked: Vec<Channel> = match newer.is_empty() && epoch == 0 {
-            true => seeds.clone(),
-            false => newer.iter().map(|link| link.channel()).collect(),
-        };
+        let mut asked: Vec<Channel> = newer.iter().map(|link| link.channel()).collect();
+        if epoch > 0 {
+            // Peers have links of their own.
+            seeds.clear();
+        } else if asked.is_empty() {
+            asked = seeds.clone();
+        }
         let asks = (0_u32..).zip(asked).map(|(turn, channel)| {
             let hello = &hello;
             Box::pin(async move {

@@ -137,7 +137,8 @@ where
         };
         let wait = backoff(step, gateway.random());
         // Whoever forwarded the call tries again, knowing more than a node that guessed wrong.
-        let mapless = matches!(failure, Failure::NotReady) && step + 1 >= MAPLESS_MAX;
+        let mapless = matches!(failure, Failure::NotReady) && !gateway.is_founded();
+        let mapless = mapless && step + 1 >= MAPLESS_MAX;
         if call.forwarded || mapless || call.deadline.remaining() <= wait {
             return Err(failure);
         }

@@ -148,8 +148,11 @@ pub struct Workload {
     pub rooms: u32,
     /// Exponent of the Zipf law by which senders and readers choose rooms, thousandths; 0 = evenly.
     pub zipf_milli: u32,
-    /// Senders in all, spread over the sites; each sends one message after the other.
+    /// Senders in all, spread over the sites; each sends one message after the other, or one burst.
     pub senders: u32,
+    /// Messages that a sender on a stream has in flight at once, all to one room.
+    #[serde(default = "one_at_a_time")]
+    pub burst: (u32, u32),
     /// A sender's pause between an answer and its next message, ms.
     pub pause_ms: (u64, u64),
     /// Senders that use a stream, percent; the others make a call for each message.
@@ -171,6 +174,11 @@ pub struct Workload {
     pub move_every_ms: u64,
     /// How long a call may take, ms.
     pub deadline_ms: u64,
+}
+
+/// What plans that do not speak of bursts mean.
+fn one_at_a_time() -> (u32, u32) {
+    (1, 1)
 }
 
 /// A place where clients are.

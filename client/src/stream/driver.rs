@@ -86,7 +86,7 @@ pub(crate) async fn run(shared: Arc<Shared>, inner: Arc<Inner>) {
             backoff.reset();
             failures = 0;
         }
-        tried.failed(&lease);
+        tried.ended(&lease, fault);
         drop(lease);
         failures += 1;
         add(&inner.counters.failovers, 1);

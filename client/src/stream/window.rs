@@ -559,6 +559,9 @@ impl Lane {
             .chain(self.failed.drain(..))
             .collect();
         back.sort_unstable();
+        if mutant!("stream-resend-out-of-order") {
+            back.reverse();
+        }
         for id in back.into_iter().rev() {
             self.waiting.push_front(id);
         }

@@ -376,9 +376,6 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["dc-silent", "dc-crash", "rolling-restart"],
         hint: "one sender with several messages of one conversation in flight on a stream when it \
                breaks",
-        sites: 0,
-        pending: Some(
-            "each sender of the simulator's load has one message in flight; nobody could see it",
-        ),
+        ..ONE_SITE
     },
 ];

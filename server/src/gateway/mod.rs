@@ -110,6 +110,11 @@ impl Gateway {
             .map(|shard| ShardId(shard.id))
     }
 
+    /// Whether this node has heard of its cluster.
+    pub fn is_founded(&self) -> bool {
+        self.view.borrow().epoch > 0
+    }
+
     /// A number for jitter (splitmix64); nothing depends on nobody's guessing it.
     pub fn random(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -143,7 +148,7 @@ impl Gateway {
                 return Err(self.explain(shard, retry.out_of_time()));
             }
             let next = match shard {
-                None => retry.without_map(remaining, self.random()),
+                None => retry.without_map(remaining, self.random(), self.is_founded()),
                 Some(shard) => {
                     match settled(self.attempt(shard, command.clone(), remaining).await) {
                         Ok(reply) => {

@@ -28,9 +28,9 @@ const OVERLOADED_MAX: u32 = 5;
 /// second, in which the leader gives its place to one that has room.
 const FULL_MAX: u32 = 8;
 
-/// Looks for the shard map before the caller is told that there is none; with the waits between
-/// them about a fifth of a second. A node that has just joined may not hear of it for long, and
-/// the others know.
+/// Looks for the shard map, by a node that has heard of no cluster, before the caller is told that
+/// there is none; with the waits between them about a tenth of a second. A node that has just joined may
+/// not hear of it for long, and the others know.
 pub const MAPLESS_MAX: u32 = 5;
 
 /// What to do next.
@@ -107,10 +107,12 @@ impl Retry {
         within(next, remaining, self)
     }
 
-    /// When the shard map has no shard for the slot: there is nobody to ask yet.
-    pub fn without_map(&mut self, remaining: Duration, random: u64) -> Next {
+    /// When the shard map has no shard for the slot: there is nobody to ask yet. A cluster that is
+    /// `founded` is about to lay out its shards, which is waited for.
+    pub fn without_map(&mut self, remaining: Duration, random: u64, founded: bool) -> Next {
         self.mapless += 1;
-        let next = match self.mapless >= MAPLESS_MAX && self.unknown.is_none() {
+        let tell = !founded && self.mapless >= MAPLESS_MAX && self.unknown.is_none();
+        let next = match tell {
             true => Next::Fail(Failure::NotReady),
             false => self.wait(random),
         };
@@ -322,25 +324,26 @@ mod tests {
 
     #[test]
     fn a_node_without_a_map_says_so_soon_but_never_hides_an_unknown_outcome() {
-        let looks = |retry: &mut Retry| {
+        let looks = |retry: &mut Retry, founded| {
             let mut looks = (1..100).take_while(|_| {
-                let next = retry.without_map(LEFT, 0);
+                let next = retry.without_map(LEFT, 0, founded);
                 !matches!(next, Next::Fail(Failure::NotReady))
             });
             looks.by_ref().count() + 1
         };
-        assert_eq!(looks(&mut Retry::default()), MAPLESS_MAX as usize);
+        assert_eq!(looks(&mut Retry::default(), false), MAPLESS_MAX as usize);
+        assert_eq!(looks(&mut Retry::default(), true), 100);
         let mut retry = Retry::default();
         retry.after(ProposeError::Unknown("lost".into()), LEFT, 0, false);
-        assert_eq!(looks(&mut retry), 100);
+        assert_eq!(looks(&mut retry, false), 100);
     }
 
     #[test]
     fn a_cluster_without_shards_says_so() {
         let mut retry = Retry::default();
-        assert!(matches!(retry.without_map(LEFT, 0), Next::After(_)));
+        assert!(matches!(retry.without_map(LEFT, 0, true), Next::After(_)));
         assert!(matches!(
-            retry.without_map(Duration::ZERO, 0),
+            retry.without_map(Duration::ZERO, 0, true),
             Next::Fail(Failure::NotReady)
         ));
     }

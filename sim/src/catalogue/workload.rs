@@ -35,6 +35,7 @@ pub(super) fn read(
         "senders",
         "pause",
         "streams",
+        "burst",
         "body",
         "resends",
         "readers",
@@ -56,6 +57,8 @@ pub(super) fn read(
     let zipf = reader.get(section, "zipf", values::thousandths);
     let pause = reader.get(section, "pause", values::window_ms(PAUSE_MS));
     let streams = reader.get(section, "streams", values::percent(0..=100));
+    let burst = values::counts("messages in flight", 1..=64);
+    let burst = reader.get(section, "burst", burst);
     let body = reader.get(section, "body", values::window_bytes(1..=BODY_BYTES_MAX));
     let resends = reader.get(section, "resends", values::percent(0..=100));
     let resume = reader.get(section, "tail_resume", values::ms(0..=LOAD_MS_MAX));
@@ -69,6 +72,7 @@ pub(super) fn read(
         senders,
         pause_ms: pause.unwrap_or((200, 600)),
         stream_percent: streams.unwrap_or(50),
+        burst: burst.unwrap_or((1, 1)),
         body_bytes: body.unwrap_or((16, 256)),
         resend_percent: resends.unwrap_or(5),
         readers: readers(reader, section),

@@ -113,10 +113,14 @@ fn load(out: &mut String, plan: &Plan) {
     let load = &plan.workload;
     let readers = &load.readers;
     let (least, most) = load.pause_ms;
+    let bursts = match load.burst {
+        (1, 1) => String::new(),
+        (few, many) => format!(", {few} to {many} at once"),
+    };
     let _ = writeln!(
         out,
         "\nload      {} · {} rooms · {} senders, {least} to {most} ms between messages, {} % on \
-         streams · {} % sent again",
+         streams{bursts} · {} % sent again",
         seconds(load.duration_ms),
         load.rooms,
         load.senders,

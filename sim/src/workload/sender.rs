@@ -1,9 +1,10 @@
-//! Senders: each sends one message after the other. A message whose outcome is not known is sent
+//! Senders: each sends one message after the other, or on a stream one burst. A message whose outcome is not known is sent
 //! again later under the same id, and so are some that were acknowledged: those must be answered as
 //! the first time.
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
@@ -44,44 +45,69 @@ impl Sender {
     }
 
     /// Sends one message: one that is to be sent again now, else a new one, to `room` or a drawn
-    /// one, on the site's stream or not; the session's token, if it has one, knows what it sent by a
-    /// call.
+    /// one, on the site's stream or not, where it may be the first of a burst; the session's token,
+    /// if it has one, knows what it sent by a call.
     pub(crate) async fn turn(
         &mut self,
         site: &Site,
         room: Option<u32>,
         streams: bool,
-        token: Option<&mut String>,
+        mut token: Option<&mut String>,
     ) {
         let now = site.env.now();
         let due = self.again.iter().position(|again| again.due_us <= now);
-        let (mut draft, path) = match due {
+        let (mut drafts, path) = match due {
             Some(at) => {
                 let other = site.clients.other_than(self.who.session);
-                (self.again.remove(at).draft, Path::Call(other))
+                (vec![self.again.remove(at).draft], Path::Call(other))
             }
-            None if streams => (self.draft(site, room), Path::Stream(site.clients.stream())),
             None => {
-                let client = site.clients.of(self.who.session);
-                (self.draft(site, room), Path::Call(client))
+                let room = room.unwrap_or_else(|| site.env.recorder.zipf().draw(&mut self.dice));
+                let many = if streams { self.burst(site) } else { 1 };
+                let drafts = (0..many).map(|_| self.draft(site, room)).collect();
+                let path = match streams {
+                    true => Path::Stream(site.clients.stream()),
+                    false => Path::Call(site.clients.of(self.who.session)),
+                };
+                (drafts, path)
             }
         };
-        let resends = self.dice.random_range(0..100) < site.workload().resend_percent;
-        let wait_ms = self.dice.random_range(AGAIN_MS);
-        let again = match calls::append(&site.env, &path, &self.who, &mut draft, token).await {
-            AppendEnd::Acked { .. } => resends,
-            AppendEnd::Refused { .. } => false,
-            AppendEnd::Unknown { .. } => true,
+        let percent = site.workload().resend_percent;
+        let mut later = || {
+            let resends = self.dice.random_range(0..100) < percent;
+            (resends, self.dice.random_range(AGAIN_MS))
         };
-        if again {
-            let due_us = site.env.now().saturating_add(wait_ms * 1_000);
-            self.again.push(Again { due_us, draft });
+        let later: Vec<(bool, u64)> = drafts.iter().map(|_| later()).collect();
+        let appends = drafts
+            .iter_mut()
+            .map(|draft| calls::append(&site.env, &path, &self.who, draft, token.take()));
+        // They are polled in their order, which so is that of the stream.
+        let ends = join_all(appends).await;
+        let now = site.env.now();
+        for ((draft, end), (resends, wait_ms)) in drafts.into_iter().zip(ends).zip(later) {
+            let again = match end {
+                AppendEnd::Acked { .. } => resends,
+                AppendEnd::Refused { .. } => false,
+                AppendEnd::Unknown { .. } => true,
+            };
+            if again {
+                let due_us = now.saturating_add(wait_ms * 1_000);
+                self.again.push(Again { due_us, draft });
+            }
         }
     }
 
-    fn draft(&mut self, site: &Site, room: Option<u32>) -> Draft {
+    /// How many messages go at once.
+    fn burst(&mut self, site: &Site) -> u32 {
+        let (least, most) = site.workload().burst;
+        match least < most {
+            true => self.dice.random_range(least..=most),
+            false => least,
+        }
+    }
+
+    fn draft(&mut self, site: &Site, room: u32) -> Draft {
         self.made += 1;
-        let room = room.unwrap_or_else(|| site.env.recorder.zipf().draw(&mut self.dice));
         let who = (self.who.session, self.who.name.as_str());
         Draft::new(&site.env.plan, who, self.made, room, &mut self.dice)
     }

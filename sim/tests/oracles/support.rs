@@ -94,6 +94,7 @@ fn workload(sites: Vec<Site>) -> Workload {
         senders: 4,
         pause_ms: (0, 30),
         stream_percent: 0,
+        burst: (1, 1),
         body_bytes: (1, 256),
         resend_percent: 15,
         readers: Readers {

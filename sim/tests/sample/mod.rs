@@ -65,6 +65,7 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             senders: 48,
             pause_ms: (100, 300),
             stream_percent: 50,
+            burst: (1, 4),
             body_bytes: (20, 400),
             resend_percent: 5,
             readers: Readers {

@@ -216,7 +216,12 @@ impl Link {
         let Frame { call, part } = frame;
         match part {
             Part::Ping => send_now(&self.io, 0, Part::Pong),
-            Part::GoAway => self.over.store(true, Ordering::Relaxed),
+            Part::GoAway => {
+                self.over.store(true, Ordering::Relaxed);
+                let link = self.clone();
+                // Behind the calls that wait for room.
+                tokio::spawn(async move { send(&link.io, 0, Part::GoAway).await });
+            }
             Part::Response(head) => self.answered(call, *head),
             Part::Data(data) => self.give(call, Ok(BodyFrame::data(data))),
             Part::Trailers(trailers) => self.give(call, Ok(BodyFrame::trailers(*trailers))),

@@ -52,7 +52,7 @@ enum Part {
     Cancel,
     Ping,
     Pong,
-    /// No new calls on this connection.
+    /// No new calls on this connection; from the client, that it makes none any more.
     GoAway,
 }
 

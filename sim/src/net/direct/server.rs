@@ -60,7 +60,7 @@ async fn connection(
     let io = Arc::new(io);
     let calls = Arc::<Calls>::default();
     let mut pulse = Pulse::new();
-    let mut leaving = false;
+    let (mut leaving, mut known) = (false, false);
     let clients = calls.clone();
     let mut leave = std::pin::pin!(async move {
         let sent_away = async {
@@ -74,13 +74,14 @@ async fn connection(
         }
     });
     let why = loop {
-        if leaving && calls.open.lock().is_empty() {
+        // Calls that were on their way when it was told are answered, as with HTTP/2.
+        if known && calls.open.lock().is_empty() {
             break io::ErrorKind::ConnectionAborted.into();
         }
         let frame = tokio::select! {
             biased;
             frame = receive(&io) => frame,
-            () = calls.none.notified(), if leaving => continue,
+            () = calls.none.notified(), if known => continue,
             () = &mut leave, if !leaving => {
                 leaving = true;
                 send_now(&io, 0, Part::GoAway);
@@ -91,6 +92,7 @@ async fn connection(
         match frame {
             Ok(Some(frame)) => {
                 pulse.heard();
+                known |= matches!(frame.part, Part::GoAway);
                 take(frame, &io, &calls, &routes);
             }
             Ok(None) => break io::ErrorKind::UnexpectedEof.into(),

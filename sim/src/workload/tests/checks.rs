@@ -32,13 +32,23 @@ pub(super) fn check_told(ran: &Ran) {
     }
 }
 
-/// Operations of a session follow one another, and movers are seen at every site.
+/// Operations of a session follow one another, but for bursts, which begin at once; and movers are seen
+/// at every site.
 pub(super) fn check_sessions(history: &History) {
     let mut calls: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+    let mut bursts = 0;
     for append in &history.appends {
         let call = (append.invoked_us, append.returned_us.unwrap());
-        calls.entry(append.session).or_default().push(call);
+        let calls = calls.entry(append.session).or_default();
+        match calls.last_mut().filter(|last| last.0 == call.0) {
+            Some(last) => {
+                last.1 = last.1.max(call.1);
+                bursts += 1;
+            }
+            None => calls.push(call),
+        }
     }
+    assert!(bursts > 10, "{bursts}");
     for read in &history.reads {
         let call = (read.invoked_us, read.returned_us.unwrap());
         calls.entry(read.session).or_default().push(call);

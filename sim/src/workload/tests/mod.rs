@@ -72,6 +72,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
             senders: 8,
             pause_ms: (50, 200),
             stream_percent: 50,
+            burst: (1, 4),
             body_bytes: (10, 300),
             resend_percent: 10,
             readers: Readers {
