@@ -48,6 +48,19 @@ pub enum Error {
     Two,
 }
 
+/// The first layout of a cluster whose nodes are all there.
+///
+/// # Errors
+/// As [`layout`].
+pub fn first_layout(view: &ClusterState) -> Result<Vec<Shard>, Error> {
+    let shards = match view.shards_wanted {
+        // One for each node.
+        0 => u32::try_from(view.nodes.len()).unwrap_or(u32::MAX),
+        shards => shards,
+    };
+    layout(&view.nodes, shards, view.replicas)
+}
+
 /// Lays out `shards` shards of `replicas` replicas each over the nodes: even slot ranges, replicas
 /// of a shard in distinct data centers, the first the preferred leader. Leaders go round the data
 /// centers, then round the nodes of each. A single node holds one replica of every shard,

@@ -22,6 +22,8 @@ const FORMAT: u32 = 1;
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    /// It was made by this process.
+    fresh: bool,
     /// Unlocked by the system when it is closed, however the process ends.
     _lock: File,
 }
@@ -62,13 +64,36 @@ impl DataDir {
             }
         }
         let lock = lock(path)?;
-        if create && !format.exists() {
+        let fresh = create && !format.exists();
+        if fresh {
             write_synced(path, "FORMAT", &text_of(name))?;
         }
         Ok(DataDir {
             path: path.to_owned(),
+            fresh,
             _lock: lock,
         })
+    }
+
+    /// Empties the directory again if this process made it: what was to be in it came to nothing, and
+    /// the next try may be under another name.
+    ///
+    /// # Errors
+    /// As the disk has.
+    pub fn take_back(self) -> anyhow::Result<()> {
+        if !self.fresh {
+            return Ok(());
+        }
+        let shown = self.path.display();
+        let gone = |removed: std::io::Result<()>| match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        gone(fs::remove_dir_all(self.raftdb()))
+            .and_then(|()| gone(fs::remove_dir_all(self.msgdb())))
+            // Last: until then it is the directory of that node.
+            .and_then(|()| gone(fs::remove_file(self.path.join("FORMAT"))))
+            .with_context(|| format!("cannot empty {shown}"))
     }
 
     /// Where the database of Raft logs is.
@@ -183,6 +208,22 @@ mod tests {
         drop(DataDir::open(&path, "a", true).expect("a fresh one"));
         drop(DataDir::open(&path, "a", false).expect("the same node"));
         assert!(refused(&path, "b", false).contains("is the data directory of node \"a\""));
+    }
+
+    #[test]
+    fn what_came_to_nothing_leaves_nothing_and_what_was_there_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let fresh = DataDir::open(dir.path(), "a", true).expect("free");
+        fs::create_dir(fresh.raftdb()).expect("a folder");
+        fs::write(fresh.raftdb().join("x"), "x").expect("a file");
+        fresh.take_back().expect("it is emptied");
+        let renamed = DataDir::open(dir.path(), "b", true).expect("another name");
+        fs::create_dir(renamed.raftdb()).expect("a folder");
+        drop(renamed);
+        let old = DataDir::open(dir.path(), "b", true).expect("the same name");
+        let raftdb = old.raftdb();
+        old.take_back().expect("nothing to do");
+        assert!(raftdb.exists());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a node offers to the server above it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::cluster::ClusterState;
 use model::id::{NodeId, ShardId};
@@ -47,6 +48,12 @@ pub struct Tuning {
     pub keep: Keep,
     /// How long a node is gone before its replicas are replaced; counts on the meta shard's leader.
     pub replace_after_ms: u64,
+}
+
+/// Whether answers to heartbeats come too late over a `round` like this: openraft waits for them for as
+/// long as from one to the next, and a fifth is left for jitter and the nodes themselves.
+pub fn too_far(round: Duration, heartbeat_ms: u64) -> bool {
+    round.as_millis() * 5 > u128::from(heartbeat_ms) * 4
 }
 
 /// When state is flushed, and how much log is kept behind it.

@@ -26,6 +26,7 @@ use crate::api::Identity;
 const CLUSTER: &str = "firebreak-cluster";
 const NODE: &str = "firebreak-node";
 const BOOT: &str = "firebreak-boot";
+const TO: &str = "firebreak-to";
 const NONCE: &str = "firebreak-nonce";
 const DISK: &str = "firebreak-disk";
 /// The mark that the caller's start found on its disk; absent from versions without marks.
@@ -73,6 +74,13 @@ impl Hello {
             boot_nonce: self.identity.boot_nonce,
             health: Some(health),
         }
+    }
+
+    /// A request that says who asks, and whom: another node may have come to its address.
+    pub(crate) fn request_to<T>(&self, node: NodeId, message: T) -> Request<T> {
+        let mut request = self.request(message);
+        request.metadata_mut().insert(TO, node.0.into());
+        request
     }
 
     /// A request that says who asks.
@@ -153,15 +161,17 @@ impl Marks {
 /// Who may call this node.
 pub(crate) struct Doorkeeper {
     cluster_id: String,
+    me: NodeId,
     log: Log,
     seen: Mutex<BTreeMap<NodeId, Seen>>,
     marks: Marks,
 }
 
 impl Doorkeeper {
-    /// Reads back the boots seen before. `marks` are those that the node's links hear.
+    /// Of node `me`. Reads back the boots seen before. `marks` are those that the node's links hear.
     pub(crate) fn open(
         cluster_id: String,
+        me: NodeId,
         log: Log,
         marks: Marks,
     ) -> Result<Doorkeeper, store::Error> {
@@ -177,6 +187,7 @@ impl Doorkeeper {
         }
         Ok(Doorkeeper {
             cluster_id,
+            me,
             log,
             seen: Mutex::new(seen),
             marks,
@@ -187,7 +198,8 @@ impl Doorkeeper {
     ///
     /// # Errors
     /// `UNAUTHENTICATED` without an identity, `PERMISSION_DENIED` for another cluster or an older
-    /// disk, `UNAVAILABLE` for a node that this one does not know yet.
+    /// disk, `UNAVAILABLE` for a node that this one does not know yet, `FAILED_PRECONDITION` when
+    /// another node was meant: it must not answer, or vote, in that one's place.
     pub(crate) async fn admit(
         &self,
         metadata: &MetadataMap,
@@ -212,6 +224,15 @@ impl Doorkeeper {
                 "this node is of cluster {}, the caller of {cluster}",
                 self.cluster_id
             )));
+        }
+        if metadata.contains_key(TO) {
+            let meant = NodeId(number(TO)?);
+            if meant != self.me {
+                return Err(Status::failed_precondition(format!(
+                    "this is node {}, not {meant}: two nodes have one address",
+                    self.me
+                )));
+            }
         }
         let node = NodeId(number(NODE)?);
         if view.was_removed(node) {

@@ -201,6 +201,11 @@ impl Link {
         self.shared.rtt.lock().round()
     }
 
+    /// What a round to the other usually takes, when that has been measured.
+    pub(crate) fn usual_round(&self) -> Option<Duration> {
+        self.shared.rtt.lock().usual_round()
+    }
+
     /// Sends what has no answer; lost when not connected.
     pub(crate) fn tell(&self, body: Body) {
         if let Some(out) = &self.shared.current.lock().out {
@@ -425,7 +430,7 @@ async fn connect_once(
         // The other answers this one with its first frame. It waits for the connection, so its
         // time says nothing about a round.
         let _ = out.try_send(shared.ping(view.borrow().epoch, false));
-        let request = shared.hello.request(batches(queue));
+        let request = shared.hello.request_to(shared.node, batches(queue));
         let mut client = PeerClient::new(shared.channel.clone())
             .max_decoding_message_size(limits::FRAME_BYTES_MAX)
             .max_encoding_message_size(limits::FRAME_BYTES_MAX);

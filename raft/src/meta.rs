@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::Status;
 
+use crate::api::too_far;
 use crate::group::Group;
 use crate::hello::Hello;
 use crate::node::Inner;
@@ -273,11 +274,7 @@ async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Resu
     }
     let whole = wanted.iter().all(|id| node.peers().reachable(NodeId(*id)));
     if view.shards.is_empty() && view.nodes.len() >= view.nodes_expected as usize && whole {
-        let shards = match view.shards_wanted {
-            0 => u32::try_from(view.nodes.len()).map_err(|e| e.to_string())?,
-            shards => shards,
-        };
-        let shards = placement::layout(&view.nodes, shards, view.replicas);
+        let shards = placement::first_layout(view);
         let shards = shards.map_err(|e| format!("the shards cannot be laid out: {e}"))?;
         tracing::info!(shards = shards.len(), "laying out the shards");
         return decide(meta, ChangeBody::Layout(Layout { shards })).await;
@@ -348,6 +345,27 @@ async fn decide(meta: &Group, change: ChangeBody) -> Result<(), String> {
 }
 
 /// Flushes state by size and by age, and cuts the logs behind it.
+/// Tells of nodes that have become too far for heartbeats, once each time.
+fn note_far(node: &Inner, far: &mut BTreeSet<NodeId>) {
+    let heartbeat_ms = node.tuning().heartbeat_ms;
+    for link in node.peers().all() {
+        let round = link.usual_round().filter(|_| link.is_up());
+        let Some(round) = round.filter(|round| too_far(*round, heartbeat_ms)) else {
+            far.remove(&link.node());
+            continue;
+        };
+        if far.insert(link.node()) {
+            tracing::warn!(
+                peer = %link.node(),
+                round_trip_ms = round.as_millis(),
+                heartbeat_ms,
+                "a node is so far that its answers to heartbeats may come too late for shards to be \
+                 led: give all nodes a larger raft.heartbeat_ms, and election timeouts to match"
+            );
+        }
+    }
+}
+
 async fn keep_house(node: Arc<Inner>) {
     let keep = node.keep().clone();
     let flush_age_max = Duration::from_millis(keep.flush_age_ms);
@@ -355,8 +373,10 @@ async fn keep_house(node: Arc<Inner>) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut flushed_at = Instant::now();
+    let mut far = BTreeSet::new();
     for looks in 0_u32.. {
         look.tick().await;
+        note_far(&node, &mut far);
         let unflushed = node.state().unflushed_bytes();
         let old = unflushed > 0 && flushed_at.elapsed() > flush_age_max;
         if unflushed >= keep.flush_bytes || old {

@@ -98,7 +98,9 @@ impl Client {
         body: Body,
         option: &RPCOption,
     ) -> Result<Body, RPCError<Types>> {
-        link.call(self.group.shard.0, body, option.soft_ttl())
+        // openraft's limit is for heartbeats, whatever the distance.
+        let limit = option.soft_ttl().max(link.round() * 2);
+        link.call(self.group.shard.0, body, limit)
             .await
             .map_err(|error| match error {
                 LinkError::Down | LinkError::Refused(_) => {

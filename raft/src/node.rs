@@ -122,8 +122,13 @@ impl Node {
             view.subscribe(),
             refused,
         );
-        let doorkeeper =
-            Doorkeeper::open(identity.cluster_id.clone(), log.clone(), marks).map_err(disk)?;
+        let doorkeeper = Doorkeeper::open(
+            identity.cluster_id.clone(),
+            identity.node,
+            log.clone(),
+            marks,
+        )
+        .map_err(disk)?;
         let mut broken = BTreeMap::new();
         for (key, why) in log.local_scan(BROKEN).map_err(disk)? {
             if let Some(shard) = key.strip_prefix(BROKEN).and_then(|id| id.parse().ok()) {
@@ -379,6 +384,10 @@ impl Inner {
 
     pub(crate) fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    pub(crate) fn tuning(&self) -> &Tuning {
+        &self.tuning
     }
 
     pub(crate) fn keep(&self) -> &Keep {

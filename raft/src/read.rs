@@ -241,7 +241,8 @@ impl Group {
             });
         }
         let start = Instant::now();
-        let wait = Duration::from_millis(self.tuning.heartbeat_ms);
+        // A heartbeat may be on its way, and the next is sent when it is answered.
+        let wait = Duration::from_millis(2 * self.tuning.heartbeat_ms);
         let by_lease = !by_round && self.lease_holds(term);
         // By lease, any age will do: openraft counts at least what is counted here, and allows its
         // own, longer lease, so that it answers at once. Age zero makes it send heartbeats now.

@@ -67,6 +67,11 @@ impl Rtt {
         self.peaks[0] = self.peaks[0].max(round);
     }
 
+    /// A round as it usually is.
+    pub(crate) fn usual_round(&self) -> Option<Duration> {
+        self.usual.map(|(smoothed, _)| smoothed)
+    }
+
     /// A round as it usually is at most.
     pub(crate) fn round(&self) -> Duration {
         let usual = self.usual;

@@ -50,9 +50,8 @@ pub(crate) async fn send(
     tracing::info!(%shard, to = %link.node(), files = files.len(), "sending a snapshot");
     let (out, chunks) = mpsc::channel(CHUNKS_AHEAD);
     let reading = read(head, files, out);
-    let request = link
-        .hello()
-        .request(tokio_stream::wrappers::ReceiverStream::new(chunks));
+    let chunks = tokio_stream::wrappers::ReceiverStream::new(chunks);
+    let request = link.hello().request_to(link.node(), chunks);
     let mut client = PeerClient::new(link.channel());
     let (read, installed) = tokio::join!(reading, client.install_snapshot(request));
     // Why the files could not be read says more than that the stream ended.

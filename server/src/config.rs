@@ -1,33 +1,13 @@
 //! `node.toml`: every key, its meaning, default and bounds; and errors that name the file, the
 //! line, the key and what would be right, all of them at once.
 //!
-//! | Key | Meaning | Default | Bounds |
-//! |---|---|---|---|
-//! | `name` | what people call the node; never changes | required | a name of 1–128 characters |
-//! | `listen` | host:port to listen on, for clients and nodes | required | |
-//! | `advertise` | host:port where others reach it | `listen` | not 0.0.0.0 or [::] |
-//! | `data_dir` | folder of its data, on a disk of its own | required | |
-//! | `peers` | host:port of nodes to ask about the cluster | `[]` | at most 64 |
-//! | `locality.region` | data centers near each other | required | a name |
-//! | `locality.dc` | what burns together | required | a name |
-//! | `locality.rack` | what shares power and a switch | `""` | a name or empty |
-//! | `limits.body_bytes_max` | largest message body | 65,536 | 1–524,288 bytes |
-//! | `limits.disk_reserve_percent` | below this share of free disk appends are refused | 5 | 0–50 % |
-//! | `raft.heartbeat_ms` | between heartbeats of an idle leader | 500 | 20–10,000 ms |
-//! | `raft.election_min_ms` | lower bound of the election timeout | 1,500 | more than 2 heartbeats |
-//! | `raft.election_max_ms` | its upper bound, and the leader's lease | 2,000 | more than the minimum, up to 60,000 ms |
-//! | `raft.read_lease_ms` | how old a quorum's word may be for a LINEARIZABLE read without a round | 150 | 0 (always a round) to below `election_min_ms` |
-//! | `raft.replace_after_ms` | how long a node is gone before its replicas are replaced on others | 300,000 | 1,000 to 7 days |
-//! | `log.level` | what to log: `info`, or per target `info,firebreak_raft=debug`; openraft only when named | `info` | tracing's directives |
-//! | `log.format` | `text` or `json` (a line each) | `text` | |
-//! | `storage.cache_mb` | blocks of state kept in memory | 64 | 1–1,048,576 MiB |
-//! | `network.delay_ms` | drills and tests only: how late what comes from an IP address is, one way: `{ "127.0.0.12" = 15 }`; `listen` must be an IP address then, and connections are opened from it | `{}` | at most 64; 1–10,000 ms |
-//! | `network.cuts_file` | drills and tests only: a file, looked at 50 times a second, whose lines `from IP` and `to IP` cut the ways to addresses of `delay_ms` while they stand there | none | a path |
+#![doc = include_str!("config/reference.md")]
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use model::id;
 use model::limits;
@@ -39,6 +19,9 @@ use crate::telemetry::Format;
 mod table;
 
 use table::{Reader, Section};
+
+/// Every key of `node.toml`: a table in Markdown.
+pub const REFERENCE: &str = include_str!("config/reference.md");
 
 /// A node's configuration, checked.
 #[derive(Clone, Debug)]
@@ -265,7 +248,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         }
     };
 
-    let network = network(reader, &top, &listen);
+    let network = network(reader, &top, &listen, raft.heartbeat_ms);
 
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
@@ -287,13 +270,22 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     }
 }
 
-fn network(reader: &mut Reader<'_>, top: &Section<'_>, listen: &str) -> Network {
+fn network(reader: &mut Reader<'_>, top: &Section<'_>, listen: &str, heartbeat_ms: u64) -> Network {
     let section = reader.section(top, "network");
     reader.known(&section, &["delay_ms", "cuts_file"]);
     let delays = reader.section(&section, "delay_ms");
     let mut delay_ms = BTreeMap::new();
     for key in delays.keys() {
-        let ms = reader.number(&delays, key, 1, 1..=10_000, "ms");
+        let ms = reader.number(&delays, key, 1, 1..=500, "ms");
+        if raft::too_far(Duration::from_millis(2 * ms), heartbeat_ms) {
+            let message = format!(
+                "makes a round trip of {} ms, too long for raft.heartbeat_ms = {heartbeat_ms}, within \
+                 four fifths of which a heartbeat must be answered: set that to {} or more",
+                2 * ms,
+                (2 * ms * 5).div_ceil(4)
+            );
+            reader.add(&delays, key, message);
+        }
         match key.parse::<IpAddr>() {
             Ok(address) => drop(delay_ms.insert(address.to_canonical(), ms)),
             Err(_) => reader.add(&delays, key, "is no IP address"),

@@ -135,7 +135,15 @@ fn distances_name_ip_addresses_and_need_one_to_be_known_by() {
     assert_eq!(config.network.delay_ms.get(&far), Some(&15));
     assert!(with("delay_ms = { busan = 15 }")[0].contains("delay_ms.busan: is no IP address"));
     let zero = with("delay_ms = { \"::1\" = 0 }");
-    assert!(zero[0].contains("1 to 10000"), "{zero:?}");
+    assert!(zero[0].contains("1 to 500"), "{zero:?}");
+    let far = "delay_ms = { \"127.0.0.12\" = 250 }";
+    let refused = with(far);
+    assert!(
+        refused[0].contains("set that to 625 or more"),
+        "{refused:?}"
+    );
+    let slower = format!("{}[raft]\nheartbeat_ms = 625\n", file("10.0.0.1:7101", far));
+    Config::parse(&slower, "node.toml").expect("far enough apart");
     assert!(with("cuts_file = \"cuts\"")[0].contains("set delay_ms"));
     for listen in ["0.0.0.0:7101", "seoul:7101"] {
         let found = problems(&file(listen, delays));

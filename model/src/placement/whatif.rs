@@ -184,10 +184,15 @@ fn held(state: &ClusterState, node: u64) -> usize {
     replicas.filter(|replica| **replica == node).count()
 }
 
-/// Shards that a node leads when each is led by the first of its replicas that is up.
+/// Shards that a node leads when each that has a quorum is led by the first of its replicas that is
+/// up.
 fn led(state: &ClusterState, lost: &BTreeSet<u64>, node: u64) -> usize {
-    let first = |replicas: &[u64]| replicas.iter().find(|id| !lost.contains(id)) == Some(&node);
-    state.shards.iter().filter(|s| first(&s.replicas)).count()
+    let leads = |replicas: &[u64]| {
+        let mut up = replicas.iter().filter(|id| !lost.contains(id));
+        let first = up.next() == Some(&node);
+        first && (1 + up.count()) * 2 > replicas.len()
+    };
+    state.shards.iter().filter(|s| leads(&s.replicas)).count()
 }
 
 #[allow(

@@ -38,6 +38,9 @@ Without --rate the loop is closed: every caller sends again when it is answered.
 open: latency counts from the time a message was meant to be sent.
 CPU is that of all servers together, per message or page. Write amplification is what all servers
 wrote to disk per byte of body and replica.
+Calls are plain gRPC on connections that stay where they are, and nothing is tried again, since it is
+the servers that are measured: with --target, calls to a node that dies fail, and are counted.
+Exit codes: 0 measured · 1 calls failed, or nothing could be measured · 2 arguments that make no sense.
 
 Examples:
   firebreak bench                                           all four paths, 256 bytes
@@ -178,6 +181,12 @@ impl Args {
         {
             return refuse("--rate must be a number above 0".to_owned());
         }
+        if let Some(folder) = self.json.as_deref().and_then(Path::parent)
+            && !folder.as_os_str().is_empty()
+            && !folder.is_dir()
+        {
+            return refuse(format!("--json: there is no folder {}", folder.display()));
+        }
         let most = model::limits::BATCH_MESSAGES_MAX;
         if self.batch == 0 || self.batch > most {
             return refuse(format!("--batch must be 1 to {most}"));
@@ -202,14 +211,14 @@ impl Args {
             let text = format!("{}\n{}", idle::table(&nodes), outage::table(&outage));
             let found = serde_json::json!({ "nodes": nodes, "outage": outage });
             self.give(&found, &text)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(outage.exit_code());
         }
         if let Some(shards) = self.mass_election {
             let (_dir, mut cluster) = self.start(Some(shards)).await?;
             idle::wait_asleep(&mut cluster).await?;
             let outage = outage::kill_one(&mut cluster).await?;
             self.give(&outage, &outage::table(&outage))?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(outage.exit_code());
         }
         let mut started = None;
         let addresses = if self.target.is_empty() {
@@ -228,7 +237,8 @@ impl Args {
         }
         let json: Vec<&Row> = rows.iter().map(|(row, _)| row).collect();
         self.give(&json, &report::table(&rows))?;
-        Ok(ExitCode::SUCCESS)
+        let failed = rows.iter().any(|(_, extra)| extra.failed > 0);
+        Ok(ExitCode::from(u8::from(failed)))
     }
 
     fn jobs(&self) -> Vec<Job> {
@@ -329,6 +339,7 @@ fn spinner(text: &str) -> ProgressBar {
 
 /// The nodes that are measured.
 struct Servers {
+    addresses: Vec<String>,
     channels: Vec<Channel>,
     /// Empty when their processes are not on this machine.
     pids: Vec<u32>,
@@ -344,6 +355,7 @@ struct Totals {
 impl Servers {
     async fn find(addresses: &[String]) -> anyhow::Result<Servers> {
         let mut servers = Servers {
+            addresses: addresses.to_vec(),
             channels: Vec::new(),
             pids: Vec::new(),
             replicas: 1,
@@ -378,10 +390,14 @@ impl Servers {
             .iter()
             .map(|channel| view::status(channel.clone()));
         let answers = futures::future::join_all(asked).await;
-        answers
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| anyhow::anyhow!("a node does not say how it is: {}", e.message()))
+        let named = answers.into_iter().zip(&self.addresses);
+        named
+            .map(|(answer, address)| {
+                answer.map_err(|e| {
+                    anyhow::anyhow!("{address} does not say how it is: {}", e.message())
+                })
+            })
+            .collect()
     }
 
     async fn totals(&self) -> anyhow::Result<Totals> {

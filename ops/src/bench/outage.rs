@@ -2,6 +2,7 @@
 //! long until all are led again, and how long those wait who use some.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -51,6 +52,13 @@ pub struct Outage {
     pub failed_calls: usize,
     /// Acknowledged messages that are not there afterwards.
     pub lost: usize,
+}
+
+impl Outage {
+    /// 1 when a call failed or a message was lost.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(u8::from(self.failed_calls + self.lost > 0))
+    }
 }
 
 /// What one client was told.

@@ -34,7 +34,7 @@ pub enum Dc {
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Name of the data center, or name or id of the node
+    /// Name of the data center (of `dc`), name or id of the node (of `node`)
     #[arg(value_name = "NAME")]
     name: String,
     /// Wait so long, s, until the nodes lead nothing; 0 does not wait

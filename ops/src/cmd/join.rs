@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use server::found::FoundError;
 use server::node;
 
 use super::drain::{self, Whom};
@@ -51,7 +52,7 @@ pub struct Join {
     )]
     token: String,
     /// Nodes to ask, one after the other [default: the configuration's peers].
-    #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
+    #[arg(long, value_name = "HOST:PORT", num_args = 1.., value_delimiter = ',')]
     peer: Vec<String>,
 }
 
@@ -77,9 +78,17 @@ impl Join {
         let config = load(&self.config)?;
         let directory = DataDir::open(&config.data_dir, &config.name, true)?;
         let world = real::world(&config, &directory)?;
-        let joined = node::join(&world, &config, &self.token, &self.peer)
-            .await
-            .map_err(exit)?;
+        let joined = node::join(&world, &config, &self.token, &self.peer).await;
+        let joined = match joined {
+            Ok(joined) => joined,
+            Err(error) => {
+                drop(world);
+                if matches!(error, FoundError::Refused { .. }) {
+                    directory.take_back()?;
+                }
+                return Err(exit(error));
+            }
+        };
         let (name, cluster) = (&config.name, &joined.cluster_id);
         let how = if joined.before {
             "had been let into"

@@ -78,6 +78,7 @@ impl List {
                     "reachable": node.reachable,
                     "gone_ms": node.gone_ms,
                     "leaving": node.leaving,
+                    "draining": node.draining,
                     "replicas": map.held(node.node_id),
                 })
             };
@@ -91,6 +92,7 @@ impl List {
         for node in &status.nodes {
             let state = match (node.leaving, node.reachable) {
                 (true, _) => "leaving".to_owned(),
+                (false, true) if node.draining => "up, draining".to_owned(),
                 (false, true) => "up".to_owned(),
                 (false, false) => format!("gone for {} s", node.gone_ms / 1_000),
             };

@@ -119,7 +119,8 @@ impl Set {
     async fn run(self) -> anyhow::Result<ExitCode> {
         if !self.clear && self.prefer.is_empty() && self.replicas == 0 {
             return Err(anyhow!(Usage(
-                "nothing to set: give --prefer or --replicas, or --clear to take a policy away"
+                "nothing to set: give --prefer, or --replicas (with --survive, if need be), or \
+                 --clear to take a policy away"
                     .into()
             )));
         }

@@ -25,11 +25,37 @@ Exit codes: 0 stopped as asked, 1 could not start, 2 wrong arguments, configurat
 
 /// Run a node.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = details())]
 pub struct Args {
     /// The node's configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+/// The examples, and every key of `node.toml`.
+fn details() -> String {
+    let mut text = format!("{EXAMPLES}\n\nKeys of node.toml, those with a dot in sections:\n");
+    let rows = server::config::REFERENCE.lines().skip(2);
+    for row in rows {
+        let cells: Vec<String> = row
+            .trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().replace('`', ""))
+            .collect();
+        let [key, meaning, default, bounds] = &cells[..] else {
+            continue;
+        };
+        let default = match default.as_str() {
+            "required" => "required".to_owned(),
+            default => format!("default {default}"),
+        };
+        let bounds = match bounds.as_str() {
+            "" => String::new(),
+            bounds => format!("; {bounds}"),
+        };
+        text.push_str(&format!("\n  {key}\n      {meaning} ({default}{bounds})"));
+    }
+    text
 }
 
 impl Args {
@@ -78,5 +104,24 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     tokio::select! {
         _ = one.recv() => {}
         _ = other.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_told_with_its_default() {
+        let text = details();
+        let keys = server::config::REFERENCE.lines().count() - 2;
+        assert_eq!(
+            text.matches("(default ").count() + text.matches("(required").count(),
+            keys
+        );
+        assert!(
+            text.contains("\n  raft.heartbeat_ms\n      between heartbeats"),
+            "{text}"
+        );
     }
 }

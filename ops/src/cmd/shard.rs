@@ -48,6 +48,7 @@ pub struct List {
 #[command(after_help = MOVE_EXAMPLES)]
 pub struct Move {
     /// The shard's number.
+    #[arg(value_parser = number)]
     shard: u32,
     /// The node that gives its replica up: its name, or its number as n3.
     #[arg(long, value_name = "NODE")]
@@ -141,6 +142,14 @@ impl Move {
             from,
             to,
         };
+        if stands(map.newest(), &request, 0) == Stands::Arrived {
+            let (from, to) = (map.name(from), map.name(to));
+            println!(
+                "shard {} has its replica on {to} and none on {from}.",
+                self.shard
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
         let refused = |error| {
             let refused = format!("shard {} cannot be moved", self.shard);
             verb_failed(error, refused, "firebreak shard list")
@@ -181,6 +190,16 @@ impl Move {
             }
             sleep(LOOK).await;
         }
+    }
+}
+
+/// A shard's number, as people give it.
+fn number(text: &str) -> Result<u32, String> {
+    match text {
+        "meta" => Ok(0),
+        text => text.trim_start_matches('s').parse().map_err(|_| {
+            "a shard is named by its number, as `firebreak shard list` shows it".to_owned()
+        }),
     }
 }
 

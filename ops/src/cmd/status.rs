@@ -344,6 +344,9 @@ fn print(view: &View) {
             view.nodes.len(),
             view.nodes_expected
         );
+        for one in &view.unrestored {
+            println!("  {}", one.why);
+        }
         return;
     }
     let mut shards = new_table(&[

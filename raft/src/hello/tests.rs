@@ -5,6 +5,7 @@ use store::engine::memory::{Disk, Memory};
 
 use super::*;
 
+const ME: NodeId = NodeId(1);
 const CALLER: NodeId = NodeId(2);
 const CLUSTER_ID: &str = "c1";
 /// What the first start has told before it ended.
@@ -53,7 +54,7 @@ async fn admit(doorkeeper: &Doorkeeper, hello: &Hello) -> Result<NodeId, Status>
 
 /// A doorkeeper on `disk` that has let the caller's first start in and was told [`TOLD`] by it.
 async fn told(disk: &Disk) -> Doorkeeper {
-    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), open(disk), Marks::default()).unwrap();
+    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, open(disk), Marks::default()).unwrap();
     let first = caller(1, 0).await;
     admit(&doorkeeper, &first).await.unwrap();
     doorkeeper.marks().note(CALLER, 1_000, TOLD);
@@ -101,7 +102,8 @@ async fn what_a_start_tells_counts_once_it_is_let_in() {
 async fn a_doorkeeper_that_has_restarted_knows_the_boots_only() {
     let disk = Disk::new();
     drop(told(&disk).await);
-    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), open(&disk), Marks::default()).unwrap();
+    let doorkeeper =
+        Doorkeeper::open(CLUSTER_ID.into(), ME, open(&disk), Marks::default()).unwrap();
     admit(&doorkeeper, &caller(2, 0).await).await.unwrap();
     admit(&doorkeeper, &caller(1, TOLD).await)
         .await
@@ -115,4 +117,26 @@ async fn a_version_without_marks_is_never_refused_for_them() {
     request.metadata_mut().remove(MARK);
     let answer = doorkeeper.admit(request.metadata(), &view()).await;
     assert_eq!(answer.unwrap(), CALLER);
+}
+
+/// A node that took over the address of another must not vote in its place.
+#[tokio::test]
+async fn who_means_another_node_is_told_so() {
+    let disk = Disk::new();
+    let doorkeeper =
+        Doorkeeper::open(CLUSTER_ID.into(), ME, open(&disk), Marks::default()).unwrap();
+    let caller = caller(1, 0).await;
+    let for_me = caller.request_to(ME, ());
+    let answer = doorkeeper.admit(for_me.metadata(), &view()).await;
+    assert_eq!(answer.unwrap(), CALLER);
+    let for_another = caller.request_to(NodeId(7), ());
+    let answer = doorkeeper.admit(for_another.metadata(), &view()).await;
+    let status = answer.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(
+        status.message().contains("n1, not n7"),
+        "{}",
+        status.message()
+    );
+    assert!(!is_refusal(&status), "the caller's disk is right");
 }

@@ -226,6 +226,24 @@ impl Admin {
     /// What is not as it should be, as the meta shard's leader would see it from here.
     fn unrestored(&self, view: &ClusterState) -> Vec<v1::UnrestoredReplica> {
         let raft = &self.gateway.raft;
+        let joined = view.epoch > 0 && view.nodes.len() >= view.nodes_expected as usize;
+        if joined && view.shards.is_empty() {
+            let lost = view
+                .nodes
+                .iter()
+                .filter(|node| !raft.reachable(NodeId(node.id)));
+            let lost = lost.map(|node| (node.id, format!("{} does not answer", node.name)));
+            let why = placement::first_layout(view).err();
+            let why = why.map(|error| (0, format!("the shards cannot be laid out: {error}")));
+            return lost
+                .chain(why)
+                .map(|(node_id, why)| v1::UnrestoredReplica {
+                    shard: 0,
+                    node_id,
+                    why,
+                })
+                .collect();
+        }
         let plan = placement::plan(view, &raft.health(), &raft.placement_policy());
         let unrestored = plan.unrestored.into_iter();
         unrestored
@@ -273,6 +291,22 @@ impl Admin {
         (request.into_inner(), call, self.gateway.calls.token())
     }
 
+    /// Whether the address of a node that joins is nobody's who is there: a replaced disk may join from
+    /// where the old one was.
+    fn free(&self, request: &v1::JoinNodeRequest) -> Result<(), Failure> {
+        let view = self.gateway.view();
+        let mut held = view.nodes.iter().filter(|node| {
+            let same = node.address == request.address && node.name != request.name;
+            same && self.gateway.raft.reachable(NodeId(node.id))
+        });
+        held.next().map_or(Ok(()), |node| {
+            Err(Failure::JoinRefused(format!(
+                "the address {} is that of node {} (n{}), which is up: a node needs one of its own",
+                node.address, node.name, node.id
+            )))
+        })
+    }
+
     async fn join(
         &self,
         request: v1::JoinNodeRequest,
@@ -288,6 +322,7 @@ impl Admin {
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => return Err(Failure::NotReady),
         }
+        self.free(&request)?;
         let name = request.name.clone();
         let body = ChangeBody::Join(Join {
             token_hash: hash::token_hash(&request.token),

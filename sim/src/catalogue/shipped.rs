@@ -40,6 +40,7 @@ pub fn all() -> &'static [Shipped] {
         "dc-silent"
         "disk-full"
         "drain-dc"
+        "far-apart"
         "flap-3s"
         "fsync-stall"
         "handover-storm"
