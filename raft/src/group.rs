@@ -361,7 +361,8 @@ impl Group {
     pub(crate) fn status(&self) -> ReplicaStatus {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let confirmed = self.is_confirmed();
-        let state = match metrics.state {
+        // Whether it leads is asked of these everywhere else; the others follow a moment later.
+        let state = match self.raft.server_metrics().borrow_watched().state {
             openraft::ServerState::Leader if !confirmed => "unconfirmed",
             openraft::ServerState::Leader => "leader",
             openraft::ServerState::Candidate => "candidate",
