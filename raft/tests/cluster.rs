@@ -591,6 +591,15 @@ async fn a_corrupt_record_stops_one_replica_for_good_and_the_others_go_on() {
         propose(&nodes[0].node, shard, &append(name, 1)).await;
     }
     let sick = shard_of(&nodes[0].node, &names[0]);
+    {
+        // The two others are enough for what was acknowledged.
+        let state = nodes[2].node.state(sick).unwrap();
+        let mut head = state.watch(&names[0]);
+        timeout(PATIENCE, head.wait_for(|seq| *seq == 1))
+            .await
+            .unwrap()
+            .unwrap();
+    }
     let (member, raftdb, msgdb, boot) = nodes.remove(2).kill();
     let key = store::key::log::entry(sick, 1);
     assert!(
