@@ -330,6 +330,11 @@ impl ClusterState {
         std::iter::once(ShardId::META).chain(shards)
     }
 
+    /// Whether all nodes have joined and the shards are yet to be laid out.
+    pub fn awaits_layout(&self) -> bool {
+        self.epoch > 0 && self.shards.is_empty() && self.nodes.len() >= self.nodes_expected as usize
+    }
+
     /// The shard that holds `slot`; `None` until the shards are laid out.
     pub fn shard_of(&self, slot: Slot) -> Option<&Shard> {
         let slot = u32::from(slot.0);

@@ -12,7 +12,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use bytes::Bytes;
 use firebreak_model as model;
@@ -46,7 +46,7 @@ fn check<M: Message + Default + PartialEq + std::fmt::Debug>(name: &str, value: 
 
 #[track_caller]
 fn golden(name: &str, written: &[u8]) -> Bytes {
-    let directory = PathBuf::from("tests/golden");
+    let directory = Path::new("tests/golden");
     let path = directory.join(format!("{name}.hex"));
     if !path.exists() && std::env::var_os("GOLDEN_WRITE").is_some() {
         let hex: Vec<String> = written.iter().map(|byte| format!("{byte:02x}")).collect();

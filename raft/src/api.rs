@@ -50,10 +50,11 @@ pub struct Tuning {
     pub replace_after_ms: u64,
 }
 
-/// Whether answers to heartbeats come too late over a `round` like this: openraft waits for them for as
-/// long as from one to the next, and a fifth is left for jitter and the nodes themselves.
-pub fn too_far(round: Duration, heartbeat_ms: u64) -> bool {
-    round.as_millis() * 5 > u128::from(heartbeat_ms) * 4
+/// The least [`Tuning::heartbeat_ms`] with which answers come in time over a `round` like this: openraft
+/// waits for them for as long as from one heartbeat to the next, and a fifth of that is left for jitter
+/// and the nodes themselves.
+pub fn heartbeat_ms_min(round: Duration) -> u64 {
+    u64::try_from((round.as_millis() * 5).div_ceil(4)).unwrap_or(u64::MAX)
 }
 
 /// When state is flushed, and how much log is kept behind it.

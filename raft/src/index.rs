@@ -292,6 +292,7 @@ pub(crate) fn still_follows(node: &Inner, leader: NodeId, asked: &wire::Followin
 struct Open {
     group: Arc<Group>,
     at: ReadIndex,
+    /// Who asked, if it follows this node in that term.
     follower: Option<Follower>,
 }
 
@@ -319,12 +320,10 @@ async fn positions(
         let Some((standing, reached)) = standing.zip(reached) else {
             continue;
         };
-        if let Some(at) = heard.filter(|_| term == Some(standing.term)) {
-            let sent = Sent {
-                term: standing.term,
-                at,
-            };
-            group.acks.confirmed(from, sent);
+        let follower = follower.filter(|one| one.term == standing.term);
+        if let Some((one, at)) = follower.zip(heard) {
+            let sent = Sent { term: one.term, at };
+            group.acks.confirmed(one.node, sent);
         }
         // What leaders before it acknowledged lies below the first entry of its own term; what it
         // has decided itself it may have to keep to itself for a while.
@@ -372,9 +371,7 @@ async fn round(node: &Arc<Inner>, open: &[Open], since: Instant) {
     {
         let metrics = group.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        let said = follower
-            .filter(|one| one.term == at.term)
-            .map(|one| one.node);
+        let said = follower.map(|one| one.node);
         for voter in metrics.membership_config.voter_ids().map(NodeId) {
             if voter != node.id() && Some(voter) != said {
                 let question = questions.entry(voter).or_default();

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::Status;
 
-use crate::api::too_far;
+use crate::api::heartbeat_ms_min;
 use crate::group::Group;
 use crate::hello::Hello;
 use crate::node::Inner;
@@ -273,7 +273,7 @@ async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Resu
         return decide(meta, change).await;
     }
     let whole = wanted.iter().all(|id| node.peers().reachable(NodeId(*id)));
-    if view.shards.is_empty() && view.nodes.len() >= view.nodes_expected as usize && whole {
+    if view.awaits_layout() && whole {
         let shards = placement::first_layout(view);
         let shards = shards.map_err(|e| format!("the shards cannot be laid out: {e}"))?;
         tracing::info!(shards = shards.len(), "laying out the shards");
@@ -350,7 +350,7 @@ fn note_far(node: &Inner, far: &mut BTreeSet<NodeId>) {
     let heartbeat_ms = node.tuning().heartbeat_ms;
     for link in node.peers().all() {
         let round = link.usual_round().filter(|_| link.is_up());
-        let Some(round) = round.filter(|round| too_far(*round, heartbeat_ms)) else {
+        let Some(round) = round.filter(|round| heartbeat_ms_min(*round) > heartbeat_ms) else {
             far.remove(&link.node());
             continue;
         };

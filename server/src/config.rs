@@ -277,12 +277,12 @@ fn network(reader: &mut Reader<'_>, top: &Section<'_>, listen: &str, heartbeat_m
     let mut delay_ms = BTreeMap::new();
     for key in delays.keys() {
         let ms = reader.number(&delays, key, 1, 1..=500, "ms");
-        if raft::too_far(Duration::from_millis(2 * ms), heartbeat_ms) {
+        let round_ms = 2 * ms;
+        let least_ms = raft::heartbeat_ms_min(Duration::from_millis(round_ms));
+        if heartbeat_ms < least_ms {
             let message = format!(
-                "makes a round trip of {} ms, too long for raft.heartbeat_ms = {heartbeat_ms}, within \
-                 four fifths of which a heartbeat must be answered: set that to {} or more",
-                2 * ms,
-                (2 * ms * 5).div_ceil(4)
+                "makes a round trip of {round_ms} ms, too long for raft.heartbeat_ms = {heartbeat_ms}, within \
+                 four fifths of which a heartbeat must be answered: set that to {least_ms} or more"
             );
             reader.add(&delays, key, message);
         }

@@ -136,9 +136,10 @@ where
             Err(Again::Later(failure)) => failure,
         };
         let wait = backoff(step, gateway.random());
+        let mapless = step + 1 >= MAPLESS_MAX
+            && matches!(failure, Failure::NotReady)
+            && !gateway.is_founded();
         // Whoever forwarded the call tries again, knowing more than a node that guessed wrong.
-        let mapless = matches!(failure, Failure::NotReady) && !gateway.is_founded();
-        let mapless = mapless && step + 1 >= MAPLESS_MAX;
         if call.forwarded || mapless || call.deadline.remaining() <= wait {
             return Err(failure);
         }

@@ -42,7 +42,8 @@ pub struct Witnessed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Append {
     /// Whose: operations of one session follow one another, each begins after the end of the one
-    /// before; but for the appends of a burst on a stream, which begin in their order. Session numbers are unique over senders, readers and tails.
+    /// before; but for the appends of a burst on a stream, which begin in their order. Session
+    /// numbers are unique over senders, readers and tails.
     pub session: u32,
     /// The client site.
     pub site: String,

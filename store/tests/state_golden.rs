@@ -14,7 +14,7 @@ mod support;
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,10 +31,10 @@ use support::*;
 use firebreak_store as store;
 
 fn golden(name: &str, written: &str) -> String {
-    let directory = PathBuf::from("tests/golden");
+    let directory = Path::new("tests/golden");
     let path = directory.join(name);
     if !written.is_empty() && !path.exists() && std::env::var_os("GOLDEN_WRITE").is_some() {
-        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::create_dir_all(directory).unwrap();
         std::fs::write(&path, written).unwrap();
     }
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -197,7 +197,7 @@ impl Move {
 fn number(text: &str) -> Result<u32, String> {
     match text {
         "meta" => Ok(0),
-        text => text.trim_start_matches('s').parse().map_err(|_| {
+        text => text.strip_prefix('s').unwrap_or(text).parse().map_err(|_| {
             "a shard is named by its number, as `firebreak shard list` shows it".to_owned()
         }),
     }

@@ -325,11 +325,11 @@ mod tests {
     #[test]
     fn a_node_without_a_map_says_so_soon_but_never_hides_an_unknown_outcome() {
         let looks = |retry: &mut Retry, founded| {
-            let mut looks = (1..100).take_while(|_| {
+            let looks = (1..100).take_while(|_| {
                 let next = retry.without_map(LEFT, 0, founded);
                 !matches!(next, Next::Fail(Failure::NotReady))
             });
-            looks.by_ref().count() + 1
+            looks.count() + 1
         };
         assert_eq!(looks(&mut Retry::default(), false), MAPLESS_MAX as usize);
         assert_eq!(looks(&mut Retry::default(), true), 100);

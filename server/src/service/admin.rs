@@ -226,12 +226,9 @@ impl Admin {
     /// What is not as it should be, as the meta shard's leader would see it from here.
     fn unrestored(&self, view: &ClusterState) -> Vec<v1::UnrestoredReplica> {
         let raft = &self.gateway.raft;
-        let joined = view.epoch > 0 && view.nodes.len() >= view.nodes_expected as usize;
-        if joined && view.shards.is_empty() {
-            let lost = view
-                .nodes
-                .iter()
-                .filter(|node| !raft.reachable(NodeId(node.id)));
+        if view.awaits_layout() {
+            let nodes = view.nodes.iter();
+            let lost = nodes.filter(|node| !raft.reachable(NodeId(node.id)));
             let lost = lost.map(|node| (node.id, format!("{} does not answer", node.name)));
             let why = placement::first_layout(view).err();
             let why = why.map(|error| (0, format!("the shards cannot be laid out: {error}")));

@@ -81,8 +81,8 @@ fn not_dense(messages: &[Seen], begin: u64) -> Option<String> {
 
 /// `sender-order`, O: of two messages that a session sent to a conversation, the second after the
 /// first was acknowledged, or behind it on a stream, the second has the higher seq. A message counts
-/// from the first sending of its id, so that one sent again proves nothing of its first try. One pass with the highest
-/// acknowledged seq of each session.
+/// from the first sending of its id, so that one sent again proves nothing of its first try. One pass
+/// with the highest acknowledged seq of each session.
 pub fn sender_order(case: &Case<'_>) -> Finding {
     /// What a session knows of a conversation.
     #[derive(Default)]

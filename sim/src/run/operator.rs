@@ -279,12 +279,10 @@ async fn ask_survivors(env: &Env, told: &Told, client: &Client) {
         nodes.any(|(_, node)| node.name == host && node.joins_at_ms.is_some())
     };
     silent.retain(|(host, _)| listed.contains(host) || !joins(host));
+    let silent = silent.into_iter().map(|(_, what)| what);
     let mut state = told.state.lock();
     state.admin.0 += asked;
-    state
-        .admin
-        .1
-        .extend(silent.into_iter().map(|(_, what)| what));
+    state.admin.1.extend(silent);
 }
 
 /// Whether the plan harms a node itself at any time: what it answers then says nothing.

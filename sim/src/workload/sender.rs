@@ -1,6 +1,6 @@
-//! Senders: each sends one message after the other, or on a stream one burst. A message whose outcome is not known is sent
-//! again later under the same id, and so are some that were acknowledged: those must be answered as
-//! the first time.
+//! Senders: each sends one message after the other, or on a stream one burst. A message whose outcome
+//! is not known is sent again later under the same id, and so are some that were acknowledged: those
+//! must be answered as the first time.
 
 use std::sync::Arc;
 
