@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
 use tonic::transport::{Endpoint, Server};
 
 pub use channel::{Channel, Transport};
 pub use far::{Cuts, Distances, FarTcp};
+pub use serve::Ending;
 
 mod channel;
 pub mod far;
@@ -58,15 +58,15 @@ pub trait Network: Clone + Send + Sync + 'static {
     fn dialer(&self) -> Dialer;
 
     /// Serves `routes` on what `listen` gave, until `stop` completes and the calls in progress
-    /// have ended. While `elsewhere` says so, clients' connections are ended politely.
+    /// have ended, their connections as `ending` says.
     fn serve(
         &self,
         incoming: Self::Incoming,
         routes: Routes,
         stop: impl Future<Output = ()> + Send,
-        elsewhere: watch::Receiver<bool>,
+        ending: Ending,
     ) -> impl Future<Output = ()> + Send {
-        serve::serve(incoming, routes, stop, elsewhere)
+        serve::serve(incoming, routes, stop, ending)
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use model::id::NodeId;
 use model::limits::FRAME_BYTES_MAX;
-use proto::net::Network;
 use proto::net::serve::said;
+use proto::net::{Ending, Network};
 use proto::node::peer_server::{Peer, PeerServer};
 use proto::v1::admin_server::AdminServer;
 use proto::v1::conversations_server::ConversationsServer;
@@ -24,6 +24,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -46,6 +47,9 @@ const STEP_ASIDE_MAX: Duration = Duration::from_secs(3);
 const NOTICE: Duration = Duration::from_millis(300);
 /// How long calls may go on after a stop was asked for.
 const CALLS_MAX: Duration = Duration::from_secs(5);
+/// How long clients may take to hang up behind their calls: what they had sent before they heard of the
+/// stop is answered until then. A round each, but for those that are gone.
+const CALLERS_MAX: Duration = Duration::from_secs(1);
 /// How long the groups may take to stop and flush.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
 /// How often the room on the disk is looked at.
@@ -166,10 +170,15 @@ pub async fn run<N: Network>(
     .add_service(health_service);
     let mut stop_serving = stopping;
     let (served, mut server_ended) = watch::channel(None);
-    let (network, sent_away) = (world.network.clone(), elsewhere.subscribe());
+    let network = world.network.clone();
+    let callers = TaskTracker::new();
+    let ending = Ending {
+        elsewhere: elsewhere.subscribe(),
+        callers: callers.clone(),
+    };
     tasks.spawn(async move {
         let stopped = async move { said(&mut stop_serving).await };
-        network.serve(incoming, routes, stopped, sent_away).await;
+        network.serve(incoming, routes, stopped, ending).await;
         served.send_replace(Some("it ended".to_owned()));
     });
     listening();
@@ -199,9 +208,19 @@ pub async fn run<N: Network>(
     elsewhere.send_replace(true);
     tokio::time::sleep(NOTICE).await;
     stop.send_replace(true);
+    tracing::debug!(
+        calls = gateway.calls.len(),
+        clients = callers.len(),
+        "taking no more calls"
+    );
     gateway.calls.close();
     if timeout(CALLS_MAX, gateway.calls.wait()).await.is_err() {
         tracing::warn!(calls = gateway.calls.len(), "calls were cut off");
+    }
+    tracing::debug!(clients = callers.len(), "every call has ended");
+    callers.close();
+    if timeout(CALLERS_MAX, callers.wait()).await.is_err() {
+        tracing::info!(clients = callers.len(), "clients did not hang up in time");
     }
     // Whatever failed until here was no part of stopping.
     let failed = fatal.borrow().clone();

@@ -8,13 +8,15 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::codegen::http::Request;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
@@ -22,6 +24,19 @@ use tower::util::MapRequestLayer;
 
 use super::http2_server;
 use crate::FORWARDED;
+
+/// How the connections of clients end.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// While this says so, they are ended behind their calls.
+    pub elsewhere: watch::Receiver<bool>,
+    /// Has a token for each, from its first call until it has ended: by then its other end has every
+    /// answer, and no call of its own is still on its way here.
+    pub callers: TaskTracker,
+}
+
+/// A token of [`Ending::callers`], taken with the first call.
+pub type Caller = OnceLock<TaskTrackerToken>;
 
 /// Whether a call is a client's own: no node's, no operator's, no health check's.
 pub fn is_clients<B>(request: &Request<B>) -> bool {
@@ -69,36 +84,39 @@ pub async fn accept<Io, Served>(
 }
 
 /// Serves `routes` on `incoming` until `stop` completes, and then until the calls in progress have
-/// ended. While `elsewhere` says so, clients' connections are ended behind their calls.
+/// ended.
 pub async fn serve<Io>(
     incoming: impl Stream<Item = io::Result<Io>> + Unpin,
     routes: Routes,
     stop: impl Future<Output = ()>,
-    elsewhere: watch::Receiver<bool>,
+    ending: Ending,
 ) where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let routes = routes.prepare();
     accept(incoming, stop, |io, stopped| {
-        connection(io, routes.clone(), stopped, elsewhere.clone())
+        connection(io, routes.clone(), stopped, ending.clone())
     })
     .await;
 }
 
 /// Serves one connection until it ends, or until it should and its calls have ended.
-async fn connection<Io>(
-    io: Io,
-    routes: Routes,
-    mut stopped: watch::Receiver<bool>,
-    mut elsewhere: watch::Receiver<bool>,
-) where
+async fn connection<Io>(io: Io, routes: Routes, mut stopped: watch::Receiver<bool>, ending: Ending)
+where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let (open, mut closed) = watch::channel(());
     let called = Arc::new(Notify::new());
     let noted = called.clone();
+    let Ending {
+        mut elsewhere,
+        callers,
+    } = ending;
+    let caller = Arc::new(Caller::new());
+    let held = caller.clone();
     let note = MapRequestLayer::new(move |request: Request<tonic::body::Body>| {
         if is_clients(&request) {
+            held.get_or_init(|| callers.token());
             noted.notify_one();
         }
         request
@@ -120,6 +138,7 @@ async fn connection<Io>(
     let server = http2_server().layer(note).add_routes(routes);
     // How a connection ended is its other end's business.
     let _ = server.serve_with_incoming_shutdown(only, leave).await;
+    drop(caller);
 }
 
 /// A connection, and what is dropped with it.

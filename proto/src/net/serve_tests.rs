@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -48,6 +49,8 @@ struct Served {
     /// Connections that were accepted.
     accepted: Arc<AtomicUsize>,
     elsewhere: watch::Sender<bool>,
+    callers: TaskTracker,
+    stop: Option<oneshot::Sender<()>>,
     /// Lets the slow call end.
     slow: Option<oneshot::Sender<()>>,
 }
@@ -65,16 +68,22 @@ async fn served() -> Served {
         slow: tokio::sync::Mutex::new(Some(wait)),
     };
     let elsewhere = watch::Sender::new(false);
-    let (routes, told) = (
-        Routes::new(ConversationsServer::new(rooms)),
-        elsewhere.subscribe(),
-    );
-    tokio::spawn(serve(incoming, routes, std::future::pending(), told));
+    let callers = TaskTracker::new();
+    let ending = Ending {
+        elsewhere: elsewhere.subscribe(),
+        callers: callers.clone(),
+    };
+    let routes = Routes::new(ConversationsServer::new(rooms));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = stopped.map(drop);
+    tokio::spawn(serve(incoming, routes, stopped, ending));
     let channel = Endpoint::from_shared(address).unwrap().connect_lazy();
     Served {
         rooms: ConversationsClient::new(channel),
         accepted,
         elsewhere,
+        callers,
+        stop: Some(stop),
         slow: Some(slow),
     }
 }
@@ -144,6 +153,29 @@ async fn a_call_in_progress_is_answered_although_its_connection_is_to_end() {
     assert!(!slow.is_finished());
     served.slow.take().unwrap().send(()).unwrap();
     timeout(LIMIT, slow).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_stops_waits_for_clients_to_hang_up_and_not_for_nodes() {
+    let mut served = served().await;
+    served.get(true).await;
+    served.callers.close();
+    timeout(LIMIT, served.callers.wait()).await.unwrap();
+    served.callers.reopen();
+    let mut rooms = served.rooms.clone();
+    let create = v1::CreateConversationRequest::default();
+    let slow = tokio::spawn(async move { rooms.create_conversation(create).await });
+    served.get(false).await;
+    served.stop.take().unwrap().send(()).unwrap();
+    served.callers.close();
+    assert_eq!(served.callers.len(), 1);
+    assert!(
+        served.callers.wait().now_or_never().is_none(),
+        "a call goes on"
+    );
+    served.slow.take().unwrap().send(()).unwrap();
+    timeout(LIMIT, slow).await.unwrap().unwrap().unwrap();
+    timeout(LIMIT, served.callers.wait()).await.unwrap();
 }
 
 #[tokio::test]

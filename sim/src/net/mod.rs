@@ -13,8 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use proto::net::{Channel, Dial, Dialer, Network, endpoint};
-use tokio::sync::watch;
+use proto::net::{Channel, Dial, Dialer, Ending, Network, endpoint};
 use tonic::service::Routes;
 
 use crate::plan::Tier;
@@ -76,11 +75,11 @@ impl Network for Net {
         incoming: Incoming,
         routes: Routes,
         stop: impl Future<Output = ()> + Send,
-        elsewhere: watch::Receiver<bool>,
+        ending: Ending,
     ) {
         match self.tier {
-            Tier::Direct => direct::serve(incoming, routes, stop, elsewhere).await,
-            Tier::Grpc => proto::net::serve::serve(incoming, routes, stop, elsewhere).await,
+            Tier::Direct => direct::serve(incoming, routes, stop, ending).await,
+            Tier::Grpc => proto::net::serve::serve(incoming, routes, stop, ending).await,
         }
     }
 }

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use futures::Stream;
 use http_body::Frame as BodyFrame;
 use parking_lot::Mutex;
-use proto::net::serve::{accept, is_clients, said};
+use proto::net::Ending;
+use proto::net::serve::{Caller, accept, is_clients, said};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
+use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
@@ -24,11 +26,11 @@ pub(in super::super) async fn serve(
     incoming: impl Stream<Item = io::Result<Io>> + Unpin,
     routes: Routes,
     stop: impl Future<Output = ()>,
-    elsewhere: watch::Receiver<bool>,
+    ending: Ending,
 ) {
     let routes = routes.prepare();
     accept(incoming, stop, |io, stopped| {
-        connection(io, routes.clone(), stopped, elsewhere.clone())
+        connection(io, routes.clone(), stopped, ending.clone())
     })
     .await;
 }
@@ -42,23 +44,36 @@ struct Call {
 type Open = BTreeMap<u64, Call>;
 
 /// The calls of a connection.
-#[derive(Default)]
 struct Calls {
     open: Mutex<Open>,
     /// Told when the last of them has ended.
     none: Notify,
     /// Told when a client has made one.
     called: Notify,
+    callers: TaskTracker,
+    /// Held from then on.
+    caller: Caller,
 }
 
-async fn connection(
-    io: Io,
-    routes: Routes,
-    mut stopped: watch::Receiver<bool>,
-    mut elsewhere: watch::Receiver<bool>,
-) {
+impl Calls {
+    fn of(callers: TaskTracker) -> Calls {
+        Calls {
+            open: Mutex::default(),
+            none: Notify::new(),
+            called: Notify::new(),
+            callers,
+            caller: Caller::new(),
+        }
+    }
+}
+
+async fn connection(io: Io, routes: Routes, mut stopped: watch::Receiver<bool>, ending: Ending) {
     let io = Arc::new(io);
-    let calls = Arc::<Calls>::default();
+    let Ending {
+        mut elsewhere,
+        callers,
+    } = ending;
+    let calls = Arc::new(Calls::of(callers));
     let mut pulse = Pulse::new();
     let (mut leaving, mut known) = (false, false);
     let clients = calls.clone();
@@ -118,6 +133,7 @@ fn take(frame: Frame, io: &Arc<Io>, calls: &Arc<Calls>, routes: &Routes) {
             let (pieces, body) = pieces::body(None);
             let request = http::Request::from_parts(*head, Body::new(body));
             if is_clients(&request) {
+                calls.caller.get_or_init(|| calls.callers.token());
                 calls.called.notify_one();
             }
             let (io, routes) = (io.clone(), routes.clone());

@@ -163,7 +163,8 @@ impl Fabric {
         self.hosts[host].dark = false;
     }
 
-    /// The process ended and its kernel resets its connections.
+    /// The process ended and its kernel resets its connections, but for those that it had closed: what
+    /// was sent over them still arrives.
     pub(super) fn process_ended(&mut self, host: HostId) {
         self.forget(host, true);
     }
@@ -173,7 +174,12 @@ impl Fabric {
         let mut told = Vec::new();
         for (id, conn) in &mut self.conns {
             for side in 0..2 {
-                if conn.sides[side].host != host || conn.sides[side].stage == Stage::Gone {
+                let spared = match conn.sides[side].stage {
+                    Stage::Gone => true,
+                    Stage::Closed => tell,
+                    Stage::Opening | Stage::Open => false,
+                };
+                if conn.sides[side].host != host || spared {
                     continue;
                 }
                 conn.sides[side].stage = Stage::Gone;
