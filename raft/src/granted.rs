@@ -15,6 +15,12 @@
 //!   writes from then on; that a majority would follow is what the votes said a moment before.
 //! - *It is forgotten* with the first append that begins there, or behind it: a replica that is given up later, and
 //!   comes back empty to the same leader, is asked.
+//!
+//! A leader that hands over often has taken entries that reached nobody else. Its log is longer than
+//! its heir's, so it gives no vote, and would be searched: its replica, and who reads at it, would lag
+//! for half a second. But where the longer log ends in the term of the shorter one's end it holds that
+//! end, or held it a moment before: what one leader wrote is the same everywhere. So it is asked for
+//! just that, by an append without entries. Once that is answered, all of the above is true of it.
 
 use model::id::NodeId;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
@@ -31,23 +37,56 @@ struct Book {
     term: u64,
     /// A handful, so that a list is as good as any map.
     ends: Vec<(NodeId, LogId)>,
+    /// Those who are likely to hold this entry, and were not asked yet.
+    likely: Vec<(NodeId, LogId)>,
+}
+
+impl Book {
+    /// The book of `term`; `None` when that is over.
+    fn of(&mut self, term: u64) -> Option<&mut Book> {
+        if term > self.term {
+            *self = Book {
+                term,
+                ..Book::default()
+            };
+        }
+        (term == self.term).then_some(self)
+    }
 }
 
 impl Granted {
     /// `by` gave `vote` to this node, its log ending with `end`, which this node's log holds too.
     pub(crate) fn note(&self, by: NodeId, vote: &Vote, end: LogId) {
-        let mut book = self.0.lock();
-        let term = vote.leader_id().term;
-        if term > book.term {
-            *book = Book {
-                term,
-                ends: Vec::new(),
-            };
-        }
-        if term == book.term {
+        if let Some(book) = self.0.lock().of(vote.leader_id().term) {
             book.ends.retain(|(node, _)| *node != by);
             book.ends.push((by, end));
         }
+    }
+
+    /// `by` gave no vote to `vote`, whose candidate's log ends with `ours`, its own with `theirs`.
+    pub(crate) fn denied(&self, by: NodeId, vote: &Vote, ours: LogId, theirs: LogId) {
+        let longer = ours.committed_leader_id() == theirs.committed_leader_id() && ours <= theirs;
+        if let Some(book) = self.0.lock().of(vote.leader_id().term)
+            && longer
+        {
+            book.likely.retain(|(node, _)| *node != by);
+            book.likely.push((by, ours));
+        }
+    }
+
+    /// What `target` should be asked for before `request`, which begins before it: once.
+    pub(crate) fn to_ask(
+        &self,
+        target: NodeId,
+        request: &AppendEntriesRequest<Types>,
+    ) -> Option<LogId> {
+        let mut book = self.0.lock();
+        if book.term != request.vote.leader_id().term {
+            return None;
+        }
+        let place = book.likely.iter().position(|(node, _)| *node == target)?;
+        let (_, end) = book.likely.swap_remove(place);
+        (request.prev_log_id < Some(end)).then_some(end)
     }
 
     /// What `target` would answer to an append that begins before the end of its log: how far that
@@ -132,6 +171,34 @@ mod tests {
         granted.note(VOTER, &Vote::new(4, ME), id(20));
         assert_eq!(answer(&granted, append(4, 21, 21)), None, "found already");
         assert_eq!(answer(&granted, append(4, 0, 8)), None, "it comes back");
+    }
+
+    #[test]
+    fn who_denies_its_vote_for_a_longer_log_of_the_same_term_is_asked_for_the_end_once() {
+        let granted = Granted::default();
+        let vote = Vote::new(4, ME);
+        let other = types::log_id(Position { term: 2, index: 30 });
+        granted.denied(VOTER, &vote, id(20), other);
+        assert_eq!(
+            granted.to_ask(VOTER, &append(4, 0, 8)),
+            None,
+            "another term"
+        );
+        granted.denied(VOTER, &vote, id(20), id(19));
+        assert_eq!(granted.to_ask(VOTER, &append(4, 0, 8)), None, "shorter");
+        granted.denied(VOTER, &vote, id(20), id(23));
+        assert_eq!(granted.to_ask(NodeId(3), &append(4, 0, 8)), None);
+        assert_eq!(granted.to_ask(VOTER, &append(5, 0, 8)), None);
+        assert_eq!(granted.to_ask(VOTER, &append(4, 0, 8)), Some(id(20)));
+        assert_eq!(granted.to_ask(VOTER, &append(4, 0, 8)), None, "once");
+        granted.denied(VOTER, &vote, id(20), id(23));
+        assert_eq!(
+            granted.to_ask(VOTER, &append(4, 20, 21)),
+            None,
+            "found already"
+        );
+        granted.denied(VOTER, &Vote::new(3, ME), id(20), id(23));
+        assert_eq!(granted.to_ask(VOTER, &append(3, 0, 8)), None, "over");
     }
 
     #[test]

@@ -59,8 +59,11 @@ const ASK_MAX: Duration = Duration::from_secs(1);
 const ROUND_MAX: Duration = Duration::from_millis(500);
 /// Questions for readers of one shard that are on their way; more readers share the next.
 const QUESTIONS_MAX: usize = 4;
-/// How long a replica may take to apply what it was told of; the leader is nearer then.
-const APPLY_MAX: Duration = Duration::from_millis(250);
+/// How long a replica may take to apply what it was told of: the entries come over the same link as the
+/// word of them, so that one which is later than this was cut off or searched, and the leader is nearer.
+const APPLY_MAX: Duration = Duration::from_millis(100);
+/// Leaders that a reader is sent to one behind the other before its caller waits.
+const AT_ONCE_MAX: u32 = 3;
 /// Between background questions.
 const INTERVAL: Duration = Duration::from_millis(limits::AGE_INTERVAL_MS);
 
@@ -110,6 +113,23 @@ struct Told {
     at: ReadIndex,
 }
 
+/// The leaders that a reader was sent to.
+#[derive(Default)]
+struct Named {
+    last: Option<NodeId>,
+    followed: u32,
+}
+
+impl Named {
+    /// Whether to ask `leader` at once: it is news, and nodes that name each other make no hot loop.
+    fn follow(&mut self, leader: Option<NodeId>) -> bool {
+        let news = leader.is_some() && leader != self.last;
+        self.last = leader;
+        self.followed += u32::from(news);
+        news && self.followed <= AT_ONCE_MAX
+    }
+}
+
 /// What `look` finds in this node's replica of a shard: a linearizable read, whoever leads. `look`
 /// may be asked several times; what it found last is given.
 pub(crate) async fn read<T>(
@@ -119,13 +139,22 @@ pub(crate) async fn read<T>(
     look: impl Fn(&ShardState) -> T,
 ) -> Result<T, ReadError> {
     let deadline = Instant::now() + limit;
+    let mut named = Named::default();
     group.leadership.sleep.begin();
     loop {
-        if group.leads() || mutant!("lease-kept-after-step-down") && group.has_led() {
+        // Who is about to lead waits for it; who has handed over asks whom it named.
+        let leads = group.leadership.expected() == Some(group.node);
+        if leads || mutant!("lease-kept-after-step-down") && group.has_led() {
             let left = deadline.saturating_duration_since(Instant::now());
-            return group.read(left, &look).await;
+            match group.read(left, &look).await {
+                Err(ReadError::NotLeader { leader, .. }) if named.follow(leader) => continue,
+                read => return read,
+            }
         }
-        let Told { leader, at } = told(node, group, deadline).await?;
+        let Told { leader, at } = match told(node, group, deadline).await {
+            Err(ReadError::NotLeader { leader, .. }) if named.follow(leader) => continue,
+            told => told?,
+        };
         if !mutant!("follower-read-without-waiting-for-apply") {
             applied(group, at.index, deadline).await?;
         }
@@ -143,10 +172,14 @@ pub(crate) async fn read<T>(
 async fn applied(group: &Group, index: u64, deadline: Instant) -> Result<(), ReadError> {
     let mut reached = group.state.watch_applied();
     let until = deadline.min(Instant::now() + APPLY_MAX);
-    match timeout_at(until, reached.wait_for(|reached| reached.index() >= index)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(ReadError::Behind(group.shard)),
+    let there = reached.wait_for(|reached| reached.index() >= index);
+    if matches!(timeout_at(until, there).await, Ok(Ok(_))) {
+        return Ok(());
     }
+    let (shard, last) = (group.shard, group.last_index());
+    let reached = group.state.reached().index();
+    tracing::debug!(%shard, index, reached, last, "a replica is behind its leader");
+    Err(ReadError::Behind(shard))
 }
 
 /// What the leader answers to a question that is sent after this call. All who wait share it.
@@ -200,6 +233,9 @@ async fn ask_leader(node: &Arc<Inner>, group: &Group) -> Result<Told, ReadError>
         Some(link) => ask(&link, group, leader).await,
         None => Err(ReadError::Unreachable(leader)),
     };
+    if let Err(error) = &result {
+        tracing::debug!(%shard, %leader, %error, "a question for a reader failed");
+    }
     match &result {
         Ok(_) => node.guess(shard, Some(leader)),
         Err(ReadError::NotLeader {

@@ -32,7 +32,7 @@ use crate::peers::Peers;
 use crate::sleep::Sleep;
 use crate::snapshot;
 use crate::state_machine::SnapshotData;
-use crate::types::{self, Snapshot, Types, Vote};
+use crate::types::{self, LogId, Snapshot, Types, Vote};
 
 /// An append may wait for a slow fsync; a link that is silent is given up long before.
 const APPEND_ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -135,6 +135,22 @@ impl Client {
         Ok(result)
     }
 
+    /// Asks the target whether it holds `end`, as its leader; notes it when it does.
+    async fn ask_for(&self, end: LogId, vote: Vote, option: &RPCOption) {
+        let question = AppendEntriesRequest {
+            vote,
+            prev_log_id: Some(end),
+            entries: Vec::new(),
+            leader_commit: None,
+        };
+        // Who does not answer this does not answer what follows either.
+        if let Ok(Ok(held)) = self.append(question, option).await
+            && held == Some(end)
+        {
+            self.group.granted.note(self.target, &vote, end);
+        }
+    }
+
     /// A stream of appends whose answers come in order, while later ones are on their way.
     fn pipeline<'s, S>(&self, requests: S) -> Result<AppendResults<'s>, RPCError<Types>>
     where
@@ -174,7 +190,7 @@ impl Client {
         pre: bool,
         option: &RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let asked = rpc.vote;
+        let (asked, ours) = (rpc.vote, rpc.last_log_id);
         let vote = wire::Vote {
             vote: Some(types::vote_to_wire(&rpc.vote)),
             last: rpc.last_log_id.as_ref().map(types::log_id_to_wire),
@@ -188,6 +204,13 @@ impl Client {
                 let given = !pre && answer.granted && vote == asked;
                 if let Some(end) = last.filter(|end| given && self.group.log.holds(end)) {
                     self.group.granted.note(self.target, &asked, end);
+                }
+                if let (Some(ours), Some(theirs)) = (ours, last)
+                    && !pre
+                    && !answer.granted
+                {
+                    let granted = &self.group.granted;
+                    granted.denied(self.target, &asked, ours, theirs);
                 }
                 Ok(VoteResponse::<Types>::new(vote, last, answer.granted))
             }
@@ -231,6 +254,9 @@ impl RaftNetworkV2<Types> for Client {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
+            if let Some(end) = self.group.granted.to_ask(self.target, &first) {
+                self.ask_for(end, first.vote, &option).await;
+            }
             if let Some(known) = self.group.granted.answer(self.target, &first) {
                 return Ok(futures::stream::iter(known).map(Ok).boxed());
             }

@@ -40,6 +40,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::api::ReadError;
 use crate::group::Group;
 
+/// How long the first entry of a new leader is waited for before heartbeats are sent.
+const FIRST_ACK_MAX: Duration = Duration::from_millis(100);
 /// How long the state may take to reach what is committed.
 const APPLY_MAX: Duration = Duration::from_secs(1);
 
@@ -202,6 +204,10 @@ impl Group {
             }
             return Err(self.not_leader());
         }
+        if self.leadership.expected() != Some(self.node) {
+            // It has given its lease up, and a round would be lost to the election under way.
+            return Err(self.not_leader());
+        }
         let (confirmed, wait) = oneshot::channel();
         let start = {
             let mut reads = self.reads.lock();
@@ -243,6 +249,12 @@ impl Group {
         let start = Instant::now();
         // A heartbeat may be on its way, and the next is sent when it is answered.
         let wait = Duration::from_millis(2 * self.tuning.heartbeat_ms);
+        if !by_round {
+            // Its first entry was sent when it won, and is answered before any heartbeat from now on.
+            // Where it is not, a round finds out.
+            let acked = |standing: &Standing| standing.acked.is_some();
+            let _ = self.stands(term, start + FIRST_ACK_MAX, acked).await;
+        }
         let by_lease = !by_round && self.lease_holds(term);
         // By lease, any age will do: openraft counts at least what is counted here, and allows its
         // own, longer lease, so that it answers at once. Age zero makes it send heartbeats now.
@@ -275,17 +287,37 @@ impl Group {
         since: Instant,
         deadline: Instant,
     ) -> Result<(), ReadError> {
+        self.stands(term, deadline, |standing| standing.covers(term, since))
+            .await
+    }
+
+    /// Waits until this node stands as it should, leading in `term`.
+    async fn stands(
+        &self,
+        term: u64,
+        deadline: Instant,
+        as_it_should: impl Fn(&Standing) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut metrics = self.raft.server_metrics();
         loop {
-            let mut changed = pin!(self.acks.changed());
+            let mut acked = pin!(self.acks.changed());
             // Before looking, so that nothing is missed in between.
-            changed.as_mut().enable();
+            acked.as_mut().enable();
+            drop(metrics.borrow_and_update());
             match self.standing(Instant::now()) {
-                Some(standing) if standing.covers(term, since) => return Ok(()),
-                Some(standing) if standing.term == term => {}
-                Some(_) | None => return Err(self.not_leader()),
+                Some(standing) if standing.term != term => return Err(self.not_leader()),
+                Some(standing) if as_it_should(&standing) => return Ok(()),
+                Some(_) => {}
+                None => return Err(self.not_leader()),
             }
-            if timeout_at(deadline, changed).await.is_err() {
-                return Err(ReadError::NoQuorum(self.shard));
+            tokio::select! {
+                biased;
+                () = acked => {}
+                // It may lead no longer. Without openraft, it does not.
+                changed = metrics.changed() => if changed.is_err() {
+                    return Err(self.not_leader());
+                },
+                () = sleep_until(deadline) => return Err(ReadError::NoQuorum(self.shard)),
             }
         }
     }

@@ -39,6 +39,9 @@ const BARRIER_MAX: Duration = Duration::from_secs(1);
 const SESSION_MAX: Duration = Duration::from_millis(150);
 /// The same where the leader is out of reach.
 const SESSION_CUT_OFF_MAX: Duration = Duration::from_millis(40);
+/// A replica that does not know itself to be younger than this has not caught up with its leader.
+/// Those that sleep know it every 200 ms as well.
+const LAGS_AFTER: Duration = Duration::from_secs(1);
 /// How long the one try takes at most where a quorum is out of reach.
 pub const CUT_OFF_MAX: Duration = Duration::from_millis(120);
 
@@ -143,7 +146,12 @@ where
         if call.forwarded || mapless || call.deadline.remaining() <= wait {
             return Err(failure);
         }
-        tokio::time::sleep(wait).await;
+        tracing::debug!(%slot, step, ?failure, "a read is tried again");
+        match gateway.shard_of(slot) {
+            // A new leader is no reason to wait any longer.
+            Some(shard) => gateway.raft.other_leader(shard, wait).await,
+            None => tokio::time::sleep(wait).await,
+        }
         step += 1;
     }
 }
@@ -270,7 +278,11 @@ where
             call,
             ..
         } = *self;
-        if call.forwarded || gateway.raft.state(shard).is_some() {
+        let replica = gateway.raft.replica(shard);
+        // In turns, since the leader may be out of reach.
+        let away = !call.forwarded && step.is_multiple_of(2);
+        let lags = away && replica.as_ref().is_some_and(|replica| self.lags(replica));
+        if call.forwarded || (replica.is_some() && !lags) {
             let timeout = call.deadline.remaining().min(BARRIER_MAX);
             match gateway
                 .raft
@@ -329,13 +341,24 @@ where
             let why = format!("no leader of {shard} is known to {}", gateway.served_by());
             return Err(Again::Later(Failure::LeaderChanging(why)));
         };
-        let attempt = self.forward(leader).await;
+        // As long as the replica would have had.
+        let limit = if lags { BARRIER_MAX } else { FORWARD_MAX };
+        let attempt = self.forward_within(leader, limit).await;
         match &attempt {
             // It does not lead, or cannot say so: the next attempt asks another replica.
             Err(Again::Later(_)) => gateway.raft.not_leader(shard, leader),
             Ok(_) | Err(Again::Final(_)) => gateway.raft.served(shard),
         }
         attempt
+    }
+
+    /// Whether the leader answers sooner than this node's replica can: it has just started, or has
+    /// lost touch, and is about to take in what it missed.
+    fn lags(&self, replica: &Replica) -> bool {
+        let raft = &self.gateway.raft;
+        let leads = raft.leader(self.shard) == Some(self.gateway.me());
+        // Without a quorum there is one short try, which is the replica's.
+        !leads && !raft.lacks_quorum(self.shard) && replica.age().is_none_or(|age| age > LAGS_AFTER)
     }
 
     /// Looks at the state, and before that at how old it is where that matters.
@@ -366,8 +389,12 @@ where
     }
 
     async fn forward(&self, node: NodeId) -> Result<T, Again> {
+        self.forward_within(node, FORWARD_MAX).await
+    }
+
+    async fn forward_within(&self, node: NodeId, limit: Duration) -> Result<T, Again> {
         let gateway = self.gateway;
-        let remaining = self.call.deadline.remaining().min(FORWARD_MAX);
+        let remaining = self.call.deadline.remaining().min(limit);
         let Some(channel) = gateway.raft.channel(node).filter(|_| !remaining.is_zero()) else {
             let why = format!("{node} cannot be reached");
             return Err(Again::Later(Failure::NoQuorum(why)));

@@ -250,6 +250,34 @@ async fn a_conflict_confirms_its_leader_and_a_higher_vote_does_not() {
 }
 
 #[tokio::test]
+async fn a_voter_with_a_longer_log_is_asked_for_the_end_of_the_shorter_one_instead_of_searched() {
+    let mut script = script().await;
+    let granted = script.client.group.granted.clone();
+    granted.denied(OTHER, &Vote::new(TERM, ME.0), id(7), id(9));
+    let (requests, queue) = mpsc::unbounded_channel();
+    requests.send(append(8)).unwrap();
+    let search = tokio::spawn(async move {
+        let option = RPCOption::new(PATIENCE);
+        let queue = UnboundedReceiverStream::new(queue);
+        let results = script.client.stream_append(queue, option).await.unwrap();
+        results.map(Result::unwrap).collect::<Vec<_>>().await
+    });
+    let arrived = timeout(PATIENCE, script.arrived.recv()).await.unwrap();
+    let (frame, out) = arrived.unwrap();
+    let Some(Body::Append(question)) = frame.body else {
+        panic!("an append was expected");
+    };
+    assert_eq!(question.prev.as_ref().map(|prev| prev.index), Some(7));
+    assert!(question.entries.is_empty());
+    let body = Body::AppendAnswer(types::append_answer_to_wire(Ok(Some(id(7)))));
+    out.send(frame::single(frame.id, frame.shard, body))
+        .unwrap();
+    let results = timeout(PATIENCE, search).await.unwrap().unwrap();
+    let behind = Err(StreamAppendError::Conflict(id(8)));
+    assert_eq!(results, [Ok(Some(id(7))), behind]);
+}
+
+#[tokio::test]
 async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
     let mut script = script().await;
     let begun = Instant::now();
