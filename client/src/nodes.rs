@@ -1,5 +1,7 @@
 //! The nodes that the client knows, how each of them is doing, and which to ask next.
 //!
+//! Calls go to the nearest data center, by what a round to it takes, and spread over its nodes.
+//!
 //! A node that does not answer is *lost*: no call goes to it while another node is left, until a
 //! probe in the background succeeds, so users' calls do not pay for finding out. Next to a lost
 //! node, the others of its data center are asked last for a while, since fires take whole ones.
@@ -8,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{join, join_all};
 use model::limits;
 use parking_lot::Mutex;
 use proto::net::Channel;
@@ -22,6 +25,7 @@ use crate::options::{
     PROBE_INTERVAL_MAX, PROBE_TIMEOUT, REFUSALS_MAX, WARM_VALID,
 };
 use crate::random::Random;
+use crate::silence;
 
 /// How a node has been doing, as seen by this client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +64,12 @@ struct Node {
     latency: Option<(Duration, Instant)>,
     /// A running mean over what it takes to be answered by the node itself.
     round: Option<Duration>,
+    /// The shortest of these lately: how far it is, without what it waits for now and then.
+    nearness: Option<Duration>,
 }
+
+/// Rounds to the data centers.
+type Rounds<'a> = BTreeMap<&'a str, Duration>;
 
 #[derive(Clone, Copy)]
 struct Lost {
@@ -210,18 +219,51 @@ impl Node {
         self.answered.is_some_and(|at| now - at < WARM_VALID)
     }
 
-    /// Coarse, so that noise does not move calls about: the same region, a near one, a far one.
-    fn distance(&self, now: Instant) -> u8 {
+    /// Whether its answers take long, whatever the reason: coarse, so that noise does not move calls
+    /// about.
+    fn slowness(&self, now: Instant) -> u8 {
         match self.latency {
             Some((mean, at)) if now - at < LATENCY_VALID => match mean.as_millis() {
-                0..30 => 0,
-                30..120 => 1,
-                120..500 => 2,
-                _ => 3,
+                0..250 => 0,
+                250..1_000 => 1,
+                _ => 2,
             },
             _ => 0,
         }
     }
+
+    /// How far away it is: as its data center, when it was never asked itself. Unknown is near, so
+    /// that it becomes known.
+    fn distance(&self, rounds: &Rounds<'_>) -> u8 {
+        let round = self.nearness.or_else(|| rounds.get(&*self.dc).copied());
+        round.map_or(0, distance)
+    }
+}
+
+/// How far away a node is with this round: a metropolis, a country, a continent, the world. Coarse,
+/// so that calls spread over nodes that are as good as each other.
+fn distance(round: Duration) -> u8 {
+    match round.as_millis() {
+        0..10 => 0,
+        10..60 => 1,
+        60..150 => 2,
+        _ => 3,
+    }
+}
+
+/// The shortest round to a node of each data center that answers.
+fn rounds(list: &[Node]) -> Rounds<'_> {
+    let mut rounds = Rounds::new();
+    for node in list {
+        if let Some(round) = node.nearness
+            && node.lost.is_none()
+            && !node.dc.is_empty()
+        {
+            let best = rounds.entry(&node.dc).or_insert(round);
+            *best = round.min(*best);
+        }
+    }
+    rounds
 }
 
 impl Nodes {
@@ -272,6 +314,7 @@ impl Nodes {
             answered: None,
             latency: None,
             round: None,
+            nearness: None,
         };
         list.insert(at, node);
         Ok(())
@@ -298,51 +341,43 @@ impl Nodes {
         });
     }
 
+    /// As [`Nodes::note_round`], where the node itself said so. Longer rounds count little by little.
+    pub(crate) fn note_nearness(&self, address: &str, round: Duration) {
+        self.with(address, |node| {
+            let grown = |near: Duration| near + near / 2 + Duration::from_millis(1);
+            node.nearness = Some(node.nearness.map_or(round, |near| round.min(grown(near))));
+        });
+    }
+
     /// The best node for a call that has tried some.
     pub(crate) fn choose(self: &Arc<Self>, tried: &Tried) -> Lease {
-        let now = Instant::now();
         let mut list = self.list.lock();
-        let suspects: Vec<Arc<str>> = list
-            .iter()
-            .filter(|node| node.lost.is_some_and(|lost| now - lost.since < DC_SUSPECT))
-            .map(|node| node.dc.clone())
-            .filter(|dc| !dc.is_empty())
-            .collect();
-        let retries = !tried.addresses.is_empty();
-        let score = |node: &Node| {
-            let times = tried
-                .addresses
-                .iter()
-                .filter(|one| **one == node.address)
-                .count();
-            let shunned = tried.avoid_dc.as_ref() == Some(&node.dc) || suspects.contains(&node.dc);
-            (
-                node.lost.is_some(),
-                node.is_leaving(now),
-                times,
-                shunned,
-                node.distance(now),
-                // Whoever is in a hurry needs an open connection.
-                retries && !node.is_warm(now),
-                node.active,
-                node.rank,
-            )
-        };
         #[allow(
             clippy::expect_used,
             reason = "the list is never empty: `new` refuses that and nothing removes"
         )]
-        let best = list
-            .iter_mut()
-            .min_by_key(|node| score(node))
-            .expect("a client knows at least one node");
-        best.active += 1;
+        let best = best(&list, tried, Instant::now()).expect("a client knows at least one node");
+        self.lease(&mut list[best])
+    }
+
+    fn lease(self: &Arc<Self>, node: &mut Node) -> Lease {
+        node.active += 1;
         Lease {
             nodes: self.clone(),
-            address: best.address.clone(),
-            dc: best.dc.clone(),
-            channel: best.channel.clone(),
+            address: node.address.clone(),
+            dc: node.dc.clone(),
+            channel: node.channel.clone(),
         }
+    }
+
+    /// Whether the node to choose now is nearer by far than the one in `lease`.
+    pub(crate) fn has_nearer(&self, lease: &Lease) -> bool {
+        let list = self.list.lock();
+        let rounds = rounds(&list);
+        let used = list.iter().find(|node| node.address == lease.address);
+        let best = best(&list, &Tried::default(), Instant::now()).map(|at| &list[at]);
+        used.zip(best)
+            .is_some_and(|(used, best)| best.distance(&rounds) < used.distance(&rounds))
     }
 
     /// Whether a node is left that is neither lost nor tried: moving to it needs no wait.
@@ -437,16 +472,21 @@ impl Nodes {
             let probes = due
                 .iter()
                 .map(|(address, channel)| self.probe(address, channel.clone()));
-            futures::future::join_all(probes).await;
+            join_all(probes).await;
             if discover_at <= now {
                 let lease = self.choose(&Tried::default());
                 if self.probe(&lease.address, lease.channel.clone()).await {
                     discover_at = now + DISCOVER_INTERVAL;
                     let spares = self.spares(&lease.dc);
-                    let probes = spares
-                        .iter()
-                        .map(|(address, channel)| self.probe(address, channel.clone()));
-                    futures::future::join_all(probes).await;
+                    let ask = silence::ask(&lease);
+                    drop(lease);
+                    let probes = spares.into_iter().map(async |(address, channel)| {
+                        if self.probe(&address, channel.clone()).await {
+                            silence::ask_at(self.clone(), address, channel).await;
+                        }
+                    });
+                    // Their connections are open by then, so that it is a round and no more.
+                    join(ask, join_all(probes)).await;
                 }
             }
             tokio::time::sleep(MAINTAIN_INTERVAL).await;
@@ -454,7 +494,8 @@ impl Nodes {
     }
 
     /// A node of each data center but `dc`, the same ones each time: their connections are kept
-    /// open, so that a call which has to go elsewhere need not wait for one.
+    /// open, so that a call which has to go elsewhere need not wait for one, and it is known how far
+    /// each data center is.
     fn spares(&self, dc: &str) -> Vec<(Arc<str>, Channel)> {
         let list = self.list.lock();
         let mut spares: BTreeMap<&str, &Node> = BTreeMap::new();
@@ -494,6 +535,36 @@ impl Nodes {
         });
         false
     }
+}
+
+/// The position of the best node for a call that has tried some; `None` in an empty list.
+fn best(list: &[Node], tried: &Tried, now: Instant) -> Option<usize> {
+    let suspects: Vec<&Arc<str>> = list
+        .iter()
+        .filter(|node| node.lost.is_some_and(|lost| now - lost.since < DC_SUSPECT))
+        .map(|node| &node.dc)
+        .filter(|dc| !dc.is_empty())
+        .collect();
+    let retries = !tried.addresses.is_empty();
+    let rounds = rounds(list);
+    let score = |node: &Node| {
+        let tries = tried.addresses.iter();
+        let times = tries.filter(|one| **one == node.address).count();
+        let shunned = tried.avoid_dc.as_ref() == Some(&node.dc) || suspects.contains(&&node.dc);
+        (
+            node.lost.is_some(),
+            node.is_leaving(now),
+            times,
+            shunned,
+            node.slowness(now),
+            node.distance(&rounds),
+            // Whoever is in a hurry needs an open connection.
+            retries && !node.is_warm(now),
+            node.active,
+            node.rank,
+        )
+    };
+    (0..list.len()).min_by_key(|at| score(&list[*at]))
 }
 
 #[cfg(test)]
@@ -538,6 +609,25 @@ mod tests {
             let second = nodes.choose(&tried);
             assert_ne!(first.dc, second.dc);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_nearest_data_center_is_asked_first_and_those_at_hand_share() {
+        let nodes = nodes();
+        for (address, ms) in [("a:1", 2), ("b:1", 8), ("d:1", 31)] {
+            nodes.note_nearness(address, Duration::from_millis(ms));
+        }
+        nodes.note_nearness("a:1", Duration::from_millis(300));
+        let leases: Vec<Lease> = (0..9).map(|_| nodes.choose(&Tried::default())).collect();
+        let on = |address: &str| leases.iter().filter(|one| &*one.address == address).count();
+        assert_eq!([on("a:1"), on("b:1"), on("c:1"), on("d:1")], [3, 3, 3, 0]);
+        let far = nodes.lease(&mut nodes.list.lock()[3]);
+        assert!(nodes.has_nearer(&far) && !nodes.has_nearer(&leases[0]));
+        for address in ["a:1", "b:1", "c:1"] {
+            nodes.with(address, |node| node.lose(Instant::now()));
+        }
+        assert_eq!(&*nodes.choose(&Tried::default()).address, "d:1");
+        assert!(!nodes.has_nearer(&far), "what is nearer is lost");
     }
 
     #[tokio::test(start_paused = true)]

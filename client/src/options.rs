@@ -59,6 +59,8 @@ pub(crate) const STUCK_AFTER: Duration = Duration::from_millis(1_000);
 pub(crate) const MOVE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The most that it doubles to.
 pub(crate) const MOVE_INTERVAL_MAX: Duration = Duration::from_secs(2);
+/// How long a stream stays before it looks whether a nearer node has become known.
+pub(crate) const NEARER_INTERVAL: Duration = Duration::from_secs(2);
 /// A stream that had no refused item for this long may move at once again.
 pub(crate) const MOVE_FORGET: Duration = Duration::from_secs(5);
 

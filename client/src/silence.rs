@@ -7,16 +7,18 @@
 //! The limit is fitted to the node, as `raft`'s links fit theirs: two of its rounds, for one that is
 //! longer than usual, and 400 ms for processes that wait for a core and for a lost segment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::uri::PathAndQuery;
+use proto::net::Channel;
 use proto::v1;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Request;
 use tonic_prost::ProstCodec;
 
-use crate::nodes::Lease;
+use crate::nodes::{Lease, Nodes};
 
 /// An answer that is owed for this long is worth asking.
 pub(crate) const ASK_AFTER: Duration = Duration::from_millis(250);
@@ -32,29 +34,41 @@ fn limit(round: Option<Duration>) -> Duration {
     (round.unwrap_or(ROUND_UNKNOWN) * 2 + STALL).min(SILENT_MAX)
 }
 
-/// Asks the node; false when it is silent.
+/// Asks the node that a lease is of; false when it is silent.
 pub(crate) fn ask(lease: &Lease) -> BoxFuture<'static, bool> {
-    let channel = lease.channel.clone();
     let (nodes, address) = lease.node();
+    ask_at(nodes, address, lease.channel.clone())
+}
+
+/// Asks the node at `address`, and notes how long a round to it takes; false when it is silent.
+pub(crate) fn ask_at(
+    nodes: Arc<Nodes>,
+    address: Arc<str>,
+    channel: Channel,
+) -> BoxFuture<'static, bool> {
     Box::pin(async move {
         let began = Instant::now();
         let head = async {
             let mut service = tonic::client::Grpc::new(channel);
             if service.ready().await.is_err() {
-                return;
+                return false;
             }
             let path = PathAndQuery::from_static("/firebreak.v1.Messages/AppendStream");
             let codec: ProstCodec<v1::AppendStreamRequest, v1::AppendStreamResponse> =
                 ProstCodec::default();
             let nothing = Request::new(futures::stream::empty());
-            // Whatever it says, somebody says it.
-            let _ = service.streaming(nothing, path, codec).await;
+            service.streaming(nothing, path, codec).await.is_ok()
         };
-        let answered = timeout(limit(nodes.round(&address)), head).await.is_ok();
-        if answered {
+        let answer = timeout(limit(nodes.round(&address)), head).await;
+        // Whatever it says, somebody says it.
+        if answer.is_ok() {
             nodes.note_round(&address, began.elapsed());
         }
-        answered
+        // A connection that fails at once is not near.
+        if answer == Ok(true) {
+            nodes.note_nearness(&address, began.elapsed());
+        }
+        answer.is_ok()
     })
 }
 

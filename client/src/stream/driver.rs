@@ -15,7 +15,9 @@ use super::window::Summary;
 use crate::builder::Inner;
 use crate::error::{Failure, Fault, Refusal};
 use crate::nodes::{Lease, Tried};
-use crate::options::{MOVE_FORGET, MOVE_INTERVAL_MAX, MOVE_INTERVAL_MIN, STUCK_AFTER, TICK};
+use crate::options::{
+    MOVE_FORGET, MOVE_INTERVAL_MAX, MOVE_INTERVAL_MIN, NEARER_INTERVAL, STUCK_AFTER, TICK,
+};
 use crate::retry::Backoff;
 use crate::silence::{self, ASK_AFTER};
 use crate::stats::add;
@@ -227,6 +229,8 @@ struct Session<'a> {
     worked: bool,
     /// When it was heard of last.
     heard: Instant,
+    /// When it was looked for a nearer node last, or moved.
+    settled: Instant,
     /// Whether its node is there, when that is being asked.
     asking: Option<BoxFuture<'static, bool>>,
     /// The stream before, while it owes answers, and for how long that is waited for.
@@ -243,6 +247,7 @@ impl<'a> Session<'a> {
             live,
             worked: false,
             heard: Instant::now(),
+            settled: Instant::now(),
             asking: None,
             old: None,
             next: None,
@@ -306,14 +311,14 @@ impl<'a> Session<'a> {
             self.live.lease.succeeded(None);
         }
         if frame.going_away {
+            self.live.lease.failed(Fault::Leaving);
             self.look_elsewhere();
         }
         summary.unavailable > 0 && moves.may(now)
     }
 
-    /// The node goes away: opens a stream to another one while this one goes on.
+    /// Opens a stream to another node while this one goes on.
     fn look_elsewhere(&mut self) {
-        self.live.lease.failed(Fault::Leaving);
         let mut tried = Tried::default();
         tried.left(&self.live.lease);
         let lease = self.inner.nodes.choose(&tried);
@@ -332,11 +337,13 @@ impl<'a> Session<'a> {
             Ok(next) => {
                 self.forget_old();
                 self.shared.switch(next.epoch);
-                add(&self.inner.counters.failovers, 1);
+                let leaves = self.live.lease.is_leaving();
+                add(&self.inner.counters.failovers, usize::from(leaves));
                 let now = Instant::now();
                 let before = std::mem::replace(&mut self.live, next);
                 self.old = Some((before, now + self.inner.attempt_timeout));
                 (self.worked, self.heard, self.asking) = (false, now, None);
+                self.settled = now;
             }
             Err(failed) => failed.lease.failed(failed.failure.fault),
         }
@@ -363,6 +370,12 @@ impl<'a> Session<'a> {
         if self.old.as_ref().is_some_and(late) {
             self.forget_old();
         }
+        if self.settled + NEARER_INTERVAL <= now && self.is_calm() {
+            self.settled = now;
+            if self.inner.nodes.has_nearer(&self.live.lease) {
+                self.look_elsewhere();
+            }
+        }
         let oldest = self.oldest_of(self.live.epoch)?;
         let silent = now - self.heard.max(oldest);
         if silent >= self.inner.attempt_timeout {
@@ -375,6 +388,11 @@ impl<'a> Session<'a> {
             return Some(Some(self.left(Fault::Refused)));
         }
         None
+    }
+
+    /// Whether no move to another stream is under way.
+    fn is_calm(&self) -> bool {
+        self.next.is_none() && self.old.is_none()
     }
 
     fn oldest_of(&self, stream: u64) -> Option<Instant> {
