@@ -308,7 +308,7 @@ impl Goal {
     /// The promise that its number belongs to.
     pub fn promise(&self) -> Option<Promise> {
         match self.name.as_str() {
-            "gap" | "failed-calls" => Some(Promise::G),
+            "gap" | "reads" | "failed-calls" => Some(Promise::G),
             "recovery" => Some(Promise::P),
             _ => None,
         }

@@ -407,6 +407,9 @@ pub struct Expect {
     pub promises: String,
     /// The longest wait between two acknowledgements of one sender's messages, ms.
     pub gap_max_ms: Option<u64>,
+    /// How long a LINEARIZABLE read may take, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_max_ms: Option<u64>,
     /// Calls that may fail.
     pub failed_calls_max: Option<u64>,
     /// From the last heal until every shard serves, ms.
@@ -430,7 +433,7 @@ pub struct Expect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
-    /// A promise's letter, or `gap`, `failed-calls`, `recovery`, `refusals`, `age-p99`,
+    /// A promise's letter, or `gap`, `reads`, `failed-calls`, `recovery`, `refusals`, `age-p99`,
     /// `leaderless`.
     pub what: String,
     /// What it waits for.

@@ -124,6 +124,7 @@ impl Symptom {
                 .promise
                 .map_or_else(String::new, |p| p.letter().to_string()),
             gap_max_ms: old.gap_max_ms.filter(|_| downtime),
+            read_max_ms: old.read_max_ms.filter(|_| downtime),
             failed_calls_max: old.failed_calls_max.filter(|_| downtime),
             recovery_max_ms: old.recovery_max_ms.filter(|_| recovery),
             refusal_max_ms: old

@@ -9,8 +9,9 @@ use crate::outcome::Promise;
 use crate::plan::{Expect, Pending};
 
 /// What an expectation may wait for, besides a promise, and the key that asks for it.
-const GOALS: [(&str, &str); 6] = [
+const GOALS: [(&str, &str); 7] = [
     ("gap", "gap_max"),
+    ("reads", "read_max"),
     ("failed-calls", "failed_calls_max"),
     ("recovery", "recovery_max"),
     ("refusals", "refusal_max"),
@@ -35,6 +36,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
     let keys = [
         "promises",
         "gap_max",
+        "read_max",
         "failed_calls_max",
         "recovery_max",
         "refusal_max",
@@ -52,6 +54,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
             .need(&section, "promises", promises)
             .unwrap_or_default(),
         gap_max_ms: reader.get(&section, "gap_max", values::ms(1..=hour)),
+        read_max_ms: reader.get(&section, "read_max", values::ms(1..=hour)),
         failed_calls_max: reader
             .get(&section, "failed_calls_max", failed)
             .map(u64::from),

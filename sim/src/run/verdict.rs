@@ -163,6 +163,15 @@ fn lost(history: &History) -> u64 {
     lost.count() as u64
 }
 
+/// Of the LINEARIZABLE reads that returned, well or not.
+fn longest_read_ms(history: &History) -> Option<u64> {
+    let reads = history.reads.iter();
+    let waits = reads
+        .filter(|read| read.level == Level::Linearizable)
+        .filter_map(|read| Some(read.returned_us?.saturating_sub(read.invoked_us)));
+    waits.max().map(|us| us.div_ceil(1_000))
+}
+
 fn pending(expect: &Expect, what: &str) -> Option<String> {
     let found = expect.pending.iter().find(|pending| pending.what == what);
     found.map(|pending| pending.why.clone())
@@ -193,6 +202,15 @@ fn goals(
             format!("≤ {most} ms"),
             format!("{gap_ms} ms"),
             gap_ms <= most,
+        );
+    }
+    if let Some(most) = expect.read_max_ms {
+        let longest = longest_read_ms(&seen.history);
+        add(
+            "reads",
+            format!("≤ {most} ms"),
+            longest.map_or_else(|| "no read".to_owned(), |ms| format!("{ms} ms")),
+            longest.is_some_and(|ms| ms <= most),
         );
     }
     if let Some(most) = expect.failed_calls_max {

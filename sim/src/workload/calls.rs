@@ -1,6 +1,8 @@
 //! One call of the load: noted when it begins, made through the real client, and noted again with
 //! what it ended with, in the words of the history.
 
+use std::fmt;
+
 use client::{AppendStream, Appended, Client, Error, ListOptions};
 use proto::v1;
 
@@ -14,6 +16,15 @@ pub(crate) enum Path {
     Call(Client),
     /// On the site's stream.
     Stream(AppendStream),
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Path::Call(_) => "call",
+            Path::Stream(_) => "stream",
+        })
+    }
 }
 
 /// Who sends.
@@ -43,6 +54,7 @@ pub(crate) async fn append(
     token: Option<&mut String>,
 ) -> AppendEnd {
     let parent = env.recorder.room_name(draft.room);
+    let began_us = env.now();
     let number = env.recorder.append_begins(Append {
         session: who.session,
         site: env.site.name.clone(),
@@ -50,7 +62,7 @@ pub(crate) async fn append(
         sender: who.name.clone(),
         id: draft.id.clone(),
         body: body_hash(&draft.body),
-        invoked_us: env.now(),
+        invoked_us: began_us,
         returned_us: None,
         end: AppendEnd::Acked { seq: 0 },
         repeats: draft.acked,
@@ -65,7 +77,16 @@ pub(crate) async fn append(
         wrote(token, client, parent, appended);
     }
     let end = append_end(outcome, before);
-    env.recorder.append_ends(number, env.now(), end.clone());
+    let now_us = env.now();
+    tracing::debug!(
+        sender = who.name,
+        parent,
+        ?path,
+        ms = (now_us - began_us) / 1_000,
+        ?end,
+        "an append"
+    );
+    env.recorder.append_ends(number, now_us, end.clone());
     if matches!(end, AppendEnd::Acked { .. }) {
         draft.acked = true;
         (env.acked)(number, &draft.marker);
@@ -102,12 +123,13 @@ pub(crate) async fn read(
     ask: Ask,
     token: &mut String,
 ) -> Option<u64> {
+    let began_us = env.now();
     let number = env.recorder.read_begins(Read {
         session,
         site: env.site.name.clone(),
         room: ask.room,
         level: ask.level,
-        invoked_us: env.now(),
+        invoked_us: began_us,
         returned_us: None,
         end: Err(String::new()),
     });
@@ -127,7 +149,10 @@ pub(crate) async fn read(
     };
     let end = page(ask, answer);
     let last_seq = end.as_ref().ok().map(|page| page.last_seq);
-    env.recorder.read_ends(number, env.now(), end);
+    let now_us = env.now();
+    let ms = (now_us - began_us) / 1_000;
+    tracing::debug!(session, room, level = ?ask.level, ms, answered = end.is_ok(), "a read");
+    env.recorder.read_ends(number, now_us, end);
     last_seq
 }
 
