@@ -213,11 +213,12 @@ fn text(policy: &One) -> String {
         [] => "leaders as laid out".to_owned(),
         dcs => format!("leaders in {}", dcs.join(", then ")),
     };
-    let replicas = match policy.replicas {
-        0 => "replicas as laid out".to_owned(),
-        count => format!("{count} replicas"),
-    };
-    format!("{prefer}; {replicas}; survives any one {}", policy.survive)
+    match (policy.replicas, policy.survive.as_str()) {
+        // Nothing was asked of them, so nothing was looked at.
+        (0, "dc") => format!("{prefer}; replicas as laid out"),
+        (0, survive) => format!("{prefer}; replicas as laid out; survives any one {survive}"),
+        (count, survive) => format!("{prefer}; {count} replicas; survives any one {survive}"),
+    }
 }
 
 #[cfg(test)]
@@ -239,7 +240,7 @@ mod tests {
             }],
             map_epoch: 7,
         });
-        let default = "leaders as laid out; replicas as laid out; survives any one dc";
+        let default = "leaders as laid out; replicas as laid out";
         assert_eq!(text(&view.default), default);
         let own = "leaders in seoul, then busan; 5 replicas; survives any one region";
         assert_eq!(text(&view.shards[0].policy), own);

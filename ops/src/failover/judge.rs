@@ -21,6 +21,21 @@ pub struct Waits {
     pub gaps_us: Vec<u64>,
     /// Calls that were not answered well.
     pub failed: u64,
+    /// The longest of them.
+    pub worst: Option<Wait>,
+}
+
+/// One wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Whose.
+    pub sender: String,
+    /// The conversation; empty for a read.
+    pub room: String,
+    /// Unix µs.
+    pub since_us: u64,
+    /// How long, µs.
+    pub us: u64,
 }
 
 impl Waits {
@@ -28,6 +43,15 @@ impl Waits {
     pub fn add(&mut self, other: &Waits) {
         self.gaps_us.extend(&other.gaps_us);
         self.failed += other.failed;
+        if let Some(wait) = &other.worst {
+            self.note(wait);
+        }
+    }
+
+    fn note(&mut self, wait: &Wait) {
+        if self.worst.as_ref().is_none_or(|worst| worst.us < wait.us) {
+            self.worst = Some(wait.clone());
+        }
     }
 
     /// The longest, ms, rounded up.
@@ -67,7 +91,14 @@ pub fn waits(calls: &[Call], since_us: u64) -> BTreeMap<&str, Waits> {
                 Ok(_) => {
                     waiting_since = None;
                     if counts {
-                        waits.gaps_us.push(call.ended_us.saturating_sub(since));
+                        let wait = Wait {
+                            sender: call.sender.clone(),
+                            room: call.room.clone(),
+                            since_us: since,
+                            us: call.ended_us.saturating_sub(since),
+                        };
+                        waits.gaps_us.push(wait.us);
+                        waits.note(&wait);
                     }
                 }
                 Err(_) => waits.failed += u64::from(counts),
@@ -152,6 +183,11 @@ mod tests {
         ];
         let waits = waits(&calls, 0);
         assert_eq!(waits["a"].gaps_us, [10, 30]);
+        let worst = waits["b"].worst.clone().unwrap();
+        assert_eq!(
+            (worst.sender.as_str(), worst.since_us, worst.us),
+            ("b", 0, 100)
+        );
         assert_eq!(
             (waits["b"].gaps_us.as_slice(), waits["b"].failed),
             (&[100][..], 2)
@@ -172,7 +208,7 @@ mod tests {
     fn the_99th_of_a_hundred_waits_is_the_p99() {
         let waits = Waits {
             gaps_us: (1..=100).map(|ms| ms * 1_000).rev().collect(),
-            failed: 0,
+            ..Waits::default()
         };
         assert_eq!((waits.p99_ms(), waits.longest_ms()), (99, 100));
         assert_eq!(Waits::default().p99_ms(), 0);

@@ -14,6 +14,7 @@
 mod case;
 mod foreign;
 mod judge;
+mod late;
 mod load;
 mod report;
 
@@ -30,6 +31,7 @@ use crate::demo::fire;
 use crate::exit::Usage;
 use case::{Case, Victim};
 use foreign::{Kit, Language};
+use late::Probe;
 use load::Load;
 use report::{CaseReport, RunReport};
 
@@ -218,9 +220,11 @@ async fn play_once(
     let since_us = load::now_us();
     tokio::time::sleep(CALM).await;
     let load_average = load_average();
+    let probe = Probe::start();
     let began = Instant::now();
     case.play(cluster, &victim).await?;
     let seconds = began.elapsed().as_secs_f64();
+    let late = probe.stop();
     let calls = load.stop().await?;
     case.heal(cluster, &victim).await?;
     let reader = Client::builder()
@@ -233,6 +237,7 @@ async fn play_once(
         dc: victim.dc,
         seconds,
         load_average,
+        late,
     };
     Ok(RunReport::new(&waits, faults, &calls, context))
 }

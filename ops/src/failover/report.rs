@@ -1,6 +1,7 @@
 //! What came out, for people and for machines.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
@@ -8,7 +9,7 @@ use firebreak::ledger::Faults;
 use serde::Serialize;
 
 use super::case::Case;
-use super::judge::Waits;
+use super::judge::{Wait, Waits};
 use super::load::Call;
 
 /// Failed calls that are kept in words.
@@ -59,8 +60,35 @@ pub struct RunReport {
     pub seconds: f64,
     /// Of the machine over the minute before.
     pub load_average: f64,
+    /// The longest that this program was run too late by the machine meanwhile, ms: part of gaps.
+    pub machine_late_ms: u64,
+    /// The longest gap: whose it was and when.
+    pub worst: Option<Worst>,
     /// A few failures in words.
     pub notes: Vec<String>,
+}
+
+/// The longest gap of a run.
+#[derive(Debug, Serialize)]
+pub struct Worst {
+    /// Whose.
+    pub sender: String,
+    /// The conversation; absent for a read.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub conversation: String,
+    /// When it began, RFC 3339, as in the nodes' logs.
+    pub since: String,
+}
+
+impl Worst {
+    fn new(wait: &Wait) -> Worst {
+        let since = UNIX_EPOCH + Duration::from_micros(wait.since_us);
+        Worst {
+            sender: wait.sender.clone(),
+            conversation: wait.room.clone(),
+            since: humantime::format_rfc3339_micros(since).to_string(),
+        }
+    }
 }
 
 /// One kind of client.
@@ -84,6 +112,8 @@ pub struct Context {
     pub seconds: f64,
     /// Of the machine.
     pub load_average: f64,
+    /// How late the machine was at worst.
+    pub late: Duration,
 }
 
 impl RunReport {
@@ -138,6 +168,8 @@ impl RunReport {
             dc: context.dc,
             seconds: context.seconds,
             load_average: context.load_average,
+            machine_late_ms: u64::try_from(context.late.as_millis()).unwrap_or(u64::MAX),
+            worst: judged.worst.as_ref().map(Worst::new),
             notes,
         }
     }
@@ -158,15 +190,20 @@ impl RunReport {
         let kinds: Vec<String> = kinds
             .map(|(kind, report)| format!("{kind} {}", report.longest_gap_ms))
             .collect();
+        let worst = self.worst.as_ref();
+        let worst = worst.map(|worst| format!(", of {} at {}", worst.sender, worst.since));
         format!(
-            "gap {} ms (p99 {}), failed {}, lost {}, duplicated {}; by client: {}; load {:.1}",
+            "gap {} ms (p99 {}){}, failed {}, lost {}, duplicated {}; by client: {}; load {:.1}, \
+             machine late by {} ms at worst",
             self.longest_gap_ms,
             self.p99_gap_ms,
+            worst.unwrap_or_default(),
             self.failed_calls,
             self.lost,
             self.duplicated,
             kinds.join(", "),
-            self.load_average
+            self.load_average,
+            self.machine_late_ms
         )
     }
 }
@@ -254,6 +291,7 @@ mod tests {
             let waits = Waits {
                 gaps_us: vec![*gap_us],
                 failed: *failed,
+                worst: None,
             };
             (*name, waits)
         });
@@ -261,6 +299,7 @@ mod tests {
             dc: "seoul".into(),
             seconds: 1.0,
             load_average: 0.5,
+            late: Duration::ZERO,
         };
         RunReport::new(&waits.collect(), Faults::default(), &[], context)
     }
