@@ -101,7 +101,8 @@ build: setup ## The firebreak command, into CARGO_TARGET_DIR/release
 setup:
 	@missing=""; \
 	command -v c++ >/dev/null || missing="$$missing g++"; \
-	{ ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || [ -n "$${LIBCLANG_PATH:-}" ]; } \
+	[ -n "$${LIBCLANG_PATH:-}$$(find /usr/lib/llvm-*/lib /usr/lib/*-linux-gnu -maxdepth 1 \
+	  -name 'libclang[-.]*so*' ! -name 'libclang-cpp*' -print -quit 2>/dev/null || true)" ] \
 	  || missing="$$missing libclang-dev"; \
 	[ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ]; then as=""; elif sudo -n true 2>/dev/null; then as="sudo"; else \

@@ -16,6 +16,7 @@ mod demo;
 mod exit;
 mod failover;
 mod real;
+mod stop;
 
 use std::process::ExitCode;
 

@@ -585,6 +585,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
     let answer = |result| {
         Body::AppendAnswer(node::AppendAnswer {
             result: Some(result),
+            end: None,
         })
     };
     let matched = node::LogId { term: 8, index: 7 };
@@ -671,6 +672,13 @@ fn bodies() -> Vec<(&'static str, Body)> {
         (
             "append_answer_conflict",
             answer(append_answer::Result::Conflict(matched)),
+        ),
+        (
+            "append_answer_conflict_and_end",
+            Body::AppendAnswer(node::AppendAnswer {
+                result: Some(append_answer::Result::Conflict(matched)),
+                end: log_id(5),
+            }),
         ),
         (
             "append_answer_higher_vote",

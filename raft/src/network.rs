@@ -54,10 +54,12 @@ pub(crate) struct Network {
     pub(crate) granted: Arc<Granted>,
 }
 
-/// One group's way to one replica.
+/// One group's way to one replica. openraft has one for entries and one for heartbeats.
 pub(crate) struct Client {
     group: Network,
     target: NodeId,
+    /// How far the target's log was last said to match without asking it.
+    told: Option<LogId>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -67,6 +69,7 @@ impl RaftNetworkFactory<Types> for Network {
         Client {
             group: self.clone(),
             target: NodeId(target),
+            told: None,
         }
     }
 }
@@ -118,6 +121,16 @@ impl Client {
         request: AppendEntriesRequest<Types>,
         option: &RPCOption,
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
+        let (result, _) = self.append_or_end(request, option).await?;
+        Ok(result)
+    }
+
+    /// The same; with a conflict comes where the target's log ends.
+    async fn append_or_end(
+        &self,
+        request: AppendEntriesRequest<Types>,
+        option: &RPCOption,
+    ) -> Result<(StreamAppendResult<Types>, Option<LogId>), RPCError<Types>> {
         // openraft goes on trying one that is down.
         let link = self.link()?;
         self.group.sleep.wake();
@@ -128,25 +141,31 @@ impl Client {
                 "an append was answered otherwise".into(),
             )));
         };
+        let end = answer.end.as_ref().map(types::log_id_from_wire);
         let result = types::append_answer_from_wire(answer).map_err(malformed)?;
         if follows(&result) {
             self.group.acks.confirmed(self.target, sent);
         }
-        Ok(result)
+        Ok((result, end))
     }
 
-    /// Asks the target whether it holds `end`, as its leader; notes it when it does.
-    async fn ask_for(&self, end: LogId, vote: Vote, option: &RPCOption) {
+    /// Asks the target, as its leader, whether it holds `own`, and notes how far its log matches.
+    async fn ask_for_end(&self, own: LogId, vote: Vote, option: &RPCOption) {
         let question = AppendEntriesRequest {
             vote,
-            prev_log_id: Some(end),
+            prev_log_id: Some(own),
             entries: Vec::new(),
             leader_commit: None,
         };
         // Who does not answer this does not answer what follows either.
-        if let Ok(Ok(held)) = self.append(question, option).await
-            && held == Some(end)
-        {
+        let end = match self.append_or_end(question, option).await {
+            Ok((Ok(held), _)) => held.filter(|held| *held == own),
+            Ok((Err(StreamAppendError::Conflict(_)), end)) => {
+                end.filter(|end| self.group.log.holds(end))
+            }
+            Ok((Err(StreamAppendError::HigherVote(_)), _)) | Err(_) => None,
+        };
+        if let Some(end) = end {
             self.group.granted.note(self.target, &vote, end);
         }
     }
@@ -190,7 +209,10 @@ impl Client {
         pre: bool,
         option: &RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let (asked, ours) = (rpc.vote, rpc.last_log_id);
+        let asked = rpc.vote;
+        if !pre {
+            self.group.granted.stands(&asked, rpc.last_log_id);
+        }
         let vote = wire::Vote {
             vote: Some(types::vote_to_wire(&rpc.vote)),
             last: rpc.last_log_id.as_ref().map(types::log_id_to_wire),
@@ -204,13 +226,6 @@ impl Client {
                 let given = !pre && answer.granted && vote == asked;
                 if let Some(end) = last.filter(|end| given && self.group.log.holds(end)) {
                     self.group.granted.note(self.target, &asked, end);
-                }
-                if let (Some(ours), Some(theirs)) = (ours, last)
-                    && !pre
-                    && !answer.granted
-                {
-                    let granted = &self.group.granted;
-                    granted.denied(self.target, &asked, ours, theirs);
                 }
                 Ok(VoteResponse::<Types>::new(vote, last, answer.granted))
             }
@@ -254,11 +269,19 @@ impl RaftNetworkV2<Types> for Client {
             let Some(first) = input.next().await else {
                 return Ok(futures::stream::empty().boxed());
             };
-            if let Some(end) = self.group.granted.to_ask(self.target, &first) {
-                self.ask_for(end, first.vote, &option).await;
+            if let Some(own) = self.group.granted.to_ask(self.target, &first) {
+                self.ask_for_end(own, first.vote, &option).await;
             }
             if let Some(known) = self.group.granted.answer(self.target, &first) {
+                self.told = matched(&known);
                 return Ok(futures::stream::iter(known).map(Ok).boxed());
+            }
+            // openraft tells of commits between the steps of its search, which would make a round of
+            // each. The entries that follow tell of them too: this leader's first is among these.
+            let told = self.told.take();
+            if first.entries.is_empty() && told.is_some() && first.prev_log_id == told {
+                self.told = told;
+                return Ok(futures::stream::iter([Ok(Ok(told))]).boxed());
             }
             match input.next().now_or_never() {
                 // A heartbeat is a stream of one: a plain request is cheaper.
@@ -349,6 +372,14 @@ fn sending(request: &AppendEntriesRequest<Types>) -> Sent {
         term: request.vote.leader_id().term,
         at: Instant::now(),
     }
+}
+
+/// How far a log matches by these answers.
+fn matched(results: &[StreamAppendResult<Types>]) -> Option<LogId> {
+    results
+        .iter()
+        .rev()
+        .find_map(|result| result.clone().ok())?
 }
 
 /// Whether an answer says that its sender follows the leader that it answers. One whose log does

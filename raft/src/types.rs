@@ -301,6 +301,7 @@ pub(crate) fn append_answer_to_wire(
     };
     wire::AppendAnswer {
         result: Some(answer),
+        end: None,
     }
 }
 

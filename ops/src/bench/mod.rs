@@ -25,6 +25,7 @@ use proto::net::Channel;
 use proto::v1::GetStatusResponse;
 
 use crate::exit::Usage;
+use crate::stop::Stop;
 use load::{Course, Job};
 use report::{Extra, Row};
 
@@ -137,12 +138,10 @@ impl Args {
     /// [`Usage`] for arguments that make no sense; else what kept it from measuring.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         self.check()?;
+        let mut stop = Stop::listen().context("cannot listen for signals")?;
         tokio::select! {
             done = self.measure() => done,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.context("cannot listen for Ctrl-C")?;
-                bail!("interrupted")
-            }
+            () = stop.asked() => bail!("interrupted; all nodes are stopped"),
         }
     }
 

@@ -18,6 +18,7 @@ use std::process::{Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use indicatif::HumanBytes;
 use proto::net::Channel;
 use proto::v1::GetStatusResponse;
 
@@ -28,6 +29,12 @@ use process::Process;
 pub const START_LIMIT: Duration = Duration::from_secs(60);
 /// What each shard adds to it: thousands are opened and elect.
 const SHARD_LIMIT: Duration = Duration::from_millis(30);
+/// Room on the disk that a node needs to begin with, bytes: two databases, their logs, and the
+/// messages of a demo.
+const NODE_ROOM_BYTES: u64 = 128 << 20;
+/// The disk is shared with all else on this machine, so that its size says nothing of the room that
+/// is the nodes'; what they need is looked at once, before they start.
+const LIMITS: &str = "[limits]\ndisk_reserve_percent = 0\n";
 /// Between two questions to the nodes while waiting for something, or longer: what one takes, as
 /// thousands of shards are much to tell.
 const POLL: Duration = Duration::from_millis(25);
@@ -72,7 +79,7 @@ impl Plan {
             nodes_per_dc,
             shards: None,
             replicas: 3,
-            settings: String::new(),
+            settings: LIMITS.to_owned(),
             round_trip: None,
             outlive: false,
         }
@@ -180,6 +187,7 @@ impl Cluster {
     pub async fn found(plan: Plan) -> anyhow::Result<Cluster> {
         fs::create_dir_all(&plan.dir)
             .with_context(|| format!("cannot make the directory {}", plan.dir.display()))?;
+        check_room(&plan)?;
         let mut nodes = Vec::new();
         for (region, dc) in &plan.places {
             for n in 1..=plan.nodes_per_dc {
@@ -586,6 +594,24 @@ impl Node {
         fs::write(&self.config, config)
             .with_context(|| format!("cannot write {}", self.config.display()))
     }
+}
+
+/// That the disk has room for the nodes of a plan.
+fn check_room(plan: &Plan) -> anyhow::Result<()> {
+    let free = fs2::available_space(&plan.dir)
+        .with_context(|| format!("cannot tell how much room {} has", plan.dir.display()))?;
+    let nodes = plan.places.len() * plan.nodes_per_dc;
+    let needed = NODE_ROOM_BYTES * nodes as u64;
+    if free < needed {
+        bail!(
+            "{} has {} free; {nodes} nodes need at least {}. Make room, or name a directory on another \
+             disk (--dir where there is one, else the environment's TMPDIR)",
+            plan.dir.display(),
+            HumanBytes(free),
+            HumanBytes(needed),
+        );
+    }
+    Ok(())
 }
 
 /// Finds the join token in what `firebreak init` printed: the word behind `--token`, or the last

@@ -19,8 +19,9 @@ use model::id::{ConversationName, segment};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::target::{Target, Tenant, interrupted};
+use super::target::{Target, Tenant};
 use crate::exit::Usage;
+use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
 Each line is one message, and a conversation's messages come in order:
@@ -246,16 +247,16 @@ impl Args {
     }
 }
 
-/// Ctrl-c stops the reading and lets what is under way end; a second one ends the command.
+/// Ctrl-C stops the reading and lets what is under way end; a second one ends the command.
 async fn watch_interrupts(stop: Arc<AtomicBool>) {
-    if interrupted().await.is_err() {
+    let Ok(mut interrupts) = Stop::listen() else {
         return;
-    }
+    };
+    interrupts.asked().await;
     stop.store(true, Ordering::Relaxed);
-    eprintln!("interrupted: waiting for what is under way; ctrl-c again to leave at once");
-    if interrupted().await.is_ok() {
-        std::process::exit(i32::from(INTERRUPTED));
-    }
+    eprintln!("interrupted: waiting for what is under way; Ctrl-C again to leave at once");
+    interrupts.asked().await;
+    std::process::exit(i32::from(INTERRUPTED));
 }
 
 /// Reads the file on a thread of its own; gives how many lines it had.

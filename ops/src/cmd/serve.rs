@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use server::node::{self, RunError};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::init::load;
 use crate::data_dir::DataDir;
 use crate::exit::{FATAL, Usage};
 use crate::real;
+use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -88,23 +88,15 @@ impl Args {
 
 /// Completes at the first SIGTERM or SIGINT; the second ends the process.
 fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut stop = Stop::listen()?;
     Ok(async move {
-        either(&mut terminate, &mut interrupt).await;
+        stop.asked().await;
         tokio::spawn(async move {
-            either(&mut terminate, &mut interrupt).await;
+            stop.asked().await;
             eprintln!("stopped at once, as asked twice");
             std::process::exit(1);
         });
     })
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
 }
 
 #[cfg(test)]

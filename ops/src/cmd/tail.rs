@@ -4,9 +4,11 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use client::{Event, From, Level};
 
-use super::target::{Printer, Target, Tenant, colour, explain, interrupted, quiet};
+use super::target::{Printer, Target, Tenant, colour, explain, quiet};
+use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,14 +66,11 @@ impl Args {
         let from = self.from.unwrap_or(first).max(1);
         let mut tail = client.tail(name.as_str(), From::Seq(from));
         let mut printer = Printer::new(io::stdout(), head.last_seq, self.json, colour());
-        let mut end = std::pin::pin!(interrupted());
+        let mut stop = Stop::listen().context("cannot listen for signals")?;
         loop {
             let event = tokio::select! {
                 biased;
-                pressed = &mut end => {
-                    pressed?;
-                    break;
-                }
+                () = stop.asked() => break,
                 event = tail.next() => event,
             };
             match event {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use client::{Client, v1};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -294,16 +294,6 @@ fn as_json(message: &v1::Message) -> serde_json::Value {
         object["silent"] = true.into();
     }
     object
-}
-
-/// Waits for ctrl-c.
-///
-/// # Errors
-/// When the signal cannot be listened for.
-pub async fn interrupted() -> anyhow::Result<()> {
-    tokio::signal::ctrl_c()
-        .await
-        .context("cannot listen for ctrl-c")
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use crate::exit::Usage;
+use crate::stop::Stop;
 pub use import::lock;
 use import::{CALL_LIMIT, Run, Way};
 use progress::Progress;
@@ -141,10 +142,10 @@ impl Args {
         }
         self.check()?;
         let place = self.place()?;
-        let interrupted = tokio::signal::ctrl_c();
+        let mut stop = Stop::listen().context("cannot listen for signals")?;
         let outcome = tokio::select! {
             outcome = self.play(&place) => outcome,
-            _ = interrupted => {
+            _ = stop.asked() => {
                 place.remove_own();
                 eprintln!("interrupted; all nodes are stopped");
                 return Ok(ExitCode::from(COULD_NOT_RUN));

@@ -29,6 +29,7 @@ use firebreak::cluster::{Cluster, Plan};
 
 use crate::demo::fire;
 use crate::exit::Usage;
+use crate::stop::Stop;
 use case::{Case, Victim};
 use foreign::{Kit, Language};
 use late::Probe;
@@ -90,9 +91,10 @@ impl Args {
         let place = tempfile::Builder::new()
             .prefix("firebreak-failover-")
             .tempdir()?;
+        let mut stop = Stop::listen().context("cannot listen for signals")?;
         let outcome = tokio::select! {
             outcome = self.play(place.path()) => outcome,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; all is stopped")),
+            () = stop.asked() => Err(anyhow::anyhow!("interrupted; all is stopped")),
         };
         let failed = !matches!(&outcome, Ok(code) if *code == 0 || *code == INCOMPLETE);
         if failed || self.keep_logs {
@@ -188,7 +190,8 @@ async fn found(place: &Path) -> anyhow::Result<Cluster> {
     let node = &cluster.nodes()[0];
     let config = server::Config::load(&node.config)?;
     println!(
-        "Nine nodes, {} ms round trip between data centers, all else at its default. {}:\n\n{}\n\
+        "Nine nodes, {} ms round trip between data centers, all else at its default but for the \
+         reserve of a disk that is not theirs alone. {}:\n\n{}\n\
          raft: heartbeat {} ms, election {} to {} ms, read lease {} ms\n",
         ROUND_TRIP.as_millis(),
         node.name,

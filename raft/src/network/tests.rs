@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ME: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);
 const TERM: u64 = 3;
+/// Where the leader's log was cut.
+const CUT: u64 = 5;
 
 /// A replica whose appends arrive at the test, which says what is answered.
 struct Scripted {
@@ -112,6 +114,10 @@ async fn script() -> Script {
     let (refused, _) = mpsc::unbounded_channel();
     let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
     let shard_log = log.shard(ShardId(1)).unwrap();
+    drop(shard_log.purge(Position {
+        term: TERM,
+        index: CUT,
+    }));
     let vitals = Vitals::new(ME, log.clone());
     let hello = Hello::new(Arc::new(identity), log);
     let (marks, dialer) = (Marks::default(), Tcp.dialer());
@@ -144,6 +150,7 @@ async fn script() -> Script {
     let client = Client {
         group,
         target: OTHER,
+        told: None,
     };
     Script {
         client,
@@ -249,11 +256,15 @@ async fn a_conflict_confirms_its_leader_and_a_higher_vote_does_not() {
     }
 }
 
-#[tokio::test]
-async fn a_voter_with_a_longer_log_is_asked_for_the_end_of_the_shorter_one_instead_of_searched() {
+/// What openraft learns of a replica that gave no vote, and that answers so when it is asked for
+/// entry 7, where the leader's log ended when it stood.
+async fn found(
+    result: StreamAppendResult<Types>,
+    end: Option<LogId>,
+) -> Vec<StreamAppendResult<Types>> {
     let mut script = script().await;
     let granted = script.client.group.granted.clone();
-    granted.denied(OTHER, &Vote::new(TERM, ME.0), id(7), id(9));
+    granted.stands(&Vote::new(TERM, ME.0), Some(id(7)));
     let (requests, queue) = mpsc::unbounded_channel();
     requests.send(append(8)).unwrap();
     let search = tokio::spawn(async move {
@@ -269,12 +280,60 @@ async fn a_voter_with_a_longer_log_is_asked_for_the_end_of_the_shorter_one_inste
     };
     assert_eq!(question.prev.as_ref().map(|prev| prev.index), Some(7));
     assert!(question.entries.is_empty());
-    let body = Body::AppendAnswer(types::append_answer_to_wire(Ok(Some(id(7)))));
+    let body = Body::AppendAnswer(wire::AppendAnswer {
+        end: end.as_ref().map(types::log_id_to_wire),
+        ..types::append_answer_to_wire(result)
+    });
     out.send(frame::single(frame.id, frame.shard, body))
         .unwrap();
-    let results = timeout(PATIENCE, search).await.unwrap().unwrap();
+    timeout(PATIENCE, search).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn who_gave_no_vote_is_asked_for_the_end_of_its_log_instead_of_searched() {
     let behind = Err(StreamAppendError::Conflict(id(8)));
-    assert_eq!(results, [Ok(Some(id(7))), behind]);
+    let longer = found(Ok(Some(id(7))), None).await;
+    assert_eq!(longer, [Ok(Some(id(7))), behind.clone()]);
+    let shorter = found(Err(StreamAppendError::Conflict(id(7))), Some(id(CUT))).await;
+    assert_eq!(shorter, [Ok(Some(id(CUT))), behind]);
+}
+
+#[tokio::test]
+async fn a_commit_between_two_steps_of_the_search_costs_no_round_and_a_heartbeat_is_sent() {
+    let mut script = script().await;
+    let granted = script.client.group.granted.clone();
+    granted.stands(&Vote::new(TERM, ME.0), Some(id(9)));
+    granted.note(OTHER, &Vote::new(TERM, ME.0), id(9));
+    let mut heartbeats = Client {
+        group: script.client.group.clone(),
+        target: OTHER,
+        told: None,
+    };
+    let commit = AppendEntriesRequest {
+        prev_log_id: Some(id(4)),
+        ..append(1)
+    };
+    for (request, answer) in [
+        (append(4), Ok(Some(id(4)))),
+        (commit.clone(), Ok(Some(id(4)))),
+        (commit.clone(), Ok(Some(id(4)))),
+    ] {
+        let queue = futures::stream::iter([request]);
+        let option = RPCOption::new(PATIENCE);
+        let results = script.client.stream_append(queue, option).await.unwrap();
+        let results: Vec<_> = results.map(Result::unwrap).collect().await;
+        assert_eq!(results, [answer]);
+    }
+    assert!(script.arrived.try_recv().is_err(), "nothing was sent");
+
+    let beat = tokio::spawn(async move {
+        let queue = futures::stream::iter([commit]);
+        let option = RPCOption::new(PATIENCE);
+        drop(heartbeats.stream_append(queue, option).await);
+    });
+    let (frame, _) = script.arrived().await;
+    assert!(matches!(frame.body, Some(Body::Append(_))));
+    beat.abort();
 }
 
 #[tokio::test]
@@ -284,6 +343,7 @@ async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
     let client = Client {
         group: script.client.group.clone(),
         target: OTHER,
+        told: None,
     };
     let beat = tokio::spawn(async move {
         let option = RPCOption::new(PATIENCE);
