@@ -69,7 +69,8 @@ pub struct Keep {
     /// How long the log is kept for an absent replica.
     pub absent_ms_max: u64,
     /// Entries that stay in the log behind what everybody has, so that a short absence needs no
-    /// snapshot; few, since a new leader searches its followers' logs by halving.
+    /// snapshot; few, since a new leader that is not told where a follower's log ends searches it by
+    /// halving.
     pub log_entries: u64,
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use model::cluster::{self, ClusterState};
-use model::id::NodeId;
+use model::id::{NodeId, ShardId};
 use model::limits;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -37,6 +37,9 @@ const NO_HEIR_MAX: Duration = Duration::from_millis(500);
 const OTHERS_MAX: Duration = Duration::from_secs(1);
 /// Between two looks for them.
 const OTHERS_LOOK: Duration = Duration::from_millis(10);
+/// How long a node that drains and leads nothing more keeps its clients for the sake of others that
+/// still hand over: who is sent elsewhere meanwhile pays for both at once.
+const OTHERS_DRAIN_MAX: Duration = Duration::from_secs(2);
 /// Least time between two moves of a shard.
 const MOVE_INTERVAL: Duration = Duration::from_millis(limits::LEADER_MOVE_INTERVAL_MS);
 
@@ -76,6 +79,8 @@ pub(crate) async fn keep(node: Arc<Inner>) {
     let mut views = node.view();
     let mut reachable = Reachable::default();
     let mut pause = LOOK;
+    // Since when it drains and leads nothing.
+    let mut empty_since = None;
     loop {
         tokio::select! {
             () = sleep(pause) => {}
@@ -88,7 +93,7 @@ pub(crate) async fn keep(node: Arc<Inner>) {
         reachable.look(&node, &view);
         if !view.is_draining(node.id()) {
             node.set_aside(false);
-            pause = LOOK;
+            (pause, empty_since) = (LOOK, None);
             if node.disk_is_full() {
                 // Nobody to give it to: their disks are full, too.
                 let given = give_away(&node, &view, false).await;
@@ -99,10 +104,23 @@ pub(crate) async fn keep(node: Arc<Inner>) {
             continue;
         }
         give_away(&node, &view, false).await;
-        let done = led(&node).is_empty();
+        let now = Instant::now();
+        match led(&node).is_empty() {
+            true => drop(empty_since.get_or_insert(now)),
+            false => empty_since = None,
+        }
+        let done = empty_since
+            .is_some_and(|since| !others_drain(&node, &view) || now - since >= OTHERS_DRAIN_MAX);
         node.set_aside(done);
         pause = if done { LOOK } else { LOOK_AGAIN };
     }
+}
+
+/// Whether another node that drains is known to lead a shard still.
+fn others_drain(node: &Inner, view: &ClusterState) -> bool {
+    let leads = |leader: NodeId| leader != node.id() && view.is_draining(leader);
+    let mut shards = view.shards.iter().map(|shard| ShardId(shard.id));
+    shards.any(|shard| node.leader(shard).is_some_and(leads))
 }
 
 /// Gives away everything that this node leads, within `limit`. Gives how many shards it could not.

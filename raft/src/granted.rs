@@ -14,21 +14,27 @@
 //! - *It confirms nothing.* No read rests on it: what these need is counted in [`crate::acks`],
 //!   which hears of answers of others only. openraft takes the answer for a sign of life, and takes
 //!   writes from then on; that a majority would follow is what the votes said a moment before.
-//! - *It is forgotten* with the first append that begins there, or behind it: a replica that is given
-//!   up later, and comes back empty to the same leader, is asked.
+//! - *It is forgotten* with the first append that begins there, or behind it, and after a few seconds:
+//!   a replica that is given up later, and comes back empty to the same leader, is searched.
 //!
 //! Others gave no vote: they were not reached, or were late, or their log is longer. That is often so
 //! of a leader that hands over, which has taken entries that reached nobody else, and of a node that
 //! has just started; their replicas, and who reads at them, would lag for half a second. So each is
-//! asked once, by an append without entries, for the end that this node's log had when it stood. Who
-//! holds that has all that counts; who does not says where its own log ends. Both come with the word
-//! that it follows this leader, so that all of the above is true of it.
+//! asked, until it answers once, by an append without entries, for the end that this node's log had
+//! when it stood. Who holds that has all that counts; who does not says where its own log ends on its
+//! disk. Both come with the word that it follows this leader, so that all of the above is true of it.
+
+use std::time::Duration;
 
 use model::id::NodeId;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::types::{LogId, Types, Vote};
+
+/// How long an end is remembered: its follower is sent the first append at once.
+const END_VALID: Duration = Duration::from_secs(5);
 
 /// The ends of the followers' logs in the last term that this node stood for.
 #[derive(Default)]
@@ -39,10 +45,24 @@ struct Book {
     term: u64,
     /// Where this node's own log ended when it stood.
     own: Option<LogId>,
-    /// A handful, so that a list is as good as any map.
-    ends: Vec<(NodeId, LogId)>,
-    /// Those who were asked for their ends.
-    asked: Vec<NodeId>,
+    /// What is known of whom; a handful, so that a list is as good as any map.
+    known: Vec<(NodeId, Known)>,
+}
+
+/// What is known of a follower.
+#[derive(Clone, Copy)]
+enum Known {
+    /// Where its log ended, and since when that is known.
+    End(LogId, Instant),
+    /// It was found, or its answer was of no use: openraft goes on.
+    Found,
+}
+
+/// What a follower would answer.
+pub(crate) struct Answer {
+    /// How far its log matches.
+    pub(crate) matched: LogId,
+    pub(crate) results: Vec<StreamAppendResult<Types>>,
 }
 
 impl Book {
@@ -51,8 +71,9 @@ impl Book {
         (vote.leader_id().term == self.term).then_some(self)
     }
 
-    fn end_of(&self, node: NodeId) -> Option<usize> {
-        self.ends.iter().position(|(of, _)| *of == node)
+    fn known(&mut self, node: NodeId) -> Option<&mut Known> {
+        let known = self.known.iter_mut().find(|(of, _)| *of == node);
+        known.map(|(_, known)| known)
     }
 }
 
@@ -64,23 +85,28 @@ impl Granted {
             *book = Book {
                 term: vote.leader_id().term,
                 own,
-                ..Book::default()
+                known: Vec::new(),
             };
         }
     }
 
-    /// `by` follows this node in `vote`, its log ending with `end`, which this node's log holds too.
-    pub(crate) fn note(&self, by: NodeId, vote: &Vote, end: LogId) {
+    /// `by` follows this node in `vote`. Its log ends with `end`, which this node's log holds too;
+    /// `None` when the two do not end so.
+    pub(crate) fn note(&self, by: NodeId, vote: &Vote, end: Option<LogId>) {
         let mut book = self.0.lock();
-        if let Some(book) = book.of(vote)
-            && Some(end) <= book.own
-        {
-            book.ends.retain(|(node, _)| *node != by);
-            book.ends.push((by, end));
+        let Some(book) = book.of(vote) else {
+            return;
+        };
+        let end = end.filter(|end| Some(*end) <= book.own);
+        let news = end.map_or(Known::Found, |end| Known::End(end, Instant::now()));
+        match book.known(by) {
+            None => book.known.push((by, news)),
+            Some(known @ Known::End(..)) if end.is_some() => *known = news,
+            Some(Known::End(..) | Known::Found) => {}
         }
     }
 
-    /// What `target` should be asked for before `request`, which begins before it: once.
+    /// What `target` should be asked for before `request`, which looks for the end of its log.
     pub(crate) fn to_ask(
         &self,
         target: NodeId,
@@ -89,11 +115,8 @@ impl Granted {
         let mut book = self.0.lock();
         let book = book.of(&request.vote)?;
         let own = book.own.filter(|own| request.prev_log_id < Some(*own))?;
-        let known = book.end_of(target).is_some() || book.asked.contains(&target);
-        if !known {
-            book.asked.push(target);
-        }
-        (!known).then_some(own)
+        // Heartbeats have their own time limit, and openraft does not search by them.
+        (!request.entries.is_empty() && book.known(target).is_none()).then_some(own)
     }
 
     /// What `target` would answer to an append that begins before the end of its log: how far that
@@ -102,26 +125,34 @@ impl Granted {
         &self,
         target: NodeId,
         request: &AppendEntriesRequest<Types>,
-    ) -> Option<Vec<StreamAppendResult<Types>>> {
+    ) -> Option<Answer> {
         let end = {
             let mut book = self.0.lock();
-            let book = book.of(&request.vote)?;
-            let place = book.end_of(target)?;
-            let (_, end) = book.ends[place];
+            let known = book.of(&request.vote)?.known(target)?;
+            let Known::End(end, since) = *known else {
+                return None;
+            };
             // Also one without entries: the follower may have been found before it was heard.
-            if request.prev_log_id >= Some(end) {
-                book.ends.swap_remove(place);
+            if request.prev_log_id >= Some(end) || since.elapsed() > END_VALID {
+                *known = Known::Found;
                 return None;
             }
             end
         };
         let last = request.entries.last()?.log_id;
         if end.index() >= last.index() {
-            return Some(vec![Ok(Some(last))]);
+            let results = vec![Ok(Some(last))];
+            return Some(Answer {
+                matched: last,
+                results,
+            });
         }
         let matches = request.entries.iter().any(|entry| entry.log_id == end);
-        let behind = Err(StreamAppendError::Conflict(last));
-        matches.then(|| vec![Ok(Some(end)), behind])
+        let results = vec![Ok(Some(end)), Err(StreamAppendError::Conflict(last))];
+        matches.then_some(Answer {
+            matched: end,
+            results,
+        })
     }
 }
 
@@ -163,15 +194,15 @@ mod tests {
     /// How far the answer matches, and whether it says that more is not there.
     fn answer(granted: &Granted, request: AppendEntriesRequest<Types>) -> Option<(u64, bool)> {
         let answer = granted.answer(VOTER, &request)?;
-        let matched = answer.first()?.as_ref().ok()?.as_ref()?.index();
-        Some((matched, answer.len() > 1))
+        assert_eq!(answer.results.first(), Some(&Ok(Some(answer.matched))));
+        Some((answer.matched.index(), answer.results.len() > 1))
     }
 
     #[test]
     fn a_voter_matches_up_to_the_end_that_it_named_and_is_asked_from_there_on() {
         let granted = stood(4, 20);
         assert_eq!(answer(&granted, append(4, 0, 8)), None, "it said nothing");
-        granted.note(VOTER, &Vote::new(4, ME), id(20));
+        granted.note(VOTER, &Vote::new(4, ME), Some(id(20)));
         assert_eq!(answer(&granted, append(4, 0, 8)), Some((8, false)));
         assert_eq!(answer(&granted, append(4, 12, 20)), Some((20, false)));
         assert_eq!(answer(&granted, append(4, 16, 24)), Some((20, true)));
@@ -180,44 +211,60 @@ mod tests {
         assert_eq!(answer(&granted, append(4, 0, 8)), Some((8, false)), "still");
         assert_eq!(answer(&granted, append(4, 20, 21)), None, "news");
         assert_eq!(answer(&granted, append(4, 0, 8)), None, "it comes back");
-        granted.note(VOTER, &Vote::new(4, ME), id(20));
+        granted.note(VOTER, &Vote::new(4, ME), Some(id(20)));
+        assert_eq!(answer(&granted, append(4, 0, 8)), None, "a late word");
+    }
+
+    #[test]
+    fn who_was_found_before_it_said_anything_counts_as_found() {
+        let granted = stood(4, 20);
+        granted.note(VOTER, &Vote::new(4, ME), Some(id(20)));
         assert_eq!(answer(&granted, append(4, 21, 21)), None, "found already");
         assert_eq!(answer(&granted, append(4, 0, 8)), None, "it comes back");
     }
 
-    #[test]
-    fn who_gave_no_vote_is_asked_for_the_end_once() {
+    #[tokio::test(start_paused = true)]
+    async fn an_end_is_not_remembered_for_long() {
         let granted = stood(4, 20);
-        assert_eq!(
-            granted.to_ask(VOTER, &append(5, 0, 8)),
-            None,
-            "not its term"
-        );
-        assert_eq!(granted.to_ask(VOTER, &append(4, 20, 21)), None, "found");
-        assert_eq!(granted.to_ask(VOTER, &append(4, 0, 8)), Some(id(20)));
-        assert_eq!(granted.to_ask(VOTER, &append(4, 0, 8)), None, "once");
-        assert_eq!(granted.to_ask(NodeId(3), &append(4, 0, 8)), Some(id(20)));
-        granted.note(NodeId(4), &Vote::new(4, ME), id(18));
-        assert_eq!(granted.to_ask(NodeId(4), &append(4, 0, 8)), None, "it said");
+        granted.note(VOTER, &Vote::new(4, ME), Some(id(20)));
+        assert_eq!(answer(&granted, append(4, 0, 8)), Some((8, false)));
+        tokio::time::advance(2 * END_VALID).await;
+        assert_eq!(answer(&granted, append(4, 0, 8)), None, "it may be empty");
+    }
+
+    #[test]
+    fn who_gave_no_vote_is_asked_for_the_end_until_it_answers() {
+        let granted = stood(4, 20);
+        let ask = |node, request| granted.to_ask(NodeId(node), &request);
+        assert_eq!(ask(2, append(5, 0, 8)), None, "not its term");
+        assert_eq!(ask(2, append(4, 20, 21)), None, "found");
+        assert_eq!(ask(2, append(4, 8, 8)), None, "a heartbeat");
+        assert_eq!(ask(2, append(4, 0, 8)), Some(id(20)));
+        assert_eq!(ask(2, append(4, 0, 8)), Some(id(20)), "it was down");
+        granted.note(VOTER, &Vote::new(4, ME), None);
+        assert_eq!(ask(2, append(4, 0, 8)), None, "of no use");
+        assert_eq!(ask(3, append(4, 0, 8)), Some(id(20)), "another");
+        granted.note(NodeId(3), &Vote::new(4, ME), Some(id(18)));
+        assert_eq!(ask(3, append(4, 0, 8)), None, "it said");
     }
 
     #[test]
     fn an_end_behind_what_this_node_had_when_it_stood_does_not_count() {
         let granted = stood(4, 20);
-        granted.note(VOTER, &Vote::new(4, ME), id(21));
+        granted.note(VOTER, &Vote::new(4, ME), Some(id(21)));
         assert_eq!(answer(&granted, append(4, 16, 24)), None);
     }
 
     #[test]
     fn only_the_last_term_that_was_stood_for_counts() {
         let granted = stood(6, 24);
-        granted.note(VOTER, &Vote::new(6, ME), id(20));
+        granted.note(VOTER, &Vote::new(6, ME), Some(id(20)));
         granted.stands(&Vote::new(5, ME), Some(id(24)));
-        granted.note(VOTER, &Vote::new(5, ME), id(24));
+        granted.note(VOTER, &Vote::new(5, ME), Some(id(24)));
         assert_eq!(answer(&granted, append(5, 16, 24)), None);
         assert_eq!(answer(&granted, append(6, 16, 24)), Some((20, true)));
         granted.stands(&Vote::new(7, ME), Some(id(24)));
-        granted.note(NodeId(3), &Vote::new(7, ME), id(24));
+        granted.note(NodeId(3), &Vote::new(7, ME), Some(id(24)));
         assert_eq!(answer(&granted, append(6, 16, 24)), None);
         assert_eq!(answer(&granted, append(7, 16, 24)), None, "of another");
     }

@@ -218,6 +218,11 @@ impl Group {
         self.log.last()
     }
 
+    /// The last entry of the log that is on the disk.
+    pub(crate) fn last_synced(&self) -> Option<Position> {
+        self.log.synced()
+    }
+
     /// Whether a candidate whose log ends there lacks nothing that this replica has ever
     /// acknowledged. What it once gave up is not in its log any more, so the log alone cannot tell.
     pub(crate) fn may_elect(&self, last: Option<&LogId>) -> bool {

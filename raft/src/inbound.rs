@@ -375,7 +375,7 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             if answer.is_conflict() && prev.is_none() {
                 return Err("a conflict before the first entry".into());
             }
-            let end = group.last_log().filter(|_| answer.is_conflict());
+            let end = group.last_synced().filter(|_| answer.is_conflict());
             let result = answer.into_stream_result(prev, last);
             Ok(Body::AppendAnswer(wire::AppendAnswer {
                 end: end.map(|end| types::log_id_to_wire(&types::log_id(end))),

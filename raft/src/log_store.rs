@@ -68,13 +68,10 @@ impl LogStore {
             .collect()
     }
 
-    /// Whether this is where the log was cut, or an entry of it. `false` where that cannot be read.
+    /// Whether this is where the log was cut, or an entry of it.
     pub(crate) fn holds(&self, id: &LogId) -> bool {
-        if self.log.purged().map(types::log_id) == Some(*id) {
-            return true;
-        }
-        let found = self.read(id.index(), id.index() + 1, usize::MAX);
-        found.is_ok_and(|entries| entries.first().is_some_and(|entry| entry.log_id == *id))
+        let found = self.log.position_at(id.index());
+        found.is_ok_and(|found| found.map(types::log_id) == Some(*id))
     }
 
     fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {

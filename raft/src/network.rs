@@ -150,24 +150,28 @@ impl Client {
     }
 
     /// Asks the target, as its leader, whether it holds `own`, and notes how far its log matches.
-    async fn ask_for_end(&self, own: LogId, vote: Vote, option: &RPCOption) {
+    async fn ask_for_end(
+        &self,
+        own: LogId,
+        vote: Vote,
+        option: &RPCOption,
+    ) -> Result<(), RPCError<Types>> {
         let question = AppendEntriesRequest {
             vote,
             prev_log_id: Some(own),
             entries: Vec::new(),
             leader_commit: None,
         };
-        // Who does not answer this does not answer what follows either.
-        let end = match self.append_or_end(question, option).await {
-            Ok((Ok(held), _)) => held.filter(|held| *held == own),
-            Ok((Err(StreamAppendError::Conflict(_)), end)) => {
+        let end = match self.append_or_end(question, option).await? {
+            (Ok(held), _) => held.filter(|held| *held == own),
+            (Err(StreamAppendError::Conflict(_)), end) => {
                 end.filter(|end| self.group.log.holds(end))
             }
-            Ok((Err(StreamAppendError::HigherVote(_)), _)) | Err(_) => None,
+            // What follows is answered so too.
+            (Err(StreamAppendError::HigherVote(_)), _) => return Ok(()),
         };
-        if let Some(end) = end {
-            self.group.granted.note(self.target, &vote, end);
-        }
+        self.group.granted.note(self.target, &vote, end);
+        Ok(())
     }
 
     /// A stream of appends whose answers come in order, while later ones are on their way.
@@ -225,7 +229,7 @@ impl Client {
                 let last = answer.last.as_ref().map(types::log_id_from_wire);
                 let given = !pre && answer.granted && vote == asked;
                 if let Some(end) = last.filter(|end| given && self.group.log.holds(end)) {
-                    self.group.granted.note(self.target, &asked, end);
+                    self.group.granted.note(self.target, &asked, Some(end));
                 }
                 Ok(VoteResponse::<Types>::new(vote, last, answer.granted))
             }
@@ -270,11 +274,11 @@ impl RaftNetworkV2<Types> for Client {
                 return Ok(futures::stream::empty().boxed());
             };
             if let Some(own) = self.group.granted.to_ask(self.target, &first) {
-                self.ask_for_end(own, first.vote, &option).await;
+                self.ask_for_end(own, first.vote, &option).await?;
             }
-            if let Some(known) = self.group.granted.answer(self.target, &first) {
-                self.told = matched(&known);
-                return Ok(futures::stream::iter(known).map(Ok).boxed());
+            if let Some(answer) = self.group.granted.answer(self.target, &first) {
+                self.told = Some(answer.matched);
+                return Ok(futures::stream::iter(answer.results).map(Ok).boxed());
             }
             // openraft tells of commits between the steps of its search, which would make a round of
             // each. The entries that follow tell of them too: this leader's first is among these.
@@ -372,14 +376,6 @@ fn sending(request: &AppendEntriesRequest<Types>) -> Sent {
         term: request.vote.leader_id().term,
         at: Instant::now(),
     }
-}
-
-/// How far a log matches by these answers.
-fn matched(results: &[StreamAppendResult<Types>]) -> Option<LogId> {
-    results
-        .iter()
-        .rev()
-        .find_map(|result| result.clone().ok())?
 }
 
 /// Whether an answer says that its sender follows the leader that it answers. One whose log does

@@ -172,7 +172,9 @@ pub async fn run<N: Network>(
     let (served, mut server_ended) = watch::channel(None);
     let network = world.network.clone();
     let callers = TaskTracker::new();
+    let closing = watch::Sender::new(false);
     let ending = Ending {
+        closing: closing.subscribe(),
         elsewhere: elsewhere.subscribe(),
         callers: callers.clone(),
     };
@@ -205,6 +207,7 @@ pub async fn run<N: Network>(
     }
     serving.abort();
     set_health(&health, ServingStatus::NotServing).await;
+    closing.send_replace(true);
     elsewhere.send_replace(true);
     tokio::time::sleep(NOTICE).await;
     stop.send_replace(true);

@@ -148,6 +148,10 @@ pub struct Workload {
     pub rooms: u32,
     /// Exponent of the Zipf law by which senders and readers choose rooms, thousandths; 0 = evenly.
     pub zipf_milli: u32,
+    /// Each sender and each mover writes to a room of its own, the lowest first, so that no message
+    /// waits for somebody else's.
+    #[serde(default)]
+    pub own_rooms: bool,
     /// Senders in all, spread over the sites; each sends one message after the other, or one burst.
     pub senders: u32,
     /// Messages that a sender on a stream has in flight at once, all to one room.
@@ -174,6 +178,18 @@ pub struct Workload {
     pub move_every_ms: u64,
     /// How long a call may take, ms.
     pub deadline_ms: u64,
+}
+
+impl Workload {
+    /// The room of sender `k`, if it has one of its own.
+    pub fn room_of_sender(&self, k: u32) -> Option<u32> {
+        self.own_rooms.then(|| k % self.rooms.max(1))
+    }
+
+    /// The room of mover `k`, if it has one of its own.
+    pub fn room_of_mover(&self, k: u32) -> Option<u32> {
+        self.room_of_sender(self.senders.saturating_add(k))
+    }
 }
 
 /// What plans that do not speak of bursts mean.

@@ -74,6 +74,15 @@ fn a_new_leader_does_not_search_the_logs_of_its_replicas() {
     holds_and_reads_are_short("reads-at-a-searched-replica.json");
 }
 
+/// The nodes of a data center that drains sent a stream on, from one to the next, and with each move
+/// what the stream before the last still owed was sent again: 160 ms.
+#[test]
+fn a_stream_that_is_sent_on_and_on_waits_for_the_answers_of_each_node() {
+    let outcome = holds("streams-sent-on-and-on.json");
+    assert_eq!(outcome.failed_calls, 0);
+    assert!(outcome.longest_gap_ms <= 150, "{}", outcome.longest_gap_ms);
+}
+
 /// A node that has just joined asked the seeds for its view one after the other, a second each, and
 /// those that it asked first had burned. Clients that knew it already waited with it: 3.4 s.
 #[test]

@@ -233,8 +233,9 @@ struct Session<'a> {
     settled: Instant,
     /// Whether its node is there, when that is being asked.
     asking: Option<BoxFuture<'static, bool>>,
-    /// The stream before, while it owes answers, and for how long that is waited for.
-    old: Option<(Live, Instant)>,
+    /// The streams before, while they owe answers, and until when that is waited for. More than one
+    /// where nodes send their clients on and on, as those of a data center that drains do.
+    old: Vec<(Live, Instant)>,
     /// The stream that takes over when it is open.
     next: Option<Opening>,
 }
@@ -249,7 +250,7 @@ impl<'a> Session<'a> {
             heard: Instant::now(),
             settled: Instant::now(),
             asking: None,
-            old: None,
+            old: Vec::new(),
             next: None,
         }
     }
@@ -279,9 +280,9 @@ impl<'a> Session<'a> {
                     Ok(None) => return Some(self.left(Fault::None)),
                     Err(status) => return self.broke(&Failure::from_status(&status)),
                 },
-                answer = live::owed(&mut self.old), if self.old.is_some() => match answer {
+                (of, answer) = live::owed(&mut self.old), if !self.old.is_empty() => match answer {
                     Some(results) => drop(self.shared.answer(self.inner, results, Instant::now())),
-                    None => self.forget_old(),
+                    None => self.forget(of),
                 },
                 opened = live::opened(&mut self.next), if self.next.is_some() => self.turn(opened),
                 there = silence::answer(&mut self.asking), if self.asking.is_some() => {
@@ -335,13 +336,14 @@ impl<'a> Session<'a> {
         self.next = None;
         match opened {
             Ok(next) => {
-                self.forget_old();
+                let (from, to) = (&self.live.lease.address, &next.lease.address);
+                tracing::debug!(%from, %to, "a stream of appends moves");
                 self.shared.switch(next.epoch);
                 let leaves = self.live.lease.is_leaving();
                 add(&self.inner.counters.failovers, usize::from(leaves));
                 let now = Instant::now();
                 let before = std::mem::replace(&mut self.live, next);
-                self.old = Some((before, now + self.inner.attempt_timeout));
+                self.old.push((before, now + self.inner.attempt_timeout));
                 (self.worked, self.heard, self.asking) = (false, now, None);
                 self.settled = now;
             }
@@ -349,26 +351,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What the stream before still owed is sent again.
-    fn forget_old(&mut self) {
-        if let Some((old, _)) = self.old.take() {
-            self.shared.recall(old.epoch);
-        }
+    /// What an old stream still owed is sent again.
+    fn forget(&mut self, at: usize) {
+        let (old, _) = self.old.swap_remove(at);
+        self.shared.recall(old.epoch);
     }
 
     /// Looks for what is late; why the node is left, if it is.
     fn look(&mut self, moves: &mut Moves) -> Option<Option<Left>> {
         let now = Instant::now();
         self.shared.expire(self.inner, now);
-        if self.old.as_ref().is_some_and(|(_, until)| *until <= now) {
-            self.forget_old();
-        }
-        let late = |old: &(Live, Instant)| {
-            let oldest = self.oldest_of(old.0.epoch);
-            oldest.is_some_and(|oldest| now - oldest >= STUCK_AFTER)
-        };
-        if self.old.as_ref().is_some_and(late) {
-            self.forget_old();
+        while let Some(at) = self.overdue(now) {
+            self.forget(at);
         }
         if self.settled + NEARER_INTERVAL <= now && self.is_calm() {
             self.settled = now;
@@ -390,9 +384,17 @@ impl<'a> Session<'a> {
         None
     }
 
+    /// An old stream that is no longer waited for.
+    fn overdue(&self, now: Instant) -> Option<usize> {
+        self.old.iter().position(|(old, until)| {
+            let oldest = self.oldest_of(old.epoch);
+            *until <= now || oldest.is_some_and(|oldest| now - oldest >= STUCK_AFTER)
+        })
+    }
+
     /// Whether no move to another stream is under way.
     fn is_calm(&self) -> bool {
-        self.next.is_none() && self.old.is_none()
+        self.next.is_none() && self.old.is_empty()
     }
 
     fn oldest_of(&self, stream: u64) -> Option<Instant> {

@@ -1,7 +1,10 @@
 //! One open AppendStream to one node.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use http::uri::PathAndQuery;
 use model::limits;
@@ -80,14 +83,17 @@ pub(crate) async fn opened(opening: &mut Option<Opening>) -> Result<Live, Box<Fa
     }
 }
 
-/// The next answers of the stream before; `None` when it has ended, however it did. Never, while
-/// there is none.
-pub(crate) async fn owed(old: &mut Option<(Live, Instant)>) -> Option<Vec<v1::AppendResult>> {
-    let Some((live, _)) = old else {
-        return std::future::pending().await;
-    };
-    match live.answers.message().await {
-        Ok(frame) => frame.map(|frame| frame.results),
-        Err(_) => None,
-    }
+/// The next answers of one of the streams before, and which; `None` when it has ended, however it did.
+/// Never, while there is none.
+pub(crate) async fn owed(old: &mut [(Live, Instant)]) -> (usize, Option<Vec<v1::AppendResult>>) {
+    poll_fn(|context| {
+        for (at, (live, _)) in old.iter_mut().enumerate() {
+            if let Poll::Ready(frame) = live.answers.poll_next_unpin(context) {
+                let results = frame.and_then(Result::ok).map(|frame| frame.results);
+                return Poll::Ready((at, results));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }

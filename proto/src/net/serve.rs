@@ -28,6 +28,9 @@ use crate::FORWARDED;
 /// How the connections of clients end.
 #[derive(Clone, Debug)]
 pub struct Ending {
+    /// Once this says so, no connection is taken any more: who comes now finds the port closed, and
+    /// is elsewhere before this node ends.
+    pub closing: watch::Receiver<bool>,
     /// While this says so, they are ended behind their calls.
     pub elsewhere: watch::Receiver<bool>,
     /// Has a token for each, from its first call until it has ended: by then its other end has every
@@ -53,10 +56,11 @@ pub async fn said(told: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Runs `serve` for each connection that comes in, until `stop` completes, and then until all of them
-/// have ended: each is told, by its receiver, that it should.
+/// Runs `serve` for each connection that comes in, until `closing` says so or `stop` completes; and
+/// behind `stop` until all of them have ended: each is told, by its receiver, that it should.
 pub async fn accept<Io, Served>(
     mut incoming: impl Stream<Item = io::Result<Io>> + Unpin,
+    mut closing: watch::Receiver<bool>,
     stop: impl Future<Output = ()>,
     serve: impl Fn(Io, watch::Receiver<bool>) -> Served,
 ) where
@@ -65,10 +69,15 @@ pub async fn accept<Io, Served>(
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
+    let mut over = false;
     loop {
         tokio::select! {
             biased;
-            () = &mut stop => break,
+            () = &mut stop => {
+                over = true;
+                break;
+            }
+            () = said(&mut closing) => break,
             accepted = incoming.next() => match accepted {
                 Some(Ok(io)) => drop(connections.spawn(serve(io, stopped.clone()))),
                 // A connection that was gone before it was taken.
@@ -79,6 +88,9 @@ pub async fn accept<Io, Served>(
         }
     }
     drop(incoming);
+    if !over {
+        stop.await;
+    }
     stopping.send_replace(true);
     while connections.join_next().await.is_some() {}
 }
@@ -94,7 +106,7 @@ pub async fn serve<Io>(
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let routes = routes.prepare();
-    accept(incoming, stop, |io, stopped| {
+    accept(incoming, ending.closing.clone(), stop, |io, stopped| {
         connection(io, routes.clone(), stopped, ending.clone())
     })
     .await;
@@ -109,6 +121,7 @@ where
     let called = Arc::new(Notify::new());
     let noted = called.clone();
     let Ending {
+        closing: _,
         mut elsewhere,
         callers,
     } = ending;

@@ -1,8 +1,9 @@
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::codegen::http::HeaderValue;
@@ -45,9 +46,11 @@ impl Conversations for Rooms {
 }
 
 struct Served {
+    address: SocketAddr,
     rooms: ConversationsClient<Channel>,
     /// Connections that were accepted.
     accepted: Arc<AtomicUsize>,
+    closing: watch::Sender<bool>,
     elsewhere: watch::Sender<bool>,
     callers: TaskTracker,
     stop: Option<oneshot::Sender<()>>,
@@ -57,7 +60,7 @@ struct Served {
 
 async fn served() -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
     let accepted = Arc::new(AtomicUsize::new(0));
     let count = accepted.clone();
     let incoming = TcpIncoming(listener).inspect(move |_| {
@@ -67,9 +70,10 @@ async fn served() -> Served {
     let rooms = Rooms {
         slow: tokio::sync::Mutex::new(Some(wait)),
     };
-    let elsewhere = watch::Sender::new(false);
+    let (closing, elsewhere) = (watch::Sender::new(false), watch::Sender::new(false));
     let callers = TaskTracker::new();
     let ending = Ending {
+        closing: closing.subscribe(),
         elsewhere: elsewhere.subscribe(),
         callers: callers.clone(),
     };
@@ -77,10 +81,13 @@ async fn served() -> Served {
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = stopped.map(drop);
     tokio::spawn(serve(incoming, routes, stopped, ending));
-    let channel = Endpoint::from_shared(address).unwrap().connect_lazy();
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let channel = endpoint.connect_lazy();
     Served {
+        address,
         rooms: ConversationsClient::new(channel),
         accepted,
+        closing,
         elsewhere,
         callers,
         stop: Some(stop),
@@ -153,6 +160,21 @@ async fn a_call_in_progress_is_answered_although_its_connection_is_to_end() {
     assert!(!slow.is_finished());
     served.slow.take().unwrap().send(()).unwrap();
     timeout(LIMIT, slow).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_closes_takes_nobody_new_and_serves_those_who_are_there() {
+    let mut served = served().await;
+    served.get(false).await;
+    served.closing.send_replace(true);
+    timeout(LIMIT, async {
+        while TcpStream::connect(served.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    served.get(false).await;
 }
 
 #[tokio::test]

@@ -303,7 +303,7 @@ async fn a_commit_between_two_steps_of_the_search_costs_no_round_and_a_heartbeat
     let mut script = script().await;
     let granted = script.client.group.granted.clone();
     granted.stands(&Vote::new(TERM, ME.0), Some(id(9)));
-    granted.note(OTHER, &Vote::new(TERM, ME.0), id(9));
+    granted.note(OTHER, &Vote::new(TERM, ME.0), Some(id(9)));
     let mut heartbeats = Client {
         group: script.client.group.clone(),
         target: OTHER,

@@ -32,6 +32,7 @@ pub(super) fn read(
         "site",
         "rooms",
         "zipf",
+        "own_rooms",
         "senders",
         "pause",
         "streams",
@@ -55,6 +56,17 @@ pub(super) fn read(
     let tails = count("tails", "tails", 0..=1_000, 4);
     let movers = count("movers", "movers", 0..=1_000, 3);
     let zipf = reader.get(section, "zipf", values::thousandths);
+    let own_rooms = reader
+        .get(section, "own_rooms", values::yes)
+        .unwrap_or(false);
+    let needed = senders.saturating_add(movers);
+    if own_rooms && rooms < needed {
+        let wrong = format!(
+            "{senders} senders and {movers} movers need as many rooms; rooms is {rooms}, must be at \
+             least {needed}"
+        );
+        reader.add(section, "own_rooms", wrong);
+    }
     let pause = reader.get(section, "pause", values::window_ms(PAUSE_MS));
     let streams = reader.get(section, "streams", values::percent(0..=100));
     let burst = values::counts("messages in flight", 1..=64);
@@ -69,6 +81,7 @@ pub(super) fn read(
         sites: sites(reader, section, topology),
         rooms,
         zipf_milli: zipf.unwrap_or(800),
+        own_rooms,
         senders,
         pause_ms: pause.unwrap_or((200, 600)),
         stream_percent: streams.unwrap_or(50),

@@ -117,9 +117,10 @@ fn load(out: &mut String, plan: &Plan) {
         (1, 1) => String::new(),
         (few, many) => format!(", {few} to {many} at once"),
     };
+    let own = if load.own_rooms { ", each its own" } else { "" };
     let _ = writeln!(
         out,
-        "\nload      {} · {} rooms · {} senders, {least} to {most} ms between messages, {} % on \
+        "\nload      {} · {} rooms{own} · {} senders, {least} to {most} ms between messages, {} % on \
          streams{bursts} · {} % sent again",
         seconds(load.duration_ms),
         load.rooms,

@@ -51,7 +51,8 @@ impl Slot {
         let workload = &plan.workload;
         let session = Sessions::of(workload).mover(k);
         let mut sender = Sender::new(plan.seed, session, format!("m{k}"));
-        let room = sender.dice.random_range(0..workload.rooms.max(1));
+        let drawn = sender.dice.random_range(0..workload.rooms.max(1));
+        let room = workload.room_of_mover(k).unwrap_or(drawn);
         let lying = Lying {
             site: k as usize % workload.sites.len().max(1),
             since_us: 0,

@@ -117,9 +117,10 @@ impl Sender {
 pub(crate) async fn run(site: Arc<Site>, k: u32) {
     let session = site.sessions().sender(k);
     let streams = sessions::streams(site.workload(), k);
+    let room = site.workload().room_of_sender(k);
     let mut sender = Sender::new(site.env.plan.seed, session, format!("s{k}"));
     while site.pause(site.workload().pause_ms, &mut sender.dice).await {
         // It sends and does not read.
-        sender.turn(&site, None, streams, None).await;
+        sender.turn(&site, room, streams, None).await;
     }
 }

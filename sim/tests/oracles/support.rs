@@ -91,6 +91,7 @@ fn workload(sites: Vec<Site>) -> Workload {
         sites,
         rooms: 3,
         zipf_milli: 0,
+        own_rooms: false,
         senders: 4,
         pause_ms: (0, 30),
         stream_percent: 0,

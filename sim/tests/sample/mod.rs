@@ -62,6 +62,7 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             sites: DCS.iter().map(site).collect(),
             rooms: 40,
             zipf_milli: 900,
+            own_rooms: false,
             senders: 48,
             pause_ms: (100, 300),
             stream_percent: 50,

@@ -29,7 +29,7 @@ pub(in super::super) async fn serve(
     ending: Ending,
 ) {
     let routes = routes.prepare();
-    accept(incoming, stop, |io, stopped| {
+    accept(incoming, ending.closing.clone(), stop, |io, stopped| {
         connection(io, routes.clone(), stopped, ending.clone())
     })
     .await;
@@ -70,6 +70,7 @@ impl Calls {
 async fn connection(io: Io, routes: Routes, mut stopped: watch::Receiver<bool>, ending: Ending) {
     let io = Arc::new(io);
     let Ending {
+        closing: _,
         mut elsewhere,
         callers,
     } = ending;

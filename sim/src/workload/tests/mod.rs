@@ -69,6 +69,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
             sites: vec![site("seoul"), site("busan")],
             rooms: 8,
             zipf_milli: 900,
+            own_rooms: false,
             senders: 8,
             pause_ms: (50, 200),
             stream_percent: 50,
