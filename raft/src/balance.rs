@@ -109,8 +109,10 @@ pub(crate) async fn keep(node: Arc<Inner>) {
             true => drop(empty_since.get_or_insert(now)),
             false => empty_since = None,
         }
-        let done = empty_since
-            .is_some_and(|since| !others_drain(&node, &view) || now - since >= OTHERS_DRAIN_MAX);
+        let done = empty_since.is_some_and(|since| {
+            // Once it has sent its clients away they are not called back for others' sake.
+            node.is_aside() || now - since >= OTHERS_DRAIN_MAX || !others_drain(&node, &view)
+        });
         node.set_aside(done);
         pause = if done { LOOK } else { LOOK_AGAIN };
     }

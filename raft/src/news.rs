@@ -1,5 +1,6 @@
 //! Who leads, told by who has won: a new leader says so to every node, so that calls that wait
-//! anywhere go to it at once instead of finding it by trial.
+//! anywhere go to it at once instead of finding it by trial; and all leaders to a node that is back,
+//! which knows only those of its own shards.
 
 use std::sync::Arc;
 
@@ -62,6 +63,26 @@ pub(crate) async fn tell(node: Arc<Inner>, mut won: mpsc::UnboundedReceiver<Won>
         for link in node.peers().all() {
             link.tell(Body::Leads(leads.clone()));
         }
+    }
+}
+
+/// Tells `peer` what this node leads.
+pub(crate) fn tell_all(node: &Inner, peer: NodeId) {
+    let mut groups = node.groups();
+    groups.retain(|group| group.leads());
+    let led = groups.iter().map(|group| wire::Led {
+        shard: group.shard.0,
+        term: group
+            .raft
+            .server_metrics()
+            .borrow_watched()
+            .vote
+            .leader_id()
+            .term,
+    });
+    let leads = wire::Leads { led: led.collect() };
+    if let Some(link) = node.peers().link(peer).filter(|_| !leads.led.is_empty()) {
+        link.tell(Body::Leads(leads));
     }
 }
 

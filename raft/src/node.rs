@@ -350,7 +350,8 @@ impl Node {
         self.inner.fatal.subscribe()
     }
 
-    /// Whether this node drains and has given away all that it led: its clients should go elsewhere.
+    /// Whether this node drains, and it and the others that do have given away all that they led, as far
+    /// as it can tell: its clients should go elsewhere.
     pub fn aside(&self) -> watch::Receiver<bool> {
         self.inner.aside.subscribe()
     }
@@ -422,6 +423,10 @@ impl Inner {
     /// Whether it is about to stop.
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_aside(&self) -> bool {
+        *self.aside.borrow()
     }
 
     pub(crate) fn set_aside(&self, aside: bool) {

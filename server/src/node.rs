@@ -1,7 +1,7 @@
 //! The life of a node: it reads who it is, counts the start, joins its groups, serves, and stops.
 //!
-//! A graceful stop gives away what the node leads, sends clients elsewhere, accepts nothing new, lets
-//! calls finish, and flushes. A drain does the first of these and sends clients elsewhere. A
+//! A graceful stop gives away what the node leads, closes the port, sends clients elsewhere, lets calls
+//! finish, and flushes. A drain does the first of these and sends clients elsewhere. A
 //! fatal error (a failed fsync, say) ends [`run`] at once: what is on disk is then all that
 //! counts, and the next start goes on from it.
 
@@ -364,7 +364,7 @@ async fn forget_founding(raft: Arc<Node>, log: Log, mut record: Record) {
     }
 }
 
-/// Healthy as soon as the cluster's view is known, until the node has given away what it led; then
+/// Healthy as soon as the cluster's view is known, until the node drains and leaders have moved; then
 /// its clients are sent elsewhere. Calls go on being answered: nobody has to hurry.
 async fn send_elsewhere(health: HealthReporter, raft: Arc<Node>, elsewhere: watch::Sender<bool>) {
     set_health(&health, ServingStatus::NotServing).await;

@@ -147,6 +147,7 @@ pub struct Workload {
     /// Conversations.
     pub rooms: u32,
     /// Exponent of the Zipf law by which senders and readers choose rooms, thousandths; 0 = evenly.
+    /// Of no matter to senders that have rooms of their own.
     pub zipf_milli: u32,
     /// Each sender and each mover writes to a room of its own, the lowest first, so that no message
     /// waits for somebody else's.
@@ -181,6 +182,14 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// The rooms without which somebody who has one of their own would have to share it.
+    pub fn rooms_needed(&self) -> u32 {
+        match self.own_rooms {
+            true => self.senders.saturating_add(self.movers),
+            false => 0,
+        }
+    }
+
     /// The room of sender `k`, if it has one of its own.
     pub fn room_of_sender(&self, k: u32) -> Option<u32> {
         self.own_rooms.then(|| k % self.rooms.max(1))

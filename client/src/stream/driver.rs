@@ -231,6 +231,8 @@ struct Session<'a> {
     heard: Instant,
     /// When it was looked for a nearer node last, or moved.
     settled: Instant,
+    /// When to look for what is late.
+    next_look: Instant,
     /// Whether its node is there, when that is being asked.
     asking: Option<BoxFuture<'static, bool>>,
     /// The streams before, while they owe answers, and until when that is waited for. More than one
@@ -249,6 +251,7 @@ impl<'a> Session<'a> {
             worked: false,
             heard: Instant::now(),
             settled: Instant::now(),
+            next_look: Instant::now() + TICK,
             asking: None,
             old: Vec::new(),
             next: None,
@@ -269,10 +272,15 @@ impl<'a> Session<'a> {
             if empty && closed {
                 return None;
             }
-            let tick = Instant::now() + TICK;
-            let wake = next_wake.map_or(tick, |wake| wake.min(tick));
+            let wake = next_wake.map_or(self.next_look, |wake| wake.min(self.next_look));
             tokio::select! {
                 biased;
+                // First, so that what is late is seen however much else there is.
+                () = sleep_until(wake), if !empty => {
+                    if let Some(left) = self.look(moves) {
+                        return left;
+                    }
+                }
                 answer = self.live.answers.message() => match answer {
                     Ok(Some(frame)) => if self.heard(frame, moves) {
                         return Some(self.left(Fault::Refused));
@@ -293,11 +301,6 @@ impl<'a> Session<'a> {
                     self.heard = Instant::now();
                 }
                 () = self.shared.changed.notified(), if empty => self.heard = Instant::now(),
-                () = sleep_until(wake), if !empty => {
-                    if let Some(left) = self.look(moves) {
-                        return left;
-                    }
-                }
             }
         }
     }
@@ -360,9 +363,14 @@ impl<'a> Session<'a> {
     /// Looks for what is late; why the node is left, if it is.
     fn look(&mut self, moves: &mut Moves) -> Option<Option<Left>> {
         let now = Instant::now();
+        self.next_look = now + TICK;
         self.shared.expire(self.inner, now);
         while let Some(at) = self.overdue(now) {
             self.forget(at);
+        }
+        if self.live.lease.is_leaving() {
+            // The node that was tried before could not be reached.
+            self.look_elsewhere();
         }
         if self.settled + NEARER_INTERVAL <= now && self.is_calm() {
             self.settled = now;

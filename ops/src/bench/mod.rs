@@ -141,7 +141,7 @@ impl Args {
         let mut stop = Stop::listen().context("cannot listen for signals")?;
         tokio::select! {
             done = self.measure() => done,
-            () = stop.asked() => bail!("interrupted; all nodes are stopped"),
+            () = stop.asked() => bail!("interrupted"),
         }
     }
 

@@ -17,8 +17,8 @@ Examples:
   firebreak serve --config node.toml
   FIREBREAK_LOG=info,firebreak_raft=debug firebreak serve --config node.toml
 
-SIGTERM and SIGINT stop it gracefully: nothing new is accepted, calls get 5 seconds to finish, what
-is in memory is flushed. A second one stops it at once, which loses nothing that was acknowledged.
+SIGTERM and SIGINT stop it gracefully: it hands over what it leads (4 seconds at most), closes its port,
+sends clients elsewhere, gives calls 5 seconds to finish, and flushes what is in memory. A second one stops it at once, which loses nothing that was acknowledged.
 
 Exit codes: 0 stopped as asked, 1 could not start, 2 wrong arguments, configuration or directory,
 70 it was running and had to stop at once (a failed fsync, say): starting it again is right.";

@@ -1,4 +1,4 @@
-//! `firebreak tail`: follows a conversation until ctrl-c, whatever fails meanwhile.
+//! `firebreak tail`: follows a conversation until Ctrl-C or SIGTERM, whatever fails meanwhile.
 
 use std::io;
 use std::process::ExitCode;

@@ -82,7 +82,10 @@ pub async fn accept<Io, Served>(
                 Some(Ok(io)) => drop(connections.spawn(serve(io, stopped.clone()))),
                 // A connection that was gone before it was taken.
                 Some(Err(_)) => {}
-                None => break,
+                None => {
+                    over = true;
+                    break;
+                }
             },
             Some(_) = connections.join_next() => {}
         }

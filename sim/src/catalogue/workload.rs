@@ -59,14 +59,6 @@ pub(super) fn read(
     let own_rooms = reader
         .get(section, "own_rooms", values::yes)
         .unwrap_or(false);
-    let needed = senders.saturating_add(movers);
-    if own_rooms && rooms < needed {
-        let wrong = format!(
-            "{senders} senders and {movers} movers need as many rooms; rooms is {rooms}, must be at \
-             least {needed}"
-        );
-        reader.add(section, "own_rooms", wrong);
-    }
     let pause = reader.get(section, "pause", values::window_ms(PAUSE_MS));
     let streams = reader.get(section, "streams", values::percent(0..=100));
     let burst = values::counts("messages in flight", 1..=64);
@@ -76,7 +68,7 @@ pub(super) fn read(
     let resume = reader.get(section, "tail_resume", values::ms(0..=LOAD_MS_MAX));
     let stay = reader.get(section, "move_every", values::ms(100..=LOAD_MS_MAX));
     let deadline = reader.get(section, "deadline", values::ms(100..=60_000));
-    Workload {
+    let workload = Workload {
         duration_ms,
         sites: sites(reader, section, topology),
         rooms,
@@ -94,7 +86,16 @@ pub(super) fn read(
         movers,
         move_every_ms: stay.unwrap_or(6_000),
         deadline_ms: deadline.unwrap_or(5_000),
+    };
+    let (rooms, needed) = (workload.rooms, workload.rooms_needed());
+    if rooms < needed {
+        let wrong = format!(
+            "{senders} senders and {movers} movers need as many rooms; rooms is {rooms}, must be at \
+             least {needed}"
+        );
+        reader.add(section, "own_rooms", wrong);
     }
+    workload
 }
 
 fn readers(reader: &mut Reader<'_>, workload: &Section<'_>) -> Readers {

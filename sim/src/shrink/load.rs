@@ -68,6 +68,10 @@ pub(super) fn clients(plan: &Plan) -> Vec<Smaller> {
             |n: u32| n.saturating_sub(1),
         ] {
             with(what, &|plan| {
+                let least = match what {
+                    "rooms" => least.max(plan.workload.rooms_needed()),
+                    _ => least,
+                };
                 let count = count(plan);
                 *count = fewer(*count).max(least).min(*count);
             });
