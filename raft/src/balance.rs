@@ -165,7 +165,8 @@ fn dispensable(node: &Inner) -> bool {
     })
 }
 
-fn led(node: &Inner) -> Vec<Arc<Group>> {
+/// What this node leads.
+pub(crate) fn led(node: &Inner) -> Vec<Arc<Group>> {
     let mut groups = node.groups();
     groups.retain(|group| group.leads());
     groups

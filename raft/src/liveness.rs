@@ -86,8 +86,9 @@ pub(crate) async fn watch(node: Arc<Inner>, link: Link) {
 /// What this node leads goes on at once to a node that is back: openraft would wait out what is left
 /// of the pause that it makes between two attempts, while a shard may need that replica.
 async fn resume(node: &Inner, peer: NodeId) {
-    crate::news::tell_all(node, peer);
-    for group in node.groups().iter().filter(|group| group.leads()) {
+    let led = crate::balance::led(node);
+    crate::news::tell_all(node, peer, &led);
+    for group in led {
         // A group that has stopped leads nothing any more.
         let _ = group.raft.trigger().reset_backoff([peer.0]).await;
     }

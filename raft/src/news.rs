@@ -47,6 +47,14 @@ pub(crate) async fn watch(node: Arc<Inner>, group: Arc<Group>, won: mpsc::Unboun
     }
 }
 
+fn leads(won: impl Iterator<Item = Won>) -> wire::Leads {
+    let led = won.map(|(shard, term)| wire::Led {
+        shard: shard.0,
+        term,
+    });
+    wire::Leads { led: led.collect() }
+}
+
 /// Tells all nodes what this one has won, all shards of a wave together.
 pub(crate) async fn tell(node: Arc<Inner>, mut won: mpsc::UnboundedReceiver<Won>) {
     let mut shards = Vec::new();
@@ -55,34 +63,22 @@ pub(crate) async fn tell(node: Arc<Inner>, mut won: mpsc::UnboundedReceiver<Won>
         .await
         > 0
     {
-        let led = shards.drain(..).map(|(shard, term)| wire::Led {
-            shard: shard.0,
-            term,
-        });
-        let leads = wire::Leads { led: led.collect() };
+        let leads = leads(shards.drain(..));
         for link in node.peers().all() {
             link.tell(Body::Leads(leads.clone()));
         }
     }
 }
 
-/// Tells `peer` what this node leads.
-pub(crate) fn tell_all(node: &Inner, peer: NodeId) {
-    let mut groups = node.groups();
-    groups.retain(|group| group.leads());
-    let led = groups.iter().map(|group| wire::Led {
-        shard: group.shard.0,
-        term: group
-            .raft
-            .server_metrics()
-            .borrow_watched()
-            .vote
-            .leader_id()
-            .term,
+/// Tells `peer` that this node leads `led`.
+pub(crate) fn tell_all(node: &Inner, peer: NodeId, led: &[Arc<Group>]) {
+    let won = led.iter().map(|group| {
+        let metrics = group.raft.server_metrics();
+        let term = metrics.borrow_watched().vote.leader_id().term;
+        (group.shard, term)
     });
-    let leads = wire::Leads { led: led.collect() };
-    if let Some(link) = node.peers().link(peer).filter(|_| !leads.led.is_empty()) {
-        link.tell(Body::Leads(leads));
+    if let Some(link) = node.peers().link(peer).filter(|_| !led.is_empty()) {
+        link.tell(Body::Leads(leads(won)));
     }
 }
 

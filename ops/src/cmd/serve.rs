@@ -18,7 +18,8 @@ Examples:
   FIREBREAK_LOG=info,firebreak_raft=debug firebreak serve --config node.toml
 
 SIGTERM and SIGINT stop it gracefully: it hands over what it leads (4 seconds at most), closes its port,
-sends clients elsewhere, gives calls 5 seconds to finish, and flushes what is in memory. A second one stops it at once, which loses nothing that was acknowledged.
+sends clients elsewhere, gives calls 5 seconds to finish, and flushes what is in memory. A second one stops
+it at once, which loses nothing that was acknowledged.
 
 Exit codes: 0 stopped as asked, 1 could not start, 2 wrong arguments, configuration or directory,
 70 it was running and had to stop at once (a failed fsync, say): starting it again is right.";
