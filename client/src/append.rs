@@ -57,7 +57,7 @@ impl Client {
         };
         let answer = self
             .call(Effect::Perhaps, |attempt| {
-                let request = attempt.request(request.clone());
+                let request = self.inner.marked(attempt.request(request.clone()));
                 async move { messages(attempt.channel).append_message(request).await }
             })
             .await?;
@@ -95,7 +95,7 @@ impl Client {
         };
         let answer = self
             .call(Effect::Perhaps, |attempt| {
-                let request = attempt.request(request.clone());
+                let request = self.inner.marked(attempt.request(request.clone()));
                 async move {
                     messages(attempt.channel)
                         .batch_append_messages(request)

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::IMPORT;
 use proto::net::{Dial, Dialer, Tcp};
 use tokio::task::JoinHandle;
+use tonic::Request;
+use tonic::metadata::MetadataValue;
 
 use crate::budget::{Budget, Latencies};
 use crate::error::Error;
@@ -27,7 +30,19 @@ pub(crate) struct Inner {
     pub(crate) budget: Budget,
     pub(crate) read_latencies: Latencies,
     pub(crate) attempt_timeout: Duration,
+    pub(crate) imports: bool,
     maintenance: JoinHandle<()>,
+}
+
+impl Inner {
+    /// An append's request, marked as an import's if the client is for one.
+    pub(crate) fn marked<T>(&self, mut request: Request<T>) -> Request<T> {
+        if self.imports {
+            let any = MetadataValue::from_static("1");
+            request.metadata_mut().insert(IMPORT, any);
+        }
+        request
+    }
 }
 
 impl Drop for Inner {
@@ -44,6 +59,7 @@ pub struct Builder {
     attempt_timeout: Duration,
     seed: Option<u64>,
     discover: bool,
+    imports: bool,
 }
 
 impl Builder {
@@ -93,6 +109,14 @@ impl Builder {
         self
     }
 
+    /// Whether the client's appends belong to an import: their ids may begin with `import:`, and those that
+    /// do are remembered for ever. Default false.
+    #[must_use]
+    pub fn imports(mut self, imports: bool) -> Builder {
+        self.imports = imports;
+        self
+    }
+
     /// The client. Connects when first used. Must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -108,6 +132,7 @@ impl Builder {
             budget: Budget::default(),
             read_latencies: Latencies::default(),
             attempt_timeout: self.attempt_timeout,
+            imports: self.imports,
             maintenance,
         };
         Ok(Client {
@@ -127,6 +152,7 @@ impl Client {
             attempt_timeout: ATTEMPT_TIMEOUT_DEFAULT,
             seed: None,
             discover: true,
+            imports: false,
         }
     }
 

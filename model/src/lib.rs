@@ -17,3 +17,4 @@ pub mod placement;
 pub mod session;
 pub mod shard;
 pub mod state;
+pub mod text;

@@ -14,6 +14,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 pub const ATTRIBUTES_MAX: usize = 16;
 /// Keys and values of all attributes together, bytes.
 pub const ATTRIBUTES_BYTES_MAX: usize = 4 * 1024;
+/// Seconds of 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, the range of a protobuf Timestamp.
+pub const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 /// Most messages of one atomic batch.
 pub const BATCH_MESSAGES_MAX: usize = 1_000;
 /// Bodies and fields of one atomic batch, bytes.

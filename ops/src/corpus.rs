@@ -13,6 +13,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use client::Message;
+use model::text::forbidden;
 use model::{hash, id, limits};
 use prost_types::Timestamp;
 use serde::Deserialize;
@@ -308,6 +309,11 @@ pub fn parse_time(text: &str) -> Result<i64, String> {
         return Err(wrong());
     }
     let time: Timestamp = text.parse().map_err(|_| wrong())?;
+    if !limits::TIMESTAMP_SECONDS.contains(&time.seconds) {
+        return Err(format!(
+            "timestamp {text:?} must lie in the years 1 to 9999 of UTC"
+        ));
+    }
     time.seconds
         .checked_mul(1_000)
         .and_then(|ms| ms.checked_add(i64::from(time.nanos) / 1_000_000))
@@ -322,7 +328,10 @@ fn check_sender(sender: &str) -> Result<(), String> {
             sender.len()
         ));
     }
-    Ok(())
+    match forbidden(sender) {
+        Some(found) => Err(format!("sender {found}")),
+        None => Ok(()),
+    }
 }
 
 fn check_text(text: &str) -> Result<(), String> {

@@ -8,6 +8,7 @@
 //! | 70 | the node was running and had to stop at once (a failed fsync, say); starting it again is right |
 
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Wrong arguments or configuration: exit code 2.
@@ -43,10 +44,16 @@ pub fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(format_args!("error: {error:#}"));
             ExitCode::from(code_of(&error))
         }
     }
+}
+
+/// Prints a line on standard error. Where that cannot be written nobody is left to tell, and the exit code
+/// says enough.
+pub fn tell(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {

@@ -15,6 +15,7 @@ mod data_dir;
 mod demo;
 mod exit;
 mod failover;
+mod logging;
 mod real;
 mod stop;
 
@@ -73,20 +74,26 @@ enum Command {
 /// Exit code when whoever read the output has gone away, as of a command that SIGPIPE ended.
 const OUTPUT_CLOSED: i32 = 128 + 13;
 
-/// `firebreak status | head` must end quietly, not with a panic about a closed pipe.
-fn end_quietly_on_closed_output() {
+/// `firebreak status | head` ends quietly, and a command whose output cannot be written otherwise, as on a
+/// full disk, with one line and exit code 1. The macros that print panic in both cases.
+fn end_when_output_fails() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let text = info.payload_as_str().unwrap_or_default();
-        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+        let Some(what) = text.strip_prefix("failed printing to ") else {
+            return default(info);
+        };
+        if what.contains("Broken pipe") {
             std::process::exit(OUTPUT_CLOSED);
         }
-        default(info);
+        let (stream, why) = what.split_once(": ").unwrap_or((what, "no reason given"));
+        exit::tell(format_args!("error: {stream} cannot be written: {why}"));
+        std::process::exit(1);
     }));
 }
 
 fn main() -> ExitCode {
-    end_quietly_on_closed_output();
+    end_when_output_fails();
     let outcome: anyhow::Result<ExitCode> = match Cli::parse().command {
         Command::Init(args) => cmd::block_on(args.run()),
         Command::Serve(args) => cmd::block_on(args.run()),

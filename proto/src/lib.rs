@@ -29,6 +29,10 @@ pub mod net;
 /// Metadata of a call that a node forwards: whoever gets it answers or refuses, and never forwards on.
 pub const FORWARDED: &str = "firebreak-forwarded";
 
+/// Metadata of appends that belong to an import: only these may use ids that begin with `import:`,
+/// which are remembered for ever.
+pub const IMPORT: &str = "firebreak-import";
+
 /// Metadata of answers to calls: this node drains or stops, and further calls should go elsewhere.
 pub const GOING_AWAY: &str = "firebreak-going-away";
 

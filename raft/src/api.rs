@@ -137,6 +137,9 @@ pub enum ProposeError {
     /// The leader's queue is full.
     #[error("the leader of the shard is overloaded")]
     Overloaded,
+    /// The time was up while it waited for its turn.
+    #[error("the time was up before the leader tried it")]
+    Expired,
     /// The leader's disk is below its reserve.
     #[error("the disk of the shard's leader is below its reserve")]
     DiskFull,

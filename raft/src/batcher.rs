@@ -72,6 +72,7 @@ fn failed(error: &ProposeError) -> Body {
         ProposeError::NotLeader { leader, .. } => (Reason::NotLeader, *leader),
         ProposeError::WrongShard => (Reason::WrongShard, None),
         ProposeError::Overloaded => (Reason::Overloaded, None),
+        ProposeError::Expired => (Reason::Expired, None),
         ProposeError::DiskFull => (Reason::DiskFull, None),
         ProposeError::Unreachable(_) | ProposeError::Unknown(_) => (Reason::UnknownOutcome, None),
     };
@@ -283,7 +284,7 @@ async fn propose(
     let mut waiting = Vec::with_capacity(items.len());
     for item in items {
         if item.expires <= now {
-            item.done.answer(Err(ProposeError::Overloaded));
+            item.done.answer(Err(ProposeError::Expired));
         } else {
             commands.push(item.command);
             waiting.push(item.done);

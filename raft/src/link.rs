@@ -649,6 +649,7 @@ fn reply_of(frame: wire::Frame) -> Result<Reply, ProposeError> {
                 }
                 Reason::WrongShard => ProposeError::WrongShard,
                 Reason::Overloaded => ProposeError::Overloaded,
+                Reason::Expired => ProposeError::Expired,
                 Reason::DiskFull => ProposeError::DiskFull,
                 Reason::UnknownOutcome | Reason::Unspecified | Reason::Refused => {
                     ProposeError::Unknown(failed.message)

@@ -10,19 +10,18 @@ use std::time::Duration;
 use model::id::{self, ConversationName};
 use model::limits;
 use model::session::Token;
+use model::text::forbidden;
 use prost_types::Timestamp;
 use proto::v1;
 
 use crate::error::{Failure, Violation};
-
-/// Seconds of 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, the range of a protobuf Timestamp.
-const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// Collects violations; allocates only when there are any.
 #[derive(Debug, Default)]
 pub struct Checker {
     violations: Vec<Violation>,
     body_bytes_max: usize,
+    imports: bool,
 }
 
 /// Where a message stands in its request.
@@ -86,7 +85,14 @@ impl Checker {
         Checker {
             violations: Vec::new(),
             body_bytes_max,
+            imports: false,
         }
+    }
+
+    /// Whether the call is part of an import, whose ids may say so.
+    #[must_use]
+    pub fn imports(self, imports: bool) -> Checker {
+        Checker { imports, ..self }
     }
 
     /// Notes one.
@@ -156,6 +162,11 @@ impl Checker {
         }
         let id = &message.client_message_id;
         if let Some(wrong) = text(id, 1, limits::CLIENT_MESSAGE_ID_BYTES_MAX) {
+            self.add(field("client_message_id"), wrong);
+        }
+        if !self.imports && id.as_bytes().starts_with(limits::IMPORT_ID_PREFIX) {
+            let wrong = "must not begin with \"import:\": these ids are for imports, which send the \
+                         metadata firebreak-import";
             self.add(field("client_message_id"), wrong);
         }
         if let Some(wrong) = text(&message.r#type, 0, limits::TYPE_BYTES_MAX) {
@@ -228,6 +239,10 @@ impl Checker {
         }
         if attributes.contains_key("") {
             self.add(field, "must not have an empty key");
+        }
+        let texts = attributes.iter().flat_map(|(key, value)| [key, value]);
+        if let Some(found) = texts.filter_map(|text| forbidden(text)).next() {
+            self.add(field, found);
         }
     }
 
@@ -328,8 +343,8 @@ pub fn size(message: &v1::Message) -> usize {
         + 48
 }
 
-/// What is wrong with a text that names something, if anything. Control characters are refused:
-/// a NUL separates sender and id where both are hashed, and none of them belongs in a log line.
+/// What is wrong with a text that names something, if anything. For control characters there is one
+/// more reason than [`model::text`] has: a NUL separates sender and id where both are hashed.
 fn text(text: &str, min: usize, max: usize) -> Option<String> {
     if text.len() < min || text.len() > max {
         let has = text.len();
@@ -338,13 +353,11 @@ fn text(text: &str, min: usize, max: usize) -> Option<String> {
             _ => format!("must be {min} to {max} bytes; it has {has}"),
         });
     }
-    text.bytes()
-        .any(|b| b < 0x20 || b == 0x7f)
-        .then(|| "must not have control characters".to_owned())
+    forbidden(text).map(|found| found.to_string())
 }
 
 fn timestamp_fits(time: &Timestamp) -> bool {
-    TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
+    limits::TIMESTAMP_SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos)
 }
 
 #[cfg(test)]
@@ -397,6 +410,18 @@ mod tests {
         check(
             |m| m.sender = "a\0b".into(),
             &[("message.sender", "control")],
+        );
+        check(
+            |m| m.r#type = "t\u{9b}31m".into(),
+            &[("message.type", "U+009B")],
+        );
+        check(
+            |m| m.client_message_id = "a\u{202e}b".into(),
+            &[("message.client_message_id", "direction")],
+        );
+        check(
+            |m| m.client_message_id = "import:1".into(),
+            &[("message.client_message_id", "firebreak-import")],
         );
         check(
             |m| m.client_message_id.clear(),
@@ -461,6 +486,13 @@ mod tests {
             |m| m.attributes = unnamed,
             &[("message.attributes", "empty key")],
         );
+        for (key, value) in [("k\0", "v"), ("k", "\u{1b}[31m"), ("k", "a\u{85}b")] {
+            let steering = [(key.to_owned(), value.to_owned())].into();
+            check(
+                |m| m.attributes = steering,
+                &[("message.attributes", "control characters")],
+            );
+        }
     }
 
     #[test]

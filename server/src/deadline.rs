@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::id::NodeId;
-use proto::FORWARDED;
+use proto::{FORWARDED, IMPORT};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
@@ -52,6 +52,8 @@ pub struct Call {
     pub deadline: Deadline,
     /// Whether another node forwarded it here.
     pub forwarded: bool,
+    /// Whether it is part of an import.
+    pub imports: bool,
 }
 
 impl Call {
@@ -60,6 +62,7 @@ impl Call {
         Call {
             deadline: Deadline::of(metadata),
             forwarded: metadata.contains_key(FORWARDED),
+            imports: metadata.contains_key(IMPORT),
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Violation {
 pub enum Failure {
     /// The request's fields are wrong: all of them.
     Invalid(Vec<Violation>),
+    /// A call that takes one message was sent a second.
+    SecondMessage,
     /// No such conversation.
     ConversationNotFound(String),
     /// This node has no working replica of the shard.
@@ -72,6 +74,13 @@ pub enum Failure {
     DiskFull,
     /// The time is up and the outcome is not known: retrying with the same id is safe.
     DeadlineExceeded(String),
+    /// The time is up and nothing was done.
+    TimeUp(String),
+    /// A session token names a revision that its shard never had.
+    SessionAhead {
+        /// The revision that the token names.
+        revision: u64,
+    },
     /// An earlier item of the same conversation failed; nothing was done.
     PredecessorFailed,
     /// The join token or the node's name was refused.
@@ -129,6 +138,11 @@ impl Failure {
                 }
                 row(Code::InvalidArgument, "INVALID_FIELDS", message)
             }
+            Failure::SecondMessage => row(
+                Code::InvalidArgument,
+                "SECOND_MESSAGE",
+                "the method takes one message and was sent a second; nothing was done".to_owned(),
+            ),
             Failure::ConversationNotFound(name) => row(
                 Code::NotFound,
                 "CONVERSATION_NOT_FOUND",
@@ -152,14 +166,15 @@ impl Failure {
                     Code::OutOfRange,
                     "AHEAD_OF_HEAD",
                     format!(
-                        "the last message is {last_seq}; a tail can start at most one after it"
+                        "the last message is {last_seq}; a tail can start, and a cursor go on, at most one after it"
                     ),
                 )
             },
             Failure::OtherIncarnation => row(
                 Code::FailedPrecondition,
                 "OTHER_INCARNATION",
-                "the conversation was deleted and created again since this position was given"
+                "the position is of another life of the conversation: it was deleted and created again, or \
+                 the cluster was restored"
                     .to_owned(),
             ),
             Failure::NotReady => soon(
@@ -208,6 +223,22 @@ impl Failure {
                 "OUTCOME_UNKNOWN",
                 format!("the time is up: {why}; asking the very same again is safe"),
             ),
+            Failure::TimeUp(when) => row(
+                Code::DeadlineExceeded,
+                "TIME_UP",
+                format!("the time was up {when}; nothing was done"),
+            ),
+            Failure::SessionAhead { revision } => Row {
+                metadata: Some(("revision", revision.to_string())),
+                ..row(
+                    Code::FailedPrecondition,
+                    "SESSION_AHEAD",
+                    format!(
+                        "the session token names revision {revision}, which the conversation's shard never \
+                         had: the token is of another cluster, or this one was restored to a moment before it"
+                    ),
+                )
+            },
             Failure::PredecessorFailed => Row {
                 retry_after: Some(Duration::ZERO),
                 ..row(
@@ -403,10 +434,13 @@ mod tests {
         let why = || "why".to_owned();
         let mut failures = vec![
             Failure::field("parent", "wrong"),
+            Failure::SecondMessage,
             Failure::ConversationNotFound(why()),
             Failure::ReplicaNotFound(why()),
             Failure::CursorTrimmed { min_seq: 1 },
             Failure::AheadOfHead { last_seq: 1 },
+            Failure::SessionAhead { revision: 1 },
+            Failure::TimeUp(why()),
             Failure::OtherIncarnation,
             Failure::NotReady,
             Failure::LeaderChanging(why()),

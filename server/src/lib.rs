@@ -16,6 +16,7 @@
 pub mod check;
 pub mod coalesce;
 pub mod config;
+pub mod contained;
 pub mod convert;
 pub mod deadline;
 pub mod error;

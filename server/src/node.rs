@@ -37,6 +37,7 @@ use crate::gateway::Gateway;
 use crate::identity::{self, Record};
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
+use crate::service::grpc;
 use crate::service::messages::{Messages, Pages};
 use crate::world::{DiskSpace, Space};
 
@@ -304,7 +305,7 @@ fn services(
     let reflection_v1 = reflection().build_v1().map_err(text)?;
     // What older clients ask for.
     let reflection_v1alpha = reflection().build_v1alpha().map_err(text)?;
-    Ok(Routes::new(
+    let routes = Routes::new(
         MessagesServer::new(messages)
             .max_decoding_message_size(FRAME_BYTES_MAX)
             .max_encoding_message_size(FRAME_BYTES_MAX),
@@ -316,7 +317,15 @@ fn services(
             .max_encoding_message_size(FRAME_BYTES_MAX),
     )
     .add_service(reflection_v1)
-    .add_service(reflection_v1alpha))
+    .add_service(reflection_v1alpha);
+    grpc::with_rules(
+        routes,
+        &[
+            proto::DESCRIPTORS,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ],
+    )
 }
 
 /// Looks at the disk each second; below the reserve no appends are taken.

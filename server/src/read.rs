@@ -91,8 +91,8 @@ impl Again {
 
 /// Why a replica that was looked at gives no answer.
 enum Look {
-    /// It has not reached the session's token.
-    Behind,
+    /// It has not reached the session's token, which names this revision.
+    Behind(u64),
     /// An answer to give on.
     Final(Failure),
 }
@@ -115,6 +115,9 @@ where
     H: Fn(ShardId, &ShardState) -> Result<Found<T>, Failure>,
     R: Future<Output = Result<T, Status>>,
 {
+    if call.deadline.remaining().is_zero() {
+        return Err(Failure::TimeUp("before the first attempt".into()));
+    }
     let mut step = 0;
     loop {
         let attempt = match gateway.shard_of(slot) {
@@ -312,10 +315,10 @@ where
                     }
                 }
                 Ok(Err(Look::Final(failure))) => return Err(Again::of(failure)),
-                // Seen where a new leader's silence was not over, or of another history.
-                Ok(Err(Look::Behind)) => {
-                    let why = format!("{shard} has not reached what the session has seen");
-                    return Err(Again::Later(Failure::LeaderChanging(why)));
+                // Whoever gave the token had applied that revision, so it was committed, and what a
+                // linearizable read shows has all that was: it is of another history.
+                Ok(Err(Look::Behind(revision))) => {
+                    return Err(Again::Final(Failure::SessionAhead { revision }));
                 }
                 Err(ReadError::Behind(_)) if !call.forwarded => {}
                 Err(ReadError::NotLeader { .. } | ReadError::Unreachable(_))
@@ -367,7 +370,7 @@ where
             && self.wanted.level.keeps_sessions()
             && state.reached().revision < floor
         {
-            return Err(Look::Behind);
+            return Err(Look::Behind(floor));
         }
         let replica = match self.wanted.level {
             Level::Bounded(_) => self.gateway.raft.replica(self.shard),

@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
+use futures::{FutureExt as _, StreamExt as _};
 use model::id::{ConversationName, NodeId, ShardId};
 use model::limits;
 use model::state::Conversation;
@@ -22,11 +23,11 @@ use store::engine::Order;
 use store::state::ShardState;
 use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::check::{Checker, Wanted};
 use crate::convert;
-use crate::deadline::{Call, forward};
+use crate::deadline::{Call, Deadline, forward};
 use crate::error::{Failure, passed};
 use crate::gateway::Gateway;
 use crate::read::{is_passing, nearest, no_replica};
@@ -39,6 +40,9 @@ const READ_MAX: usize = 256;
 const READ_BYTES_MAX: usize = 512 * 1024;
 /// How often a tail that waits looks whether its replica still works.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long one question may take whether a cursor can be right, and the wait before the next.
+const VERIFY_MAX: Duration = Duration::from_secs(1);
 
 /// Within this time, ms, the tails of a node that goes away come back elsewhere.
 const RECONNECT_SPREAD_MS: u64 = 500;
@@ -82,14 +86,59 @@ pub async fn open(
     let Some(state) = gateway.raft.state(shard) else {
         return relay(&gateway, shard, request, call).await;
     };
-    let start = match cursor {
-        Some(token) => Start {
-            incarnation: token.incarnation,
-            next: token.next_seq,
-        },
-        None => begin(&gateway, &state, &name, request.start_seq, call).await?,
+    let (start, sure) = match cursor {
+        Some(token) => {
+            let start = Start {
+                incarnation: token.incarnation,
+                next: token.next_seq,
+            };
+            (start, holds(&state, &name, start)?)
+        }
+        None => (
+            begin(&gateway, &state, &name, request.start_seq, call).await?,
+            true,
+        ),
     };
-    Ok(follow(gateway, shard, state, name, start))
+    Ok(follow(gateway, shard, state, name, start, sure))
+}
+
+/// Whether this replica has the message before a cursor's position. One that lags does not, though the
+/// cursor is right.
+fn holds(state: &ShardState, name: &ConversationName, start: Start) -> Result<bool, Failure> {
+    let head = state.conversation(name)?;
+    Ok(head.is_some_and(|head| {
+        head.incarnation == start.incarnation && start.next <= head.last_seq.saturating_add(1)
+    }))
+}
+
+/// Asks the leader, for as long as that takes, whether a cursor's position can have been given; what to
+/// tell the caller if not.
+async fn verify(gateway: Arc<Gateway>, name: ConversationName, start: Start) -> Option<Failure> {
+    loop {
+        let call = Call {
+            deadline: Deadline::after(VERIFY_MAX),
+            forwarded: false,
+            imports: false,
+        };
+        let wanted = Wanted::linearizable();
+        match conversations::get(&gateway, &name, &wanted, call).await {
+            Ok(head) if head.incarnation != start.incarnation => {
+                return Some(Failure::OtherIncarnation);
+            }
+            Ok(head) if start.next > head.last_seq.saturating_add(1) => {
+                return Some(Failure::AheadOfHead {
+                    last_seq: head.last_seq,
+                });
+            }
+            Ok(_) => return None,
+            Err(failure @ Failure::ConversationNotFound(_)) => return Some(failure),
+            Err(Failure::Passed(status)) if status.code() == Code::NotFound => {
+                return Some(Failure::Passed(status));
+            }
+            // Without a leader nobody knows; the replica may still catch up by itself.
+            Err(_) => tokio::time::sleep(VERIFY_MAX).await,
+        }
+    }
 }
 
 /// Finds where a tail without a cursor begins.
@@ -241,7 +290,9 @@ fn follow(
     state: ShardState,
     name: ConversationName,
     start: Start,
+    sure: bool,
 ) -> Events {
+    let unsure = (!sure).then(|| verify(gateway.clone(), name.clone(), start).boxed());
     let tail = Tail {
         last_seq: state.watch(&name),
         stopping: gateway.stopping.clone(),
@@ -255,6 +306,7 @@ fn follow(
         caught_up: false,
         ended: false,
         events: VecDeque::new(),
+        unsure,
     };
     stream::unfold(tail, |mut tail| async move {
         let event = tail.event().await?;
@@ -276,6 +328,8 @@ struct Tail {
     events: VecDeque<v1::TailResponse>,
     last_seq: watch::Receiver<u64>,
     stopping: watch::Receiver<bool>,
+    /// While it is not known whether the cursor was ever given: what asks the leader.
+    unsure: Option<BoxFuture<'static, Option<Failure>>>,
     /// A graceful stop waits until the caller has been told to go elsewhere.
     _call: TaskTrackerToken,
 }
@@ -291,13 +345,13 @@ impl Tail {
             }
             // Seen before the read, so that a change after the read wakes this up.
             self.last_seq.borrow_and_update();
-            match self.read() {
-                Err(failure) => {
-                    self.ended = true;
-                    return Some(Err(failure.into()));
-                }
+            let step = match self.read() {
                 Ok(()) if self.events.is_empty() => self.wait().await,
-                Ok(()) => {}
+                read => read,
+            };
+            if let Err(failure) = step {
+                self.ended = true;
+                return Some(Err(failure.into()));
             }
         }
     }
@@ -317,6 +371,9 @@ impl Tail {
             return Ok(());
         };
         check(&head, self.incarnation, self.next)?;
+        if self.next <= head.last_seq.saturating_add(1) {
+            self.unsure = None;
+        }
         for stored in messages {
             if stored.seq != self.next {
                 let what = format!("message {} of {} is missing", self.next, self.name);
@@ -335,10 +392,23 @@ impl Tail {
         Ok(())
     }
 
-    async fn wait(&mut self) {
+    async fn wait(&mut self) -> Result<(), Failure> {
+        let verified = async {
+            match &mut self.unsure {
+                Some(unsure) => unsure.await,
+                None => std::future::pending().await,
+            }
+        };
         let goes_on = tokio::select! {
             biased;
             () = said(&mut self.stopping) => false,
+            verdict = verified => {
+                self.unsure = None;
+                if let Some(failure) = verdict {
+                    return Err(failure);
+                }
+                true
+            }
             changed = self.last_seq.changed() => changed.is_ok(),
             () = tokio::time::sleep(LOOK) => self.gateway.raft.state(self.shard).is_some(),
         };
@@ -348,6 +418,7 @@ impl Tail {
             let after_ms = spread(&self.gateway);
             self.events.push_back(reconnect(cursor, after_ms));
         }
+        Ok(())
     }
 
     fn push(&mut self, event: Event) {

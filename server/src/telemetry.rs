@@ -3,6 +3,7 @@
 use std::io;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 /// How log lines look.
@@ -36,12 +37,16 @@ fn directives(level: &str) -> String {
     format!("{level},openraft=error")
 }
 
-/// Sends all logs of this process to stderr. The environment's `FIREBREAK_LOG` wins over `level`.
-/// Colours are used on a terminal only, and never when `NO_COLOR` is set.
+/// Sends all logs of this process to `writer`, which must neither block nor fail. The environment's `FIREBREAK_LOG` wins over `level`.
+/// Colours are used when
+/// standard error is a terminal, and never when `NO_COLOR` is set.
 ///
 /// # Errors
 /// When `level` or `FIREBREAK_LOG` cannot be read, or logs have been set up before.
-pub fn install(level: &str, format: Format) -> Result<(), String> {
+pub fn install<W>(level: &str, format: Format, writer: W) -> Result<(), String>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let from_environment = std::env::var("FIREBREAK_LOG").ok();
     let level = from_environment.as_deref().unwrap_or(level);
     check_level(level)?;
@@ -49,7 +54,9 @@ pub fn install(level: &str, format: Format) -> Result<(), String> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
-        .with_writer(io::stderr);
+        // It would tell them on standard error, where they come from.
+        .log_internal_errors(false)
+        .with_writer(writer);
     match format {
         Format::Json => lines.json().flatten_event(true).try_init(),
         Format::Text => {

@@ -16,6 +16,20 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A write-ahead log is damaged where it was synced: the node does not start from it.
+    #[error(
+        "the write-ahead log {file} is damaged at byte {offset} ({reason}): what was acknowledged may be missing, \
+         so this disk is not started from. Remove this node through another one (`firebreak node remove NAME`), \
+         wipe its data directory and join under a new name; the other replicas have it all"
+    )]
+    Damaged {
+        /// The log's file.
+        file: String,
+        /// Where its first unreadable record begins, bytes.
+        offset: u64,
+        /// What the database said.
+        reason: String,
+    },
     /// The disk or the database refused; the node must stop.
     #[error("{operation} failed in {file}: {reason}")]
     Disk {

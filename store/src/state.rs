@@ -252,7 +252,10 @@ impl Shared {
                     self.unfinished.lock().insert(shard, install);
                 }
                 Err(
-                    error @ (Error::Disk { .. } | Error::NoSpace { .. } | Error::Format { .. }),
+                    error @ (Error::Disk { .. }
+                    | Error::Damaged { .. }
+                    | Error::NoSpace { .. }
+                    | Error::Format { .. }),
                 ) => {
                     return Err(error);
                 }

@@ -257,8 +257,9 @@ async fn damage_in_what_was_synced_is_refused_not_cut() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("raftdb");
     let (_log, wal, ends) = torn_candidates(&path).await;
+    let name = wal.file_name().unwrap().to_str().unwrap();
     let refused = |found: Result<Vec<String>, Error>, what: &str| match found {
-        Err(Error::Corrupt { .. }) => {}
+        Err(Error::Damaged { file, .. }) => assert!(file.ends_with(name), "{what}: {file}"),
         Err(other) => panic!("{what}: {other}"),
         Ok(found) => panic!("{what}: opened with {found:?}"),
     };
@@ -275,6 +276,22 @@ async fn damage_in_what_was_synced_is_refused_not_cut() {
             refused(lost, &format!("a sector at {sector}"));
         }
     }
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_named_with_the_place_of_the_damage_and_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("raftdb");
+    let (_log, wal, ends) = torn_candidates(&path).await;
+    // In the second large batch, which begins at `ends[1]` and fills whole blocks of 32 KiB.
+    let at = ends[1] as usize + 40_000;
+    let error = reopened(&path, &wal, |bytes| bytes[at] ^= 1).unwrap_err();
+    let Error::Damaged { offset, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!((ends[1]..=at as u64).contains(offset), "{offset} of {at}");
+    assert!(at as u64 - offset < 32 * 1024, "{offset} of {at}");
+    assert!(error.to_string().contains("node remove"), "{error}");
 }
 
 #[tokio::test]

@@ -47,8 +47,9 @@ pub(crate) async fn open(
     let outgoing = Outgoing {
         shared,
         epoch,
-        inner,
+        inner: inner.clone(),
     };
+    let request = inner.marked(Request::new(outgoing));
     let channel = lease.channel.clone();
     let opening = async move {
         let mut service =
@@ -56,9 +57,7 @@ pub(crate) async fn open(
         service.ready().await.map_err(Status::from_error)?;
         let path = PathAndQuery::from_static("/firebreak.v1.Messages/AppendStream");
         let codec: ProstCodec<Frame, v1::AppendStreamResponse> = ProstCodec::default();
-        let answers = service
-            .streaming(Request::new(outgoing), path, codec)
-            .await?;
+        let answers = service.streaming(request, path, codec).await?;
         Ok(answers.into_inner())
     };
     let failure = match timeout(patience, opening).await {

@@ -144,7 +144,9 @@ impl Args {
             // Found out before the import, not after it.
             write_report(report, &Summary::default())?;
         }
-        let client = self.target.client(Duration::from_secs(self.deadline))?;
+        let deadline = Duration::from_secs(self.deadline);
+        let builder = client::Client::builder().deadline(deadline).imports(true);
+        let client = self.target.build(builder)?;
         client
             .status()
             .await

@@ -1,5 +1,6 @@
 //! `firebreak serve`: runs a node until it is told to stop.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,9 +9,9 @@ use server::node::{self, RunError};
 
 use super::init::load;
 use crate::data_dir::DataDir;
-use crate::exit::{FATAL, Usage};
-use crate::real;
+use crate::exit::{FATAL, Usage, tell};
 use crate::stop::Stop;
+use crate::{logging, real};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,11 +68,15 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = load(&self.config)?;
         let shutdown = shutdown().context("cannot wait for signals")?;
-        server::telemetry::install(&config.log.level, config.log.format).map_err(Usage)?;
+        let lines = logging::install(&config.log.level, config.log.format).map_err(Usage)?;
+        lines.tell_lost();
+        logging::end_on_panic(FATAL);
         let directory = DataDir::open(&config.data_dir, &config.name, false)?;
         let world = real::world(&config, &directory)?;
         let line = format!("{} serves on {}", config.name, config.listen);
-        match node::run(world, config, shutdown, || println!("{line}")).await {
+        // Whoever started the node may not listen.
+        let say = || drop(writeln!(std::io::stdout(), "{line}"));
+        match node::run(world, config, shutdown, say).await {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error @ (RunError::NotMember | RunError::Identity(_))) => {
                 Err(Usage(error.to_string()).into())
@@ -79,7 +84,8 @@ impl Args {
             Err(error @ RunError::Fatal(_)) => {
                 // Nothing is closed: a disk that failed must not be waited for, and what counts is
                 // on it already.
-                eprintln!("error: {error}");
+                tell(format_args!("error: {error}"));
+                drop(lines);
                 std::process::exit(i32::from(FATAL));
             }
             Err(error) => Err(error.into()),
@@ -94,7 +100,7 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
         stop.asked().await;
         tokio::spawn(async move {
             stop.asked().await;
-            eprintln!("stopped at once, as asked twice");
+            tell(format_args!("stopped at once, as asked twice"));
             std::process::exit(1);
         });
     })

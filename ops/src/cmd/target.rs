@@ -9,6 +9,7 @@ use client::{Client, v1};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use model::id::ConversationName;
+use model::text::is_forbidden;
 
 /// The arguments that every client command has.
 #[derive(clap::Args, Clone, Debug)]
@@ -38,10 +39,17 @@ impl Target {
     /// # Errors
     /// Usage, when an address is none.
     pub fn client(&self, deadline: Duration) -> anyhow::Result<Client> {
+        self.build(Client::builder().deadline(deadline))
+    }
+
+    /// A client that `builder` begins.
+    ///
+    /// # Errors
+    /// As [`Target::client`].
+    pub fn build(&self, builder: client::Builder) -> anyhow::Result<Client> {
         let endpoints = self.target.iter().map(|target| target.trim());
-        Client::builder()
+        builder
             .endpoints(endpoints.filter(|target| !target.is_empty()))
-            .deadline(deadline)
             .build()
             .map_err(|error| anyhow!(crate::exit::Usage(format!("--target: {error}"))))
     }
@@ -254,15 +262,10 @@ pub fn printable(text: &str) -> String {
         .map(|one| match one {
             '\n' => '⏎',
             '\t' => ' ',
-            one if one.is_control() || is_bidi(one) => '\u{fffd}',
+            one if is_forbidden(one) => '\u{fffd}',
             one => one,
         })
         .collect()
-}
-
-/// Characters that turn the direction of what follows them on the line.
-fn is_bidi(one: char) -> bool {
-    matches!(one, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn as_json(message: &v1::Message) -> serde_json::Value {

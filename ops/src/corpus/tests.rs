@@ -82,6 +82,17 @@ fn a_wrong_line_says_what_is_wrong_and_what_would_be_right() {
             "of the form 2018-",
         );
     }
+    // What a server would refuse is known here.
+    for time in ["0000-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"] {
+        check_bad(
+            &line("a", "x").replace("2018-05-02T19:38:15Z", time),
+            "years 1 to 9999",
+        );
+    }
+    for (sender, what) in [("a\\u0001b", "U+0001"), ("a\\u202eb", "direction")] {
+        let sender = format!("\"sender\":\"{sender}\"");
+        check_bad(&line("a", "x").replace("\"sender\":\"s\"", &sender), what);
+    }
 }
 
 #[test]

@@ -333,6 +333,7 @@ impl Args {
             Client::builder()
                 .endpoints(endpoints)
                 .deadline(CALL_LIMIT)
+                .imports(true)
                 .build()
         };
         let mut ways = Vec::new();

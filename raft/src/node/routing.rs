@@ -247,7 +247,7 @@ impl Inner {
         }
         let next = match result {
             // Who passed it on need not lead.
-            Ok(_) | Err(ProposeError::Overloaded) => Some(leader),
+            Ok(_) | Err(ProposeError::Overloaded | ProposeError::Expired) => Some(leader),
             Err(ProposeError::NotLeader {
                 leader: Some(leader),
                 ..

@@ -101,7 +101,7 @@ impl Retry {
                 self.wait_for_leader(random, paid)
             }
             ProposeError::Unreachable(_) => self.wait_for_leader(random, paid),
-            ProposeError::WrongShard => self.wait(random),
+            ProposeError::WrongShard | ProposeError::Expired => self.wait(random),
         };
         self.last = Some(error);
         within(next, remaining, self)
@@ -128,7 +128,10 @@ impl Retry {
             return Failure::NotReady;
         }
         match &self.last {
-            None => Failure::LeaderChanging("the time was up before the first attempt".into()),
+            None => Failure::TimeUp("before the first attempt".into()),
+            Some(ProposeError::Expired) => {
+                Failure::TimeUp("while it waited for its turn at the leader".into())
+            }
             Some(ProposeError::NotLeader {
                 shard,
                 leader: None,
@@ -291,7 +294,10 @@ mod tests {
         ends(vec![ProposeError::Unreachable(NodeId(2))], |f| {
             matches!(f, Failure::NoQuorum(_))
         });
-        ends(vec![], |f| matches!(f, Failure::LeaderChanging(_)));
+        ends(vec![], |f| matches!(f, Failure::TimeUp(_)));
+        ends(vec![ProposeError::Expired], |f| {
+            matches!(f, Failure::TimeUp(_))
+        });
     }
 
     #[test]

@@ -8,9 +8,9 @@ use model::limits;
 use model::mutant;
 use model::session;
 use model::state::Conversation;
-use proto::v1;
 use proto::v1::messages_client::MessagesClient;
 use proto::v1::messages_server::Messages as Service;
+use proto::{IMPORT, v1};
 use store::engine::Order;
 use store::state::ShardState;
 use tonic::{Request, Response, Status, Streaming};
@@ -22,6 +22,7 @@ use crate::deadline::{Call, forward};
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use crate::read::{Found, read};
+use crate::stream::lanes::Lanes;
 use crate::token::{Kind, Token};
 use crate::{convert, stream, tail};
 
@@ -78,8 +79,8 @@ impl Service for Messages {
         &self,
         request: Request<Streaming<v1::AppendStreamRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
-        let items = request.into_inner();
-        let answers = stream::serve(self.gateway.clone(), items, self.body_bytes_max);
+        let lanes = Lanes::new(self.body_bytes_max, request.metadata().contains_key(IMPORT));
+        let answers = stream::serve(self.gateway.clone(), request.into_inner(), lanes);
         Ok(Response::new(answers))
     }
 
@@ -112,7 +113,7 @@ impl Messages {
         request: v1::AppendMessageRequest,
         call: Call,
     ) -> Result<v1::AppendMessageResponse, Failure> {
-        let mut check = Checker::new(self.body_bytes_max);
+        let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
         let name = check.conversation("parent", &request.parent);
         check.message(At("message", None), request.message.as_ref());
         let name = check.or(name)?;
@@ -137,7 +138,7 @@ impl Messages {
         request: v1::BatchAppendMessagesRequest,
         call: Call,
     ) -> Result<v1::BatchAppendMessagesResponse, Failure> {
-        let mut check = Checker::new(self.body_bytes_max);
+        let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
         let name = check.conversation("parent", &request.parent);
         check.batch(&request.messages);
         let name = check.or(name)?;

@@ -2,5 +2,6 @@
 
 pub mod admin;
 pub mod conversations;
+pub mod grpc;
 mod leading;
 pub mod messages;

@@ -61,6 +61,8 @@ pub struct Lanes {
     unanswered: usize,
     unanswered_bytes: usize,
     body_bytes_max: usize,
+    /// Whether the stream is of an import.
+    imports: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +93,7 @@ struct InFlight {
 
 impl Lanes {
     /// With the bound on bodies that the node is configured with, bytes.
-    pub fn new(body_bytes_max: usize) -> Lanes {
+    pub fn new(body_bytes_max: usize, imports: bool) -> Lanes {
         Lanes {
             by_name: HashMap::new(),
             lanes: Vec::new(),
@@ -101,6 +103,7 @@ impl Lanes {
             unanswered: 0,
             unanswered_bytes: 0,
             body_bytes_max,
+            imports,
         }
     }
 
@@ -134,7 +137,7 @@ impl Lanes {
                 }
             },
         };
-        let mut checker = Checker::new(self.body_bytes_max);
+        let mut checker = Checker::new(self.body_bytes_max).imports(self.imports);
         checker.message(At("message", None), item.message.as_ref());
         let bytes = item.message.as_ref().map_or(0, check::size);
         let given = match checker.finish() {

@@ -37,11 +37,11 @@ pub type Answers = ReceiverStream<Result<v1::AppendStreamResponse, Status>>;
 pub fn serve(
     gateway: Arc<Gateway>,
     items: Streaming<v1::AppendStreamRequest>,
-    body_bytes_max: usize,
+    lanes: Lanes,
 ) -> Answers {
     let (answers, receiver) = mpsc::channel(ANSWERS_WAITING_MAX);
     let calls = gateway.calls.clone();
-    calls.spawn(run(gateway, items, answers, Lanes::new(body_bytes_max)));
+    calls.spawn(run(gateway, items, answers, lanes));
     ReceiverStream::new(receiver)
 }
 

@@ -78,7 +78,7 @@ impl Rocks {
     /// Opens or creates `raftdb` at `path`.
     ///
     /// # Errors
-    /// [`Error`] when the disk or RocksDB refuses; [`Error::Corrupt`] when its write-ahead log is
+    /// [`Error`] when the disk or RocksDB refuses; [`Error::Damaged`] when its write-ahead log is
     /// damaged before its tail.
     pub fn open_log(path: &Path) -> Result<Rocks, Error> {
         Rocks::open(path, Role::Log, LOG_BLOCK_CACHE_BYTES)
@@ -113,7 +113,14 @@ impl Rocks {
         let rocks = match DB::open(&options, path) {
             Err(error) if role == Role::Log && error.kind() == ErrorKind::Corruption => {
                 let Some(bytes) = torn::cut_off(path)? else {
-                    return Err(refused(error));
+                    return Err(match torn::first_damage(path)? {
+                        Some((file, offset)) => Error::Damaged {
+                            file: file.display().to_string(),
+                            offset,
+                            reason: error.into_string(),
+                        },
+                        None => refused(error),
+                    });
                 };
                 tracing::warn!(
                     path = %path.display(),

@@ -14,7 +14,7 @@
 //! 32 KiB with records `[masked crc32c u32][length u16][type u8][payload]`, little-endian.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::from_io;
 use crate::Error;
@@ -31,19 +31,8 @@ const LAST: u8 = 4;
 /// Cuts a torn last batch off the newest write-ahead log in `database`. Says how many bytes it cut,
 /// `None` when there is no such thing.
 pub(super) fn cut_off(database: &Path) -> Result<Option<u64>, Error> {
-    let failed = |error: std::io::Error| from_io("read", database, &error);
-    let mut logs = Vec::new();
-    for entry in fs::read_dir(database).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let number = path
-            .file_stem()
-            .and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-        if let (Some(number), Some("log")) = (number, path.extension().and_then(|e| e.to_str())) {
-            logs.push((number, path));
-        }
-    }
-    logs.sort();
-    while let Some((_, path)) = logs.pop() {
+    let mut logs = logs(database)?;
+    while let Some(path) = logs.pop() {
         let bytes = fs::read(&path).map_err(|error| from_io("read", &path, &error))?;
         if bytes.iter().all(|byte| *byte == 0) {
             continue;
@@ -62,6 +51,44 @@ pub(super) fn cut_off(database: &Path) -> Result<Option<u64>, Error> {
         return Ok(Some((bytes.len() - start) as u64));
     }
     Ok(None)
+}
+
+/// The first record of the write-ahead logs in `database` that cannot be read: its file, and where it
+/// begins.
+pub(super) fn first_damage(database: &Path) -> Result<Option<(PathBuf, u64)>, Error> {
+    for path in logs(database)? {
+        let bytes = fs::read(&path).map_err(|error| from_io("read", &path, &error))?;
+        let mut at = 0;
+        while at + HEADER_BYTES <= bytes.len() {
+            let block_end = bytes.len().min((at / BLOCK_BYTES + 1) * BLOCK_BYTES);
+            if block_end - at < HEADER_BYTES {
+                at = block_end;
+                continue;
+            }
+            match record(&bytes[at..block_end]) {
+                Some((_, len)) => at += len,
+                None => return Ok(Some((path, at as u64))),
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The write-ahead logs in `database`, oldest first.
+fn logs(database: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |error: std::io::Error| from_io("read", database, &error);
+    let mut logs = Vec::new();
+    for entry in fs::read_dir(database).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let number = path
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+        if let (Some(number), Some("log")) = (number, path.extension().and_then(|e| e.to_str())) {
+            logs.push((number, path));
+        }
+    }
+    logs.sort();
+    Ok(logs.into_iter().map(|(_, path)| path).collect())
 }
 
 /// Where the torn last batch of a write-ahead log begins; `None` when nothing is torn, or when it
