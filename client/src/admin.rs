@@ -1,5 +1,6 @@
 //! The operators' calls: what each node says of itself, the hashes of a replica, joining.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,44 @@ async fn once<T>(
     }
 }
 
+/// Gives each listed node what it said itself, wherever that was. `first` is an answer from before.
+fn by_who_answered(reports: Vec<NodeReport>, first: &v1::GetStatusResponse) -> Vec<NodeReport> {
+    let mine = |status: &v1::GetStatusResponse| status.cluster_id == first.cluster_id;
+    let mut said: BTreeMap<u64, (String, v1::GetStatusResponse)> = BTreeMap::new();
+    let unknown = (String::new(), first.clone());
+    said.insert(first.node_id, unknown);
+    for report in &reports {
+        if let Ok(status) = &report.status
+            && mine(status)
+        {
+            let answer = (report.address.clone(), status.clone());
+            said.insert(status.node_id, answer);
+        }
+    }
+    let judged = |mut report: NodeReport| {
+        let node = report.listed.as_ref().map_or(0, |node| node.node_id);
+        let itself = |status: &v1::GetStatusResponse| status.node_id == node && mine(status);
+        if report.status.as_ref().is_ok_and(itself) {
+            return report;
+        }
+        if let Some((address, status)) = said.get(&node) {
+            if !address.is_empty() {
+                report.address.clone_from(address);
+            }
+            report.status = Ok(status.clone());
+        } else if let Ok(other) = &report.status {
+            let whose = match mine(other) {
+                true => format!("{} (n{})", other.node_name, other.node_id),
+                false => format!("{} of another cluster", other.node_name),
+            };
+            let refusal = Refusal::other_node(&report.address, &whose);
+            report.status = Err(Error::Refused(refusal));
+        }
+        report
+    };
+    reports.into_iter().map(judged).collect()
+}
+
 impl Client {
     /// The cluster as any node sees it.
     ///
@@ -94,7 +133,8 @@ impl Client {
     }
 
     /// What every node of the cluster says of itself, asked at once, each once, by node id.
-    /// Learns first from any node who the others are.
+    /// Learns first from any node who the others are. An address proves nothing: what another node
+    /// answers at a node's address is that other node's report.
     ///
     /// # Errors
     /// [`Error::Deadline`] when no node answers at all.
@@ -110,7 +150,7 @@ impl Client {
                 took: begun.elapsed(),
             }
         });
-        let mut reports = futures::future::join_all(asks).await;
+        let mut reports = by_who_answered(futures::future::join_all(asks).await, &seen);
         reports.sort_by_key(|report| report.listed.as_ref().map(|node| node.node_id));
         Ok(reports)
     }
@@ -230,5 +270,63 @@ impl Client {
             })
             .await?;
         Ok(answer.value.epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(node_id: u64, cluster_id: &str) -> v1::GetStatusResponse {
+        v1::GetStatusResponse {
+            node_id,
+            cluster_id: cluster_id.to_owned(),
+            node_name: format!("node-{node_id}"),
+            ..v1::GetStatusResponse::default()
+        }
+    }
+
+    /// A cluster of the nodes 1, 2, … at whose addresses these nodes answered; 0 is nobody. Gives who
+    /// is held to have answered for each of them.
+    #[track_caller]
+    fn check(answered: &[(u64, &str)], expect: &[Result<u64, &str>]) {
+        let reports = (1..)
+            .zip(answered)
+            .map(|(node_id, (who, cluster))| NodeReport {
+                address: format!("h{node_id}:1"),
+                listed: Some(v1::NodeStatus {
+                    node_id,
+                    ..v1::NodeStatus::default()
+                }),
+                status: match who {
+                    0 => Err(Error::Refused(Refusal::silent(Duration::from_secs(1)))),
+                    who => Ok(answer(*who, cluster)),
+                },
+                took: Duration::ZERO,
+            });
+        let judged = by_who_answered(reports.collect(), &answer(1, "c"));
+        for (report, expect) in judged.iter().zip(expect) {
+            match (&report.status, expect) {
+                (Ok(status), Ok(node)) => assert_eq!(status.node_id, *node),
+                (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
+                (status, expect) => panic!("{status:?} instead of {expect:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn who_answers_at_an_address_is_believed_and_not_the_address() {
+        check(&[(1, "c"), (2, "c")], &[Ok(1), Ok(2)]);
+        check(&[(1, "c"), (0, "")], &[Ok(1), Err("no answer")]);
+        // A new node has a lost one's address.
+        check(
+            &[(1, "c"), (7, "c")],
+            &[Ok(1), Err("node-7 (n7) answers at h2:1")],
+        );
+        // Two nodes have each other's: both are there.
+        check(&[(1, "c"), (3, "c"), (2, "c")], &[Ok(1), Ok(2), Ok(3)]);
+        // The first answer came from an address that no list has.
+        check(&[(0, ""), (2, "c")], &[Ok(1), Ok(2)]);
+        check(&[(1, "c"), (2, "d")], &[Ok(1), Err("another cluster")]);
     }
 }

@@ -265,6 +265,19 @@ impl Refusal {
             outcome_unknown: false,
         }
     }
+
+    /// Another node than the one that was meant answers at its address.
+    pub(crate) fn other_node(address: &str, answered: &str) -> Refusal {
+        Refusal {
+            code: Code::FailedPrecondition,
+            reason: "OTHER_NODE".to_owned(),
+            message: format!("{answered} answers at {address}"),
+            violations: Vec::new(),
+            metadata: BTreeMap::new(),
+            retry_after: None,
+            outcome_unknown: false,
+        }
+    }
 }
 
 /// The reasons of a node that stops or drains, and of one that has just joined and has not heard of

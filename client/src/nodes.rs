@@ -294,11 +294,17 @@ impl Nodes {
 
     fn add(&self, address: &str, id: u64, name: &str, dc: &str) -> std::io::Result<()> {
         let mut list = self.list.lock();
-        let Err(at) = list.binary_search_by(|node| (*node.address).cmp(address)) else {
+        let Err(mut at) = list.binary_search_by(|node| (*node.address).cmp(address)) else {
             return Ok(());
         };
         if list.len() >= limits::NODES_MAX {
-            return Ok(());
+            // Places that nobody answers from any more make room for those of nodes that are known.
+            let left = |node: &Node| node.lost.is_some() && node.id == 0 && node.active == 0;
+            let Some(left) = list.iter().position(left).filter(|_| id != 0) else {
+                return Ok(());
+            };
+            list.remove(left);
+            at -= usize::from(left < at);
         }
         let node = Node {
             address: address.into(),
@@ -354,7 +360,7 @@ impl Nodes {
         let mut list = self.list.lock();
         #[allow(
             clippy::expect_used,
-            reason = "the list is never empty: `new` refuses that and nothing removes"
+            reason = "the list is never empty: `new` refuses that, and only a full one loses any"
         )]
         let best = best(&list, tried, Instant::now()).expect("a client knows at least one node");
         self.lease(&mut list[best])
@@ -439,13 +445,7 @@ impl Nodes {
             if known.node_id == status.node_id {
                 self.with(asked, |node| describe(node, known));
             }
-            let elsewhere = |node: &Node| node.id == known.node_id && node.id != 0;
-            if self
-                .list
-                .lock()
-                .iter()
-                .any(|node| elsewhere(node) && *node.address != *known.address)
-            {
+            if self.is_elsewhere(known) {
                 continue;
             }
             if self.discover
@@ -455,6 +455,22 @@ impl Nodes {
             }
             self.with(&known.address, |node| describe(node, known));
         }
+    }
+
+    /// Whether a node is known by another name than its address. Who is lost there has moved: it is
+    /// not that node any more.
+    fn is_elsewhere(&self, known: &v1::NodeStatus) -> bool {
+        let mut elsewhere = false;
+        for node in self.list.lock().iter_mut() {
+            if node.id != known.node_id || node.id == 0 || *node.address == *known.address {
+                continue;
+            }
+            match node.lost {
+                Some(_) => node.id = 0,
+                None => elsewhere = true,
+            }
+        }
+        elsewhere
     }
 
     /// Learns nodes and probes the lost ones, until dropped.

@@ -28,7 +28,70 @@ pub struct DataDir {
     _lock: File,
 }
 
+/// What a directory consists of while a node works in it, to see whether it is still there.
+#[derive(Debug)]
+pub struct Presence {
+    directory: PathBuf,
+    /// Each part with what tells it from another at the same path; none where another is as good.
+    parts: Vec<(PathBuf, Option<Mark>)>,
+}
+
+/// Device and number of a file: another one at the same path has another number.
+type Mark = (u64, u64);
+
+impl Presence {
+    /// The first part that is gone, or another's, in words.
+    ///
+    /// # Errors
+    /// Which, and what that means.
+    pub fn check(&self) -> Result<(), String> {
+        let gone = |(path, before): &&(PathBuf, Option<Mark>)| match mark(path) {
+            Ok(now) => before.is_some_and(|before| now != before),
+            // Whatever else a disk has to say, it says to the databases.
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        let Some((path, _)) = self.parts.iter().find(gone) else {
+            return Ok(());
+        };
+        Err(format!(
+            "{} was removed or replaced while the node ran: what it writes to {} now is lost with \
+             the process. Put the folder back as it was, or empty it and join as a new node",
+            path.display(),
+            self.directory.display()
+        ))
+    }
+}
+
+fn mark(path: &Path) -> std::io::Result<Mark> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
 impl DataDir {
+    /// What must stay where it is from now on: called once the databases are open.
+    ///
+    /// # Errors
+    /// As the disk has.
+    pub fn presence(&self) -> anyhow::Result<Presence> {
+        let names = [self.path.join("FORMAT"), self.path.join("LOCK")];
+        let places = [self.path.clone(), self.raftdb(), self.msgdb()];
+        let marked = |path: PathBuf| match mark(&path) {
+            Ok(mark) => Ok((path, Some(mark))),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let parts = places.into_iter().chain(names).map(marked);
+        let mut parts = parts.collect::<anyhow::Result<Vec<_>>>()?;
+        // A database without its CURRENT is none; it replaces the file now and then.
+        let current = [self.raftdb(), self.msgdb()].map(|database| database.join("CURRENT"));
+        let current = current.into_iter().filter(|path| path.exists());
+        parts.extend(current.map(|path| (path, None)));
+        Ok(Presence {
+            directory: self.path.clone(),
+            parts,
+        })
+    }
+
     /// Opens the directory of the node `name`; `create` makes it when there is none, or an empty
     /// one.
     ///
@@ -245,6 +308,29 @@ mod tests {
         fs::write(dir.path().join("photo.jpg"), "x").expect("written");
         assert!(refused(dir.path(), "a", true).contains("photo.jpg"));
         assert!(!dir.path().join("LOCK").exists());
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_under_a_node_is_missed_even_when_another_is_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data");
+        let held = DataDir::open(&path, "a", true).expect("fresh");
+        for part in [held.raftdb(), held.msgdb()] {
+            fs::create_dir(part).expect("a folder");
+        }
+        let presence = held.presence().expect("all there");
+        presence.check().expect("still all there");
+        let aside = dir.path().join("aside");
+        fs::rename(held.msgdb(), &aside).expect("moved");
+        let gone = presence.check().expect_err("a part is gone");
+        assert!(gone.contains("msgdb was removed"), "{gone}");
+        fs::create_dir(held.msgdb()).expect("another");
+        assert!(presence.check().is_err(), "another is not that one");
+        fs::remove_dir(held.msgdb()).expect("removed");
+        fs::rename(&aside, held.msgdb()).expect("back");
+        presence.check().expect("as it was");
+        fs::remove_dir_all(&path).expect("removed");
+        assert!(presence.check().is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use server::{Config, World};
 use store::engine::rocks::Rocks;
 use tokio::sync::watch;
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Presence};
 
 /// How often a drill's file of cuts is looked at.
 const CUTS_LOOK: Duration = Duration::from_millis(20);
@@ -23,25 +23,26 @@ const CUTS_LOOK: Duration = Duration::from_millis(20);
 /// # Errors
 /// When a database cannot be opened.
 pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTcp>> {
-    let (raftdb, msgdb) = (directory.raftdb(), directory.msgdb());
+    let (raftdb_path, msgdb_path) = (directory.raftdb(), directory.msgdb());
     let entropy = Os;
     let mut seed = [0; 8];
     entropy.fill(&mut seed).context("no random bytes")?;
+    let cannot = |path: &Path| format!("cannot open {}", path.display());
+    let raftdb = Rocks::open_log(&raftdb_path).with_context(|| cannot(&raftdb_path))?;
+    let msgdb = Rocks::open_state_with_cache(&msgdb_path, config.storage.cache_bytes)
+        .with_context(|| cannot(&msgdb_path))?;
     Ok(World {
         network: network(config),
-        raftdb: Arc::new(
-            Rocks::open_log(&raftdb)
-                .with_context(|| format!("cannot open {}", raftdb.display()))?,
-        ),
-        msgdb: Arc::new(
-            Rocks::open_state_with_cache(&msgdb, config.storage.cache_bytes)
-                .with_context(|| format!("cannot open {}", msgdb.display()))?,
-        ),
+        raftdb: Arc::new(raftdb),
+        msgdb: Arc::new(msgdb),
         clock: Arc::new(Os),
         seed: u64::from_le_bytes(seed),
         entropy: Arc::new(entropy),
         pid: std::process::id(),
-        disk: Arc::new(Disk(config.data_dir.clone())),
+        disk: Arc::new(Disk {
+            path: config.data_dir.clone(),
+            presence: directory.presence()?,
+        }),
         background: Arc::new(Os),
     })
 }
@@ -120,15 +121,22 @@ impl Background for Os {
     }
 }
 
-/// The file system that holds a directory.
-struct Disk(PathBuf);
+/// The file system that holds a directory, and the directory.
+struct Disk {
+    path: PathBuf,
+    presence: Presence,
+}
 
 impl DiskSpace for Disk {
     fn space(&self) -> io::Result<Space> {
-        let stats = fs2::statvfs(&self.0)?;
+        let stats = fs2::statvfs(&self.path)?;
         Ok(Space {
             free: stats.available_space(),
             total: stats.total_space(),
         })
+    }
+
+    fn present(&self) -> Result<(), String> {
+        self.presence.check()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +124,40 @@ impl Dial for Tcp {
     }
 }
 
+/// Checks an address that others are told to come to: `host:port` that leads somewhere, so neither a
+/// wildcard nor port 0.
+///
+/// # Errors
+/// `InvalidInput`, with what is wrong.
+pub fn destination(address: &str) -> io::Result<()> {
+    endpoint(address)?;
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    // Resolvers take 0 and 0x0 for 0.0.0.0, and no name ends with a number.
+    let last = host.trim_end_matches('.').rsplit('.').next();
+    let nowhere = match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(IpAddr::V4(ip)) => ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(),
+        Ok(IpAddr::V6(ip)) => ip.is_unspecified() || ip.is_multicast(),
+        Err(_) => host == "*" || last.is_some_and(is_number),
+    };
+    if nowhere || port.parse() == Ok(0_u16) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{address} is no address that others can reach"),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a resolver may take a part of a host for a number.
+fn is_number(part: &str) -> bool {
+    let digits = part.strip_prefix("0x").or_else(|| part.strip_prefix("0X"));
+    match digits {
+        Some(digits) => digits.chars().all(|digit| digit.is_ascii_hexdigit()),
+        None => part.chars().all(|digit| digit.is_ascii_digit()),
+    }
+}
+
 /// The channel options that every connection of Firebreak uses; the simulator adds its connector.
 ///
 /// # Errors
@@ -149,4 +184,44 @@ pub fn endpoint(address: &str) -> io::Result<Endpoint> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_leads_somewhere() {
+        let ok = |address: &str| destination(address).is_ok();
+        for good in [
+            "127.0.0.1:7001",
+            "[::1]:7001",
+            "seoul-1:7001",
+            "db1.example.com:65535",
+            "3com.example:1",
+        ] {
+            assert!(ok(good), "{good}");
+        }
+        for bad in [
+            "0.0.0.0:0",
+            "0.0.0.0:7001",
+            "127.0.0.1:0",
+            "[::]:7001",
+            "[::ffff:0.0.0.0]:7001",
+            "0:7001",
+            "0x0:7001",
+            "0.0:7001",
+            "10.0.0:7001",
+            "255.255.255.255:7001",
+            "224.0.0.1:7001",
+            "[ff02::1]:7001",
+            "*:7001",
+            "seoul-1:0",
+            "seoul-1",
+            ":7001",
+            "seoul-1:70000",
+        ] {
+            assert!(!ok(bad), "{bad}");
+        }
+    }
 }

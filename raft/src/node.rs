@@ -345,6 +345,11 @@ impl Node {
         self.inner.room_changed.notify_one();
     }
 
+    /// Stops the node at once: it must not go on, for this reason.
+    pub fn die(&self, why: String) {
+        self.inner.die(why);
+    }
+
     /// Set once the node must stop (a failed fsync, say), to the reason.
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
         self.inner.fatal.subscribe()

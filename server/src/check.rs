@@ -318,7 +318,7 @@ impl Checker {
                 self.add(field, error);
             }
         }
-        if let Err(error) = proto::net::endpoint(&request.address) {
+        if let Err(error) = proto::net::destination(&request.address) {
             self.add("address", error);
         }
         if request.disk_id.len() != 16 {

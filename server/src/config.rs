@@ -135,14 +135,20 @@ impl fmt::Display for Errors {
 }
 
 impl Config {
-    /// Reads a file.
+    /// Reads a file. Relative paths in it are of the folder that it is in.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Config, Errors> {
         let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Config::parse(&text, &file),
+        let absolute = std::path::absolute(path);
+        let read = absolute.and_then(|path| Ok((std::fs::read_to_string(&path)?, path)));
+        match read {
+            Ok((text, path)) => {
+                let mut config = Config::parse(&text, &file)?;
+                config.resolve(path.parent().unwrap_or(&path));
+                Ok(config)
+            }
             Err(error) => Err(Errors {
                 file,
                 problems: vec![Problem {
@@ -154,7 +160,15 @@ impl Config {
         }
     }
 
-    /// Reads a text; `file` is named in errors.
+    /// Makes relative paths those of a folder: who starts the node from where is of no matter.
+    fn resolve(&mut self, folder: &Path) {
+        self.data_dir = folder.join(&self.data_dir);
+        if let Some(file) = &mut self.network.cuts_file {
+            *file = folder.join(&file);
+        }
+    }
+
+    /// Reads a text; `file` is named in errors. Relative paths stay as they are.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -383,15 +397,9 @@ fn address(text: &str) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
+/// Whether others can come to an address.
 fn anywhere(text: &str) -> Result<(), String> {
-    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
-    let port_zero = text.ends_with(":0");
-    if matches!(host, "0.0.0.0" | "[::]") || port_zero {
-        return Err(format!(
-            "{text} is no address that others can reach; set advertise to one"
-        ));
-    }
-    Ok(())
+    proto::net::destination(text).map_err(|error| format!("{error}; set advertise to one"))
 }
 
 #[cfg(test)]

@@ -337,6 +337,9 @@ async fn watch_disk(
 ) {
     let mut full = false;
     loop {
+        if let Err(why) = disk.present() {
+            raft.die(why);
+        }
         match disk.space() {
             Ok(space) => {
                 let now = reserve_reached(space, reserve_percent, full);

@@ -53,6 +53,15 @@ pub trait DiskSpace: Send + Sync + 'static {
     /// # Errors
     /// When the file system does not answer.
     fn space(&self) -> io::Result<Space>;
+
+    /// Whether what the node works in is still where it was; called each second too. What is written
+    /// into a folder that was removed is lost with the process.
+    ///
+    /// # Errors
+    /// What is gone, in words.
+    fn present(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The room on a disk at one moment.

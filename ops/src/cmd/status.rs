@@ -214,7 +214,7 @@ fn node(listed: &NodeStatus, report: &NodeReport, shards: &[Shard]) -> Node {
     Node {
         node_id: listed.node_id,
         dc: printable(&listed.dc),
-        address: printable(&listed.address),
+        address: printable(&report.address),
         reachable: report.status.is_ok(),
         draining: listed.draining,
         leads: shards
