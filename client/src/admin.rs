@@ -244,6 +244,51 @@ impl Client {
         Ok(answer.value)
     }
 
+    /// What nodes join with, as any node knows it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the cluster keeps only its hash, or [`Error::Deadline`].
+    pub async fn join_token(&self) -> Result<v1::JoinToken, Error> {
+        let answer = self
+            .call(Effect::None, |attempt| {
+                let request = attempt.request(v1::GetJoinTokenRequest {});
+                async move { admin(attempt.channel).get_join_token(request).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// Has nodes join with a new token. Asking again gives yet another.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], or [`Error::Deadline`].
+    pub async fn rotate_join_token(
+        &self,
+        request: v1::RotateJoinTokenRequest,
+    ) -> Result<v1::JoinToken, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(request);
+                async move { admin(attempt.channel).rotate_join_token(request).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// Says that a node stands in another data center. Asking again is safe.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn relocate_node(&self, request: v1::RelocateNodeRequest) -> Result<u64, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(request.clone());
+                async move { admin(attempt.channel).relocate_node(request).await }
+            })
+            .await?;
+        Ok(answer.value.epoch)
+    }
+
     /// Sends a replica of a shard on its way. It has arrived when the status lists the move no more.
     ///
     /// # Errors

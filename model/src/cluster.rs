@@ -9,9 +9,10 @@ use crate::id::{NodeId, ShardId, Slot};
 mod decide;
 mod leading;
 mod moves;
+mod place;
 mod policy;
 
-pub use decide::decide;
+pub use decide::{decide, decide_at};
 pub use leading::{leader_order, leaders};
 
 /// Everything the meta shard holds.
@@ -62,6 +63,20 @@ pub struct ClusterState {
     /// Nodes that give up all they hold and are removed then. Sorted.
     #[prost(uint64, repeated, tag = "15")]
     pub leaving: Vec<u64>,
+    /// The join token, for operators who have lost it; none where the cluster was founded without it.
+    #[prost(message, optional, tag = "30")]
+    pub join_token: Option<JoinToken>,
+}
+
+/// What nodes join with.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct JoinToken {
+    /// The text.
+    #[prost(string, tag = "1")]
+    pub token: String,
+    /// Command time from which it lets nobody in, Unix milliseconds; 0 = never.
+    #[prost(uint64, tag = "2")]
+    pub expires_ms: u64,
 }
 
 /// A node and what identifies it.
@@ -82,6 +97,9 @@ pub struct Node {
     /// 16 random bytes written to its disk when it joined: another disk is another node.
     #[prost(bytes = "bytes", tag = "5")]
     pub disk_id: Bytes,
+    /// The start of the node that told this address; 0 = it joined with it, and told none since.
+    #[prost(uint64, tag = "6")]
+    pub address_boot: u64,
 }
 
 /// Where a node stands. A fire domain is a `dc`.
@@ -193,7 +211,10 @@ pub enum Survive {
 #[derive(Clone, PartialEq, Message)]
 pub struct Change {
     /// What changes.
-    #[prost(oneof = "ChangeBody", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(
+        oneof = "ChangeBody",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22"
+    )]
     pub body: Option<ChangeBody>,
 }
 
@@ -236,6 +257,15 @@ pub enum ChangeBody {
     /// Removes a node that was leaving and holds nothing any more; its id is never used again.
     #[prost(message, tag = "12")]
     Remove(Leave),
+    /// A node is at another address since it started.
+    #[prost(message, tag = "20")]
+    Announce(Announce),
+    /// An operator says that a node stands elsewhere.
+    #[prost(message, tag = "21")]
+    Relocate(Relocate),
+    /// Nodes join with another token from now on.
+    #[prost(message, tag = "22")]
+    JoinToken(JoinToken),
 }
 
 /// Sets a policy.
@@ -310,6 +340,37 @@ pub struct Leave {
     /// It stays after all.
     #[prost(bool, tag = "2")]
     pub stays: bool,
+}
+
+/// Where a node is since one of its starts. Its disk says who it is; the address is news.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Announce {
+    /// The node.
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// Of its disk, by which its peers know it.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub disk_id: Bytes,
+    /// The start that says so: what an earlier one said may come later.
+    #[prost(uint64, tag = "3")]
+    pub boot: u64,
+    /// host:port where others reach it.
+    #[prost(string, tag = "4")]
+    pub address: String,
+    /// Its rack, on which nothing depends.
+    #[prost(string, tag = "5")]
+    pub rack: String,
+}
+
+/// A node stands elsewhere, or always did: what burns with it changes.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Relocate {
+    /// The node.
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// Where.
+    #[prost(message, optional, tag = "2")]
+    pub locality: Option<Locality>,
 }
 
 /// The answer to a [`Change`] that was made.
@@ -417,6 +478,24 @@ impl Move {
     pub fn after(&self, replicas: &[u64]) -> Vec<u64> {
         let place = |id: &u64| if *id == self.from { self.to } else { *id };
         replicas.iter().map(place).collect()
+    }
+}
+
+impl JoinToken {
+    /// Whether it lets nobody in at this time.
+    pub fn has_expired(&self, now_ms: u64) -> bool {
+        self.expires_ms > 0 && now_ms >= self.expires_ms
+    }
+}
+
+impl std::fmt::Display for Locality {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Locality { region, dc, rack } = self;
+        write!(f, "region={region},dc={dc}")?;
+        match rack.as_str() {
+            "" => Ok(()),
+            rack => write!(f, ",rack={rack}"),
+        }
     }
 }
 

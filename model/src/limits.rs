@@ -2,6 +2,8 @@
 
 /// Longest tenant or conversation id, bytes.
 pub const NAME_SEGMENT_BYTES_MAX: usize = 128;
+/// Bytes of an address, host:port; a host's name has at most 253.
+pub const ADDRESS_BYTES_MAX: usize = 300;
 /// Longest sender, bytes.
 pub const SENDER_BYTES_MAX: usize = 256;
 /// Longest client message id, bytes.

@@ -323,6 +323,7 @@ mod tests {
                         rack: String::new(),
                     }),
                     disk_id: bytes::Bytes::new(),
+                    address_boot: 0,
                 });
             }
         }

@@ -168,7 +168,7 @@ impl Machine {
             return invalid("a change of the cluster belongs to the meta shard");
         };
         let before = cluster.epoch;
-        let reply = cluster::decide(cluster, change);
+        let reply = cluster::decide_at(cluster, change, self.time_ms);
         self.revision += cluster.epoch - before;
         reply
     }

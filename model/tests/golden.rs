@@ -17,8 +17,9 @@ use std::path::Path;
 use bytes::Bytes;
 use firebreak_model as model;
 use model::cluster::{
-    Change, ChangeBody, Changed, ClusterState, Join, Layout, Leave, Locality, MetaReplicas, Move,
-    MoveStep, Node, Policies, Policy, SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
+    Announce, Change, ChangeBody, Changed, ClusterState, Join, JoinToken, Layout, Leave, Locality,
+    MetaReplicas, Move, MoveStep, Node, Policies, Policy, Relocate, SetDraining, SetPolicy, Shard,
+    ShardPolicy, Survive,
 };
 use model::command::{
     Answer, Append, Appended, Attribute, Command, Create, Created, Entry, NewMessage, Outcome,
@@ -27,6 +28,13 @@ use model::command::{
 use model::shard::{Machine, Scope};
 use model::state::{Conversation, Dedup, Stored};
 use prost::Message;
+
+fn token() -> JoinToken {
+    JoinToken {
+        token: "fb-secret".into(),
+        expires_ms: 300,
+    }
+}
 
 /// Checks that the record reads as `value` and is written as it was.
 #[track_caller]
@@ -125,6 +133,7 @@ fn node() -> Node {
             rack: "r7".into(),
         }),
         disk_id: Bytes::from_static(&[3; 16]),
+        address_boot: 0,
     }
 }
 
@@ -226,6 +235,17 @@ fn commands_are_read_and_written_as_ever() {
         node: 300,
         stays: true,
     };
+    let announce = Announce {
+        node: 300,
+        disk_id: Bytes::from_static(&[3; 16]),
+        boot: 7,
+        address: "busan-2:7001".into(),
+        rack: "r2".into(),
+    };
+    let relocate = Relocate {
+        node: 300,
+        locality: node().locality,
+    };
     for (name, body) in [
         ("command_meta_begin_move", ChangeBody::BeginMove(moving())),
         ("command_meta_change_voters", ChangeBody::ChangeVoters(step)),
@@ -233,9 +253,21 @@ fn commands_are_read_and_written_as_ever() {
         ("command_meta_drop_move", ChangeBody::DropMove(step)),
         ("command_meta_leave", ChangeBody::Leave(leave)),
         ("command_meta_remove", ChangeBody::Remove(leave)),
+        ("command_meta_announce", ChangeBody::Announce(announce)),
+        ("command_meta_relocate", ChangeBody::Relocate(relocate)),
+        ("command_meta_join_token", ChangeBody::JoinToken(token())),
     ] {
         check(name, &change(body));
     }
+    let moved = ClusterState {
+        nodes: vec![Node {
+            address_boot: 300,
+            ..node()
+        }],
+        join_token: Some(token()),
+        ..ClusterState::default()
+    };
+    check("cluster_state_moved", &moved);
     let placing = ClusterState {
         shards: vec![Shard {
             changes: 3,

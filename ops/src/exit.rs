@@ -6,6 +6,7 @@
 //! | 1 | failed; the text on stderr says why |
 //! | 2 | wrong arguments or configuration; nothing was tried |
 //! | 70 | the node was running and had to stop at once (a failed fsync, say); starting it again is right |
+//! | 77 | the cluster does not want this node any more (it was removed, or its disk is not the one that its peers know); starting it again does not help |
 
 use std::fmt;
 use std::io::Write as _;
@@ -15,12 +16,18 @@ use std::process::ExitCode;
 #[derive(Debug)]
 pub struct Usage(pub String);
 
+/// The cluster does not want this node any more: exit code 77.
+#[derive(Debug)]
+pub struct Unwanted(pub String);
+
 /// A running node had to stop at once: exit code 70.
 #[derive(Debug)]
 pub struct Fatal(pub String);
 
 /// The exit code of [`Usage`], the same that clap uses.
 pub const USAGE: u8 = 2;
+/// The exit code of [`Unwanted`] (EX_NOPERM of sysexits.h); service managers must not restart on it.
+pub const UNWANTED: u8 = 77;
 /// The exit code of [`Fatal`] (EX_SOFTWARE of sysexits.h).
 pub const FATAL: u8 = 70;
 
@@ -36,7 +43,14 @@ impl fmt::Display for Fatal {
     }
 }
 
+impl fmt::Display for Unwanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl std::error::Error for Usage {}
+impl std::error::Error for Unwanted {}
 impl std::error::Error for Fatal {}
 
 /// Prints an error, if there is one, and picks the exit code.
@@ -59,6 +73,8 @@ pub fn tell(line: fmt::Arguments<'_>) {
 fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<Usage>() {
         USAGE
+    } else if error.is::<Unwanted>() {
+        UNWANTED
     } else if error.is::<Fatal>() {
         FATAL
     } else {
@@ -79,6 +95,8 @@ mod tests {
             .context("node")
             .unwrap_err();
         assert_eq!(code_of(&usage), USAGE);
+        let unwanted = anyhow::Error::new(Unwanted("removed".into())).context("node");
+        assert_eq!(code_of(&unwanted), UNWANTED);
         assert_eq!(code_of(&fatal), FATAL);
         assert_eq!(code_of(&anyhow::anyhow!("plain")), 1);
     }

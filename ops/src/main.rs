@@ -35,7 +35,8 @@ Examples:
   firebreak status --target 127.0.0.1:7101        what the cluster looks like
   firebreak sim run dc-silent --seed 7            burn a data center in virtual time
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration, 70 the node had to stop while running.
+Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration, 70 the node had to stop while running,
+77 the cluster does not want the node any more.
 Colour is off when NO_COLOR is set or the output is not a terminal.";
 
 /// A message store for chat services that keeps serving when a data center burns.
@@ -52,6 +53,8 @@ enum Command {
     Serve(cmd::serve::Args),
     #[command(subcommand)]
     Node(cmd::join::Node),
+    #[command(subcommand)]
+    Token(cmd::token::Token),
     #[command(subcommand)]
     Dc(cmd::drain::Dc),
     #[command(subcommand)]
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Init(args) => cmd::block_on(args.run()),
         Command::Serve(args) => cmd::block_on(args.run()),
         Command::Node(command) => cmd::block_on(command.run()),
+        Command::Token(command) => cmd::block_on(command.run()),
         Command::Dc(command) => cmd::block_on(command.run()),
         Command::Policy(command) => cmd::block_on(command.run()),
         Command::Shard(command) => cmd::block_on(command.run()),

@@ -383,16 +383,49 @@ fn admin(golden: &mut Golden) {
             ..member()
         },
     );
+    let join = v1::JoinNodeRequest {
+        token: "secret".into(),
+        name: "seoul-1".into(),
+        address: "10.0.0.1:7100".into(),
+        region: "kr".into(),
+        dc: "seoul".into(),
+        rack: "r1".into(),
+        disk_id: Bytes::from_static(&[0xcd; 16]),
+        cluster_id: String::new(),
+        node_id: 0,
+    };
+    golden.check("join_node_request", &join);
     golden.check(
-        "join_node_request",
+        "join_node_request_again",
         &v1::JoinNodeRequest {
-            token: "secret".into(),
-            name: "seoul-1".into(),
-            address: "10.0.0.1:7100".into(),
+            cluster_id: "cluster".into(),
+            node_id: 7,
+            ..join
+        },
+    );
+    golden.check(
+        "relocate_node_request",
+        &v1::RelocateNodeRequest {
+            node_id: 300,
             region: "kr".into(),
             dc: "seoul".into(),
-            rack: "r1".into(),
-            disk_id: Bytes::from_static(&[0xcd; 16]),
+        },
+    );
+    golden.check(
+        "relocate_node_response",
+        &v1::RelocateNodeResponse { epoch: 14 },
+    );
+    assert_eq!(v1::GetJoinTokenRequest {}.encode_to_vec(), b"");
+    golden.check(
+        "rotate_join_token_request",
+        &v1::RotateJoinTokenRequest { valid_ms: 300 },
+    );
+    golden.check(
+        "join_token",
+        &v1::JoinToken {
+            token: "secret".into(),
+            expires_ms: 300,
+            expired: true,
         },
     );
     golden.check(
@@ -908,6 +941,21 @@ fn snapshots_and_views(golden: &mut Golden) {
         );
     }
     golden.check("snapshot_done", &node::SnapshotDone { vote: vote() });
+    let place = || node::Place {
+        node: 7,
+        boot: 300,
+        address: "10.0.0.1:7100".into(),
+        rack: "r1".into(),
+    };
+    assert_eq!(node::WhoRequest {}.encode_to_vec(), b"");
+    golden.check("place", &place());
+    golden.check(
+        "who_answer",
+        &node::WhoAnswer {
+            here: Some(place()),
+            others: vec![place()],
+        },
+    );
     golden.check(
         "watch_cluster_request",
         &node::WatchClusterRequest { known_epoch: 12 },

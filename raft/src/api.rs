@@ -31,6 +31,19 @@ pub struct Identity {
     pub boot: u64,
     /// Drawn at this start: the same counter with another nonce is an old disk that came back.
     pub boot_nonce: u64,
+    /// host:port where others reach it since this start.
+    pub address: String,
+    /// Its rack.
+    pub rack: String,
+}
+
+/// Why this node is not of the cluster any more: it must stop, and does not start again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// An operator has removed it; otherwise its disk is not the one that its peers know.
+    pub removed: bool,
+    /// In words, and what to do.
+    pub why: String,
 }
 
 /// Timing of the groups, milliseconds.

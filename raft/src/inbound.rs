@@ -18,7 +18,7 @@ use prost::Message;
 use proto::node as wire;
 use proto::node::frame::Body;
 use proto::node::peer_server::{Peer, PeerServer};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -26,6 +26,7 @@ use crate::batcher::Done;
 use crate::frame;
 use crate::group::Group;
 use crate::handover;
+use crate::hello;
 use crate::index;
 use crate::link;
 use crate::node::Inner;
@@ -64,14 +65,17 @@ impl Peer for Inbound {
             link.knock();
         }
         let (out, answers) = mpsc::unbounded_channel();
+        let (removed, end) = oneshot::channel();
         let connection = Connection {
             node: self.node.clone(),
             from,
             out,
             streams: BTreeMap::new(),
         };
-        tokio::spawn(connection.run(request.into_inner()));
-        let answers = batches(answers).map(Ok);
+        tokio::spawn(connection.run(request.into_inner(), removed));
+        let end = futures::stream::once(end);
+        let end = end.filter_map(|end| futures::future::ready(end.ok().map(Err)));
+        let answers = futures::stream::select(batches(answers).map(Ok), end);
         Ok(Response::new(answers.boxed()))
     }
 
@@ -129,6 +133,21 @@ impl Peer for Inbound {
         });
         Ok(Response::new(views.boxed()))
     }
+
+    async fn who(
+        &self,
+        request: Request<wire::WhoRequest>,
+    ) -> Result<Response<wire::WhoAnswer>, Status> {
+        let node = &self.node;
+        let others = match node.admit(request.metadata()).await {
+            Ok(_) => node.peers().whereabouts().all(),
+            // A node that has joined and is not known here yet.
+            Err(status) if status.code() == tonic::Code::Unavailable => Vec::new(),
+            Err(status) => return Err(status),
+        };
+        let here = Some(node.place());
+        Ok(Response::new(wire::WhoAnswer { here, others }))
+    }
 }
 
 /// As [`link::batches`], for answers.
@@ -162,11 +181,28 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(mut self, mut incoming: Streaming<wire::Frames>) {
+    /// Handles what comes until the connection ends; `removed` hears what to tell a node that is not of
+    /// the cluster any more.
+    async fn run(
+        mut self,
+        mut incoming: Streaming<wire::Frames>,
+        removed: oneshot::Sender<Status>,
+    ) {
         let stop = self.node.stop.clone();
+        let mut views = self.node.view();
+        // It may have changed since the caller was let in.
+        views.mark_changed();
         loop {
             let batch = tokio::select! {
                 () = stop.cancelled() => return,
+                Ok(()) = views.changed() => {
+                    if views.borrow_and_update().was_removed(self.from) {
+                        // Nobody hears it whose connection has just ended.
+                        let _ = removed.send(hello::removal(self.from));
+                        return;
+                    }
+                    continue;
+                }
                 batch = incoming.message() => batch,
             };
             match batch {

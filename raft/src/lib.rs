@@ -38,12 +38,15 @@ mod quorum;
 mod read;
 mod rtt;
 mod runtime;
+mod search;
 mod sleep;
 mod snapshot;
 mod state_machine;
 mod types;
 mod vitals;
+mod whereabouts;
 
 pub use api::*;
-pub use node::Node;
+pub use meta::newest_view;
+pub use node::{Node, last_view, refusal};
 pub use runtime::interleave;

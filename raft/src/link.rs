@@ -30,7 +30,7 @@ use model::id::NodeId;
 use model::limits;
 use parking_lot::Mutex;
 use prost::Message;
-use proto::net::Channel;
+use proto::net::{Channel, Dialer};
 use proto::node as wire;
 use proto::node::frame::Body;
 use proto::node::peer_client::PeerClient;
@@ -43,6 +43,7 @@ use crate::hello::{Hello, Marks};
 use crate::pulse::Moment;
 use crate::rtt::{PING_INTERVAL, Rtt};
 use crate::vitals::Vitals;
+use crate::whereabouts::{Hint, Whereabouts};
 
 /// Format of a `Frames` message.
 pub(crate) const FORMAT: u32 = 1;
@@ -102,9 +103,21 @@ struct Current {
     next_id: u64,
 }
 
+/// Where the other is looked for.
+struct Spot {
+    address: String,
+    channel: Channel,
+    /// The latest start of the other that was known of when this was chosen.
+    boot: u64,
+}
+
 struct Shared {
     node: NodeId,
-    channel: Channel,
+    dialer: Dialer,
+    whereabouts: Whereabouts,
+    spot: Mutex<Spot>,
+    /// Changes when the other is looked for elsewhere: what leads to the place before ends.
+    moved: watch::Sender<()>,
     hello: Hello,
     /// Where the other's mark is noted.
     marks: Marks,
@@ -134,21 +147,39 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts connecting. `view` is this node's own, its epoch told in pings; `marks` is told what
-    /// the other's pongs say of its disk, `vitals` what they say of its health; `refused` hears why
-    /// the other refuses this node's identity.
+    /// Starts connecting to where the other is, by what `whereabouts` knows. `view` is this node's own,
+    /// its epoch told in pings; `marks` is told what the other's pongs say of its disk, `vitals` what
+    /// they say of its health; `refused` hears why the other refuses this node's identity.
+    ///
+    /// # Errors
+    /// When there is no usable address.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what all links of a node share, once"
+    )]
     pub(crate) fn start(
         node: NodeId,
-        channel: Channel,
+        dialer: Dialer,
+        whereabouts: Whereabouts,
         hello: Hello,
         marks: Marks,
         vitals: Vitals,
         view: watch::Receiver<Arc<ClusterState>>,
         refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
-    ) -> Link {
+    ) -> std::io::Result<Link> {
+        let hints = whereabouts.hints(node);
+        let best = hints.first().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        let spot = Spot {
+            channel: dialer.dial(&best.address)?,
+            address: best.address.clone(),
+            boot: best.boot,
+        };
         let shared = Arc::new(Shared {
             node,
-            channel,
+            dialer,
+            whereabouts,
+            spot: Mutex::new(spot),
+            moved: watch::Sender::default(),
             hello,
             marks,
             current: Mutex::default(),
@@ -163,7 +194,27 @@ impl Link {
             vitals,
         });
         tokio::spawn(keep_connected(Arc::downgrade(&shared), view, refused));
-        Link { shared }
+        Ok(Link { shared })
+    }
+
+    /// Where the other is looked for now.
+    pub(crate) fn address(&self) -> String {
+        self.shared.address()
+    }
+
+    /// Something was heard of where the other is. One that is reached is left where it is, unless it
+    /// says itself, or the cluster, that it has started elsewhere since: what answers is then an old
+    /// process.
+    pub(crate) fn look_again(&self) {
+        let hints = self.shared.whereabouts.hints(self.node());
+        let up = self.is_up();
+        let boot = self.shared.spot.lock().boot;
+        let newer = |hint: &&Hint| !up || hint.sure && hint.boot > boot;
+        if let Some(hint) = hints.iter().find(newer)
+            && self.shared.go_to(hint)
+        {
+            self.knock();
+        }
     }
 
     /// The other node.
@@ -227,7 +278,7 @@ impl Link {
 
     /// The shared channel, for calls that have a stream of their own.
     pub(crate) fn channel(&self) -> Channel {
-        self.shared.channel.clone()
+        self.shared.channel()
     }
 
     /// What identifies this node to the other.
@@ -368,6 +419,9 @@ async fn keep_connected(
     let mut pause = RECONNECT.0;
     let mut refusals = 0;
     loop {
+        let Some(tried) = link.upgrade().map(|shared| shared.address()) else {
+            return;
+        };
         let ended = connect_once(&link, &view).await;
         let Some(shared) = link.upgrade() else { return };
         let before = shared.break_off();
@@ -389,10 +443,15 @@ async fn keep_connected(
             Reach::Up | Reach::Doubted => Reach::Gone { reset: !silent },
             Reach::Gone { .. } => before,
         };
+        let moved = shared.address() != tried;
+        if next == before && !moved {
+            shared.look_elsewhere();
+        }
         shared.turn(next);
         let knocked = shared.knocked.clone();
         drop(shared);
         match (before, next) {
+            _ if moved => {}
             (Reach::Up, Reach::Doubted) => {}
             (_, Reach::Doubted) => sleep(REFUSED_PAUSE).await,
             (Reach::Up | Reach::Doubted, _) => {
@@ -421,23 +480,29 @@ async fn connect_once(
     view: &watch::Receiver<Arc<ClusterState>>,
 ) -> Result<(), tonic::Status> {
     let silent = || tonic::Status::deadline_exceeded("the other node is silent");
+    let elsewhere = || tonic::Status::unavailable("the other node is looked for elsewhere");
     let (out, queue) = mpsc::channel(limits::LINK_QUEUE_MAX);
-    let (mut answers, vitals) = {
+    let (mut answers, vitals, mut moved) = {
         let Some(shared) = link.upgrade() else {
             return Ok(());
         };
+        let mut moved = shared.moved.subscribe();
         let limit = shared.begin();
         // The other answers this one with its first frame. It waits for the connection, so its
         // time says nothing about a round.
         let _ = out.try_send(shared.ping(view.borrow().epoch, false));
         let request = shared.hello.request_to(shared.node, batches(queue));
-        let mut client = PeerClient::new(shared.channel.clone())
+        let mut client = PeerClient::new(shared.channel())
             .max_decoding_message_size(limits::FRAME_BYTES_MAX)
             .max_encoding_message_size(limits::FRAME_BYTES_MAX);
         let vitals = shared.vitals.clone();
         drop(shared);
-        let opened = vitals.pulse().timeout(limit, client.link(request)).await;
-        (opened.ok_or_else(silent)??.into_inner(), vitals)
+        let opened = tokio::select! {
+            biased;
+            _ = moved.changed() => return Err(elsewhere()),
+            opened = vitals.pulse().timeout(limit, client.link(request)) => opened,
+        };
+        (opened.ok_or_else(silent)??.into_inner(), vitals, moved)
     };
     let mut next_ping = Instant::now() + PING_INTERVAL;
     let mut out = Some(out);
@@ -448,6 +513,8 @@ async fn connect_once(
         let wake = next_ping.min(Instant::now() + left);
         let answer = tokio::select! {
             biased;
+            // The sender lives in the link.
+            _ = moved.changed() => return Err(elsewhere()),
             answer = answers.message() => Some(answer?),
             () = tokio::time::sleep_until(wake) => None,
         };
@@ -483,6 +550,47 @@ async fn connect_once(
 }
 
 impl Shared {
+    fn address(&self) -> String {
+        self.spot.lock().address.clone()
+    }
+
+    fn channel(&self) -> Channel {
+        self.spot.lock().channel.clone()
+    }
+
+    /// Looks for the other at a place; whether that is another than now.
+    fn go_to(&self, hint: &Hint) -> bool {
+        {
+            let mut spot = self.spot.lock();
+            spot.boot = spot.boot.max(hint.boot);
+            if spot.address == hint.address {
+                return false;
+            }
+            // Only usable addresses are kept.
+            let Ok(channel) = self.dialer.dial(&hint.address) else {
+                return false;
+            };
+            tracing::debug!(peer = %self.node, from = %spot.address, to = %hint.address,
+                "looking for a node elsewhere");
+            spot.address.clone_from(&hint.address);
+            spot.channel = channel;
+        }
+        self.moved.send_replace(());
+        true
+    }
+
+    /// Nobody answers as the other where it is looked for: it is looked for at the next place, round
+    /// and round.
+    fn look_elsewhere(&self) {
+        let hints = self.whereabouts.hints(self.node);
+        let here = self.spot.lock().address.clone();
+        let at = hints.iter().position(|hint| hint.address == here);
+        let next = at.map_or(0, |at| (at + 1) % hints.len());
+        if let Some(hint) = hints.get(next) {
+            let _moved = self.go_to(hint);
+        }
+    }
+
     /// A ping, with the time when it is to say how long a round takes.
     fn ping(&self, map_epoch: u64, timed: bool) -> wire::Frame {
         let sent_us = if timed { self.now_us() } else { 0 };

@@ -19,16 +19,17 @@ use proto::net::Channel;
 use proto::net::Dialer;
 use proto::node as wire;
 use proto::node::peer_client::PeerClient;
+use store::Log;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tonic::Status;
 
-use crate::api::heartbeat_ms_min;
+use crate::api::{Identity, Refused, heartbeat_ms_min};
 use crate::group::Group;
 use crate::hello::Hello;
 use crate::node::Inner;
 use crate::types::Types;
-use crate::{balance, index, moves, quorum};
+use crate::{balance, index, moves, quorum, search};
 
 /// Between looks at what there is to do.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
@@ -75,6 +76,8 @@ impl Tasks {
         until_stopped(Box::pin(crate::news::tell(node.clone(), wins)));
         until_stopped(Box::pin(crate::gray::watch(node.clone())));
         until_stopped(Box::pin(follow_meta(node.clone())));
+        let search = search::Search::new(node.clone(), hello.clone(), dialer.clone(), &seeds);
+        until_stopped(Box::pin(search.run()));
         until_stopped(Box::pin(ask_others(node.clone(), hello, dialer, seeds)));
         until_stopped(Box::pin(reconcile(node.clone())));
         until_stopped(Box::pin(moves::carry_out(node.clone())));
@@ -91,8 +94,9 @@ impl Tasks {
 
 async fn hear_refusals(node: Arc<Inner>, mut refusals: mpsc::UnboundedReceiver<(NodeId, Status)>) {
     if let Some((by, status)) = refusals.recv().await {
-        node.refused(format!("node {by} says: {}", status.message()))
-            .await;
+        let why = format!("node {by} says: {}", status.message());
+        let removed = crate::hello::is_removal(&status);
+        node.refused(Refused { removed, why }).await;
     }
 }
 
@@ -136,7 +140,7 @@ async fn ask_others(node: Arc<Inner>, hello: Hello, dialer: Dialer, seeds: Vec<S
             Box::pin(async move {
                 sleep(ASK_TURN * turn).await;
                 let answer = timeout(ASK_MAX, fetch(channel, hello, epoch)).await;
-                answer.unwrap_or_else(|_| Err("no answer in time".into()))
+                answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
             })
         });
         let asks: Vec<_> = asks.collect();
@@ -145,19 +149,48 @@ async fn ask_others(node: Arc<Inner>, hello: Hello, dialer: Dialer, seeds: Vec<S
         }
         match futures::future::select_ok(asks).await {
             Ok((view, _)) => node.learn(view).await,
-            Err(why) => tracing::debug!(%why, "no view from a peer"),
+            // Whoever is not wanted any more hears it from whomever it asks.
+            Err(status) if crate::hello::is_removal(&status) => {
+                let (removed, why) = (true, status.message().to_owned());
+                return node.refused(Refused { removed, why }).await;
+            }
+            Err(status) => tracing::debug!(%status, "no view from a peer"),
         }
     }
 }
 
-async fn fetch(channel: Channel, hello: &Hello, known_epoch: u64) -> Result<ClusterState, String> {
+async fn fetch(channel: Channel, hello: &Hello, known_epoch: u64) -> Result<ClusterState, Status> {
     let request = hello.request(wire::WatchClusterRequest { known_epoch });
     let views = PeerClient::new(channel).watch_cluster(request).await;
-    let mut views = views.map_err(|status| status.to_string())?.into_inner();
-    match views.message().await.map_err(|status| status.to_string())? {
-        Some(view) => decode_view(view.state),
-        None => Err("the peer ended the stream".into()),
+    match views?.into_inner().message().await? {
+        Some(view) => decode_view(view.state).map_err(Status::internal),
+        None => Err(Status::unavailable("the peer ended the stream")),
     }
+}
+
+/// The newest view that the nodes of `known` and the seeds have, of those that answer at once; `known`
+/// when nobody has a newer one. For a node that is about to start.
+pub async fn newest_view(
+    identity: &Identity,
+    log: &Log,
+    dialer: &Dialer,
+    seeds: &[String],
+    known: ClusterState,
+) -> ClusterState {
+    let hello = Hello::new(Arc::new(identity.clone()), log.clone());
+    let me = identity.node.0;
+    let others = known.nodes.iter().filter(|node| node.id != me);
+    let mut addresses: Vec<&String> = others.map(|node| &node.address).chain(seeds).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let channels = addresses.into_iter().filter_map(|at| dialer.dial(at).ok());
+    let asks = channels.map(|channel| timeout(ASK_MAX, fetch(channel, &hello, known.epoch)));
+    let answers = futures::future::join_all(asks).await;
+    let newer = answers.into_iter().filter_map(|answer| answer.ok()?.ok());
+    let newest = newer.max_by_key(|view| view.epoch);
+    newest
+        .filter(|view| view.epoch > known.epoch)
+        .unwrap_or(known)
 }
 
 /// Reads a view, from a peer or from the local record.
@@ -271,6 +304,11 @@ async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Resu
     if !current.is_empty() && current != sorted(&view.meta_replicas) {
         let change = ChangeBody::MetaReplicas(MetaReplicas { nodes: current });
         return decide(meta, change).await;
+    }
+    if let Some(said) = search::to_announce(node, view, &voters) {
+        let name = view.node(NodeId(said.node)).map_or("", |node| &node.name);
+        tracing::info!(%name, address = %said.address, rack = %said.rack, "a node has moved");
+        return decide(meta, ChangeBody::Announce(said)).await;
     }
     let whole = wanted.iter().all(|id| node.peers().reachable(NodeId(*id)));
     if view.awaits_layout() && whole {

@@ -25,7 +25,9 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use crate::age::Replica;
-use crate::api::{Clock, Identity, Keep, Options, ProposeError, ReadError, ReplicaStatus, Tuning};
+use crate::api::{
+    Clock, Identity, Keep, Options, ProposeError, ReadError, Refused, ReplicaStatus, Tuning,
+};
 use crate::group::Group;
 use crate::hello::{Doorkeeper, Hello, Marks};
 use crate::index::Stamps;
@@ -33,7 +35,8 @@ use crate::link::Reach;
 use crate::peers::Peers;
 use crate::quorum::Quorums;
 use crate::vitals::Vitals;
-use crate::{balance, dropped, inbound, index, meta, sleep};
+use crate::whereabouts::Whereabouts;
+use crate::{balance, dropped, hello, inbound, index, meta, sleep};
 
 mod replicas;
 mod routing;
@@ -65,6 +68,7 @@ pub(crate) struct Inner {
     broken: Mutex<BTreeMap<ShardId, String>>,
     hints: Mutex<BTreeMap<ShardId, NodeId>>,
     fatal: watch::Sender<Option<String>>,
+    refused: watch::Sender<Option<Refused>>,
     disk_full: Arc<AtomicBool>,
     /// Told when the disk has become full, or has room again.
     pub(crate) room_changed: Notify,
@@ -91,6 +95,24 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
 }
 
+/// What the cluster has said for good of the node whose log this is, if it does not want it any more.
+///
+/// # Errors
+/// As the disk has.
+pub fn refusal(log: &Log) -> Result<Option<String>, Error> {
+    let why = log.local_get(REFUSED)?;
+    Ok(why.map(|why| String::from_utf8_lossy(&why).into_owned()))
+}
+
+/// The cluster as the node whose log this is knew it last.
+///
+/// # Errors
+/// Text for people, when it cannot be read.
+pub fn last_view(log: &Log) -> Result<Option<ClusterState>, String> {
+    let view = log.local_get(VIEW).map_err(|error| error.to_string())?;
+    view.map(meta::decode_view).transpose()
+}
+
 impl Node {
     /// Starts the groups of this node and its links to the others. Must run on a tokio runtime.
     ///
@@ -99,12 +121,8 @@ impl Node {
     pub async fn start(options: Options) -> Result<Arc<Node>, String> {
         let disk = |e: Error| e.to_string();
         let log = options.log;
-        if let Some(why) = log.local_get(REFUSED).map_err(disk)? {
-            return Err(format!(
-                "the cluster has refused this node's disk for good: {}. Wipe the data directory \
-                 and join under a new name",
-                String::from_utf8_lossy(&why)
-            ));
+        if let Some(why) = refusal(&log).map_err(disk)? {
+            return Err(why);
         }
         let identity = Arc::new(options.identity);
         let view = watch::Sender::new(Arc::default());
@@ -116,6 +134,7 @@ impl Node {
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),
+            Whereabouts::open(log.clone()).map_err(disk)?,
             hello.clone(),
             marks.clone(),
             vitals,
@@ -150,6 +169,7 @@ impl Node {
             broken: Mutex::new(broken),
             hints: Mutex::default(),
             fatal: watch::Sender::new(None),
+            refused: watch::Sender::new(None),
             disk_full: Arc::default(),
             room_changed: Notify::new(),
             absent: Mutex::default(),
@@ -173,8 +193,8 @@ impl Node {
             .await
             .map_err(disk)?;
         inner.open(ShardId::META, 0..=0).await?;
-        if let Some(view) = log.local_get(VIEW).map_err(disk)? {
-            inner.learn(meta::decode_view(view)?).await;
+        if let Some(view) = last_view(&log)? {
+            inner.learn(view).await;
         }
         let tasks = meta::Tasks {
             node: inner,
@@ -298,6 +318,12 @@ impl Node {
         self.inner.peers.channel(node)
     }
 
+    /// Where a node is reached from here; `None` where it is not.
+    pub fn address(&self, node: NodeId) -> Option<String> {
+        let peers = &self.inner.peers;
+        peers.reachable(node).then(|| peers.address(node)).flatten()
+    }
+
     /// Whether the link to a node is up (this node itself always is).
     pub fn reachable(&self, node: NodeId) -> bool {
         self.inner.peers.reachable(node)
@@ -353,6 +379,11 @@ impl Node {
     /// Set once the node must stop (a failed fsync, say), to the reason.
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
         self.inner.fatal.subscribe()
+    }
+
+    /// Set once the cluster does not want this node any more: it must stop, and not start again.
+    pub fn refused(&self) -> watch::Receiver<Option<Refused>> {
+        self.inner.refused.subscribe()
     }
 
     /// Whether this node drains, and it and the others that do have given away all that they led, as far
@@ -487,17 +518,33 @@ impl Inner {
         });
     }
 
-    /// Notes for ever that this disk is not to be used, and stops.
-    pub(crate) async fn refused(&self, why: String) {
-        if let Err(error) = self.log.local_put(REFUSED, Some(why.clone().into())).await {
+    /// Notes for ever that this disk is not to be used, and has the node stopped.
+    pub(crate) async fn refused(&self, refused: Refused) {
+        let why = Bytes::from(refused.why.clone());
+        if let Err(error) = self.log.local_put(REFUSED, Some(why)).await {
             tracing::error!(%error, "the refusal could not be noted");
         }
-        self.die(format!("refused by the cluster: {why}"));
+        tracing::error!(removed = refused.removed, why = %refused.why, "the cluster refuses this node");
+        self.refused.send_replace(Some(refused));
     }
 
     pub(crate) async fn admit(&self, metadata: &MetadataMap) -> Result<NodeId, Status> {
         let view = self.current_view();
-        self.doorkeeper.admit(metadata, &view).await
+        let node = self.doorkeeper.admit(metadata, &view).await?;
+        if let Some(place) = hello::place_of(node, metadata) {
+            let news = self.peers.whereabouts().said(place).await;
+            if news.map_err(|error| Status::internal(error.to_string()))?
+                && let Some(link) = self.peers.link(node)
+            {
+                link.look_again();
+            }
+        }
+        Ok(node)
+    }
+
+    /// Where this node is.
+    pub(crate) fn place(&self) -> wire::Place {
+        self.hello.place()
     }
 
     pub(crate) async fn admit_newcomer(&self, metadata: &MetadataMap) -> Result<(), Status> {

@@ -14,11 +14,7 @@ use tonic::Status;
 use crate::hello::{Hello, Marks};
 use crate::link::Link;
 use crate::vitals::Vitals;
-
-struct Peer {
-    address: String,
-    link: Link,
-}
+use crate::whereabouts::Whereabouts;
 
 /// Shared by everything that talks to other nodes.
 #[derive(Clone)]
@@ -29,18 +25,24 @@ pub(crate) struct Peers {
 struct Inner {
     me: NodeId,
     dialer: Dialer,
+    whereabouts: Whereabouts,
     hello: Hello,
     marks: Marks,
     vitals: Vitals,
     view: watch::Receiver<Arc<ClusterState>>,
     refused: mpsc::UnboundedSender<(NodeId, Status)>,
-    peers: RwLock<BTreeMap<NodeId, Peer>>,
+    peers: RwLock<BTreeMap<NodeId, Link>>,
 }
 
 impl Peers {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what all links of a node share, once"
+    )]
     pub(crate) fn new(
         me: NodeId,
         dialer: Dialer,
+        whereabouts: Whereabouts,
         hello: Hello,
         marks: Marks,
         vitals: Vitals,
@@ -52,6 +54,7 @@ impl Peers {
             inner: Arc::new(Inner {
                 me,
                 dialer,
+                whereabouts,
                 hello,
                 marks,
                 vitals,
@@ -62,37 +65,36 @@ impl Peers {
         }
     }
 
-    /// Opens links to nodes that are new in the view or have moved, and returns these links; drops
-    /// those to nodes that are not in it.
+    /// Opens links to nodes that are new in the view and returns these; drops those to nodes that are
+    /// not in it. Those to nodes that have moved go along.
     pub(crate) fn update(&self, view: &ClusterState) -> Vec<Link> {
+        let inner = &self.inner;
+        inner.whereabouts.list(view);
         let mut opened = Vec::new();
-        let mut peers = self.inner.peers.write();
+        let mut peers = inner.peers.write();
         peers.retain(|id, _| view.node(*id).is_some());
         for node in &view.nodes {
             let id = NodeId(node.id);
-            let known = peers.get(&id).is_some_and(|p| p.address == node.address);
-            if id == self.inner.me || known {
+            if let Some(link) = peers.get(&id) {
+                link.look_again();
+            }
+            if id == inner.me || peers.contains_key(&id) {
                 continue;
             }
-            match self.inner.dialer.dial(&node.address) {
-                Ok(channel) => {
-                    let link = Link::start(
-                        id,
-                        channel,
-                        self.inner.hello.clone(),
-                        self.inner.marks.clone(),
-                        self.inner.vitals.clone(),
-                        self.inner.view.clone(),
-                        self.inner.refused.clone(),
-                    );
+            let link = Link::start(
+                id,
+                inner.dialer.clone(),
+                inner.whereabouts.clone(),
+                inner.hello.clone(),
+                inner.marks.clone(),
+                inner.vitals.clone(),
+                inner.view.clone(),
+                inner.refused.clone(),
+            );
+            match link {
+                Ok(link) => {
                     opened.push(link.clone());
-                    peers.insert(
-                        id,
-                        Peer {
-                            address: node.address.clone(),
-                            link,
-                        },
-                    );
+                    peers.insert(id, link);
                 }
                 Err(error) => tracing::error!(node = %id, %error, "the node's address is unusable"),
             }
@@ -100,19 +102,27 @@ impl Peers {
         opened
     }
 
+    /// Where nodes are.
+    pub(crate) fn whereabouts(&self) -> &Whereabouts {
+        &self.inner.whereabouts
+    }
+
+    /// Where a node is: where it is reached, or looked for.
+    pub(crate) fn address(&self, node: NodeId) -> Option<String> {
+        match node == self.inner.me {
+            true => Some(self.inner.hello.place().address),
+            false => self.link(node).map(|link| link.address()),
+        }
+    }
+
     /// The link to a node.
     pub(crate) fn link(&self, node: NodeId) -> Option<Link> {
-        self.inner.peers.read().get(&node).map(|p| p.link.clone())
+        self.inner.peers.read().get(&node).cloned()
     }
 
     /// All links.
     pub(crate) fn all(&self) -> Vec<Link> {
-        self.inner
-            .peers
-            .read()
-            .values()
-            .map(|p| p.link.clone())
-            .collect()
+        self.inner.peers.read().values().cloned().collect()
     }
 
     /// A shared channel to a node.
@@ -122,13 +132,7 @@ impl Peers {
 
     /// Whether frames to a node get through; this node always reaches itself.
     pub(crate) fn reachable(&self, node: NodeId) -> bool {
-        node == self.inner.me
-            || self
-                .inner
-                .peers
-                .read()
-                .get(&node)
-                .is_some_and(|p| p.link.is_up())
+        node == self.inner.me || self.inner.peers.read().get(&node).is_some_and(Link::is_up)
     }
 
     /// Whether this node holds another alive, itself always. A connection that broke a moment ago
@@ -165,7 +169,7 @@ mod tests {
     use crate::api::Identity;
 
     #[tokio::test]
-    async fn a_link_is_opened_once_for_each_node_and_again_when_it_moves() {
+    async fn a_link_is_opened_once_for_each_node_and_goes_along_when_it_moves() {
         let identity = Identity {
             cluster_id: "c1".into(),
             node: NodeId(1),
@@ -173,15 +177,27 @@ mod tests {
             disk_id: [1; 16],
             boot: 1,
             boot_nonce: 1,
+            address: "here:1".into(),
+            rack: String::new(),
         };
         let view = watch::Sender::new(Arc::default());
         let (refused, _) = mpsc::unbounded_channel();
         let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
         let vitals = Vitals::new(NodeId(1), log.clone());
+        let places = Whereabouts::open(log.clone()).unwrap();
         let hello = Hello::new(Arc::new(identity), log);
         let (marks, dialer) = (Marks::default(), Tcp.dialer());
         let view = view.subscribe();
-        let peers = Peers::new(NodeId(1), dialer, hello, marks, vitals, view, refused);
+        let peers = Peers::new(
+            NodeId(1),
+            dialer,
+            places,
+            hello,
+            marks,
+            vitals,
+            view,
+            refused,
+        );
         let node = |id, port: u16| Node {
             id,
             address: format!("127.0.0.1:{port}"),
@@ -190,7 +206,7 @@ mod tests {
         for (ports, expect) in [
             ([1, 2, 3], vec![2, 3]),
             ([1, 2, 3], vec![]),
-            ([1, 2, 4], vec![3]),
+            ([1, 2, 4], vec![]),
         ] {
             let nodes = (1..).zip(ports).map(|(id, port)| node(id, port)).collect();
             let opened = peers.update(&ClusterState {
@@ -199,6 +215,8 @@ mod tests {
             });
             let opened: Vec<u64> = opened.iter().map(|link| link.node().0).collect();
             assert_eq!(opened, expect, "ports {ports:?}");
+            let third = peers.address(NodeId(3)).unwrap();
+            assert_eq!(third, format!("127.0.0.1:{}", ports[2]));
         }
     }
 }

@@ -63,6 +63,7 @@ fn member(id: u64, dc: &str) -> Member {
             rack: String::new(),
         }),
         disk_id: vec![u8::try_from(id).unwrap(); 16].into(),
+        address_boot: 0,
     }
 }
 
@@ -114,6 +115,8 @@ async fn start_over(
         disk_id: member.disk_id.as_ref().try_into().unwrap(),
         boot,
         boot_nonce: boot * 1_000,
+        address: member.address.clone(),
+        rack: String::new(),
     };
     let options = Options {
         identity,
@@ -496,13 +499,15 @@ async fn an_old_copy_of_a_disk_is_refused_for_good() {
     let (member, raftdb, msgdb, boot) = newer.kill();
     // The copy has the counter that was seen before, and another nonce or a lower count.
     let old = start(member, (raftdb, msgdb), boot - 1, None, vec![]).await;
-    let mut fatal = old.node.fatal();
-    let why = timeout(PATIENCE, fatal.wait_for(Option::is_some))
+    let mut refused = old.node.refused();
+    let refused = timeout(PATIENCE, refused.wait_for(Option::is_some))
         .await
         .unwrap()
         .unwrap()
-        .clone();
-    assert!(why.unwrap().contains("old copy"), "the reason is named");
+        .clone()
+        .unwrap();
+    assert!(refused.why.contains("old copy"), "the reason is named");
+    assert!(!refused.removed);
     nodes.push(old);
     for running in nodes {
         running.kill();
@@ -802,6 +807,124 @@ async fn a_shard_that_nobody_uses_sleeps_and_wakes_for_a_write_a_read_and_its_le
         sleep(Duration::from_millis(5)).await;
     }
     write(&nodes, 4).await;
+    for running in nodes {
+        running.kill();
+    }
+}
+
+/// Whether every node reaches every other.
+async fn all_reach_each_other(nodes: &[Running]) {
+    let ids: Vec<NodeId> = nodes.iter().map(|r| NodeId(r.member.id)).collect();
+    timeout(PATIENCE, async {
+        let reach = |r: &Running| ids.iter().all(|id| r.node.reachable(*id));
+        while !nodes.iter().all(reach) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits until every node lists these addresses.
+async fn all_list(nodes: &[Running]) {
+    for running in nodes {
+        let mut view = running.node.view();
+        let listed = |view: &Arc<ClusterState>| {
+            let mut members = nodes.iter().map(|r| &r.member);
+            members.all(|m| {
+                view.node(NodeId(m.id))
+                    .is_some_and(|n| n.address == m.address)
+            })
+        };
+        timeout(PATIENCE, view.wait_for(listed))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_have_all_moved_find_each_other_through_one_seed() {
+    let nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    propose(&nodes[0].node, shard, &append(&name, 1)).await;
+    let stopped: Vec<_> = nodes.into_iter().map(Running::kill).collect();
+    let moved = |old: &Member| Member {
+        address: member(old.id, "x").address,
+        ..old.clone()
+    };
+    let members: Vec<Member> = stopped.iter().map(|(old, ..)| moved(old)).collect();
+    let seed = members[0].address.clone();
+    let mut nodes = Vec::new();
+    for (member, (_, raftdb, msgdb, boot)) in members.into_iter().zip(stopped) {
+        let seeds = vec![seed.clone()];
+        nodes.push(start(member, (raftdb, msgdb), boot + 1, None, seeds).await);
+    }
+    all_reach_each_other(&nodes).await;
+    let reply = propose(&nodes[2].node, shard, &append(&name, 2)).await;
+    assert_eq!(seq(&reply), (2, false));
+    all_list(&nodes).await;
+    for running in nodes {
+        running.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_answers_where_another_was_is_told_apart_and_both_are_found() {
+    let mut nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    propose(&nodes[0].node, shard, &append(&name, 1)).await;
+    let (tokyo, busan) = (nodes.remove(2).kill(), nodes.remove(1).kill());
+    let at = |one: &Member, other: &Member| Member {
+        address: other.address.clone(),
+        ..one.clone()
+    };
+    let (new_busan, new_tokyo) = (at(&busan.0, &tokyo.0), at(&tokyo.0, &busan.0));
+    for (member, (_, raftdb, msgdb, boot)) in [(new_busan, busan), (new_tokyo, tokyo)] {
+        nodes.push(start(member, (raftdb, msgdb), boot + 1, None, vec![]).await);
+    }
+    all_reach_each_other(&nodes).await;
+    all_list(&nodes).await;
+    for (id, running) in (2..).zip(&nodes) {
+        assert_eq!(
+            seq(&propose(&running.node, shard, &append(&name, id)).await),
+            (id, false)
+        );
+    }
+    for running in nodes {
+        running.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_removed_while_it_runs_hears_of_it() {
+    let nodes = cluster(&["seoul", "busan", "tokyo", "osaka"], 1).await;
+    let gone = nodes.iter().find(|r| {
+        let view = r.node.view();
+        let view = view.borrow();
+        let holds = |shard: ShardId| view.holds(NodeId(r.member.id), shard);
+        !holds(ShardId(1))
+    });
+    let gone = gone.unwrap();
+    let mut refused = gone.node.refused();
+    let leave = model::cluster::Leave {
+        node: gone.member.id,
+        stays: false,
+    };
+    let leave = Command::meta(Change {
+        body: Some(ChangeBody::Leave(leave)),
+    });
+    propose(&nodes[0].node, ShardId::META, &leave).await;
+    let heard = timeout(PATIENCE, refused.wait_for(Option::is_some)).await;
+    let heard = heard.unwrap().unwrap().clone().unwrap();
+    assert!(heard.removed, "{heard:?}");
+    assert!(
+        heard.why.contains("was removed from the cluster"),
+        "{heard:?}"
+    );
+    drop(refused);
     for running in nodes {
         running.kill();
     }

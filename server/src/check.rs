@@ -301,25 +301,33 @@ impl Checker {
         wanted
     }
 
+    fn name(&mut self, field: &'static str, value: &str) {
+        if let Err(error) = id::segment(field, value) {
+            self.add(field, error);
+        }
+    }
+
+    /// Where a node stands.
+    pub fn place(&mut self, region: &str, dc: &str) {
+        self.name("region", region);
+        self.name("dc", dc);
+    }
+
     /// A node that asks to join.
     pub fn join(&mut self, request: &v1::JoinNodeRequest) {
         if let Some(wrong) = text(&request.token, 1, 256) {
             self.add("token", wrong);
         }
-        for (field, value, required) in [
-            ("name", &request.name, true),
-            ("region", &request.region, true),
-            ("dc", &request.dc, true),
-            ("rack", &request.rack, false),
-        ] {
-            if (required || !value.is_empty())
-                && let Err(error) = id::segment(field, value)
-            {
-                self.add(field, error);
-            }
+        self.name("name", &request.name);
+        self.place(&request.region, &request.dc);
+        if !request.rack.is_empty() {
+            self.name("rack", &request.rack);
         }
         if let Err(error) = proto::net::destination(&request.address) {
             self.add("address", error);
+        }
+        if request.cluster_id.len() > 64 {
+            self.add("cluster_id", "must have at most 64 bytes");
         }
         if request.disk_id.len() != 16 {
             self.add("disk_id", "must be 16 random bytes");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{Either, select};
-use model::cluster::{ClusterState, Locality, Node};
+use model::cluster::{ClusterState, JoinToken, Locality, Node};
 use model::{hash, limits};
 use proto::net::Network;
 use proto::v1;
@@ -34,6 +34,8 @@ pub struct InitOptions {
     pub shards: u32,
     /// Replicas of each data shard.
     pub replicas: u32,
+    /// How long others may join with the first token, ms; 0 = it does not expire.
+    pub token_valid_ms: u64,
 }
 
 /// A founded cluster.
@@ -41,8 +43,10 @@ pub struct InitOptions {
 pub struct InitResult {
     /// Its id, hex.
     pub cluster_id: String,
-    /// What other nodes join with. Kept nowhere: the disk has its hash only.
+    /// What other nodes join with.
     pub token: String,
+    /// Unix milliseconds from which it lets nobody in; 0 = never.
+    pub token_expires_ms: u64,
     /// This node's number.
     pub node_id: u64,
 }
@@ -54,7 +58,7 @@ pub struct JoinResult {
     pub cluster_id: String,
     /// This node's number.
     pub node_id: u64,
-    /// It had been let in before; nobody was asked.
+    /// It had been let in before.
     pub before: bool,
 }
 
@@ -87,6 +91,34 @@ pub enum FoundError {
         peer: String,
         /// Why.
         message: String,
+    },
+    /// The directory is that of a node that has joined, and nobody could say whether that still holds.
+    #[error(
+        "the data directory is that of n{node} of cluster {cluster_id} already, which `firebreak serve` \
+         runs; no node could be asked whether that still holds, so nothing was checked. {said}"
+    )]
+    Unconfirmed {
+        /// Its number.
+        node: u64,
+        /// Its cluster.
+        cluster_id: String,
+        /// What those that were asked said.
+        said: String,
+    },
+    /// The node has joined a cluster, and another one answers.
+    #[error(
+        "the data directory is that of n{node} of cluster {cluster_id}, and {peer} is of cluster {other}: \
+         name a node of the right cluster, or join with an empty directory"
+    )]
+    OtherCluster {
+        /// Its number.
+        node: u64,
+        /// Its cluster.
+        cluster_id: String,
+        /// Who answered.
+        peer: String,
+        /// The cluster of that one.
+        other: String,
     },
     /// Nobody could let the node in; trying again later is safe.
     #[error("no node could let this one in; trying again is safe. {0}")]
@@ -126,7 +158,8 @@ pub async fn init<N: Network>(
         }
         let entropy = &*world.entropy;
         let cluster_id = hex(&draw::<16>(entropy)?);
-        let token = format!("fb-{}", hex(&draw::<20>(entropy)?));
+        let token = new_token(entropy)?;
+        let token_expires_ms = expires_ms(&*world.clock, options.token_valid_ms);
         let mut record = Record::new(&config.name, draw(entropy)?);
         record.cluster_id.clone_from(&cluster_id);
         record.node = 1;
@@ -145,20 +178,61 @@ pub async fn init<N: Network>(
             replicas: options.replicas,
             meta_replicas: vec![1],
             next_node_id: 2,
+            join_token: Some(JoinToken {
+                token: token.clone(),
+                expires_ms: token_expires_ms,
+            }),
             ..ClusterState::default()
         });
         record.save(&log).await?;
         Ok(InitResult {
             cluster_id,
             token,
+            token_expires_ms,
             node_id: 1,
         })
     })
     .await
 }
 
+/// A token that nobody guesses.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn new_token(entropy: &dyn Entropy) -> Result<String, std::io::Error> {
+    Ok(format!("fb-{}", hex(&draw::<20>(entropy)?)))
+}
+
+/// When something is over that is valid for so long from now, Unix milliseconds; 0 = never, both ways.
+pub fn expires_ms(clock: &dyn raft::Clock, valid_ms: u64) -> u64 {
+    match valid_ms {
+        0 => 0,
+        valid => clock.unix_ms().saturating_add(valid),
+    }
+}
+
+/// The node of a cluster that this disk is, if it has joined one; nobody is asked.
+///
+/// # Errors
+/// [`FoundError`].
+pub async fn joined<N: Network>(
+    world: &World<N>,
+    config: &Config,
+) -> Result<Option<JoinResult>, FoundError> {
+    with_log(world, async |log: Log| {
+        let record = Record::load(&log, &config.name)?.filter(Record::is_member);
+        Ok(record.map(|record| JoinResult {
+            cluster_id: record.cluster_id,
+            node_id: record.node,
+            before: true,
+        }))
+    })
+    .await
+}
+
 /// Asks a cluster to let this node in. Safe to repeat: the disk keeps the id under which it asked,
-/// and the cluster answers the same id with the same number.
+/// and the cluster answers the same id with the same number. A node that has joined asks whether that
+/// still holds, with this token and in the cluster of these peers.
 ///
 /// # Errors
 /// [`FoundError`].
@@ -177,14 +251,7 @@ pub async fn join<N: Network>(
         return Err(FoundError::NoPeers);
     }
     with_log(world, async |log: Log| {
-        let mut record = match Record::load(&log, &config.name)? {
-            Some(record) if record.is_member() => {
-                return Ok(JoinResult {
-                    cluster_id: record.cluster_id,
-                    node_id: record.node,
-                    before: true,
-                });
-            }
+        let record = match Record::load(&log, &config.name)? {
             Some(begun) => begun,
             None => {
                 let record = Record::new(&config.name, draw(&*world.entropy)?);
@@ -192,42 +259,93 @@ pub async fn join<N: Network>(
                 record
             }
         };
-        let node = this_node(config, record.disk_id.clone());
-        let locality = node.locality.unwrap_or_default();
-        let request = v1::JoinNodeRequest {
-            token: token.to_owned(),
-            name: node.name,
-            address: node.address,
-            region: locality.region,
-            dc: locality.dc,
-            rack: locality.rack,
-            disk_id: node.disk_id,
-        };
-        let (peer, answer) = ask_all(world, &request, peers).await?;
-        record.cluster_id = answer.cluster_id;
-        record.node = answer.node_id;
-        record.seeds = vec![peer];
-        record
-            .seeds
-            .extend(answer.nodes.into_iter().map(|node| node.address));
-        record.seeds.retain(|seed| *seed != config.advertise);
-        record.seeds.sort_unstable();
-        record.seeds.dedup();
-        record.save(&log).await?;
-        Ok(JoinResult {
-            cluster_id: record.cluster_id,
-            node_id: record.node,
-            before: false,
-        })
+        let request = request(config, &record, token);
+        let answered = ask_all(world, &request, peers).await;
+        match record.is_member() {
+            true => confirmed(record, answered),
+            false => entered(config, &log, record, answered?).await,
+        }
     })
     .await
 }
+
+fn request(config: &Config, record: &Record, token: &str) -> v1::JoinNodeRequest {
+    let node = this_node(config, record.disk_id.clone());
+    let locality = node.locality.unwrap_or_default();
+    v1::JoinNodeRequest {
+        token: token.to_owned(),
+        name: node.name,
+        address: node.address,
+        region: locality.region,
+        dc: locality.dc,
+        rack: locality.rack,
+        disk_id: node.disk_id,
+        cluster_id: record.cluster_id.clone(),
+        node_id: record.node,
+    }
+}
+
+/// What the cluster says to a node that has joined before.
+fn confirmed(
+    record: Record,
+    answered: Result<Answered, FoundError>,
+) -> Result<JoinResult, FoundError> {
+    let (node, cluster_id) = (record.node, record.cluster_id);
+    match answered {
+        Ok((_, answer)) if answer.cluster_id == cluster_id && answer.node_id == node => {
+            Ok(JoinResult {
+                cluster_id,
+                node_id: node,
+                before: true,
+            })
+        }
+        Ok((peer, answer)) => Err(FoundError::OtherCluster {
+            node,
+            cluster_id,
+            peer,
+            other: answer.cluster_id,
+        }),
+        Err(FoundError::Unanswered(said)) => Err(FoundError::Unconfirmed {
+            node,
+            cluster_id,
+            said,
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes that the node was let in.
+async fn entered(
+    config: &Config,
+    log: &Log,
+    mut record: Record,
+    (peer, answer): Answered,
+) -> Result<JoinResult, FoundError> {
+    record.cluster_id = answer.cluster_id;
+    record.node = answer.node_id;
+    record.seeds = vec![peer];
+    record
+        .seeds
+        .extend(answer.nodes.into_iter().map(|node| node.address));
+    record.seeds.retain(|seed| *seed != config.advertise);
+    record.seeds.sort_unstable();
+    record.seeds.dedup();
+    record.save(log).await?;
+    Ok(JoinResult {
+        cluster_id: record.cluster_id,
+        node_id: record.node,
+        before: false,
+    })
+}
+
+/// Who answered, and what.
+type Answered = (String, v1::JoinNodeResponse);
 
 async fn ask_all<N: Network>(
     world: &World<N>,
     request: &v1::JoinNodeRequest,
     peers: &[String],
-) -> Result<(String, v1::JoinNodeResponse), FoundError> {
+) -> Result<Answered, FoundError> {
     let mut said = Vec::new();
     for round in 0..ROUNDS {
         if round > 0 {
@@ -276,7 +394,8 @@ fn is_refusal(code: Code) -> bool {
     )
 }
 
-fn this_node(config: &Config, disk_id: Bytes) -> Node {
+/// This node as its configuration has it.
+pub(crate) fn this_node(config: &Config, disk_id: Bytes) -> Node {
     Node {
         id: 0,
         name: config.name.clone(),
@@ -287,6 +406,7 @@ fn this_node(config: &Config, disk_id: Bytes) -> Node {
             rack: config.locality.rack.clone(),
         }),
         disk_id,
+        address_boot: 0,
     }
 }
 
@@ -295,6 +415,7 @@ fn check(options: &InitOptions) -> Result<(), String> {
         nodes_expected,
         shards,
         replicas,
+        token_valid_ms: _,
     } = *options;
     let nodes_max = limits::NODES_MAX;
     if nodes_expected == 0 || nodes_expected as usize > nodes_max {
@@ -367,6 +488,7 @@ mod tests {
                 nodes_expected,
                 shards,
                 replicas,
+                token_valid_ms: 0,
             })
             .is_ok()
         };

@@ -26,6 +26,7 @@ pub mod identity;
 pub mod node;
 pub mod read;
 pub mod service;
+mod start;
 pub mod stream;
 pub mod tail;
 pub mod telemetry;

@@ -9,7 +9,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::id::NodeId;
 use model::limits::FRAME_BYTES_MAX;
 use proto::net::serve::said;
 use proto::net::{Ending, Network};
@@ -17,7 +16,7 @@ use proto::node::peer_server::{Peer, PeerServer};
 use proto::v1::admin_server::AdminServer;
 use proto::v1::conversations_server::ConversationsServer;
 use proto::v1::messages_server::MessagesServer;
-use raft::{Identity, Node, Options};
+use raft::{Node, Options};
 use store::Log;
 use store::state::State;
 use thiserror::Error;
@@ -29,16 +28,17 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, join};
+pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, join, joined};
 
 use crate::World;
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::identity::{self, Record};
+use crate::identity::Record;
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
 use crate::service::grpc;
 use crate::service::messages::{Messages, Pages};
+use crate::start::{count_start, identity, seeds, stands};
 use crate::world::{DiskSpace, Space};
 
 /// How long a node that stops tries to give its leaders away.
@@ -69,10 +69,33 @@ pub enum RunError {
     NotMember,
     /// The record of who this node is.
     #[error(transparent)]
-    Identity(#[from] identity::Error),
+    Identity(#[from] crate::identity::Error),
     /// The databases could not be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The cluster does not want this node: it was removed, or its disk is not the one that its peers
+    /// know. Starting it again does not help.
+    #[error("{0}")]
+    Refused(String),
+    /// The configuration puts the node where the cluster does not know it.
+    #[error(
+        "the configuration says {configured}, and the cluster knows {name} in {known}: what burns with a \
+         node changes by an operator's word alone. If the machine stands there, say so at any other \
+         node, `firebreak node relocate {name} --region {region} --dc {dc}`, and start this one again; \
+         if not, put locality back"
+    )]
+    Elsewhere {
+        /// The node's name.
+        name: String,
+        /// Where the configuration says it stands.
+        configured: String,
+        /// Where the cluster does.
+        known: String,
+        /// Of the configuration.
+        region: String,
+        /// Of the configuration.
+        dc: String,
+    },
     /// The groups could not be started from what is on disk.
     #[error("cannot start: {0}")]
     Start(String),
@@ -114,6 +137,9 @@ pub async fn run<N: Network>(
     });
     let record = Record::load(&log, &config.name)?.filter(Record::is_member);
     let mut record = record.ok_or(RunError::NotMember)?;
+    if let Some(why) = raft::refusal(&log)? {
+        return Err(RunError::Refused(why));
+    }
     let incoming = world
         .network
         .listen(&config.listen)
@@ -123,6 +149,7 @@ pub async fn run<N: Network>(
             error,
         })?;
     count_start(&world, &log, &mut record).await?;
+    stands(&world, &config, &log, &mut record).await?;
 
     let state = State::open(world.msgdb.clone(), log.clone())?;
     let raft = Node::start(options(&world, &config, &record, &log, &state)?)
@@ -130,7 +157,8 @@ pub async fn run<N: Network>(
         .map_err(RunError::Start)?;
     tracing::info!(
         node = %raft.identity().node, name = %config.name, boot = record.boot,
-        cluster = %record.cluster_id, listen = %config.listen, "starting"
+        cluster = %record.cluster_id, listen = %config.listen, advertise = %config.advertise,
+        data_dir = %config.data_dir.display(), "starting"
     );
 
     let (stop, stopping) = watch::channel(false);
@@ -160,6 +188,8 @@ pub async fn run<N: Network>(
         disk: disk_seen,
         started: Instant::now(),
         pid: world.pid,
+        entropy: world.entropy.clone(),
+        clock: world.clock.clone(),
     };
     let routes = services(
         &gateway,
@@ -186,19 +216,30 @@ pub async fn run<N: Network>(
     });
     listening();
 
-    let mut fatal = raft.fatal();
+    let (mut fatal, mut refused) = (raft.fatal(), raft.refused());
     let outcome = tokio::select! {
         biased;
         reason = reason(&mut fatal) => Err(RunError::Fatal(reason)),
         reason = reason(&mut log_failure) => Err(RunError::Fatal(reason)),
-        () = shutdown => Ok(()),
+        refused = reason(&mut refused) => match refused.removed {
+            // It holds nothing that anybody counts on, and its clients need not notice.
+            true => Ok(Err(RunError::Refused(refused.why))),
+            false => Err(RunError::Refused(refused.why)),
+        },
+        () = shutdown => Ok(Ok(())),
         why = reason(&mut server_ended) => Err(RunError::Fatal(format!("the listener: {why}"))),
     };
-    if let Err(error) = outcome {
-        tracing::error!(%error, "stopping at once");
-        return Err(error);
+    let end = match outcome {
+        Ok(end) => end,
+        Err(error) => {
+            tracing::error!(%error, "stopping at once");
+            return Err(error);
+        }
+    };
+    match &end {
+        Ok(()) => tracing::info!("stopping"),
+        Err(error) => tracing::error!(%error, "clients are sent elsewhere, and this node stops"),
     }
-    tracing::info!("stopping");
     let left = raft.step_aside(STEP_ASIDE_MAX).await;
     if left > 0 {
         tracing::warn!(
@@ -234,20 +275,7 @@ pub async fn run<N: Network>(
         );
     }
     tracing::info!("stopped");
-    failed.map_or(Ok(()), |reason| Err(RunError::Fatal(reason)))
-}
-
-/// Counts this start and syncs the count, before anyone hears of it.
-async fn count_start<N: Network>(
-    world: &World<N>,
-    log: &Log,
-    record: &mut Record,
-) -> Result<(), RunError> {
-    let mut nonce = [0; 8];
-    world.entropy.fill(&mut nonce).map_err(RunError::Entropy)?;
-    record.boot += 1;
-    record.boot_nonce = u64::from_le_bytes(nonce);
-    Ok(record.save(log).await?)
+    failed.map_or(end, |reason| Err(RunError::Fatal(reason)))
 }
 
 fn options<N: Network>(
@@ -257,26 +285,14 @@ fn options<N: Network>(
     log: &Log,
     state: &State,
 ) -> Result<Options, RunError> {
-    let mut seeds = config.peers.clone();
-    seeds.extend(record.seeds.iter().cloned());
-    seeds.sort_unstable();
-    seeds.dedup();
-    seeds.retain(|seed| *seed != config.advertise);
     Ok(Options {
-        identity: Identity {
-            cluster_id: record.cluster_id.clone(),
-            node: NodeId(record.node),
-            name: record.name.clone(),
-            disk_id: record.disk_id()?,
-            boot: record.boot,
-            boot_nonce: record.boot_nonce,
-        },
+        identity: identity(config, record)?,
         dialer: world.network.dialer(),
         clock: world.clock.clone(),
         log: log.clone(),
         state: state.clone(),
         tuning: config.raft.clone(),
-        seeds,
+        seeds: seeds(config, record),
         found: record.found.clone(),
     })
 }
@@ -410,7 +426,7 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
 }
 
 /// Completes when there is a reason; never when nobody is left to give one.
-async fn reason(reasons: &mut watch::Receiver<Option<String>>) -> String {
+async fn reason<T: Clone>(reasons: &mut watch::Receiver<Option<T>>) -> T {
     let reason = reasons
         .wait_for(Option::is_some)
         .await

@@ -14,7 +14,7 @@ use disks::{Devices, Disks, Engines};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _};
-use server::node::{self, InitOptions};
+use server::node::{self, InitOptions, RunError};
 use server::world::{Background, DiskSpace, Entropy, Space};
 use server::{Config, World};
 use store::engine::memory::{self, Disk};
@@ -67,7 +67,11 @@ pub struct Host {
     pub name: String,
     /// What it burns with.
     pub dc: String,
-    config: Config,
+    config: Mutex<Config>,
+    /// How often it has moved.
+    moves: AtomicU32,
+    /// The cluster does not know it any more, or refuses its disk.
+    refused: AtomicBool,
     seed: u64,
     clocks: Mutex<Clocks>,
     devices: Devices,
@@ -107,7 +111,9 @@ impl Host {
         let host = Host {
             name: name.clone(),
             dc: dc.to_owned(),
-            config,
+            config: Mutex::new(config),
+            moves: AtomicU32::new(0),
+            refused: AtomicBool::new(false),
             seed,
             clocks: Mutex::default(),
             disks: disks::of(name, plan.disk, &devices)?,
@@ -126,7 +132,37 @@ impl Host {
 
     /// host:port of its node.
     pub fn address(&self) -> String {
-        format!("{}:{PORT}", self.name)
+        self.config.lock().advertise.clone()
+    }
+
+    /// A new address for its node: another port, since its machine stays.
+    pub fn fresh_address(&self) -> String {
+        let moves = self.moves.fetch_add(1, Ordering::Relaxed) + 1;
+        let port = PORT.saturating_add(u16::try_from(moves).unwrap_or(u16::MAX));
+        format!("{}:{port}", self.name)
+    }
+
+    /// Its node is at another address from its next start on.
+    pub fn move_to(&self, address: String) {
+        let port = address.rsplit_once(':').map_or("", |(_, port)| port);
+        let mut config = self.config.lock();
+        config.listen = format!("0.0.0.0:{port}");
+        config.advertise = address;
+    }
+
+    /// Whether its node was ever told to move.
+    pub fn has_moved(&self) -> bool {
+        self.config.lock().advertise != format!("{}:{PORT}", self.name)
+    }
+
+    /// Whom its node asks about the cluster from its next start on.
+    pub fn ask(&self, peers: &[String]) {
+        self.config.lock().peers = peers.to_vec();
+    }
+
+    /// Whether the cluster has told it that it is not of it any more: nobody starts it again.
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// The disk of Raft logs and votes; under RocksDB the simulated one beside it, which tells the
@@ -169,8 +205,12 @@ impl Host {
             let _ = stop.wait_for(|stop| *stop).await;
         };
         let world = self.world(net).await?;
-        let ended = node::run(world, self.config.clone(), stopped, || ());
-        ended.await.map_err(|error| error.to_string())
+        let config = self.config.lock().clone();
+        let ended = node::run(world, config, stopped, || ()).await;
+        if matches!(ended, Err(RunError::Refused(_))) {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        ended.map_err(|error| error.to_string())
     }
 
     async fn enrol(&self, net: &Net, founding: &Founding) -> Result<(), String> {
@@ -179,9 +219,11 @@ impl Host {
                 nodes_expected: founding.nodes,
                 shards: founding.shards,
                 replicas: founding.replicas,
+                token_valid_ms: 0,
             };
             let world = self.world(net.clone()).await?;
-            let founded = node::init(&world, &self.config, options).await;
+            let config = self.config.lock().clone();
+            let founded = node::init(&world, &config, options).await;
             let founded = founded.map_err(|error| error.to_string())?;
             *founding.token.lock() = Some(founded.token);
             return Ok(());
@@ -196,7 +238,8 @@ impl Host {
                     true => &founding.peers[..],
                     false => &first,
                 };
-                match node::join(&world, &self.config, &token, peers).await {
+                let config = self.config.lock().clone();
+                match node::join(&world, &config, &token, peers).await {
                     Ok(_) => return Ok(()),
                     Err(node::FoundError::Unanswered(_)) => {}
                     Err(error) => return Err(error.to_string()),
@@ -273,6 +316,7 @@ impl Host {
     /// As [`Host::cut_power`].
     pub fn wipe(&self) -> Result<(), String> {
         self.member.store(false, Ordering::Relaxed);
+        self.refused.store(false, Ordering::Relaxed);
         self.disks.wipe()
     }
 
@@ -289,6 +333,7 @@ impl Host {
     /// # Errors
     /// As [`Host::cut_power`].
     pub fn put_image_back(&self) -> Result<(), String> {
+        self.refused.store(false, Ordering::Relaxed);
         self.disks.put_image_back()
     }
 

@@ -381,6 +381,19 @@ pub enum Fault {
         /// Hosts.
         hosts: Vec<String>,
     },
+    /// The hosts' nodes are at other addresses from their next start on. Their configurations name a new
+    /// address of a node of each data center to ask; clients find all of them by name.
+    Move {
+        /// Hosts.
+        hosts: Vec<String>,
+        /// Each gets that of the next one, the last that of the first; otherwise nobody's.
+        swap: bool,
+    },
+    /// The operator removes nodes from the cluster, through the admin API; they run on.
+    Remove {
+        /// Hosts.
+        hosts: Vec<String>,
+    },
     /// The wall clock jumps by this, ms, and stays there.
     ClockJump {
         /// Hosts.
@@ -494,6 +507,8 @@ macro_rules! named_hosts {
             | Fault::WipeDisk { hosts }
             | Fault::ImageDisk { hosts }
             | Fault::OldDisk { hosts }
+            | Fault::Move { hosts, .. }
+            | Fault::Remove { hosts }
             | Fault::ClockJump { hosts, .. }
             | Fault::ClockDrift { hosts, .. }
             | Fault::Drain { hosts, .. }
@@ -539,6 +554,8 @@ impl Fault {
             Fault::WipeDisk { .. } => "wipe-disk",
             Fault::ImageDisk { .. } => "image-disk",
             Fault::OldDisk { .. } => "old-disk",
+            Fault::Move { .. } => "move",
+            Fault::Remove { .. } => "remove",
             Fault::ClockJump { .. } => "clock-jump",
             Fault::ClockDrift { .. } => "clock-drift",
             Fault::Drain { .. } => "drain",

@@ -268,7 +268,7 @@ fn swarms_of_any_scenario_leave_what_it_promises_and_seeds_differ() {
     }
 }
 
-const KINDS: [&str; 24] = [
+const KINDS: [&str; 26] = [
     "burn",
     "power-cut",
     "crash",
@@ -289,6 +289,8 @@ const KINDS: [&str; 24] = [
     "wipe-disk",
     "image-disk",
     "old-disk",
+    "move",
+    "remove",
     "clock-jump",
     "clock-drift",
     "drain",

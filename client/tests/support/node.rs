@@ -543,6 +543,27 @@ impl Admin for Node {
         Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
     }
 
+    async fn relocate_node(
+        &self,
+        _: Request<v1::RelocateNodeRequest>,
+    ) -> Result<Response<v1::RelocateNodeResponse>, Status> {
+        Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
+    }
+
+    async fn get_join_token(
+        &self,
+        _: Request<v1::GetJoinTokenRequest>,
+    ) -> Result<Response<v1::JoinToken>, Status> {
+        Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
+    }
+
+    async fn rotate_join_token(
+        &self,
+        _: Request<v1::RotateJoinTokenRequest>,
+    ) -> Result<Response<v1::JoinToken>, Status> {
+        Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
+    }
+
     type HashReplicaStream = Answers<v1::HashReplicaResponse>;
 
     async fn hash_replica(

@@ -5,21 +5,29 @@
 
 use crate::cluster::policy;
 use crate::cluster::{
-    Change, ChangeBody, Changed, ClusterState, Join, Layout, MetaReplicas, Node, Shard, moves,
+    Change, ChangeBody, Changed, ClusterState, Join, JoinToken, Layout, MetaReplicas, Node, Shard,
+    moves, place,
 };
 use crate::command::{Answer, Reason, Refusal, Reply};
+use crate::hash;
 use crate::id::Slot;
 use crate::limits::{NAME_SEGMENT_BYTES_MAX, NODES_MAX, SHARDS_MAX};
 
+const TOKEN_BYTES_MAX: usize = 256;
 const TOKEN_HASH_BYTES: usize = 32;
 const DISK_ID_BYTES: usize = 16;
 
-/// Makes a change, or refuses it and leaves `state` as it was.
+/// As [`decide_at`], of changes that no time matters to.
 pub fn decide(state: &mut ClusterState, change: &Change) -> Reply {
+    decide_at(state, change, 0)
+}
+
+/// Makes a change at a command time, or refuses it and leaves `state` as it was.
+pub fn decide_at(state: &mut ClusterState, change: &Change, now_ms: u64) -> Reply {
     let decided = match &change.body {
         Some(ChangeBody::Found(founded)) => found(state, founded),
         Some(_) if state.epoch == 0 => Err(refused("the cluster is not founded")),
-        Some(ChangeBody::Join(wanted)) => join(state, wanted),
+        Some(ChangeBody::Join(wanted)) => join(state, wanted, now_ms),
         Some(ChangeBody::Layout(layout)) => lay_out(state, layout),
         Some(ChangeBody::MetaReplicas(replicas)) => set_meta_replicas(state, replicas),
         Some(ChangeBody::Policy(wanted)) => policy::set(state, wanted),
@@ -30,6 +38,9 @@ pub fn decide(state: &mut ClusterState, change: &Change) -> Reply {
         Some(ChangeBody::DropMove(step)) => moves::drop(state, step),
         Some(ChangeBody::Leave(leave)) => moves::leave(state, leave),
         Some(ChangeBody::Remove(leave)) => moves::remove(state, leave),
+        Some(ChangeBody::Announce(said)) => place::announce(state, said),
+        Some(ChangeBody::Relocate(wanted)) => place::relocate(state, wanted),
+        Some(ChangeBody::JoinToken(token)) => set_token(state, token),
         None => Err(refused("a change of no known kind")),
     };
     Reply::new(match decided {
@@ -71,9 +82,27 @@ fn found(state: &mut ClusterState, founded: &ClusterState) -> Result<u64, Refusa
     Ok(first)
 }
 
-fn join(state: &mut ClusterState, join: &Join) -> Result<u64, Refusal> {
+fn set_token(state: &mut ClusterState, wanted: &JoinToken) -> Result<u64, Refusal> {
+    if wanted.token.is_empty() || wanted.token.len() > TOKEN_BYTES_MAX {
+        return Err(refused(format!("a token has 1 to {TOKEN_BYTES_MAX} bytes")));
+    }
+    if state.join_token.as_ref() != Some(wanted) {
+        state.token_hash = hash::token_hash(&wanted.token);
+        state.join_token = Some(wanted.clone());
+        state.epoch += 1;
+    }
+    Ok(0)
+}
+
+fn join(state: &mut ClusterState, join: &Join, now_ms: u64) -> Result<u64, Refusal> {
     if join.token_hash != state.token_hash {
         return Err(refused("the join token is not this cluster's"));
+    }
+    let token = state.join_token.as_ref();
+    if token.is_some_and(|token| token.has_expired(now_ms)) {
+        return Err(refused(
+            "the join token has expired; `firebreak token rotate` gives a new one",
+        ));
     }
     let node = join
         .node
@@ -98,7 +127,18 @@ fn join(state: &mut ClusterState, join: &Join) -> Result<u64, Refusal> {
             ));
         }
         let id = held.id;
-        let updated = Node { id, ..node.clone() };
+        let mut updated = Node {
+            id,
+            address_boot: held.address_boot,
+            ..node.clone()
+        };
+        if held.address_boot > 0 {
+            // What it told itself since it joined is newer than what a join says.
+            updated.address.clone_from(&held.address);
+        }
+        if !state.shards.is_empty() {
+            place::stays(held, &updated)?;
+        }
         if *held != updated {
             *held = updated;
             state.epoch += 1;
@@ -110,7 +150,11 @@ fn join(state: &mut ClusterState, join: &Join) -> Result<u64, Refusal> {
     }
     let id = state.next_node_id;
     state.next_node_id += 1;
-    state.nodes.push(Node { id, ..node.clone() });
+    state.nodes.push(Node {
+        id,
+        address_boot: 0,
+        ..node.clone()
+    });
     state.epoch += 1;
     Ok(id)
 }
@@ -207,6 +251,9 @@ mod tests {
     use crate::hash::token_hash;
     use bytes::Bytes;
 
+    /// When everything is decided here.
+    const NOW_MS: u64 = 1_000;
+
     fn node(name: &str, disk: u8) -> Node {
         Node {
             id: 0,
@@ -218,6 +265,7 @@ mod tests {
                 rack: "r1".into(),
             }),
             disk_id: Bytes::from(vec![disk; 16]),
+            address_boot: 0,
         }
     }
 
@@ -263,14 +311,14 @@ mod tests {
 
     #[track_caller]
     fn made(state: &mut ClusterState, change: &Change, node_id: u64, epoch: u64) {
-        let reply = decide(state, change);
+        let reply = decide_at(state, change, NOW_MS);
         assert_eq!(reply.answer, Some(Answer::Meta(Changed { node_id, epoch })));
     }
 
     #[track_caller]
     fn refuses(state: &mut ClusterState, change: &Change, reason: Reason, says: &str) {
         let before = state.clone();
-        let Some(Answer::Refused(refusal)) = decide(state, change).answer else {
+        let Some(Answer::Refused(refusal)) = decide_at(state, change, NOW_MS).answer else {
             panic!("not refused: {change:?}");
         };
         assert_eq!(refusal.reason, reason as i32, "{}", refusal.message);
@@ -339,6 +387,52 @@ mod tests {
             Reason::Invalid,
             "data center",
         );
+    }
+
+    #[test]
+    fn a_token_is_replaced_by_another_and_expires() {
+        let mut state = ClusterState::default();
+        made(&mut state, &founding(), 1, 1);
+        let token = |token: &str, expires_ms| Change {
+            body: Some(ChangeBody::JoinToken(JoinToken {
+                token: token.into(),
+                expires_ms,
+            })),
+        };
+        made(&mut state, &token("new", NOW_MS + 1), 0, 2);
+        made(&mut state, &token("new", NOW_MS + 1), 0, 2);
+        let (old, new) = (
+            joining(node("b", 2), "secret"),
+            joining(node("b", 2), "new"),
+        );
+        refuses(&mut state, &old, Reason::Invalid, "not this cluster's");
+        made(&mut state, &new, 2, 3);
+        made(&mut state, &token("late", NOW_MS), 0, 4);
+        let late = joining(node("c", 3), "late");
+        refuses(&mut state, &late, Reason::Invalid, "expired");
+        made(&mut state, &token("late", 0), 0, 5);
+        made(&mut state, &late, 3, 6);
+        refuses(&mut state, &token("", 0), Reason::Invalid, "a token has");
+    }
+
+    #[test]
+    fn who_has_joined_is_elsewhere_by_its_own_word_and_in_another_data_center_by_an_operators() {
+        let mut state = ClusterState::default();
+        made(&mut state, &founding(), 1, 1);
+        made(&mut state, &joining(node("b", 2), "secret"), 2, 2);
+        let mut elsewhere = node("b", 2);
+        elsewhere.locality.get_or_insert_default().dc = "busan".into();
+        // While nothing is placed yet, what was wrong is mended.
+        made(&mut state, &joining(elsewhere, "secret"), 2, 3);
+        made(&mut state, &laying(&[(1, 0, 65_535, &[1])]), 0, 4);
+        let back = joining(node("b", 2), "secret");
+        refuses(&mut state, &back, Reason::AlreadyExists, "node relocate b");
+        state.nodes[1].address_boot = 7;
+        state.nodes[1].address = "told:1".into();
+        let mut again = node("b", 2);
+        again.locality.get_or_insert_default().dc = "busan".into();
+        made(&mut state, &joining(again, "secret"), 2, 4);
+        assert_eq!(state.nodes[1].address, "told:1");
     }
 
     #[test]

@@ -217,6 +217,16 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "address-believed",
+        bug: "whoever answers at a node's address counts as that node",
+        promise: 'D',
+        oracles: &["quorum-at-ack"],
+        scenarios: &["moved-swapped"],
+        hint: "two nodes come back at each other's addresses: each finds itself where it looks for the \
+               other, and counts its own disk twice",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "mark-ignored",
         bug: "a node that comes back with an image from within its last start is let in",
         promise: 'D',

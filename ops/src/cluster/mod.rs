@@ -138,7 +138,7 @@ pub struct Node {
     pub data_dir: PathBuf,
     channel: Channel,
     process: Option<Process>,
-    _port: PortLease,
+    port: PortLease,
 }
 
 impl Node {
@@ -243,6 +243,7 @@ impl Cluster {
         let shards = self.plan.shards.map(|n| n.to_string());
         let mut args = vec![
             "init",
+            "--json",
             "--config",
             &config,
             "--nodes",
@@ -254,7 +255,10 @@ impl Cluster {
             args.extend(["--shards", shards]);
         }
         let text = self.run_ok(&args)?;
-        token_in(&text).with_context(|| format!("`firebreak init` printed no token:\n{text}"))
+        let founded: serde_json::Value = serde_json::from_str(&text)
+            .with_context(|| format!("`firebreak init --json` printed no JSON:\n{text}"))?;
+        let token = founded["token"].as_str().map(str::to_owned);
+        token.with_context(|| format!("`firebreak init` printed no token:\n{text}"))
     }
 
     /// Registers node `i`; its process is not started.
@@ -368,6 +372,42 @@ impl Cluster {
         let process = Process::start(command, &node.log, self.plan.outlive)
             .with_context(|| format!("cannot start {}", node.name))?;
         node.process = Some(process);
+        Ok(())
+    }
+
+    /// Gives stopped nodes addresses of their own that are new; they ask `peer` about the cluster.
+    ///
+    /// # Errors
+    /// When there is no free port, or a configuration cannot be written.
+    pub fn readdress(&mut self, which: &[usize], peer: usize) -> anyhow::Result<()> {
+        for &i in which {
+            let host = self.plan.host(&self.nodes[i].dc);
+            let port = PortLease::take(host).context("cannot find a free port")?;
+            self.nodes[i].move_to(format!("{host}:{}", port.port()), port)?;
+        }
+        self.rewrite(which, peer)
+    }
+
+    /// Gives two stopped nodes each other's addresses.
+    ///
+    /// # Errors
+    /// When a configuration cannot be written.
+    pub fn swap_addresses(&mut self, one: usize, other: usize) -> anyhow::Result<()> {
+        let (one, other) = (one.min(other), one.max(other));
+        let (left, right) = self.nodes.split_at_mut(other);
+        let (a, b) = (&mut left[one], &mut right[0]);
+        std::mem::swap(&mut a.address, &mut b.address);
+        std::mem::swap(&mut a.channel, &mut b.channel);
+        std::mem::swap(&mut a.port, &mut b.port);
+        self.rewrite(&[one, other], 0)
+    }
+
+    fn rewrite(&self, which: &[usize], peer: usize) -> anyhow::Result<()> {
+        for &i in which {
+            let node = &self.nodes[i];
+            let settings = self.plan.settings.clone() + &self.plan.distances(&node.dc);
+            node.write_config(&self.nodes[peer].address, &settings)?;
+        }
         Ok(())
     }
 
@@ -574,8 +614,15 @@ impl Node {
             channel: proto::net::endpoint(&address)?.connect_lazy().into(),
             address,
             process: None,
-            _port: port,
+            port,
         })
+    }
+
+    fn move_to(&mut self, address: String, port: PortLease) -> anyhow::Result<()> {
+        self.channel = proto::net::endpoint(&address)?.connect_lazy().into();
+        self.address = address;
+        self.port = port;
+        Ok(())
     }
 
     fn write_config(&self, peer: &str, settings: &str) -> anyhow::Result<()> {
@@ -614,40 +661,9 @@ fn check_room(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Finds the join token in what `firebreak init` printed: the word behind `--token`, or the last
-/// word of a line that begins with "token".
-fn token_in(text: &str) -> Option<String> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let behind_flag = words.windows(2).find(|w| w[0] == "--token").map(|w| w[1]);
-    let own_line = || {
-        text.lines()
-            .find(|line| line.to_lowercase().trim_start().starts_with("token"))
-            .and_then(|line| line.split_whitespace().last())
-    };
-    behind_flag.or_else(own_line).map(str::to_owned)
-}
-
 /// What a command that failed said, for people.
 fn said(output: &Output) -> String {
     let err = String::from_utf8_lossy(&output.stderr);
     let out = String::from_utf8_lossy(&output.stdout);
     format!("{}; {}{}", output.status, err.trim(), out.trim())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_token_is_found_as_a_flag_or_on_its_own_line() {
-        let check = |text: &str, expect: Option<&str>| {
-            assert_eq!(token_in(text).as_deref(), expect, "{text}");
-        };
-        check(
-            "join with: firebreak node join --token abc --peer x:1",
-            Some("abc"),
-        );
-        check("founded\nToken: abc\n", Some("abc"));
-        check("founded\n", None);
-    }
 }

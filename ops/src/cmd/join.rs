@@ -8,7 +8,7 @@ use server::node;
 
 use super::drain::{self, Whom};
 use super::init::{exit, load};
-use super::members::{Add, List, Remove};
+use super::members::{Add, List, Relocate, Remove};
 use crate::data_dir::DataDir;
 use crate::real;
 
@@ -17,7 +17,12 @@ Examples:
   firebreak node join --config busan-1.toml --token fb-… --peer 10.0.0.1:7101
   FIREBREAK_TOKEN=fb-… firebreak node join --config busan-1.toml     peers from the configuration
 
-It is safe to run again: a node that was let in before is told its number again.";
+  firebreak node join --config busan-1.toml --token fb-… --if-needed && firebreak serve --config busan-1.toml
+
+It is safe to run again: a node that was let in before asks whether that still holds, and is told its number
+again. With --if-needed it asks nobody; for scripts that run at each start, also when all nodes start at once.
+Exit codes: 0 it is a node of the cluster, 1 no node could be asked, 2 wrong arguments, or refused: a wrong or
+expired token, another cluster, a node that was removed.";
 
 /// Add nodes to a cluster, take them out of service, or back.
 #[derive(clap::Subcommand, Debug)]
@@ -34,6 +39,8 @@ pub enum Node {
     Add(Add),
     /// Have a node give up all it holds, and remove it.
     Remove(Remove),
+    /// Say that a node stands in another data center.
+    Relocate(Relocate),
 }
 
 /// Ask a cluster to let this node in.
@@ -43,7 +50,7 @@ pub struct Join {
     /// The node's configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The token that `firebreak init` printed.
+    /// The token that `firebreak init` printed; `firebreak token show` tells it again.
     #[arg(
         long,
         value_name = "TOKEN",
@@ -51,6 +58,12 @@ pub struct Join {
         hide_env_values = true
     )]
     token: String,
+    /// Do nothing when the data directory is a node's that has joined.
+    #[arg(long)]
+    if_needed: bool,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
     /// Nodes to ask, one after the other [default: the configuration's peers].
     #[arg(long, value_name = "HOST:PORT", num_args = 1.., value_delimiter = ',')]
     peer: Vec<String>,
@@ -69,6 +82,7 @@ impl Node {
             Node::List(args) => args.run().await,
             Node::Add(args) => args.run(),
             Node::Remove(args) => args.run().await,
+            Node::Relocate(args) => args.run().await,
         }
     }
 }
@@ -78,7 +92,14 @@ impl Join {
         let config = load(&self.config)?;
         let directory = DataDir::open(&config.data_dir, &config.name, true)?;
         let world = real::world(&config, &directory)?;
-        let joined = node::join(&world, &config, &self.token, &self.peer).await;
+        let before = match self.if_needed {
+            true => node::joined(&world, &config).await.map_err(exit)?,
+            false => None,
+        };
+        let joined = match before {
+            Some(joined) => Ok(joined),
+            None => node::join(&world, &config, &self.token, &self.peer).await,
+        };
         let joined = match joined {
             Ok(joined) => joined,
             Err(error) => {
@@ -90,14 +111,27 @@ impl Join {
             }
         };
         let (name, cluster) = (&config.name, &joined.cluster_id);
+        if self.json {
+            let value = serde_json::json!({
+                "name": name,
+                "node_id": joined.node_id,
+                "cluster_id": cluster,
+                "before": joined.before,
+                "address": config.advertise,
+                "data_dir": config.data_dir,
+            });
+            println!("{}", serde_json::to_string_pretty(&value)?);
+            return Ok(ExitCode::SUCCESS);
+        }
         let how = if joined.before {
             "had been let into"
         } else {
             "joined"
         };
         println!(
-            "{name} {how} cluster {cluster} as node n{}.",
-            joined.node_id
+            "{name} {how} cluster {cluster} as node n{}; its data is in {}.",
+            joined.node_id,
+            config.data_dir.display()
         );
         println!("Next: firebreak serve --config {}", self.config.display());
         Ok(ExitCode::SUCCESS)

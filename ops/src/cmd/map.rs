@@ -89,17 +89,7 @@ impl Map {
     /// # Errors
     /// Usage, when there is none.
     pub fn node(&self, text: &str) -> anyhow::Result<&NodeStatus> {
-        let nodes = &self.newest.nodes;
-        let number = text.strip_prefix('n').unwrap_or(text).parse::<u64>().ok();
-        let named = nodes.iter().find(|node| node.name == text);
-        let found = named.or_else(|| nodes.iter().find(|node| Some(node.node_id) == number));
-        found.ok_or_else(|| {
-            let names: Vec<String> = nodes.iter().map(|node| printable(&node.name)).collect();
-            anyhow!(Usage(format!(
-                "there is no node {text:?}; there are {}",
-                names.join(", ")
-            )))
-        })
+        node_in(&self.newest, text)
     }
 
     /// A shard by its number; 0 is the meta shard.
@@ -230,6 +220,24 @@ fn answers(reports: &[NodeReport]) -> impl Iterator<Item = &GetStatusResponse> {
 #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
 fn rate(messages: u64, uptime_ms: u64) -> f64 {
     messages as f64 * 1_000.0 / uptime_ms.max(1) as f64
+}
+
+/// A node by its name, or by its number as `n3`, in a map whose shards may not be laid out yet.
+///
+/// # Errors
+/// Usage, with the names there are.
+pub fn node_in<'a>(status: &'a GetStatusResponse, text: &str) -> anyhow::Result<&'a NodeStatus> {
+    let nodes = &status.nodes;
+    let number = text.strip_prefix('n').unwrap_or(text).parse::<u64>().ok();
+    let named = nodes.iter().find(|node| node.name == text);
+    let found = named.or_else(|| nodes.iter().find(|node| Some(node.node_id) == number));
+    found.ok_or_else(|| {
+        let names: Vec<String> = nodes.iter().map(|node| printable(&node.name)).collect();
+        anyhow!(Usage(format!(
+            "there is no node {text:?}; there are {}",
+            names.join(", ")
+        )))
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use client::v1::RemoveNodeRequest;
+use client::v1::{RelocateNodeRequest, RemoveNodeRequest};
 use tokio::time::{Instant, sleep};
 
 use super::map::Map;
@@ -59,6 +59,56 @@ pub struct Remove {
     cancel: bool,
     #[command(flatten)]
     target: Target,
+}
+
+const RELOCATE_EXAMPLES: &str = "\
+Examples:
+  firebreak node relocate busan-2 --region kr --dc seoul      then set locality.dc in its node.toml
+
+What burns together decides where replicas stand, so a node's data center changes by this word alone: a node
+whose configuration says another one does not start. Replicas that must not share a data center move apart.
+Exit codes: 0 done, 1 refused, 2 wrong arguments or an unknown name.";
+
+/// Say that a node stands in another data center.
+#[derive(clap::Args, Debug)]
+#[command(after_help = RELOCATE_EXAMPLES)]
+pub struct Relocate {
+    /// Its name, or its number as n3.
+    node: String,
+    /// The region of that data center
+    #[arg(long)]
+    region: String,
+    /// The data center: what burns together
+    #[arg(long)]
+    dc: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Relocate {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let client = self.target.client(DEADLINE)?;
+        let status = client.status().await;
+        let status = status.map_err(|error| anyhow!(error).context(self.target.asked()))?;
+        let node = super::map::node_in(&status, &self.node)?;
+        let name = printable(&node.name);
+        let request = RelocateNodeRequest {
+            node_id: node.node_id,
+            region: self.region.clone(),
+            dc: self.dc.clone(),
+        };
+        let refused = |error| {
+            let refused = format!("{name} cannot be relocated");
+            verb_failed(error, refused, "firebreak node list")
+        };
+        client.relocate_node(request).await.map_err(refused)?;
+        println!(
+            "{name} stands in region={},dc={} now. Set that in its configuration before it starts again: \
+             with another it does not start.",
+            self.region, self.dc
+        );
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 impl List {

@@ -14,6 +14,7 @@ pub mod sim;
 pub mod status;
 pub mod tail;
 pub mod target;
+pub mod token;
 pub mod whatif;
 
 use std::future::Future;

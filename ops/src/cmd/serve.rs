@@ -9,7 +9,7 @@ use server::node::{self, RunError};
 
 use super::init::load;
 use crate::data_dir::DataDir;
-use crate::exit::{FATAL, Usage, tell};
+use crate::exit::{FATAL, Unwanted, Usage, tell};
 use crate::stop::Stop;
 use crate::{logging, real};
 
@@ -23,7 +23,9 @@ sends clients elsewhere, gives calls 5 seconds to finish, and flushes what is in
 it at once, which loses nothing that was acknowledged.
 
 Exit codes: 0 stopped as asked, 1 could not start, 2 wrong arguments, configuration or directory,
-70 it was running and had to stop at once (a failed fsync, say): starting it again is right.";
+70 it was running and had to stop at once (a failed fsync, say): starting it again is right,
+77 the cluster does not want it any more (it was removed, or its disk is not the one that its peers know):
+starting it again does not help. With systemd: Restart=on-failure, RestartPreventExitStatus=2 77.";
 
 /// Run a node.
 #[derive(clap::Args, Debug)]
@@ -78,9 +80,10 @@ impl Args {
         let say = || drop(writeln!(std::io::stdout(), "{line}"));
         match node::run(world, config, shutdown, say).await {
             Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error @ (RunError::NotMember | RunError::Identity(_))) => {
-                Err(Usage(error.to_string()).into())
-            }
+            Err(
+                error @ (RunError::NotMember | RunError::Identity(_) | RunError::Elsewhere { .. }),
+            ) => Err(Usage(error.to_string()).into()),
+            Err(error @ RunError::Refused(_)) => Err(Unwanted(error.to_string()).into()),
             Err(error @ RunError::Fatal(_)) => {
                 // Nothing is closed: a disk that failed must not be waited for, and what counts is
                 // on it already.

@@ -31,6 +31,8 @@ async fn caller(boot: u64, mark: u64) -> Hello {
         disk_id: [2; 16],
         boot,
         boot_nonce: boot * 1_000,
+        address: "here:1".into(),
+        rack: String::new(),
     };
     Hello::new(Arc::new(identity), open(&disk))
 }

@@ -22,6 +22,7 @@ use crate::hello::{Hello, Marks};
 use crate::link::Reach;
 use crate::types::LogId;
 use crate::vitals::Vitals;
+use crate::whereabouts::Whereabouts;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const ME: NodeId = NodeId(1);
@@ -83,6 +84,10 @@ impl Peer for Scripted {
     ) -> Result<Response<Self::WatchClusterStream>, Status> {
         Err(Status::unimplemented("not in this script"))
     }
+
+    async fn who(&self, _: Request<wire::WhoRequest>) -> Result<Response<wire::WhoAnswer>, Status> {
+        Err(Status::unimplemented("not in this script"))
+    }
 }
 
 struct Script {
@@ -109,6 +114,8 @@ async fn script() -> Script {
         disk_id: [1; 16],
         boot: 1,
         boot_nonce: 1,
+        address: "here:1".into(),
+        rack: String::new(),
     };
     let view = watch::Sender::new(Arc::default());
     let (refused, _) = mpsc::unbounded_channel();
@@ -119,10 +126,11 @@ async fn script() -> Script {
         index: CUT,
     }));
     let vitals = Vitals::new(ME, log.clone());
+    let places = Whereabouts::open(log.clone()).unwrap();
     let hello = Hello::new(Arc::new(identity), log);
     let (marks, dialer) = (Marks::default(), Tcp.dialer());
     let view = view.subscribe();
-    let peers = Peers::new(ME, dialer, hello, marks, vitals, view, refused);
+    let peers = Peers::new(ME, dialer, places, hello, marks, vitals, view, refused);
     let links = peers.update(&ClusterState {
         nodes: vec![Node {
             id: OTHER.0,

@@ -5,11 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use model::cluster::{
-    Change, ChangeBody, Changed, ClusterState, Join, Leave, Locality, Move, Node,
-};
+use model::cluster::{Change, ChangeBody, Changed, ClusterState, Leave, Move, Node};
 use model::command::{Answer, Command, Reason, Refusal};
-use model::hash;
 use model::id::{NodeId, ShardId};
 use model::placement;
 use prost::Message as _;
@@ -22,11 +19,10 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status};
 
-use crate::check::Checker;
 use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
-use crate::world::{Background, Space};
+use crate::world::{Background, Entropy, Space};
 
 /// Conversations in one response of HashReplica.
 const HASHES_MAX: usize = 1_000;
@@ -47,6 +43,10 @@ pub struct Admin {
     pub started: Instant,
     /// The process's id.
     pub pid: u32,
+    /// Where tokens come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// What tokens expire by.
+    pub clock: Arc<dyn raft::Clock>,
 }
 
 #[tonic::async_trait]
@@ -128,6 +128,30 @@ impl Service for Admin {
         Ok(Response::new(Admin::set_policy(self, request, call).await?))
     }
 
+    async fn relocate_node(
+        &self,
+        request: Request<v1::RelocateNodeRequest>,
+    ) -> Result<Response<v1::RelocateNodeResponse>, Status> {
+        let (request, call, _token) = self.begin(request);
+        let epoch = self.relocate(request, &call).await?;
+        Ok(Response::new(v1::RelocateNodeResponse { epoch }))
+    }
+
+    async fn get_join_token(
+        &self,
+        _: Request<v1::GetJoinTokenRequest>,
+    ) -> Result<Response<v1::JoinToken>, Status> {
+        Ok(Response::new(self.join_token()?))
+    }
+
+    async fn rotate_join_token(
+        &self,
+        request: Request<v1::RotateJoinTokenRequest>,
+    ) -> Result<Response<v1::JoinToken>, Status> {
+        let (request, call, _token) = self.begin(request);
+        Ok(Response::new(self.rotate(request, &call).await?))
+    }
+
     async fn set_draining(
         &self,
         request: Request<v1::SetDrainingRequest>,
@@ -203,14 +227,14 @@ impl Admin {
         }
     }
 
-    fn nodes(&self, view: &ClusterState) -> Vec<v1::NodeStatus> {
+    pub(super) fn nodes(&self, view: &ClusterState) -> Vec<v1::NodeStatus> {
         let health = self.gateway.raft.health();
         let status = |node: &Node| {
             let locality = node.locality.clone().unwrap_or_default();
             v1::NodeStatus {
                 node_id: node.id,
                 name: node.name.clone(),
-                address: node.address.clone(),
+                address: self.address(node),
                 region: locality.region,
                 dc: locality.dc,
                 rack: locality.rack,
@@ -221,6 +245,12 @@ impl Admin {
             }
         };
         view.nodes.iter().map(status).collect()
+    }
+
+    /// Where a node is: where it is reached from here, else where the cluster knows it.
+    pub(super) fn address(&self, node: &Node) -> String {
+        let reached = self.gateway.raft.address(NodeId(node.id));
+        reached.unwrap_or_else(|| node.address.clone())
     }
 
     /// What is not as it should be, as the meta shard's leader would see it from here.
@@ -262,7 +292,7 @@ impl Admin {
     }
 
     /// Has the meta shard decide a change; what it refuses is for `refused` to word.
-    async fn decide(
+    pub(super) async fn decide(
         &self,
         body: ChangeBody,
         call: &Call,
@@ -286,69 +316,6 @@ impl Admin {
     fn begin<T>(&self, request: Request<T>) -> (T, Call, TaskTrackerToken) {
         let call = Call::of(request.metadata());
         (request.into_inner(), call, self.gateway.calls.token())
-    }
-
-    /// Whether the address of a node that joins is nobody's who is there: a replaced disk may join from
-    /// where the old one was.
-    fn free(&self, request: &v1::JoinNodeRequest) -> Result<(), Failure> {
-        let view = self.gateway.view();
-        let mut held = view.nodes.iter().filter(|node| {
-            let same = node.address == request.address && node.name != request.name;
-            same && self.gateway.raft.reachable(NodeId(node.id))
-        });
-        held.next().map_or(Ok(()), |node| {
-            Err(Failure::JoinRefused(format!(
-                "the address {} is that of node {} (n{}), which is up: a node needs one of its own",
-                node.address, node.name, node.id
-            )))
-        })
-    }
-
-    async fn join(
-        &self,
-        request: v1::JoinNodeRequest,
-        call: Call,
-    ) -> Result<v1::JoinNodeResponse, Failure> {
-        let mut check = Checker::new(0);
-        check.join(&request);
-        check.finish()?;
-        // A cluster whose founder has just been started is not founded yet.
-        let mut view = self.gateway.raft.view();
-        let founded = view.wait_for(|view| view.epoch > 0);
-        match tokio::time::timeout(call.deadline.remaining(), founded).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return Err(Failure::NotReady),
-        }
-        self.free(&request)?;
-        let name = request.name.clone();
-        let body = ChangeBody::Join(Join {
-            token_hash: hash::token_hash(&request.token),
-            node: Some(Node {
-                id: 0,
-                name: request.name,
-                address: request.address,
-                locality: Some(Locality {
-                    region: request.region,
-                    dc: request.dc,
-                    rack: request.rack,
-                }),
-                disk_id: request.disk_id,
-            }),
-        });
-        let refused = |refusal: Refusal| match matches!(
-            refusal.reason(),
-            Reason::Invalid | Reason::AlreadyExists
-        ) {
-            true => Failure::JoinRefused(refusal.message),
-            false => Failure::Refused(refusal),
-        };
-        let changed = self.decide(body, &call, refused).await?;
-        tracing::info!(node = changed.node_id, %name, "a node joined");
-        Ok(v1::JoinNodeResponse {
-            cluster_id: self.gateway.raft.identity().cluster_id.clone(),
-            node_id: changed.node_id,
-            nodes: self.nodes(&self.gateway.view()),
-        })
     }
 }
 

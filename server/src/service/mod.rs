@@ -5,3 +5,4 @@ pub mod conversations;
 pub mod grpc;
 mod leading;
 pub mod messages;
+mod nodes;

@@ -35,6 +35,8 @@ pub(super) enum Verb {
     WipeDisk,
     ImageDisk,
     OldDisk,
+    Move,
+    Remove,
     ClockJump,
     ClockDrift,
     Drain,
@@ -64,6 +66,8 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("wipe-disk", Verb::WipeDisk),
     ("image-disk", Verb::ImageDisk),
     ("old-disk", Verb::OldDisk),
+    ("move", Verb::Move),
+    ("remove", Verb::Remove),
     ("clock-jump", Verb::ClockJump),
     ("clock-drift", Verb::ClockDrift),
     ("drain", Verb::Drain),
@@ -81,6 +85,7 @@ impl Verb {
             Verb::SlowSync => &["sync"],
             Verb::DiskRoom => &["free"],
             Verb::BitFlip => &["part"],
+            Verb::Move => &["to"],
             Verb::ClockJump => &["by"],
             Verb::ClockDrift => &["drift"],
             Verb::Burn
@@ -97,6 +102,7 @@ impl Verb {
             | Verb::WipeDisk
             | Verb::ImageDisk
             | Verb::OldDisk
+            | Verb::Remove
             | Verb::Drain
             | Verb::Undrain
             | Verb::Stampede => &[],
@@ -120,15 +126,19 @@ impl Verb {
                 Err("it ends a fault itself")
             }
             Verb::Reset | Verb::Stampede => Err("it is over at once"),
-            Verb::BitFlip | Verb::WipeDisk | Verb::ImageDisk | Verb::OldDisk => {
-                Err("it stays as it is")
-            }
+            Verb::BitFlip
+            | Verb::WipeDisk
+            | Verb::ImageDisk
+            | Verb::OldDisk
+            | Verb::Move
+            | Verb::Remove => Err("it stays as it is"),
             _ => Ok(()),
         }
     }
 }
 
 const DISKS: &[(&str, bool)] = &[("kept", false), ("lost", true)];
+const PLACES: &[(&str, bool)] = &[("new", false), ("swapped", true)];
 const PARTS: &[(&str, Option<Part>)] = &[
     ("log", Some(Part::Log)),
     ("vote", Some(Part::Vote)),
@@ -193,6 +203,13 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
         Verb::WipeDisk => Action::WipeDisk,
         Verb::ImageDisk => Action::ImageDisk,
         Verb::OldDisk => Action::OldDisk,
+        Verb::Move => {
+            let to = reader.get(table, "to", values::word("where nodes move", PLACES));
+            Action::Move {
+                swap: to.unwrap_or(false),
+            }
+        }
+        Verb::Remove => Action::Remove,
         Verb::ClockJump => {
             let example = "a jump of at most 7d, as \"1h\", \"-1h..1h\" or [\"-1h\", \"1h\"]";
             let by = values::signed(example, units::time_us, 1_000, JUMP_MS_MAX);

@@ -148,6 +148,11 @@ impl Damage {
                 let nodes = self.nodes(hosts);
                 self.lost.extend(nodes);
             }
+            Fault::Remove { hosts } => {
+                // It holds nothing any more then, and others do.
+                let nodes = self.nodes(hosts);
+                self.lost.extend(nodes);
+            }
             Fault::WipeDisk { hosts } => self.exchange(hosts, false)?,
             Fault::OldDisk { hosts } => self.exchange(hosts, true)?,
             Fault::ImageDisk { hosts } => {
@@ -158,6 +163,7 @@ impl Damage {
             | Fault::Reset { .. }
             | Fault::ClockJump { .. }
             | Fault::ClockDrift { .. }
+            | Fault::Move { .. }
             | Fault::Drain { .. }
             | Fault::Stampede { .. } => {}
         }

@@ -91,6 +91,11 @@ fn to_machines(action: &Action, hosts: &[String]) -> Deed {
             },
             None,
         ),
+        Action::Move { swap } => {
+            let swap = *swap;
+            Deed::of(Fault::Move { hosts: h(), swap }, None)
+        }
+        Action::Remove => Deed::of(Fault::Remove { hosts: h() }, None),
         Action::Stampede => Deed::of(Fault::Stampede { hosts: h() }, None),
         _ => Deed::default(),
     }

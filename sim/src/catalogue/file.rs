@@ -168,6 +168,8 @@ pub(super) enum Action {
     WipeDisk,
     ImageDisk,
     OldDisk,
+    Move { swap: bool },
+    Remove,
     ClockJump { by_ms: Vec<(i64, i64)> },
     ClockDrift { ppm: Vec<(i64, i64)> },
     Drain,

@@ -238,6 +238,17 @@ impl Field {
         }
     }
 
+    /// The node of a machine is at `host:port` from now on.
+    ///
+    /// # Errors
+    /// When there is no such machine, or that is no address.
+    pub fn settle(&mut self, name: &str, address: &str) -> Result<(), String> {
+        let id = self.find(name)?.id;
+        let (host, port) = super::host_and_port(address).map_err(|error| error.to_string())?;
+        self.fabric.lock().settle(id, host, port);
+        Ok(())
+    }
+
     /// Turns a machine off, silently: nothing is heard of it from this instant on.
     ///
     /// # Errors

@@ -49,6 +49,18 @@ impl fmt::Display for Fault {
                 let what = if *drain { "be drained" } else { "serve again" };
                 write!(f, "{whom} {} to {what}", they("is", "are"))
             }
+            Fault::Move { swap, .. } => {
+                let at = match swap {
+                    true => "each other's addresses",
+                    false => they("a new address", "new addresses"),
+                };
+                write!(
+                    f,
+                    "{whom} {} {at} from the next start on",
+                    they("has", "have")
+                )
+            }
+            Fault::Remove { .. } => write!(f, "{whom} {} removed", they("is", "are")),
             Fault::Stampede { .. } => write!(f, "all clients of {whom} come back at once"),
             disk_or_clock => disks_and_clocks(f, disk_or_clock, &whom, many),
         }

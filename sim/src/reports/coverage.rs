@@ -9,7 +9,7 @@ use crate::plan::closes;
 
 /// The kinds of faults that begin something, as [`crate::plan::Fault::kind`] names them: the rows
 /// of the coverage matrix.
-pub const KINDS: [&str; 21] = [
+pub const KINDS: [&str; 23] = [
     "burn",
     "power-cut",
     "crash",
@@ -27,6 +27,8 @@ pub const KINDS: [&str; 21] = [
     "wipe-disk",
     "image-disk",
     "old-disk",
+    "move",
+    "remove",
     "clock-jump",
     "clock-drift",
     "drain",
@@ -203,7 +205,15 @@ fn befallen(mark: &Mark) -> Vec<Befallen<'_>> {
 pub fn momentary(kind: &str) -> bool {
     matches!(
         kind,
-        "reset" | "bit-flip" | "wipe-disk" | "image-disk" | "old-disk" | "clock-jump" | "stampede"
+        "reset"
+            | "bit-flip"
+            | "wipe-disk"
+            | "image-disk"
+            | "old-disk"
+            | "move"
+            | "remove"
+            | "clock-jump"
+            | "stampede"
     )
 }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use proto::net::Network as _;
 use tokio::sync::watch;
 
-use super::operator::{self, Told};
+use super::operator::{self, Order, Told};
 use super::verdict::Seen;
 use crate::dice::derive;
 use crate::host::{self, Founding, Host};
@@ -46,6 +46,8 @@ pub(super) struct Member {
     pub start_at_us: u64,
     /// Its disk is not that of a member any more; peers may keep it out.
     pub outcast: bool,
+    /// An operator was to remove it.
+    pub removed: bool,
 }
 
 /// How far a client site has come.
@@ -203,6 +205,7 @@ impl Cluster {
                 wanted,
                 start_at_us: 0,
                 outcast: false,
+                removed: false,
             });
         }
         Ok(())
@@ -295,7 +298,10 @@ impl Cluster {
                 self.field.kill(&name)?;
                 let member = &mut self.members[at];
                 member.host.process_killed();
-                if ended.is_err() {
+                if member.host.is_refused() {
+                    // Its exit code says so, and systemd leaves it.
+                    member.wanted = Wanted::Down;
+                } else if ended.is_err() {
                     member.start_at_us = now + RESTART_MS * 1_000;
                 }
             }
@@ -304,6 +310,10 @@ impl Cluster {
             if due && !member.host.is_destroyed() && !self.field.runs(&member.host.name) {
                 let name = member.host.name.clone();
                 self.watch.check(&name, &*member.host.inspect()?);
+                if member.host.has_moved() {
+                    let address = member.host.address();
+                    self.field.settle(&name, &address)?;
+                }
                 self.field.start(&name)?;
                 self.field
                     .trace(What::Host, [at as u64, 1], name.as_bytes());
@@ -411,6 +421,38 @@ impl Cluster {
         self.told.happened(self.field.now_us(), begins, last_end);
     }
 
+    /// Gives nodes other addresses, from their next start on.
+    pub(super) fn move_nodes(&self, names: &[String], swap: bool) {
+        let named = |name: &String| {
+            let mut members = self.members.iter();
+            members.find(|member| member.host.name == *name)
+        };
+        let moving: Vec<&Member> = names.iter().filter_map(named).collect();
+        let addresses: Vec<String> = match swap {
+            true => moving.iter().map(|member| member.host.address()).collect(),
+            false => moving
+                .iter()
+                .map(|member| member.host.fresh_address())
+                .collect(),
+        };
+        let shift = usize::from(swap);
+        let addresses = addresses.iter().cycle().skip(shift);
+        for (member, address) in moving.iter().zip(addresses) {
+            member.host.move_to(address.clone());
+        }
+        let firsts = self
+            .plan
+            .topology
+            .dcs
+            .iter()
+            .filter_map(|dc| dc.nodes.first());
+        let firsts = firsts.filter_map(|node| named(&node.name));
+        let peers: Vec<String> = firsts.map(|member| member.host.address()).collect();
+        for member in moving {
+            member.host.ask(&peers);
+        }
+    }
+
     /// Has the operator drain nodes, or take them back: a whole data center as such.
     pub(super) fn order_drain(&self, hosts: &[String], drain: bool) {
         let whole = self.plan.topology.dcs.iter().find(|dc| {
@@ -422,7 +464,18 @@ impl Cluster {
             None => hosts.iter().cloned().map(Drain::Node).collect(),
         };
         for one in whom {
-            self.told.order(one, drain);
+            self.told.order(Order::Drain(one, drain));
+        }
+    }
+
+    /// Has the operator remove nodes, which run on until they hear of it.
+    pub(super) fn order_removal(&mut self, hosts: &[String]) {
+        for member in &mut self.members {
+            if hosts.contains(&member.host.name) {
+                member.outcast = true;
+                member.removed = true;
+                self.told.order(Order::Remove(member.host.name.clone()));
+            }
         }
     }
 
@@ -442,6 +495,12 @@ impl Cluster {
         let (history, places) = self.recorder.finish();
         seen.history = history;
         self.told.hand_over(seen);
+        for member in self.members.iter().filter(|member| member.removed) {
+            let name = &member.host.name;
+            if self.field.runs(name) {
+                seen.admin.1.push(format!("{name} was removed and runs on"));
+            }
+        }
         let (votes, covers, regressed) = self.watch.finish();
         seen.observed.votes = votes;
         seen.observed.regressed = regressed;

@@ -57,6 +57,8 @@ impl Cluster {
             }
             Fault::Stampede { hosts } => hosts.iter().for_each(|site| self.stampede(site)),
             Fault::Drain { hosts, drain } => self.order_drain(hosts, *drain),
+            Fault::Remove { hosts } => self.order_removal(hosts),
+            Fault::Move { hosts, swap } => self.move_nodes(hosts, *swap),
             Fault::BitFlip { hosts, part } => {
                 let hit = |member: &mut Member| member.host.flip_bit(*part);
                 let hits = self.on(hosts, hit)?.into_iter().flatten();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::v1::{GetStatusResponse, ReplicaStatus};
+use client::v1::{GetStatusResponse, RemoveNodeRequest, ReplicaStatus};
 use client::{Client, Drain, ReplicaHash};
 use futures::{StreamExt as _, TryStreamExt as _};
 use model::id::ShardId;
@@ -48,6 +48,15 @@ pub(super) struct Told {
     ordered: Arc<Notify>,
 }
 
+/// What the timeline has the operator do.
+#[derive(Clone, Debug)]
+pub(super) enum Order {
+    /// Drain somebody, or take them back.
+    Drain(Drain, bool),
+    /// Remove a node, by its name.
+    Remove(String),
+}
+
 #[derive(Default)]
 struct State {
     serves: bool,
@@ -55,8 +64,8 @@ struct State {
     error: Option<String>,
     /// Nodes that run and belong to the cluster: host, host:port.
     running: Vec<(String, String)>,
-    /// Drains to be asked for, and their ends, in order.
-    orders: VecDeque<(Drain, bool)>,
+    /// What is to be asked for, in order.
+    orders: VecDeque<Order>,
     /// Moments when faults began that were not looked into yet.
     began: Vec<u64>,
     /// When the last fault ended, until it is probed.
@@ -113,9 +122,9 @@ impl Told {
         self.happened.notify_one();
     }
 
-    /// Lets the operator drain somebody, or take them back.
-    pub(super) fn order(&self, whom: Drain, drain: bool) {
-        self.state.lock().orders.push_back((whom, drain));
+    /// Has the operator do something.
+    pub(super) fn order(&self, order: Order) {
+        self.state.lock().orders.push_back(order);
         self.ordered.notify_one();
     }
 
@@ -198,25 +207,41 @@ async fn work(env: &Env, told: &Told, hosts: &[Arc<Host>]) -> Result<(), String>
     Ok(())
 }
 
-/// Drains whom the timeline wants drained, through whatever node answers.
+/// Does what the timeline wants done, through whatever node answers.
 async fn take_orders(told: Told, client: Client) {
     loop {
         let next = told.state.lock().orders.pop_front();
-        let Some((whom, drain)) = next else {
+        let Some(order) = next else {
             told.ordered.notified().await;
             continue;
         };
         told.state.lock().admin.0 += 1;
+        let asked = match &order {
+            Order::Drain(whom, drain) => client.set_draining(whom, *drain).await.map(drop),
+            Order::Remove(name) => remove(&client, name).await,
+        };
         let refused = |error: &client::Error| matches!(error, client::Error::Refused(refusal) if refusal.reason == "CHANGE_REFUSED");
-        let asked = client.set_draining(&whom, drain).await;
         // A refusal is an answer: somebody has to be left.
         if let Err(error) = asked
             && !refused(&error)
         {
-            let silent = format!("drain {whom:?} {drain} at {} ms: {error}", now_us() / 1_000);
+            let silent = format!("{order:?} at {} ms: {error}", now_us() / 1_000);
             told.state.lock().admin.1.push(silent);
         }
     }
+}
+
+/// Has a node removed that is in the cluster.
+async fn remove(client: &Client, name: &str) -> Result<(), client::Error> {
+    let status = client.status().await?;
+    let Some(node) = status.nodes.iter().find(|node| node.name == *name) else {
+        return Ok(());
+    };
+    let request = RemoveNodeRequest {
+        node_id: node.node_id,
+        stays: false,
+    };
+    client.remove_node(request).await.map(drop)
 }
 
 /// Looks into faults until the load is over.

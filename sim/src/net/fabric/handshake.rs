@@ -5,16 +5,37 @@ use std::task::{Context, Poll, Waker};
 
 use super::conn::{Conn, End, Side, Stage};
 use super::time::Due;
-use super::{Fabric, HostId, Listener, Way, backoff_us};
+use super::{Fabric, HostId, HostState, Listener, Way, backoff_us};
 use crate::trace::What;
 
 impl Fabric {
+    /// A host's node is at this address from now on.
+    pub(in crate::net) fn settle(&mut self, host: HostId, name: &str, port: u16) {
+        self.hosts[host].at = Some((name.to_owned(), port));
+    }
+
+    /// Who is at an address, and the port there. A node that has moved is not where it was, for other
+    /// nodes; clients, which listen to nobody, know it by a name that goes along.
+    fn resolve(&self, from: HostId, name: &str, port: u16) -> Option<(HostId, u16)> {
+        let is_there = |(there, at): (&str, u16)| there == name && at == port;
+        let mut hosts = (0..).zip(&self.hosts);
+        let moved = |host: &HostState| host.at.as_ref().is_some_and(|(at, p)| is_there((at, *p)));
+        if let Some((id, _)) = hosts.find(|(_, host)| moved(host)) {
+            return Some((id, port));
+        }
+        let id = *self.by_name.get(name)?;
+        match &self.hosts[id].at {
+            Some((_, now)) if self.hosts[from].listeners.is_empty() => Some((id, *now)),
+            _ => Some((id, port)),
+        }
+    }
+
     /// Begins to open a connection.
     ///
     /// # Errors
     /// When there is no such host.
     pub(in crate::net) fn connect(&mut self, from: HostId, to: &str, port: u16) -> io::Result<End> {
-        let to = *self.by_name.get(to).ok_or_else(|| {
+        let (to, port) = self.resolve(from, to, port).ok_or_else(|| {
             io::Error::new(ErrorKind::NotFound, format!("there is no host {to:?}"))
         })?;
         self.conn_last += 1;

@@ -55,6 +55,8 @@ struct HostState {
     /// Silent: its machine is off, and nothing answers for it.
     dark: bool,
     listeners: BTreeMap<u16, Listener>,
+    /// Where its node is, once it has moved.
+    at: Option<(String, u16)>,
 }
 
 #[derive(Default)]
@@ -108,6 +110,7 @@ impl Fabric {
             group,
             dark: false,
             listeners: BTreeMap::new(),
+            at: None,
         });
         let id = self.hosts.len() - 1;
         self.by_name.insert(name.to_owned(), id);
