@@ -9,13 +9,15 @@ use prost::{Message, Oneof};
 
 use crate::cluster;
 
-/// The format that this version writes.
-pub const FORMAT: u32 = 1;
+/// The newest format of an entry that this version reads and writes.
+pub const FORMAT: u32 = 2;
+/// The format of an entry without [`Entry::passed_ms`], which versions before read, too.
+pub const FORMAT_WITHOUT_PASSED: u32 = 1;
 
 /// The payload of one Raft entry: many commands, stamped by the leader.
 #[derive(Clone, PartialEq, Message)]
 pub struct Entry {
-    /// [`FORMAT`] of the writer.
+    /// [`FORMAT`], or [`FORMAT_WITHOUT_PASSED`].
     #[prost(uint32, tag = "1")]
     pub format: u32,
     /// Command time, Unix milliseconds; never decreases within a shard.
@@ -24,6 +26,10 @@ pub struct Entry {
     /// Encoded [`Command`]s, in order.
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub commands: Vec<Bytes>,
+    /// How much time has passed for the shard, at least, milliseconds: counted by the monotonic
+    /// clocks of its leaders, while they led. Never decreases within a shard; 0 = not counted.
+    #[prost(uint64, tag = "4")]
+    pub passed_ms: u64,
 }
 
 /// One command.

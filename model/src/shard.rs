@@ -87,19 +87,28 @@ pub struct Machine {
     scope: Scope,
     revision: u64,
     time_ms: u64,
+    passed_ms: u64,
     /// Where records are encoded; kept for its capacity alone.
     record: Vec<u8>,
 }
 
 impl Machine {
-    /// A machine that goes on after `revision` changes, the last at command time `time_ms`.
+    /// A machine that goes on after `revision` changes, the last at command time `time_ms`. What has
+    /// passed was not counted, unless [`Machine::with_passed`] says otherwise.
     pub fn new(scope: Scope, revision: u64, time_ms: u64) -> Machine {
         Machine {
             scope,
             revision,
             time_ms,
+            passed_ms: 0,
             record: Vec::new(),
         }
+    }
+
+    /// The same, so much time having passed for the shard.
+    #[must_use]
+    pub fn with_passed(self, passed_ms: u64) -> Machine {
+        Machine { passed_ms, ..self }
     }
 
     /// The count of applied changes.
@@ -110,6 +119,11 @@ impl Machine {
     /// The latest command time, Unix milliseconds.
     pub fn time_ms(&self) -> u64 {
         self.time_ms
+    }
+
+    /// How much time has passed for the shard, at least, milliseconds; 0 when it was never counted.
+    pub fn passed_ms(&self) -> u64 {
+        self.passed_ms
     }
 
     /// Applies one encoded [`Entry`]; replies in the order of its commands. An entry that cannot
@@ -133,6 +147,7 @@ impl Machine {
             return Err(Stop::Format(entry.format));
         }
         self.time_ms = self.time_ms.max(entry.time_ms);
+        self.passed_ms = self.passed_ms.max(entry.passed_ms);
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in entry.commands {
             replies.push(self.decide(state, command).map_err(Stop::View)?);

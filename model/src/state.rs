@@ -79,7 +79,7 @@ pub struct Dedup {
     /// The first answer's revision.
     #[prost(uint64, tag = "3")]
     pub revision: u64,
-    /// Command time of the first, Unix milliseconds; the window counts from here.
+    /// Command time of the first, Unix milliseconds.
     #[prost(uint64, tag = "4")]
     pub time_ms: u64,
     /// Hash of the request, 16 bytes: the same id with other content is an error.
@@ -88,4 +88,8 @@ pub struct Dedup {
     /// The id of an import, which is remembered for ever.
     #[prost(bool, tag = "6")]
     pub kept: bool,
+    /// How much time had passed for the shard at the first, milliseconds; the window counts from
+    /// here. 0 when it was not counted yet.
+    #[prost(uint64, tag = "7")]
+    pub passed_ms: u64,
 }

@@ -285,8 +285,15 @@ fn commands_are_read_and_written_as_ever() {
             Command::append(append()).encode_to_vec().into(),
             Bytes::new(),
         ],
+        passed_ms: 0,
     };
     check("entry", &entry);
+    let counted = Entry {
+        format: 2,
+        passed_ms: 86_400_000,
+        ..entry
+    };
+    check("entry_with_passed", &counted);
 }
 
 #[test]
@@ -360,8 +367,14 @@ fn stored_records_are_read_and_written_as_ever() {
         time_ms: 1_700_000_000_900,
         request_hash: Bytes::from_static(&[5; 16]),
         kept: true,
+        passed_ms: 0,
     };
     check("dedup", &dedup);
+    let counted = Dedup {
+        passed_ms: 86_400_000,
+        ..dedup
+    };
+    check("dedup_with_passed", &counted);
     check("cluster_state", &cluster());
     let with_policies = ClusterState {
         policies: Some(Policies {
@@ -405,6 +418,7 @@ fn an_entry_is_applied_as_ever() {
             Command::append(first).encode_to_vec().into(),
             Command::append(second).encode_to_vec().into(),
         ],
+        passed_ms: 0,
     };
     let mut records = support::Records::default();
     let mut machine = Machine::new(Scope::Data(0..=u16::MAX), 10, 0);

@@ -55,10 +55,21 @@ fn create(room: &str, request: &str) -> Create {
 
 /// Applies one command in an entry of its own.
 fn apply(machine: &mut Machine, records: &mut Records, time_ms: u64, command: Command) -> Reply {
+    apply_when(machine, records, (time_ms, 0), command)
+}
+
+/// The same, at a command time and when so much has passed for the shard.
+fn apply_when(
+    machine: &mut Machine,
+    records: &mut Records,
+    (time_ms, passed_ms): (u64, u64),
+    command: Command,
+) -> Reply {
     let entry = Entry {
-        format: 1,
+        format: if passed_ms == 0 { 1 } else { 2 },
         time_ms,
         commands: vec![command.encode_to_vec().into()],
+        passed_ms,
     };
     let mut replies = machine
         .apply(records, &entry.encode_to_vec().into())
@@ -92,6 +103,7 @@ struct Said {
     seq: u64,
     revision: u64,
     time_ms: u64,
+    passed_ms: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -106,6 +118,7 @@ struct Simple {
     rooms: std::collections::BTreeMap<String, Room>,
     revision: u64,
     now_ms: u64,
+    passed_ms: u64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -123,7 +136,11 @@ impl Simple {
         };
         let said = self.rooms.get(room)?.said.iter().rev().find(same)?;
         let import = message.client_message_id.starts_with(b"import:");
-        (import || self.now_ms - said.time_ms <= DEDUP_WINDOW_MS).then(|| said.clone())
+        let since_ms = match self.passed_ms {
+            0 => self.now_ms - said.time_ms,
+            passed_ms => passed_ms - said.passed_ms,
+        };
+        (import || since_ms <= DEDUP_WINDOW_MS).then(|| said.clone())
     }
 
     fn put(&mut self, room: &str, message: &NewMessage) -> Result<(u64, u64, u64, bool), Reason> {
@@ -134,6 +151,7 @@ impl Simple {
             seq: room.said.len() as u64 + 1,
             revision: self.revision,
             time_ms: self.now_ms,
+            passed_ms: self.passed_ms,
         };
         room.said.push(said.clone());
         Ok((said.seq, said.revision, said.time_ms, false))
@@ -303,16 +321,22 @@ proptest! {
     #[test]
     fn the_machine_says_what_the_simple_one_says(
         entries in proptest::collection::vec(
-            (any_step(), proptest::collection::vec(any_command(), 1..5)), 1..25),
+            (any_step(), any_step(), proptest::collection::vec(any_command(), 1..5)), 1..25),
+        counted_from in 0..30usize,
     ) {
         let (mut machine, mut records) = (machine(), Records::default());
         let mut simple = Simple { now_ms: START_MS, ..Simple::default() };
-        for (step_ms, commands) in entries {
+        for (at, (step_ms, passed_ms, commands)) in entries.into_iter().enumerate() {
             simple.now_ms += step_ms;
+            // Time may pass where command time stands still, and the other way round.
+            if at >= counted_from {
+                simple.passed_ms += passed_ms + u64::from(at == counted_from);
+            }
             let entry = Entry {
-                format: 1,
+                format: 2,
                 time_ms: simple.now_ms,
                 commands: commands.iter().map(|c| c.encode_to_vec().into()).collect(),
+                passed_ms: simple.passed_ms,
             };
             let replies = machine.apply(&mut records, &entry.encode_to_vec().into()).unwrap();
             prop_assert_eq!(replies.len(), commands.len());
@@ -358,6 +382,7 @@ proptest! {
             commands: vec![
                 Command::append(append("a", vec![message("u", "1", "x")])).encode_to_vec().into(),
             ],
+            passed_ms: 0,
         }
         .encode_to_vec();
         let mut flipped = whole.clone();
@@ -365,7 +390,7 @@ proptest! {
         for bytes in [noise, whole[..cut.index(whole.len())].to_vec(), flipped] {
             match machine.apply(&mut records, &bytes.into()) {
                 Ok(replies) => prop_assert!(replies.iter().all(|reply| reply.answer.is_some())),
-                Err(Stop::Format(format)) => prop_assert!(format > 1),
+                Err(Stop::Format(format)) => prop_assert!(format > 2),
                 Err(Stop::View(never)) => match never {},
             }
         }
@@ -395,6 +420,29 @@ fn an_id_is_remembered_for_seven_days_to_the_millisecond_and_an_imports_for_ever
         hash::dedup_id(b"u", b"import:1"),
     );
     assert!(records.dedups[&(key, id)].kept);
+}
+
+#[test]
+fn an_id_lives_by_the_time_that_passed_and_no_leap_of_command_time_ends_it() {
+    let (mut machine, mut records) = (machine(), Records::default());
+    let say = |id| Command::append(append("room", vec![message("u", id, "x")]));
+    let mut told = |when, id| {
+        outcomes(apply_when(&mut machine, &mut records, when, say(id)))
+            .remove(0)
+            .deduplicated
+    };
+    let year_ms = 52 * DEDUP_WINDOW_MS;
+    assert!(!told((START_MS, 0), "from before it was counted"));
+    assert!(!told((START_MS, 1_000), "a"));
+    // All clocks leap by a year and back, and time stands still for as long.
+    for time_ms in [START_MS + year_ms, START_MS] {
+        assert!(told((time_ms, 1_001), "a"));
+        assert!(told((time_ms, 1_001), "from before it was counted"));
+    }
+    let last_ms = 1_000 + DEDUP_WINDOW_MS;
+    assert!(told((START_MS, last_ms), "a"));
+    assert!(!told((START_MS, last_ms), "from before it was counted"));
+    assert!(!told((START_MS, last_ms + 1), "a"));
 }
 
 #[test]
@@ -529,11 +577,11 @@ fn two_names_with_one_key_are_told_apart() {
 #[test]
 fn an_entry_of_a_later_format_stops_the_machine() {
     let entry = Entry {
-        format: 2,
+        format: 3,
         ..Entry::default()
     };
     let stop = machine().apply(&mut Records::default(), &entry.encode_to_vec().into());
-    assert_eq!(stop, Err(Stop::Format(2)));
+    assert_eq!(stop, Err(Stop::Format(3)));
 }
 
 #[test]

@@ -101,6 +101,20 @@ impl raft::Clock for Os {
             .unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
+
+    #[cfg(target_os = "linux")]
+    fn suspended(&self) -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+        let since_boot = |clock| {
+            let time = clock_gettime(clock);
+            let s = u64::try_from(time.tv_sec).unwrap_or(0);
+            Duration::new(s, u32::try_from(time.tv_nsec).unwrap_or(0))
+        };
+        // Both begin at the boot, and only the first counts what the machine is suspended for. In this
+        // order nothing is counted that is not so, if this thread must wait between the two.
+        let boot = since_boot(ClockId::Boottime);
+        boot.saturating_sub(since_boot(ClockId::Monotonic))
+    }
 }
 
 impl Entropy for Os {

@@ -396,6 +396,13 @@ fn admin(golden: &mut Golden) {
     };
     golden.check("join_node_request", &join);
     golden.check(
+        "node_status_clock_off",
+        &v1::NodeStatus {
+            clock_off_ms: -2_592_000_000,
+            ..v1::NodeStatus::default()
+        },
+    );
+    golden.check(
         "join_node_request_again",
         &v1::JoinNodeRequest {
             cluster_id: "cluster".into(),
@@ -736,6 +743,14 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 vote: vote(),
                 granted: true,
                 last: log_id(1_000),
+                read_window_ms: None,
+            }),
+        ),
+        (
+            "vote_answer_with_window",
+            Body::VoteAnswer(node::VoteAnswer {
+                read_window_ms: Some(1_000),
+                ..node::VoteAnswer::default()
             }),
         ),
         (
@@ -798,6 +813,8 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 mark: 0,
                 boot_nonce: 0,
                 health: None,
+                clock: None,
+                read_window_ms: None,
             }),
         ),
         (
@@ -808,6 +825,8 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 mark: 70_000,
                 boot_nonce: 0x0102_0304_0506_0708,
                 health: None,
+                clock: None,
+                read_window_ms: None,
             }),
         ),
         (
@@ -818,6 +837,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 mark: 0,
                 boot_nonce: 0,
                 health: None,
+                clock: None,
             }),
         ),
         (
@@ -828,6 +848,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 mark: 70_000,
                 boot_nonce: 0x0102_0304_0506_0708,
                 health: None,
+                clock: None,
             }),
         ),
         (
@@ -841,6 +862,21 @@ fn bodies() -> Vec<(&'static str, Body)> {
             "pong_with_health",
             Body::Pong(node::Pong {
                 health: health(),
+                ..node::Pong::default()
+            }),
+        ),
+        (
+            "ping_with_clock",
+            Body::Ping(node::Ping {
+                clock: clock(),
+                read_window_ms: Some(0),
+                ..node::Ping::default()
+            }),
+        ),
+        (
+            "pong_with_clock",
+            Body::Pong(node::Pong {
+                clock: clock(),
                 ..node::Pong::default()
             }),
         ),
@@ -914,6 +950,13 @@ fn frames(golden: &mut Golden) {
     }
 }
 
+fn clock() -> Option<node::Clock> {
+    Some(node::Clock {
+        wall_ms: 1_665_800_000_123,
+        agreed_ms: 1_665_800_000_000,
+    })
+}
+
 fn snapshots_and_views(golden: &mut Golden) {
     use snapshot_chunk::Part;
     let head = node::SnapshotHead {
@@ -925,6 +968,11 @@ fn snapshots_and_views(golden: &mut Golden) {
         revision: 70_000,
         time_ms: 1_665_800_000_123,
         files: 2,
+        passed_ms: 0,
+    };
+    let counted = node::SnapshotHead {
+        passed_ms: 86_400_000,
+        ..head.clone()
     };
     let end = node::SnapshotFileEnd {
         bytes: 4,
@@ -932,6 +980,7 @@ fn snapshots_and_views(golden: &mut Golden) {
     };
     for (name, part) in [
         ("head", Part::Head(head)),
+        ("head_with_passed", Part::Head(counted)),
         ("data", Part::Data(Bytes::from_static(b"data"))),
         ("file_end", Part::FileEnd(end)),
     ] {

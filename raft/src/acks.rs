@@ -12,7 +12,8 @@ use model::id::NodeId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::time::Instant;
+
+use crate::time::Steady;
 
 /// A request on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub(crate) struct Sent {
     /// The term that its sender leads.
     pub(crate) term: u64,
     /// A moment before it was sent.
-    pub(crate) at: Instant,
+    pub(crate) at: Steady,
 }
 
 /// The requests of one stream that have no answer yet. Answers come in their order.
@@ -56,7 +57,7 @@ pub(crate) struct Acks {
 #[derive(Default)]
 struct Book {
     term: u64,
-    latest: Vec<(NodeId, Instant)>,
+    latest: Vec<(NodeId, Steady)>,
 }
 
 impl Acks {
@@ -79,8 +80,8 @@ impl Acks {
         term: u64,
         present: &[NodeId],
         configs: &[BTreeSet<u64>],
-        now: Instant,
-    ) -> Option<Instant> {
+        now: Steady,
+    ) -> Option<Steady> {
         let book = self.book.lock();
         book.quorum_acked_at(term, present, configs, now)
     }
@@ -106,15 +107,15 @@ impl Book {
         term: u64,
         present: &[NodeId],
         configs: &[BTreeSet<u64>],
-        now: Instant,
-    ) -> Option<Instant> {
+        now: Steady,
+    ) -> Option<Steady> {
         let acked = |voter: &u64| match NodeId(*voter) {
             node if present.contains(&node) => Some(now),
             _ if term != self.term => None,
             node => self.latest.iter().find(|(n, _)| *n == node).map(|l| l.1),
         };
         let majority = |config: &BTreeSet<u64>| {
-            let mut acked: Vec<Option<Instant>> = config.iter().map(acked).collect();
+            let mut acked: Vec<Option<Steady>> = config.iter().map(acked).collect();
             // The latest first, those who said nothing last.
             acked.sort_unstable_by(|a, b| b.cmp(a));
             acked.get(config.len() / 2).copied().flatten()
@@ -134,25 +135,24 @@ mod tests {
 
     const ME: NodeId = NodeId(1);
 
-    fn ms(base: Instant, ms: u64) -> Instant {
-        base + Duration::from_millis(ms)
+    fn ms(ms: u64) -> Steady {
+        Steady::after(Duration::from_millis(ms))
     }
 
     /// What a quorum acknowledged, in ms, behind `answers` of (node, term, sent at); asked in
     /// `term` at 1,000 ms.
     fn acked(answers: &[(u64, u64, u64)], term: u64, configs: &[&[u64]]) -> Option<u64> {
-        let base = Instant::now();
         let acks = Acks::default();
         for (node, term, at) in answers {
-            let at = ms(base, *at);
+            let at = ms(*at);
             acks.confirmed(NodeId(*node), Sent { term: *term, at });
         }
         let configs: Vec<BTreeSet<u64>> = configs
             .iter()
             .map(|config| config.iter().copied().collect())
             .collect();
-        let at = acks.quorum_acked_at(term, &[ME], &configs, ms(base, 1_000))?;
-        Some(u64::try_from((at - base).as_millis()).unwrap())
+        let at = acks.quorum_acked_at(term, &[ME], &configs, ms(1_000))?;
+        Some(u64::try_from(at.since(ms(0)).as_millis()).unwrap())
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
         let acks = Acks::default();
         let mut changed = std::pin::pin!(acks.changed());
         assert!(!changed.as_mut().enable());
-        let at = Instant::now();
+        let at = ms(1);
         acks.confirmed(NodeId(2), Sent { term: 1, at });
         changed.await;
     }
@@ -243,15 +243,14 @@ mod tests {
             configs in prop::collection::vec(prop::collection::btree_set(1..7u64, 0..6), 0..3),
         ) {
             let now = 50;
-            let base = Instant::now();
-            let acks = Acks::default();
+                let acks = Acks::default();
             for (node, term, at) in &answers {
-                let at = ms(base, *at);
+                let at = ms(*at);
                 acks.confirmed(NodeId(*node), Sent { term: *term, at });
             }
             let present = [ME, NodeId(follower)];
-            let found = acks.quorum_acked_at(term, &present, &configs, ms(base, now));
-            let expect = naive(&answers, term, &present, &configs, now).map(|at| ms(base, at));
+            let found = acks.quorum_acked_at(term, &present, &configs, ms(now));
+            let expect = naive(&answers, term, &present, &configs, now).map(|at| ms(at));
             prop_assert_eq!(found, expect);
         }
     }

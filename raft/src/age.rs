@@ -1,4 +1,4 @@
-//! How old a replica is, at most, measured on this node's clock alone (promise S).
+//! How old a replica is, at most, measured on this node's steady clock alone (promise S).
 //!
 //! A replica asks its leader how far it has come, and notes when it asked. The leader, confirmed by a
 //! quorum after that, answers with a position: everything that anybody was told before the question
@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use model::mutant;
 use store::state::ShardState;
-use tokio::time::Instant;
 
 use crate::group::Group;
+use crate::time::{Steady, Time};
 
 /// Answers that wait for being applied; of more, those in the middle are forgotten.
 const WAITING_MAX: usize = 32;
@@ -23,14 +23,14 @@ const MARGIN_PERCENT: u32 = 105;
 /// As of when a replica is known to hold everything.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    at: Option<Instant>,
+    at: Option<Steady>,
     /// What must be applied for later moments, both ascending.
-    waiting: VecDeque<(u64, Instant)>,
+    waiting: VecDeque<(u64, Steady)>,
 }
 
 impl Known {
     /// Everything as of `asked` lies at or before `index`.
-    pub(crate) fn note(&mut self, index: u64, asked: Instant) {
+    pub(crate) fn note(&mut self, index: u64, asked: Steady) {
         if self.at.is_some_and(|at| at >= asked) {
             return;
         }
@@ -51,7 +51,7 @@ impl Known {
     }
 
     /// As of when everything lies at or before `applied`.
-    pub(crate) fn at(&mut self, applied: u64) -> Option<Instant> {
+    pub(crate) fn at(&mut self, applied: u64) -> Option<Steady> {
         while let Some((_, asked)) = self.waiting.pop_front_if(|(index, _)| *index <= applied) {
             self.at = self.at.max(Some(asked));
         }
@@ -64,31 +64,32 @@ impl Known {
 pub struct Replica {
     /// Its state.
     pub state: ShardState,
-    as_of: Option<Instant>,
+    as_of: Option<Steady>,
+    time: Time,
 }
 
 impl Replica {
     /// How old what is read from it is, at most, if it was looked at before this; `None` when that
     /// is not known.
     pub fn age(&self) -> Option<Duration> {
-        self.as_of.map(age_since)
+        self.as_of.map(|as_of| age_since(&self.time, as_of))
     }
 }
 
 /// The time since `then`, with the margin of ages: an answer that was right at `then` is not older.
-pub fn age_since(then: Instant) -> Duration {
-    then.elapsed() * MARGIN_PERCENT / 100
+pub(crate) fn age_since(time: &Time, then: Steady) -> Duration {
+    time.since(then) * MARGIN_PERCENT / 100
 }
 
 impl Group {
     /// Notes that everything as of `asked` lies at or before `index`, as the leader says.
-    pub(crate) fn note_position(&self, index: u64, asked: Instant) {
+    pub(crate) fn note_position(&self, index: u64, asked: Steady) {
         let asked = if mutant!("age-since-the-answer") {
-            Instant::now()
+            self.time.now()
         } else {
             asked
         };
-        self.leadership.sleep.confirmed(asked);
+        self.leadership.sleep.confirmed(self.time.since(asked));
         self.known.lock().note(index, asked);
     }
 
@@ -97,7 +98,7 @@ impl Group {
         // Before anybody looks at the state: it can only become younger.
         let reached = self.state.reached();
         let followed = self.known.lock().at(reached.index());
-        let now = Instant::now();
+        let now = self.time.now();
         let led = self.standing(now).and_then(|standing| {
             // What it acknowledged itself is applied here, and what others did lies before the
             // first entry of its term.
@@ -110,6 +111,7 @@ impl Group {
         Replica {
             state: self.state.clone(),
             as_of: followed.max(led),
+            time: self.time.clone(),
         }
     }
 }
@@ -121,13 +123,13 @@ mod tests {
     /// As of which ms a replica that has applied so much holds everything, behind answers of
     /// (index, asked at ms).
     fn check(answers: &[(u64, u64)], applied: u64, expect: Option<u64>) {
-        let base = Instant::now();
+        let base = Steady::after(Duration::from_secs(1));
         let mut known = Known::default();
         for (index, ms) in answers {
             known.note(*index, base + Duration::from_millis(*ms));
         }
         let at = known.at(applied);
-        let at = at.map(|at| u64::try_from((at - base).as_millis()).unwrap());
+        let at = at.map(|at| u64::try_from(at.since(base).as_millis()).unwrap());
         assert_eq!(at, expect, "{answers:?} at {applied}");
     }
 
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_is_far_behind_keeps_a_bounded_list_and_both_its_ends() {
-        let base = Instant::now();
+        let base = Steady::after(Duration::from_secs(1));
         let mut known = Known::default();
         for i in 1..1_000 {
             known.note(i, base + Duration::from_millis(i));

@@ -10,10 +10,17 @@ use proto::net::Dialer;
 use store::{Log, state::State};
 use thiserror::Error;
 
-/// Wall-clock time, a parameter so that the simulator can bend it.
+/// What a machine's clocks show beside the monotonic one of the runtime; a parameter so that the
+/// simulator can bend it.
 pub trait Clock: Send + Sync + 'static {
-    /// Unix milliseconds. May jump; nothing but message times depends on it.
+    /// The wall clock, Unix milliseconds. May jump; it is held against those of the other nodes.
     fn unix_ms(&self) -> u64;
+
+    /// For how long the machine has been suspended, in all: what its monotonic clock leaves out. Never
+    /// decreases. Zero where that cannot be known.
+    fn suspended(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Who this node is, as it proves to its peers.
@@ -165,7 +172,8 @@ pub enum ProposeError {
     Unknown(String),
 }
 
-pub use crate::age::{Replica, age_since};
+pub use crate::age::Replica;
+pub use crate::time::Steady;
 
 /// Why a LINEARIZABLE read cannot be answered here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

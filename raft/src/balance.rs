@@ -1,6 +1,7 @@
 //! Leaders where they belong. Each node looks after the shards that it leads:
 //!
-//! - a node that drains, stops, or whose disk is below its reserve, gives all of them away;
+//! - a node that drains, stops, whose disk is below its reserve, or whose clock is off, gives all of
+//!   them away;
 //! - else each goes to whom the policies want (`model::cluster::leaders`): one move for a shard in a
 //!   minute, to nodes that have been reachable for a while.
 //!
@@ -94,8 +95,8 @@ pub(crate) async fn keep(node: Arc<Inner>) {
         if !view.is_draining(node.id()) {
             node.set_aside(false);
             (pause, empty_since) = (LOOK, None);
-            if node.disk_is_full() {
-                // Nobody to give it to: their disks are full, too.
+            if node.disk_is_full() || node.time().is_unfit(node.id()) {
+                // Nobody to give it to: their disks are full, too, or their clocks off.
                 let given = give_away(&node, &view, false).await;
                 pause = if given.stuck > 0 { LOOK } else { LOOK_AGAIN };
             } else if !node.is_leaving() {
@@ -174,14 +175,16 @@ pub(crate) fn led(node: &Inner) -> Vec<Arc<Group>> {
 
 /// Hands everything that this node leads to others; to nodes that drain only as a `last_resort`.
 async fn give_away(node: &Inner, view: &ClusterState, last_resort: bool) -> Given {
+    let right = |other| !node.time().is_unfit(other);
     let best = cluster::leaders(view, |other| {
-        other != node.id() && node.peers().reachable(other)
+        other != node.id() && node.peers().reachable(other) && right(other)
     });
     let moves = futures::stream::iter(led(node)).map(|group| {
         let order = cluster::leader_order(view, group.shard);
         let others = order
             .into_iter()
-            .filter(|other| *other != node.id() && (last_resort || !view.is_draining(*other)));
+            .filter(|other| *other != node.id())
+            .filter(|other| last_resort || (!view.is_draining(*other) && right(*other)));
         let mut targets: Vec<NodeId> = best.get(&group.shard).copied().into_iter().collect();
         targets.extend(others.filter(|other| best.get(&group.shard) != Some(other)));
         async move { hand_over(node, &group, &targets).await }
@@ -210,7 +213,10 @@ async fn prefer(node: &Inner, view: &ClusterState, reachable: &Reachable) {
     }
     let vitals = node.peers().vitals();
     let quick = |other| vitals.burden(other).unwrap_or_default() < gray::SLOW_MIN;
-    let fit = |other| reachable.steady(other) && !vitals.stalled(other) && quick(other);
+    let fit = |other| {
+        let well = !vitals.stalled(other) && quick(other) && !node.time().is_unfit(other);
+        reachable.steady(other) && well
+    };
     let wanted = cluster::leaders(view, |other| other == me || fit(other));
     for group in due {
         let Some(to) = wanted.get(&group.shard).filter(|to| **to != me) else {

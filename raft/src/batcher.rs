@@ -11,10 +11,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use model::command::{Entry, FORMAT, Reply};
+use model::command::{Entry, FORMAT, FORMAT_WITHOUT_PASSED, Reply};
 use model::id::{NodeId, ShardId};
 use model::limits;
 use model::mutant;
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{ClientWriteError, ForwardReason};
 use openraft::impls::ProgressResponder;
 use prost::Message;
@@ -24,9 +25,11 @@ use store::state::ShardState;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::api::{Clock, ProposeError};
+use crate::api::ProposeError;
 use crate::frame;
 use crate::leaders::Leadership;
+use crate::time::Time;
+use crate::time::stamp::{Clocks, Stamp, Stamps};
 use crate::types::{Payload, Types};
 
 /// How long commands wait for an entry that is on its way.
@@ -137,28 +140,47 @@ impl Batcher {
     }
 }
 
-/// The time that the leader stamps: never going back, whatever the wall clock does.
+/// The time that the leader stamps.
 pub(crate) struct CommandTime {
-    clock: Arc<dyn Clock>,
+    time: Time,
     state: ShardState,
-    last_ms: u64,
+    stamps: Stamps,
 }
 
 impl CommandTime {
-    /// By `clock`, and never before what `state` has applied.
-    pub(crate) fn new(clock: Arc<dyn Clock>, state: ShardState) -> CommandTime {
+    /// By the node's clocks, and never before what `state` has applied.
+    pub(crate) fn new(time: Time, state: ShardState) -> CommandTime {
         CommandTime {
-            clock,
+            time,
             state,
-            last_ms: 0,
+            stamps: Stamps::default(),
         }
     }
 
-    fn next(&mut self) -> u64 {
-        let now = self.clock.unix_ms().max(self.state.applied().time_ms);
-        self.last_ms = self.last_ms.max(now);
-        self.last_ms
+    /// The next stamp. `able` says whether all replicas know of time that passed.
+    fn next(&mut self, able: impl FnOnce(&Time) -> bool) -> Stamp {
+        let applied = self.state.applied();
+        let applied = Stamp {
+            time_ms: applied.time_ms,
+            passed_ms: applied.passed_ms,
+        };
+        let clocks = Clocks {
+            now: self.time.now(),
+            agreed_ms: self.time.agreed_ms(),
+            wall_ms: self.time.wall_ms(),
+        };
+        // Once it is counted there is no way back: a version that cannot stops at such an entry.
+        let counts = applied.passed_ms > 0 || able(&self.time);
+        self.stamps.next(applied, clocks, counts)
     }
+}
+
+/// Whether all other replicas are of versions that know of time that passed.
+fn able(leadership: &Leadership, time: &Time) -> bool {
+    let metrics = leadership.raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let mut members = metrics.membership_config.nodes().map(|(id, _)| NodeId(*id));
+    members.all(|member| member == leadership.node || time.has_told(member))
 }
 
 type Answered = (Vec<Done>, Result<Vec<Reply>, ProposeError>);
@@ -297,10 +319,16 @@ async fn propose(
         answer(waiting, Err(error));
         return None;
     }
+    let Stamp { time_ms, passed_ms } = time.next(|time| able(leadership, time));
     let entry = Entry {
-        format: FORMAT,
-        time_ms: time.next(),
+        format: if passed_ms > 0 {
+            FORMAT
+        } else {
+            FORMAT_WITHOUT_PASSED
+        },
+        time_ms,
         commands,
+        passed_ms,
     };
     let shard = leadership.shard;
     let (responder, result) = ProgressResponder::complete_only();

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::acks::Acks;
 use crate::age::Known;
-use crate::api::{Clock, ReplicaStatus, Tuning};
+use crate::api::{ReplicaStatus, Tuning};
 use crate::batcher::{Batcher, CommandTime};
 use crate::fault::Fault;
 use crate::index::Questions;
@@ -31,6 +31,7 @@ use crate::peers::Peers;
 use crate::read::Reads;
 use crate::sleep::Sleep;
 use crate::state_machine::StateMachine;
+use crate::time::Time;
 use crate::types::{LogId, Types, Vote, index};
 
 /// What a group is opened with.
@@ -41,7 +42,6 @@ pub(crate) struct Opening {
     pub(crate) log: ShardLog,
     pub(crate) state: ShardState,
     pub(crate) peers: Peers,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk_full: Arc<AtomicBool>,
     /// Where the log ended that this node had of the shard and gave up.
     pub(crate) floor: Option<Position>,
@@ -66,6 +66,7 @@ pub(crate) struct Group {
     pub(crate) fault: Fault,
     pub(crate) node: NodeId,
     pub(crate) tuning: Tuning,
+    pub(crate) time: Time,
     pub(crate) reads: Mutex<Reads>,
     /// What this replica asks its leader for those who read here.
     pub(crate) questions: Mutex<Questions>,
@@ -93,7 +94,6 @@ impl Group {
             log,
             state,
             peers,
-            clock,
             disk_full,
             floor,
         } = opening;
@@ -109,9 +109,10 @@ impl Group {
         let vote = store.vote();
         let config = Arc::new(config(shard, &tuning).map_err(OpenError::Node)?);
         let acks = Arc::new(Acks::default());
-        let lease = Duration::from_millis(tuning.read_lease_ms);
-        let leaders = Arc::new(Mutex::new(Leaders::new(lease)));
+        let windows = peers.vitals().windows().clone();
+        let leaders = Arc::new(Mutex::new(Leaders::new(windows)));
         let sleep = Arc::new(Sleep::default());
+        let time = peers.vitals().time().clone();
         let network = Network {
             shard,
             peers,
@@ -134,8 +135,8 @@ impl Group {
             sleep,
             patience: Duration::from_millis(tuning.heartbeat_ms),
         };
-        let time = CommandTime::new(clock, state.clone());
-        let batcher = Batcher::start(leadership.clone(), time, disk_full);
+        let stamps = CommandTime::new(time.clone(), state.clone());
+        let batcher = Batcher::start(leadership.clone(), stamps, disk_full);
         Ok(Arc::new(Group {
             shard,
             raft,
@@ -144,6 +145,7 @@ impl Group {
             fault,
             node,
             tuning,
+            time,
             reads: Mutex::default(),
             questions: Mutex::default(),
             known: Mutex::default(),
@@ -246,9 +248,10 @@ impl Group {
     /// that is cut off calls itself leader for as long as nobody tells it otherwise.
     pub(crate) fn is_confirmed(&self) -> bool {
         let lease = Duration::from_millis(self.tuning.election_max_ms);
-        self.standing(Instant::now()).is_none_or(|standing| {
-            let won = self.won_at(standing.term);
-            standing.acked.map_or(won, |acked| acked.max(won)).elapsed() <= lease * 2
+        self.standing(self.time.now()).is_none_or(|standing| {
+            let won = self.won_at(standing.term).elapsed();
+            let acked = standing.acked.map(|acked| self.time.since(acked));
+            acked.map_or(won, |acked| acked.min(won)) <= lease * 2
         })
     }
 

@@ -22,6 +22,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Status};
 
 use crate::api::Identity;
+use crate::vitals::Vitals;
 
 const CLUSTER: &str = "firebreak-cluster";
 const NODE: &str = "firebreak-node";
@@ -53,30 +54,28 @@ impl Hello {
     }
 
     /// The ping of this node, which is sent at `sent_us` (0: it is not to tell how long a round
-    /// takes), whose view has this epoch, and which does as `health` says.
-    pub(crate) fn ping(&self, sent_us: u64, map_epoch: u64, health: wire::Health) -> wire::Ping {
+    /// takes), whose view has this epoch, and which does as `vitals` says.
+    pub(crate) fn ping(&self, sent_us: u64, map_epoch: u64, vitals: &Vitals) -> wire::Ping {
         wire::Ping {
             sent_us,
             map_epoch,
             mark: self.log.mark(),
             boot_nonce: self.identity.boot_nonce,
-            health: Some(health),
+            health: Some(vitals.mine()),
+            clock: Some(vitals.time().told()),
+            read_window_ms: Some(vitals.windows().own_ms()),
         }
     }
 
     /// The answer to a ping.
-    pub(crate) fn pong(
-        &self,
-        ping: &wire::Ping,
-        map_epoch: u64,
-        health: wire::Health,
-    ) -> wire::Pong {
+    pub(crate) fn pong(&self, ping: &wire::Ping, map_epoch: u64, vitals: &Vitals) -> wire::Pong {
         wire::Pong {
             sent_us: ping.sent_us,
             map_epoch,
             mark: self.log.mark(),
             boot_nonce: self.identity.boot_nonce,
-            health: Some(health),
+            health: Some(vitals.mine()),
+            clock: Some(vitals.time().told()),
         }
     }
 

@@ -208,6 +208,11 @@ impl Connection {
             match batch {
                 Ok(Some(batch)) if batch.format == link::FORMAT => {
                     for frame in batch.frames {
+                        if let Some(Body::Ping(ping)) = &frame.body
+                            && !self.hear(ping).await
+                        {
+                            return;
+                        }
                         self.handle(frame);
                     }
                 }
@@ -223,6 +228,16 @@ impl Connection {
     fn answer(&self, id: u64, shard: u32, body: Body) {
         // The other end of a broken connection has been told by the break.
         let _ = self.out.send(frame::single(id, shard, body));
+    }
+
+    /// Notes the other's read window before anything behind it is answered; whether it could.
+    async fn hear(&self, ping: &wire::Ping) -> bool {
+        let windows = self.node.peers().vitals().windows();
+        let noted = windows.note(self.from, ping.read_window_ms).await;
+        if let Err(error) = &noted {
+            tracing::warn!(from = %self.from, %error, "a read window could not be noted");
+        }
+        noted.is_ok()
     }
 
     fn handle(&mut self, frame: wire::Frame) {
@@ -459,6 +474,7 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
                 vote: Some(types::vote_to_wire(&answer.vote)),
                 granted: answer.vote_granted,
                 last: answer.last_log_id.as_ref().map(types::log_id_to_wire),
+                read_window_ms: Some(node.peers().vitals().windows().largest_ms()),
             }))
         }
         Body::Transfer(transfer) => {
@@ -480,6 +496,9 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
         }
         Body::LastLog(asked) if asked.dead == 0 && node.disk_is_full() => {
             Err("this node's disk is full".into())
+        }
+        Body::LastLog(asked) if asked.dead == 0 && node.time().is_unfit(node.id()) => {
+            Err("this node's clock is off".into())
         }
         Body::LastLog(asked) => {
             let answer = crate::liveness::asked(node, group, NodeId(asked.dead));

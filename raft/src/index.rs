@@ -52,6 +52,7 @@ use crate::group::Group;
 use crate::link::Link;
 use crate::node::Inner;
 use crate::read::{Follower, ReadIndex};
+use crate::time::{Steady, Time};
 
 /// How long one question may take.
 const ASK_MAX: Duration = Duration::from_secs(1);
@@ -67,19 +68,22 @@ const AT_ONCE_MAX: u32 = 3;
 /// Between background questions.
 const INTERVAL: Duration = Duration::from_millis(limits::AGE_INTERVAL_MS);
 
+/// When the steady clock began.
+const START: Steady = Steady::after(Duration::ZERO);
+
 /// The moments that this node puts into its answers, and the last that it has heard from others.
 pub(crate) struct Stamps {
     boot_nonce: u64,
-    began: Instant,
+    time: Time,
     heard: Mutex<BTreeMap<NodeId, wire::Stamp>>,
 }
 
 impl Stamps {
-    /// Of the process that drew this number when it began.
-    pub(crate) fn new(boot_nonce: u64) -> Stamps {
+    /// Of the process that drew this number when it began, and whose clock this is.
+    pub(crate) fn new(boot_nonce: u64, time: Time) -> Stamps {
         Stamps {
             boot_nonce,
-            began: Instant::now(),
+            time,
             heard: Mutex::default(),
         }
     }
@@ -87,15 +91,15 @@ impl Stamps {
     fn now(&self) -> wire::Stamp {
         wire::Stamp {
             boot_nonce: self.boot_nonce,
-            at_us: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            at_us: u64::try_from(self.time.now().since(START).as_micros()).unwrap_or(u64::MAX),
         }
     }
 
     /// When it was that this process gave `stamp`; `None` if another did.
-    fn moment(&self, stamp: wire::Stamp) -> Option<Instant> {
+    fn moment(&self, stamp: wire::Stamp) -> Option<Steady> {
         let ours = stamp.boot_nonce == self.boot_nonce;
-        let given = self.began.checked_add(Duration::from_micros(stamp.at_us));
-        given.filter(|given| ours && *given <= Instant::now())
+        let given = START + Duration::from_micros(stamp.at_us);
+        (ours && given <= self.time.now()).then_some(given)
     }
 }
 
@@ -249,7 +253,7 @@ async fn ask_leader(node: &Arc<Inner>, group: &Group) -> Result<Told, ReadError>
 
 async fn ask(link: &Link, group: &Group, leader: NodeId) -> Result<Told, ReadError> {
     let shard = group.shard;
-    let asked = Instant::now();
+    let asked = group.time.now();
     let question = Body::AskPositions(wire::AskPositions {
         shards: vec![shard.0],
         reader: true,
@@ -339,7 +343,7 @@ async fn positions(
     from: NodeId,
     ask: &wire::AskPositions,
 ) -> Vec<(ShardId, ReadIndex)> {
-    let since = Instant::now();
+    let (now, since) = (Instant::now(), node.time().now());
     let reaches = node.peers().reachable(from);
     let heard = ask.heard.filter(|_| reaches);
     let heard = heard.and_then(|stamp| node.stamps.moment(stamp));
@@ -363,7 +367,7 @@ async fn positions(
         }
         // What leaders before it acknowledged lies below the first entry of its own term; what it
         // has decided itself it may have to keep to itself for a while.
-        if reached.term != standing.term || group.may_tell_at(standing.term) > since {
+        if reached.term != standing.term || group.may_tell_at(standing.term) > now {
             continue;
         }
         let at = ReadIndex {
@@ -390,14 +394,15 @@ async fn positions(
 }
 
 impl Open {
-    fn confirmed(&self, since: Instant) -> bool {
-        let standing = self.group.standing_with(self.follower, Instant::now());
+    fn confirmed(&self, since: Steady) -> bool {
+        let now = self.group.time.now();
+        let standing = self.group.standing_with(self.follower, now);
         standing.is_some_and(|standing| standing.covers(self.at.term, since))
     }
 }
 
 /// Asks the voters of all `open` shards whether they follow this node, until all are confirmed.
-async fn round(node: &Arc<Inner>, open: &[Open], since: Instant) {
+async fn round(node: &Arc<Inner>, open: &[Open], since: Steady) {
     let mut questions: BTreeMap<NodeId, wire::Following> = BTreeMap::new();
     for Open {
         group,
@@ -472,7 +477,7 @@ fn ask_all(
     link: Link,
     groups: Vec<Arc<Group>>,
 ) -> impl Future<Output = ()> + use<> {
-    let (asked, leader) = (Instant::now(), link.node());
+    let (asked, leader) = (node.time().now(), link.node());
     let heard = node.stamps.heard.lock().get(&leader).copied();
     let follows = |group: &Arc<Group>| group.follows_in(leader).unwrap_or(0);
     let question = Body::AskPositions(wire::AskPositions {
@@ -504,10 +509,15 @@ mod tests {
 
     #[test]
     fn only_moments_of_this_process_that_have_been_count() {
-        let (before, stamps) = (Instant::now(), Stamps::new(7));
+        let time = crate::time::tests::right();
+        let (before, stamps) = (time.now(), Stamps::new(7, time.clone()));
         let stamp = stamps.now();
         let moment = stamps.moment(stamp);
-        assert!(moment.is_some_and(|at| at >= before && at <= Instant::now()));
+        // A stamp has whole microseconds.
+        assert!(
+            moment
+                .is_some_and(|at| { at + Duration::from_micros(1) >= before && at <= time.now() })
+        );
         let of_another = wire::Stamp {
             boot_nonce: 8,
             ..stamp

@@ -2,8 +2,8 @@
 //! read windows of earlier leaders may still be open, and who is to lead next (promises L and U).
 //!
 //! *Read windows.* A leader answers reads by lease for up to R after a quorum last acknowledged it
-//! ([`crate::read`]). So whoever leads next tells nothing until 1.05 R after it won. It need not
-//! wait when the window is known to be over, and a leader that hands over makes it so:
+//! ([`crate::read`]). So whoever leads next tells nothing until 1.05 R after it won, R being the
+//! largest that it or those who elected it know of ([`crate::windows`]). It need not wait when the window is known to be over, and a leader that hands over makes it so:
 //!
 //! 1. The leader of term T begins to hand over only when its own time of telling nothing is behind
 //!    it: then the windows of all terms before T are over.
@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use model::id::{NodeId, ShardId};
 use model::limits;
+use model::mutant;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
@@ -34,10 +35,8 @@ use crate::api::ProposeError;
 use crate::sleep::Sleep;
 use crate::state_machine::StateMachine;
 use crate::types::Types;
+use crate::windows::{self, Windows};
 
-/// A new leader answers nothing for this many hundredths of the read lease (1.05 R): until then the
-/// leader before may still answer reads within its own window.
-const QUIET_PERCENT: u32 = 105;
 /// For so long after the last word of a hand-over calls go to whom it names, leader or not.
 const HEIR_MAX: Duration = Duration::from_millis(300);
 /// A leader that has handed over for so long, to nobody, is as good as dead.
@@ -56,25 +55,54 @@ struct HandOver {
 }
 
 /// Who has led, as acknowledged here.
-#[derive(Default)]
 pub(crate) struct Leaders {
     pub(crate) history: Vec<(u64, NodeId)>,
     /// The last term that this node won, and when.
     won: Option<(u64, Instant)>,
-    /// For how long a new leader answers nothing.
-    quiet: Duration,
+    windows: Windows,
+    /// The last term that this node was elected in, and the largest window that its voters told.
+    told: (u64, Duration),
     /// No leader of this term or an earlier one answers reads by lease any more; 0 = not known.
     windows_over: u64,
     hand_over: Option<HandOver>,
 }
 
 impl Leaders {
-    /// For leaders whose read lease is this long.
-    pub(crate) fn new(read_lease: Duration) -> Leaders {
+    /// For leaders with these read windows.
+    pub(crate) fn new(windows: Windows) -> Leaders {
         Leaders {
-            quiet: read_lease * QUIET_PERCENT / 100,
-            ..Leaders::default()
+            history: Vec::new(),
+            won: None,
+            windows,
+            told: (0, Duration::ZERO),
+            windows_over: 0,
+            hand_over: None,
         }
+    }
+
+    /// Whoever has voted for this node in `term` knows of a window as large as this.
+    pub(crate) fn window_told(&mut self, term: u64, window: Duration) {
+        if term > self.told.0 {
+            self.told = (term, window);
+        } else if term == self.told.0 {
+            self.told.1 = self.told.1.max(window);
+        }
+    }
+
+    /// For how long this node answers nothing in `term`, which it has won.
+    fn quiet(&self, term: u64) -> Duration {
+        if mutant!("lease-of-its-own") {
+            return windows::open_for(self.windows.own());
+        }
+        let told = match self.told {
+            (of, window) if of == term => window,
+            _ => Duration::ZERO,
+        };
+        let window = self.windows.largest().max(told);
+        if mutant!("lease-ignores-clock-error") {
+            return window;
+        }
+        windows::open_for(window)
     }
 
     /// When this node won `term`, which it leads.
@@ -91,7 +119,7 @@ impl Leaders {
         let won = self.won_at(term);
         match self.windows_over {
             over if over > 0 && over + 1 == term => won,
-            _ => won + self.quiet,
+            _ => won + self.quiet(term),
         }
     }
 
@@ -246,12 +274,30 @@ impl Leadership {
 
 #[cfg(test)]
 mod tests {
+    use store::Log;
+    use store::engine::memory::Memory;
+
     use super::*;
 
     const ME: NodeId = NodeId(1);
     const OLD: NodeId = NodeId(2);
     const LEASE: Duration = Duration::from_millis(100);
     const QUIET: Duration = Duration::from_millis(105);
+
+    fn leaders() -> Leaders {
+        let (log, _) = Log::open(Arc::new(Memory::new())).unwrap();
+        Leaders::new(crate::windows::tests::alone(LEASE, log))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_largest_window_that_a_voter_tells_of_counts_in_that_term_alone() {
+        let mut leaders = leaders();
+        leaders.window_told(5, 10 * LEASE);
+        leaders.window_told(4, 20 * LEASE);
+        leaders.window_told(5, LEASE / 2);
+        assert_eq!(won(&mut leaders, 5), 10 * QUIET);
+        assert_eq!(won(&mut leaders, 6), QUIET, "no voter told of more");
+    }
 
     fn won(leaders: &mut Leaders, term: u64) -> Duration {
         leaders.see(ShardId(1), ME, term, ME);
@@ -268,7 +314,7 @@ mod tests {
             (Some(3), true, 5, QUIET),
             (Some(5), true, 5, QUIET),
         ] {
-            let mut leaders = Leaders::new(LEASE);
+            let mut leaders = leaders();
             if let Some(term) = told {
                 leaders.told(term, OLD, ME, windows_over);
             }
@@ -279,7 +325,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_has_given_up_its_lease_has_none_in_that_term_and_one_in_the_next_it_wins() {
-        let mut leaders = Leaders::new(LEASE);
+        let mut leaders = leaders();
         assert!(!leaders.gave_up_lease(3));
         leaders.give_up(3, ME, OLD);
         assert!(leaders.gave_up_lease(3));
@@ -291,7 +337,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_go_to_the_heir_for_a_while_and_until_somebody_leads() {
-        let mut leaders = Leaders::new(LEASE);
+        let mut leaders = leaders();
         assert!(leaders.told(3, OLD, ME, true));
         assert!(
             !leaders.told(3, OLD, NodeId(7), true),
@@ -312,7 +358,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hand_over_is_lost_when_its_leader_still_leads_long_after_it_began() {
-        let mut leaders = Leaders::new(LEASE);
+        let mut leaders = leaders();
         leaders.told(3, OLD, ME, true);
         tokio::time::advance(LOST_AFTER / 2).await;
         leaders.told(3, OLD, NodeId(7), true);

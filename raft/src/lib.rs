@@ -42,9 +42,11 @@ mod search;
 mod sleep;
 mod snapshot;
 mod state_machine;
+mod time;
 mod types;
 mod vitals;
 mod whereabouts;
+mod windows;
 
 pub use api::*;
 pub use meta::newest_view;

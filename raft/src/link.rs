@@ -42,6 +42,7 @@ use crate::frame;
 use crate::hello::{Hello, Marks};
 use crate::pulse::Moment;
 use crate::rtt::{PING_INTERVAL, Rtt};
+use crate::time::Steady;
 use crate::vitals::Vitals;
 use crate::whereabouts::{Hint, Whereabouts};
 
@@ -95,6 +96,16 @@ pub(crate) enum Reach {
     },
 }
 
+/// A ping whose answer is waited for.
+struct Timed {
+    /// What it says.
+    sent_us: u64,
+    /// When it was sent, to count waking time from.
+    awake: Moment,
+    /// The same, of the steady clock.
+    sent: Steady,
+}
+
 /// The connection there is now, and who waits for answers on it.
 #[derive(Default)]
 struct Current {
@@ -129,7 +140,7 @@ struct Shared {
     began: Instant,
     rtt: Mutex<Rtt>,
     /// Pings of this connection that tell how long a round takes, by what they say.
-    timed: Mutex<VecDeque<(u64, Moment)>>,
+    timed: Mutex<VecDeque<Timed>>,
     /// When something came last, or was last begun to be waited for.
     heard: Mutex<Moment>,
     /// The other's epoch of the cluster's view, as last heard.
@@ -596,24 +607,25 @@ impl Shared {
         let sent_us = if timed { self.now_us() } else { 0 };
         if timed {
             let mut pings = self.timed.lock();
-            pings.push_back((sent_us, self.vitals.pulse().now()));
+            pings.push_back(Timed {
+                sent_us,
+                awake: self.vitals.pulse().now(),
+                sent: self.vitals.time().now(),
+            });
             if pings.len() > TIMED_MAX {
                 pings.pop_front();
             }
         }
-        let ping = self.hello.ping(sent_us, map_epoch, self.vitals.mine());
+        let ping = self.hello.ping(sent_us, map_epoch, &self.vitals);
         frame::single(0, 0, Body::Ping(ping))
     }
 
-    /// How long the ping took that said `sent_us`, if that was to be told. Time in which this process
-    /// stood still does not count: one that was stopped, or is busy with its start, finds answers in
-    /// its sockets that tell nothing of the link, and would miss the next silence for long.
-    fn round_of(&self, sent_us: u64) -> Option<Duration> {
+    /// The ping that said `sent_us`, if its time was to be told.
+    fn ping_of(&self, sent_us: u64) -> Option<Timed> {
         let mut pings = self.timed.lock();
         // Answers come in the order of pings.
-        pings.retain(|(sent, _)| *sent >= sent_us);
-        let (_, sent_at) = pings.pop_front_if(|(sent, _)| *sent == sent_us)?;
-        Some(self.vitals.pulse().awake_since(sent_at))
+        pings.retain(|ping| ping.sent_us >= sent_us);
+        pings.pop_front_if(|ping| ping.sent_us == sent_us)
     }
 
     /// Microseconds since the link began; never 0.
@@ -682,8 +694,13 @@ impl Shared {
                 self.peer_epoch.store(pong.map_epoch, Ordering::Relaxed);
                 self.marks.note(self.node, pong.boot_nonce, pong.mark);
                 self.vitals.note(self.node, pong.health.clone());
-                if let Some(round) = self.round_of(pong.sent_us) {
+                if let Some(ping) = self.ping_of(pong.sent_us) {
+                    // Time in which this process stood still does not count: one that was stopped, or
+                    // is busy with its start, finds answers in its sockets that tell nothing of the
+                    // link, and would miss the next silence for long.
+                    let round = self.vitals.pulse().awake_since(ping.awake);
                     self.rtt.lock().sample(round, Instant::now());
+                    self.vitals.time().note(self.node, pong.clock, ping.sent);
                 }
                 continue;
             }

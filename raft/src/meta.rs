@@ -75,6 +75,7 @@ impl Tasks {
         until_stopped(Box::pin(hear_refusals(node.clone(), refusals)));
         until_stopped(Box::pin(crate::news::tell(node.clone(), wins)));
         until_stopped(Box::pin(crate::gray::watch(node.clone())));
+        until_stopped(Box::pin(crate::time::watch(node.clone())));
         until_stopped(Box::pin(follow_meta(node.clone())));
         let search = search::Search::new(node.clone(), hello.clone(), dialer.clone(), &seeds);
         until_stopped(Box::pin(search.run()));

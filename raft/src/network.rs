@@ -21,7 +21,6 @@ use parking_lot::Mutex;
 use proto::node as wire;
 use proto::node::frame::Body;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::acks::{Acks, Sent, Unanswered};
 use crate::granted::Granted;
@@ -32,7 +31,9 @@ use crate::peers::Peers;
 use crate::sleep::Sleep;
 use crate::snapshot;
 use crate::state_machine::SnapshotData;
+use crate::time::Time;
 use crate::types::{self, LogId, Snapshot, Types, Vote};
+use crate::windows;
 
 /// An append may wait for a slow fsync; a link that is silent is given up long before.
 const APPEND_ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -134,7 +135,7 @@ impl Client {
         // openraft goes on trying one that is down.
         let link = self.link()?;
         self.group.sleep.wake();
-        let sent = sending(&request);
+        let sent = sending(&request, self.group.peers.vitals().time());
         let append = Body::Append(types::append_to_wire(request));
         let Body::AppendAnswer(answer) = self.call_over(&link, append, option).await? else {
             return Err(malformed(types::Malformed(
@@ -190,6 +191,7 @@ impl Client {
             stream.sender(),
             pumped.clone(),
             self.group.sleep.clone(),
+            self.group.peers.vitals().time().clone(),
         ));
         let answers = Answers {
             stream,
@@ -228,6 +230,11 @@ impl Client {
                 let vote = types::required_vote(answer.vote).map_err(malformed)?;
                 let last = answer.last.as_ref().map(types::log_id_from_wire);
                 let given = !pre && answer.granted && vote == asked;
+                if given {
+                    let window = windows::said(answer.read_window_ms);
+                    let term = asked.leader_id().term;
+                    self.group.leaders.lock().window_told(term, window);
+                }
                 if let Some(end) = last.filter(|end| given && self.group.log.holds(end)) {
                     self.group.granted.note(self.target, &asked, Some(end));
                 }
@@ -371,10 +378,10 @@ fn transfer_answer_from_wire(answer: wire::TransferAnswer) -> TransferLeaderResp
 }
 
 /// A request that is about to be sent.
-fn sending(request: &AppendEntriesRequest<Types>) -> Sent {
+fn sending(request: &AppendEntriesRequest<Types>, time: &Time) -> Sent {
     Sent {
         term: request.vote.leader_id().term,
-        at: Instant::now(),
+        at: time.now(),
     }
 }
 
@@ -396,13 +403,18 @@ struct Pumped {
     changed: Notify,
 }
 
-async fn pump<S>(mut requests: S, out: AppendSender, pumped: Arc<Pumped>, sleep: Arc<Sleep>)
-where
+async fn pump<S>(
+    mut requests: S,
+    out: AppendSender,
+    pumped: Arc<Pumped>,
+    sleep: Arc<Sleep>,
+    time: Time,
+) where
     S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
 {
     while let Some(request) = requests.next().await {
         sleep.wake();
-        pumped.unanswered.push(sending(&request));
+        pumped.unanswered.push(sending(&request, &time));
         pumped.changed.notify_one();
         if out.send(types::append_to_wire(request)).await.is_err() {
             return;

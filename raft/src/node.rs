@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use crate::age::Replica;
+use crate::age::{Replica, age_since};
 use crate::api::{
-    Clock, Identity, Keep, Options, ProposeError, ReadError, Refused, ReplicaStatus, Tuning,
+    Identity, Keep, Options, ProposeError, ReadError, Refused, ReplicaStatus, Tuning,
 };
 use crate::group::Group;
 use crate::hello::{Doorkeeper, Hello, Marks};
@@ -34,8 +34,10 @@ use crate::index::Stamps;
 use crate::link::Reach;
 use crate::peers::Peers;
 use crate::quorum::Quorums;
+use crate::time::{Steady, Time};
 use crate::vitals::Vitals;
 use crate::whereabouts::Whereabouts;
+use crate::windows::Windows;
 use crate::{balance, dropped, hello, inbound, index, meta, sleep};
 
 mod replicas;
@@ -58,7 +60,6 @@ pub(crate) struct Inner {
     identity: Arc<Identity>,
     hello: Hello,
     tuning: Tuning,
-    clock: Arc<dyn Clock>,
     log: Log,
     state: State,
     peers: Peers,
@@ -130,7 +131,10 @@ impl Node {
         let (won, wins) = mpsc::unbounded_channel();
         let hello = Hello::new(identity.clone(), log.clone());
         let marks = Marks::default();
-        let vitals = Vitals::new(identity.node, log.clone());
+        let time = Time::new(options.clock);
+        let window = Duration::from_millis(options.tuning.read_lease_ms);
+        let windows = Windows::open(window, log.clone()).map_err(disk)?;
+        let vitals = Vitals::new(identity.node, log.clone(), time.clone(), windows);
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),
@@ -155,11 +159,10 @@ impl Node {
             }
         }
         let inner = Arc::new(Inner {
-            stamps: Stamps::new(identity.boot_nonce),
+            stamps: Stamps::new(identity.boot_nonce, time.clone()),
             identity,
             hello: hello.clone(),
             tuning: options.tuning,
-            clock: options.clock,
             log: log.clone(),
             state: options.state,
             peers,
@@ -337,9 +340,25 @@ impl Node {
         }
     }
 
+    /// Now, by the clock that ages are measured on.
+    pub fn now(&self) -> Steady {
+        self.inner.time().now()
+    }
+
+    /// How old an answer is that was right at `then`, at most.
+    pub fn age_since(&self, then: Steady) -> Duration {
+        age_since(self.inner.time(), then)
+    }
+
     /// Who cannot be reached from here, and for how long.
     pub fn health(&self) -> Health {
         self.inner.health()
+    }
+
+    /// By how much a node's wall clock is off what most clocks say, ms, as seen from here; `None` when
+    /// it is right, or not known.
+    pub fn clock_off_ms(&self, node: NodeId) -> Option<i64> {
+        self.inner.time().off_ms(node)
     }
 
     /// When and how fast replicas are replaced, were this node the meta shard's leader.
@@ -421,6 +440,10 @@ impl Inner {
 
     pub(crate) fn peers(&self) -> &Peers {
         &self.peers
+    }
+
+    pub(crate) fn time(&self) -> &Time {
+        self.peers.vitals().time()
     }
 
     pub(crate) fn tuning(&self) -> &Tuning {
@@ -562,6 +585,6 @@ impl Inner {
         let vitals = self.peers.vitals();
         vitals.note(from, ping.health.clone());
         let epoch = self.view.borrow().epoch;
-        self.hello.pong(ping, epoch, vitals.mine())
+        self.hello.pong(ping, epoch, vitals)
     }
 }

@@ -183,7 +183,7 @@ mod tests {
         let view = watch::Sender::new(Arc::default());
         let (refused, _) = mpsc::unbounded_channel();
         let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
-        let vitals = Vitals::new(NodeId(1), log.clone());
+        let vitals = Vitals::of_tests(NodeId(1), log.clone());
         let places = Whereabouts::open(log.clone()).unwrap();
         let hello = Hello::new(Arc::new(identity), log);
         let (marks, dialer) = (Marks::default(), Tcp.dialer());

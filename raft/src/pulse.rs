@@ -1,6 +1,8 @@
 //! Whether this process itself runs: a task that should wake every 25 ms looks by how much it was
 //! late. Time in which it was not run (a machine that has no core to give, SIGSTOP, a frozen
-//! virtual machine) is no time in which others were silent: who wakes up must not accuse them.
+//! virtual machine) is no time in which others were silent: who wakes up must not accuse them. What a
+//! machine is suspended for is not in it at all, since the monotonic clock leaves it out; for that see
+//! [`crate::time`].
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

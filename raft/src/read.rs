@@ -22,8 +22,8 @@
 //! answer is right for a moment behind the read's beginning: no clock is needed.
 //!
 //! Sending times are taken before requests are sent and never later, answers count for their own
-//! requests only ([`crate::acks`]), and all times are of one monotonic clock. openraft is asked for
-//! the log id to wait for and to send heartbeats; its own word on the quorum is not relied on.
+//! requests only ([`crate::acks`]), and all times are of one steady clock ([`crate::time`]), which
+//! counts what the machine was suspended for. openraft is asked for the log id to wait for and to send heartbeats; its own word on the quorum is not relied on.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -39,6 +39,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::api::ReadError;
 use crate::group::Group;
+use crate::time::Steady;
 
 /// How long the first entry of a new leader is waited for before heartbeats are sent.
 const FIRST_ACK_MAX: Duration = Duration::from_millis(100);
@@ -93,19 +94,19 @@ pub(crate) struct Standing {
     /// The term that it leads.
     pub(crate) term: u64,
     /// When what a quorum has acknowledged in it was sent.
-    pub(crate) acked: Option<Instant>,
+    pub(crate) acked: Option<Steady>,
 }
 
 impl Standing {
     /// Whether a quorum has acknowledged, in `term`, what was sent at `since` or later.
-    pub(crate) fn covers(&self, term: u64, since: Instant) -> bool {
+    pub(crate) fn covers(&self, term: u64, since: Steady) -> bool {
         self.term == term && self.acked.is_some_and(|acked| acked >= since)
     }
 }
 
 impl Group {
     /// This node as the leader that it takes itself for, at `now`.
-    pub(crate) fn standing(&self, now: Instant) -> Option<Standing> {
+    pub(crate) fn standing(&self, now: Steady) -> Option<Standing> {
         self.standing_with(None, now)
     }
 
@@ -113,7 +114,7 @@ impl Group {
     pub(crate) fn standing_with(
         &self,
         follower: Option<Follower>,
-        now: Instant,
+        now: Steady,
     ) -> Option<Standing> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
@@ -178,7 +179,7 @@ impl Group {
             return false;
         }
         let lease = Duration::from_millis(self.tuning.read_lease_ms);
-        let now = Instant::now();
+        let now = self.time.now();
         self.standing(now).is_some_and(|standing| {
             standing.term == term && standing.acked.is_some_and(|acked| now < acked + lease)
         })
@@ -235,7 +236,7 @@ impl Group {
     }
 
     async fn confirm(&self, by_round: bool) -> Result<Confirmed, ReadError> {
-        let Some(Standing { term, .. }) = self.standing(Instant::now()) else {
+        let Some(Standing { term, .. }) = self.standing(self.time.now()) else {
             return Err(self.not_leader());
         };
         sleep_until(self.may_tell_at(term)).await;
@@ -246,7 +247,7 @@ impl Group {
                 index: self.state.reached().index(),
             });
         }
-        let start = Instant::now();
+        let (start, since) = (Instant::now(), self.time.now());
         // A heartbeat may be on its way, and the next is sent when it is answered.
         let wait = Duration::from_millis(2 * self.tuning.heartbeat_ms);
         if !by_round {
@@ -266,7 +267,7 @@ impl Group {
             None => ReadError::NoQuorum(self.shard),
         })?;
         if !by_lease {
-            self.acked_since(term, start, start + wait).await?;
+            self.acked_since(term, since, start + wait).await?;
         }
         let ready = linearizer.try_await_ready(&self.raft, Some(APPLY_MAX));
         match ready.await {
@@ -284,7 +285,7 @@ impl Group {
     async fn acked_since(
         &self,
         term: u64,
-        since: Instant,
+        since: Steady,
         deadline: Instant,
     ) -> Result<(), ReadError> {
         self.stands(term, deadline, |standing| standing.covers(term, since))
@@ -304,7 +305,7 @@ impl Group {
             // Before looking, so that nothing is missed in between.
             acked.as_mut().enable();
             drop(metrics.borrow_and_update());
-            match self.standing(Instant::now()) {
+            match self.standing(self.time.now()) {
                 Some(standing) if standing.term != term => return Err(self.not_leader()),
                 Some(standing) if as_it_should(&standing) => return Ok(()),
                 Some(_) => {}

@@ -136,14 +136,14 @@ impl Sleep {
         self.lapsed.store(false, Ordering::SeqCst);
     }
 
-    /// Notes that the leader was confirmed as of `at`.
-    pub(crate) fn confirmed(&self, at: Instant) {
+    /// Notes that the leader was confirmed so long ago.
+    pub(crate) fn confirmed(&self, ago: Duration) {
         let mut confirmed = self.confirmed.lock();
-        *confirmed = (*confirmed).max(Some(at));
+        *confirmed = (*confirmed).max(Instant::now().checked_sub(ago));
     }
 
     fn fall_asleep(&self, leads: bool) {
-        self.confirmed(Instant::now());
+        self.confirmed(Duration::ZERO);
         self.turn(Timers::Sleep, |_| true);
         // Behind it, so that whoever finds it has lapsed finds it asleep, or woken since.
         self.lapsed.fetch_or(leads, Ordering::SeqCst);

@@ -44,6 +44,7 @@ pub(crate) async fn send(
         membership: applied.membership,
         revision: applied.revision,
         time_ms: applied.time_ms,
+        passed_ms: applied.passed_ms,
     };
     let files = read_point.export().await.map_err(|e| e.to_string())?;
     head.files = u32::try_from(files.len()).map_err(|e| e.to_string())?;
@@ -174,6 +175,7 @@ pub(crate) async fn receive_files(
         membership,
         revision: head.revision,
         time_ms: head.time_ms,
+        passed_ms: head.passed_ms,
     };
     Ok(SnapshotData::Received { applied, files })
 }

@@ -342,9 +342,10 @@ mod tests {
         )
         .unwrap();
         let commands = model::command::Entry {
-            format: model::command::FORMAT,
+            format: model::command::FORMAT_WITHOUT_PASSED,
             time_ms: 1_700_000_000_000,
             commands: vec![Bytes::from_static(b"command")],
+            passed_ms: 0,
         };
         let payload = |payload| {
             encode_entry(&Entry {

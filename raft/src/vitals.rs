@@ -15,6 +15,8 @@ use store::Log;
 use tokio::time::Instant;
 
 use crate::pulse::Pulse;
+use crate::time::Time;
+use crate::windows::Windows;
 
 /// A log whose sync runs for this long is stalled.
 pub(crate) const STALLED: Duration = Duration::from_millis(1_000);
@@ -31,6 +33,8 @@ struct Inner {
     me: NodeId,
     log: Log,
     pulse: Pulse,
+    time: Time,
+    windows: Windows,
     rows: Mutex<Rows>,
 }
 
@@ -42,13 +46,15 @@ struct Rows {
 }
 
 impl Vitals {
-    /// Of the node `me`, whose log this is.
-    pub(crate) fn new(me: NodeId, log: Log) -> Vitals {
+    /// Of the node `me`, whose log and clocks these are.
+    pub(crate) fn new(me: NodeId, log: Log, time: Time, windows: Windows) -> Vitals {
         Vitals {
             inner: Arc::new(Inner {
                 me,
                 log,
                 pulse: Pulse::start(),
+                time,
+                windows,
                 rows: Mutex::default(),
             }),
         }
@@ -57,6 +63,16 @@ impl Vitals {
     /// Whether this process runs.
     pub(crate) fn pulse(&self) -> &Pulse {
         &self.inner.pulse
+    }
+
+    /// This node's clocks, and what is known of the others'.
+    pub(crate) fn time(&self) -> &Time {
+        &self.inner.time
+    }
+
+    /// The read windows of all nodes.
+    pub(crate) fn windows(&self) -> &Windows {
+        &self.inner.windows
     }
 
     /// What this node tells.
@@ -146,7 +162,15 @@ mod tests {
     fn vitals(disk: &Disk) -> Vitals {
         let (log, writer) = Log::open(Arc::new(Memory::open(disk))).unwrap();
         tokio::spawn(writer);
-        Vitals::new(NodeId(1), log)
+        Vitals::of_tests(NodeId(1), log)
+    }
+
+    impl Vitals {
+        /// Those of a node whose clock is right and that has heard of nobody.
+        pub(crate) fn of_tests(me: NodeId, log: Log) -> Vitals {
+            let windows = crate::windows::tests::alone(Duration::from_millis(150), log.clone());
+            Vitals::new(me, log, crate::time::tests::right(), windows)
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,9 +19,9 @@ use model::mutant;
 use model::session::{Floor, Token};
 use proto::net::Channel;
 use proto::v1;
-use raft::{ReadError, Replica, age_since};
+use raft::{ReadError, Replica, Steady};
 use store::state::ShardState;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use crate::check::{Level, Wanted};
@@ -129,7 +129,7 @@ where
                     slot,
                     wanted,
                     call,
-                    began: Instant::now(),
+                    began: gateway.raft.now(),
                     here: &here,
                     there: &there,
                 };
@@ -166,7 +166,7 @@ struct Reading<'a, H, F> {
     slot: Slot,
     wanted: &'a Wanted,
     call: Call,
-    began: Instant,
+    began: Steady,
     here: &'a H,
     there: &'a F,
 }
@@ -294,7 +294,7 @@ where
             {
                 Ok(Ok((found, replica))) => {
                     // As of the beginning at least; a leader may know better.
-                    let age = age_since(self.began);
+                    let age = gateway.raft.age_since(self.began);
                     let known = replica.and_then(|replica| replica.age());
                     let age = known.map_or(age, |known| known.min(age));
                     match self.wanted.level {

@@ -63,6 +63,10 @@ pub struct Append {
     pub end: AppendEnd,
     /// Whether it deliberately repeats an acknowledged append: the answer must be that one's.
     pub repeats: bool,
+    /// When its message was created, as the answer says: ms since the run began, of true time if clocks
+    /// are right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_ms: Option<i64>,
 }
 
 /// How an append ended.

@@ -101,6 +101,7 @@ impl Host {
         );
         let mut config = Config::parse(&text, name).map_err(|errors| errors.to_string())?;
         keep(&mut config, seed);
+        config.raft.read_lease_ms = read_lease(spec, seed, config.raft.read_lease_ms);
         if plan.topology.replace_after_ms > 0 {
             config.raft.replace_after_ms = plan.topology.replace_after_ms;
         }
@@ -409,13 +410,26 @@ impl Host {
     }
 }
 
+/// The read window of a node. Where nothing is said of it, in one of four runs each node has one of its
+/// own, as large as the product's at most: how long a new leader is silent is judged elsewhere.
+fn read_lease(spec: &NodeSpec, seed: u64, usual_ms: u64) -> u64 {
+    if let Some(ms) = spec.read_lease_ms {
+        return ms;
+    }
+    match dice(seed, "read leases").random_bool(0.25) {
+        true => dice(seed, &format!("{} read lease", spec.name)).random_range(0..=usual_ms),
+        false => usual_ms,
+    }
+}
+
 /// Half of the runs flush state and cut the log as production does; in the others it happens often
-/// enough that a short run restarts from flushed state and catches up from snapshots.
+/// enough that a short run restarts from flushed state and catches up from snapshots, at each node by
+/// settings of its own.
 fn keep(config: &mut Config, seed: u64) {
-    let mut dice = dice(seed, "keep");
-    if dice.random_bool(0.5) {
+    if dice(seed, "keep").random_bool(0.5) {
         return;
     }
+    let mut dice = dice(seed, &format!("keep at {}", config.name));
     let keep = &mut config.raft.keep;
     keep.flush_age_ms = dice.random_range(300..=5_000);
     keep.flush_bytes = dice.random_range(16_384..=262_144);
@@ -430,6 +444,10 @@ struct Wall(Clocks);
 impl raft::Clock for Wall {
     fn unix_ms(&self) -> u64 {
         u64::try_from(EPOCH_MS + self.0.wall_us() / 1_000).unwrap_or(0)
+    }
+
+    fn suspended(&self) -> Duration {
+        self.0.suspended()
     }
 }
 

@@ -28,7 +28,8 @@
 //! - *Connections* behave as TCP's: bytes in order, lost ones sent again from 200 ms on with Linux's
 //!   backoff, given up after 60 s. Each direction of each link has latency, jitter, loss and
 //!   bandwidth. Cuts swallow or reset, one way or both ways; a handshake needs both.
-//! - *Clocks* of a machine: its wall clock jumps; all its clocks run fast or slow.
+//! - *Clocks* of a machine: its wall clock jumps; all its clocks run fast or slow; its monotonic clock
+//!   stands still while it is suspended, and the machine knows for how long, or does not.
 //! - *Clients* resend, move between data centers and come back all at once; those inside a data center
 //!   share its fate.
 //! - *Tasks*: machines take their turns in an order drawn for each step, and openraft's tasks let

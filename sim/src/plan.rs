@@ -108,6 +108,9 @@ pub struct NodeSpec {
     pub rack: String,
     /// When it joins, ms after the load began; none when it is there from the beginning.
     pub joins_at_ms: Option<u64>,
+    /// Its `raft.read_lease_ms`; none when the seed chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_lease_ms: Option<u64>,
 }
 
 /// How packets go one way.
@@ -288,10 +291,13 @@ pub enum Fault {
         /// Hosts.
         hosts: Vec<String>,
     },
-    /// SIGSTOP: no instruction runs; the network and the clocks go on.
+    /// No instruction runs; the network goes on.
     Pause {
         /// Hosts.
         hosts: Vec<String>,
+        /// What their clocks do meanwhile.
+        #[serde(default)]
+        clocks: Standstill,
     },
     /// SIGCONT.
     Resume {
@@ -422,6 +428,21 @@ pub enum Fault {
     },
 }
 
+/// What the clocks of a machine do that stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standstill {
+    /// All go on, as those of a process that is stopped do: then the process finds that they leapt.
+    #[default]
+    GoOn,
+    /// The monotonic clock stands still, and the machine knows for how long, as one that was suspended
+    /// does.
+    Suspended,
+    /// The monotonic clock stands still, and nothing on the machine knows of it, as in a virtual
+    /// machine that is stopped as a whole.
+    Unknown,
+}
+
 /// A part of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -497,7 +518,7 @@ macro_rules! named_hosts {
             | Fault::Kill { hosts }
             | Fault::Stop { hosts }
             | Fault::Start { hosts }
-            | Fault::Pause { hosts }
+            | Fault::Pause { hosts, .. }
             | Fault::Resume { hosts }
             | Fault::SlowSync { hosts, .. }
             | Fault::HangSync { hosts, .. }

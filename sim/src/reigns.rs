@@ -119,7 +119,7 @@ fn lost(
             | Fault::PowerCut { hosts }
             | Fault::Crash { hosts, .. }
             | Fault::Kill { hosts }
-            | Fault::Pause { hosts }
+            | Fault::Pause { hosts, .. }
                 if has(hosts) =>
             {
                 return Some((event.at_ms, true));

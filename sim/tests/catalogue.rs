@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use firebreak_sim::catalogue::{self, Variant, atlas};
-use firebreak_sim::plan::{Event, Fault, Part, Plan, Tier};
+use firebreak_sim::plan::{Event, Fault, Part, Plan, Standstill, Tier};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -378,6 +378,7 @@ fn the_atlas_knows_what_a_cluster_survives() {
     };
     let pause = Fault::Pause {
         hosts: hosts(&["tokyo-3"]),
+        clocks: Standstill::GoOn,
     };
     let stuck = "at 1.000 s a shard on seoul-1, busan-1, tokyo-3 has no connected majority, and G \
                  is promised";

@@ -52,6 +52,8 @@ pub struct Applied {
     pub revision: u64,
     /// The latest command time applied, Unix milliseconds.
     pub time_ms: u64,
+    /// How much time has passed for the shard, at least, milliseconds; 0 when it was never counted.
+    pub passed_ms: u64,
 }
 
 /// A committed entry of a shard's log.

@@ -21,7 +21,34 @@ struct Open {
     appended: u64,
 }
 
+/// When a command is decided.
+#[derive(Clone, Copy)]
+struct Now {
+    time_ms: u64,
+    passed_ms: u64,
+}
+
+impl Now {
+    /// Whether an id is too old to be remembered (promise E). By the time that has passed since,
+    /// which no clock that jumps can hasten; by command time only where that was never counted. An id
+    /// from before it was counts as of when counting began.
+    fn expires(self, dedup: &Dedup) -> bool {
+        let (now_ms, then_ms) = match self.passed_ms {
+            0 => (self.time_ms, dedup.time_ms),
+            passed_ms => (passed_ms, dedup.passed_ms),
+        };
+        now_ms > then_ms.saturating_add(DEDUP_WINDOW_MS)
+    }
+}
+
 impl Machine {
+    fn now(&self) -> Now {
+        Now {
+            time_ms: self.time_ms,
+            passed_ms: self.passed_ms,
+        }
+    }
+
     /// Appends messages to one conversation, creating it when it does not exist.
     pub(super) fn append<S>(
         &mut self,
@@ -72,7 +99,7 @@ impl Machine {
         let mut outcomes = Vec::with_capacity(messages.len());
         for message in messages {
             let id = hash::dedup_id(&message.sender, &message.client_message_id);
-            let known = open.known(state, &id, &message, self.time_ms)?;
+            let known = open.known(state, &id, &message, self.now())?;
             if mutant!("seq-allocated-before-commit") && known.is_some() && open.existed {
                 open.head.last_seq += 1;
                 open.appended += 1;
@@ -112,7 +139,7 @@ impl Machine {
         }
         let mut outcomes = Vec::with_capacity(messages.len());
         for (id, message) in ids.iter().zip(&messages) {
-            let Some(dedup) = open.known(state, id, message, self.time_ms)? else {
+            let Some(dedup) = open.known(state, id, message, self.now())? else {
                 continue;
             };
             if dedup.request_hash != hash::request_hash(message) {
@@ -178,6 +205,7 @@ impl Machine {
             time_ms: stored.create_time_ms,
             request_hash,
             kept,
+            passed_ms: self.passed_ms,
         };
         state.put_dedup(&open.key, id, dedup);
         Outcome {
@@ -216,7 +244,7 @@ impl Open {
         state: &mut S,
         id: &DedupId,
         message: &NewMessage,
-        now_ms: u64,
+        now: Now,
     ) -> Result<Option<Dedup>, S::Error> {
         if !self.existed && self.appended == 0 {
             return Ok(None);
@@ -225,7 +253,7 @@ impl Open {
         Ok(state
             .dedup(&self.key, id)?
             .filter(|_| !mutant!("retry-gets-a-new-seq"))
-            .filter(|dedup| kept || now_ms <= dedup.time_ms.saturating_add(DEDUP_WINDOW_MS)))
+            .filter(|dedup| kept || !now.expires(dedup)))
     }
 
     fn close<S: Sink>(mut self, state: &mut S) {

@@ -75,6 +75,8 @@ struct Node {
     replicas: usize,
     disk_free_bytes: Option<u64>,
     disk_reserve_reached: bool,
+    /// By how much its wall clock is ahead of what most clocks say; 0: it is right, or not known.
+    clock_off_ms: i64,
     problem: Option<String>,
 }
 
@@ -170,8 +172,18 @@ fn view(reports: &[NodeReport]) -> View {
     let listed = reports
         .iter()
         .filter_map(|report| Some((report.listed.as_ref()?, report)));
+    // Nodes know of each other's clocks; each says the same of them.
+    let clocks: BTreeMap<u64, i64> = newest
+        .map(|status| status.nodes.iter())
+        .into_iter()
+        .flatten()
+        .map(|node| (node.node_id, node.clock_off_ms))
+        .collect();
     let nodes = listed
-        .map(|(listed, report)| node(listed, report, &shards))
+        .map(|(listed, report)| Node {
+            clock_off_ms: clocks.get(&listed.node_id).copied().unwrap_or(0),
+            ..node(listed, report, &shards)
+        })
         .collect();
     View {
         cluster_id: newest
@@ -224,6 +236,7 @@ fn node(listed: &NodeStatus, report: &NodeReport, shards: &[Shard]) -> Node {
         replicas: placed.filter(|replica| replica.node == name).count(),
         disk_free_bytes: stats.map(|stats| stats.disk_free_bytes),
         disk_reserve_reached: stats.is_some_and(|stats| stats.disk_reserve_reached),
+        clock_off_ms: 0,
         problem: report.status.as_ref().err().map(ToString::to_string),
         name,
     }
@@ -338,6 +351,9 @@ fn print(view: &View) {
     }
     println!("cluster {}", printable(&view.cluster_id));
     println!("{nodes}");
+    for node in view.nodes.iter().filter(|node| node.clock_off_ms != 0) {
+        println!("{}", clock_off(&node.name, node.clock_off_ms));
+    }
     if view.map_epoch == 0 {
         println!(
             "the cluster is forming: {} of {} nodes have joined, the shards are not laid out yet",
@@ -399,6 +415,21 @@ fn print(view: &View) {
         let more = view.unrestored.len() - UNRESTORED_SHOWN;
         println!("and {more} more; `--json` shows all");
     }
+}
+
+/// Says whose clock is off, and what that means.
+fn clock_off(node: &str, off_ms: i64) -> String {
+    let way = if off_ms < 0 { "behind" } else { "ahead of" };
+    let off = Duration::from_millis(off_ms.unsigned_abs());
+    let off = match off.as_secs() {
+        0..10 => off,
+        // Whole seconds say enough.
+        s => Duration::from_secs(s),
+    };
+    let off = humantime::format_duration(off);
+    format!(
+        "the clock of {node} is {off} {way} the others': it leads nothing until it is set right"
+    )
 }
 
 fn describe(replica: &Replica) -> String {
@@ -492,6 +523,26 @@ mod tests {
         assert_eq!(lags, [Some(0), Some(10), None]);
         assert_eq!(shard.replicas[2].state, "unreachable");
         assert_eq!((view.nodes[0].leads, view.nodes[2].reachable), (1, false));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_of_its_node_by_whoever_knows() {
+        let mut told = report(1, Some(replica("leader", 4, 9, 9)));
+        if let Ok(status) = &mut told.status {
+            status.nodes = vec![NodeStatus {
+                node_id: 3,
+                clock_off_ms: -90_061_500,
+                ..NodeStatus::default()
+            }];
+        }
+        let view = view(&[told, report(3, None)]);
+        let off: Vec<i64> = view.nodes.iter().map(|node| node.clock_off_ms).collect();
+        assert_eq!(off, [0, -90_061_500]);
+        assert_eq!(
+            clock_off("node-3", -90_061_500),
+            "the clock of node-3 is 1day 1h 1m 1s behind the others': it leads nothing until it is set right"
+        );
+        assert!(clock_off("a", 2_500).contains("is 2s 500ms ahead of the others'"));
     }
 
     #[test]

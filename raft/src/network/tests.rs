@@ -20,6 +20,7 @@ use crate::fault::Fault;
 use crate::frame;
 use crate::hello::{Hello, Marks};
 use crate::link::Reach;
+use crate::time::Steady;
 use crate::types::LogId;
 use crate::vitals::Vitals;
 use crate::whereabouts::Whereabouts;
@@ -125,11 +126,12 @@ async fn script() -> Script {
         term: TERM,
         index: CUT,
     }));
-    let vitals = Vitals::new(ME, log.clone());
+    let vitals = Vitals::of_tests(ME, log.clone());
     let places = Whereabouts::open(log.clone()).unwrap();
     let hello = Hello::new(Arc::new(identity), log);
     let (marks, dialer) = (Marks::default(), Tcp.dialer());
     let view = view.subscribe();
+    let vitals_windows = vitals.windows().clone();
     let peers = Peers::new(ME, dialer, places, hello, marks, vitals, view, refused);
     let links = peers.update(&ClusterState {
         nodes: vec![Node {
@@ -150,7 +152,7 @@ async fn script() -> Script {
         shard: ShardId(1),
         peers,
         acks: acks.clone(),
-        leaders: Arc::new(Mutex::new(Leaders::default())),
+        leaders: Arc::new(Mutex::new(Leaders::new(vitals_windows))),
         log: store,
         granted: Arc::default(),
         sleep: Arc::default(),
@@ -194,10 +196,14 @@ impl Script {
             .unwrap()
     }
 
-    fn acked_at(&self) -> Option<Instant> {
+    fn now(&self) -> Steady {
+        self.client.group.peers.vitals().time().now()
+    }
+
+    fn acked_at(&self) -> Option<Steady> {
         let config = BTreeSet::from([ME.0, OTHER.0]);
         self.acks
-            .quorum_acked_at(TERM, &[ME], &[config], Instant::now())
+            .quorum_acked_at(TERM, &[ME], &[config], self.now())
     }
 }
 
@@ -215,10 +221,10 @@ async fn the_answer_to_an_entry_says_nothing_of_an_empty_append_sent_after_it() 
         .client
         .pipeline(UnboundedReceiverStream::new(queue))
         .unwrap();
-    let begun = Instant::now();
+    let begun = script.now();
     requests.send(append(2)).unwrap();
     let (first, out) = script.arrived().await;
-    let between = Instant::now();
+    let between = script.now();
     let empty = AppendEntriesRequest {
         prev_log_id: Some(id(2)),
         ..append(1)
@@ -347,7 +353,7 @@ async fn a_commit_between_two_steps_of_the_search_costs_no_round_and_a_heartbeat
 #[tokio::test]
 async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
     let mut script = script().await;
-    let begun = Instant::now();
+    let begun = script.now();
     let client = Client {
         group: script.client.group.clone(),
         target: OTHER,
@@ -358,7 +364,7 @@ async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
         client.append(append(1), &option).await
     });
     let (frame, out) = script.arrived().await;
-    let arrived = Instant::now();
+    let arrived = script.now();
     assert_eq!(script.acked_at(), None);
     let body = Body::AppendAnswer(types::append_answer_to_wire(Ok(Some(id(1)))));
     out.send(frame::single(frame.id, frame.shard, body))

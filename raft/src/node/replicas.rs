@@ -103,7 +103,6 @@ impl Inner {
                     log,
                     state,
                     peers: self.peers.clone(),
-                    clock: self.clock.clone(),
                     disk_full: self.disk_full.clone(),
                     floor,
                 };

@@ -228,7 +228,8 @@ impl Admin {
     }
 
     pub(super) fn nodes(&self, view: &ClusterState) -> Vec<v1::NodeStatus> {
-        let health = self.gateway.raft.health();
+        let raft = &self.gateway.raft;
+        let health = raft.health();
         let status = |node: &Node| {
             let locality = node.locality.clone().unwrap_or_default();
             v1::NodeStatus {
@@ -238,10 +239,11 @@ impl Admin {
                 region: locality.region,
                 dc: locality.dc,
                 rack: locality.rack,
-                reachable: self.gateway.raft.reachable(NodeId(node.id)),
+                reachable: raft.reachable(NodeId(node.id)),
                 draining: view.is_draining(NodeId(node.id)),
                 leaving: view.leaving.contains(&node.id),
                 gone_ms: health.gone_ms.get(&node.id).copied().unwrap_or(0),
+                clock_off_ms: raft.clock_off_ms(NodeId(node.id)).unwrap_or(0),
             }
         };
         view.nodes.iter().map(status).collect()

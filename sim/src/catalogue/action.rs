@@ -4,10 +4,10 @@ use super::file::{Action, LinkChange};
 use super::links::{JITTER_US_MAX, LATENCY_US_MAX, LINK_KEYS, LOSS_PPM_MAX};
 use super::reader::{Reader, Section};
 use super::{target, units, values};
-use crate::plan::Part;
+use crate::plan::{Part, Standstill};
 
-/// The longest jump of a clock, ms: the hour, and some.
-const JUMP_MS_MAX: i64 = 7 * 86_400_000;
+/// The longest jump of a clock, ms: a year, far beyond any time that anything is kept for.
+const JUMP_MS_MAX: i64 = 365 * 86_400_000;
 /// The fastest drift of a clock, parts per million.
 const DRIFT_PPM_MAX: i64 = 100_000;
 
@@ -86,6 +86,7 @@ impl Verb {
             Verb::DiskRoom => &["free"],
             Verb::BitFlip => &["part"],
             Verb::Move => &["to"],
+            Verb::Pause => &["clocks"],
             Verb::ClockJump => &["by"],
             Verb::ClockDrift => &["drift"],
             Verb::Burn
@@ -93,7 +94,6 @@ impl Verb {
             | Verb::Kill
             | Verb::Stop
             | Verb::Start
-            | Verb::Pause
             | Verb::Resume
             | Verb::Heal
             | Verb::Reset
@@ -139,6 +139,11 @@ impl Verb {
 
 const DISKS: &[(&str, bool)] = &[("kept", false), ("lost", true)];
 const PLACES: &[(&str, bool)] = &[("new", false), ("swapped", true)];
+const STANDSTILLS: &[(&str, Standstill)] = &[
+    ("go-on", Standstill::GoOn),
+    ("suspended", Standstill::Suspended),
+    ("unknown", Standstill::Unknown),
+];
 const PARTS: &[(&str, Option<Part>)] = &[
     ("log", Some(Part::Log)),
     ("vote", Some(Part::Vote)),
@@ -167,7 +172,11 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
         Verb::Kill => Action::Kill,
         Verb::Stop => Action::Stop,
         Verb::Start => Action::Start,
-        Verb::Pause => Action::Pause,
+        Verb::Pause => {
+            let clocks = values::word("what clocks do meanwhile", STANDSTILLS);
+            let clocks = reader.get(table, "clocks", clocks).unwrap_or_default();
+            Action::Pause { clocks }
+        }
         Verb::Resume => Action::Resume,
         Verb::Silence => Action::Silence {
             reset: reset(reader),
@@ -211,7 +220,7 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
         }
         Verb::Remove => Action::Remove,
         Verb::ClockJump => {
-            let example = "a jump of at most 7d, as \"1h\", \"-1h..1h\" or [\"-1h\", \"1h\"]";
+            let example = "a jump of at most 365d, as \"1h\", \"-1h..1h\" or [\"-1h\", \"1h\"]";
             let by = values::signed(example, units::time_us, 1_000, JUMP_MS_MAX);
             let by_ms = reader.need(table, "by", by)?;
             Action::ClockJump { by_ms }

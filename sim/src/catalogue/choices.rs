@@ -136,6 +136,7 @@ mod tests {
                     name: format!("d{at}-{n}"),
                     rack: String::new(),
                     joins_at_ms: None,
+                    read_lease_ms: None,
                 })
                 .collect(),
         };

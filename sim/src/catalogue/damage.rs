@@ -112,7 +112,7 @@ impl Damage {
                 self.stop(hosts, How::Ended, "fails to sync")?
             }
             Fault::Start { hosts } => self.start(hosts)?,
-            Fault::Pause { hosts } => self.pause(hosts)?,
+            Fault::Pause { hosts, .. } => self.pause(hosts)?,
             Fault::Resume { hosts } => {
                 for node in self.nodes(hosts) {
                     if !self.paused.remove(&node) {

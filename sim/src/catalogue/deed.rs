@@ -75,9 +75,10 @@ fn to_machines(action: &Action, hosts: &[String]) -> Deed {
         Action::Kill => Deed::of(Fault::Kill { hosts: h() }, start),
         Action::Stop => Deed::of(Fault::Stop { hosts: h() }, start),
         Action::Start => Deed::of(Fault::Start { hosts: h() }, None),
-        Action::Pause => {
+        Action::Pause { clocks } => {
             let resume = Fault::Resume { hosts: h() };
-            Deed::of(Fault::Pause { hosts: h() }, Some(resume))
+            let (hosts, clocks) = (h(), *clocks);
+            Deed::of(Fault::Pause { hosts, clocks }, Some(resume))
         }
         Action::Resume => Deed::of(Fault::Resume { hosts: h() }, None),
         Action::Drain => {
@@ -172,7 +173,7 @@ fn to_clocks(action: &Action, hosts: &[String], dice: &mut StdRng) -> Deed {
     }
 }
 
-fn signed(dice: &mut StdRng, windows: &[(i64, i64)]) -> i64 {
+pub(super) fn signed(dice: &mut StdRng, windows: &[(i64, i64)]) -> i64 {
     let (low, high) = windows.choose(dice).copied().unwrap_or_default();
     dice.random_range(low..=high)
 }

@@ -15,6 +15,7 @@ use rand::seq::SliceRandom as _;
 
 use super::Variant;
 use super::atlas::{self, Unsurvivable};
+use super::deed::signed;
 use super::expand;
 use super::file::{Line, ScenarioFile, Topology};
 use super::stage::Stage;
@@ -127,15 +128,24 @@ pub(super) fn plan(
 
 /// The nodes that are there from the beginning.
 fn nodes(spec: &Topology, seed: u64) -> plan::Topology {
+    let read_lease_ms = |name: &str| {
+        let windows = spec.read_lease_ms.as_ref()?;
+        let mut dice = self::dice(seed, &format!("{name} read lease"));
+        u64::try_from(signed(&mut dice, windows)).ok()
+    };
     let mut dice = dice(seed, "topology");
     let shared = dice.random_range(spec.nodes.0..=spec.nodes.1);
     let mut dcs = Vec::with_capacity(spec.dcs.len());
     for dc in &spec.dcs {
         let count = dc.nodes.map(|(low, high)| dice.random_range(low..=high));
-        let nodes = (1..=count.unwrap_or(shared)).map(|number| NodeSpec {
-            name: format!("{}-{number}", dc.name),
-            rack: format!("r{}", (number - 1) % dc.racks + 1),
-            joins_at_ms: None,
+        let nodes = (1..=count.unwrap_or(shared)).map(|number| {
+            let name = format!("{}-{number}", dc.name);
+            NodeSpec {
+                rack: format!("r{}", (number - 1) % dc.racks + 1),
+                joins_at_ms: None,
+                read_lease_ms: read_lease_ms(&name),
+                name,
+            }
         });
         dcs.push(plan::Dc {
             name: dc.name.clone(),
@@ -192,6 +202,7 @@ fn joins(
                 name: format!("{name}-{}", dc.nodes.len() + 1),
                 rack: format!("r{}", dc.nodes.len() % racks + 1),
                 joins_at_ms: Some(at_ms),
+                read_lease_ms: None,
             });
         }
     }

@@ -2,7 +2,7 @@
 //! microseconds. What a seed makes of it is in `draw`.
 
 use super::units::Window;
-use crate::plan::{DirectedLink, DiskKind, Expect, Link, Part, Workload};
+use crate::plan::{DirectedLink, DiskKind, Expect, Link, Part, Standstill, Workload};
 
 /// A scenario as its file says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(super) struct Topology {
     pub shards: u32,
     pub replicas: u32,
     pub replace_after_ms: u64,
+    /// What each node's `raft.read_lease_ms` is drawn from; none when the seed chooses.
+    pub read_lease_ms: Option<Vec<(i64, i64)>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +155,7 @@ pub(super) enum Action {
     Kill,
     Stop,
     Start,
-    Pause,
+    Pause { clocks: Standstill },
     Resume,
     Silence { reset: bool },
     Cut { reset: bool },

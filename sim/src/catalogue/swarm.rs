@@ -10,7 +10,7 @@ use super::Variant;
 use super::atlas;
 use super::draw::{ATTEMPTS, Chance, plan as drawn, within};
 use super::file::{Action, Kind, Line, LinkChange, Pick, Repeat, ScenarioFile, Target};
-use crate::plan::{Expect, Part, Pending, Plan};
+use crate::plan::{Expect, Part, Pending, Plan, Standstill};
 
 /// How often a fault is drawn again before it is left out.
 const TRIES: u32 = 16;
@@ -140,7 +140,11 @@ impl Kind {
                     ..LinkChange::default()
                 })
             }
-            Kind::Pause => Action::Pause,
+            Kind::Pause => {
+                let clocks = [Standstill::GoOn, Standstill::GoOn, Standstill::Suspended];
+                let clocks = clocks.choose(dice).copied().unwrap_or_default();
+                Action::Pause { clocks }
+            }
             Kind::SlowSync => {
                 let most = dice.random_range(20..=800);
                 Action::SlowSync {
@@ -155,9 +159,13 @@ impl Kind {
             Kind::BitFlip => Action::BitFlip {
                 parts: vec![Part::Log, Part::Vote, Part::State],
             },
-            Kind::ClockJump => Action::ClockJump {
-                by_ms: vec![(-3_600_000, 3_600_000)],
-            },
+            Kind::ClockJump => {
+                let most = [3_000, 3_600_000, 30 * 86_400_000];
+                let most = most.choose(dice).copied().unwrap_or_default();
+                Action::ClockJump {
+                    by_ms: vec![(-most, most)],
+                }
+            }
             Kind::ClockDrift => Action::ClockDrift {
                 ppm: vec![(-500, 500)],
             },
@@ -214,6 +222,14 @@ impl Kind {
                 site: Some(Pick::All),
                 ..Target::default()
             },
+            Kind::ClockJump if dice.random_bool(0.3) => Target {
+                dc: Some(if dice.random_bool(0.5) {
+                    Pick::All
+                } else {
+                    Pick::Any(1)
+                }),
+                ..Target::default()
+            },
             Kind::ClockJump | Kind::ClockDrift => Target {
                 node: Some(Pick::Any(dice.random_range(1..=3))),
                 ..Target::default()
@@ -237,6 +253,7 @@ impl Kind {
     fn lasts_ms(self, action: &Action) -> Option<(u64, u64)> {
         match self {
             Kind::Burn | Kind::Reset | Kind::BitFlip | Kind::Stampede => None,
+            // For good, so that clocks of several nodes are off at a time.
             Kind::ClockJump => None,
             Kind::Crash if matches!(action, Action::Crash { disks_lost: true }) => None,
             Kind::Flap => Some((500, 3_000)),

@@ -8,7 +8,7 @@ use super::file::{Control, Dc, Join, Topology};
 use super::links::{self, LINK_KEYS, LOCAL, Said, WAN};
 use super::reader::{Reader, Section};
 use super::refused::unknown;
-use super::values;
+use super::{units, values};
 
 /// Most data centers.
 const DCS_MAX: usize = 9;
@@ -20,6 +20,8 @@ const NODES_IN_ALL_MAX: u32 = 30;
 const JOINS_MAX: usize = 9;
 /// How long a node may be gone before its replicas are replaced, as the product takes it.
 const REPLACE_AFTER_MS: std::ops::RangeInclusive<u64> = 1_000..=7 * 24 * 60 * 60 * 1_000;
+/// Less than the product's least election timeout.
+const READ_LEASE_MS_MAX: i64 = 1_499;
 /// The data centers of a file that names none.
 const DCS: [(&str, &str); 3] = [("seoul", "kr"), ("busan", "kr"), ("tokyo", "jp")];
 
@@ -37,6 +39,7 @@ pub(super) fn read(
         "shards",
         "replicas",
         "replace_after",
+        "read_lease",
         "local",
         "latency",
         "jitter",
@@ -68,6 +71,7 @@ pub(super) fn read(
         replace_after_ms: reader
             .get(&section, "replace_after", values::ms(REPLACE_AFTER_MS))
             .unwrap_or(0),
+        read_lease_ms: read_lease(reader, &section),
         joins: Vec::new(),
         links: Vec::new(),
     };
@@ -84,6 +88,20 @@ pub(super) fn read(
     }
     possible(reader, &section, &topology);
     topology
+}
+
+/// What the nodes' read windows are drawn from, each node's by itself.
+fn read_lease(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Vec<(i64, i64)>> {
+    let example = "read windows below 1.5s, as \"150ms\", \"0ms..1s\" or [\"0ms\", \"1s\"]";
+    let windows = values::signed(example, units::time_us, 1_000, READ_LEASE_MS_MAX);
+    reader.get(section, "read_lease", |found| {
+        let windows = windows(found)?;
+        let negative = windows.iter().any(|(least, _)| *least < 0);
+        match negative {
+            true => Err(format!("must be {example}; none is less than nothing")),
+            false => Ok(windows),
+        }
+    })
 }
 
 fn replicas(reader: &mut Reader<'_>, section: &Section<'_>) -> u32 {

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use super::fabric::{Fabric, HostId, Shared, Way};
 use super::{NOW_US, Net};
 use crate::dice::{derive, dice};
-use crate::plan::{Link, Tier};
+use crate::plan::{Link, Standstill, Tier};
 use crate::trace::{Trace, What};
 
 /// How far time goes on in one step. What reaches a machine within a step is there at its end, so
@@ -44,12 +44,19 @@ const PPM: i64 = 1_000_000;
 pub struct Clocks {
     /// What its wall clock is ahead of true time, microseconds.
     wall_us: Arc<AtomicI64>,
+    /// For how long it was suspended, as it knows, microseconds.
+    suspended_us: Arc<AtomicU64>,
 }
 
 impl Clocks {
     /// Its wall clock: microseconds since the run began, as the machine believes.
     pub fn wall_us(&self) -> i64 {
         i64::try_from(super::now_us()).unwrap_or(i64::MAX) + self.wall_us.load(Ordering::Relaxed)
+    }
+
+    /// For how long the machine was suspended in all, as it knows: its monotonic clock leaves that out.
+    pub fn suspended(&self) -> Duration {
+        Duration::from_micros(self.suspended_us.load(Ordering::Relaxed))
     }
 
     fn shift(&self, by_us: i64) {
@@ -63,7 +70,7 @@ struct Machine {
     sim: turmoil::Sim<'static>,
     clocks: Clocks,
     running: bool,
-    paused: bool,
+    paused: Option<Standstill>,
     drift_ppm: i64,
     /// Parts of a step that the clocks are ahead by, millionths.
     drifted: i64,
@@ -164,7 +171,7 @@ impl Field {
             sim,
             clocks: clocks.clone(),
             running: true,
-            paused: false,
+            paused: None,
             drift_ppm: 0,
             drifted: 0,
             leap,
@@ -273,7 +280,7 @@ impl Field {
         let machine = self.find(name)?;
         machine.sim.crash("machine");
         machine.running = false;
-        machine.paused = false;
+        machine.paused = None;
         machine.leap.ms.set(0);
         Ok(())
     }
@@ -297,18 +304,29 @@ impl Field {
         found.is_some_and(|machine| machine.running)
     }
 
-    /// Stops a process where it is, or lets it go on: then its clocks leap to where they would be.
+    /// Stops a machine where it is.
     ///
     /// # Errors
     /// When there is no such machine.
-    pub fn pause(&mut self, name: &str, pause: bool) -> Result<(), String> {
+    pub fn pause(&mut self, name: &str, clocks: Standstill) -> Result<(), String> {
         let machine = self.find(name)?;
-        if !machine.running {
-            return Ok(());
+        if machine.running {
+            machine.paused = Some(clocks);
         }
-        machine.paused = pause;
-        if !pause && machine.leap.ms.get() > 0 {
-            machine.leap.due.notify_one();
+        Ok(())
+    }
+
+    /// Lets a machine that was stopped go on: if its clocks went on, they leap to where they would be.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn resume(&mut self, name: &str) -> Result<(), String> {
+        let machine = self.find(name)?;
+        if machine.running {
+            machine.paused = None;
+            if machine.leap.ms.get() > 0 {
+                machine.leap.due.notify_one();
+            }
         }
         Ok(())
     }
@@ -403,9 +421,19 @@ impl Machine {
         if !self.running {
             return Ok(());
         }
-        if self.paused {
-            self.leap.ms.set(self.leap.ms.get() + tick_us / 1_000);
-            return Ok(());
+        match self.paused {
+            None => {}
+            Some(Standstill::GoOn) => {
+                self.leap.ms.set(self.leap.ms.get() + tick_us / 1_000);
+                return Ok(());
+            }
+            Some(Standstill::Suspended) => {
+                self.clocks
+                    .suspended_us
+                    .fetch_add(tick_us, Ordering::Relaxed);
+                return Ok(());
+            }
+            Some(Standstill::Unknown) => return Ok(()),
         }
         self.drifted += self.drift_ppm;
         let mut steps = 1;

@@ -22,6 +22,7 @@
 //! What replicas remember of ids is part of what [`replicas::replicas_equal`] compares;
 //! [`content::one_seq_per_id`] sees a lost one, too, when its message is sent again.
 
+pub mod clock;
 pub mod content;
 pub mod cutoff;
 pub mod durable;
@@ -73,6 +74,11 @@ pub const NAMES: &[(&str, char, &str)] = &[
         "sender-order",
         'O',
         "a session's messages stand in the order of their sending",
+    ),
+    (
+        "create-time",
+        'O',
+        "a message's time is what most clocks say, and never goes back",
     ),
     (
         "tail-suffix",
@@ -135,6 +141,7 @@ const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
     content::no_phantom,
     order::gap_free,
     order::sender_order,
+    clock::create_time,
     order::tail_suffix,
     durable::acked_durable,
     durable::observed_durable,

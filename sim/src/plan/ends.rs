@@ -62,7 +62,10 @@ mod tests {
             "it goes on"
         );
         assert!(start.closes(&Fault::Kill { hosts: hosts() }));
-        assert!(!start.closes(&Fault::Pause { hosts: hosts() }));
+        assert!(!start.closes(&Fault::Pause {
+            hosts: hosts(),
+            clocks: super::super::Standstill::GoOn,
+        }));
         assert!(!start.closes(&start));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Fault, Link, Part};
+use super::{Fault, Link, Part, Standstill};
 
 /// Hosts that are named one by one where a text has to be short.
 const NAMED_MAX: usize = 3;
@@ -29,7 +29,19 @@ impl fmt::Display for Fault {
             Fault::Kill { .. } => write!(f, "{whom} {} killed", they("is", "are")),
             Fault::Stop { .. } => write!(f, "{whom} {} asked to stop", they("is", "are")),
             Fault::Start { .. } => write!(f, "{whom} {}", they("starts", "start")),
-            Fault::Pause { .. } => write!(f, "{whom} {} still", they("stands", "stand")),
+            Fault::Pause { clocks, .. } => match clocks {
+                Standstill::GoOn => write!(f, "{whom} {} still", they("stands", "stand")),
+                Standstill::Suspended => {
+                    write!(f, "{whom} {} suspended", they("is", "are"))
+                }
+                Standstill::Unknown => {
+                    write!(
+                        f,
+                        "{whom} {} still with all clocks",
+                        they("stands", "stand")
+                    )
+                }
+            },
             Fault::Resume { .. } => write!(f, "{whom} {} on", they("goes", "go")),
             Fault::Cut { from, to, reset } => {
                 let how = if *reset { "resets" } else { "swallows" };

@@ -84,8 +84,8 @@ impl Cluster {
                 Fault::Burn { .. } | Fault::PowerCut { .. } => self.field.go_dark(name)?,
                 Fault::Crash { .. } | Fault::Kill { .. } => self.field.kill(name)?,
                 Fault::Start { .. } => self.field.start(name)?,
-                Fault::Pause { .. } => self.field.pause(name, true)?,
-                Fault::Resume { .. } => self.field.pause(name, false)?,
+                Fault::Pause { clocks, .. } => self.field.pause(name, *clocks)?,
+                Fault::Resume { .. } => self.field.resume(name)?,
                 // Clients have no disks, and nothing that follows their clocks.
                 _ => {}
             }
@@ -97,8 +97,8 @@ impl Cluster {
         match fault {
             Fault::Burn { .. } | Fault::PowerCut { .. } => self.field.go_dark(name)?,
             Fault::Crash { .. } | Fault::Kill { .. } => self.field.kill(name)?,
-            Fault::Pause { .. } => self.field.pause(name, true)?,
-            Fault::Resume { .. } => self.field.pause(name, false)?,
+            Fault::Pause { clocks, .. } => self.field.pause(name, *clocks)?,
+            Fault::Resume { .. } => self.field.resume(name)?,
             Fault::ClockJump { by_ms, .. } => self.field.jump(name, *by_ms)?,
             Fault::ClockDrift { ppm, .. } => self.field.drift(name, *ppm)?,
             _ => {}

@@ -2,7 +2,7 @@
 //! when nobody sends those messages again: its dedup records, read back from the node's database at
 //! one read point.
 //!
-//! Of the product's formats this knows where a record begins behind its checksum, and two numbers of
+//! Of the product's formats this knows where a record begins behind its checksum, and three numbers of
 //! what a shard has applied.
 
 use std::ops::ControlFlow;
@@ -25,6 +25,19 @@ struct Applied {
     revision: u64,
     #[prost(uint64, tag = "5")]
     time_ms: u64,
+    #[prost(uint64, tag = "6")]
+    passed_ms: u64,
+}
+
+impl Applied {
+    /// Whether an id may be forgotten.
+    fn expires(&self, dedup: &Dedup) -> bool {
+        let (now_ms, then_ms) = match self.passed_ms {
+            0 => (self.time_ms, dedup.time_ms),
+            passed_ms => (passed_ms, dedup.passed_ms),
+        };
+        !dedup.kept && now_ms > then_ms.saturating_add(DEDUP_WINDOW_MS)
+    }
 }
 
 /// Adds to the hash of each of the replica's conversations how many ids it remembers there and their
@@ -48,7 +61,7 @@ pub(super) fn add(disk: &dyn Read, replica: &mut ReplicaSeen) -> Result<(), Stri
     }
     for (name, _, _, hash) in &mut replica.rooms {
         let name = ConversationName::parse(name).map_err(|error| strange(&error))?;
-        let ids = ids(disk, &name, applied.time_ms).map_err(|error| strange(&error))?;
+        let ids = ids(disk, &name, &applied).map_err(|error| strange(&error))?;
         hash.push_str(&format!(", {} ids {:032x}", ids.count, ids.sum));
     }
     Ok(())
@@ -60,15 +73,13 @@ struct Ids {
     sum: u128,
 }
 
-fn ids(disk: &dyn Read, room: &ConversationName, now_ms: u64) -> Result<Ids, store::Error> {
+fn ids(disk: &dyn Read, room: &ConversationName, applied: &Applied) -> Result<Ids, store::Error> {
     let (from, to) = key::dedups(&room.key());
     let mut ids = Ids::default();
     disk.scan(&from, &to, Order::Ascending, &mut |key, value| {
         let record = value.get(SUM_BYTES..).unwrap_or_default();
         // What cannot be decoded counts: it is no reason to call replicas alike.
-        let expired = Dedup::decode(record).is_ok_and(|dedup| {
-            !dedup.kept && now_ms > dedup.time_ms.saturating_add(DEDUP_WINDOW_MS)
-        });
+        let expired = Dedup::decode(record).is_ok_and(|dedup| applied.expires(&dedup));
         if !expired {
             let mut hash = Xxh3::new();
             hash.update(key);
@@ -89,16 +100,18 @@ mod tests {
 
     const ROOM: &str = "tenants/t/conversations/room";
     const NOW_MS: u64 = DEDUP_WINDOW_MS + 1_000;
+    /// The wall clocks are wrong, and say nothing.
+    const WALL_MS: u64 = 99 * DEDUP_WINDOW_MS;
 
     fn sealed(record: &impl prost::Message) -> bytes::Bytes {
         [vec![0; SUM_BYTES], record.encode_to_vec()].concat().into()
     }
 
-    fn dedup(seq: u64, time_ms: u64) -> Dedup {
+    fn dedup(seq: u64, passed_ms: u64) -> Dedup {
         Dedup {
             format: 1,
             seq,
-            time_ms,
+            passed_ms,
             ..Dedup::default()
         }
     }
@@ -110,7 +123,8 @@ mod tests {
         let mut batch = Batch::default();
         let applied = Applied {
             revision: 7,
-            time_ms: NOW_MS,
+            time_ms: WALL_MS,
+            passed_ms: NOW_MS,
         };
         batch.put(key::applied(ShardId(3)).to_vec(), sealed(&applied));
         for (id, dedup) in dedups {

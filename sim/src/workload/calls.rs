@@ -66,6 +66,7 @@ pub(crate) async fn append(
         returned_us: None,
         end: AppendEnd::Acked { seq: 0 },
         repeats: draft.acked,
+        created_ms: None,
     });
     let before = std::mem::replace(&mut draft.sent, true);
     let message = draft.message(&who.name);
@@ -76,6 +77,8 @@ pub(crate) async fn append(
     if let (Path::Call(client), Ok(appended), Some(token)) = (path, &outcome, token) {
         wrote(token, client, parent, appended);
     }
+    let created_ms = outcome.as_ref().ok();
+    let created_ms = created_ms.map(|appended| appended.create_time_ms - crate::host::EPOCH_MS);
     let end = append_end(outcome, before);
     let now_us = env.now();
     tracing::debug!(
@@ -86,7 +89,8 @@ pub(crate) async fn append(
         ?end,
         "an append"
     );
-    env.recorder.append_ends(number, now_us, end.clone());
+    env.recorder
+        .append_ends(number, now_us, end.clone(), created_ms);
     if matches!(end, AppendEnd::Acked { .. }) {
         draft.acked = true;
         (env.acked)(number, &draft.marker);

@@ -140,10 +140,17 @@ impl Recorder {
         state.appends.len() - 1
     }
 
-    pub(crate) fn append_ends(&self, number: usize, now_us: u64, end: AppendEnd) {
+    pub(crate) fn append_ends(
+        &self,
+        number: usize,
+        now_us: u64,
+        end: AppendEnd,
+        created_ms: Option<i64>,
+    ) {
         if let Some(append) = self.0.state.lock().appends.get_mut(number) {
             append.returned_us = Some(now_us);
             append.end = end;
+            append.created_ms = created_ms;
         }
     }
 
@@ -200,6 +207,7 @@ mod tests {
             returned_us: None,
             end: AppendEnd::Acked { seq: 1 },
             repeats: false,
+            created_ms: None,
         }
     }
 
@@ -208,7 +216,7 @@ mod tests {
         let recorder = Recorder::new(&plan(1));
         let numbers = [(3, 20), (1, 10), (2, 10)]
             .map(|(session, us)| recorder.append_begins(append("s", session, us)));
-        recorder.append_ends(numbers[0], 35, AppendEnd::Acked { seq: 7 });
+        recorder.append_ends(numbers[0], 35, AppendEnd::Acked { seq: 7 }, Some(30));
         let (history, places) = recorder.finish();
         let sessions: Vec<u32> = history
             .appends

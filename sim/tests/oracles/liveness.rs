@@ -31,6 +31,7 @@ fn history(ended_ms: u64, appends: &[(u32, &str, u64, u64, char)]) -> History {
                 },
             },
             repeats: false,
+            created_ms: None,
         });
     History {
         began_us: BEGAN_US,

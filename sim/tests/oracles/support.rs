@@ -55,6 +55,7 @@ pub fn plan() -> Plan {
             name: format!("{name}-1"),
             rack: "r1".to_owned(),
             joins_at_ms: None,
+            read_lease_ms: None,
         }],
     };
     let site = |name: &&str| Site {

@@ -32,6 +32,7 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
                 name: format!("{name}-{n}"),
                 rack: format!("r{n}"),
                 joins_at_ms: None,
+                read_lease_ms: None,
             })
             .collect(),
     };

@@ -27,6 +27,9 @@ pub(crate) struct AppliedRecord {
     /// The latest command time, Unix milliseconds.
     #[prost(uint64, tag = "5")]
     pub(crate) time_ms: u64,
+    /// How much time has passed for the shard, milliseconds.
+    #[prost(uint64, tag = "6")]
+    pub(crate) passed_ms: u64,
 }
 
 /// The record of a [`Position`]. A disk format: tags are permanent.
@@ -70,6 +73,7 @@ pub(crate) fn seal(arena: &mut Arena, key: &[u8], applied: &Applied) -> Bytes {
         membership: applied.membership.clone(),
         revision: applied.revision,
         time_ms: applied.time_ms,
+        passed_ms: applied.passed_ms,
     };
     arena.seal_message(key, &record)
 }
@@ -86,5 +90,6 @@ pub(crate) fn read(engine: &dyn Read, shard: ShardId) -> Result<Applied, Error> 
         membership: record.membership,
         revision: record.revision,
         time_ms: record.time_ms,
+        passed_ms: record.passed_ms,
     })
 }

@@ -108,13 +108,18 @@ pub(crate) struct Progress {
     pub(crate) installing: bool,
 }
 
+/// What goes on from there.
+fn machine(scope: Scope, applied: &Applied) -> Machine {
+    Machine::new(scope, applied.revision, applied.time_ms).with_passed(applied.passed_ms)
+}
+
 impl Shard {
     /// Reads how far the shard has come.
     pub(super) fn open(shared: &Shared, id: ShardId, scope: Scope) -> Result<Shard, Error> {
         let applied = applied::read(&*shared.engine, id)?;
         let cluster = read_cluster(&*shared.engine, id)?;
         let log = shared.log.shard(id)?;
-        let machine = Machine::new(scope.clone(), applied.revision, applied.time_ms);
+        let machine = machine(scope.clone(), &applied);
         let reached = watch::Sender::new(Reached::from(&applied));
         let progress = Progress {
             flushed: applied.clone(),
@@ -266,6 +271,7 @@ impl ShardState {
         drop(serving);
         applied.revision = machine.revision();
         applied.time_ms = machine.time_ms();
+        applied.passed_ms = machine.passed_ms();
         self.write(arena, applied, changes)?;
         Ok(replies)
     }
@@ -477,7 +483,7 @@ impl ShardState {
         let reached = Reached::from(&applied);
         {
             let mut core = shard.core.lock();
-            core.machine = Machine::new(shard.scope.clone(), applied.revision, applied.time_ms);
+            core.machine = machine(shard.scope.clone(), &applied);
             core.ids = Ids::default();
             core.stopped = None;
             let mut serving = shard.serving.write();

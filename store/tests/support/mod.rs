@@ -170,6 +170,7 @@ pub fn entry(index: u64, time_ms: u64, commands: &[Command]) -> ToApply {
         format: 1,
         time_ms,
         commands: commands.iter().map(|c| c.encode_to_vec().into()).collect(),
+        passed_ms: 0,
     };
     ToApply {
         position: at(index),

@@ -40,6 +40,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
             name: format!("{name}-1"),
             rack: "r1".to_owned(),
             joins_at_ms: None,
+            read_lease_ms: None,
         }],
     };
     let site = |dc: &str| plan::Site {

@@ -84,6 +84,7 @@ fn append(session: u32, of: u32, span: (u64, u64), end: AppendEnd) -> Append {
         returned_us: Some(span.1),
         end,
         repeats: session != of,
+        created_ms: None,
     }
 }
 

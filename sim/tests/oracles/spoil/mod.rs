@@ -90,6 +90,8 @@ const SPOILS: &[(&str, &str, Spoil)] = &[
         "a sender's messages change places",
         swap_of_sender,
     ),
+    ("create-time", "a message is stamped ahead", stamp_ahead),
+    ("create-time", "time goes back", stamp_back),
     ("tail-suffix", "a tail lacks a message", drop_of_tail),
     (
         "tail-suffix",

@@ -38,6 +38,27 @@ pub fn drop_of_final(world: &mut World, _: &mut StdRng) -> Option<()> {
     Some(())
 }
 
+/// Some append that was told its time for the first time.
+fn some_stamped<'a>(world: &'a mut World, dice: &mut StdRng) -> Option<&'a mut Append> {
+    let appends = world.setting.history.appends.iter_mut();
+    let stamped = appends.filter(|append| append.created_ms.is_some() && !append.repeats);
+    let mut stamped: Vec<&mut Append> = stamped.collect();
+    let at = dice.random_range(0..stamped.len().max(1));
+    (at < stamped.len()).then(|| stamped.swap_remove(at))
+}
+
+pub fn stamp_ahead(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let append = some_stamped(world, dice)?;
+    append.created_ms = append.created_ms.map(|ms| ms + 604_800_000);
+    Some(())
+}
+
+pub fn stamp_back(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let append = some_stamped(world, dice)?;
+    append.created_ms = append.created_ms.map(|ms| ms - 604_800_000);
+    Some(())
+}
+
 pub fn drop_of_tail(world: &mut World, dice: &mut StdRng) -> Option<()> {
     let mut tails = world.setting.history.tails.iter_mut();
     let events = &mut tails.find(|tail| tail.events.len() > 2)?.events;

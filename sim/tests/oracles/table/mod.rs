@@ -33,9 +33,15 @@ fn append(session: u32, message: (&str, &str, u64), span: (u64, u64), end: Appen
         body: message.2,
         invoked_us: us(span.0),
         returned_us: Some(us(span.1)),
+        // The first word of a message in this history is that of its creation.
+        created_ms: matches!(end, AppendEnd::Acked { .. }).then(|| at(span.1)),
         end,
         repeats: false,
     }
+}
+
+fn at(ms: u64) -> i64 {
+    i64::try_from(BEGAN_MS + ms).unwrap()
 }
 
 fn acked(seq: u64) -> AppendEnd {
@@ -103,6 +109,7 @@ fn history() -> History {
     };
     let repeat = Append {
         repeats: true,
+        created_ms: Some(at(18)),
         ..append(2, B1, (80, 90), acked(2))
     };
     let bounded = Level::Bounded { bound_ms: 50 };

@@ -3,6 +3,48 @@
 use super::*;
 
 #[test]
+fn a_time_that_no_clock_shows_or_that_goes_back_breaks_create_time() {
+    let oracle = "create-time";
+    let stamped = |at: usize, ms: i64| {
+        move |it: &mut Setting| {
+            it.history.appends[at].created_ms = Some(ms);
+        }
+    };
+    rejects(
+        oracle,
+        stamped(6, 7_200_000),
+        "room 1: append of bob/b2 by session 2 at client-seoul, 100.000 ms to 110.000 ms, \
+         acknowledged as 5, is stamped 7197890 ms ahead",
+    );
+    rejects(
+        oracle,
+        stamped(0, -7_200_000),
+        "room 1: append of ann/m1 by session 1 at client-busan, 0.000 ms to 10.000 ms, \
+         acknowledged as 1, is stamped 7140000 ms behind",
+    );
+    rejects(
+        oracle,
+        stamped(2, 1_017),
+        "room 1: append of bob/b1 by session 2 at client-seoul, 5.000 ms to 18.000 ms, \
+         acknowledged as 2, then append of ann/m2 by session 1 at client-busan, 20.000 ms to \
+         30.000 ms, acknowledged as 3, is 1 ms older",
+    );
+    // One clock of three says nothing, and all of them only little by little.
+    let jump = |hosts: &[&str], by_ms| Fault::ClockJump {
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        by_ms,
+    };
+    let all = ["seoul-1", "busan-1", "tokyo-1"];
+    for hosts in [&all[..1], &all[..]] {
+        let mut setting = good();
+        setting.plan.events = vec![event(0, jump(hosts, 7_200_000))];
+        assert_eq!(setting.of(oracle).broken, []);
+        stamped(6, 7_200_000)(&mut setting);
+        assert_eq!(setting.of(oracle).broken.len(), 1, "{hosts:?}");
+    }
+}
+
+#[test]
 fn a_page_with_a_gap_breaks_gap_free() {
     let oracle = "gap-free";
     rejects(

@@ -125,6 +125,7 @@ impl World {
                         why: "DEADLINE_EXCEEDED".to_owned(),
                     },
                     repeats: false,
+                    created_ms: None,
                 };
                 for _ in 0..3 {
                     let again = Append {
@@ -183,6 +184,9 @@ impl World {
         for append in &mut appends {
             if let AppendEnd::Acked { seq } = &mut append.end {
                 *seq = seqs[&(append.sender.clone(), append.id.clone())];
+                let at = usize::try_from(*seq - 1).unwrap();
+                let at_us = self.times[&append.room][at];
+                append.created_ms = i64::try_from(at_us / 1_000).ok();
             }
         }
         appends.sort_by_key(|append| append.invoked_us);
