@@ -28,7 +28,7 @@ impl Here {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_firebreak-sim"));
         command.args(args).current_dir(self.0.path());
-        command.env_remove("RUST_LOG");
+        command.env_remove("FIREBREAK_LOG");
         command
     }
 
@@ -244,7 +244,11 @@ fn what_misses_a_goal_ends_with_1_and_shrinks_to_less_that_still_does() {
     let mut plan = short(2);
     plan.expect.gap_max_ms = Some(1);
     here.write("slow.plan.json", &plan);
-    let words = text(&here.check(1, &["replay", "slow.plan.json"]).stdout);
+    let replay = ["replay", "slow.plan.json", "--json", "slow.json"];
+    let words = text(&here.check(1, &replay).stdout);
+    // A longer wait than was asked for is no call that failed.
+    assert!(words.contains("GOAL MISSED  missed: gap"), "{words}");
+    assert_eq!(here.json("slow.json")["promises"]["G"], true, "{words}");
     assert!(
         words.contains("shrink: firebreak sim shrink slow.plan.json"),
         "{words}"
@@ -255,7 +259,7 @@ fn what_misses_a_goal_ends_with_1_and_shrinks_to_less_that_still_does() {
         "--minutes",
         "0.5",
         "--oracle",
-        "no-downtime",
+        "gap",
     ];
     let words = text(&here.check(0, &shrink).stdout);
     assert!(
@@ -273,6 +277,144 @@ fn what_misses_a_goal_ends_with_1_and_shrinks_to_less_that_still_does() {
         2,
         &["shrink", "slow.plan.json", "--oracle", "acked-durable"],
     );
+}
+
+#[test]
+fn a_shrink_keeps_its_time_and_does_not_call_the_smallest_what_may_not_be() {
+    let here = Here::new();
+    // Its run alone takes minutes.
+    let mut plan = short(2);
+    plan.workload.duration_ms = 3_600_000;
+    plan.expect.gap_max_ms = Some(1);
+    here.write("long.plan.json", &plan);
+    let began = Instant::now();
+    let shrink = ["shrink", "long.plan.json", "--minutes", "0.02"];
+    let words = text(&here.check(1, &shrink).stderr);
+    assert!(
+        words.contains("the time was up before the plan had been run once"),
+        "{words}"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
+
+    plan.workload.duration_ms = 4_000;
+    here.write("slow.plan.json", &plan);
+    // Time for the plan's own run, and not for all that are smaller.
+    let shrink = [
+        "shrink",
+        "slow.plan.json",
+        "--minutes",
+        "0.1",
+        "--jobs",
+        "1",
+        "--json",
+        "shrunk.json",
+    ];
+    let words = text(&here.check(0, &shrink).stdout);
+    assert_eq!(
+        here.json("shrunk.json")["smallest"],
+        words.contains("the smallest plan")
+    );
+    let (early, smallest) = (
+        words.contains("ended early"),
+        words.contains("the smallest plan"),
+    );
+    assert!(early != smallest, "{words}");
+}
+
+#[test]
+fn what_a_sweep_had_no_time_for_is_told_and_fails_where_all_was_asked_for() {
+    let here = Here::new();
+    // Time for the first run, since that begins at once, and for no other.
+    let sweep = [
+        "sweep",
+        "calm",
+        "bridge",
+        "--jobs",
+        "1",
+        "--minutes",
+        "0.001",
+        "--tier",
+        "direct",
+        "--json",
+        "s.json",
+        "--junit",
+        "s.xml",
+        "--html",
+        "html",
+    ];
+    for (seeds, all, code) in [(None, false, 0), (None, true, 1), (Some("1..=3"), true, 1)] {
+        let mut args = sweep.to_vec();
+        args.extend(seeds.map(|seeds| ["--seeds", seeds]).into_iter().flatten());
+        args.extend(all.then_some("--all-or-fail"));
+        let words = text(&here.check(code, &args).stdout);
+        for part in [
+            "NOT RUN: the time was up",
+            "1 scenarios were not run at all: bridge",
+        ] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+        let report = here.json("s.json");
+        let left = |scenario: &str| {
+            let skipped = report["skipped"].as_array().unwrap().iter();
+            skipped
+                .clone()
+                .find(|one| one["scenario"] == scenario)
+                .cloned()
+        };
+        assert_eq!(report["runs"], 1, "{words}");
+        assert_eq!(report["scenarios"]["bridge"]["runs"], 0);
+        let bridge = left("bridge").unwrap();
+        assert_eq!(
+            (&bridge["made"], &bridge["why"]),
+            (&0.into(), &"the time was up".into())
+        );
+        match seeds {
+            None => assert_eq!((&bridge["left"], left("calm")), (&Value::Null, None)),
+            Some(_) => assert_eq!(left("calm").unwrap()["left"], 2),
+        }
+        let xml = std::fs::read_to_string(here.path("s.xml")).unwrap();
+        let xml = roxmltree::Document::parse(&xml).unwrap();
+        let mut suites = xml
+            .descendants()
+            .filter(|node| node.has_tag_name("testsuite"));
+        let bridge = suites
+            .find(|suite| suite.attribute("name") == Some("bridge"))
+            .unwrap();
+        assert_eq!(
+            (bridge.attribute("tests"), bridge.attribute("skipped")),
+            (Some("1"), Some("1"))
+        );
+        let index = std::fs::read_to_string(here.path("html/index.html")).unwrap();
+        assert!(index.contains("Not run"));
+    }
+    let all = [
+        "sweep",
+        "calm",
+        "--seeds",
+        "1",
+        "--tier",
+        "direct",
+        "--all-or-fail",
+    ];
+    assert!(!text(&here.check(0, &all).stdout).contains("NOT RUN"));
+    let prove = [
+        "prove",
+        "calm",
+        "bridge",
+        "--seeds",
+        "1..=20",
+        "--minutes",
+        "0.000001",
+        "--json",
+        "proof.json",
+    ];
+    let words = here.check(1, &prove);
+    assert!(text(&words.stdout).contains("2 scenarios were not run at all: calm, bridge"));
+    assert_eq!(here.json("proof.json")["skipped"][1]["left"], 20);
 }
 
 #[test]

@@ -13,7 +13,9 @@ use std::path::Path;
 
 use firebreak_sim::outcome::{Broken, Outcome, Promise, Verdict};
 use firebreak_sim::reports::coverage::{Covered, Phase};
-use firebreak_sim::reports::{self, Failure, Mismatch, MutantResult, Proof, Sweep, SweptRun};
+use firebreak_sim::reports::{
+    self, Failure, Mismatch, MutantResult, Proof, Skipped, Sweep, SweptRun,
+};
 use serde_json::Value;
 
 /// Every kind of outcome, with the name of its page.
@@ -88,6 +90,7 @@ fn sweep() -> Sweep {
     Sweep {
         command,
         runs,
+        skipped: Vec::new(),
         wall_seconds: 1_204.0,
     }
 }
@@ -184,7 +187,7 @@ fn a_page_shows_the_verdict_the_evidence_and_the_command() {
     let page = reports::html(&sample::broken());
     for said in [
         "✗ Broken",
-        "not kept: D durable, G no downtime; missed: gap 10000 ms (asked for: ≤ 3000 ms)",
+        "not kept: D durable; missed: gap 10000 ms (asked for: ≤ 3000 ms)",
         "at 71.2 s no replica has it",
         "firebreak sim run second-dc-after-30s --seed 7",
         "9f3a61c07be2d418",
@@ -272,7 +275,10 @@ fn the_sweeps_json_counts_runs_and_lists_failures() {
         .iter()
         .filter(|f| f["scenario"] == "second-dc-after-30s");
     let promises: Vec<&Value> = broken.map(|f| &f["promise"]).collect();
-    assert_eq!(promises, ["D", "G", "D", "G"]);
+    assert_eq!(
+        promises,
+        [&Value::Null, &"D".into(), &Value::Null, &"D".into()]
+    );
     assert_eq!(failures[0]["seed"], 1);
     assert_eq!(json["scenarios"]["calm"]["promises"]["D"]["held"], 40);
     let burns = json["coverage"]
@@ -453,6 +459,77 @@ fn empty_cells_of_the_coverage_matrix_are_visible() {
         times: 1,
     };
     assert_eq!(SweptRun::of(&outcome, None).coverage, [covered]);
+}
+
+#[test]
+fn on_a_telephone_cells_say_what_they_are_and_labels_that_have_no_room_are_left_out() {
+    let page = reports::index_html(&sweep());
+    let document = parsed(&page);
+    let tables = document.descendants().filter(|node| {
+        let class = node.attribute("class").unwrap_or_default();
+        node.has_tag_name("table") && class.split(' ').any(|one| one == "matrix")
+    });
+    let mut cells = 0;
+    for cell in tables.flat_map(|table| table.descendants()) {
+        if cell.has_tag_name("td") {
+            let label = cell.attribute("data-label").unwrap_or_default();
+            assert!(!label.is_empty(), "{:?}", cell.range());
+            cells += 1;
+        }
+    }
+    assert!(cells > 100, "{cells}");
+    // A phone's plot has room for 230 px: about 36 letters.
+    let page = reports::html(&sample::silent());
+    let document = parsed(&page);
+    let labels = document.descendants().filter(|node| {
+        let class = node.attribute("class").unwrap_or_default();
+        class.split(' ').any(|one| one == "label")
+    });
+    let long = |node: &roxmltree::Node<'_, '_>| {
+        let text = node.text().unwrap_or_default();
+        text.chars().count() > 36
+    };
+    for label in labels.filter(long) {
+        assert_eq!(label.attribute("class"), Some("label long"));
+    }
+    assert!(page.contains("class=\"tick more\""));
+}
+
+#[test]
+fn what_was_not_run_is_in_every_report_of_a_sweep() {
+    let mut sweep = sweep();
+    let asked = ["calm", "bridge", "flap-3s"];
+    let made = |scenario: &str| {
+        sweep
+            .runs
+            .iter()
+            .filter(|run| run.scenario == scenario)
+            .count()
+    };
+    let made = |scenario: &str| made(scenario) as u64;
+    sweep.skipped = Skipped::of(asked, Some(41), made, "the time was up");
+    let what: Vec<String> = sweep.skipped.iter().map(Skipped::what).collect();
+    let one = "1 of its 41 runs were not made";
+    assert_eq!(what, [one, "none of its 41 runs was made", one]);
+    let json: Value = serde_json::from_str(&reports::sweep_json(&sweep)).unwrap();
+    assert_eq!(json["skipped"][1]["scenario"], "bridge");
+    assert_eq!(json["scenarios"]["bridge"]["runs"], 0);
+    let xml = reports::sweep_junit(&sweep);
+    let xml = parsed(&xml);
+    let skipped = xml
+        .descendants()
+        .filter(|node| node.has_tag_name("skipped"));
+    assert_eq!(skipped.count(), 3);
+    assert!(reports::index_html(&sweep).contains("none of its 41 runs was made: the time was up"));
+    // As many as there is time for: one run is enough.
+    let any = Skipped::of(
+        ["calm", "bridge"],
+        None,
+        |name| u64::from(name == "calm"),
+        "",
+    );
+    assert_eq!(any.len(), 1);
+    assert_eq!(any[0].what(), "no run was made");
 }
 
 #[test]

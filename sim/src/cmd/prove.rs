@@ -1,11 +1,12 @@
 //! `prove`: the same seed makes the same run, in whichever process and beside whatever else.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
 use firebreak_sim::interpose::real_elapsed;
 use firebreak_sim::plan::Tier;
-use firebreak_sim::reports::{self, Mismatch, Proof};
+use firebreak_sim::reports::{self, Mismatch, Proof, Skipped};
 use firebreak_sim::{Outcome, Plan};
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use super::cases::{Scenario, Tiers, chosen};
 use super::files::{self, Console};
 use super::seeds::Seeds;
 use super::stop::Stop;
-use super::sweep::minutes;
+use super::sweep::{minutes, skipped};
 use super::worker::{Done, LIMIT_SECONDS, Workers};
 use super::{Ended, Failure, pool};
 
@@ -32,7 +33,9 @@ Examples:
   firebreak sim prove dc-silent --seeds 0..1000 --jobs 2     a thousand seeds of one
   firebreak sim prove --seeds 0..50 --json proof.json
 
-Exit codes: 0 every seed repeated itself, 2 unusable input, 3 one did not.";
+What was asked for and not proved, since the time was up, is named at the end.
+Exit codes: 0 every seed repeated itself, 1 none was proved, or with --all-or-fail not all, 2 unusable \
+input, 3 one did not.";
 
 /// Makes each run three times and compares all that happened in it
 ///
@@ -53,6 +56,9 @@ pub(crate) struct Args {
     /// Proves no more seeds after so many minutes
     #[arg(long, value_name = "N", value_parser = minutes)]
     minutes: Option<f64>,
+    /// Ends with 1 when a seed that was asked for was not proved
+    #[arg(long)]
+    all_or_fail: bool,
     /// What carries calls
     #[arg(long, value_enum, default_value_t = Tiers::Auto)]
     tier: Tiers,
@@ -90,13 +96,14 @@ impl Args {
             command: self.command(),
             ..Proof::default()
         };
+        let mut proved = BTreeMap::new();
         let mut cases = self.cases(&scenarios);
         loop {
             let chunk: Vec<Case> = cases.by_ref().take(CHUNK_PER_JOB * jobs).collect();
             if chunk.is_empty() || stop.is_over() {
                 break;
             }
-            prove(chunk, jobs, &workers, &mut proof)?;
+            prove(chunk, jobs, &workers, &mut proof, &mut proved)?;
             let seconds = real_elapsed().saturating_sub(began).as_secs();
             eprintln!(
                 "{} seeds proved, {} mismatches, {seconds} s",
@@ -104,14 +111,19 @@ impl Args {
                 proof.mismatches.len()
             );
         }
+        let proved = |scenario: &str| proved.get(scenario).copied().unwrap_or(0);
+        let names = scenarios.iter().map(|one| one.file.name.as_str());
+        proof.skipped = Skipped::of(names, self.seeds.bounded(), proved, stop.why());
         proof.wall_seconds = real_elapsed().saturating_sub(began).as_secs_f64();
         if let Some(path) = &self.json {
             files::write(Path::new(path), &reports::prove_json(&proof))?;
         }
         console.say(&text(&proof));
+        let all = proof.skipped.is_empty() || !self.all_or_fail;
         match (proof.seeds, proof.mismatches.is_empty()) {
             (0, _) => Err(Failure::Failed("no seed was proved".to_owned())),
-            (_, true) => Ok(ExitCode::SUCCESS),
+            (_, true) if all => Ok(ExitCode::SUCCESS),
+            (_, true) => Ok(ExitCode::FAILURE),
             (_, false) => Ok(ExitCode::from(NOT_REPEATED)),
         }
     }
@@ -162,6 +174,7 @@ fn prove(
     jobs: usize,
     workers: &Workers,
     proof: &mut Proof,
+    proved: &mut BTreeMap<String, u64>,
 ) -> Result<(), Failure> {
     let plans: Vec<Plan> = cases.iter().map(|case| case.plan.clone()).collect();
     let work = |(at, which): (usize, usize)| Ok((at, which, workers.run(&plans[at], None)?));
@@ -180,6 +193,7 @@ fn prove(
             continue;
         };
         proof.seeds += 1;
+        *proved.entry(case.plan.scenario.clone()).or_default() += 1;
         proof.runs += 3;
         for (other, how) in [(again, "alone again"), (beside, "beside others")] {
             if let Some(found) = compare(first, other) {
@@ -284,5 +298,6 @@ fn text(proof: &Proof) -> String {
         proof.mismatches.len(),
         proof.wall_seconds
     ));
+    text.push_str(&skipped(&proof.skipped));
     text
 }

@@ -18,6 +18,11 @@ impl Seeds {
         self.from..self.to
     }
 
+    /// How many, where that was said: `A..` is as many as there is time for.
+    pub(crate) fn bounded(self) -> Option<u64> {
+        (self.to != u64::MAX).then(|| self.count())
+    }
+
     /// How many.
     pub(crate) fn count(self) -> u64 {
         self.to - self.from

@@ -11,7 +11,7 @@ use firebreak_sim::{Outcome, Plan};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::cases::check_disk;
-use super::files::{self, quoted};
+use super::files::{self, Console, quoted};
 use super::stop::Stop;
 use super::sweep::minutes;
 use super::worker::{LIMIT_SECONDS, Workers};
@@ -26,8 +26,8 @@ Examples:
   firebreak sim shrink target/sim/dc-silent-7.plan.json
   firebreak sim shrink dc-silent-7.plan.json --oracle tail-suffix --minutes 5 --out small.plan.json
 
-Exit codes: 0 the smallest plan was found or the time was up, 2 unusable input: that plan does not \
-fail, or not with that oracle.";
+Exit codes: 0 a plan was written, the smallest one or the smallest until the time was up, 1 the time was \
+up before the plan had been run once, 2 unusable input: that plan does not fail, or not with that oracle.";
 
 /// Takes faults, load and nodes out of a failing plan as long as it fails in the same way
 ///
@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Runs at once; as many as the machine has cores when it is not given
     #[arg(long, short, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    /// Writes what was found there, for machines; - is stdout
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = files::STDOUT)]
+    json: Option<String>,
     /// The known bug to run with
     #[arg(long, hide = true)]
     mutant: Option<String>,
@@ -59,11 +62,14 @@ struct Shrinking<'a> {
     workers: Workers,
     stop: Stop,
     jobs: usize,
+    console: Console,
     mutant: Option<&'a str>,
     symptom: Symptom,
     plan: Plan,
     /// Plans that were tried and did not fail.
     tried: BTreeSet<u64>,
+    /// Whether something was not tried, since the time was up.
+    cut_short: bool,
     runs: u64,
 }
 
@@ -78,43 +84,68 @@ impl Args {
             None => small(&self.file),
         };
         files::ready(out.to_str())?;
+        files::ready(self.json.as_deref())?;
+        let console = Console::beside(&[self.json.as_deref()]);
         let stop = Stop::after(self.minutes);
         let mutant = self.mutant.as_deref();
-        let whole = Workers::new(LIMIT_SECONDS, stop.clone())?.run(&plan, mutant)?;
-        let whole = whole.ok_or_else(|| Failure::Failed("interrupted".to_owned()))?;
+        let workers = Workers::new(LIMIT_SECONDS, stop.clone())?.punctual();
+        let whole = workers.run(&plan, mutant)?.ok_or_else(|| {
+            Failure::Failed(match stop.interrupted() {
+                true => "interrupted".to_owned(),
+                false => "the time was up before the plan had been run once".to_owned(),
+            })
+        })?;
         let symptom = self.symptom(&whole.outcome)?;
-        println!("{symptom}\n  {}", Size::of(&plan));
+        console.say(&format!("{symptom}\n  {}", Size::of(&plan)));
         let limit = whole.outcome.wall_seconds * SLOWER_TIMES + SLOWER_SECONDS;
         let limit = Duration::from_secs_f64(limit).as_secs() + 1;
         let mut shrinking = Shrinking {
-            workers: Workers::new(limit, stop.clone())?,
+            workers: Workers::new(limit, stop.clone())?.punctual(),
             stop,
             jobs: self.jobs.map_or_else(pool::cores, usize::from),
+            console,
             mutant,
             symptom,
             plan,
             tried: BTreeSet::new(),
+            cut_short: false,
             runs: 1,
         };
-        shrinking.go()?;
+        let smallest = shrinking.go()?;
         let plan = &shrinking.plan;
         files::write(&out, &files::plan_text(plan)?)?;
         let file = quoted(&out.to_string_lossy());
         let seconds = real_elapsed().saturating_sub(began).as_secs();
-        let early = match shrinking.stop.is_over() {
-            true => ", ended early",
-            false => "",
+        let found = match smallest {
+            true => "the smallest plan that fails",
+            false => "ended early: not all smaller plans were tried; this one fails",
         };
         let replay = match mutant {
             None => format!("firebreak sim replay {file}"),
             Some(mutant) => format!("firebreak-sim-mutants replay {file} --mutant {mutant}"),
         };
-        println!(
-            "\n{}\nthe smallest plan that fails with {}: {} runs, {seconds} s{early}\nreplay: {replay}",
+        console.say(&format!(
+            "\n{}\n{found} with {}: {} runs, {seconds} s\nreplay: {replay}",
             show::text(plan),
             shrinking.symptom,
             shrinking.runs
-        );
+        ));
+        if let Some(path) = &self.json {
+            let size = Size::of(plan);
+            let document = serde_json::json!({
+                "symptom": shrinking.symptom.to_string(),
+                "smallest": smallest,
+                "runs": shrinking.runs,
+                "wall_seconds": seconds,
+                "events": size.events,
+                "nodes": size.nodes,
+                "clients": size.clients,
+                "load_ms": size.load_ms,
+                "plan": out.to_string_lossy(),
+                "command": replay,
+            });
+            files::write(Path::new(path), &format!("{document:#}\n"))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 
@@ -140,7 +171,8 @@ impl Args {
 }
 
 impl Shrinking<'_> {
-    fn go(&mut self) -> Result<(), Failure> {
+    /// Makes the plan smaller; whether nothing that was left to try makes it smaller still.
+    fn go(&mut self) -> Result<bool, Failure> {
         let alone = self.symptom.alone(&self.plan);
         self.take(vec![alone])?;
         loop {
@@ -148,8 +180,11 @@ impl Shrinking<'_> {
             for stage in STAGES {
                 while self.take(stage(&self.plan))? {}
             }
-            if self.plan == before || self.stop.is_over() {
-                return Ok(());
+            // The time may be up behind the last run, when all was tried.
+            match (self.cut_short, self.plan == before) {
+                (true, _) => return Ok(false),
+                (false, true) => return Ok(true),
+                (false, false) => {}
             }
         }
     }
@@ -161,32 +196,36 @@ impl Shrinking<'_> {
         candidates.retain(|candidate| known.insert(hash(&candidate.plan)));
         for some in candidates.chunks(self.jobs) {
             if self.stop.is_over() {
+                self.cut_short = true;
                 return Ok(false);
             }
-            let mut failing = None;
+            let (mut failing, mut ended) = (None, true);
             let work = |at: usize| {
                 let done = self.workers.run(&some[at].plan, self.mutant)?;
-                let fails = done.is_some_and(|done| {
+                let fails = done.as_ref().is_some_and(|done| {
                     let symptoms = Symptom::all(&done.outcome);
                     symptoms.contains(&self.symptom)
                 });
-                Ok((at, fails))
+                Ok((at, done.is_some(), fails))
             };
-            pool::each(self.jobs, 0..some.len(), work, |(at, fails)| {
+            pool::each(self.jobs, 0..some.len(), work, |(at, done, fails)| {
+                ended &= done;
                 if fails && failing.is_none_or(|before| at < before) {
                     failing = Some(at);
                 }
                 Ok(())
             })?;
+            self.cut_short |= !ended;
             self.runs += some.len() as u64;
             if let Some(at) = failing {
                 let smaller = &some[at];
                 self.plan = smaller.plan.clone();
                 let size = Size::of(&self.plan);
-                println!("  {size:<44}  without {}", smaller.what);
+                let line = format!("  {size:<44}  without {}", smaller.what);
+                self.console.say(&line);
                 return Ok(true);
             }
-            if !self.stop.interrupted() {
+            if ended {
                 self.tried.extend(some.iter().map(|one| hash(&one.plan)));
             }
         }

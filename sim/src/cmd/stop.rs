@@ -63,6 +63,14 @@ impl Stop {
         self.interrupted.load(Ordering::Relaxed)
     }
 
+    /// Why no more runs begin, for people.
+    pub(crate) fn why(&self) -> &'static str {
+        match self.interrupted() {
+            true => "interrupted",
+            false => "the time was up",
+        }
+    }
+
     /// Whether no more runs are to begin.
     pub(crate) fn is_over(&self) -> bool {
         self.interrupted() || self.until.is_some_and(|until| real_elapsed() >= until)

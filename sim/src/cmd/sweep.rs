@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use firebreak_sim::interpose::real_elapsed;
 use firebreak_sim::plan::Tier;
-use firebreak_sim::reports::{self, Sweep, SweptRun};
+use firebreak_sim::reports::{self, Skipped, Sweep, SweptRun};
 use firebreak_sim::{Outcome, Verdict};
 
 use super::cases::{Scenario, Tiers, chosen};
@@ -21,6 +21,7 @@ use super::worker::{LIMIT_SECONDS, Workers};
 use super::{EXIT_CODES, Ended, Failure, control, pool};
 use progress::Progress;
 use state::State;
+pub(crate) use summary::skipped;
 
 /// Seeds of a sweep that is told neither which ones nor how long.
 const SEEDS: Seeds = Seeds { from: 0, to: 20 };
@@ -35,13 +36,15 @@ Examples:
   firebreak sim sweep --seeds 0..20 --jobs 2 --html report      every scenario, with pages
   firebreak sim sweep bridge flap-3s --seeds 100..200 --json sweep.json
   firebreak sim sweep --minutes 480 --resume night.jsonl        until the morning; goes on tomorrow
+  firebreak sim sweep --minutes 20 --all-or-fail                fails when there was no time for a scenario
 
 ";
 
 /// Runs scenarios over seeds, a process per run, and sums up
 ///
 /// Runs on the direct tier, and every twentieth seed through the whole gRPC stack. A failing run
-/// writes its plan. Ctrl-C ends it early and still sums up.
+/// writes its plan. Ctrl-C ends it early and still sums up. What was asked for and not run, since the time
+/// was up, is named at the end and is skipped in the reports.
 #[derive(clap::Args)]
 #[command(after_help = format!("{EXAMPLES}{EXIT_CODES}"))]
 pub(crate) struct Args {
@@ -71,6 +74,9 @@ struct How {
     /// Begins no run after so many minutes
     #[arg(long, value_name = "N", value_parser = minutes)]
     minutes: Option<f64>,
+    /// Ends with 1 when a run that was asked for was not made; with --minutes alone, when a scenario had none
+    #[arg(long)]
+    all_or_fail: bool,
     /// Writes pages there: an index, each failing run, and one run of each scenario
     #[arg(long, value_name = "DIR")]
     html: Option<PathBuf>,
@@ -159,10 +165,15 @@ impl How {
             console.say(&format!("pages: {}", index.display()));
         }
         let worst = sweep.runs.iter().map(|run| run.verdict).max();
-        match worst {
-            Some(worst) => Ok(ExitCode::from(worst.exit_code())),
-            None => Err(Failure::Failed("no run was made".to_owned())),
-        }
+        let Some(worst) = worst else {
+            return Err(Failure::Failed("no run was made".to_owned()));
+        };
+        let skipped = self.all_or_fail && !sweep.skipped.is_empty();
+        let least = match skipped {
+            true => Verdict::GoalMissed,
+            false => Verdict::Held,
+        };
+        Ok(ExitCode::from(worst.max(least).exit_code()))
     }
 
     fn seeds(&self) -> Seeds {
@@ -212,6 +223,7 @@ impl How {
         let mut sweep = Sweep {
             command: self.command(names),
             runs,
+            skipped: Vec::new(),
             wall_seconds: 0.0,
         };
         let mut shown = BTreeSet::new();
@@ -228,6 +240,12 @@ impl How {
         let made = pool::each(jobs, cases, |case| make(&workers, &case), &mut finished);
         progress.end();
         made?;
+        let made = |scenario: &str| {
+            let runs = sweep.runs.iter();
+            runs.filter(|run| run.scenario == scenario).count() as u64
+        };
+        let names = scenarios.iter().map(|one| one.file.name.as_str());
+        sweep.skipped = Skipped::of(names, seeds.bounded(), made, stop.why());
         sweep.wall_seconds = real_elapsed().saturating_sub(began).as_secs_f64();
         Ok(sweep)
     }

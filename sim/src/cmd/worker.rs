@@ -59,6 +59,8 @@ pub(crate) struct Workers {
     exe: PathBuf,
     limit: Duration,
     stop: Stop,
+    /// Whether runs end with the time that `stop` gives, and not only when it is interrupted.
+    punctual: bool,
 }
 
 impl Workers {
@@ -70,10 +72,19 @@ impl Workers {
             exe,
             limit: Duration::from_secs(limit_seconds),
             stop,
+            punctual: false,
         })
     }
 
-    /// Makes a run in a process of its own; none when it was interrupted.
+    /// The same, whose runs end when the time is up, too.
+    pub(crate) fn punctual(self) -> Workers {
+        Workers {
+            punctual: true,
+            ..self
+        }
+    }
+
+    /// Makes a run in a process of its own; none when it was interrupted, or the time was up.
     pub(crate) fn run(&self, plan: &Plan, mutant: Option<&str>) -> Result<Option<Done>, Failure> {
         let began = real_elapsed();
         let failed = |error: io::Error| Failure::Failed(format!("a process for a run: {error}"));
@@ -150,7 +161,10 @@ impl Workers {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            let interrupted = self.stop.interrupted();
+            let interrupted = match self.punctual {
+                true => self.stop.is_over(),
+                false => self.stop.interrupted(),
+            };
             if interrupted || real_elapsed().saturating_sub(began) > self.limit {
                 child.kill()?;
                 child.wait()?;

@@ -102,7 +102,9 @@ fn rule(class: &str, axis: Axis, ms: u64) -> String {
 
 fn times(axis: Axis) -> Panel {
     let mut plot = String::new();
-    for tick in axis.ticks() {
+    for (at, tick) in axis.ticks().into_iter().enumerate() {
+        // Half of them have room on a telephone.
+        let class = if at % 2 == 0 { "tick" } else { "tick more" };
         let anchor = match axis.part(tick) {
             part if part < 0.02 => "start",
             part if part > 0.98 => "end",
@@ -111,7 +113,7 @@ fn times(axis: Axis) -> Panel {
         let (x, text) = (axis.x(tick), svg::tick_text(axis, tick));
         let _ = write!(
             plot,
-            "<text class=\"tick\" x=\"{x}\" y=\"14\" text-anchor=\"{anchor}\">{text}</text>"
+            "<text class=\"{class}\" x=\"{x}\" y=\"14\" text-anchor=\"{anchor}\">{text}</text>"
         );
     }
     Panel {

@@ -23,6 +23,9 @@ pub fn index_html(sweep: &Sweep) -> String {
     if sweep.runs.iter().any(|run| run.verdict != Verdict::Held) {
         body.push_str(&section("Failing runs", &failing(sweep)));
     }
+    if !sweep.skipped.is_empty() {
+        body.push_str(&section("Not run", &skipped(sweep)));
+    }
     body.push_str(&section("Scenario × promise", &matrix::promises(sweep)));
     body.push_str(&section("Fault × phase", &matrix::coverage(sweep)));
     let slowest = top(
@@ -71,12 +74,22 @@ fn head(sweep: &Sweep) -> String {
         1 => "1 run".to_owned(),
         n => format!("{} runs", thousands(n)),
     };
+    let scenarios = |n: u64| match n {
+        1 => "1 scenario".to_owned(),
+        n => format!("{} scenarios", thousands(n)),
+    };
     let (class, word, said) = match (broken, missed, sweep.runs.len()) {
         (_, _, 0) => ("missed", "! Nothing was run", String::new()),
         (0, 0, _) => (
             "held",
             "✓ Held",
-            "every promise asked for held in every run".to_owned(),
+            match sweep.skipped.len() {
+                0 => "every promise asked for held in every run".to_owned(),
+                some => format!(
+                    "every promise asked for held in every run; of {} not all runs were made",
+                    scenarios(count(some))
+                ),
+            },
         ),
         (0, n, _) => (
             "missed",
@@ -218,6 +231,21 @@ fn failing(sweep: &Sweep) -> String {
     format!(
         "<div class=\"wide\"><table class=\"failing\"><thead><tr><th></th><th>scenario</th><th class=\"n\">seed</th>\
          <th>evidence, and what repeats it</th></tr></thead><tbody>{rows}</tbody></table></div>{more}"
+    )
+}
+
+/// What was asked for and not run.
+fn skipped(sweep: &Sweep) -> String {
+    let rows = sweep.skipped.iter().map(|one| {
+        format!(
+            "<tr class=\"pending\"><td class=\"stand\"><i>…</i></td><td>{}</td><td>{}</td></tr>",
+            escape(&one.scenario),
+            escape(&format!("{}: {}", one.what(), one.why))
+        )
+    });
+    format!(
+        "<div class=\"wide\"><table><tbody>{}</tbody></table></div>",
+        rows.collect::<String>()
     )
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Failure, MutantResult, Proof, Sweep, SweptRun, coverage};
+use super::{Failure, MutantResult, Proof, Skipped, Sweep, SweptRun, coverage};
 use crate::outcome::{Broken, Goal, Led, Mark, Outcome, Promise, Second, Verdict};
 
 /// A run, as `sim run --json` writes it.
@@ -173,7 +173,9 @@ impl Summary<'_> {
 /// numbers of runs; `failures` has one item for each promise, goal or stop that a run failed on,
 /// with `scenario`, `seed`, `promise` (a letter, or null for a stop or for too few
 /// acknowledgements), `oracle`, `evidence`, `page` and `command`; `scenarios` has the counts of
-/// each scenario; `coverage` says how often each kind of fault began in which phase.
+/// each scenario, also of those of which no run was made; `skipped` has one item for each scenario of
+/// which not all runs were made that were asked for, with `scenario`, `made`, `left` (null where as many
+/// were asked for as there is time for) and `why`; `coverage` says how often each kind of fault began in which phase.
 pub fn sweep_json(sweep: &Sweep) -> String {
     let count = |verdict| sweep.runs.iter().filter(|r| r.verdict == verdict).count();
     let failures = sweep.runs.iter().flat_map(|run| {
@@ -189,11 +191,15 @@ pub fn sweep_json(sweep: &Sweep) -> String {
     for run in &sweep.runs {
         scenarios.entry(&run.scenario).or_default().add(run);
     }
+    for skipped in &sweep.skipped {
+        scenarios.entry(&skipped.scenario).or_default();
+    }
     pretty(&SweepJson {
         runs: sweep.runs.len(),
         safety_failures: count(Verdict::Broken),
         goal_misses: count(Verdict::GoalMissed),
         failures: failures.collect(),
+        skipped: &sweep.skipped,
         scenarios,
         coverage: coverage::sum(sweep.runs.iter().flat_map(|run| &run.coverage)),
         longest_gap_ms: sweep.runs.iter().map(|r| r.longest_gap_ms).max(),
@@ -210,6 +216,7 @@ struct SweepJson<'a> {
     safety_failures: usize,
     goal_misses: usize,
     failures: Vec<SweptFailure<'a>>,
+    skipped: &'a [Skipped],
     scenarios: BTreeMap<&'a str, Scenario>,
     coverage: Vec<coverage::Covered>,
     longest_gap_ms: Option<u64>,
@@ -266,13 +273,15 @@ impl Scenario {
 }
 
 /// A proof, as `sim prove --json` writes it: `seeds` and `mismatches` are numbers, `runs` says how
-/// many runs were compared, `differing` has one item for each mismatch, as [`super::Mismatch`].
+/// many runs were compared, `differing` has one item for each mismatch, as [`super::Mismatch`],
+/// `skipped` one for each scenario of which not all seeds were proved, as in [`sweep_json`].
 pub fn prove_json(proof: &Proof) -> String {
     pretty(&serde_json::json!({
         "seeds": proof.seeds,
         "mismatches": proof.mismatches.len(),
         "runs": proof.runs,
         "differing": proof.mismatches,
+        "skipped": proof.skipped,
         "wall_seconds": proof.wall_seconds,
         "command": proof.command,
     }))

@@ -44,6 +44,8 @@ const LANES_MAX: usize = 5;
 /// Of a narrow plot, and of a label's letter: what decides whether a label fits.
 const PLOT_PX: u64 = 540;
 const LETTER_PX: u64 = 6;
+/// Of the plot on a telephone.
+const PHONE_PX: u64 = 230;
 
 /// The faults of a timeline in rows, for a time axis of `end_ms`, below the scenario's story where
 /// it tells one. Marks of one line belong together; an end of another line ends what it undoes. A
@@ -180,6 +182,16 @@ impl Bar {
     /// Whether its label stands before it, for lack of room behind.
     pub fn label_before(&self, end_ms: u64) -> bool {
         self.from_ms + self.label_ms(end_ms) > end_ms && self.from_ms > end_ms / 2
+    }
+
+    /// Whether its label has room on a telephone. Where it has not, it is left out there: what was done
+    /// stands in words below the chart.
+    pub fn label_fits_phone(&self, end_ms: u64) -> bool {
+        let room_ms = match self.label_before(end_ms) {
+            true => self.from_ms,
+            false => end_ms.saturating_sub(self.from_ms),
+        };
+        self.label_ms(end_ms).saturating_mul(PLOT_PX) <= room_ms.saturating_mul(PHONE_PX)
     }
 
     fn label_ms(&self, end_ms: u64) -> u64 {

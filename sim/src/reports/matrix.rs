@@ -38,7 +38,8 @@ pub(crate) fn promises(sweep: &Sweep) -> String {
         };
         let _ = write!(
             rows,
-            "<tr class=\"{class}\"><th>{}</th><td class=\"n\">{}</td><td class=\"stand\"><i>{sign}</i>{failing}</td>",
+            "<tr class=\"{class}\"><th>{}</th><td class=\"n\" data-label=\"runs\">{}</td>\
+             <td class=\"stand\" data-label=\"failing\"><i>{sign}</i>{failing}</td>",
             escape(scenario),
             runs.len()
         );
@@ -48,7 +49,8 @@ pub(crate) fn promises(sweep: &Sweep) -> String {
         let per_run = wall / runs.len() as f64;
         let _ = write!(
             rows,
-            "<td class=\"n\">{}</td><td class=\"n\">{per_run:.1} s</td></tr>",
+            "<td class=\"n\" data-label=\"longest gap\">{}</td>\
+             <td class=\"n\" data-label=\"time per run\">{per_run:.1} s</td></tr>",
             span(gap)
         );
     }
@@ -98,7 +100,9 @@ fn cell(runs: &[&SweptRun], promise: Promise) -> String {
         (None, held, 0) => ("held", held.to_string()),
     };
     let title = escape(&title);
-    format!("<td class=\"c\"><span class=\"cell {class}\" title=\"{title}\">{said}</span></td>")
+    format!(
+        "<td class=\"c\" data-label=\"{letter}\"><span class=\"cell {class}\" title=\"{title}\">{said}</span></td>"
+    )
 }
 
 /// Fault × phase, empty cells included.
@@ -127,7 +131,8 @@ pub(crate) fn coverage(sweep: &Sweep) -> String {
                 empty += 1;
                 let _ = write!(
                     rows,
-                    "<td class=\"c\"><span class=\"heat zero\" title=\"{title}\">0</span></td>"
+                    "<td class=\"c\" data-label=\"{}\"><span class=\"heat zero\" title=\"{title}\">0</span></td>",
+                    phase.word()
                 );
                 continue;
             }
@@ -135,12 +140,17 @@ pub(crate) fn coverage(sweep: &Sweep) -> String {
             let shade = 0.12 + 0.5 * (times as f64).ln_1p() / most.ln_1p();
             let _ = write!(
                 rows,
-                "<td class=\"c\"><span class=\"heat\" title=\"{title}\" style=\"--shade:{:.0}%\">{}</span></td>",
+                "<td class=\"c\" data-label=\"{}\"><span class=\"heat\" title=\"{title}\" style=\"--shade:{:.0}%\">{}</span></td>",
+                phase.word(),
                 shade * 100.0,
                 thousands(times)
             );
         }
-        let _ = write!(rows, "<td class=\"n\">{}</td></tr>", thousands(total));
+        let _ = write!(
+            rows,
+            "<td class=\"n\" data-label=\"in all\">{}</td></tr>",
+            thousands(total)
+        );
     }
     let heads = Phase::ALL.map(|phase| format!("<th class=\"c\">{}</th>", phase.word()));
     let cells = kinds.len() * Phase::ALL.len();

@@ -55,8 +55,24 @@ pub struct Sweep {
     pub command: String,
     /// What was run, in any order.
     pub runs: Vec<SweptRun>,
+    /// What was asked for and not run, by scenario.
+    #[serde(default)]
+    pub skipped: Vec<Skipped>,
     /// Seconds that the sweep took, over all its jobs together.
     pub wall_seconds: f64,
+}
+
+/// Runs of a scenario that were asked for and not made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The scenario's name.
+    pub scenario: String,
+    /// How many runs were made.
+    pub made: u64,
+    /// How many were not; none where as many were asked for as there is time for, and none was made.
+    pub left: Option<u64>,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// What a sweep keeps of one run.
@@ -118,6 +134,9 @@ pub struct Proof {
     pub runs: u64,
     /// Where two runs of one seed differed.
     pub mismatches: Vec<Mismatch>,
+    /// Seeds that were asked for and not proved, by scenario.
+    #[serde(default)]
+    pub skipped: Vec<Skipped>,
     /// Seconds that it took.
     pub wall_seconds: f64,
 }
@@ -168,6 +187,45 @@ pub struct MutantResult {
     pub command: String,
     /// How long its runs took together, ms.
     pub wall_ms: u64,
+}
+
+impl Skipped {
+    /// What is left of each scenario of which `each` runs were asked for (as many as there is time for
+    /// when none) and `made` says how many were made.
+    pub fn of<'s>(
+        scenarios: impl IntoIterator<Item = &'s str>,
+        each: Option<u64>,
+        made: impl Fn(&str) -> u64,
+        why: &str,
+    ) -> Vec<Skipped> {
+        let skipped = scenarios.into_iter().filter_map(|scenario| {
+            let made = made(scenario);
+            let left = each.map(|each| each.saturating_sub(made));
+            let all = left.map_or(made > 0, |left| left == 0);
+            (!all).then(|| Skipped {
+                scenario: scenario.to_owned(),
+                made,
+                left,
+                why: why.to_owned(),
+            })
+        });
+        skipped.collect()
+    }
+
+    /// What was not made, for people.
+    pub fn what(&self) -> String {
+        match (self.made, self.left) {
+            (_, None) => "no run was made".to_owned(),
+            (0, Some(1)) => "its run was not made".to_owned(),
+            (0, Some(left)) => format!("none of its {left} runs was made"),
+            (made, Some(left)) => {
+                format!(
+                    "{left} of its {} runs were not made",
+                    left.saturating_add(made)
+                )
+            }
+        }
+    }
 }
 
 impl SweptRun {

@@ -117,9 +117,13 @@ fn fault(fault: &lanes::Bar, family: &str, axis: Axis, (y, until): (u32, u64)) -
             (false, true) => ("start", 10),
             (false, false) => ("start", 6),
         };
+        let class = match fault.label_fits_phone(axis.end_ms) {
+            true => "label",
+            false => "label long",
+        };
         let _ = write!(
             drawn,
-            "<text class=\"label\" x=\"{x}\" dx=\"{dx}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+            "<text class=\"{class}\" x=\"{x}\" dx=\"{dx}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
             y + 16,
             escape(&fault.text)
         );

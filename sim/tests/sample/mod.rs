@@ -439,11 +439,6 @@ pub fn broken() -> Outcome {
         ],
     };
     outcome.promises.insert(Promise::D, broken);
-    let missed = Judged {
-        held: Some(false),
-        ..Judged::default()
-    };
-    outcome.promises.insert(Promise::G, missed);
     outcome.plan.events.push(Event {
         label: None,
         at_ms: 50_000,

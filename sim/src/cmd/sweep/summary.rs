@@ -7,7 +7,7 @@ use std::path::Path;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table};
 use firebreak_sim::Verdict;
-use firebreak_sim::reports::{Sweep, SweptRun};
+use firebreak_sim::reports::{Skipped, Sweep, SweptRun};
 
 use super::progress::failure;
 
@@ -49,6 +49,32 @@ pub(super) fn text(sweep: &Sweep, plans: &Path, colour: bool) -> String {
         format!("{:.1} s", run.wall_seconds)
     }));
     text.push_str(&totals(sweep));
+    text.push_str(&skipped(&sweep.skipped));
+    text
+}
+
+/// What was asked for and not run, by name; empty when there is nothing.
+pub(crate) fn skipped(skipped: &[Skipped]) -> String {
+    let Some(first) = skipped.first() else {
+        return String::new();
+    };
+    let none: Vec<&str> = skipped
+        .iter()
+        .filter(|one| one.made == 0)
+        .map(|one| one.scenario.as_str())
+        .collect();
+    let mut text = format!("\nNOT RUN: {}", first.why);
+    if !none.is_empty() {
+        text.push_str(&format!(
+            "\n  {} scenarios were not run at all: {}",
+            none.len(),
+            none.join(", ")
+        ));
+    }
+    for one in skipped.iter().filter(|one| one.made > 0) {
+        text.push_str(&format!("\n  {}: {}", one.scenario, one.what()));
+    }
+    text.push_str("\n  they are skipped in the reports; --all-or-fail makes that exit code 1");
     text
 }
 
