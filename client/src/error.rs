@@ -140,7 +140,11 @@ impl fmt::Display for Refusal {
             write!(f, "{}", self.code)?;
         }
         for violation in &self.violations {
-            write!(f, "; {}: {}", violation.field, violation.description)?;
+            // A message that names one of them has it in these words.
+            let text = format!("{}: {}", violation.field, violation.description);
+            if !self.message.contains(&text) {
+                write!(f, "; {text}")?;
+            }
         }
         if self.outcome_unknown {
             f.write_str("; an earlier attempt may have been carried out")?;

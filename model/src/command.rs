@@ -72,6 +72,10 @@ pub struct Append {
     /// The slot map epoch the sender routed by; for diagnosis only.
     #[prost(uint64, tag = "5")]
     pub map_epoch: u64,
+    /// Refuse a message that answers one that there is not yet. Looked at after dedup. Commands from
+    /// before this was known do not say so: what they appended then is appended again at each replay.
+    #[prost(bool, tag = "20")]
+    pub refuse_replies_ahead: bool,
 }
 
 /// A message as its sender gave it.
@@ -198,7 +202,7 @@ pub struct Refusal {
     /// Which rule refused it.
     #[prost(enumeration = "Reason", tag = "1")]
     pub reason: i32,
-    /// The last seq, for [`Reason::SeqMismatch`].
+    /// The last seq, for [`Reason::SeqMismatch`] and [`Reason::AheadOfHead`].
     #[prost(uint64, tag = "2")]
     pub last_seq: u64,
     /// For people.
@@ -228,6 +232,8 @@ pub enum Reason {
     KeyCollision = 7,
     /// The same id twice within one batch.
     RepeatedInBatch = 8,
+    /// `reply_to_seq` is ahead of the last seq.
+    AheadOfHead = 9,
 }
 
 impl Refusal {

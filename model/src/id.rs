@@ -22,6 +22,14 @@ impl ShardId {
     pub fn is_meta(self) -> bool {
         self == Self::META
     }
+
+    /// For people: `shard 1`, `the meta shard`.
+    pub fn told(self) -> String {
+        match self {
+            ShardId::META => "the meta shard".to_owned(),
+            ShardId(number) => format!("shard {number}"),
+        }
+    }
 }
 
 /// One point of the hash space [0, 2^16).

@@ -102,6 +102,7 @@ fn append() -> Append {
         atomic: true,
         expected_last_seq: Some(0),
         map_epoch: 3,
+        refuse_replies_ahead: false,
     }
 }
 
@@ -343,6 +344,7 @@ fn the_reasons_keep_their_numbers() {
         Invalid,
         KeyCollision,
         RepeatedInBatch,
+        AheadOfHead,
     ];
     for (number, reason) in reasons.into_iter().enumerate() {
         assert_eq!(reason as usize, number);

@@ -157,12 +157,17 @@ impl Simple {
         Ok((said.seq, said.revision, said.time_ms, false))
     }
 
+    fn len(&self, room: &str) -> u64 {
+        let room = self.rooms.get(room);
+        room.map_or(0, |room| room.said.len() as u64)
+    }
+
     fn append(&mut self, append: &Append) -> Told {
         let room = append.conversation.as_str();
-        let last = self
-            .rooms
-            .get(room)
-            .map_or(0, |room| room.said.len() as u64);
+        let last = self.len(room);
+        let ahead = |message: &NewMessage, last: u64| {
+            append.refuse_replies_ahead && message.reply_to_seq > last
+        };
         let fits = append.expected_last_seq.is_none_or(|wanted| wanted == last);
         let again = |said: Said, message: &NewMessage| match said.message == *message {
             true => Ok((said.seq, said.revision, said.time_ms, true)),
@@ -174,6 +179,7 @@ impl Simple {
                 each.push(match self.find(room, message) {
                     Some(said) => again(said, message),
                     None if !fits => Err(Reason::SeqMismatch),
+                    None if ahead(message, self.len(room)) => Err(Reason::AheadOfHead),
                     None => self.put(room, message),
                 });
             }
@@ -205,6 +211,12 @@ impl Simple {
         }
         if !fits {
             return Told::Refused(Reason::SeqMismatch);
+        }
+        if (last..)
+            .zip(&append.messages)
+            .any(|(last, message)| ahead(message, last))
+        {
+            return Told::Refused(Reason::AheadOfHead);
         }
         let put = |message| self.put(room, message);
         Told::Each(append.messages.iter().map(put).collect())
@@ -269,8 +281,10 @@ fn any_message() -> impl Strategy<Value = NewMessage> {
         4 => (0..8u8).prop_map(|i| format!("id{i}")),
         1 => (0..2u8).prop_map(|i| format!("import:{i}")),
     ];
-    (0..2u8, id, 0..10u8).prop_map(|(sender, id, body)| {
-        message(
+    let reply = prop_oneof![6 => Just(0), 1 => 1..6u64];
+    (0..2u8, id, 0..10u8, reply).prop_map(|(sender, id, body, reply_to_seq)| NewMessage {
+        reply_to_seq,
+        ..message(
             &format!("u{sender}"),
             &id,
             if body == 0 { "other" } else { "text" },
@@ -285,14 +299,18 @@ fn any_command() -> impl Strategy<Value = Command> {
         messages,
         any::<bool>(),
         proptest::option::weighted(0.2, 0..4u64),
+        any::<bool>(),
     )
-        .prop_map(|(room, messages, atomic, expected_last_seq)| {
-            Command::append(Append {
-                atomic,
-                expected_last_seq,
-                ..append(&format!("room{room}"), messages)
-            })
-        });
+        .prop_map(
+            |(room, messages, atomic, expected_last_seq, refuse_replies_ahead)| {
+                Command::append(Append {
+                    atomic,
+                    expected_last_seq,
+                    refuse_replies_ahead,
+                    ..append(&format!("room{room}"), messages)
+                })
+            },
+        );
     let creating = (0..3u8, 0..2u8, 0..5u8).prop_map(|(room, request, attribute)| {
         let mut create = create(&format!("room{room}"), &format!("request{request}"));
         if attribute == 0 {
@@ -611,4 +629,40 @@ fn a_change_of_the_cluster_moves_the_meta_shards_revision() {
     };
     assert_eq!(reply.answer, Some(Answer::Meta(changed)));
     assert_eq!(meta.revision(), 1);
+}
+
+#[test]
+fn a_reply_to_a_message_that_there_is_not_is_refused_where_that_is_asked_for() {
+    let (mut machine, mut records) = (machine(), Records::default());
+    let replying = |id: &str, to: u64| NewMessage {
+        reply_to_seq: to,
+        ..message("u", id, "x")
+    };
+    let mut send = |refuse_replies_ahead, atomic, messages| {
+        let command = Command::append(Append {
+            refuse_replies_ahead,
+            atomic,
+            ..append("room", messages)
+        });
+        let reply = apply(&mut machine, &mut records, 1, command);
+        match told(reply) {
+            Told::Each(each) => each.into_iter().map(|one| one.map(|done| done.0)).collect(),
+            other => vec![Err(match other {
+                Told::Refused(reason) => reason,
+                _ => Reason::Unspecified,
+            })],
+        }
+    };
+    let ahead = Err(Reason::AheadOfHead);
+    assert_eq!(send(true, false, vec![replying("a", 1)]), [ahead]);
+    let some = vec![replying("a", 0), replying("b", 1), replying("c", 9)];
+    assert_eq!(send(true, false, some), [Ok(1), Ok(2), ahead]);
+    // A batch is refused whole, and may answer itself.
+    let batch = vec![replying("d", 2), replying("e", 4)];
+    assert_eq!(send(true, true, batch), [ahead]);
+    let batch = vec![replying("d", 2), replying("e", 3)];
+    assert_eq!(send(true, true, batch), [Ok(3), Ok(4)]);
+    // As commands from before this was looked at.
+    assert_eq!(send(false, false, vec![replying("f", 99)]), [Ok(5)]);
+    assert_eq!(send(true, false, vec![replying("f", 99)]), [Ok(5)]);
 }

@@ -158,25 +158,48 @@ fn is_number(part: &str) -> bool {
     }
 }
 
+/// What is wrong with an address, if anything: what follows "host:port". An URI takes more than hosts
+/// and ports, and would look for a host that nobody has.
+fn wrong(address: &str) -> Option<&'static str> {
+    if address.contains("://") {
+        return Some(": leave out what stands before ://");
+    }
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return Some(": it has no port");
+    };
+    if port.parse::<u16>().is_err() {
+        return Some(": its port must be a number up to 65535");
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match bracketed {
+        Some(host) if host.parse::<std::net::Ipv6Addr>().is_ok() => None,
+        Some(_) => Some(": what stands in brackets is no IPv6 address"),
+        None if host.is_empty() => Some(": it has no host"),
+        None if host.contains(':') => Some(": an IPv6 address stands in brackets"),
+        None if !host.chars().all(plain) => Some(": its host is no name and no IP address"),
+        None => None,
+    }
+}
+
 /// The channel options that every connection of Firebreak uses; the simulator adds its connector.
 ///
 /// # Errors
 /// `InvalidInput` when `address` is not `host:port`.
 pub fn endpoint(address: &str) -> io::Result<Endpoint> {
-    let invalid = || {
+    let invalid = |why: &str| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{address:?} is not an address of the form host:port"),
+            format!("{address:?} is not an address of the form host:port{why}"),
         )
     };
-    if !address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-    {
-        return Err(invalid());
+    if let Some(why) = wrong(address) {
+        return Err(invalid(why));
     }
     Ok(Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|_| invalid())?
+        .map_err(|_| invalid(""))?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -222,6 +245,37 @@ mod tests {
             "seoul-1:70000",
         ] {
             assert!(!ok(bad), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_a_host_and_a_port_and_nothing_else() {
+        for right in [
+            "a:1",
+            "10.0.0.1:7001",
+            "my-host_2.local:65535",
+            "[::1]:7001",
+        ] {
+            assert!(endpoint(right).is_ok(), "{right}");
+        }
+        for (wrong, why) in [
+            ("http://a:7001", "before ://"),
+            ("a", "no port"),
+            ("", "no port"),
+            ("a:http", "a number"),
+            ("a:70000", "a number"),
+            (":7001", "no host"),
+            ("::1:7001", "in brackets"),
+            ("[::x]:7001", "no IPv6"),
+            ("user@a:7001", "no name"),
+            ("a/b:7001", "no name"),
+            ("a b:7001", "no name"),
+        ] {
+            let error = endpoint(wrong).err().map(|error| error.to_string());
+            assert!(
+                error.as_ref().is_some_and(|e| e.contains(why)),
+                "{wrong}: {error:?}"
+            );
         }
     }
 }

@@ -287,7 +287,12 @@ async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Resu
         return moves::hand_over(node, meta, may).await;
     }
     if wanted_set != voters && ready {
-        tracing::info!(?voters, ?wanted, "the meta shard changes its members");
+        let named = |ids: &mut dyn Iterator<Item = u64>| ids.map(NodeId).collect::<Vec<_>>();
+        tracing::info!(
+            voters = ?named(&mut voters.iter().copied()),
+            wanted = ?named(&mut wanted.iter().copied()),
+            "the meta shard changes its members"
+        );
         for id in wanted_set.difference(&voters) {
             let added = meta.raft.add_learner(*id, EmptyNode::new(), true);
             let added = timeout(STEP_MAX, added)
@@ -341,7 +346,7 @@ fn candidates(node: &Inner, view: &ClusterState, voters: &BTreeSet<u64>) -> Vec<
 async fn place(node: &Inner, meta: &Group, view: &ClusterState) -> Result<(), String> {
     let plan = placement::plan(view, &node.health(), &node.placement_policy());
     for step in plan.drop {
-        tracing::info!(shard = step.shard, "a move is taken back");
+        tracing::info!(shard = %ShardId(step.shard), "a move is taken back");
         decide(meta, ChangeBody::DropMove(step)).await?;
     }
     for wanted in plan.begin {
@@ -349,16 +354,16 @@ async fn place(node: &Inner, meta: &Group, view: &ClusterState) -> Result<(), St
             shard, from, to, ..
         } = wanted;
         tracing::info!(
-            shard,
-            from,
-            to,
+            shard = %ShardId(shard),
+            from = %NodeId(from),
+            to = %NodeId(to),
             degraded = wanted.degraded,
             "a replica moves"
         );
         decide(meta, ChangeBody::BeginMove(wanted)).await?;
     }
     for node in placement::Plan::removable(view) {
-        tracing::info!(node, "a node is removed");
+        tracing::info!(node = %NodeId(node), "a node is removed");
         let leave = Leave { node, stays: false };
         decide(meta, ChangeBody::Remove(leave)).await?;
     }

@@ -72,7 +72,8 @@ async fn step(node: &Arc<Inner>, group: &Group, shard: &Shard, going: &Move) -> 
     let wanted: BTreeSet<u64> = going.after(&shard.replicas).into_iter().collect();
     if configs.len() == 1 && configs[0] == wanted {
         if is_committed(group, &members)? {
-            tracing::info!(shard = %group.shard, from = going.from, to = going.to, "a replica has moved");
+            let (from, to) = (NodeId(going.from), NodeId(going.to));
+            tracing::info!(shard = %group.shard, %from, %to, "a replica has moved");
             ask(node, ChangeBody::FinishMove(going.step())).await?;
         }
         return Ok(());
@@ -85,7 +86,7 @@ async fn step(node: &Arc<Inner>, group: &Group, shard: &Shard, going: &Move) -> 
         if !node.peers().reachable(NodeId(going.to)) {
             return Err("its node cannot be reached".into());
         }
-        tracing::info!(shard = %group.shard, to = going.to, "a replica learns");
+        tracing::info!(shard = %group.shard, to = %NodeId(going.to), "a replica learns");
         let added = group.raft.add_learner(going.to, EmptyNode::new(), false);
         let added = timeout(STEP_MAX, added).await.map_err(|_| "no quorum")?;
         return added.map(drop).map_err(|e| e.to_string());
@@ -168,7 +169,8 @@ async fn sweep(node: &Inner, view: &ClusterState) {
         let unchanged = Precondition::LastMembershipLogId {
             last_membership_log_id: *members.log_id(),
         };
-        tracing::info!(shard = %group.shard, ?unwanted, "learners are let go");
+        let named: Vec<NodeId> = unwanted.iter().copied().map(NodeId).collect();
+        tracing::info!(shard = %group.shard, unwanted = ?named, "learners are let go");
         group.leadership.rouse().await;
         let change = ChangeMembers::RemoveNodes(unwanted);
         let changed = group.raft.change_membership_if(change, true, [unchanged]);

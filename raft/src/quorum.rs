@@ -90,12 +90,16 @@ pub(crate) async fn watch(node: Arc<Inner>) {
         }
         (silent, epoch) = (now_silent, view.epoch);
         let lost = lost(&view, &silent);
-        if !lost.is_empty() || !node.quorums.unheard.borrow().is_empty() {
-            tracing::info!(
+        let shards = lost.len();
+        match (shards, node.quorums.unheard.borrow().len()) {
+            (0, 0) => {}
+            (0, _) => tracing::info!("a quorum of every shard is heard again"),
+            _ => tracing::warn!(
                 ?silent,
-                shards = lost.len(),
-                "shards without a quorum from here"
-            );
+                shards,
+                of = view.shard_ids().count(),
+                "no quorum of these shards is heard: calls to them are refused here"
+            ),
         }
         node.quorums
             .served

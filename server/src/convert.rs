@@ -29,8 +29,12 @@ pub fn attributes(map: std::collections::BTreeMap<String, String>) -> Vec<Attrib
         .collect()
 }
 
-/// An encoded append.
+/// An encoded append, with all that is looked at now.
 pub fn append(append: Append) -> Bytes {
+    let append = Append {
+        refuse_replies_ahead: true,
+        ..append
+    };
     Bytes::from(Command::append(append).encode_to_vec())
 }
 

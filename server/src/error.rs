@@ -290,6 +290,7 @@ fn refused(refusal: &Refusal) -> Row {
     let (code, reason) = match refusal.reason() {
         Reason::ClientMessageIdReused => (Code::InvalidArgument, "CLIENT_MESSAGE_ID_REUSED"),
         Reason::SeqMismatch => (Code::Aborted, "SEQ_MISMATCH"),
+        Reason::AheadOfHead => (Code::OutOfRange, "AHEAD_OF_HEAD"),
         Reason::MixedBatch => (Code::InvalidArgument, "MIXED_BATCH"),
         Reason::AlreadyExists => (Code::AlreadyExists, "CONVERSATION_EXISTS"),
         Reason::RepeatedInBatch => (Code::InvalidArgument, "REPEATED_IN_BATCH"),
@@ -302,7 +303,8 @@ fn refused(refusal: &Refusal) -> Row {
         reason,
         message: refusal.message.clone(),
         retry_after: (code == Code::Unavailable).then_some(Duration::from_millis(100)),
-        metadata: (code == Code::Aborted).then(|| ("last_seq", refusal.last_seq.to_string())),
+        metadata: matches!(code, Code::Aborted | Code::OutOfRange)
+            .then(|| ("last_seq", refusal.last_seq.to_string())),
     }
 }
 

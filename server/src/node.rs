@@ -39,6 +39,7 @@ use crate::service::conversations::Conversations;
 use crate::service::grpc;
 use crate::service::messages::{Messages, Pages};
 use crate::start::{count_start, identity, seeds, stands};
+use crate::telemetry;
 use crate::world::{DiskSpace, Space};
 
 /// How long a node that stops tries to give its leaders away.
@@ -356,6 +357,7 @@ async fn watch_disk(
         if let Err(why) = disk.present() {
             raft.die(why);
         }
+        telemetry::know(&raft.view().borrow());
         match disk.space() {
             Ok(space) => {
                 let now = reserve_reached(space, reserve_percent, full);

@@ -331,17 +331,25 @@ where
                 }
                 Err(error @ ReadError::NotLeader { leader, .. }) => {
                     let why = format!("{error}; leader: {}", name_of(leader));
+                    let why = gateway.words(&why);
                     return Err(Again::Later(Failure::LeaderChanging(why)));
                 }
                 Err(
                     error @ (ReadError::NoQuorum(_)
                     | ReadError::Unreachable(_)
                     | ReadError::Behind(_)),
-                ) => return Err(Again::Later(Failure::NoQuorum(error.to_string()))),
+                ) => {
+                    let why = gateway.words(&error.to_string());
+                    return Err(Again::Later(Failure::NoQuorum(why)));
+                }
             }
         }
         let Some(leader) = gateway.raft.leader(shard).filter(|l| *l != gateway.me()) else {
-            let why = format!("no leader of {shard} is known to {}", gateway.served_by());
+            let why = format!(
+                "no leader of {} is known to {}",
+                shard.told(),
+                gateway.served_by()
+            );
             return Err(Again::Later(Failure::LeaderChanging(why)));
         };
         // As long as the replica would have had.
@@ -399,7 +407,7 @@ where
         let gateway = self.gateway;
         let remaining = self.call.deadline.remaining().min(limit);
         let Some(channel) = gateway.raft.channel(node).filter(|_| !remaining.is_zero()) else {
-            let why = format!("{node} cannot be reached");
+            let why = format!("{} cannot be reached", gateway.name_of(node));
             return Err(Again::Later(Failure::NoQuorum(why)));
         };
         let outcome = tokio::select! {
@@ -413,7 +421,11 @@ where
             Err(status) if is_passing(&status) => {
                 tracing::debug!(%node, %status, "a forwarded read failed");
                 Err(Again::Later(match status.details().is_empty() {
-                    true => Failure::NoQuorum(format!("{node}: {}", status.message())),
+                    true => Failure::NoQuorum(format!(
+                        "{}: {}",
+                        gateway.name_of(node),
+                        status.message()
+                    )),
                     false => passed(&status),
                 }))
             }
@@ -460,7 +472,8 @@ pub fn nearest(gateway: &Gateway, shard: ShardId, step: u32) -> Option<NodeId> {
 /// That nobody near has one.
 pub fn no_replica(shard: ShardId) -> Failure {
     Failure::NoReplica(format!(
-        "no working replica of {shard} can be reached from here"
+        "no working replica of {} can be reached from here",
+        shard.told()
     ))
 }
 

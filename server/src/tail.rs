@@ -212,7 +212,7 @@ async fn relay_from(
     request: v1::TailRequest,
     call: Call,
 ) -> Result<Events, Failure> {
-    let unreachable = || Failure::NoReplica(format!("{node} cannot be reached"));
+    let unreachable = || Failure::NoReplica(format!("{} cannot be reached", gateway.name_of(node)));
     let channel = gateway.raft.channel(node).ok_or_else(unreachable)?;
     let mut client =
         MessagesClient::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX);

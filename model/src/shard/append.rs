@@ -19,6 +19,7 @@ struct Open {
     existed: bool,
     content: u128,
     appended: u64,
+    refuse_replies_ahead: bool,
 }
 
 /// When a command is decided.
@@ -73,7 +74,8 @@ impl Machine {
         if let Some(held) = head.as_ref().filter(|h| h.name != append.conversation) {
             return Ok(collision(&append.conversation, &held.name));
         }
-        let open = Open::new(key, head, append.conversation, self.time_ms);
+        let open = Open::new(key, head, append.conversation, self.time_ms)
+            .refusing_replies_ahead(append.refuse_replies_ahead);
         let at_wanted_seq = append
             .expected_last_seq
             .is_none_or(|seq| seq == open.head.last_seq);
@@ -108,6 +110,9 @@ impl Machine {
                 Some(dedup) if dedup.request_hash == hash::request_hash(&message) => repeat(&dedup),
                 Some(_) => refuse(reused(&message)),
                 None if !at_wanted_seq => refuse(mismatch(open.head.last_seq)),
+                None if open.is_ahead(&message, open.head.last_seq) => {
+                    refuse(ahead(&message, open.head.last_seq))
+                }
                 None => self.put(state, &mut open, &id, message),
             };
             outcomes.push(outcome);
@@ -150,6 +155,12 @@ impl Machine {
         if outcomes.is_empty() {
             if !at_wanted_seq {
                 return Ok(Reply::new(Answer::Refused(mismatch(open.head.last_seq))));
+            }
+            // A message may answer one before it in the batch.
+            for (last_seq, message) in (open.head.last_seq..).zip(&messages) {
+                if open.is_ahead(message, last_seq) {
+                    return Ok(Reply::new(Answer::Refused(ahead(message, last_seq))));
+                }
             }
             for (id, message) in ids.iter().zip(messages) {
                 outcomes.push(self.put(state, &mut open, id, message));
@@ -235,7 +246,20 @@ impl Open {
             head,
             existed,
             appended: 0,
+            refuse_replies_ahead: false,
         }
+    }
+
+    fn refusing_replies_ahead(self, refuse_replies_ahead: bool) -> Open {
+        Open {
+            refuse_replies_ahead,
+            ..self
+        }
+    }
+
+    /// Whether a message that would come behind `last_seq` answers one that there is not.
+    fn is_ahead(&self, message: &NewMessage, last_seq: u64) -> bool {
+        self.refuse_replies_ahead && message.reply_to_seq > last_seq
     }
 
     /// What is remembered of an id and has not expired.
@@ -301,6 +325,17 @@ fn mismatch(last_seq: u64) -> Refusal {
     Refusal {
         last_seq,
         ..Refusal::new(Reason::SeqMismatch, format!("the last seq is {last_seq}"))
+    }
+}
+
+fn ahead(message: &NewMessage, last_seq: u64) -> Refusal {
+    let to = message.reply_to_seq;
+    Refusal {
+        last_seq,
+        ..Refusal::new(
+            Reason::AheadOfHead,
+            format!("reply_to_seq is {to}, and the last seq is {last_seq}"),
+        )
     }
 }
 

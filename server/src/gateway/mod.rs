@@ -26,6 +26,7 @@ use tonic::metadata::MetadataValue;
 use crate::deadline::Deadline;
 use crate::error::Failure;
 use crate::read::CUT_OFF_MAX;
+use crate::telemetry;
 use budget::Budget;
 use retry::{Next, Retry};
 
@@ -215,6 +216,20 @@ impl Gateway {
         }
     }
 
+    /// What people call a node.
+    pub fn name_of(&self, node: NodeId) -> String {
+        let view = self.view();
+        let known = view.node(node);
+        known.map_or_else(|| node.to_string(), |known| known.name.clone())
+    }
+
+    /// A text for people, in which nodes and shards have ids.
+    pub fn words(&self, text: &str) -> String {
+        let view = self.view();
+        let names = view.nodes.iter().map(|node| (node.id, node.name.clone()));
+        telemetry::named(text, &names.collect())
+    }
+
     /// How many replicas of `shard` can be reached, and how many there are.
     fn reached(&self, shard: ShardId) -> (usize, usize) {
         let view = self.view();
@@ -227,15 +242,21 @@ impl Gateway {
     pub fn lost_quorum(&self, shard: ShardId) -> String {
         let (reached, of) = self.reached(shard);
         format!(
-            "{} has not heard a majority of the {of} replicas of {shard} for {} ms; {reached} can be \
+            "{} has not heard a majority of the {of} replicas of {} for {} ms; {reached} can be \
              reached",
             self.served_by,
+            shard.told(),
             limits::QUORUM_LACK_MS_MAX
         )
     }
 
     /// A leader that is awaited in vain is one thing, and one that cannot be elected another.
     fn explain(&self, shard: Option<ShardId>, failure: Failure) -> Failure {
+        let failure = match failure {
+            Failure::NoQuorum(why) => Failure::NoQuorum(self.words(&why)),
+            Failure::LeaderChanging(why) => Failure::LeaderChanging(self.words(&why)),
+            other => other,
+        };
         let (Some(shard), Failure::LeaderChanging(_)) = (shard, &failure) else {
             return failure;
         };
@@ -244,7 +265,8 @@ impl Gateway {
             return failure;
         }
         Failure::NoQuorum(format!(
-            "{reached} of {of} replicas of {shard} can be reached from {}",
+            "{reached} of {of} replicas of {} can be reached from {}",
+            shard.told(),
             self.served_by
         ))
     }

@@ -135,9 +135,10 @@ impl Retry {
             Some(ProposeError::NotLeader {
                 shard,
                 leader: None,
-            }) => Failure::NoQuorum(format!("no leader of {shard} was found in time")),
+            }) => Failure::NoQuorum(format!("no leader of {} was found in time", shard.told())),
             Some(ProposeError::NotLeader { shard, leader }) => Failure::LeaderChanging(format!(
-                "the leadership of {shard} did not settle in time; last named: {}",
+                "the leadership of {} did not settle in time; last named: {}",
+                shard.told(),
                 name_of(*leader)
             )),
             Some(ProposeError::WrongShard) => {

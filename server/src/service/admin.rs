@@ -24,6 +24,10 @@ use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use crate::world::{Background, Entropy, Space};
 
+/// The state of a replica that leads, and of one that calls itself leader without a quorum.
+const LEADER: &str = "leader";
+const UNCONFIRMED: &str = "unconfirmed";
+
 /// Conversations in one response of HashReplica.
 const HASHES_MAX: usize = 1_000;
 
@@ -104,8 +108,9 @@ impl Service for Admin {
         let shard = ShardId(request.into_inner().shard);
         let Some(state) = self.gateway.raft.state(shard) else {
             let what = format!(
-                "{} has no working replica of {shard}",
-                self.gateway.served_by()
+                "{} has no working replica of {}",
+                self.gateway.served_by(),
+                shard.told()
             );
             return Err(Failure::ReplicaNotFound(what).into());
         };
@@ -169,7 +174,12 @@ impl Admin {
         let identity = raft.identity();
         let view = self.gateway.view();
         let (space, reserve_reached) = *self.disk.borrow();
-        let replicas = raft.replicas();
+        let mut replicas = raft.replicas();
+        for replica in &mut replicas {
+            if replica.state == LEADER && !self.reaches_majority(&view, replica.shard) {
+                replica.state = UNCONFIRMED;
+            }
+        }
         let own = replicas.iter().map(|one| (one.shard.0, one.term));
         let terms: BTreeMap<u32, u64> = own.collect();
         let term_of = |shard: u32| terms.get(&shard).copied().unwrap_or(0);
@@ -225,6 +235,22 @@ impl Admin {
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             }),
         }
+    }
+
+    /// Whether this node reaches a majority of a shard's replicas, itself among them. A leader that has
+    /// lost them calls itself leader for seconds, until none of them has acknowledged anything for long.
+    fn reaches_majority(&self, view: &ClusterState, shard: ShardId) -> bool {
+        let replicas = match shard.is_meta() {
+            true => Some(&view.meta_replicas),
+            false => view.shard(shard).map(|shard| &shard.replicas),
+        };
+        // Of a shard that the map does not have yet nothing is known.
+        replicas.is_none_or(|replicas| {
+            let reached = replicas
+                .iter()
+                .filter(|node| self.gateway.raft.reachable(NodeId(**node)));
+            reached.count() * 2 > replicas.len()
+        })
     }
 
     pub(super) fn nodes(&self, view: &ClusterState) -> Vec<v1::NodeStatus> {

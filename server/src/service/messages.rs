@@ -172,7 +172,7 @@ impl Messages {
             messages: given.iter().cloned().map(convert::new_message).collect(),
             atomic,
             expected_last_seq: precondition.and_then(|p| p.expected_last_seq),
-            map_epoch: 0,
+            ..Append::default()
         });
         let target = Target::Slot(name.key().slot());
         let reply = self

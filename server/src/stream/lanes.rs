@@ -182,7 +182,7 @@ impl Lanes {
                     messages,
                     atomic: false,
                     expected_last_seq: None,
-                    map_epoch: 0,
+                    ..Append::default()
                 });
                 return Some(Dispatch {
                     lane: index,

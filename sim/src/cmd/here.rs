@@ -10,6 +10,7 @@ use std::thread;
 use firebreak_sim::{Outcome, Plan, Verdict, interpose, net};
 use model::mutants;
 use serde::{Deserialize, Serialize};
+use server::telemetry;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -41,17 +42,18 @@ impl FormatTime for Virtual {
     }
 }
 
-/// Shows what nodes log, when RUST_LOG asks for it.
-pub(crate) fn log() {
-    if std::env::var_os("RUST_LOG").is_none() {
-        return;
-    }
+/// Shows what nodes log, when the variable that nodes heed asks for it.
+pub(crate) fn log() -> Result<(), Failure> {
+    let Some(level) = telemetry::from_environment().map_err(Failure::Usage)? else {
+        return Ok(());
+    };
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::from_default_env())
+        .with_env_filter(EnvFilter::new(level))
         .with_timer(Virtual)
         .with_writer(std::io::stderr);
     // Somebody else's subscriber would be as good.
     let _ = subscriber.try_init();
+    Ok(())
 }
 
 /// Makes the run of a plan, with a mutant switched on if one is named.

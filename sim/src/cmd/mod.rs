@@ -41,7 +41,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_CODES: &str = "\
 Exit codes: 0 everything held, 1 an expectation on time, gaps or failed calls was missed, 2 unusable \
 input, 3 a safety promise was broken or the product panicked.
-RUST_LOG=info shows what nodes log, in virtual time. Colour is off when NO_COLOR is set or the output \
+FIREBREAK_LOG=info shows what nodes log, in virtual time. Colour is off when NO_COLOR is set or the output \
 is not a terminal.";
 
 const EXAMPLES: &str = "\

@@ -83,7 +83,7 @@ impl Documents {
         if self.verbose {
             here::be_verbose();
         }
-        here::log();
+        here::log()?;
         Ok(Console::beside(&documents))
     }
 
