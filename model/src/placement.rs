@@ -16,7 +16,7 @@ mod plan;
 mod whatif;
 
 pub use plan::{Health, Plan, Policy, Unrestored, Why, plan};
-pub use whatif::{Facts, NodeAfter, Report, ShardAfter, whatif};
+pub use whatif::{Facts, Leaders, NodeAfter, Report, ShardAfter, whatif};
 
 /// Why a layout was refused. None helps to try again without other nodes or other numbers.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use firebreak_model::cluster::{Change, ChangeBody, ClusterState, Locality, Move, Node, decide};
 use firebreak_model::command::Answer;
 use firebreak_model::id::ShardId;
-use firebreak_model::placement::{self, Facts, Health, Policy, Why, majority_in, plan, whatif};
+use firebreak_model::placement::{
+    self, Facts, Health, Leaders, NodeAfter, Policy, Why, majority_in, plan, whatif,
+};
 use proptest::prelude::*;
 
 /// Nodes 1, 2, … with so many in each data center, and shards laid out on them.
@@ -251,10 +253,10 @@ fn what_a_leaving_node_cannot_give_up_yet_is_told_with_what_is_waited_for() {
         assert_eq!(said, says, "{gone_now:?}");
     };
     check(&state, &[], "n5 is learning it in the place of n3");
-    let none = "n3: no node is up that could have its replica of s1";
+    let none = "n3: no node is up that could have its replica of shard 1";
     // n2 would give the data center of n1 a majority.
     check(&state, &[5], &format!("{none}; gone now: n5"));
-    let few = "n3: 1 of 3 replicas of s1 are up, and no change is made without a quorum";
+    let few = "n3: 1 of 3 replicas of shard 1 are up, and no change is made without a quorum";
     check(&state, &[1, 4], few);
     let wanted = plan(&state, &Health::default(), &Policy::default()).begin[0];
     make(&mut state, ChangeBody::BeginMove(wanted));
@@ -266,7 +268,7 @@ fn what_a_leaving_node_cannot_give_up_yet_is_told_with_what_is_waited_for() {
     make(&mut state, ChangeBody::ChangeVoters(step));
     check(&state, &[], "n5 takes the place of n3");
     // A quorum of the old voters is there, none of the new.
-    let few = "n3: 1 of 3 replicas of s1 are up, and no change is made without a quorum";
+    let few = "n3: 1 of 3 replicas of shard 1 are up, and no change is made without a quorum";
     check(&state, &[1, 5], few);
 }
 
@@ -287,9 +289,10 @@ fn the_meta_shards_replicas_are_told_too() {
     make(&mut state, ChangeBody::Leave(leave));
     assert_eq!(says(&state, &Health::default()), takes);
     // One alone would hold all: it waits for a third.
-    let none = "n2: no node is up that could have its replica of s0; gone now: n4";
+    let none = "n2: no node is up that could have its replica of the meta shard; gone now: n4";
     assert_eq!(says(&state, &gone(&[4], 1_000)), none);
-    let few = "n2: 1 of 3 replicas of s0 are up, and no change is made without a quorum";
+    let few =
+        "n2: 1 of 3 replicas of the meta shard are up, and no change is made without a quorum";
     assert_eq!(says(&state, &gone(&[1, 3], 1_000)), few);
 }
 
@@ -312,18 +315,33 @@ fn a_leaving_node_gives_up_all_it_holds_and_can_be_removed_then() {
 fn what_if_a_data_center_burns_nothing_is_lost_and_two_are_too_many() {
     let state = cluster(&[2, 2, 2, 2], 8, 3);
     let one: BTreeSet<u64> = of_dc(&state, 0).into_iter().collect();
-    let report = whatif(&state, &one, &BTreeMap::new());
+    let report = whatif(&state, &one, &BTreeMap::new(), &Leaders::new());
     assert!(!report.is_bad(), "{report:?}");
     assert_eq!(
         (report.leaders_lost, report.degraded),
         (3, 0),
         "2 of 8, and the meta shard"
     );
-    assert_eq!(report.nodes.iter().map(|n| n.leaders.1).sum::<usize>(), 8);
-    assert_eq!(report.nodes.iter().map(|n| n.replicas.1).sum::<usize>(), 24);
+    // All shards, the meta shard as well, as `status` counts them.
+    let leaders = |at: fn(&NodeAfter) -> usize| report.nodes.iter().map(at).sum::<usize>();
+    assert_eq!(leaders(|n| n.leaders.1), 9);
+    let meta = state
+        .meta_replicas
+        .iter()
+        .filter(|n| !one.contains(n))
+        .count();
+    assert_eq!(leaders(|n| n.replicas.1), 24 + meta);
+    // Where leaders are counts, not where they would rather be.
+    let elsewhere: Leaders = state
+        .shard_ids()
+        .map(|id| (id, *state.replicas_of(id).last().unwrap()))
+        .collect();
+    let report = whatif(&state, &one, &BTreeMap::new(), &elsewhere);
+    let lost = elsewhere.values().filter(|leader| one.contains(leader));
+    assert_eq!(report.leaders_lost, lost.count());
     let mut two = one.clone();
     two.extend(of_dc(&state, 1));
-    let report = whatif(&state, &two, &BTreeMap::new());
+    let report = whatif(&state, &two, &BTreeMap::new(), &Leaders::new());
     assert!(report.is_bad() && report.quorums_lost > 0, "{report:?}");
 }
 
@@ -346,7 +364,7 @@ fn what_if_counts_what_the_databases_take_and_not_who_else_fills_the_disks() {
         state.nodes.iter().map(|n| (n.id, facts(n.id))).collect()
     };
     let check = |facts: &BTreeMap<u64, Facts>, replica_bytes: Option<u64>, short: bool| {
-        let report = whatif(&state, &lost, facts);
+        let report = whatif(&state, &lost, facts, &Leaders::new());
         assert_eq!((report.is_bad(), report.disks_short > 0), (short, short));
         for node in &report.nodes {
             let more = (node.replicas.1 - node.replicas.0) as u64;

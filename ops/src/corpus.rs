@@ -2,7 +2,8 @@
 //! plain, .gz or .zst file, and the sample that is built into the command.
 //!
 //! A line that is wrong is told by its number, what is wrong and what would be right, and the rest
-//! goes on. A line's ordinal in its conversation counts wrong lines too wherever their conversation
+//! goes on. What `firebreak read --json` prints can be read as well. Fields that are not imported are named,
+//! so that nobody believes them to be in. A line's ordinal in its conversation counts wrong lines too wherever their conversation
 //! can be read, so that the ids of an import stay the same when such a line is mended.
 
 use std::borrow::Cow;
@@ -11,13 +12,18 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use client::Message;
 use model::text::forbidden;
 use model::{hash, id, limits};
 use prost_types::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
+
+use raw::{Raw, TIMES};
+
+mod raw;
 
 /// Longest line, bytes: room for the longest text with every character escaped.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -43,8 +49,25 @@ pub struct Line {
     pub sender: String,
     /// When, Unix milliseconds.
     pub time_ms: i64,
-    /// What; may be blank.
+    /// What, where it is text; may be blank.
     pub text: String,
+    /// What is not so with nearly all lines.
+    pub more: More,
+    /// Names of its fields that are not imported.
+    pub dropped: Vec<String>,
+}
+
+/// What a line may say beside its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct More {
+    /// Content that is no text.
+    pub body: Option<Bytes>,
+    /// Its type, if not "text".
+    pub kind: Option<String>,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// Not counted as unread.
+    pub silent: bool,
 }
 
 impl Line {
@@ -59,13 +82,15 @@ impl Line {
         format!("import:~{key:032x}:{}", self.ordinal)
     }
 
-    /// The message to append. It is of kind "text", so that a blank one is valid.
+    /// The message to append. It is of kind "text" unless it says otherwise, so that a blank one is valid.
     pub fn into_message(self) -> Message {
         Message {
             client_message_id: self.id(),
             sender: self.sender,
-            kind: "text".to_owned(),
-            body: Bytes::from(self.text),
+            kind: self.more.kind.unwrap_or_else(|| "text".to_owned()),
+            body: self.more.body.unwrap_or_else(|| Bytes::from(self.text)),
+            attributes: self.more.attributes,
+            silent: self.more.silent,
             original_time_ms: Some(self.time_ms),
             ..Message::default()
         }
@@ -222,7 +247,19 @@ impl Reader {
         };
         let checked = id::segment("conversation", &conversation).map_err(|error| error.to_string());
         let checked = checked.and_then(|()| check_sender(&raw.sender));
-        let checked = checked.and_then(|()| check_text(&raw.text));
+        let text = raw.text.unwrap_or_default();
+        let checked = checked.and_then(|()| check_text(text.len()));
+        let checked = checked.and_then(|()| check_attributes(&raw.attributes));
+        let checked = checked.and_then(|()| check_kind(raw.kind.as_deref()));
+        let body = raw.body_base64.map(|body| {
+            let body = STANDARD.decode(&*body);
+            let body = body.map_err(|error| format!("body_base64 is not base64: {error}"))?;
+            check_text(body.len()).map(|()| Bytes::from(body))
+        });
+        let (checked, body) = match body.transpose() {
+            Ok(body) => (checked, body),
+            Err(reason) => (checked.and(Err(reason)), None),
+        };
         let time_ms = match checked.and_then(|()| parse_time(&raw.timestamp)) {
             Ok(time_ms) => time_ms,
             Err(reason) => return Err(self.bad(reason)),
@@ -233,7 +270,14 @@ impl Reader {
             ordinal,
             sender: raw.sender.into_owned(),
             time_ms,
-            text: raw.text.into_owned(),
+            text: text.into_owned(),
+            more: More {
+                body,
+                kind: raw.kind.map(Cow::into_owned),
+                attributes: raw.attributes,
+                silent: raw.silent,
+            },
+            dropped: raw.dropped,
         })
     }
 
@@ -274,18 +318,6 @@ impl Iterator for Reader {
         }
         None
     }
-}
-
-#[derive(Deserialize)]
-struct Raw<'a> {
-    #[serde(borrow)]
-    conversation: Cow<'a, str>,
-    #[serde(borrow)]
-    sender: Cow<'a, str>,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow)]
-    text: Cow<'a, str>,
 }
 
 /// Unix milliseconds of an RFC 3339 time.
@@ -334,15 +366,43 @@ fn check_sender(sender: &str) -> Result<(), String> {
     }
 }
 
-fn check_text(text: &str) -> Result<(), String> {
+fn check_text(bytes: usize) -> Result<(), String> {
     let max = limits::BODY_BYTES_MAX;
-    if text.len() > max {
-        return Err(format!(
-            "text has {} bytes, at most {max} are allowed",
-            text.len()
-        ));
+    if bytes > max {
+        return Err(format!("text has {bytes} bytes, at most {max} are allowed"));
     }
     Ok(())
+}
+
+fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), String> {
+    let (max, bytes_max) = (limits::ATTRIBUTES_MAX, limits::ATTRIBUTES_BYTES_MAX);
+    let bytes: usize = attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
+    if attributes.len() > max || bytes > bytes_max || attributes.contains_key("") {
+        return Err(format!(
+            "attributes are {} with {bytes} bytes; at most {max} with {bytes_max} bytes are allowed, and no \
+             empty name",
+            attributes.len()
+        ));
+    }
+    let texts = attributes.iter().flat_map(|(name, value)| [name, value]);
+    match texts.filter_map(|text| forbidden(text)).next() {
+        Some(found) => Err(format!("attributes {found}")),
+        None => Ok(()),
+    }
+}
+
+fn check_kind(kind: Option<&str>) -> Result<(), String> {
+    let (kind, max) = (kind.unwrap_or_default(), limits::TYPE_BYTES_MAX);
+    if kind.len() > max {
+        return Err(format!(
+            "type has {} bytes, at most {max} are allowed",
+            kind.len()
+        ));
+    }
+    match forbidden(kind) {
+        Some(found) => Err(format!("type {found}")),
+        None => Ok(()),
+    }
 }
 
 /// Says what keeps a line from being one.
@@ -356,14 +416,45 @@ fn explain(bytes: &[u8], error: &serde_json::Error) -> String {
             kind(&value)
         );
     };
-    for field in ["conversation", "sender", "timestamp", "text"] {
-        match object.get(field) {
-            Some(Value::String(_)) => {}
-            Some(other) => return format!("{field} is {}, a string is needed", kind(other)),
-            None => return format!("{field} is missing; a line looks like {EXAMPLE}"),
+    let given = |field: &str| object.get(field).filter(|value| !value.is_null());
+    for (field, instead) in [
+        ("conversation", &[][..]),
+        ("sender", &[]),
+        ("timestamp", &TIMES[1..]),
+        ("text", &["body_base64"]),
+    ] {
+        if object.get(field).is_none() && instead.iter().all(|field| given(field).is_none()) {
+            return format!("{field} is missing; a line looks like {EXAMPLE}");
+        }
+    }
+    for (field, needed, fits) in [
+        (
+            "conversation",
+            "a string",
+            Value::is_string as fn(&Value) -> bool,
+        ),
+        ("sender", "a string", Value::is_string),
+        ("timestamp", "a string", Value::is_string),
+        ("original_time", "a string", Value::is_string),
+        ("create_time", "a string", Value::is_string),
+        ("text", "a string", Value::is_string),
+        ("body_base64", "a string", Value::is_string),
+        ("type", "a string", Value::is_string),
+        ("silent", "true or false", Value::is_boolean),
+        ("attributes", "an object of strings", is_attributes),
+    ] {
+        let wrong = object.get(field).filter(|value| !fits(value));
+        let optional = !matches!(field, "conversation" | "sender");
+        if let Some(other) = wrong.filter(|value| !(optional && value.is_null())) {
+            return format!("{field} is {}, {needed} is needed", kind(other));
         }
     }
     format!("cannot be read: {error}")
+}
+
+fn is_attributes(value: &Value) -> bool {
+    let object = value.as_object();
+    object.is_some_and(|object| object.values().all(Value::is_string))
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -118,6 +118,7 @@ impl fmt::Display for Unrestored {
         let Unrestored {
             shard, name, why, ..
         } = self;
+        let shard = shard.told();
         match why {
             Why::Gone { for_ms, of_ms } => write!(
                 f,

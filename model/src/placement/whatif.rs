@@ -28,7 +28,7 @@ pub struct Report {
     pub nodes: Vec<NodeAfter>,
     /// Shards that would have no quorum: nothing of them is served or can be changed.
     pub quorums_lost: usize,
-    /// Shards whose preferred leader would be lost; another replica would lead them.
+    /// Shards whose leader would be lost; another replica would lead them.
     pub leaders_lost: usize,
     /// Replicas that the nodes left could not take over.
     pub unplaced: usize,
@@ -54,7 +54,7 @@ pub struct ShardAfter {
     pub left: usize,
     /// Replicas.
     pub of: usize,
-    /// Its preferred leader would be lost.
+    /// Its leader would be lost.
     pub leader_lost: bool,
     /// Too few would be left.
     pub quorum_lost: bool,
@@ -67,9 +67,9 @@ pub struct ShardAfter {
 pub struct NodeAfter {
     /// Its number.
     pub node: u64,
-    /// Replicas of data shards: now, and once all is replaced.
+    /// Replicas, the meta shard's among them: now, and once all is replaced.
     pub replicas: (usize, usize),
-    /// Shards that it should lead: now and then.
+    /// Shards that it leads, the meta shard among them: now, and then.
     pub leaders: (usize, usize),
     /// Bytes that it would take over, as the databases of the lost are now; `None` when nobody has
     /// told what a replica takes.
@@ -80,8 +80,17 @@ pub struct NodeAfter {
     pub appends_per_s: (f64, f64),
 }
 
-/// What would be left if the nodes `lost` were. Nothing is changed.
-pub fn whatif(state: &ClusterState, lost: &BTreeSet<u64>, facts: &BTreeMap<u64, Facts>) -> Report {
+/// Who leads each shard now, as far as that is known.
+pub type Leaders = BTreeMap<ShardId, u64>;
+
+/// What would be left if the nodes `lost` were. Nothing is changed. Shards of which `leaders` says
+/// nothing count as led by the first of their replicas.
+pub fn whatif(
+    state: &ClusterState,
+    lost: &BTreeSet<u64>,
+    facts: &BTreeMap<u64, Facts>,
+    leaders: &Leaders,
+) -> Report {
     let (after, unplaced) = replaced(state, lost);
     let mut report = Report {
         unplaced,
@@ -104,7 +113,10 @@ pub fn whatif(state: &ClusterState, lost: &BTreeSet<u64>, facts: &BTreeMap<u64, 
             shard: id,
             left: up,
             of,
-            leader_lost: replicas.first().is_some_and(|first| lost.contains(first)),
+            leader_lost: leaders
+                .get(&id)
+                .or(replicas.first())
+                .is_some_and(|leader| lost.contains(leader)),
             quorum_lost: up < of / 2 + 1,
             degraded: match id.is_meta() {
                 true => !fits(state, &left, of),
@@ -118,7 +130,11 @@ pub fn whatif(state: &ClusterState, lost: &BTreeSet<u64>, facts: &BTreeMap<u64, 
     }
     let replica_bytes = replica_bytes(state, lost, facts);
     for node in left {
-        let one = node_after(state, &after, lost, node, facts.get(&node), replica_bytes);
+        let mut one = node_after(state, &after, node, facts.get(&node), replica_bytes);
+        one.leaders = (
+            led(state, &BTreeSet::new(), leaders, node),
+            led(&after, lost, leaders, node),
+        );
         report.disks_short += usize::from(one.free_bytes.is_some_and(|free| free < 0));
         report.nodes.push(one);
     }
@@ -184,15 +200,26 @@ fn held(state: &ClusterState, node: u64) -> usize {
     replicas.filter(|replica| **replica == node).count()
 }
 
-/// Shards that a node leads when each that has a quorum is led by the first of its replicas that is
-/// up.
-fn led(state: &ClusterState, lost: &BTreeSet<u64>, node: u64) -> usize {
-    let leads = |replicas: &[u64]| {
-        let mut up = replicas.iter().filter(|id| !lost.contains(id));
-        let first = up.next() == Some(&node);
-        first && (1 + up.count()) * 2 > replicas.len()
+/// Shards that a node leads when each that has a quorum is led by who leads it now or, where that one
+/// is lost, by the first of its replicas that is up.
+fn led(state: &ClusterState, lost: &BTreeSet<u64>, leaders: &Leaders, node: u64) -> usize {
+    let leads = |id: &ShardId| {
+        let replicas = state.replicas_of(*id);
+        let up: Vec<u64> = replicas
+            .iter()
+            .copied()
+            .filter(|replica| !lost.contains(replica))
+            .collect();
+        let stays = leaders.get(id).filter(|leader| up.contains(leader));
+        up.len() * 2 > replicas.len() && stays.or(up.first()) == Some(&node)
     };
-    state.shards.iter().filter(|s| leads(&s.replicas)).count()
+    state.shard_ids().filter(leads).count()
+}
+
+/// Replicas on a node, the meta shard's among them.
+fn all_held(state: &ClusterState, node: u64) -> usize {
+    let held = |id: &ShardId| state.replicas_of(*id).contains(&node);
+    state.shard_ids().filter(held).count()
 }
 
 #[allow(
@@ -202,13 +229,12 @@ fn led(state: &ClusterState, lost: &BTreeSet<u64>, node: u64) -> usize {
 fn node_after(
     state: &ClusterState,
     after: &ClusterState,
-    lost: &BTreeSet<u64>,
     node: u64,
     facts: Option<&Facts>,
     replica_bytes: Option<u64>,
 ) -> NodeAfter {
-    let replicas = (held(state, node), held(after, node));
-    let more = replicas.1.saturating_sub(replicas.0) as u64;
+    let data = (held(state, node), held(after, node));
+    let more = data.1.saturating_sub(data.0) as u64;
     let takes_bytes = replica_bytes.map(|bytes| bytes.saturating_mul(more));
     let known = facts.filter(|facts| facts.disk_total_bytes > 0);
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -216,12 +242,12 @@ fn node_after(
         .zip(takes_bytes)
         .map(|(facts, takes)| signed(facts.disk_free_bytes).saturating_sub(signed(takes)));
     let rate = facts.map_or(0.0, |facts| facts.appends_per_s);
-    let grown = replicas.1 as f64 / replicas.0.max(1) as f64;
+    let grown = data.1 as f64 / data.0.max(1) as f64;
     debug_assert!(state.node(NodeId(node)).is_some());
     NodeAfter {
         node,
-        replicas,
-        leaders: (led(state, &BTreeSet::new(), node), led(after, lost, node)),
+        replicas: (all_held(state, node), all_held(after, node)),
+        leaders: (0, 0),
         takes_bytes,
         free_bytes,
         appends_per_s: (rate, rate * grown),

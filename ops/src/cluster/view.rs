@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use model::id::ShardId;
 use proto::net::Channel;
 use proto::v1::admin_client::AdminClient;
 use proto::v1::{
@@ -135,7 +136,10 @@ pub fn all_led(statuses: &[GetStatusResponse]) -> Result<(), String> {
     if dark.is_empty() {
         return Ok(());
     }
-    let named = dark.iter().take(NAMED_MAX).map(|shard| format!("s{shard}"));
+    let named = dark
+        .iter()
+        .take(NAMED_MAX)
+        .map(|shard| ShardId(*shard).told());
     let named: Vec<String> = named.collect();
     let others = match dark.len().saturating_sub(NAMED_MAX) {
         0 => String::new(),
@@ -159,25 +163,33 @@ pub fn all_replicated(statuses: &[GetStatusResponse]) -> Result<(), String> {
             .map(move |replica| (of(replica), replica))
     });
     let told: BTreeMap<(u32, u64), &ReplicaStatus> = told.collect();
+    let name = |node: u64| {
+        let known = statuses.iter().find(|status| status.node_id == node);
+        known.map_or_else(|| format!("n{node}"), |status| status.node_name.clone())
+    };
     let replica_of = |shard: u32, node: u64| told.get(&(shard, node)).copied();
     for (shard, nodes) in shard_replicas(statuses) {
         let wanted = led
             .get(&shard)
             .and_then(|&node| replica_of(shard, node))
             .map(|leader| leader.last_log_index)
-            .ok_or_else(|| format!("no leader of s{shard}"))?;
+            .ok_or_else(|| format!("no leader of {}", ShardId(shard).told()))?;
+        let shard_told = ShardId(shard).told();
         for node in nodes {
-            let replica = replica_of(shard, node)
-                .ok_or_else(|| format!("n{node} does not show its replica of s{shard}"))?;
+            let replica = replica_of(shard, node).ok_or_else(|| {
+                format!("{} does not show its replica of {shard_told}", name(node))
+            })?;
             if replica.state == "broken" {
                 return Err(format!(
-                    "s{shard} on n{node} is broken: {}",
+                    "{shard_told} on {} is broken: {}",
+                    name(node),
                     replica.broken_reason
                 ));
             }
             if replica.applied_index != wanted {
                 return Err(format!(
-                    "s{shard} on n{node} has applied {} of {wanted}",
+                    "{shard_told} on {} has applied {} of {wanted}",
+                    name(node),
                     replica.applied_index
                 ));
             }
@@ -270,7 +282,10 @@ mod tests {
     fn a_shard_is_led_only_when_a_replica_itself_says_so() {
         let mut follower = node(2, 1, "follower", 3, 9);
         follower.replicas[0].leader = 1;
-        assert_eq!(all_led(&[follower.clone()]).unwrap_err(), "no leader of s1");
+        assert_eq!(
+            all_led(&[follower.clone()]).unwrap_err(),
+            "no leader of shard 1"
+        );
         assert!(all_led(&[follower, node(1, 1, "leader", 3, 9)]).is_ok());
         assert!(all_led(&[]).is_err());
     }
@@ -293,7 +308,7 @@ mod tests {
         let why = all_led(&[all]).unwrap_err();
         assert_eq!(
             why,
-            "no leader of s1, s2, s3, s4, s5, s6, s7, s8 and 12 others"
+            "no leader of shard 1, shard 2, shard 3, shard 4, shard 5, shard 6, shard 7, shard 8 and 12 others"
         );
     }
 
@@ -308,7 +323,7 @@ mod tests {
         let leader = node(1, 1, "leader", 3, 9);
         assert!(all_replicated(&[leader.clone(), node(2, 1, "follower", 3, 9)]).is_ok());
         let behind = all_replicated(&[leader.clone(), node(2, 1, "follower", 3, 8)]);
-        assert_eq!(behind.unwrap_err(), "s1 on n2 has applied 8 of 9");
+        assert_eq!(behind.unwrap_err(), "shard 1 on n-2 has applied 8 of 9");
         assert!(
             all_replicated(std::slice::from_ref(&leader))
                 .unwrap_err()

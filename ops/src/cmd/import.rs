@@ -1,6 +1,6 @@
 //! `firebreak import`: brings chats from a file into the cluster, once, however often it is run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ use model::id::{ConversationName, segment};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::target::{Target, Tenant};
+use super::target::{Target, Tenant, printable};
 use crate::exit::Usage;
 use crate::stop::Stop;
 
@@ -27,8 +27,13 @@ const EXAMPLES: &str = "\
 Each line is one message, and a conversation's messages come in order:
   {\"conversation\":\"room-1\",\"sender\":\"ann\",\"timestamp\":\"2018-05-02T19:38:15Z\",\"text\":\"Hello\"}
 
+A line may also have \"type\" (else \"text\"), \"attributes\", \"silent\" and, instead of text, \"body_base64\"; without
+a timestamp, its original_time or create_time counts, so that what `firebreak read --json` prints can be
+imported. Other fields are not: the summary names them, and says in how many lines they were.
+
 Examples:
   firebreak import chats.jsonl                        plain, .gz or .zst
+  firebreak read room-1 --json | firebreak import - --tenant copy
   zcat chats.jsonl.gz | firebreak import -            from standard input
   firebreak import chats.jsonl.zst --tenant acme --report report.json
 
@@ -71,6 +76,8 @@ const COUNTED_BEHIND: usize = 65_536;
 const READ_AHEAD: usize = 1_024;
 /// Lines named on the terminal; all of them are in the report.
 const NAMED_MAX: u64 = 20;
+/// Names of fields that are counted.
+const DROPPED_MAX: usize = 100;
 /// Lines named in the report.
 const REPORTED_MAX: usize = 100_000;
 
@@ -104,11 +111,37 @@ struct Summary {
     /// The file could not be read to its end.
     unreadable: bool,
     interrupted: bool,
+    /// Fields that are not imported: in how many lines they were. Of very many names only the first.
+    dropped_fields: BTreeMap<String, u64>,
     bad_lines: Vec<LeftOut>,
     failed_lines: Vec<LeftOut>,
 }
 
 impl Summary {
+    /// Counts the fields of a line that are not imported.
+    fn drop_fields(&mut self, names: Vec<String>) {
+        for name in names {
+            let known = self.dropped_fields.len();
+            match self.dropped_fields.get_mut(&name) {
+                Some(lines) => *lines += 1,
+                None if known < DROPPED_MAX => drop(self.dropped_fields.insert(name, 1)),
+                None => {}
+            }
+        }
+    }
+
+    /// The fields that are not imported, for people.
+    fn dropped(&self) -> Option<String> {
+        let fields = self.dropped_fields.iter();
+        let fields: Vec<String> = fields
+            .map(|(name, lines)| match lines {
+                1 => format!("{} (1 line)", printable(name)),
+                lines => format!("{} ({lines} lines)", printable(name)),
+            })
+            .collect();
+        (!fields.is_empty()).then(|| format!("fields that are not imported: {}", fields.join(", ")))
+    }
+
     fn exit_code(&self) -> u8 {
         if self.interrupted {
             INTERRUPTED
@@ -126,7 +159,11 @@ impl Summary {
 
 /// What the sending side hands to the counting side.
 enum Step {
-    Sent { line: u64, ack: Ack },
+    Sent {
+        line: u64,
+        ack: Ack,
+        dropped: Vec<String>,
+    },
     Bad(BadLine),
 }
 
@@ -146,7 +183,7 @@ impl Args {
         }
         let deadline = Duration::from_secs(self.deadline);
         let builder = client::Client::builder().deadline(deadline).imports(true);
-        let client = self.target.build(builder)?;
+        let client = self.target.build(builder).await?;
         client
             .status()
             .await
@@ -179,18 +216,23 @@ impl Args {
                     break 'file;
                 }
                 let step = match line {
-                    Ok(line) => {
+                    Ok(mut line) => {
                         if !conversations.contains(&line.conversation) {
                             conversations.insert(line.conversation.clone());
                         }
                         let number = line.number;
+                        let dropped = std::mem::take(&mut line.dropped);
                         // The reader gives only valid conversation ids.
                         let name = ConversationName::new(&self.tenant.tenant, &line.conversation)?;
                         // One conversation stays on one stream: that keeps its order.
                         let slot = hash::conversation_key("", &line.conversation).slot();
                         let stream = &streams[usize::from(slot.0) % streams.len()];
                         let ack = stream.enqueue(name.as_str(), line.into_message()).await;
-                        Step::Sent { line: number, ack }
+                        Step::Sent {
+                            line: number,
+                            ack,
+                            dropped,
+                        }
                     }
                     Err(bad) => Step::Bad(bad),
                 };
@@ -219,6 +261,9 @@ impl Args {
             println!("{}", serde_json::to_string_pretty(&summary)?);
         } else {
             println!("{}", table(&summary));
+            if let Some(dropped) = summary.dropped() {
+                println!("{dropped}");
+            }
             if summary.interrupted {
                 eprintln!(
                     "interrupted; run the same command again to go on, nothing goes in twice"
@@ -281,8 +326,9 @@ async fn count(mut steps: mpsc::Receiver<Step>, bar: ProgressBar) -> Summary {
     let mut summary = Summary::default();
     while let Some(step) = steps.recv().await {
         match step {
-            Step::Sent { line, ack } => match ack.await {
+            Step::Sent { line, ack, dropped } => match ack.await {
                 Ok(appended) => {
+                    summary.drop_fields(dropped);
                     if appended.deduplicated {
                         summary.already_there += 1;
                     } else {

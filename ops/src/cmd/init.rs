@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 3)]
     nodes: u32,
     /// Data shards [default: one per node].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     shards: Option<u32>,
     /// Replicas of each shard: 1, 3 or 5. One survives nothing.
     #[arg(long, value_name = "N", default_value_t = 3)]

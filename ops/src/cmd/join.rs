@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use server::found::FoundError;
 use server::node;
 
-use super::drain::{self, Whom};
+use super::drain;
 use super::init::{exit, load};
 use super::members::{Add, List, Relocate, Remove};
 use crate::data_dir::DataDir;
@@ -29,10 +29,12 @@ expired token, another cluster, a node that was removed.";
 pub enum Node {
     /// Ask a cluster to let this node in.
     Join(Join),
-    /// Move its leaders elsewhere, and its clients.
-    Drain(drain::Args),
-    /// Let it lead and take clients again.
-    Undrain(drain::Args),
+    /// Move its leaders elsewhere, and its clients
+    #[command(after_help = drain::DRAIN_EXAMPLES)]
+    Drain(drain::Drain<drain::NodeName>),
+    /// Let it lead and take clients again
+    #[command(after_help = drain::UNDRAIN_EXAMPLES)]
+    Undrain(drain::Undrain<drain::NodeName>),
     /// Show the nodes.
     List(List),
     /// Show how a node is added.
@@ -77,8 +79,8 @@ impl Node {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Node::Join(args) => args.run().await,
-            Node::Drain(args) => args.run(Whom::Node, true).await,
-            Node::Undrain(args) => args.run(Whom::Node, false).await,
+            Node::Drain(args) => args.run().await,
+            Node::Undrain(args) => args.run().await,
             Node::List(args) => args.run().await,
             Node::Add(args) => args.run(),
             Node::Remove(args) => args.run().await,

@@ -7,7 +7,8 @@ use anyhow::{Context as _, anyhow};
 use client::v1::{GetStatusResponse, NodeStatus, ShardStatus, UnrestoredReplica};
 use client::{Client, NodeReport};
 use model::cluster::{ClusterState, Locality, Move, Node, Shard};
-use model::placement::Facts;
+use model::id::ShardId;
+use model::placement::{Facts, Leaders};
 
 use super::target::{Target, printable};
 use crate::exit::Usage;
@@ -35,7 +36,11 @@ impl Map {
         Map::of(reports)
     }
 
-    fn of(reports: Vec<NodeReport>) -> anyhow::Result<Map> {
+    /// Of what the nodes said.
+    ///
+    /// # Errors
+    /// As [`Map::ask`].
+    pub fn of(reports: Vec<NodeReport>) -> anyhow::Result<Map> {
         // Among equals the meta shard's leader: what it sees of the others decides what moves.
         let rank = |status: &&GetStatusResponse| {
             let mut replicas = status.replicas.iter();
@@ -72,16 +77,19 @@ impl Map {
         listed.map(|node| node.node_id).collect()
     }
 
-    /// Who leads a shard by its own word; what others remember may be long over.
-    pub fn leader(&self, shard: u32) -> Option<u64> {
-        let own = answers(&self.reports).flat_map(|status| {
-            let replicas = status.replicas.iter().filter(|one| one.shard == shard);
-            replicas.map(|replica| (status.node_id, replica))
-        });
-        let newest = own.max_by_key(|(_, replica)| (replica.term, replica.state == "leader"));
-        newest
-            .filter(|(_, replica)| replica.state == "leader")
-            .map(|(node, _)| node)
+    /// Who leads each shard by its own word; what others remember may be long over.
+    pub fn leaders(&self) -> Leaders {
+        let mut newest: BTreeMap<u32, (u64, bool, u64)> = BTreeMap::new();
+        for status in answers(&self.reports) {
+            for replica in &status.replicas {
+                let told = (replica.term, replica.state == "leader", status.node_id);
+                let known = newest.entry(replica.shard).or_insert(told);
+                *known = told.max(*known);
+            }
+        }
+        let led = newest.into_iter().filter(|(_, (_, leads, _))| *leads);
+        led.map(|(shard, (_, _, node))| (ShardId(shard), node))
+            .collect()
     }
 
     /// A node by its name or its number (`n3`, `3`).

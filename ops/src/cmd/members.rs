@@ -8,7 +8,7 @@ use client::v1::{RelocateNodeRequest, RemoveNodeRequest};
 use tokio::time::{Instant, sleep};
 
 use super::map::Map;
-use super::target::{Target, Waits, new_table, printable, verb_failed};
+use super::target::{Target, Told, Waits, new_table, printable, verb_failed, wait_seconds};
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
@@ -38,6 +38,9 @@ pub struct List {
 /// Show how a node is added.
 #[derive(clap::Args, Debug)]
 pub struct Add {
+    /// Print the commands as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -52,11 +55,14 @@ pub struct Remove {
     #[arg(long)]
     no_wait: bool,
     /// Give up waiting after so many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = wait_seconds())]
     timeout: u64,
     /// Take it back.
     #[arg(long, conflicts_with = "no_wait")]
     cancel: bool,
+    /// Print what became of it as JSON, and what it waits for on standard error
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -81,13 +87,16 @@ pub struct Relocate {
     /// The data center: what burns together
     #[arg(long)]
     dc: String,
+    /// Print what became of it as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     target: Target,
 }
 
 impl Relocate {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.target.client(DEADLINE)?;
+        let client = self.target.client(DEADLINE).await?;
         let status = client.status().await;
         let status = status.map_err(|error| anyhow!(error).context(self.target.asked()))?;
         let node = super::map::node_in(&status, &self.node)?;
@@ -102,18 +111,24 @@ impl Relocate {
             verb_failed(error, refused, "firebreak node list")
         };
         client.relocate_node(request).await.map_err(refused)?;
-        println!(
+        let stands = format!(
             "{name} stands in region={},dc={} now. Set that in its configuration before it starts again: \
              with another it does not start.",
             self.region, self.dc
         );
-        Ok(ExitCode::SUCCESS)
+        let document = serde_json::json!({
+            "node": name,
+            "node_id": node.node_id,
+            "region": self.region,
+            "dc": self.dc,
+        });
+        Told::new(self.json).end(&stands, &document, ExitCode::SUCCESS)
     }
 }
 
 impl List {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.target.client(DEADLINE)?;
+        let client = self.target.client(DEADLINE).await?;
         let map = Map::ask(&client, &self.target).await?;
         let status = map.newest();
         if self.json {
@@ -140,11 +155,14 @@ impl List {
             "node", "", "region", "dc", "rack", "address", "state", "replicas",
         ]);
         for node in &status.nodes {
-            let state = match (node.leaving, node.reachable) {
-                (true, _) => "leaving".to_owned(),
-                (false, true) if node.draining => "up, draining".to_owned(),
-                (false, true) => "up".to_owned(),
-                (false, false) => format!("gone for {} s", node.gone_ms / 1_000),
+            let up = match node.reachable {
+                true => "up".to_owned(),
+                false => format!("gone for {} s", node.gone_ms / 1_000),
+            };
+            let state = match (node.leaving, node.draining) {
+                (true, _) => format!("{up}, leaving"),
+                (false, true) if node.reachable => format!("{up}, draining"),
+                (false, _) => up,
             };
             table.add_row([
                 printable(&node.name),
@@ -164,25 +182,23 @@ impl List {
 
 impl Add {
     /// A node is added from its own machine: only there is its disk.
-    #[allow(
-        clippy::unnecessary_wraps,
-        reason = "every subcommand ends with an exit code or an error"
-    )]
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        println!(
+        let peers = self.target.target.join(" ");
+        let join = format!("firebreak node join --config NODE.toml --token fb-… --peer {peers}");
+        let serve = "firebreak serve --config NODE.toml";
+        let text = format!(
             "A node is added from its own machine, with the token that `firebreak init` printed:\n\n\
-             \x20 firebreak node join --config NODE.toml --token fb-… --peer {}\n\
-             \x20 firebreak serve --config NODE.toml\n\n\
-             It gets replicas as nodes are lost or leave, or by `firebreak shard move`.",
-            self.target.target.join(" ")
+             \x20 {join}\n\x20 {serve}\n\n\
+             It gets replicas as nodes are lost or leave, or by `firebreak shard move`."
         );
-        Ok(ExitCode::SUCCESS)
+        let commands = serde_json::json!({ "commands": [join, serve] });
+        Told::new(self.json).end(&text, &commands, ExitCode::SUCCESS)
     }
 }
 
 impl Remove {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.target.client(DEADLINE)?;
+        let client = self.target.client(DEADLINE).await?;
         let map = Map::ask(&client, &self.target).await?;
         let node = map.node(&self.node)?;
         let (node_id, name) = (node.node_id, printable(&node.name));
@@ -198,13 +214,17 @@ impl Remove {
             verb_failed(error, refused, "firebreak node list")
         };
         client.remove_node(request).await.map_err(refused)?;
+        let told = Told::new(self.json);
+        let outcome = |outcome: &str| serde_json::json!({ "node": name, "node_id": node_id, "outcome": outcome });
         if self.cancel {
-            println!("{name} stays.");
-            return Ok(ExitCode::SUCCESS);
+            let stays = format!("{name} stays.");
+            return told.end(&stays, &outcome("stays"), ExitCode::SUCCESS);
         }
         if self.no_wait {
-            println!("{name} gives up what it holds; `firebreak node list` shows when it is gone.");
-            return Ok(ExitCode::SUCCESS);
+            let leaving = format!(
+                "{name} gives up what it holds; `firebreak node list` shows when it is gone."
+            );
+            return told.end(&leaving, &outcome("leaving"), ExitCode::SUCCESS);
         }
         let begun = Instant::now();
         let mut waits = Waits::default();
@@ -212,21 +232,22 @@ impl Remove {
             let map = Map::ask(&client, &self.target).await?;
             let status = map.newest();
             if status.nodes.iter().all(|one| one.node_id != node_id) {
-                println!("{name} is removed.");
-                return Ok(ExitCode::SUCCESS);
+                let removed = format!("{name} is removed.");
+                return told.end(&removed, &outcome("removed"), ExitCode::SUCCESS);
             }
             let left = match map.held(node_id) {
                 1 => format!("{name} still holds 1 replica"),
                 held => format!("{name} still holds {held} replicas"),
             };
             for line in waits.news(left, map.waits(node_id, None)) {
-                println!("{line}");
+                told.say(&line);
             }
             if begun.elapsed() > Duration::from_secs(self.timeout) {
-                return Err(anyhow!(
+                let why = format!(
                     "{name} is not removed yet, and goes on leaving; `firebreak node list` and \
                      `firebreak shard list` show how far it is"
-                ));
+                );
+                return told.fail(why, &outcome("leaving"));
             }
             sleep(LOOK).await;
         }

@@ -15,9 +15,11 @@ const EXAMPLES: &str = "\
 Examples:
   firebreak policy show
   firebreak policy set --prefer seoul,busan
+  firebreak policy set --survive region
   firebreak policy set --prefer tokyo --shard 3
   firebreak policy set --shard 3 --clear
 
+What is not given stays as it is; a shard without a policy of its own begins with the default.
 Leaders follow within minutes: a shard moves once a minute at most.
 
 The count of replicas is that of the founding (`firebreak init --replicas`); another one is refused.
@@ -54,22 +56,16 @@ pub struct Set {
     #[arg(long, value_name = "DC,…", value_delimiter = ',')]
     prefer: Vec<String>,
     /// Replicas of a shard, 3 or 5: as many as the cluster was founded with, others are refused
-    /// [default: as laid out]
-    #[arg(
-        long,
-        value_name = "COUNT",
-        default_value_t = 0,
-        hide_default_value = true
-    )]
-    replicas: u32,
+    #[arg(long, value_name = "COUNT")]
+    replicas: Option<u32>,
     /// What must be survived, the loss of any one: dc or region
-    #[arg(long, value_name = "WHAT", default_value = "dc", value_parser = ["dc", "region"])]
-    survive: String,
+    #[arg(long, value_name = "WHAT", value_parser = ["dc", "region"])]
+    survive: Option<String>,
     /// Of this shard alone; 0 is the meta shard [default: of all that have none of their own]
     #[arg(long, value_name = "SHARD")]
     shard: Option<u32>,
     /// Take the policy away instead
-    #[arg(long, conflicts_with_all = ["prefer", "replicas"])]
+    #[arg(long, conflicts_with_all = ["prefer", "replicas", "survive"])]
     clear: bool,
     /// Print as JSON
     #[arg(long)]
@@ -108,7 +104,13 @@ impl Policy {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Policy::Show(args) => {
-                show(&args.target.client(DEADLINE)?, &args.target, args.json, 0).await
+                show(
+                    &args.target.client(DEADLINE).await?,
+                    &args.target,
+                    args.json,
+                    0,
+                )
+                .await
             }
             Policy::Set(args) => args.run().await,
         }
@@ -117,35 +119,54 @@ impl Policy {
 
 impl Set {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        if !self.clear && self.prefer.is_empty() && self.replicas == 0 {
+        let given = !self.prefer.is_empty() || self.replicas.is_some() || self.survive.is_some();
+        if !self.clear && !given {
             return Err(anyhow!(Usage(
-                "nothing to set: give --prefer, or --replicas (with --survive, if need be), or \
-                 --clear to take a policy away"
+                "nothing to set: give --prefer, --replicas or --survive, or --clear to take a policy \
+                 away"
                     .into()
             )));
         }
-        if !matches!(self.replicas, 0 | 3 | 5) {
-            return Err(anyhow!(Usage(format!(
-                "--replicas {}: say 3 or 5",
-                self.replicas
-            ))));
+        if let Some(wrong) = self.replicas.filter(|count| !matches!(count, 3 | 5)) {
+            return Err(anyhow!(Usage(format!("--replicas {wrong}: say 3 or 5"))));
         }
-        let client = self.target.client(DEADLINE)?;
+        let client = self.target.client(DEADLINE).await?;
         let map = Map::ask(&client, &self.target).await?;
         for dc in &self.prefer {
             map.dc(dc.trim())?;
         }
         self.shard.map(|shard| map.shard(shard)).transpose()?;
-        let policy = (!self.clear).then(|| v1::Policy {
-            prefer: self.prefer.iter().map(|dc| dc.trim().to_owned()).collect(),
-            replicas: self.replicas,
-            survive: self.survive.clone(),
-        });
+        let policy = match self.clear {
+            true => None,
+            false => {
+                let now = client.policies().await;
+                Some(self.over(now.with_context(|| self.target.asked())?))
+            }
+        };
         let epoch = client
             .set_policy(self.shard, policy)
             .await
             .map_err(|error| verb_failed(error, self.target.asked(), "firebreak policy show"))?;
         show(&client, &self.target, self.json, epoch).await
+    }
+}
+
+impl Set {
+    /// What is given, over what there is.
+    fn over(&self, now: v1::GetPoliciesResponse) -> v1::Policy {
+        let own = self.shard.and_then(|shard| {
+            let mut shards = now.shards.iter();
+            shards.find(|one| one.shard == shard)?.policy.clone()
+        });
+        let mut policy = own.or(now.default).unwrap_or_default();
+        if !self.prefer.is_empty() {
+            policy.prefer = self.prefer.iter().map(|dc| dc.trim().to_owned()).collect();
+        }
+        policy.replicas = self.replicas.unwrap_or(policy.replicas);
+        if let Some(survive) = &self.survive {
+            policy.survive.clone_from(survive);
+        }
+        policy
     }
 }
 
@@ -224,6 +245,44 @@ fn text(policy: &One) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_given_stays_as_it_is_and_a_shard_begins_with_the_default() {
+        let policy = |dc: &str, survive: &str| v1::Policy {
+            prefer: vec![dc.to_owned()],
+            replicas: 0,
+            survive: survive.to_owned(),
+        };
+        let now = || v1::GetPoliciesResponse {
+            default: Some(policy("seoul", "dc")),
+            shards: vec![v1::ShardPolicy {
+                shard: 3,
+                policy: Some(policy("tokyo", "dc")),
+            }],
+            map_epoch: 7,
+        };
+        let check = |args: &[&str], expect: v1::Policy| {
+            let args = ["policy", "set"].iter().chain(args).copied();
+            let command =
+                <Policy as clap::Subcommand>::augment_subcommands(clap::Command::new("policy"));
+            let matches = command.get_matches_from(args);
+            let Ok(Policy::Set(set)) = <Policy as clap::FromArgMatches>::from_arg_matches(&matches)
+            else {
+                unreachable!("it is set that was given")
+            };
+            assert_eq!(set.over(now()), expect);
+        };
+        check(&["--survive", "region"], policy("seoul", "region"));
+        check(&["--prefer", "busan"], policy("busan", "dc"));
+        check(
+            &["--survive", "region", "--shard", "3"],
+            policy("tokyo", "region"),
+        );
+        check(
+            &["--survive", "region", "--shard", "4"],
+            policy("seoul", "region"),
+        );
+    }
 
     #[test]
     fn policies_are_told_in_words() {

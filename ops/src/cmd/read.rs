@@ -4,9 +4,13 @@ use std::io::{self, BufWriter};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use client::{Level, ListOptions};
+use model::id::ConversationName;
+use model::session::{Floor, Token};
 
 use super::target::{Printer, Target, Tenant, colour, explain, quiet};
+use crate::exit::Usage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,7 +18,7 @@ Examples:
   firebreak read room-1 --desc --limit 10        the last ten
   firebreak read room-1 --from 100 --limit 50    a part of it
   firebreak read tenants/acme/conversations/x    by its whole name
-  firebreak read room-1 --json | jq .text        one JSON object a line
+  firebreak read room-1 --json | jq .text        one JSON object a line, as `import` takes them
   firebreak read room-1 --level bounded --max-staleness 2000
                                                  from any replica that is at most 2 s behind
 
@@ -36,7 +40,7 @@ pub struct Args {
     )]
     from: u64,
     /// Print at most this many [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Newest first
     #[arg(long)]
@@ -49,16 +53,16 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Freshness::Linearizable)]
     level: Freshness,
     /// With --level bounded: how old the answer may be, milliseconds
-    #[arg(long, value_name = "MS", required_if_eq("level", "bounded"))]
-    max_staleness: Option<u64>,
-    /// With --level session: a token that an earlier call printed
     #[arg(
         long,
-        value_name = "TOKEN",
-        default_value = "",
-        hide_default_value = true
+        value_name = "MS",
+        required_if_eq("level", "bounded"),
+        value_parser = clap::value_parser!(u64).range(..=STALENESS_MS_MAX)
     )]
-    session: String,
+    max_staleness: Option<u64>,
+    /// With --level session: a token that an earlier read of the conversation printed
+    #[arg(long, value_name = "TOKEN")]
+    session: Option<String>,
     #[command(flatten)]
     tenant: Tenant,
     #[command(flatten)]
@@ -85,6 +89,8 @@ fn origin(page: &client::Page) -> String {
     }
 }
 
+/// The longest bound that a read may have: a day.
+const STALENESS_MS_MAX: u64 = 86_400_000;
 const PAGE: u64 = 500;
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -97,17 +103,41 @@ impl Args {
         quiet(self.print().await)
     }
 
-    async fn print(&self) -> anyhow::Result<ExitCode> {
-        let name = self.tenant.conversation(&self.conversation)?;
-        let client = self.target.client(DEADLINE)?;
-        let level = match self.level {
+    /// How fresh, where what was given fits together.
+    fn level(&self, name: &ConversationName) -> anyhow::Result<Level> {
+        let usage = |why: String| Err(anyhow!(Usage(why)));
+        if self.max_staleness.is_some() && self.level != Freshness::Bounded {
+            return usage("--max-staleness is a bound of --level bounded; give that, too".into());
+        }
+        if self.session.is_some() && self.level != Freshness::Session {
+            return usage("--session is a token for --level session; give that, too".into());
+        }
+        Ok(match self.level {
             Freshness::Linearizable => Level::Linearizable,
-            Freshness::Session => Level::Session(self.session.clone()),
+            Freshness::Session => {
+                let text = self.session.clone().unwrap_or_default();
+                let token = match Token::decode(&text) {
+                    Ok(token) => token,
+                    Err(error) => return usage(format!("--session {error}")),
+                };
+                if !token.is_empty() && token.floor(name.key().slot()) == Floor::Revision(0) {
+                    return usage(format!(
+                        "--session is the token of another conversation: it says nothing of {name}"
+                    ));
+                }
+                Level::Session(text)
+            }
             Freshness::Bounded => {
                 Level::Bounded(Duration::from_millis(self.max_staleness.unwrap_or(0)))
             }
             Freshness::Local => Level::Local,
-        };
+        })
+    }
+
+    async fn print(&self) -> anyhow::Result<ExitCode> {
+        let name = self.tenant.conversation(&self.conversation)?;
+        let level = self.level(&name)?;
+        let client = self.target.client(DEADLINE).await?;
         let mut left = self.limit.unwrap_or(u64::MAX);
         let options = ListOptions {
             page_size: u32::try_from(left.clamp(1, PAGE)).unwrap_or(0),
@@ -129,7 +159,8 @@ impl Args {
             (last_seq, by) = (page.last_seq, origin(&page));
             token.clone_from(&page.session_token);
             let printer = printer.get_or_insert_with(|| {
-                Printer::new(BufWriter::new(io::stdout()), last_seq, self.json, colour())
+                let out = BufWriter::new(io::stdout());
+                Printer::new(out, name.conversation(), last_seq, self.json, colour())
             });
             for message in page
                 .messages

@@ -87,7 +87,8 @@ impl Args {
             Err(error @ RunError::Fatal(_)) => {
                 // Nothing is closed: a disk that failed must not be waited for, and what counts is
                 // on it already.
-                tell(format_args!("error: {error}"));
+                let words = server::telemetry::words(&error.to_string());
+                tell(format_args!("error: {words}"));
                 drop(lines);
                 std::process::exit(i32::from(FATAL));
             }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use client::v1::{GetStatusResponse, MoveReplicaRequest, ReplicaMove, ShardStatus};
+use model::id::ShardId;
 use tokio::time::{Instant, sleep};
 
 use super::map::Map;
-use super::target::{Target, Waits, new_table, printable, verb_failed};
+use super::target::{Target, Told, Waits, new_table, printable, verb_failed, wait_seconds};
 use crate::exit::Usage;
 
 const MOVE_EXAMPLES: &str = "\
@@ -60,8 +61,11 @@ pub struct Move {
     #[arg(long)]
     no_wait: bool,
     /// Give up waiting after so many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = wait_seconds())]
     timeout: u64,
+    /// Print what became of it as JSON, and what it waits for on standard error
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -81,9 +85,14 @@ impl Shard {
 
 impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.target.client(DEADLINE)?;
+        let client = self.target.client(DEADLINE).await?;
         let map = Map::ask(&client, &self.target).await?;
         let status = map.newest();
+        let leaders = map.leaders();
+        let leader = |shard: u32| {
+            let leader = leaders.get(&ShardId(shard));
+            leader.map(|leader| map.name(*leader))
+        };
         let names = |shard: &ShardStatus| -> Vec<String> {
             shard.replicas.iter().map(|node| map.name(*node)).collect()
         };
@@ -98,7 +107,7 @@ impl List {
                     "slot_first": shard.slot_first,
                     "slot_last": shard.slot_last,
                     "replicas": names(shard),
-                    "leader": map.leader(shard.shard).map(|leader| map.name(leader)),
+                    "leader": leader(shard.shard),
                     "degraded_dc": shard.degraded_dc,
                     "unrestored": notes(shard.shard),
                 })
@@ -116,8 +125,7 @@ impl List {
                     format!("{}–{}", shard.slot_first, shard.slot_last),
                 ),
             };
-            let leader = map.leader(shard.shard);
-            let leader = leader.map_or_else(|| "none".to_owned(), |leader| map.name(leader));
+            let leader = leader(shard.shard).unwrap_or_else(|| "none".to_owned());
             let (replicas, notes) = (names(shard).join(", "), notes(shard.shard).join("; "));
             table.add_row([name, slots, replicas, leader, notes]);
         }
@@ -128,13 +136,17 @@ impl List {
 
 impl Move {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.target.client(DEADLINE)?;
-        let map = Map::ask(&client, &self.target).await?;
-        let (from, to) = (map.node(&self.from)?.node_id, map.node(&self.to)?.node_id);
         if self.shard == 0 {
             return Err(anyhow!(Usage(
                 "the meta shard's replicas move by themselves; data shards are 1 and up".into()
             )));
+        }
+        let client = self.target.client(DEADLINE).await?;
+        let map = Map::ask(&client, &self.target).await?;
+        let (from, to) = (map.node(&self.from)?.node_id, map.node(&self.to)?.node_id);
+        if from == to {
+            let what = "--from and --to are the same node: a replica moves to another one";
+            return Err(anyhow!(Usage(what.into())));
         }
         map.shard(self.shard)?;
         let request = MoveReplicaRequest {
@@ -142,24 +154,29 @@ impl Move {
             from,
             to,
         };
+        let (from_name, to_name) = (map.name(from), map.name(to));
+        let told = Told::new(self.json);
+        let outcome = |outcome: &str| {
+            serde_json::json!({
+                "shard": self.shard, "from": from_name, "to": to_name, "outcome": outcome,
+            })
+        };
         if stands(map.newest(), &request, 0) == Stands::Arrived {
-            let (from, to) = (map.name(from), map.name(to));
-            println!(
-                "shard {} has its replica on {to} and none on {from}.",
+            let there = format!(
+                "shard {} has its replica on {to_name} and none on {from_name}.",
                 self.shard
             );
-            return Ok(ExitCode::SUCCESS);
+            return told.end(&there, &outcome("was-there"), ExitCode::SUCCESS);
         }
         let refused = |error| {
             let refused = format!("shard {} cannot be moved", self.shard);
             verb_failed(error, refused, "firebreak shard list")
         };
         let epoch = client.move_replica(request).await.map_err(refused)?;
-        let (from_name, to_name) = (map.name(from), map.name(to));
         let what = format!("the replica of shard {} on {from_name}", self.shard);
         if self.no_wait {
-            println!("{what} is on its way to {to_name}.");
-            return Ok(ExitCode::SUCCESS);
+            let way = format!("{what} is on its way to {to_name}.");
+            return told.end(&way, &outcome("on-its-way"), ExitCode::SUCCESS);
         }
         let begun = Instant::now();
         let mut waits = Waits::default();
@@ -167,26 +184,28 @@ impl Move {
             let map = Map::ask(&client, &self.target).await?;
             match stands(map.newest(), &request, epoch) {
                 Stands::Arrived => {
-                    println!("{what} has moved to {to_name}.");
-                    return Ok(ExitCode::SUCCESS);
+                    let moved = format!("{what} has moved to {to_name}.");
+                    return told.end(&moved, &outcome("moved"), ExitCode::SUCCESS);
                 }
                 Stands::TakenBack => {
-                    return Err(anyhow!(
+                    let why = format!(
                         "{what} does not move any more: {to_name} was lost or is leaving, and the \
                          move was taken back"
-                    ));
+                    );
+                    return told.fail(why, &outcome("taken-back"));
                 }
                 Stands::OnItsWay => {}
             }
             let left = format!("{what} is on its way to {to_name}");
             for line in waits.news(left, map.waits(from, Some(self.shard))) {
-                println!("{line}");
+                told.say(&line);
             }
             if begun.elapsed() > Duration::from_secs(self.timeout) {
-                return Err(anyhow!(
+                let why = format!(
                     "{what} has not arrived on {to_name} yet, and goes on; `firebreak shard list` \
                      shows how far it is"
-                ));
+                );
+                return told.fail(why, &outcome("on-its-way"));
             }
             sleep(LOOK).await;
         }

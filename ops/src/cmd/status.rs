@@ -1,42 +1,61 @@
-//! `firebreak status`: what the cluster looks like, from every node's own mouth.
+//! `firebreak status`: how the cluster stands, from every node's own mouth.
 //!
 //! Leaders and lag are what the replicas themselves report: a leader counts only when its own node
-//! answers and says that it leads, in the highest term that any replica has seen.
+//! answers and says that it leads, in the highest term that any replica has seen. A node notices within
+//! a second that it has lost others; so where a leader's majority does not answer, it is asked again
+//! then, and only that answer counts.
+
+mod print;
+mod verdict;
 
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use client::NodeReport;
 use client::v1::{GetStatusResponse, NodeStatus, ReplicaStatus, ShardStatus};
-use comfy_table::{Cell, CellAlignment, Color};
+use client::{Client, NodeReport};
 use serde::Serialize;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::target::{Target, colour, new_table, printable};
+use self::verdict::Judged;
+use super::target::{Target, printable};
+use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
 Examples:
   firebreak status
   firebreak status --target seoul-1:7001,busan-1:7001 --json
+  firebreak status --watch            again every 2 s, until Ctrl-C
+  firebreak status --watch 10 | tee -a status.log    where that is no terminal: a line for each look
 
-Exit codes: 0 every shard is led, 1 a shard has no leader, a replica is broken or no node answers, 2 wrong arguments.";
+The first line is how it stands and why; the second says who told so and how old that is at most.
+Exit codes: 0 whole, 1 not serving (a shard has no leader, every append is refused, no node answers, or the
+cluster is forming), 2 wrong arguments, 3 degraded, but serving (a node does not answer, a replica is not
+in its place). --watch ends with the code of its last look.";
 
-/// Show the nodes and the shards.
+/// Show how the cluster stands: in a sentence, and by nodes and shards.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print as JSON
+    /// Print as JSON; with --watch, a line for each look
     #[arg(long)]
     json: bool,
+    /// Look again every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    watch: Option<u64>,
     #[command(flatten)]
     target: Target,
 }
 
-/// Lines about replicas that are not restored; JSON has them all.
-const UNRESTORED_SHOWN: usize = 12;
 /// How long a node may take to say how it is.
 const LIMIT: Duration = Duration::from_secs(1);
+/// Within this a node notices that it has lost others; see `raft/src/rtt.rs`.
+const NOTICED_WITHIN: Duration = Duration::from_millis(1_500);
+/// Clears the terminal and begins at its top.
+const CLEARED: &str = "\x1b[2J\x1b[H";
 /// How long to look for a node that answers at all.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -67,6 +86,8 @@ struct Node {
     address: String,
     /// It answered this command.
     reachable: bool,
+    /// For how long others have not reached it, ms, of one that did not answer.
+    gone_ms: Option<u64>,
     /// Its leaders move elsewhere, and its clients.
     draining: bool,
     /// Shards that it leads.
@@ -102,48 +123,153 @@ struct Replica {
     broken_reason: Option<String>,
 }
 
+/// What a look came to.
+struct Look {
+    /// None: no node answers.
+    view: Option<View>,
+    judged: Judged,
+    /// When it was made, UTC.
+    at: String,
+    /// How old what it says was then, at most.
+    age: Duration,
+}
+
+/// A look, as JSON has it.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    judged: &'a Judged,
+    exit_code: u8,
+    looked_at: &'a str,
+    age_ms: u128,
+    #[serde(flatten)]
+    view: Option<&'a View>,
+}
+
 impl Args {
     /// Runs the command.
     ///
     /// # Errors
-    /// Wrong arguments, or no node answers.
+    /// Wrong arguments.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.target.client(DEADLINE)?;
-        let reports = client
-            .status_all(LIMIT)
-            .await
-            .with_context(|| format!("no node answers; {}", self.target.asked()))?;
-        let view = view(&reports);
-        let leaderless = view
-            .shards
-            .iter()
-            .filter(|shard| shard.leader.is_none())
-            .count();
-        let laid_out = view.map_epoch > 0;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&view)?);
-        } else {
-            print(&view);
-        }
-        let broken = view
-            .shards
-            .iter()
-            .flat_map(|shard| &shard.replicas)
-            .filter(|replica| replica.broken_reason.is_some())
-            .count();
-        if broken > 0 && !self.json {
-            eprintln!("{broken} replicas are broken and stay stopped; `--json` says why");
-        }
-        if leaderless > 0 || broken > 0 || !laid_out {
-            if !self.json && leaderless > 0 {
-                eprintln!(
-                    "{leaderless} of {} shards have no leader",
-                    view.shards.len()
-                );
+        let client = self.target.client(DEADLINE).await?;
+        let Some(every) = self.watch else {
+            let look = look(&client, &self.target).await?;
+            self.show(&look)?;
+            return Ok(look.exit_code());
+        };
+        let mut stop = Stop::listen().context("cannot listen for signals")?;
+        let mut last = ExitCode::FAILURE;
+        loop {
+            let looked = async {
+                let look = look(&client, &self.target).await?;
+                self.show_again(&look)?;
+                last = look.exit_code();
+                sleep(Duration::from_secs(every)).await;
+                anyhow::Ok(())
+            };
+            tokio::select! {
+                biased;
+                () = stop.asked() => return Ok(last),
+                ended = looked => ended?,
             }
-            return Ok(ExitCode::FAILURE);
         }
-        Ok(ExitCode::SUCCESS)
+    }
+
+    fn show(&self, look: &Look) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&look.document())?);
+            return Ok(());
+        }
+        look.print();
+        Ok(())
+    }
+
+    /// One look of many: the whole screen, or a line where there is none.
+    fn show_again(&self, look: &Look) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string(&look.document())?);
+        } else if io::stdout().is_terminal() {
+            print!("{CLEARED}");
+            look.print();
+        } else {
+            println!("{} {}", look.at, look.judged.sentence);
+        }
+        io::stdout().flush()?;
+        Ok(())
+    }
+}
+
+impl Look {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.judged.verdict.exit_code())
+    }
+
+    fn document(&self) -> Document<'_> {
+        Document {
+            judged: &self.judged,
+            exit_code: self.judged.verdict.exit_code(),
+            looked_at: &self.at,
+            age_ms: self.age.as_millis(),
+            view: self.view.as_ref(),
+        }
+    }
+
+    fn print(&self) {
+        print::sentence(&self.judged);
+        let Some(view) = &self.view else { return };
+        println!(
+            "cluster {}, told by {} of its {} nodes, at {}, at most {} ms old",
+            printable(&view.cluster_id),
+            view.nodes.iter().filter(|node| node.reachable).count(),
+            view.nodes.len(),
+            self.at,
+            self.age.as_millis().max(1)
+        );
+        print::tables(view);
+        print::problems(&self.judged);
+    }
+}
+
+/// Asks all nodes, and again where leaders call themselves so whose majority does not answer.
+async fn look(client: &Client, target: &Target) -> anyhow::Result<Look> {
+    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let begun = Instant::now();
+    let mut reports = client.status_all(LIMIT).await;
+    if let Ok(first) = &reports
+        && view(first).shards.iter().any(Shard::is_doubtful)
+    {
+        sleep_until(begun + NOTICED_WITHIN).await;
+        reports = client.status_all(LIMIT).await;
+    }
+    let Ok(reports) = reports else {
+        return Ok(Look {
+            view: None,
+            judged: Judged::silent(&target.asked()),
+            at,
+            age: Duration::ZERO,
+        });
+    };
+    let view = view(&reports);
+    Ok(Look {
+        judged: Judged::view(&view),
+        view: Some(view),
+        at,
+        // All were asked at once, so that nothing is older than the slowest took.
+        age: reports
+            .iter()
+            .map(|report| report.took)
+            .max()
+            .unwrap_or_default(),
+    })
+}
+
+impl Shard {
+    /// Whether its leader is one by its own word alone: most of its replicas did not answer.
+    fn is_doubtful(&self) -> bool {
+        let answer = |replica: &&Replica| replica.state != "unreachable";
+        let answered = self.replicas.iter().filter(answer).count();
+        self.leader.is_some() && answered * 2 <= self.replicas.len()
     }
 }
 
@@ -182,7 +308,7 @@ fn view(reports: &[NodeReport]) -> View {
     let nodes = listed
         .map(|(listed, report)| Node {
             clock_off_ms: clocks.get(&listed.node_id).copied().unwrap_or(0),
-            ..node(listed, report, &shards)
+            ..node(listed, report, &shards, &answers)
         })
         .collect();
     View {
@@ -190,7 +316,12 @@ fn view(reports: &[NodeReport]) -> View {
             .map(|status| status.cluster_id.clone())
             .unwrap_or_default(),
         map_epoch: newest.map_or(0, |status| status.map_epoch),
-        nodes_expected: newest.map_or(0, |status| status.nodes_expected),
+        // A node that has just joined does not know it yet.
+        nodes_expected: answers
+            .values()
+            .map(|status| status.nodes_expected)
+            .max()
+            .unwrap_or(0),
         unrestored: newest.map_or_else(Vec::new, |status| unrestored(status, &names)),
         nodes,
         shards,
@@ -215,19 +346,31 @@ fn unrestored(
         .collect()
 }
 
-fn node(listed: &NodeStatus, report: &NodeReport, shards: &[Shard]) -> Node {
+fn node(
+    listed: &NodeStatus,
+    report: &NodeReport,
+    shards: &[Shard],
+    answers: &BTreeMap<u64, &GetStatusResponse>,
+) -> Node {
     let name = printable(&listed.name);
     let stats = report
         .status
         .as_ref()
         .ok()
         .and_then(|status| status.stats.as_ref());
+    // Who has missed it for the least time saw it last.
+    let missed = answers.values().flat_map(|status| &status.nodes);
+    let missed = missed.filter(|one| one.node_id == listed.node_id);
     let placed = shards.iter().flat_map(|shard| &shard.replicas);
     Node {
         node_id: listed.node_id,
         dc: printable(&listed.dc),
         address: printable(&report.address),
         reachable: report.status.is_ok(),
+        gone_ms: match report.status.is_ok() {
+            true => None,
+            false => missed.map(|one| one.gone_ms).min(),
+        },
         draining: listed.draining,
         leads: shards
             .iter()
@@ -305,162 +448,11 @@ fn shard(
     }
 }
 
-fn print(view: &View) {
-    let colours = colour();
-    let paint = |text: String, colour: Color| {
-        if colours {
-            Cell::new(text).fg(colour)
-        } else {
-            Cell::new(text)
-        }
-    };
-    let mut nodes = new_table(&[
-        "node",
-        "dc",
-        "address",
-        "reachable",
-        "leads",
-        "replicas",
-        "disk free",
-    ]);
-    for node in &view.nodes {
-        let reachable = match node.reachable {
-            true if node.draining && node.leads > 0 => {
-                paint("yes, draining".to_owned(), Color::Yellow)
-            }
-            true if node.draining => paint("yes, drained".to_owned(), Color::Yellow),
-            true => paint("yes".to_owned(), Color::Green),
-            false => paint("no".to_owned(), Color::Red),
-        };
-        let disk = match node.disk_free_bytes {
-            Some(free) if node.disk_reserve_reached => {
-                paint(format!("{} (reserve reached)", bytes(free)), Color::Red)
-            }
-            Some(free) => Cell::new(bytes(free)),
-            None => Cell::new("?"),
-        };
-        nodes.add_row(vec![
-            Cell::new(&node.name),
-            Cell::new(&node.dc),
-            Cell::new(&node.address),
-            reachable,
-            Cell::new(node.leads).set_alignment(CellAlignment::Right),
-            Cell::new(node.replicas).set_alignment(CellAlignment::Right),
-            disk.set_alignment(CellAlignment::Right),
-        ]);
-    }
-    println!("cluster {}", printable(&view.cluster_id));
-    println!("{nodes}");
-    for node in view.nodes.iter().filter(|node| node.clock_off_ms != 0) {
-        println!("{}", clock_off(&node.name, node.clock_off_ms));
-    }
-    if view.map_epoch == 0 {
-        println!(
-            "the cluster is forming: {} of {} nodes have joined, the shards are not laid out yet",
-            view.nodes.len(),
-            view.nodes_expected
-        );
-        for one in &view.unrestored {
-            println!("  {}", one.why);
-        }
-        return;
-    }
-    let mut shards = new_table(&[
-        "shard",
-        "slots",
-        "leader",
-        "dc",
-        "term",
-        "replicas (entries behind)",
-    ]);
-    for shard in &view.shards {
-        let leader = match &shard.leader {
-            Some(leader) => Cell::new(leader),
-            None => paint("none".to_owned(), Color::Red),
-        };
-        let meta = shard.shard == 0;
-        let troubled = shard
-            .replicas
-            .iter()
-            .any(|one| one.lag.is_none() || one.broken_reason.is_some());
-        let replicas: Vec<String> = shard.replicas.iter().map(describe).collect();
-        let replicas = replicas.join(", ");
-        shards.add_row(vec![
-            Cell::new(if meta {
-                "meta".to_owned()
-            } else {
-                shard.shard.to_string()
-            })
-            .set_alignment(CellAlignment::Right),
-            Cell::new(if meta {
-                String::new()
-            } else {
-                format!("{}–{}", shard.slot_first, shard.slot_last)
-            }),
-            leader,
-            Cell::new(shard.leader_dc.as_deref().unwrap_or("")),
-            Cell::new(shard.term).set_alignment(CellAlignment::Right),
-            if troubled {
-                paint(replicas, Color::Yellow)
-            } else {
-                Cell::new(replicas)
-            },
-        ]);
-    }
-    println!("{shards}");
-    for one in view.unrestored.iter().take(UNRESTORED_SHOWN) {
-        println!("shard {} is not restored: {}", one.shard, one.why);
-    }
-    if view.unrestored.len() > UNRESTORED_SHOWN {
-        let more = view.unrestored.len() - UNRESTORED_SHOWN;
-        println!("and {more} more; `--json` shows all");
-    }
-}
-
-/// Says whose clock is off, and what that means.
-fn clock_off(node: &str, off_ms: i64) -> String {
-    let way = if off_ms < 0 { "behind" } else { "ahead of" };
-    let off = Duration::from_millis(off_ms.unsigned_abs());
-    let off = match off.as_secs() {
-        0..10 => off,
-        // Whole seconds say enough.
-        s => Duration::from_secs(s),
-    };
-    let off = humantime::format_duration(off);
-    format!(
-        "the clock of {node} is {off} {way} the others': it leads nothing until it is set right"
-    )
-}
-
-fn describe(replica: &Replica) -> String {
-    if let Some(reason) = &replica.broken_reason {
-        return format!("{} broken: {reason}", replica.node);
-    }
-    match (replica.lag, replica.state.as_str()) {
-        (Some(_), "leader") => replica.node.clone(),
-        (Some(lag), "follower") => format!("{} {lag}", replica.node),
-        (Some(lag), state) => format!("{} {lag} ({state})", replica.node),
-        (None, state) => format!("{} ({state})", replica.node),
-    }
-}
-
-/// `12.3 GiB`.
-#[allow(clippy::cast_precision_loss, reason = "a size for people")]
-fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1_024.0 {
-            return format!("{value:.1} {unit}");
-        }
-        value /= 1_024.0;
-    }
-    format!("{value:.1} TiB")
-}
-
 #[cfg(test)]
 mod tests {
     use client::{Code, Error, Refusal};
 
+    use super::verdict::clock_off;
     use super::*;
 
     fn replica(state: &str, term: u64, committed: u64, applied: u64) -> ReplicaStatus {

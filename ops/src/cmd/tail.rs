@@ -54,7 +54,7 @@ impl Args {
 
     async fn follow(&self) -> anyhow::Result<ExitCode> {
         let name = self.tenant.conversation(&self.conversation)?;
-        let client = self.target.client(DEADLINE)?;
+        let client = self.target.client(DEADLINE).await?;
         let head = client
             .get_conversation(name.as_str(), &Level::Linearizable)
             .await
@@ -65,7 +65,13 @@ impl Args {
             .max(1);
         let from = self.from.unwrap_or(first).max(1);
         let mut tail = client.tail(name.as_str(), From::Seq(from));
-        let mut printer = Printer::new(io::stdout(), head.last_seq, self.json, colour());
+        let mut printer = Printer::new(
+            io::stdout(),
+            name.conversation(),
+            head.last_seq,
+            self.json,
+            colour(),
+        );
         let mut stop = Stop::listen().context("cannot listen for signals")?;
         loop {
             let event = tokio::select! {

@@ -34,29 +34,55 @@ pub struct Tenant {
 }
 
 impl Target {
-    /// A client of the cluster.
+    /// A client of the cluster. Hosts that there are not are told at once: a call would look for them
+    /// until its deadline.
     ///
     /// # Errors
-    /// Usage, when an address is none.
-    pub fn client(&self, deadline: Duration) -> anyhow::Result<Client> {
-        self.build(Client::builder().deadline(deadline))
+    /// Usage, when an address is none, or nobody knows any of the hosts.
+    pub async fn client(&self, deadline: Duration) -> anyhow::Result<Client> {
+        self.build(Client::builder().deadline(deadline)).await
     }
 
     /// A client that `builder` begins.
     ///
     /// # Errors
     /// As [`Target::client`].
-    pub fn build(&self, builder: client::Builder) -> anyhow::Result<Client> {
-        let endpoints = self.target.iter().map(|target| target.trim());
-        builder
-            .endpoints(endpoints.filter(|target| !target.is_empty()))
+    pub async fn build(&self, builder: client::Builder) -> anyhow::Result<Client> {
+        let usage = |why: String| anyhow!(crate::exit::Usage(format!("--target: {why}")));
+        let targets = self.target.iter().map(|target| target.trim());
+        let targets: Vec<&str> = targets.filter(|target| !target.is_empty()).collect();
+        let client = builder
+            .endpoints(targets.iter().copied())
             .build()
-            .map_err(|error| anyhow!(crate::exit::Usage(format!("--target: {error}"))))
+            .map_err(|error| usage(error.to_string()))?;
+        let looks = targets.iter().map(|target| unknown_host(target));
+        let unknown = futures::future::join_all(looks).await;
+        if unknown.iter().all(Option::is_some) {
+            let whys: Vec<String> = unknown.into_iter().flatten().collect();
+            return Err(usage(whys.join("; ")));
+        }
+        Ok(client)
     }
 
     /// What to add to an error of a call, so that the reader knows where it was sent.
     pub fn asked(&self) -> String {
         format!("asked {}", self.target.join(", "))
+    }
+}
+
+/// How long a host's address may be looked for.
+const LOOKUP: Duration = Duration::from_secs(2);
+
+/// Why there is no host of this address; none when there is, or that is not known in time.
+async fn unknown_host(address: &str) -> Option<String> {
+    let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(address));
+    match found.await {
+        Ok(Ok(mut addresses)) => match addresses.next() {
+            Some(_) => None,
+            None => Some(format!("{address}: its host has no address")),
+        },
+        Ok(Err(error)) => Some(format!("{address}: {error}")),
+        Err(_) => None,
     }
 }
 
@@ -77,6 +103,10 @@ impl Tenant {
 
 /// Says that a conversation does not exist, or that the cluster could not be asked.
 pub fn explain(error: client::Error, name: &ConversationName, target: &Target) -> anyhow::Error {
+    // What no node can make sense of was given here.
+    if matches!(error.reason(), Some("INVALID_FIELDS" | "AHEAD_OF_HEAD")) {
+        return anyhow!(crate::exit::Usage(error.to_string()));
+    }
     if error.is_not_found() {
         return anyhow!(
             "there is no conversation {:?} in tenant {:?}; the first message to it creates it",
@@ -98,6 +128,60 @@ pub fn verb_failed(error: client::Error, refused: String, look: &str) -> anyhow:
              does no harm when it was"
         ),
     })
+}
+
+/// How long a verb may wait, seconds: a day at most.
+pub fn wait_seconds() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(0..=86_400)
+}
+
+/// Where the words of a verb go that takes a while: with `--json` standard output is the document's.
+#[derive(Clone, Copy)]
+pub struct Told {
+    json: bool,
+}
+
+impl Told {
+    /// As JSON or in words.
+    pub fn new(json: bool) -> Told {
+        Told { json }
+    }
+
+    /// Says something on the way.
+    pub fn say(self, line: &str) {
+        match self.json {
+            true => eprintln!("{line}"),
+            false => println!("{line}"),
+        }
+    }
+
+    /// Says what became of it.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn end(
+        self,
+        words: &str,
+        document: &serde_json::Value,
+        code: ExitCode,
+    ) -> anyhow::Result<ExitCode> {
+        match self.json {
+            true => println!("{}", serde_json::to_string_pretty(document)?),
+            false => println!("{words}"),
+        }
+        Ok(code)
+    }
+
+    /// Says that it was not done, or not yet.
+    ///
+    /// # Errors
+    /// Always: what to tell.
+    pub fn fail(self, why: String, document: &serde_json::Value) -> anyhow::Result<ExitCode> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(document)?);
+        }
+        Err(anyhow!(why))
+    }
 }
 
 /// Tells what is being waited for, each time when it changes.
@@ -154,6 +238,7 @@ pub fn quiet(outcome: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
 /// Prints messages one a line: seq, time, sender, text.
 pub struct Printer<W> {
     out: W,
+    conversation: String,
     seq_width: usize,
     json: bool,
     colour: bool,
@@ -163,10 +248,11 @@ pub struct Printer<W> {
 const SENDER_SHOWN: usize = 12;
 
 impl<W: Write> Printer<W> {
-    /// Aligned for seqs up to `last_seq`.
-    pub fn new(out: W, last_seq: u64, json: bool, colour: bool) -> Printer<W> {
+    /// Of a conversation, aligned for seqs up to `last_seq`.
+    pub fn new(out: W, conversation: &str, last_seq: u64, json: bool, colour: bool) -> Printer<W> {
         Printer {
             out,
+            conversation: conversation.to_owned(),
             seq_width: last_seq.max(99).to_string().len(),
             json,
             colour,
@@ -179,7 +265,8 @@ impl<W: Write> Printer<W> {
     /// When it cannot be written.
     pub fn print(&mut self, message: &v1::Message) -> anyhow::Result<()> {
         if self.json {
-            serde_json::to_writer(&mut self.out, &as_json(message)).map_err(io::Error::from)?;
+            serde_json::to_writer(&mut self.out, &as_json(&self.conversation, message))
+                .map_err(io::Error::from)?;
             writeln!(self.out)?;
             return Ok(());
         }
@@ -268,8 +355,10 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
-fn as_json(message: &v1::Message) -> serde_json::Value {
+/// A message as a line, which `firebreak import` takes.
+fn as_json(conversation: &str, message: &v1::Message) -> serde_json::Value {
     let mut object = serde_json::json!({
+        "conversation": conversation,
         "seq": message.seq,
         "sender": message.sender,
         "client_message_id": message.client_message_id,
@@ -320,7 +409,7 @@ mod tests {
     #[track_caller]
     fn check(message: &v1::Message, expect: &str) {
         let mut out = Vec::new();
-        Printer::new(&mut out, 100, false, false)
+        Printer::new(&mut out, "room", 100, false, false)
             .print(message)
             .unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), expect.to_owned() + "\n");
@@ -349,7 +438,7 @@ mod tests {
     #[test]
     fn a_message_as_json_is_one_line_with_its_text() {
         let mut out = Vec::new();
-        Printer::new(&mut out, 1, true, false)
+        Printer::new(&mut out, "room", 1, true, false)
             .print(&message(3, "a", "text", "x\ny"))
             .unwrap();
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -60,13 +60,13 @@ impl Token {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Token::Show(show) => {
-                let client = show.target.client(DEADLINE)?;
+                let client = show.target.client(DEADLINE).await?;
                 let token = client.join_token().await;
                 let refused = |error| failed(error, "the token cannot be shown");
                 show.print(&token.map_err(refused)?)
             }
             Token::Rotate(Rotate { valid, show }) => {
-                let client = show.target.client(DEADLINE)?;
+                let client = show.target.client(DEADLINE).await?;
                 let wanted = RotateJoinTokenRequest { valid_ms: valid };
                 let token = client.rotate_join_token(wanted).await;
                 let refused = |error| failed(error, "there is no new token");

@@ -1,16 +1,15 @@
 //! `firebreak whatif --lose …`: what would be left, asked before the fire.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use comfy_table::{Cell, CellAlignment};
 use model::placement::{NodeAfter, Report, ShardAfter, whatif};
 
 use super::map::Map;
 use super::target::{Target, new_table};
-use crate::exit::Usage;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,13 +27,37 @@ const DEADLINE: Duration = Duration::from_secs(3);
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// What is lost; may be given several times
-    #[arg(long, value_name = "dc=NAME|node=NAME", required = true)]
-    lose: Vec<String>,
+    #[arg(long, value_name = "dc=NAME|node=NAME", required = true, value_parser = lost)]
+    lose: Vec<Lost>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     target: Target,
+}
+
+/// What is lost, as the command line has it.
+#[derive(Clone, Debug)]
+enum Lost {
+    Dc(String),
+    Node(String),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lost::Dc(name) => write!(f, "dc={name}"),
+            Lost::Node(name) => write!(f, "node={name}"),
+        }
+    }
+}
+
+fn lost(text: &str) -> Result<Lost, String> {
+    match text.split_once('=') {
+        Some(("dc", name)) if !name.is_empty() => Ok(Lost::Dc(name.to_owned())),
+        Some(("node", name)) if !name.is_empty() => Ok(Lost::Node(name.to_owned())),
+        Some(_) | None => Err("say dc=NAME or node=NAME".to_owned()),
+    }
 }
 
 impl Args {
@@ -43,18 +66,13 @@ impl Args {
     /// # Errors
     /// Wrong arguments, or no node answers.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let client = self.target.client(DEADLINE)?;
+        let client = self.target.client(DEADLINE).await?;
         let map = Map::ask(&client, &self.target).await?;
         let mut lost = BTreeSet::new();
-        for text in &self.lose {
-            match text.split_once('=') {
-                Some(("dc", name)) => lost.extend(map.dc(name)?),
-                Some(("node", name)) => drop(lost.insert(map.node(name)?.node_id)),
-                Some(_) | None => {
-                    return Err(anyhow!(Usage(format!(
-                        "--lose {text:?}: say dc=NAME or node=NAME"
-                    ))));
-                }
+        for one in &self.lose {
+            match one {
+                Lost::Dc(name) => lost.extend(map.dc(name)?),
+                Lost::Node(name) => drop(lost.insert(map.node(name)?.node_id)),
             }
         }
         // Who is dead already takes nothing over.
@@ -64,9 +82,10 @@ impl Args {
             .filter(|id| !lost.contains(id))
             .collect();
         lost.extend(&gone);
-        let report = whatif(&map.state(), &lost, &map.facts());
+        let report = whatif(&map.state(), &lost, &map.facts(), &map.leaders());
         let gone: Vec<String> = gone.iter().map(|id| map.name(*id)).collect();
-        let mut what = self.lose.join(" and ");
+        let names: Vec<String> = self.lose.iter().map(ToString::to_string).collect();
+        let mut what = names.join(" and ");
         if !gone.is_empty() {
             what = format!("{what}, and {} that do not answer now", gone.join(", "));
         }
@@ -89,7 +108,7 @@ fn json(map: &Map, report: &Report) -> serde_json::Value {
             "replicas_left": one.left,
             "replicas": one.of,
             "quorum_lost": one.quorum_lost,
-            "preferred_leader_lost": one.leader_lost,
+            "leader_lost": one.leader_lost,
             "degraded": one.degraded,
         })
     };
@@ -106,7 +125,8 @@ fn json(map: &Map, report: &Report) -> serde_json::Value {
     serde_json::json!({
         "bad": report.is_bad(),
         "quorums_lost": report.quorums_lost,
-        "preferred_leaders_lost": report.leaders_lost,
+        "leaders_lost": report.leaders_lost,
+        "shards_in_all": map.newest().shards.len(),
         "unplaced_replicas": report.unplaced,
         "degraded_shards": report.degraded,
         "disks_short": report.disks_short,
@@ -150,8 +170,9 @@ fn print(map: &Map, report: &Report, what: &str) {
         names.collect::<Vec<_>>().join(", ")
     };
     println!(
-        "without {what}: {} shards lose a replica, {} their preferred leader",
+        "without {what}: {} of {} shards lose a replica, {} their leader (the meta shard counts as one)",
         report.shards.len(),
+        map.newest().shards.len(),
         report.leaders_lost
     );
     if report.quorums_lost > 0 {

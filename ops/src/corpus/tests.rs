@@ -204,3 +204,50 @@ fn the_bundled_sample_is_whole_and_holds_blank_and_repeated_messages() {
         .collect();
     assert_eq!(all.len() - distinct.len(), 77);
 }
+
+#[test]
+fn what_read_prints_as_json_is_a_line_and_what_is_left_out_of_it_is_named() {
+    let printed = r#"{"conversation":"room","seq":7,"sender":"ann","client_message_id":"x","type":"image",
+        "create_time":"2020-01-01T00:00:00Z","original_time":"2018-05-02T19:38:15Z","body_base64":"/wA=",
+        "attributes":{"k":"v"},"reply_to_seq":3,"silent":true}"#;
+    let line = read(printed.replace('\n', "")).remove(0).unwrap();
+    let dropped = ["seq", "client_message_id", "reply_to_seq", "create_time"];
+    assert_eq!(line.dropped, dropped);
+    let message = line.into_message();
+    assert_eq!(
+        (message.kind.as_str(), &message.body[..]),
+        ("image", &[0xff, 0][..])
+    );
+    assert_eq!(
+        message.attributes,
+        [("k".to_owned(), "v".to_owned())].into()
+    );
+    assert_eq!(
+        (message.silent, message.original_time_ms),
+        (true, Some(1_525_289_895_000))
+    );
+    // Without an original time, when it was appended counts.
+    let own = r#"{"conversation":"a","sender":"s","create_time":"2018-05-02T19:38:15Z","text":"x","original_time":null}"#;
+    let line = read(own).remove(0).unwrap();
+    assert_eq!((line.time_ms, line.dropped.len()), (1_525_289_895_000, 0));
+}
+
+#[test]
+fn a_field_of_the_wrong_kind_is_a_bad_line() {
+    let with = |field: &str| line("a", "x").replace("\"text\"", &format!("{field},\"text\""));
+    check_bad(
+        &with(r#""attributes":{"k":1}"#),
+        "attributes is an object, an object of strings",
+    );
+    check_bad(
+        &with(r#""silent":"yes""#),
+        "silent is a string, true or false is needed",
+    );
+    check_bad(&with(r#""type":7"#), "type is a number, a string is needed");
+    check_bad(&with(r#""body_base64":"?""#), "is not base64");
+    check_bad(&with(r#""attributes":{"":"v"}"#), "no empty name");
+    check_bad(
+        r#"{"conversation":"a","sender":"s","timestamp":"2018-05-02T19:38:15Z"}"#,
+        "text is missing",
+    );
+}
