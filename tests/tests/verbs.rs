@@ -238,6 +238,38 @@ async fn status_says_in_its_first_line_and_its_code_how_the_cluster_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_warns_of_a_lost_quorum_by_names_and_a_clean_stop_is_no_error() {
+    let (_place, mut cluster) = cluster(1).await;
+    until_status(&cluster, 0);
+    let log = cluster.nodes()[0].log.clone();
+    let log = || std::fs::read_to_string(&log).unwrap();
+    let others: Vec<String> = cluster.nodes()[1..]
+        .iter()
+        .map(|node| node.name.clone())
+        .collect();
+    cluster.kill(&[1, 2]).unwrap();
+    let began = Instant::now();
+    let lost = loop {
+        let log = log();
+        let mut lines = log
+            .lines()
+            .filter(|line| line.contains("no quorum of these shards is heard"));
+        if let Some(line) = lines.next() {
+            break line.to_owned();
+        }
+        assert!(began.elapsed() < LIMIT, "{log}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(lost.contains(" WARN "), "{lost}");
+    for name in &others {
+        assert!(lost.contains(&format!("{name} (n")), "{name}: {lost}");
+    }
+    let ended = cluster.terminate(0, LIMIT).unwrap();
+    assert_eq!(ended.code(), Some(0));
+    assert!(!log().contains("ERROR"), "{}", log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watch_tells_each_look_and_ends_with_the_code_of_the_last() {
     let (_place, mut cluster) = cluster(1).await;
     until_status(&cluster, 0);

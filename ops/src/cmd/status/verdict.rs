@@ -111,7 +111,7 @@ impl Judged {
         if more > 0 {
             parts.push(format!("and {more} more problems"));
         }
-        if verdict == Verdict::Degraded && !at_risk.is_empty() {
+        if verdict != Verdict::NotServing && !at_risk.is_empty() {
             parts.push(format!("losing {} now would stop shards", any(&at_risk)));
         }
         Judged {
