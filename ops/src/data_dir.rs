@@ -5,6 +5,7 @@
 //!   LOCK     locked while a process works here; holds its process id
 //!   raftdb/  Raft logs, votes, who the node is
 //!   msgdb/   the state of its shards
+//!   ballast  room, to be given back when the disk is full ([`crate::ballast`])
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -157,6 +158,11 @@ impl DataDir {
             // Last: until then it is the directory of that node.
             .and_then(|()| gone(fs::remove_file(self.path.join("FORMAT"))))
             .with_context(|| format!("cannot empty {shown}"))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where the database of Raft logs is.

@@ -9,6 +9,7 @@
     reason = "the real world begins here: its clock, its processes and its files, none of them simulated"
 )]
 
+mod ballast;
 mod bench;
 mod cmd;
 mod data_dir;

@@ -8,11 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use proto::net::{Cuts, Distances, FarTcp};
+use raft::Keep;
 use server::world::{Background, DiskSpace, Entropy, Space};
 use server::{Config, World};
+use store::Sizes;
 use store::engine::rocks::Rocks;
 use tokio::sync::watch;
 
+use crate::ballast::Ballast;
 use crate::data_dir::{DataDir, Presence};
 
 /// How often a drill's file of cuts is looked at.
@@ -24,12 +27,16 @@ const CUTS_LOOK: Duration = Duration::from_millis(20);
 /// When a database cannot be opened.
 pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTcp>> {
     let (raftdb_path, msgdb_path) = (directory.raftdb(), directory.msgdb());
+    let disk = Disk::new(config, directory)?;
+    disk.make_way().context("the ballast cannot be given up")?;
+    let sizes = disk.sizes;
     let entropy = Os;
     let mut seed = [0; 8];
     entropy.fill(&mut seed).context("no random bytes")?;
     let cannot = |path: &Path| format!("cannot open {}", path.display());
-    let raftdb = Rocks::open_log(&raftdb_path).with_context(|| cannot(&raftdb_path))?;
-    let msgdb = Rocks::open_state_with_cache(&msgdb_path, config.storage.cache_bytes)
+    let raftdb =
+        Rocks::open_log_sized(&raftdb_path, sizes).with_context(|| cannot(&raftdb_path))?;
+    let msgdb = Rocks::open_state_sized(&msgdb_path, config.storage.cache_bytes, sizes)
         .with_context(|| cannot(&msgdb_path))?;
     Ok(World {
         network: network(config),
@@ -39,10 +46,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         seed: u64::from_le_bytes(seed),
         entropy: Arc::new(entropy),
         pid: std::process::id(),
-        disk: Arc::new(Disk {
-            path: config.data_dir.clone(),
-            presence: directory.presence()?,
-        }),
+        disk: Arc::new(disk),
         background: Arc::new(Os),
     })
 }
@@ -135,22 +139,77 @@ impl Background for Os {
     }
 }
 
-/// The file system that holds a directory, and the directory.
+/// The file system that holds a data directory, and the directory.
 struct Disk {
     path: PathBuf,
     presence: Presence,
+    /// How large the databases let things grow on it.
+    sizes: Sizes,
+    ballast: Ballast,
+}
+
+impl Disk {
+    fn new(config: &Config, directory: &DataDir) -> anyhow::Result<Disk> {
+        let path = directory.path();
+        let total = space(path).context("the disk's room cannot be seen")?.total;
+        let sizes = Sizes::of_disk(total);
+        let kept = config.limits.disk_reserve.bytes(total, sizes.needs_bytes());
+        // Who keeps nothing keeps no ballast.
+        let usual = if kept > 0 { sizes.opening_bytes() } else { 0 };
+        let bytes = config.limits.disk_ballast_bytes.unwrap_or(usual);
+        Ok(Disk {
+            path: path.to_owned(),
+            presence: directory.presence()?,
+            sizes,
+            ballast: Ballast::new(path, bytes),
+        })
+    }
+
+    /// Gives the ballast up where the databases might not find the room that opening them takes.
+    fn make_way(&self) -> io::Result<()> {
+        let free = self.space()?.free;
+        if free >= self.sizes.opening_bytes() {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes >> 20;
+        let (free_mib, given_mib) = (mib(free), mib(self.ballast.give_up()?));
+        if given_mib > 0 {
+            tracing::warn!(
+                directory = %self.path.display(), free_mib, given_mib,
+                "the disk is full: the ballast is given up so that the node can start and serve reads"
+            );
+        }
+        Ok(())
+    }
 }
 
 impl DiskSpace for Disk {
     fn space(&self) -> io::Result<Space> {
-        let stats = fs2::statvfs(&self.path)?;
-        Ok(Space {
-            free: stats.available_space(),
-            total: stats.total_space(),
-        })
+        space(&self.path)
+    }
+
+    fn needs(&self) -> u64 {
+        self.sizes.needs_bytes()
+    }
+
+    fn fit(&self, keep: &mut Keep) {
+        keep.flush_bytes = keep.flush_bytes.min(self.sizes.state_flush_bytes());
+        keep.log_bytes_max = keep.log_bytes_max.min(self.sizes.log_kept_bytes());
+    }
+
+    fn restock(&self, free: u64, reserve: u64) {
+        self.ballast.restock(free, reserve);
     }
 
     fn present(&self) -> Result<(), String> {
         self.presence.check()
     }
+}
+
+fn space(directory: &Path) -> io::Result<Space> {
+    let stats = fs2::statvfs(directory)?;
+    Ok(Space {
+        free: stats.available_space(),
+        total: stats.total_space(),
+    })
 }

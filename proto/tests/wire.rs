@@ -907,6 +907,7 @@ fn health() -> Option<node::Health> {
         sync_running_ms: 1_500,
         sync_us: 70_000,
         lag_us: 300,
+        late_us: 0,
     })
 }
 

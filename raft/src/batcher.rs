@@ -4,7 +4,6 @@
 //! a few milliseconds behind it the next entry follows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +27,7 @@ use tokio::time::Instant;
 use crate::api::ProposeError;
 use crate::frame;
 use crate::leaders::Leadership;
+use crate::room::SharedRoom;
 use crate::time::Time;
 use crate::time::stamp::{Clocks, Stamp, Stamps};
 use crate::types::{Payload, Types};
@@ -94,29 +94,25 @@ struct Item {
 pub(crate) struct Batcher {
     queue: mpsc::Sender<Item>,
     leadership: Leadership,
-    disk_full: Arc<AtomicBool>,
+    room: SharedRoom,
 }
 
 impl Batcher {
-    /// Starts the batcher of a group. `disk_full` makes it refuse appends while this node leads.
-    pub(crate) fn start(
-        leadership: Leadership,
-        time: CommandTime,
-        disk_full: Arc<AtomicBool>,
-    ) -> Batcher {
+    /// Starts the batcher of a group. Without `room` it refuses appends while this node leads.
+    pub(crate) fn start(leadership: Leadership, time: CommandTime, room: SharedRoom) -> Batcher {
         let (queue, items) = mpsc::channel(limits::BATCHER_QUEUE_MAX);
         tokio::spawn(run(leadership.clone(), time, items));
         Batcher {
             queue,
             leadership,
-            disk_full,
+            room,
         }
     }
 
     /// Queues a command, in the order of calls. `done` is always answered.
     pub(crate) fn submit(&self, command: Bytes, expires: Instant, done: Done) {
         self.leadership.sleep.begin();
-        if self.disk_full.load(Ordering::Relaxed) && !self.leadership.shard.is_meta() {
+        if self.room.is_full() && !self.leadership.shard.is_meta() {
             // Whoever asks must find the next leader when this one has given its place away.
             let leader = self.leadership.expected();
             return done.answer(Err(match leader == Some(self.leadership.node) {

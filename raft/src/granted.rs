@@ -47,6 +47,8 @@ struct Book {
     own: Option<LogId>,
     /// What is known of whom; a handful, so that a list is as good as any map.
     known: Vec<(NodeId, Known)>,
+    /// What became of the votes that were asked for, for people.
+    votes: Vec<(NodeId, String)>,
 }
 
 /// What is known of a follower.
@@ -86,7 +88,30 @@ impl Granted {
                 term: vote.leader_id().term,
                 own,
                 known: Vec::new(),
+                votes: Vec::new(),
             };
+        }
+    }
+
+    /// What became of a vote that `voter` was asked for.
+    pub(crate) fn voted(&self, voter: NodeId, vote: &Vote, what: String) {
+        if let Some(book) = self.0.lock().of(vote) {
+            book.votes.retain(|(of, _)| *of != voter);
+            book.votes.push((voter, what));
+        }
+    }
+
+    /// What became of the votes for this node in `term`: `n2 granted it, n3 no answer`.
+    pub(crate) fn votes(&self, term: u64) -> String {
+        let book = self.0.lock();
+        if book.term != term {
+            return "this node did not stand".to_owned();
+        }
+        let votes = book.votes.iter();
+        let votes: Vec<String> = votes.map(|(of, what)| format!("{of} {what}")).collect();
+        match votes.is_empty() {
+            true => "nobody has answered yet".to_owned(),
+            false => votes.join(", "),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use model::command::Reply;
@@ -23,12 +23,14 @@ use crate::age::Known;
 use crate::api::{ReplicaStatus, Tuning};
 use crate::batcher::{Batcher, CommandTime};
 use crate::fault::Fault;
+use crate::granted::Granted;
 use crate::index::Questions;
 use crate::leaders::{Leaders, Leadership};
 use crate::log_store::LogStore;
 use crate::network::Network;
 use crate::peers::Peers;
 use crate::read::Reads;
+use crate::room::SharedRoom;
 use crate::sleep::Sleep;
 use crate::state_machine::StateMachine;
 use crate::time::Time;
@@ -42,7 +44,7 @@ pub(crate) struct Opening {
     pub(crate) log: ShardLog,
     pub(crate) state: ShardState,
     pub(crate) peers: Peers,
-    pub(crate) disk_full: Arc<AtomicBool>,
+    pub(crate) room: SharedRoom,
     /// Where the log ended that this node had of the shard and gave up.
     pub(crate) floor: Option<Position>,
 }
@@ -77,6 +79,10 @@ pub(crate) struct Group {
     pub(crate) leadership: Leadership,
     /// The last term that another has stood for whose log is shorter than this one.
     pub(crate) outlogged: AtomicU64,
+    /// What became of the votes that this node asked for last.
+    pub(crate) granted: Arc<Granted>,
+    /// The disk's.
+    pub(crate) room: SharedRoom,
     log: ShardLog,
     vote: Arc<Mutex<Option<Vote>>>,
     floor: Option<Position>,
@@ -94,7 +100,7 @@ impl Group {
             log,
             state,
             peers,
-            disk_full,
+            room,
             floor,
         } = opening;
         let fault = Fault::new();
@@ -113,6 +119,7 @@ impl Group {
         let leaders = Arc::new(Mutex::new(Leaders::new(windows)));
         let sleep = Arc::new(Sleep::default());
         let time = peers.vitals().time().clone();
+        let granted = Arc::<Granted>::default();
         let network = Network {
             shard,
             peers,
@@ -120,7 +127,7 @@ impl Group {
             leaders: leaders.clone(),
             sleep: sleep.clone(),
             log: store.clone(),
-            granted: Arc::default(),
+            granted: granted.clone(),
         };
         let machine = StateMachine::new(state.clone(), fault.clone());
         let raft = Raft::new(node.0, config, network, store, machine)
@@ -136,7 +143,7 @@ impl Group {
             patience: Duration::from_millis(tuning.heartbeat_ms),
         };
         let stamps = CommandTime::new(time.clone(), state.clone());
-        let batcher = Batcher::start(leadership.clone(), stamps, disk_full);
+        let batcher = Batcher::start(leadership.clone(), stamps, room.clone());
         Ok(Arc::new(Group {
             shard,
             raft,
@@ -152,6 +159,8 @@ impl Group {
             acks,
             leadership,
             outlogged: AtomicU64::default(),
+            granted,
+            room,
             log,
             vote,
             floor,
@@ -231,6 +240,12 @@ impl Group {
         self.floor <= last.map(crate::types::position)
     }
 
+    /// Whether entries are refused, since the disk has no room for them. The meta shard's are few,
+    /// and operators need it most then.
+    pub(crate) fn takes_no_entries(&self) -> bool {
+        self.room.is_spent() && !self.shard.is_meta()
+    }
+
     /// Whether a hand-over was heard of a moment ago: marked votes may pass the lease.
     pub(crate) fn handing_over(&self) -> bool {
         let lease = Duration::from_millis(self.tuning.election_max_ms);
@@ -238,10 +253,11 @@ impl Group {
     }
 
     /// Whether `leader` leads as far as is known here, and handed over so long ago that it must
-    /// have gone wrong: it takes no writes and sends no heartbeats any more.
-    pub(crate) fn lost_by_hand_over(&self, leader: NodeId) -> bool {
+    /// have gone wrong, on machines that are so `late`: it takes no writes and sends no heartbeats
+    /// any more.
+    pub(crate) fn lost_by_hand_over(&self, leader: NodeId, late: Duration) -> bool {
         let (term, known) = self.leadership.now();
-        known == Some(leader) && self.leadership.leaders.lock().lost(term, leader)
+        known == Some(leader) && self.leadership.leaders.lock().lost(term, leader, late)
     }
 
     /// Whether a quorum has confirmed this node's lead lately; also while it does not lead. A leader

@@ -31,7 +31,7 @@ use crate::types::Types;
 const SURVEY_MAX: Duration = Duration::from_millis(500);
 /// Entries that a candidate's log may be behind: what is on its way while one asks.
 const BEHIND_MAX: u64 = 16;
-/// Beyond two round trips, for what the disks take.
+/// Beyond two round trips, and what the machines are late as they tell, for what the disks take.
 const SLACK: Duration = Duration::from_millis(50);
 /// Turns of each candidate before the next one's.
 const TURNS: usize = 2;
@@ -85,7 +85,11 @@ pub(crate) async fn hand_over(
         // A group that has stopped leads nothing any more.
         let sent = group.raft.trigger().transfer_leader(to.0).await;
         sent.map_err(|_| HandOverError::NotLeader(None))?;
-        let until = Instant::now() + heir.round_trip * 2 + SLACK;
+        // Its disk and its processor, and those of the voters, may be late.
+        let vitals = node.peers().vitals();
+        let voters = group.voters().into_iter().map(NodeId);
+        let late = vitals.burden(to).unwrap_or_default() + vitals.lateness(voters);
+        let until = Instant::now() + heir.round_trip * 2 + late * 2 + SLACK;
         if let Some(leader) = succeeded(group, term, until).await {
             let ms = began.elapsed().as_millis();
             tracing::info!(shard = %group.shard, %leader, ms, "a shard was handed over");
@@ -144,8 +148,9 @@ async fn survey(node: &Inner, group: &Group, targets: &[NodeId]) -> Vec<Heir> {
 
 /// Watches a hand-over that this replica was told of; when it goes nowhere, elects.
 pub(crate) async fn watch(node: std::sync::Arc<Inner>, group: std::sync::Arc<Group>, from: NodeId) {
-    sleep(crate::leaders::LOST_AFTER).await;
-    if group.lost_by_hand_over(from) {
+    let late = node.peers().vitals().lateness([node.id(), from]);
+    sleep(crate::leaders::LOST_AFTER + late * 2).await;
+    if group.lost_by_hand_over(from, late) {
         tracing::warn!(shard = %group.shard, %from, "a hand-over was lost");
         crate::liveness::elect(node, group, from).await;
     }

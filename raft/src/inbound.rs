@@ -34,6 +34,8 @@ use crate::sleep;
 use crate::snapshot;
 use crate::types::{self, Types};
 
+/// Why entries are refused.
+const NO_ROOM: &str = "this node's disk has no room for entries";
 /// Appends of one stream that wait for its group.
 const APPENDS_WAITING_MAX: usize = 256;
 
@@ -91,6 +93,11 @@ impl Peer for Inbound {
             .node
             .group(shard)
             .ok_or_else(|| Status::not_found(format!("no replica of {shard} here")))?;
+        if self.node.disk_is_tight() && !shard.is_meta() {
+            return Err(Status::resource_exhausted(
+                "this node's disk has no room for a snapshot",
+            ));
+        }
         tracing::info!(%shard, %from, "receiving a snapshot");
         let data = snapshot::receive_files(&head, &group.state, &mut chunks).await?;
         let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
@@ -342,6 +349,7 @@ impl Connection {
             return;
         };
         let sent = match types::append_from_wire(append) {
+            Ok(request) if self.has_no_room_for(shard, &request) => Err(NO_ROOM.to_owned()),
             Ok(request) => match self.stream(stream, shard) {
                 Some(requests) => requests.try_send(request).map_err(|e| e.to_string()),
                 None => Err(format!("no replica of s{shard} here")),
@@ -353,6 +361,12 @@ impl Connection {
             let body = Some(refused(message));
             let _ = self.out.send(frame::streamed(stream, shard, body, true));
         }
+    }
+
+    /// Whether the disk has no room for a leader's entries.
+    fn has_no_room_for(&self, shard: u32, request: &AppendEntriesRequest<Types>) -> bool {
+        let group = self.node.group(ShardId(shard));
+        !request.entries.is_empty() && group.is_some_and(|group| group.takes_no_entries())
     }
 
     /// The way to the group of a stream, opened by its first frame.
@@ -415,6 +429,9 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
     match body {
         Body::Append(append) => {
             let request = types::append_from_wire(append).map_err(|e| e.to_string())?;
+            if !request.entries.is_empty() && group.takes_no_entries() {
+                return Err(NO_ROOM.to_owned());
+            }
             let prev = request.prev_log_id;
             let last = request.entries.last().map(|e| e.log_id).or(prev);
             let answer = group

@@ -41,7 +41,7 @@ use crate::api::ProposeError;
 use crate::frame;
 use crate::hello::{Hello, Marks};
 use crate::pulse::Moment;
-use crate::rtt::{PING_INTERVAL, Rtt};
+use crate::rtt::{PING_INTERVAL, Rtt, STALL};
 use crate::time::Steady;
 use crate::vitals::Vitals;
 use crate::whereabouts::{Hint, Whereabouts};
@@ -252,7 +252,11 @@ impl Link {
     /// interval of its limit: who asks has reached it, and the phases of pings differ by that much.
     pub(crate) fn seems_alive(&self) -> bool {
         match *self.shared.reach.borrow() {
-            Reach::Up => self.shared.silence() + PING_INTERVAL < self.shared.silence_max(),
+            Reach::Up => {
+                let shared = &self.shared;
+                shared.silence() + PING_INTERVAL < shared.silence_max()
+                    || shared.vitals.pulse().unsettled().is_some()
+            }
             Reach::Doubted => true,
             Reach::New | Reach::Gone { .. } => false,
         }
@@ -311,7 +315,8 @@ impl Link {
         Ok(id)
     }
 
-    /// Sends a request and awaits its answer.
+    /// Sends a request and awaits its answer, no longer than `limit`; who stood still at its end looks
+    /// into its sockets first.
     pub(crate) async fn call(
         &self,
         shard: u32,
@@ -324,15 +329,15 @@ impl Link {
             shared: &self.shared,
             id,
         };
-        match timeout(limit, answered).await {
-            Ok(Ok(wire::Frame {
+        match self.shared.vitals.pulse().within(limit, answered).await {
+            Some(Ok(wire::Frame {
                 body: Some(Body::Failed(failed)),
                 ..
             })) => Err(LinkError::Refused(failed.message)),
-            Ok(Ok(wire::Frame {
+            Some(Ok(wire::Frame {
                 body: Some(body), ..
             })) => Ok(body),
-            Ok(Ok(wire::Frame { body: None, .. }) | Err(_)) | Err(_) => Err(LinkError::NoAnswer),
+            Some(Ok(wire::Frame { body: None, .. }) | Err(_)) | None => Err(LinkError::NoAnswer),
         }
     }
 
@@ -634,19 +639,23 @@ impl Shared {
         u64::try_from(us).unwrap_or(u64::MAX).max(1)
     }
 
-    /// How long the other may be silent.
+    /// How long the other may be silent. Its rounds are measured without the time in which this
+    /// process stood still, which may be more than what is allowed for on top.
     fn silence_max(&self) -> Duration {
-        self.rtt.lock().silence_max()
+        let late = self.vitals.pulse().late();
+        self.rtt.lock().silence_max() + late.saturating_sub(STALL)
     }
 
-    /// For how long it has been, in time that this process was awake.
+    /// For how long it has been.
     fn silence(&self) -> Duration {
         let heard = *self.heard.lock();
-        self.vitals.pulse().awake_since(heard)
+        self.vitals.pulse().running_since(heard)
     }
 
+    /// How long it may be silent still; who has just stood still reads first what came meanwhile.
     fn silence_left(&self) -> Duration {
-        self.silence_max().saturating_sub(self.silence())
+        let left = self.silence_max().saturating_sub(self.silence());
+        left.max(self.vitals.pulse().unsettled().unwrap_or_default())
     }
 
     /// A connection begins: how long it may take to open. The other's silence goes on where a

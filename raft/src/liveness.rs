@@ -12,6 +12,12 @@
 //!                  └──────── a turn later ◄────┴────────────────────────┘ nobody won
 //! ```
 //!
+//! Machines that have more to do than processors are late at each step of it, and that is when it
+//! counts: survivors of a fire are overloaded. So a turn is fitted to how late the survivors are, as
+//! they tell in pings ([`crate::vitals`]), and is doubled with each term that nobody won: who stands
+//! again before the votes are there takes them from itself. And who has just stood still reads first
+//! what came meanwhile, before it stands or gives anybody up ([`crate::pulse`]).
+//!
 //! The longest log goes first, among equals the replica that should rather lead by the policies; the
 //! next one after one turn, which is what it takes to see a vote of the one before. So all shards of
 //! a node elect in one wave, each with one candidate. The way past the voters' leases is openraft's
@@ -40,17 +46,21 @@ use crate::node::Inner;
 use crate::types::{self, Types, Vote};
 
 /// How long the survivors keep asking each other.
-const AGREE_MAX: Duration = Duration::from_secs(3);
-/// Between two rounds of asking.
-const AGREE_PAUSE: Duration = Duration::from_millis(25);
+const ELECT_MAX: Duration = Duration::from_secs(10);
+/// Between two rounds of asking: the first, and the longest where nobody agrees.
+const AGREE_PAUSE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(200));
 /// On top of two rounds, for the answer of one survivor.
 const ANSWER_SLACK: Duration = Duration::from_millis(100);
 /// On top of rounds and syncs, for one candidate's turn.
 const TURN_SLACK: Duration = Duration::from_millis(40);
 /// Sleeping shards that elect at a time: those that somebody uses must not wait for them.
 const ASLEEP_AT_ONCE: usize = 256;
-/// Longest turn.
-const TURN_MAX: Duration = Duration::from_millis(500);
+/// Longest turn, and the longest that it is doubled to.
+const TURN_MAX: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+/// How often a turn is doubled.
+const DOUBLED_MAX: u32 = 3;
+/// Longer than any wait.
+const LONG: Duration = Duration::from_secs(3_600);
 
 /// Watches one link and passes verdicts, until the link is dropped.
 pub(crate) async fn watch(node: Arc<Inner>, link: Link) {
@@ -152,7 +162,7 @@ pub(crate) fn may_pass_lease(node: &Inner, group: &Group, candidate: u64) -> boo
 pub(crate) fn lost(node: &Inner, group: &Group, leader: NodeId) -> bool {
     !node.peers().seems_alive(leader)
         || node.peers().vitals().stalled(leader)
-        || group.lost_by_hand_over(leader)
+        || group.lost_by_hand_over(leader, node.peers().vitals().lateness([node.id(), leader]))
 }
 
 fn vote_of(group: &Group) -> Vote {
@@ -207,56 +217,99 @@ struct Election<'a> {
 /// The survivors of a leader, in the order of their turns.
 struct Survivors {
     ranking: Vec<NodeId>,
-    /// What it takes to see that the one before stands.
+    /// What it takes to see that the one before stands, or to win.
     turn: Duration,
 }
 
 impl Election<'_> {
     async fn run(&self) {
-        let me = self.node.id();
         let began = Instant::now();
-        while self.needed() && began.elapsed() < AGREE_MAX {
+        let mut pause = AGREE_PAUSE.0;
+        while self.needed() && began.elapsed() < ELECT_MAX {
             let (vote, voters) = vote_and_voters(self.group);
-            if !voters.contains(&me.0) {
+            if !voters.contains(&self.node.id().0) {
                 return;
             }
-            let Some(Survivors { ranking, turn }) = self.agree(&vote, &voters).await else {
-                sleep(AGREE_PAUSE).await;
-                continue;
-            };
-            let place = ranking.iter().position(|one| *one == me).unwrap_or(0);
-            let place = u32::try_from(place).unwrap_or(u32::MAX);
-            let moved = self.voted_otherwise(&vote, turn.saturating_mul(place));
-            if place > 0 && moved.await {
-                // Somebody stands: that takes a turn to see through.
-                self.led_within(turn * 2).await;
-                continue;
+            match self.agree(&vote, &voters).await {
+                Some(survivors) => {
+                    pause = AGREE_PAUSE.0;
+                    if self.take_turn(vote, &survivors).await.is_err() {
+                        // The group has stopped.
+                        return;
+                    }
+                }
+                None => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(AGREE_PAUSE.1);
+                }
             }
-            if !self.needed() || vote_of(self.group) != vote {
-                continue;
-            }
-            // Only the candidate's own group is told. The marked votes pass the others' leases by
-            // themselves; told too, those would drop their leases, and stand for the same term.
-            let request = TransferLeaderRequest::<Types>::new(vote, me.0, None);
-            if self
-                .group
-                .raft
-                .handle_transfer_leader(request)
-                .await
-                .is_err()
-            {
-                // The group has stopped.
-                return;
-            }
-            // One with a shorter log may have used up the term; openraft does not note that where it
-            // refuses.
-            let stood = self.group.outlogged.load(Ordering::Relaxed);
-            let turns = match vote.leader_id().term < stood {
-                true => 1,
-                false => u32::try_from(ranking.len()).unwrap_or(u32::MAX),
-            };
-            self.led_within(turn.saturating_mul(turns)).await;
         }
+        if self.needed() {
+            let shard = self.group.shard;
+            tracing::warn!(%shard, old = %self.old, "nobody was elected; openraft's timers go on");
+        }
+    }
+
+    /// Stands when it is this node's turn, or waits for who stands before.
+    async fn take_turn(&self, vote: Vote, survivors: &Survivors) -> Result<(), ()> {
+        let me = self.node.id();
+        let failed = self.failed(&vote);
+        let turn = backed_off(survivors.turn, failed);
+        let place = survivors.ranking.iter().position(|one| *one == me);
+        let place = u32::try_from(place.unwrap_or(0)).unwrap_or(u32::MAX);
+        let mut wait = turn.saturating_mul(place);
+        if failed > 0 {
+            // Survivors that see each other differently all stand first.
+            wait += jitter(turn / 2, me.0 ^ (u64::from(self.group.shard.0) << 32), vote);
+        }
+        if !wait.is_zero() && self.voted_otherwise(&vote, wait).await {
+            // Somebody stands: that takes a turn to see through.
+            if !self.led_within(turn * 2).await {
+                self.note_failed(turn * 2, "whom it voted for did not win");
+            }
+            return Ok(());
+        }
+        self.node.peers().vitals().pulse().settled().await;
+        if !self.needed() || vote_of(self.group) != vote {
+            return Ok(());
+        }
+        // Only the candidate's own group is told. The marked votes pass the others' leases by
+        // themselves; told too, those would drop their leases, and stand for the same term.
+        let request = TransferLeaderRequest::<Types>::new(vote, me.0, None);
+        let told = self.group.raft.handle_transfer_leader(request).await;
+        told.map_err(drop)?.ok();
+        // One with a shorter log may have used up the term; openraft does not note that where it
+        // refuses.
+        let stood = self.group.outlogged.load(Ordering::Relaxed);
+        let turns = match vote.leader_id().term < stood {
+            true => 1,
+            false => u32::try_from(survivors.ranking.len()).unwrap_or(u32::MAX),
+        };
+        let limit = turn.saturating_mul(turns);
+        if !self.led_within(limit).await {
+            self.note_failed(limit, "this node stood and did not win");
+        }
+        Ok(())
+    }
+
+    /// How many terms nobody has won, as far as is known here.
+    fn failed(&self, vote: &Vote) -> u32 {
+        if model::mutant!("turns-without-back-off") {
+            return 0;
+        }
+        let leaders = self.group.leadership.leaders.lock();
+        let led = leaders.history.last().map(|(term, _)| *term);
+        let since = led.map_or(0, |led| vote.leader_id().term.saturating_sub(led));
+        u32::try_from(since).unwrap_or(u32::MAX)
+    }
+
+    /// Tells why there is still no leader.
+    fn note_failed(&self, waited: Duration, what: &'static str) {
+        let (shard, term) = (self.group.shard, vote_of(self.group).leader_id().term);
+        let vitals = self.node.peers().vitals();
+        let late_ms = vitals.lateness([self.node.id()]).as_millis();
+        let (waited_ms, votes) = (waited.as_millis(), self.group.granted.votes(term));
+        tracing::info!(%shard, term, waited_ms, late_ms, votes, "an election failed: {what}");
     }
 
     /// Whether nobody leads, or only one who cannot.
@@ -269,20 +322,28 @@ impl Election<'_> {
 
     /// Whether this replica has another vote than `vote` within `limit`.
     async fn voted_otherwise(&self, vote: &Vote, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
         let other = |now: &RaftServerMetrics<Types>| (now.vote != *vote).then_some(());
-        self.group.seen(until, other).await.is_some()
+        self.seen(limit, other).await
     }
 
-    /// Waits until somebody leads, no longer than `limit`.
-    async fn led_within(&self, limit: Duration) {
-        let until = Instant::now() + limit;
+    /// Waits until somebody leads, no longer than `limit`; whether somebody does.
+    async fn led_within(&self, limit: Duration) -> bool {
         let another = |now: &RaftServerMetrics<Types>| {
             let leader = now.current_leader;
-            leader.filter(|leader| *leader != self.old.0)
+            leader.filter(|leader| *leader != self.old.0).map(drop)
         };
-        // Whoever it is.
-        let _ = self.group.seen(until, another).await;
+        self.seen(limit, another).await
+    }
+
+    /// Whether `look` finds something within `limit`.
+    async fn seen(
+        &self,
+        limit: Duration,
+        look: impl Fn(&RaftServerMetrics<Types>) -> Option<()>,
+    ) -> bool {
+        let pulse = self.node.peers().vitals().pulse();
+        let seen = self.group.seen(Instant::now() + LONG, look);
+        pulse.within(limit, seen).await.flatten().is_some()
     }
 
     /// The survivors, once a majority has lost the leader; nobody is waited for once there is one.
@@ -293,13 +354,13 @@ impl Election<'_> {
         let others = others.filter(|id| *id != me && *id != self.old);
         let mut asked: FuturesUnordered<_> = others.map(|other| self.ask(vote, other)).collect();
         let mut survivors = vec![(last(self.group), me)];
-        let mut answers_until = Instant::now() + TURN_MAX;
+        let mut answers_until = Instant::now() + LONG;
         while let Ok(Some(answer)) = timeout_at(answers_until, asked.next()).await {
             survivors.extend(answer);
             let well = survivors.iter().filter(|(_, id)| !vitals.stalled(*id));
             if well.count() > voters.len() / 2 {
                 // Who is as near has answered, too, and may have more.
-                answers_until = answers_until.min(Instant::now() + AGREE_PAUSE);
+                answers_until = answers_until.min(Instant::now() + AGREE_PAUSE.0);
             }
         }
         let well = survivors.iter().filter(|(_, id)| !vitals.stalled(*id));
@@ -336,7 +397,8 @@ impl Election<'_> {
     async fn ask(&self, vote: &Vote, other: NodeId) -> Option<(Option<(u64, u64)>, NodeId)> {
         let link = self.node.peers().link(other)?;
         let question = Body::LastLog(wire::LastLog { dead: self.old.0 });
-        let limit = link.round() * 2 + ANSWER_SLACK;
+        let late = self.node.peers().vitals().lateness([other]);
+        let limit = (link.round() * 2 + late + ANSWER_SLACK).min(TURN_MAX.0);
         let answer = link.call(self.group.shard.0, question, limit).await;
         let Ok(Body::LastLogAnswer(answer)) = answer else {
             return None;
@@ -347,13 +409,58 @@ impl Election<'_> {
         (answer.dead_here_too && !follows).then_some(said)
     }
 
-    /// A candidate notes its own vote, asks, and is noted by the others.
+    /// A candidate notes its own vote, asks, and is noted by the others; each of the two may have to
+    /// wait for its disk, and then for its processor.
     fn turn(&self, survivors: &[NodeId]) -> Duration {
         let peers = self.node.peers();
         let links = survivors.iter().filter_map(|id| peers.link(*id));
         let round = links.map(|link| link.round()).max().unwrap_or_default();
-        let burdens = survivors.iter().filter(|id| !peers.vitals().stalled(**id));
-        let burden = burdens.filter_map(|id| peers.vitals().burden(*id)).max();
-        (round + burden.unwrap_or_default() * 2 + TURN_SLACK).min(TURN_MAX)
+        let well = survivors.iter().copied();
+        let well = well.filter(|id| !peers.vitals().stalled(*id));
+        let burdens = well.clone().filter_map(|id| peers.vitals().burden(id));
+        let burden = burdens.max().unwrap_or_default() + peers.vitals().lateness(well);
+        if model::mutant!("turns-without-back-off") {
+            return (round + TURN_SLACK).min(TURN_MAX.0 / 2);
+        }
+        (round + burden * 2 + TURN_SLACK).min(TURN_MAX.0)
+    }
+}
+
+/// A turn behind so many that nobody won.
+fn backed_off(turn: Duration, failed: u32) -> Duration {
+    (turn * (1 << failed.min(DOUBLED_MAX))).min(TURN_MAX.1)
+}
+
+/// Something between nothing and `most`, another one for each replica and term.
+fn jitter(most: Duration, replica: u64, vote: Vote) -> Duration {
+    let mut hash = replica ^ vote.leader_id().term.rotate_left(17);
+    // The finalizer of SplitMix64.
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    most * u32::from((hash >> 56) as u8) / 256
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_doubled_with_each_term_that_nobody_won_up_to_a_limit() {
+        let ms = Duration::from_millis;
+        let turns: Vec<Duration> = (0..6).map(|failed| backed_off(ms(200), failed)).collect();
+        assert_eq!(turns, [200, 400, 800, 1_600, 1_600, 1_600].map(ms));
+        assert_eq!(backed_off(ms(1_000), 9), TURN_MAX.1);
+    }
+
+    #[test]
+    fn replicas_that_all_stand_first_do_not_do_so_at_the_same_time() {
+        let turn = Duration::from_millis(800);
+        let wait = |node, term| jitter(turn, node, Vote::new(term, 9));
+        let apart = (1..=20).filter(|term| {
+            let (a, b) = (wait(1, *term), wait(2, *term));
+            assert!(a < turn && b < turn);
+            a.abs_diff(b) > turn / 8
+        });
+        assert!(apart.count() >= 10);
     }
 }

@@ -423,7 +423,8 @@ async fn keep_house(node: Arc<Inner>) {
         note_far(&node, &mut far);
         let unflushed = node.state().unflushed_bytes();
         let old = unflushed > 0 && flushed_at.elapsed() > flush_age_max;
-        if unflushed >= keep.flush_bytes || old {
+        // What finds no room is fatal; the log keeps what is not flushed.
+        if (unflushed >= keep.flush_bytes || old) && !node.has_no_room() {
             if let Err(error) = node.state().flush().await {
                 return node.die(error.to_string());
             }

@@ -225,7 +225,12 @@ impl Client {
             pre,
             transfer: rpc.leadership_transfer,
         };
-        match self.call(Body::Vote(vote), option).await? {
+        let answer = self.call(Body::Vote(vote), option).await;
+        if !pre {
+            let what = ballot(&answer);
+            self.group.granted.voted(self.target, &asked, what);
+        }
+        match answer? {
             Body::VoteAnswer(answer) => {
                 let vote = types::required_vote(answer.vote).map_err(malformed)?;
                 let last = answer.last.as_ref().map(types::log_id_from_wire);
@@ -244,6 +249,19 @@ impl Client {
                 "a vote was answered with something else".into(),
             ))),
         }
+    }
+}
+
+/// What became of a vote that was asked for, for people.
+fn ballot(answer: &Result<Body, RPCError<Types>>) -> String {
+    match answer {
+        Ok(Body::VoteAnswer(answer)) if answer.granted => "granted it".to_owned(),
+        Ok(Body::VoteAnswer(answer)) => {
+            let term = answer.vote.as_ref().map_or(0, |vote| vote.term);
+            format!("did not grant it, being in term {term}")
+        }
+        Ok(_) => "answered something else".to_owned(),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -34,6 +34,7 @@ use crate::index::Stamps;
 use crate::link::Reach;
 use crate::peers::Peers;
 use crate::quorum::Quorums;
+use crate::room::{Room, SharedRoom};
 use crate::time::{Steady, Time};
 use crate::vitals::Vitals;
 use crate::whereabouts::Whereabouts;
@@ -70,7 +71,7 @@ pub(crate) struct Inner {
     hints: Mutex<BTreeMap<ShardId, NodeId>>,
     fatal: watch::Sender<Option<String>>,
     refused: watch::Sender<Option<Refused>>,
-    disk_full: Arc<AtomicBool>,
+    room: SharedRoom,
     /// Told when the disk has become full, or has room again.
     pub(crate) room_changed: Notify,
     /// Since when each node has not been reached, on this node's own clock.
@@ -173,7 +174,7 @@ impl Node {
             hints: Mutex::default(),
             fatal: watch::Sender::new(None),
             refused: watch::Sender::new(None),
-            disk_full: Arc::default(),
+            room: SharedRoom::default(),
             room_changed: Notify::new(),
             absent: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
@@ -383,10 +384,9 @@ impl Node {
         working.map(|group| group.status()).chain(broken).collect()
     }
 
-    /// Refuses new appends (the disk is below its reserve) and gives away what this node leads, or
-    /// takes them again.
-    pub fn set_disk_full(&self, full: bool) {
-        self.inner.disk_full.store(full, Ordering::Relaxed);
+    /// Gives up what there is no room for on the disk, or takes it up again.
+    pub fn set_room(&self, room: Room) {
+        self.inner.room.set(room);
         self.inner.room_changed.notify_one();
     }
 
@@ -474,9 +474,19 @@ impl Inner {
         self.groups.read().values().cloned().collect()
     }
 
+    /// Whether the disk may not have room for what is large.
+    pub(crate) fn disk_is_tight(&self) -> bool {
+        self.room.is_tight()
+    }
+
+    /// Whether nothing is to be written that can wait.
+    pub(crate) fn has_no_room(&self) -> bool {
+        self.room.is_spent()
+    }
+
     /// Whether the disk is below its reserve.
     pub(crate) fn disk_is_full(&self) -> bool {
-        self.disk_full.load(Ordering::Relaxed)
+        self.room.is_full()
     }
 
     /// Whether it is about to stop.

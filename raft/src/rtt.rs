@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// Between pings.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_millis(100);
 /// What may come on top without having been seen before.
-const STALL: Duration = Duration::from_millis(400);
+pub(crate) const STALL: Duration = Duration::from_millis(400);
 /// Shortest and longest limit.
 const SILENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1_500));
 /// The limit before the first round.

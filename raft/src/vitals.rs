@@ -85,6 +85,7 @@ impl Vitals {
             sync_running_ms: u32::try_from(running.as_millis()).unwrap_or(u32::MAX),
             sync_us: usual.map_or(0, us),
             lag_us: us(self.inner.pulse.lag()),
+            late_us: us(self.inner.pulse.late()),
         }
     }
 
@@ -140,6 +141,13 @@ impl Vitals {
             .unwrap_or(false)
     }
 
+    /// For how long any of these nodes stands still again and again, as far as they have told.
+    pub(crate) fn lateness(&self, nodes: impl IntoIterator<Item = NodeId>) -> Duration {
+        let late = |node| self.of(node, |health| health.late_us);
+        let late = nodes.into_iter().filter_map(late).max();
+        Duration::from_micros(u64::from(late.unwrap_or(0)))
+    }
+
     /// What a node's disk and processor add to each round: what a sync takes, or has taken so far,
     /// and its lag. `None` when it has told nothing lately.
     pub(crate) fn burden(&self, node: NodeId) -> Option<Duration> {
@@ -182,6 +190,7 @@ mod tests {
             sync_running_ms: 1_000,
             sync_us: 5,
             lag_us: 7,
+            late_us: 9,
         };
         vitals.note(OTHER, Some(health));
         vitals.note(OTHER, None);
@@ -191,6 +200,8 @@ mod tests {
         assert!(vitals.says_reached(OTHER, NodeId(1)));
         assert!(!vitals.says_reached(OTHER, NodeId(3)));
         assert_eq!(vitals.burden(OTHER), Some(Duration::from_micros(1_000_007)));
+        let nodes = [NodeId(1), OTHER, NodeId(3)];
+        assert_eq!(vitals.lateness(nodes), Duration::from_micros(9));
         tokio::time::advance(TOLD_VALID).await;
         assert!(!vitals.stalled(OTHER) && !vitals.says_unreached(OTHER, NodeId(3)));
         assert!(!vitals.says_reached(OTHER, NodeId(1)), "it is silent");

@@ -11,7 +11,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebreak_raft::{Clock, Identity, Keep, Node, Options, ProposeError, ReplicaStatus, Tuning};
+use firebreak_raft::{
+    Clock, Identity, Keep, Node, Options, ProposeError, ReplicaStatus, Room, Tuning,
+};
 use model::cluster::{
     Change, ChangeBody, ClusterState, Join, Locality, Node as Member, SetDraining,
 };
@@ -660,7 +662,7 @@ async fn a_full_disk_refuses_appends_and_reads_go_on() {
     let shard = shard_of(&nodes[0].node, &name);
     propose(&nodes[0].node, shard, &append(&name, 1)).await;
     for running in &nodes {
-        running.node.set_disk_full(true);
+        running.node.set_room(Room::Reserved);
     }
     let command = append(&name, 2).encode_to_vec();
     let refused = nodes[1]
@@ -678,7 +680,7 @@ async fn a_full_disk_refuses_appends_and_reads_go_on() {
     });
     assert_eq!(read.await, Ok(1));
     for running in &nodes {
-        running.node.set_disk_full(false);
+        running.node.set_room(Room::Enough);
     }
     assert_eq!(
         seq(&propose(&nodes[1].node, shard, &append(&name, 2)).await),

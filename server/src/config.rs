@@ -66,8 +66,19 @@ pub struct Locality {
 pub struct Limits {
     /// Largest message body, bytes.
     pub body_bytes_max: usize,
-    /// Share of the disk that stays free, percent.
-    pub disk_reserve_percent: u64,
+    /// What of the disk stays free.
+    pub disk_reserve: Reserve,
+    /// The ballast's size, bytes; none = what an opening of the databases may need.
+    pub disk_ballast_bytes: Option<u64>,
+}
+
+/// How much of a disk stays free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// A share of it, percent.
+    pub percent: u64,
+    /// So many bytes at least; none = what the databases may need at once, unless the share is 0.
+    pub bytes: Option<u64>,
 }
 
 /// What to log, and how.
@@ -231,7 +242,13 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     }
 
     let bounds = reader.section(&top, "limits");
-    reader.known(&bounds, &["body_bytes_max", "disk_reserve_percent"]);
+    let keys = [
+        "body_bytes_max",
+        "disk_reserve_percent",
+        "disk_reserve_mb",
+        "disk_ballast_mb",
+    ];
+    reader.known(&bounds, &keys);
     // A body and its attributes must fit a batch with room to spare.
     let body_max = (limits::BATCH_BYTES_MAX / 2) as u64;
     let body = reader.number(
@@ -241,9 +258,18 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         1..=body_max,
         "bytes",
     );
+    let percent = reader.number(&bounds, "disk_reserve_percent", 5, 0..=50, "percent");
+    let mut mib = |key| {
+        let mib = reader.number(&bounds, key, 0, 0..=1_048_576, "MiB");
+        bounds.has(key).then_some(mib * 1024 * 1024)
+    };
     let limits = Limits {
         body_bytes_max: usize::try_from(body).unwrap_or(limits::BODY_BYTES_MAX),
-        disk_reserve_percent: reader.number(&bounds, "disk_reserve_percent", 5, 0..=50, "percent"),
+        disk_reserve: Reserve {
+            percent,
+            bytes: mib("disk_reserve_mb"),
+        },
+        disk_ballast_bytes: mib("disk_ballast_mb"),
     };
 
     let raft = tuning(reader, &top);

@@ -30,7 +30,11 @@ fn a_short_file_gets_the_documented_defaults() {
         config.limits,
         Limits {
             body_bytes_max: 65_536,
-            disk_reserve_percent: 5
+            disk_reserve: Reserve {
+                percent: 5,
+                bytes: None
+            },
+            disk_ballast_bytes: None,
         }
     );
     assert_eq!(config.raft.heartbeat_ms, 500);
@@ -48,12 +52,15 @@ fn a_short_file_gets_the_documented_defaults() {
 fn every_key_can_be_set() {
     let all = format!(
         "{GOOD}rack = \"r1\"\n[limits]\nbody_bytes_max = 0x400\ndisk_reserve_percent = 10\n\
+         disk_reserve_mb = 2048\ndisk_ballast_mb = 0\n\
          [raft]\nheartbeat_ms = 50\nelection_min_ms = 150\nelection_max_ms = 300\n\
          read_lease_ms = 0\n[log]\nlevel = \"info,firebreak_raft=debug\"\nformat = \"json\"\n\
          [storage]\ncache_mb = 1\n"
     );
     let config = Config::parse(&all, "node.toml").expect("valid");
     assert_eq!(config.limits.body_bytes_max, 1_024);
+    assert_eq!(config.limits.disk_reserve.bytes, Some(2 << 30));
+    assert_eq!(config.limits.disk_ballast_bytes, Some(0));
     assert_eq!(config.raft.election_max_ms, 300);
     assert_eq!(config.log.format, Format::Json);
     assert_eq!(config.locality.rack, "r1");

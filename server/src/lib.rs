@@ -25,6 +25,7 @@ pub mod gateway;
 pub mod identity;
 pub mod node;
 pub mod read;
+pub mod room;
 pub mod service;
 mod start;
 pub mod stream;

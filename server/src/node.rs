@@ -34,13 +34,12 @@ use crate::World;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::identity::Record;
+use crate::room;
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
 use crate::service::grpc;
 use crate::service::messages::{Messages, Pages};
 use crate::start::{count_start, identity, seeds, stands};
-use crate::telemetry;
-use crate::world::{DiskSpace, Space};
 
 /// How long a node that stops tries to give its leaders away.
 const STEP_ASIDE_MAX: Duration = Duration::from_secs(3);
@@ -54,10 +53,6 @@ const CALLS_MAX: Duration = Duration::from_secs(5);
 const CALLERS_MAX: Duration = Duration::from_secs(1);
 /// How long the groups may take to stop and flush.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
-/// How often the room on the disk is looked at.
-const DISK_LOOK: Duration = Duration::from_secs(1);
-/// Percent of the disk above the reserve at which appends are taken again.
-const DISK_HYSTERESIS_PERCENT: u64 = 1;
 
 /// Why a node did not start, or stopped.
 #[derive(Debug, Error)]
@@ -170,9 +165,10 @@ pub async fn run<N: Network>(
         world.seed,
         elsewhere.subscribe(),
     );
-    let (disk, disk_seen) = watch::channel((Space { free: 0, total: 0 }, false));
-    let reserve = config.limits.disk_reserve_percent;
-    tasks.spawn(watch_disk(world.disk.clone(), raft.clone(), reserve, disk));
+    let databases = vec![world.raftdb.clone(), world.msgdb.clone()];
+    let reserve = config.limits.disk_reserve;
+    let (disk_seen, disk) = room::watch(world.disk.clone(), databases, raft.clone(), reserve);
+    tasks.spawn(disk);
     tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
     let (health, health_service) = tonic_health::server::health_reporter();
     let serving = tasks.spawn(send_elsewhere(
@@ -286,13 +282,15 @@ fn options<N: Network>(
     log: &Log,
     state: &State,
 ) -> Result<Options, RunError> {
+    let mut tuning = config.raft.clone();
+    world.disk.fit(&mut tuning.keep);
     Ok(Options {
         identity: identity(config, record)?,
         dialer: world.network.dialer(),
         clock: world.clock.clone(),
         log: log.clone(),
         state: state.clone(),
-        tuning: config.raft.clone(),
+        tuning,
         seeds: seeds(config, record),
         found: record.found.clone(),
     })
@@ -343,43 +341,6 @@ fn services(
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ],
     )
-}
-
-/// Looks at the disk each second; below the reserve no appends are taken.
-async fn watch_disk(
-    disk: Arc<dyn DiskSpace>,
-    raft: Arc<Node>,
-    reserve_percent: u64,
-    seen: watch::Sender<(Space, bool)>,
-) {
-    let mut full = false;
-    loop {
-        if let Err(why) = disk.present() {
-            raft.die(why);
-        }
-        telemetry::know(&raft.view().borrow());
-        match disk.space() {
-            Ok(space) => {
-                let now = reserve_reached(space, reserve_percent, full);
-                if now != full {
-                    full = now;
-                    tracing::warn!(full, free = space.free, "the disk's reserve");
-                    raft.set_disk_full(full);
-                }
-                seen.send_replace((space, full));
-            }
-            Err(error) => tracing::warn!(%error, "the disk's room cannot be seen"),
-        }
-        tokio::time::sleep(DISK_LOOK).await;
-    }
-}
-
-fn reserve_reached(space: Space, percent: u64, before: bool) -> bool {
-    space.below(if before && percent > 0 {
-        percent + DISK_HYSTERESIS_PERCENT
-    } else {
-        percent
-    })
 }
 
 /// Once the cluster lives, its founder's disk need not keep what was to be founded.
@@ -437,20 +398,5 @@ async fn reason<T: Clone>(reasons: &mut watch::Receiver<Option<T>>) -> T {
     match reason {
         Some(reason) => reason,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reserve_is_given_up_only_a_little_above_it() {
-        let space = |free| Space { free, total: 100 };
-        assert!(reserve_reached(space(4), 5, false));
-        assert!(!reserve_reached(space(5), 5, false));
-        assert!(reserve_reached(space(5), 5, true));
-        assert!(!reserve_reached(space(6), 5, true));
-        assert!(!reserve_reached(space(0), 0, true));
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use proto::net::Network;
-use raft::Clock;
+use raft::{Clock, Keep};
 use store::engine::Engine;
 
 /// The world of one node.
@@ -48,7 +48,7 @@ pub trait Entropy: Send + Sync + 'static {
 
 /// The room on a disk.
 pub trait DiskSpace: Send + Sync + 'static {
-    /// Looks now; called each second, so it must be quick.
+    /// Looks now; called ten times a second, so it must be quick.
     ///
     /// # Errors
     /// When the file system does not answer.
@@ -62,6 +62,16 @@ pub trait DiskSpace: Send + Sync + 'static {
     fn present(&self) -> Result<(), String> {
         Ok(())
     }
+
+    /// What the databases may need at once for work that must not fail.
+    fn needs(&self) -> u64;
+
+    /// Fits what is kept to the disk.
+    fn fit(&self, keep: &mut Keep);
+
+    /// There is room, `free` in all of which `reserve` is kept: what was given up so that the node
+    /// could start may be made again.
+    fn restock(&self, free: u64, reserve: u64);
 }
 
 /// The room on a disk at one moment.
@@ -71,25 +81,4 @@ pub struct Space {
     pub free: u64,
     /// Bytes in all.
     pub total: u64,
-}
-
-impl Space {
-    /// Whether less than `percent` of the disk is free.
-    pub fn below(self, percent: u64) -> bool {
-        u128::from(self.free) * 100 < u128::from(self.total) * u128::from(percent)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reserve_is_a_share_of_the_whole_disk_even_of_a_very_large_one() {
-        let space = |free, total| Space { free, total };
-        assert!(space(4, 100).below(5));
-        assert!(!space(5, 100).below(5));
-        assert!(!space(0, 100).below(0));
-        assert!(space(u64::MAX / 30, u64::MAX).below(5));
-    }
 }

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use disks::{Devices, Disks, Engines};
 use parking_lot::Mutex;
+use raft::Keep;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _};
 use server::node::{self, InitOptions, RunError};
 use server::world::{Background, DiskSpace, Entropy, Space};
 use server::{Config, World};
-use store::engine::memory::{self, Disk};
+use store::Sizes;
+use store::engine::memory::{self, Disk, Volume};
 use store::engine::{Engine, Snapshot};
 use tokio::sync::watch;
 
@@ -37,6 +39,8 @@ const SYNC_MS: std::ops::RangeInclusive<u64> = 1..=4;
 const DISK_BYTES: u64 = 1 << 40;
 /// Of it free, percent, unless a fault says otherwise.
 const FREE_PERCENT: u32 = 50;
+/// What databases let grow on a disk that is small, as a share of what was left on it.
+const SMALL_DISK_UNITS: u64 = 64;
 /// Between two attempts to become a member.
 const ENROL_RETRY: Duration = Duration::from_millis(200);
 /// How often other tasks of a host go first, until its disks are let go.
@@ -108,6 +112,7 @@ impl Host {
         let devices = Devices {
             raftdb: Disk::named(&format!("{name}/raftdb")),
             msgdb: Disk::named(&format!("{name}/msgdb")),
+            volume: Volume::default(),
         };
         let host = Host {
             name: name.clone(),
@@ -270,7 +275,10 @@ impl Host {
             clock: Arc::new(Wall(self.clocks.lock().clone())),
             seed: derive(self.seed, &stream("choices")),
             entropy: Arc::new(Seeded(Mutex::new(dice(self.seed, &stream("entropy"))))),
-            disk: Arc::new(Room(self.free_percent.clone())),
+            disk: Arc::new(Room {
+                free_percent: self.free_percent.clone(),
+                volume: self.devices.volume.clone(),
+            }),
             background: Arc::new(Inline),
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
@@ -375,6 +383,12 @@ impl Host {
         self.devices.msgdb.fail(memory::Fault::Full, percent == 0);
     }
 
+    /// So many bytes are left from now on; none = without end.
+    pub fn leave_bytes(&self, left: Option<u64>) {
+        let unit = left.unwrap_or(DISK_BYTES) / SMALL_DISK_UNITS;
+        self.devices.volume.leave(left, Sizes::of_unit(unit));
+    }
+
     /// Flips a bit; says where, or none when there is nothing of the kind.
     pub fn flip_bit(&self, part: Part) -> Option<String> {
         let mut dice = self.mishap("bit");
@@ -461,15 +475,35 @@ impl Entropy for Seeded {
 }
 
 /// A disk with the room that the run leaves it.
-struct Room(Arc<AtomicU32>);
+struct Room {
+    free_percent: Arc<AtomicU32>,
+    volume: Volume,
+}
 
 impl DiskSpace for Room {
     fn space(&self) -> io::Result<Space> {
-        let percent = u64::from(self.0.load(Ordering::Relaxed));
+        if let Some((free, total)) = self.volume.space() {
+            return Ok(Space { free, total });
+        }
+        let percent = u64::from(self.free_percent.load(Ordering::Relaxed));
         Ok(Space {
             free: DISK_BYTES / 100 * percent,
             total: DISK_BYTES,
         })
+    }
+
+    fn needs(&self) -> u64 {
+        match self.volume.space() {
+            Some(_) => self.volume.sizes().needs_bytes(),
+            None => 0,
+        }
+    }
+
+    // What is kept is drawn.
+    fn fit(&self, _: &mut Keep) {}
+
+    fn restock(&self, _: u64, reserve: u64) {
+        self.volume.restock(disks::ballast(&self.volume), reserve);
     }
 }
 

@@ -304,6 +304,14 @@ pub enum Fault {
         /// Hosts.
         hosts: Vec<String>,
     },
+    /// The machines have more to do than processors: what runs there waits for its turn again and
+    /// again. None = as usual.
+    Starve {
+        /// Hosts.
+        hosts: Vec<String>,
+        /// How they get their turns.
+        starved: Option<Starved>,
+    },
     /// Nothing goes from one group of hosts to the other.
     Cut {
         /// Hosts.
@@ -364,6 +372,13 @@ pub enum Fault {
         hosts: Vec<String>,
         /// Percent free.
         free_percent: Option<u32>,
+    },
+    /// So many bytes are left on the disk, which the node's own writes fill; none = without end.
+    SmallDisk {
+        /// Hosts.
+        hosts: Vec<String>,
+        /// Bytes left.
+        left_bytes: Option<u64>,
     },
     /// A bit of a stored record flips, and its checksum says so.
     BitFlip {
@@ -443,6 +458,16 @@ pub enum Standstill {
     Unknown,
 }
 
+/// How a process gets its turns on a processor that others want, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Starved {
+    /// Of all time, that in which it runs, percent.
+    pub share_percent: u32,
+    /// How long it waits for each turn, ms, drawn: least and most.
+    pub wait_ms: (u64, u64),
+}
+
 /// A part of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -520,10 +545,12 @@ macro_rules! named_hosts {
             | Fault::Start { hosts }
             | Fault::Pause { hosts, .. }
             | Fault::Resume { hosts }
+            | Fault::Starve { hosts, .. }
             | Fault::SlowSync { hosts, .. }
             | Fault::HangSync { hosts, .. }
             | Fault::FailSync { hosts, .. }
             | Fault::DiskRoom { hosts, .. }
+            | Fault::SmallDisk { hosts, .. }
             | Fault::BitFlip { hosts, .. }
             | Fault::WipeDisk { hosts }
             | Fault::ImageDisk { hosts }
@@ -563,6 +590,7 @@ impl Fault {
             Fault::Start { .. } => "start",
             Fault::Pause { .. } => "pause",
             Fault::Resume { .. } => "resume",
+            Fault::Starve { .. } => "starve",
             Fault::Cut { .. } => "cut",
             Fault::Heal { .. } => "heal",
             Fault::Reset { .. } => "reset",
@@ -571,6 +599,7 @@ impl Fault {
             Fault::HangSync { .. } => "hang-sync",
             Fault::FailSync { .. } => "fail-sync",
             Fault::DiskRoom { .. } => "disk-room",
+            Fault::SmallDisk { .. } => "small-disk",
             Fault::BitFlip { .. } => "bit-flip",
             Fault::WipeDisk { .. } => "wipe-disk",
             Fault::ImageDisk { .. } => "image-disk",
@@ -588,11 +617,13 @@ impl Fault {
     pub fn ends(&self) -> bool {
         match self {
             Fault::Start { .. } | Fault::Resume { .. } | Fault::Heal { .. } => true,
+            Fault::Starve { starved, .. } => starved.is_none(),
             Fault::Link { link, .. } => link.is_none(),
             Fault::SlowSync { sync_ms, .. } => sync_ms.is_none(),
             Fault::HangSync { hang, .. } => !hang,
             Fault::FailSync { fail, .. } => !fail,
             Fault::DiskRoom { free_percent, .. } => free_percent.is_none(),
+            Fault::SmallDisk { left_bytes, .. } => left_bytes.is_none(),
             Fault::ClockDrift { ppm, .. } => *ppm == 0,
             Fault::Drain { drain, .. } => !drain,
             _ => false,

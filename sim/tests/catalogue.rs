@@ -268,7 +268,7 @@ fn swarms_of_any_scenario_leave_what_it_promises_and_seeds_differ() {
     }
 }
 
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 28] = [
     "burn",
     "power-cut",
     "crash",
@@ -277,6 +277,7 @@ const KINDS: [&str; 26] = [
     "start",
     "pause",
     "resume",
+    "starve",
     "cut",
     "heal",
     "reset",
@@ -285,6 +286,7 @@ const KINDS: [&str; 26] = [
     "hang-sync",
     "fail-sync",
     "disk-room",
+    "small-disk",
     "bit-flip",
     "wipe-disk",
     "image-disk",

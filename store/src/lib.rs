@@ -22,7 +22,9 @@ pub mod state;
 
 mod error;
 mod position;
+mod sizes;
 
 pub use error::Error;
 pub use log::{HardState, Log, Record, ShardLog};
 pub use position::Position;
+pub use sizes::Sizes;

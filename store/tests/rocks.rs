@@ -15,16 +15,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use firebreak_store::Error;
 use firebreak_store::engine::conformance::{Bench, suite};
 use firebreak_store::engine::rocks::{Rocks, crash};
 use firebreak_store::engine::{Batch, Engine, Order, Read};
+use firebreak_store::{Error, Sizes};
 use support::ondisk::Role;
 
 fn open(role: Role, path: &Path) -> Arc<dyn Engine> {
     match role {
         Role::Log => Arc::new(Rocks::open_log(path).unwrap()),
-        Role::State => Arc::new(Rocks::open_state_with_cache(path, 8 << 20).unwrap()),
+        Role::State => Arc::new(Rocks::open_state_sized(path, 8 << 20, Sizes::default()).unwrap()),
     }
 }
 

@@ -267,6 +267,28 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "turns-without-back-off",
+        bug: "a turn of an election ends in the same short time however often nobody won, and \
+              however late the machines are",
+        promise: 'G',
+        oracles: &["no-downtime"],
+        scenarios: &["starved-dc-crash", "starved-dc-silent"],
+        hint: "machines that are late by more than a turn: each candidate stands again before its \
+               votes are there, until openraft's own timers happen to do better",
+        sites: 2,
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "reserve-of-a-share-alone",
+        bug: "the reserve is a share of the disk, however small the disk is",
+        promise: 'P',
+        oracles: &["room-kept"],
+        scenarios: &["small-disks"],
+        hint: "a disk of which a twentieth is less than a flush or a compaction writes: it finds no \
+               room, and the node stops",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "answers-swapped",
         bug: "the answers to the commands of an entry are given out in the opposite order",
         promise: 'O',

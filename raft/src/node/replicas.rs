@@ -103,7 +103,7 @@ impl Inner {
                     log,
                     state,
                     peers: self.peers.clone(),
-                    disk_full: self.disk_full.clone(),
+                    room: self.room.clone(),
                     floor,
                 };
                 Group::open(opening).await

@@ -12,6 +12,7 @@ use model::placement;
 use prost::Message as _;
 use proto::v1;
 use proto::v1::admin_server::Admin as Service;
+use raft::Room;
 use store::state::{ConversationHash, ShardState};
 use store::{Log, state::State};
 use tokio::sync::{oneshot, watch};
@@ -22,7 +23,8 @@ use tonic::{Request, Response, Status};
 use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
-use crate::world::{Background, Entropy, Space};
+use crate::room::Seen;
+use crate::world::{Background, Entropy};
 
 /// The state of a replica that leads, and of one that calls itself leader without a quorum.
 const LEADER: &str = "leader";
@@ -42,7 +44,7 @@ pub struct Admin {
     /// Where long reads of the disk run.
     pub background: Arc<dyn Background>,
     /// The disk as last looked at, and whether its reserve is reached.
-    pub disk: watch::Receiver<(Space, bool)>,
+    pub disk: watch::Receiver<Seen>,
     /// When the node started.
     pub started: Instant,
     /// The process's id.
@@ -173,7 +175,7 @@ impl Admin {
         let raft = &self.gateway.raft;
         let identity = raft.identity();
         let view = self.gateway.view();
-        let (space, reserve_reached) = *self.disk.borrow();
+        let disk = *self.disk.borrow();
         let mut replicas = raft.replicas();
         for replica in &mut replicas {
             if replica.state == LEADER && !self.reaches_majority(&view, replica.shard) {
@@ -228,10 +230,11 @@ impl Admin {
                 log_bytes: log.bytes_written,
                 state_bytes: state.bytes_written,
                 appended_messages: self.state.appended_messages(),
-                disk_free_bytes: space.free,
-                disk_total_bytes: space.total,
+                disk_free_bytes: disk.space.free,
+                disk_total_bytes: disk.space.total,
                 stored_bytes: log.stored_bytes + state.stored_bytes,
-                disk_reserve_reached: reserve_reached,
+                disk_reserve_reached: disk.room > Room::Enough,
+                disk_reserve_bytes: disk.reserve,
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             }),
         }

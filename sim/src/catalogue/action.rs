@@ -4,10 +4,12 @@ use super::file::{Action, LinkChange};
 use super::links::{JITTER_US_MAX, LATENCY_US_MAX, LINK_KEYS, LOSS_PPM_MAX};
 use super::reader::{Reader, Section};
 use super::{target, units, values};
-use crate::plan::{Part, Standstill};
+use crate::plan::{Part, Standstill, Starved};
 
 /// The longest jump of a clock, ms: a year, far beyond any time that anything is kept for.
 const JUMP_MS_MAX: i64 = 365 * 86_400_000;
+/// The most that is left on a small disk, bytes.
+const LEFT_BYTES_MAX: u64 = 1 << 31;
 /// The fastest drift of a clock, parts per million.
 const DRIFT_PPM_MAX: i64 = 100_000;
 
@@ -22,6 +24,7 @@ pub(super) enum Verb {
     Start,
     Pause,
     Resume,
+    Starve,
     Silence,
     Cut,
     Heal,
@@ -31,6 +34,7 @@ pub(super) enum Verb {
     HangSync,
     FailSync,
     DiskRoom,
+    SmallDisk,
     BitFlip,
     WipeDisk,
     ImageDisk,
@@ -53,6 +57,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("start", Verb::Start),
     ("pause", Verb::Pause),
     ("resume", Verb::Resume),
+    ("starve", Verb::Starve),
     ("silence", Verb::Silence),
     ("cut", Verb::Cut),
     ("heal", Verb::Heal),
@@ -62,6 +67,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("hang-sync", Verb::HangSync),
     ("fail-sync", Verb::FailSync),
     ("disk-room", Verb::DiskRoom),
+    ("small-disk", Verb::SmallDisk),
     ("bit-flip", Verb::BitFlip),
     ("wipe-disk", Verb::WipeDisk),
     ("image-disk", Verb::ImageDisk),
@@ -82,8 +88,10 @@ impl Verb {
             Verb::Crash => &["disks"],
             Verb::Silence | Verb::Cut => &["reset"],
             Verb::Link => &LINK_KEYS,
+            Verb::Starve => &["share", "wait"],
             Verb::SlowSync => &["sync"],
             Verb::DiskRoom => &["free"],
+            Verb::SmallDisk => &["left"],
             Verb::BitFlip => &["part"],
             Verb::Move => &["to"],
             Verb::Pause => &["clocks"],
@@ -178,6 +186,14 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
             Action::Pause { clocks }
         }
         Verb::Resume => Action::Resume,
+        Verb::Starve => {
+            let share = reader.need(table, "share", values::percent(1..=99));
+            let wait_ms = reader.need(table, "wait", values::window_ms(1..=10_000));
+            Action::Starve(Starved {
+                share_percent: share?,
+                wait_ms: wait_ms?,
+            })
+        }
         Verb::Silence => Action::Silence {
             reset: reset(reader),
         },
@@ -200,6 +216,10 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
             }
             let free_percent = (free.0 / 10_000, free.1 / 10_000);
             Action::DiskRoom { free_percent }
+        }
+        Verb::SmallDisk => {
+            let left = reader.need(table, "left", values::window_bytes(1..=LEFT_BYTES_MAX));
+            Action::SmallDisk { left_bytes: left? }
         }
         Verb::BitFlip => {
             let part = reader.get(table, "part", values::word("a part of a disk", PARTS));

@@ -7,6 +7,8 @@ use crate::plan::{Fault, Link, Topology};
 
 /// Syncs that take longer than this count as hung, ms.
 const SYNC_MS_MAX: u64 = 1_000;
+/// Processes that wait longer for a processor count as paused, ms.
+const WAIT_MS_MAX: u64 = 1_000;
 /// A way that takes longer, or loses more, counts as cut.
 const LATENCY_US_MAX: u64 = 400_000;
 const LOSS_PPM_MAX: u32 = 250_000;
@@ -28,6 +30,8 @@ pub(super) struct Damage {
     dc: Vec<String>,
     down: BTreeSet<usize>,
     paused: BTreeSet<usize>,
+    /// Processes that wait for a processor for so long that they count as paused.
+    starved: BTreeSet<usize>,
     /// Disks that answer late, or not at all.
     hung: BTreeSet<usize>,
     slow: BTreeSet<usize>,
@@ -60,6 +64,7 @@ impl Damage {
             names,
             down: BTreeSet::new(),
             paused: BTreeSet::new(),
+            starved: BTreeSet::new(),
             hung: BTreeSet::new(),
             slow: BTreeSet::new(),
             full: BTreeSet::new(),
@@ -141,9 +146,19 @@ impl Damage {
             } => {
                 self.stop(hosts, How::Ended, "has no room left")?;
             }
-            Fault::SlowSync { .. } | Fault::HangSync { .. } | Fault::DiskRoom { .. } => {
-                self.disk(fault);
+            Fault::Starve { hosts, starved } => {
+                let long = starved.is_some_and(|starved| starved.wait_ms.1 > WAIT_MS_MAX);
+                for node in self.nodes(hosts) {
+                    match long {
+                        true => self.starved.insert(node),
+                        false => self.starved.remove(&node),
+                    };
+                }
             }
+            Fault::SlowSync { .. }
+            | Fault::HangSync { .. }
+            | Fault::DiskRoom { .. }
+            | Fault::SmallDisk { .. } => self.disk(fault),
             Fault::BitFlip { hosts, .. } => {
                 let nodes = self.nodes(hosts);
                 self.lost.extend(nodes);
@@ -185,6 +200,8 @@ impl Damage {
                 let full = free_percent.is_some_and(|free| free <= RESERVE_PERCENT);
                 (&mut self.full, hosts, full)
             }
+            // It will be.
+            Fault::SmallDisk { hosts, left_bytes } => (&mut self.full, hosts, left_bytes.is_some()),
             _ => return,
         };
         for node in hosts.iter().filter_map(|host| self.at.get(host)) {
@@ -296,6 +313,7 @@ impl Damage {
         let ill = [
             &self.down,
             &self.paused,
+            &self.starved,
             &self.hung,
             &self.slow,
             &self.full,

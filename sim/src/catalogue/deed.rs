@@ -47,6 +47,7 @@ pub(super) fn deed(stage: &Stage<'_>, line: &Line, hosts: &[String], dice: &mut 
         | Action::HangSync
         | Action::FailSync
         | Action::DiskRoom { .. }
+        | Action::SmallDisk { .. }
         | Action::BitFlip { .. }
         | Action::WipeDisk
         | Action::ImageDisk
@@ -81,6 +82,13 @@ fn to_machines(action: &Action, hosts: &[String]) -> Deed {
             Deed::of(Fault::Pause { hosts, clocks }, Some(resume))
         }
         Action::Resume => Deed::of(Fault::Resume { hosts: h() }, None),
+        Action::Starve(starved) => {
+            let starve = |starved| Fault::Starve {
+                hosts: h(),
+                starved,
+            };
+            Deed::of(starve(Some(*starved)), Some(starve(None)))
+        }
         Action::Drain => {
             let drain = |drain| Fault::Drain { hosts: h(), drain };
             Deed::of(drain(true), Some(drain(false)))
@@ -141,6 +149,16 @@ fn to_disks(action: &Action, hosts: &[String], dice: &mut StdRng) -> Deed {
                 begin: vec![room(Some(free))],
                 end,
             }
+        }
+        Action::SmallDisk {
+            left_bytes: (low, high),
+        } => {
+            let left = u64::from(dice.random_range(*low..=*high));
+            let small = |left_bytes| Fault::SmallDisk {
+                hosts: h(),
+                left_bytes,
+            };
+            Deed::of(small(Some(left)), Some(small(None)))
         }
         Action::BitFlip { parts } => {
             let part = parts.choose(dice).copied();

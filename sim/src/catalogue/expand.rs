@@ -86,11 +86,13 @@ fn hosts(stage: &Stage<'_>, line: &Line, dice: &mut StdRng) -> Vec<Host> {
     match &line.action {
         Action::Cut { .. } | Action::Heal | Action::Reset | Action::Link(_) => Vec::new(),
         Action::Stampede => stage.stampeding(target, dice),
-        // A building's clients share its fate; going rack by rack they are in none.
+        // A building's clients share its fate, and its processors; going rack by rack they are in
+        // none.
         Action::Burn
         | Action::PowerCut
         | Action::Crash { .. }
         | Action::Silence { .. }
+        | Action::Starve(_)
         | Action::Start => {
             let whole = matches!(line.repeat.each, None | Some(Each::Dc));
             stage.befallen(target, whole, dice)

@@ -181,6 +181,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("loss", Kind::Loss),
     ("latency", Kind::Latency),
     ("pause", Kind::Pause),
+    ("starve", Kind::Starve),
     ("slow-sync", Kind::SlowSync),
     ("hang-sync", Kind::HangSync),
     ("fail-sync", Kind::FailSync),

@@ -2,7 +2,7 @@
 //! microseconds. What a seed makes of it is in `draw`.
 
 use super::units::Window;
-use crate::plan::{DirectedLink, DiskKind, Expect, Link, Part, Standstill, Workload};
+use crate::plan::{DirectedLink, DiskKind, Expect, Link, Part, Standstill, Starved, Workload};
 
 /// A scenario as its file says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +157,7 @@ pub(super) enum Action {
     Start,
     Pause { clocks: Standstill },
     Resume,
+    Starve(Starved),
     Silence { reset: bool },
     Cut { reset: bool },
     Heal,
@@ -166,6 +167,7 @@ pub(super) enum Action {
     HangSync,
     FailSync,
     DiskRoom { free_percent: (u32, u32) },
+    SmallDisk { left_bytes: (u32, u32) },
     BitFlip { parts: Vec<Part> },
     WipeDisk,
     ImageDisk,
@@ -204,6 +206,7 @@ pub(super) enum Kind {
     Loss,
     Latency,
     Pause,
+    Starve,
     SlowSync,
     HangSync,
     FailSync,

@@ -10,7 +10,7 @@ use super::Variant;
 use super::atlas;
 use super::draw::{ATTEMPTS, Chance, plan as drawn, within};
 use super::file::{Action, Kind, Line, LinkChange, Pick, Repeat, ScenarioFile, Target};
-use crate::plan::{Expect, Part, Pending, Plan, Standstill};
+use crate::plan::{Expect, Part, Pending, Plan, Standstill, Starved};
 
 /// How often a fault is drawn again before it is left out.
 const TRIES: u32 = 16;
@@ -97,6 +97,7 @@ impl Kind {
             | Kind::Loss
             | Kind::Latency
             | Kind::Pause
+            | Kind::Starve
             | Kind::SlowSync
             | Kind::HangSync
             | Kind::DiskRoom
@@ -144,6 +145,13 @@ impl Kind {
                 let clocks = [Standstill::GoOn, Standstill::GoOn, Standstill::Suspended];
                 let clocks = clocks.choose(dice).copied().unwrap_or_default();
                 Action::Pause { clocks }
+            }
+            Kind::Starve => {
+                let most = dice.random_range(20..=400);
+                Action::Starve(Starved {
+                    share_percent: dice.random_range(10..=60),
+                    wait_ms: (most / 10, most),
+                })
             }
             Kind::SlowSync => {
                 let most = dice.random_range(20..=800);
@@ -236,6 +244,10 @@ impl Kind {
             },
             Kind::Kill | Kind::Stop | Kind::FailSync | Kind::HangSync | Kind::BitFlip => Target {
                 node: any(),
+                ..Target::default()
+            },
+            Kind::Starve if dice.random_bool(0.3) => Target {
+                dc: Some(Pick::All),
                 ..Target::default()
             },
             _ if dice.random_bool(0.5) => Target {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use store::engine::Engine;
-use store::engine::memory::{Disk, DiskImage, Memory};
+use store::engine::memory::{Disk, DiskImage, Memory, Volume};
 
 use crate::plan::{DiskKind, Fault, Plan};
 
@@ -18,6 +18,8 @@ pub(super) struct Devices {
     pub raftdb: Disk,
     /// Under the state.
     pub msgdb: Disk,
+    /// What simulated ones are on.
+    pub volume: Volume,
 }
 
 /// The databases of one start.
@@ -54,10 +56,14 @@ pub(super) trait Disks: Send + Sync {
 /// The disks of a host, of a kind.
 pub(super) fn of(name: &str, kind: DiskKind, devices: &Devices) -> Result<Box<dyn Disks>, String> {
     match kind {
-        DiskKind::Memory => Ok(Box::new(Simulated {
-            devices: devices.clone(),
-            image: Mutex::default(),
-        })),
+        DiskKind::Memory => {
+            devices.raftdb.put_on(&devices.volume, true);
+            devices.msgdb.put_on(&devices.volume, false);
+            Ok(Box::new(Simulated {
+                devices: devices.clone(),
+                image: Mutex::default(),
+            }))
+        }
         #[cfg(feature = "rocksdb")]
         DiskKind::Rocksdb => Ok(Box::new(super::rocks::Folder::new(name, devices)?)),
         #[cfg(not(feature = "rocksdb"))]
@@ -103,9 +109,18 @@ fn only_simulated(fault: &Fault) -> Option<&'static str> {
             free_percent: Some(0),
             ..
         } => Some("a full disk"),
+        Fault::SmallDisk {
+            left_bytes: Some(_),
+            ..
+        } => Some("a disk that is small"),
         Fault::BitFlip { .. } => Some("a flipped bit"),
         _ => None,
     }
+}
+
+/// Room for an opening of the databases, as the product keeps it.
+pub(super) fn ballast(volume: &Volume) -> u64 {
+    volume.sizes().log_memtable_bytes() * 3
 }
 
 /// Simulated disks.
@@ -120,6 +135,20 @@ impl Disks for Simulated {
     }
 
     fn open(&self) -> Result<Engines, String> {
+        let Devices {
+            raftdb,
+            msgdb,
+            volume,
+        } = &self.devices;
+        if volume
+            .space()
+            .is_some_and(|(free, _)| free < ballast(volume))
+        {
+            volume.give_up_ballast();
+        }
+        for disk in [raftdb, msgdb] {
+            disk.make_ready().map_err(|error| error.to_string())?;
+        }
         Ok(Engines {
             raftdb: Arc::new(Memory::open(&self.devices.raftdb)),
             msgdb: Arc::new(Memory::open(&self.devices.msgdb)),
@@ -127,7 +156,7 @@ impl Disks for Simulated {
     }
 
     fn cut_power(&self, dice: &mut StdRng) -> Result<(), String> {
-        let Devices { raftdb, msgdb } = &self.devices;
+        let Devices { raftdb, msgdb, .. } = &self.devices;
         raftdb.power_cut_with(|unsynced| dice.random_range(0..=unsynced));
         // Without a write-ahead log nothing unflushed is on the disk.
         if model::mutant!("torn-tail-accepted") {
@@ -150,7 +179,7 @@ impl Disks for Simulated {
     }
 
     fn take_image(&self) -> Result<(), String> {
-        let Devices { raftdb, msgdb } = &self.devices;
+        let Devices { raftdb, msgdb, .. } = &self.devices;
         *self.image.lock() = Some((raftdb.image(), msgdb.image()));
         Ok(())
     }

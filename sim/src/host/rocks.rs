@@ -29,11 +29,11 @@ use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use rand::Rng as _;
 use rand::rngs::StdRng;
-use store::Error;
 use store::engine::memory::{DiskImage, Memory};
 use store::engine::rocks::Rocks;
 use store::engine::rocks::crash::{self, LogLengths};
 use store::engine::{Batch, Engine, IncomingFile, Order, Read, Snapshot, SortedFile, Stats, Visit};
+use store::{Error, Sizes};
 use tempfile::TempDir;
 
 use super::disks::{Devices, Disks, Engines};
@@ -183,8 +183,10 @@ impl Disks for Folder {
             holder: holder.clone(),
         };
         let msgdb = OnDisk {
-            rocks: outside(|| Rocks::open_state_with_cache(&folder.join("msgdb"), CACHE_BYTES))
-                .map_err(refused)?,
+            rocks: outside(|| {
+                Rocks::open_state_sized(&folder.join("msgdb"), CACHE_BYTES, Sizes::default())
+            })
+            .map_err(refused)?,
             device: Memory::open(&self.devices.msgdb),
             log: None,
             holder,
@@ -376,6 +378,9 @@ impl Engine for OnDisk {
     }
 
     /// Of the log as the simulated disk counts: a sync when it is answered.
+    // Nothing here is small.
+    fn compact(&self, _: bool) {}
+
     fn stats(&self) -> Stats {
         let stats = self.rocks.stats();
         match self.log {

@@ -3,7 +3,7 @@
 //! turmoil gives each machine a runtime of its own in paused time, starts software on it again and
 //! again, and drops all of it at a crash. It steps the hosts of one `Sim` alike, so each machine is
 //! a `Sim` of its own here: that is what lets a clock run fast or slow (a step more or less), and a
-//! process be stopped and go on (no steps, then one leap). Its network is not used: it delivers at
+//! process be stopped and go on (no steps, then one leap), once or again and again (it is starved). Its network is not used: it delivers at
 //! whole milliseconds, completes a connect whose way back is cut, sends nothing again after a cut,
 //! closes a crashed host's connections politely, and panics when 64 segments wait; [`super::fabric`]
 //! does all of these as TCP does.
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use tokio::sync::Notify;
@@ -23,7 +24,7 @@ use tokio::sync::Notify;
 use super::fabric::{Fabric, HostId, Shared, Way};
 use super::{NOW_US, Net};
 use crate::dice::{derive, dice};
-use crate::plan::{Link, Standstill, Tier};
+use crate::plan::{Link, Standstill, Starved, Tier};
 use crate::trace::{Trace, What};
 
 /// How far time goes on in one step. What reaches a machine within a step is there at its end, so
@@ -71,6 +72,7 @@ struct Machine {
     clocks: Clocks,
     running: bool,
     paused: Option<Standstill>,
+    starved: Option<Turns>,
     drift_ppm: i64,
     /// Parts of a step that the clocks are ahead by, millionths.
     drifted: i64,
@@ -91,6 +93,45 @@ impl Leap {
             self.due.notified().await;
             tokio::time::advance(Duration::from_millis(self.ms.take())).await;
         }
+    }
+}
+
+/// The turns of a process on a processor that others want, too: it waits, and runs for so long
+/// that it gets its share.
+struct Turns {
+    how: Starved,
+    dice: StdRng,
+    waits: bool,
+    /// Until the other begins, microseconds.
+    left_us: u64,
+}
+
+impl Turns {
+    fn new(how: Starved, dice: StdRng) -> Turns {
+        Turns {
+            how,
+            dice,
+            waits: false,
+            left_us: 0,
+        }
+    }
+
+    /// Whether it waits in the next step.
+    fn wait(&mut self, tick_us: u64) -> bool {
+        if self.left_us == 0 {
+            let (least, most) = self.how.wait_ms;
+            let share = u64::from(self.how.share_percent.min(99));
+            let wait_us = self.dice.random_range(least..=most.max(least)) * 1_000;
+            self.waits = !self.waits;
+            self.left_us = match self.waits {
+                true => wait_us,
+                // As long as it would have waited once more.
+                false => wait_us * share / (100 - share),
+            };
+        }
+        let waits = self.waits;
+        self.left_us = self.left_us.saturating_sub(tick_us);
+        waits
     }
 }
 
@@ -172,6 +213,7 @@ impl Field {
             clocks: clocks.clone(),
             running: true,
             paused: None,
+            starved: None,
             drift_ppm: 0,
             drifted: 0,
             leap,
@@ -324,10 +366,20 @@ impl Field {
         let machine = self.find(name)?;
         if machine.running {
             machine.paused = None;
-            if machine.leap.ms.get() > 0 {
-                machine.leap.due.notify_one();
-            }
         }
+        Ok(())
+    }
+
+    /// What runs on a machine has to wait for its turns, or not any more. It stays so through
+    /// starts and stops.
+    ///
+    /// # Errors
+    /// When there is no such machine.
+    pub fn starve(&mut self, name: &str, starved: Option<Starved>) -> Result<(), String> {
+        let what = format!("turns of {name} from {}", self.now_us);
+        let dice = dice(self.seed, &what);
+        let machine = self.find(name)?;
+        machine.starved = starved.map(|how| Turns::new(how, dice));
         Ok(())
     }
 
@@ -422,7 +474,13 @@ impl Machine {
             return Ok(());
         }
         match self.paused {
-            None => {}
+            None => {
+                let starved = self.starved.as_mut();
+                if starved.is_some_and(|turns| turns.wait(tick_us)) {
+                    self.leap.ms.set(self.leap.ms.get() + tick_us / 1_000);
+                    return Ok(());
+                }
+            }
             Some(Standstill::GoOn) => {
                 self.leap.ms.set(self.leap.ms.get() + tick_us / 1_000);
                 return Ok(());
@@ -434,6 +492,9 @@ impl Machine {
                 return Ok(());
             }
             Some(Standstill::Unknown) => return Ok(()),
+        }
+        if self.leap.ms.get() > 0 {
+            self.leap.due.notify_one();
         }
         self.drifted += self.drift_ppm;
         let mut steps = 1;

@@ -133,6 +133,20 @@ pub const NAMES: &[(&str, char, &str)] = &[
     ),
 ];
 
+/// What is judged of a run as a whole, beside the oracles, and what mutants may name as well.
+pub const OF_RUNS: &[(&str, char, &str)] = &[
+    (
+        "no-downtime",
+        'G',
+        "nobody waits for longer, and no more calls fail, than the scenario says",
+    ),
+    (
+        "room-kept",
+        'P',
+        "no node runs out of room by its own writes",
+    ),
+];
+
 /// The functions of [`NAMES`], in that order.
 const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
     linearizable::linearizable,

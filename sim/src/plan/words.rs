@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Fault, Link, Part, Standstill};
+use super::{Fault, Link, Part, Standstill, Starved};
 
 /// Hosts that are named one by one where a text has to be short.
 const NAMED_MAX: usize = 3;
@@ -43,6 +43,17 @@ impl fmt::Display for Fault {
                 }
             },
             Fault::Resume { .. } => write!(f, "{whom} {} on", they("goes", "go")),
+            Fault::Starve { starved, .. } => match starved {
+                Some(Starved {
+                    share_percent,
+                    wait_ms: (least, most),
+                }) => write!(
+                    f,
+                    "{whom} {} {share_percent} % of the processor, {least} to {most} ms late",
+                    they("gets", "get")
+                ),
+                None => write!(f, "{whom} {} the processor again", they("has", "have")),
+            },
             Fault::Cut { from, to, reset } => {
                 let how = if *reset { "resets" } else { "swallows" };
                 write!(f, "the way {} → {} {how} everything", list(from), list(to))
@@ -100,6 +111,10 @@ fn disks_and_clocks(
         },
         Fault::DiskRoom { free_percent, .. } => match free_percent {
             Some(percent) => write!(f, "{percent} % room left at {whom}"),
+            None => write!(f, "room again at {whom}"),
+        },
+        Fault::SmallDisk { left_bytes, .. } => match left_bytes {
+            Some(bytes) => write!(f, "{} KiB are left at {whom}", bytes / 1_024),
             None => write!(f, "room again at {whom}"),
         },
         Fault::BitFlip { part, .. } => {

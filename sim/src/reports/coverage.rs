@@ -9,13 +9,14 @@ use crate::plan::closes;
 
 /// The kinds of faults that begin something, as [`crate::plan::Fault::kind`] names them: the rows
 /// of the coverage matrix.
-pub const KINDS: [&str; 23] = [
+pub const KINDS: [&str; 25] = [
     "burn",
     "power-cut",
     "crash",
     "kill",
     "stop",
     "pause",
+    "starve",
     "cut",
     "reset",
     "link",
@@ -23,6 +24,7 @@ pub const KINDS: [&str; 23] = [
     "hang-sync",
     "fail-sync",
     "disk-room",
+    "small-disk",
     "bit-flip",
     "wipe-disk",
     "image-disk",

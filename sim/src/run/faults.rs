@@ -86,6 +86,7 @@ impl Cluster {
                 Fault::Start { .. } => self.field.start(name)?,
                 Fault::Pause { clocks, .. } => self.field.pause(name, *clocks)?,
                 Fault::Resume { .. } => self.field.resume(name)?,
+                Fault::Starve { starved, .. } => self.field.starve(name, *starved)?,
                 // Clients have no disks, and nothing that follows their clocks.
                 _ => {}
             }
@@ -99,6 +100,7 @@ impl Cluster {
             Fault::Crash { .. } | Fault::Kill { .. } => self.field.kill(name)?,
             Fault::Pause { clocks, .. } => self.field.pause(name, *clocks)?,
             Fault::Resume { .. } => self.field.resume(name)?,
+            Fault::Starve { starved, .. } => self.field.starve(name, *starved)?,
             Fault::ClockJump { by_ms, .. } => self.field.jump(name, *by_ms)?,
             Fault::ClockDrift { ppm, .. } => self.field.drift(name, *ppm)?,
             _ => {}
@@ -153,6 +155,7 @@ impl Cluster {
             Fault::HangSync { hang, .. } => host.hang_syncs(*hang),
             Fault::FailSync { fail, .. } => host.fail_syncs(*fail),
             Fault::DiskRoom { free_percent, .. } => host.leave_room(*free_percent),
+            Fault::SmallDisk { left_bytes, .. } => host.leave_bytes(*left_bytes),
             _ => {}
         }
         Ok(())

@@ -8,13 +8,15 @@ use crate::history::{AppendEnd, History, Level, Observed};
 use crate::interpose::real_elapsed;
 use crate::oracle::{self, cutoff, liveness, stale};
 use crate::outcome::{Broken, Finding, Goal, Judged, Led, Mark, Outcome, Phase, Promise, Verdict};
-use crate::plan::{Expect, Plan};
+use crate::plan::{Expect, Fault, Plan};
 use crate::reigns;
 use crate::trace::Trace;
 
 /// Within this of the last heal every shard with a quorum serves (promise P), unless the scenario
 /// asks for less.
 const RECOVERY_MAX_MS: u64 = 10_000;
+/// What a node says that ended for want of room.
+const NO_ROOM: &str = "no space left";
 /// Calls that failed, for people, at most.
 const FAILED_MAX: usize = 20;
 /// Evidence of one kind, at most.
@@ -359,6 +361,18 @@ fn promises(
     }
     let unread = seen.unread.iter().take(EVIDENCE_MAX).cloned().collect();
     note(Promise::P, 0, "reads-at-rest", unread);
+    let small = small_disks(plan);
+    let full = seen.ends.iter().filter(|(_, why)| why.contains(NO_ROOM));
+    let full = full.take(EVIDENCE_MAX).map(|(at_us, why)| {
+        let at_ms = since(seen, *at_us);
+        format!("at {at_ms} ms a node ran out of room by its own writes: {why}")
+    });
+    let full = if small > 0 {
+        full.collect()
+    } else {
+        Vec::new()
+    };
+    note(Promise::P, small, "room-kept", full);
     note(
         Promise::A,
         seen.admin.0,
@@ -373,6 +387,25 @@ fn promises(
         };
     }
     promises
+}
+
+/// How many disks are small at some time, and are not filled by anything else.
+fn small_disks(plan: &Plan) -> u64 {
+    let mut small = 0;
+    for event in &plan.events {
+        match &event.fault {
+            Fault::SmallDisk {
+                hosts,
+                left_bytes: Some(_),
+            } => small += hosts.len() as u64,
+            Fault::DiskRoom {
+                free_percent: Some(0),
+                ..
+            } => return 0,
+            _ => {}
+        }
+    }
+    small
 }
 
 fn verdict(

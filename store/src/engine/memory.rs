@@ -13,7 +13,7 @@
 //! What can be played, beside power cuts: killed processes, torn tails, wiped and old disks
 //! ([`Disk::process_killed`], [`Disk::power_cut_torn`], [`Disk::wipe`], [`Disk::restore`]); slow and
 //! hung syncs ([`Disk::draw_sync_latency`], [`Disk::hold_syncs`]); reads, writes and syncs that fail
-//! and disks that fill up ([`Fault`], [`Disk::set_capacity_bytes`]); flipped bits ([`Disk::flip_bit`]).
+//! and disks that fill up ([`Fault`], [`Disk::set_capacity_bytes`], [`Volume`]); flipped bits ([`Disk::flip_bit`]).
 //! That it allows whatever RocksDB does after a crash is tested in `tests/differential.rs`.
 //!
 //! It is harsher than RocksDB in one thing: after a failed write or sync RocksDB refuses everything,
@@ -27,6 +27,7 @@ mod fault;
 mod files;
 mod records;
 mod state;
+mod volume;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use damage::{Hit, Part};
 pub use engine::Memory;
 pub use fault::Fault;
 use state::State;
+pub use volume::Volume;
 
 /// Called with each batch at the moment when it becomes durable; see [`Disk::observe`].
 pub type Observer = Arc<dyn Fn(&Batch) + Send + Sync>;

@@ -153,6 +153,10 @@ pub trait Engine: Read {
     /// A consistent copy of everything synced, at `directory`, which must not exist.
     fn checkpoint(&self, directory: &Path) -> BoxFuture<'static, Result<(), Error>>;
 
+    /// Whether compactions may begin from now on: for a while each needs room for all that it
+    /// rewrites. They may until this is called.
+    fn compact(&self, may: bool);
+
     /// Counters since it was opened, and what it takes.
     fn stats(&self) -> Stats;
 }

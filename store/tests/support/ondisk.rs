@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use firebreak_store::Error;
 use firebreak_store::engine::Engine;
 use firebreak_store::engine::rocks::{Rocks, crash};
+use firebreak_store::{Error, Sizes};
 
 /// What a disk writes as a whole or not at all.
 const SECTOR_BYTES: u64 = 512;
@@ -120,7 +120,11 @@ impl Machine {
     fn open(&mut self) -> Result<(), Error> {
         let engine: Arc<dyn Engine> = match self.role {
             Role::Log => Arc::new(Rocks::open_log(&self.path)?),
-            Role::State => Arc::new(Rocks::open_state_with_cache(&self.path, 8 << 20)?),
+            Role::State => Arc::new(Rocks::open_state_sized(
+                &self.path,
+                8 << 20,
+                Sizes::default(),
+            )?),
         };
         self.engine = Some(engine);
         // Recovery syncs the files that it writes and the manifest; no log counts from before.

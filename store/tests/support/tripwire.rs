@@ -154,6 +154,10 @@ impl Engine for Tripwire {
         self.inner.checkpoint(directory)
     }
 
+    fn compact(&self, may: bool) {
+        self.inner.compact(may);
+    }
+
     fn stats(&self) -> Stats {
         self.inner.stats()
     }

@@ -98,6 +98,11 @@ impl Disk {
         state.visible = image.records.clone();
         state.kept = image.kept.clone();
         state.kept_last = image.kept_last;
+        let live = state.visible.bytes();
+        let kept = state.kept.values().map(|file| file.len() as u64).sum();
+        if let Some(layout) = &mut state.layout {
+            layout.exchanged(live, kept);
+        }
         state.checkpoints.clear();
     }
 }

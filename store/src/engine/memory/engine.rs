@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use super::files::{self, File, Incoming, decode, encode};
 use super::records::{Records, Value};
 use super::state::State;
+use super::volume::Layout;
 use super::{Disk, Shared};
 use crate::Error;
 use crate::engine::batch::Write;
@@ -116,7 +117,9 @@ impl Engine for Memory {
     fn write(&self, batch: Batch) -> Result<(), Error> {
         let mut state = self.disk.shared.state.lock();
         state.alive(self.life, "write")?;
-        state.writable("write", batch.bytes() as u64)?;
+        let bytes = batch.bytes() as u64;
+        state.writable("write", bytes)?;
+        state.lay_out(|layout, live| layout.write(bytes, live))?;
         state.write(batch);
         Ok(())
     }
@@ -131,6 +134,7 @@ impl Engine for Memory {
             shared.served().await;
             let mut state = shared.state.lock();
             state.alive(life, "sync")?;
+            state.lay_out(Layout::sync)?;
             state.end_sync(upto, failed_before)
         }
         .boxed()
@@ -212,6 +216,7 @@ impl Engine for Memory {
         for name in names {
             state.kept.remove(name);
         }
+        state.note_kept();
         Ok(())
     }
 
@@ -224,6 +229,7 @@ impl Engine for Memory {
             let mut state = shared.state.lock();
             state.alive(life, "ingest")?;
             state.durably_writable("ingest", bytes)?;
+            state.lay_out(|layout, live| layout.add(bytes, live))?;
             state.ingest(contents)
         }
         .boxed()
@@ -240,6 +246,12 @@ impl Engine for Memory {
             Ok(())
         };
         futures::future::ready(result).boxed()
+    }
+
+    fn compact(&self, may: bool) {
+        if let Some(layout) = &mut self.disk.shared.state.lock().layout {
+            layout.compact(may);
+        }
     }
 
     fn stats(&self) -> Stats {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::device::Device;
 use super::fault::{Fault, Faults};
 use super::records::{Records, Undo};
+use super::volume::{Layout, NoRoom};
 use super::{Disk, Observer};
 use crate::Error;
 use crate::engine::{Batch, Stats};
@@ -46,6 +47,8 @@ pub(super) struct State {
     pub(super) kept: BTreeMap<String, Bytes>,
     /// The number that the last of them was named by.
     pub(super) kept_last: u64,
+    /// How its database lies on a volume, if it is on one.
+    pub(super) layout: Option<Layout>,
     pub(super) observer: Option<Observer>,
     pub(super) stats: Stats,
 }
@@ -79,6 +82,7 @@ impl Default for State {
             checkpoints: BTreeMap::new(),
             kept: BTreeMap::new(),
             kept_last: 0,
+            layout: None,
             observer: None,
             stats: Stats::default(),
         }
@@ -115,6 +119,29 @@ impl State {
             records.take_back(&unsynced.undo);
         }
         records
+    }
+
+    /// The error of a volume that has no room for what `work` does on it, which is told how many
+    /// bytes of records there are.
+    pub(super) fn lay_out(
+        &mut self,
+        work: impl FnOnce(&mut Layout, u64) -> Result<(), NoRoom>,
+    ) -> Result<(), Error> {
+        let live = self.visible.bytes();
+        let Some(layout) = &mut self.layout else {
+            return Ok(());
+        };
+        work(layout, live).map_err(|NoRoom| Error::NoSpace {
+            file: self.name.to_string(),
+        })
+    }
+
+    /// Notes on the volume how much is kept.
+    pub(super) fn note_kept(&mut self) {
+        let kept = self.kept.values().map(|file| file.len() as u64).sum();
+        if let Some(layout) = &mut self.layout {
+            layout.keeps(kept);
+        }
     }
 
     /// Writes a batch; not durable yet.
@@ -245,6 +272,7 @@ impl State {
             self.kept.insert(name.clone(), content);
             names.push(name);
         }
+        self.note_kept();
         names
     }
 }

@@ -33,8 +33,8 @@ use rocksdb::{
 
 use super::batch::Write;
 use super::{Batch, Engine, IncomingFile, Order, Read, Snapshot, SortedFile, Stats, Visit};
-use crate::Error;
 use crate::key::readable;
+use crate::{Error, Sizes};
 use files::Transfer;
 use kept::Kept;
 use worker::{Job, Worker};
@@ -81,7 +81,15 @@ impl Rocks {
     /// [`Error`] when the disk or RocksDB refuses; [`Error::Damaged`] when its write-ahead log is
     /// damaged before its tail.
     pub fn open_log(path: &Path) -> Result<Rocks, Error> {
-        Rocks::open(path, Role::Log, LOG_BLOCK_CACHE_BYTES)
+        Rocks::open_log_sized(path, Sizes::default())
+    }
+
+    /// As [`Rocks::open_log`], on a disk for which things must not grow larger than this.
+    ///
+    /// # Errors
+    /// As [`Rocks::open_log`].
+    pub fn open_log_sized(path: &Path, sizes: Sizes) -> Result<Rocks, Error> {
+        Rocks::open(path, Role::Log, LOG_BLOCK_CACHE_BYTES, sizes)
     }
 
     /// Opens or creates `msgdb` at `path`, with [`STATE_BLOCK_CACHE_BYTES`].
@@ -89,16 +97,20 @@ impl Rocks {
     /// # Errors
     /// As [`Rocks::open_log`].
     pub fn open_state(path: &Path) -> Result<Rocks, Error> {
-        Rocks::open_state_with_cache(path, STATE_BLOCK_CACHE_BYTES)
+        Rocks::open_state_sized(path, STATE_BLOCK_CACHE_BYTES, Sizes::default())
     }
 
     /// Opens or creates `msgdb` at `path`, keeping at most `block_cache_bytes` of blocks, indexes
-    /// and filters in memory.
+    /// and filters in memory, on a disk for which things must not grow larger than `sizes`.
     ///
     /// # Errors
     /// As [`Rocks::open_log`].
-    pub fn open_state_with_cache(path: &Path, block_cache_bytes: usize) -> Result<Rocks, Error> {
-        Rocks::open(path, Role::State, block_cache_bytes)
+    pub fn open_state_sized(
+        path: &Path,
+        block_cache_bytes: usize,
+        sizes: Sizes,
+    ) -> Result<Rocks, Error> {
+        Rocks::open(path, Role::State, block_cache_bytes, sizes)
     }
 
     /// How many writes (not batches) were ever made to the database and are there, synced or not:
@@ -107,9 +119,14 @@ impl Rocks {
         self.db.rocks.latest_sequence_number()
     }
 
-    fn open(path: &Path, role: Role, block_cache_bytes: usize) -> Result<Rocks, Error> {
+    fn open(
+        path: &Path,
+        role: Role,
+        block_cache_bytes: usize,
+        sizes: Sizes,
+    ) -> Result<Rocks, Error> {
         let refused = |error: rocksdb::Error| from_rocks("open", path, &error, &[]);
-        let options = options::of(role, block_cache_bytes).map_err(refused)?;
+        let options = options::of(role, block_cache_bytes, sizes).map_err(refused)?;
         let rocks = match DB::open(&options, path) {
             Err(error) if role == Role::Log && error.kind() == ErrorKind::Corruption => {
                 let Some(bytes) = torn::cut_off(path)? else {
@@ -472,6 +489,18 @@ impl Engine for Rocks {
                 })
                 .map_err(|error| db.error("checkpoint", &error, &[]))
         })
+    }
+
+    fn compact(&self, may: bool) {
+        let value = if may { "false" } else { "true" };
+        // It writes a file, and is nobody's to wait for; without it compactions begin as before.
+        drop(self.worker.run(&self.db, "set options", move |db| {
+            let set = db.rocks.set_options(&[("disable_auto_compactions", value)]);
+            if let Err(error) = &set {
+                tracing::warn!(path = %db.path.display(), %error, "compactions cannot be held back");
+            }
+            Ok(())
+        }));
     }
 
     fn stats(&self) -> Stats {

@@ -6,28 +6,27 @@ use rocksdb::{
 };
 
 use super::Role;
+use crate::Sizes;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// The log's memtable. State is flushed, and the log cut after it, every
-/// [`STATE_FLUSH_BYTES`](model::limits::STATE_FLUSH_BYTES); with four times that most entries are
-/// covered by a DeleteRange before their memtable is flushed and never reach a file.
-const LOG_MEMTABLE_BYTES: usize = 128 * MIB;
-
 /// The state's memtable is never full: only a sync may flush it, since a flush makes an applied
 /// position durable and the log must be durable first. Memory is taken as it fills, in arena
-/// blocks of 1 MiB, so the number costs nothing; the state layer flushes at 16 MiB.
+/// blocks of 1 MiB, so the number costs nothing; the state layer flushes at 16 MiB, or less on a
+/// small disk.
 const STATE_MEMTABLE_BYTES: usize = 4 * 1024 * MIB;
 
 /// Bits of the state memtable's bloom filter: 1 MiB, 10 bits for each of 800,000 keys. RocksDB
 /// takes it as a share of the memtable.
 const STATE_MEMTABLE_BLOOM_BYTES: usize = MIB;
 
-const _: () = assert!(LOG_MEMTABLE_BYTES as u64 >= 4 * model::limits::STATE_FLUSH_BYTES);
-
 /// The options of a database.
-pub(super) fn of(role: Role, block_cache_bytes: usize) -> Result<Options, rocksdb::Error> {
+pub(super) fn of(
+    role: Role,
+    block_cache_bytes: usize,
+    sizes: Sizes,
+) -> Result<Options, rocksdb::Error> {
     // Two that have no setter:
     // - closing must not flush what was not synced (it would break the order of the two databases);
     // - RocksDB must not resume by itself after a background error: its resume has gaps
@@ -65,6 +64,12 @@ pub(super) fn of(role: Role, block_cache_bytes: usize) -> Result<Options, rocksd
     options.set_soft_pending_compaction_bytes_limit(0);
     options.set_hard_pending_compaction_bytes_limit(0);
 
+    options.set_max_bytes_for_level_base(sizes.level_bytes());
+    options.set_target_file_size_base(sizes.file_bytes());
+    // What one compaction rewrites must fit into the room that is kept for it: a file and the ten
+    // below it do.
+    options.set_max_compaction_bytes(sizes.compaction_bytes_max());
+
     let mut table = BlockBasedOptions::default();
     // Two shards of 32 MiB, without a lock. An LRU cache of this size has 64 shards of 1 MiB, which
     // two filters of half a MiB push each other out of: lookups then read whole filters.
@@ -76,7 +81,9 @@ pub(super) fn of(role: Role, block_cache_bytes: usize) -> Result<Options, rocksd
 
     match role {
         Role::Log => {
-            options.set_write_buffer_size(LOG_MEMTABLE_BYTES);
+            // State is flushed, and the log cut after it, at an eighth of this: most entries are
+            // covered by a DeleteRange before their memtable is flushed, and never reach a file.
+            options.set_write_buffer_size(bytes(sizes.log_memtable_bytes()));
             // Room to go on writing while a full one is flushed.
             options.set_max_write_buffer_number(4);
             // A torn tail is what a power cut leaves and is cut off; anything else corrupt is an
@@ -117,8 +124,6 @@ pub(super) fn of(role: Role, block_cache_bytes: usize) -> Result<Options, rocksd
             // A flush is 16 MiB: small, so that the memtable stays near the processor's caches.
             // Compacting 16 of them at once rewrites the levels below less often.
             options.set_level_zero_file_num_compaction_trigger(16);
-            options.set_max_bytes_for_level_base(256 * MIB as u64);
-            options.set_target_file_size_base(64 * MIB as u64);
             // Batches of all shards come from one task after another: the cheaper insertion will
             // do, and keys come sorted.
             options.set_allow_concurrent_memtable_write(false);
@@ -126,4 +131,8 @@ pub(super) fn of(role: Role, block_cache_bytes: usize) -> Result<Options, rocksd
     }
     options.set_block_based_table_factory(&table);
     Ok(options)
+}
+
+fn bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
 }
