@@ -3,7 +3,6 @@
 //! lone command waits for nobody. What is on its way for long, over a wide area, is not waited for:
 //! a few milliseconds behind it the next entry follows.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
