@@ -250,7 +250,7 @@ mod tests {
             }
             let present = [ME, NodeId(follower)];
             let found = acks.quorum_acked_at(term, &present, &configs, ms(now));
-            let expect = naive(&answers, term, &present, &configs, now).map(|at| ms(at));
+            let expect = naive(&answers, term, &present, &configs, now).map(ms);
             prop_assert_eq!(found, expect);
         }
     }

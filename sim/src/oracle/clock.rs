@@ -161,10 +161,8 @@ impl World {
             match fault {
                 Fault::ClockJump { by_ms, .. } => *ahead_ms += *by_ms as f64,
                 Fault::ClockDrift { ppm: now, .. } => *ppm = *now as f64,
-                Fault::Start { .. } => {
-                    if self.down.remove(host) {
-                        self.started_ms.insert(host.clone(), now_ms);
-                    }
+                Fault::Start { .. } if self.down.remove(host) => {
+                    self.started_ms.insert(host.clone(), now_ms);
                 }
                 Fault::Burn { .. }
                 | Fault::PowerCut { .. }
@@ -192,6 +190,10 @@ impl World {
     }
 
     /// The clocks in the middle.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "months in ms, of which parts of one do not count"
+    )]
     fn middle(&self) -> (i64, i64) {
         let mut ahead: Vec<i64> = self.clocks.values().map(|(ms, _)| *ms as i64).collect();
         ahead.sort_unstable();
