@@ -313,7 +313,7 @@ pub const ALL: &[Mutant] = &[
         name: "lease-ignores-clock-error",
         bug: "a new leader waits for the largest window, not for 1.05 of it, before its first answer",
         promise: 'L',
-        oracles: &["linearizable"],
+        oracles: &["linearizable", "age-honest", "bounded-staleness"],
         scenarios: &["slow-clock-lease"],
         hint: "the old leader's clock runs slower than the new one's by more than nothing and less \
                than 5 %, and windows are so large that 5 % of them is longer than an election takes: \
