@@ -18,6 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")
+        // Bounded while it is decoded.
+        .extern_path(".firebreak.node.v1.Frames", "crate::frames::Frames")
         .compile_fds(descriptors)?;
     Ok(())
 }

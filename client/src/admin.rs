@@ -303,6 +303,21 @@ impl Client {
         Ok(answer.value.epoch)
     }
 
+    /// Has the cluster forget starts of a node that it never made; whether it holds, or another operator
+    /// has to say the same. Asking again is safe.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when there is no such node, or [`Error::Deadline`].
+    pub async fn forget_boot(&self, request: v1::ForgetBootRequest) -> Result<bool, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(request.clone());
+                async move { admin(attempt.channel).forget_boot(request).await }
+            })
+            .await?;
+        Ok(answer.value.holds)
+    }
+
     /// Has a node give up all it holds and leave, or takes that back.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::id::{NodeId, ShardId, Slot};
 mod decide;
 mod leading;
 mod moves;
+mod pardon;
 mod place;
 mod policy;
 
@@ -66,6 +67,10 @@ pub struct ClusterState {
     /// The join token, for operators who have lost it; none where the cluster was founded without it.
     #[prost(message, optional, tag = "30")]
     pub join_token: Option<JoinToken>,
+    /// Starts of nodes that are to be forgotten, since they were forged. Sorted by node; one of a
+    /// node at most.
+    #[prost(message, repeated, tag = "40")]
+    pub pardons: Vec<Pardon>,
 }
 
 /// What nodes join with.
@@ -77,6 +82,24 @@ pub struct JoinToken {
     /// Command time from which it lets nobody in, Unix milliseconds; 0 = never.
     #[prost(uint64, tag = "2")]
     pub expires_ms: u64,
+}
+
+/// What peers have seen of a node's starts is wrong: somebody else called in its name. Once two
+/// operators say so, starts above the last true one are forgotten.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Pardon {
+    /// The node.
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// Its last true start.
+    #[prost(uint64, tag = "2")]
+    pub boot: u64,
+    /// Who has said so, in order.
+    #[prost(string, repeated, tag = "3")]
+    pub operators: Vec<String>,
+    /// The cluster's epoch since which it holds; 0 while another operator has to say so, too.
+    #[prost(uint64, tag = "4")]
+    pub epoch: u64,
 }
 
 /// A node and what identifies it.
@@ -213,7 +236,7 @@ pub struct Change {
     /// What changes.
     #[prost(
         oneof = "ChangeBody",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40"
     )]
     pub body: Option<ChangeBody>,
 }
@@ -266,6 +289,23 @@ pub enum ChangeBody {
     /// Nodes join with another token from now on.
     #[prost(message, tag = "22")]
     JoinToken(JoinToken),
+    /// An operator says which start of a node was its last true one.
+    #[prost(message, tag = "40")]
+    ForgetBoot(ForgetBoot),
+}
+
+/// An operator says which start of a node was its last true one; a second one has to confirm it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ForgetBoot {
+    /// The node.
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// Its last true start.
+    #[prost(uint64, tag = "2")]
+    pub boot: u64,
+    /// Who says so.
+    #[prost(string, tag = "3")]
+    pub operator: String,
 }
 
 /// Sets a policy.
@@ -302,6 +342,10 @@ pub struct Join {
     /// The node; its id is ignored.
     #[prost(message, optional, tag = "2")]
     pub node: Option<Node>,
+    /// The token itself, on its way to the leader of the meta shard, who puts its hash in its place:
+    /// every node knows the hash, so that it proves nothing, and the log need not know the token.
+    #[prost(string, tag = "3")]
+    pub token: String,
 }
 
 /// Lays out the shards.
@@ -376,7 +420,7 @@ pub struct Relocate {
 /// The answer to a [`Change`] that was made.
 #[derive(Clone, PartialEq, Message)]
 pub struct Changed {
-    /// The node's id, for a join.
+    /// The node's id, for a join; for a pardon, once it holds.
     #[prost(uint64, tag = "1")]
     pub node_id: u64,
     /// The epoch after it.
@@ -440,6 +484,17 @@ impl ClusterState {
     /// again, so an older view that says so is right, too.
     pub fn was_removed(&self, node: NodeId) -> bool {
         node.0 > 0 && node.0 < self.next_node_id && self.node(node).is_none()
+    }
+
+    /// Whether a token with this hash lets nodes join.
+    pub fn takes_token(&self, hash: &Bytes) -> bool {
+        !self.token_hash.is_empty() && *hash == self.token_hash
+    }
+
+    /// The pardon of a node that holds.
+    pub fn pardon_of(&self, node: NodeId) -> Option<&Pardon> {
+        let of = self.pardons.iter().find(|pardon| pardon.node == node.0);
+        of.filter(|pardon| pardon.epoch > 0)
     }
 
     /// The data center of a node, empty when it is not known.

@@ -14,6 +14,7 @@ pub mod id;
 pub mod limits;
 pub mod mutants;
 pub mod placement;
+pub mod rules;
 pub mod session;
 pub mod shard;
 pub mod state;

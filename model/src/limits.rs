@@ -57,6 +57,21 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const LINK_BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Frames that wait for one peer; above that calls to it fail.
 pub const LINK_QUEUE_MAX: usize = 65_536;
+/// A term may be this far above the highest that this replica knows. Each election raises it by one,
+/// so that no absence comes near it, and what is further away is refused before it is stored.
+pub const TERM_LEAP_MAX: u64 = 1 << 32;
+/// Highest term, and highest index of a log: far above what is reached, and far from overflowing.
+pub const TERM_MAX: u64 = 1 << 62;
+/// Highest index of a log.
+pub const INDEX_MAX: u64 = 1 << 62;
+/// Starts that a node may have made since its last one was seen: twelve days of one each second.
+pub const BOOT_LEAP_MAX: u64 = 1 << 20;
+/// Changes of the cluster that a node may be told of at once.
+pub const EPOCH_LEAP_MAX: u64 = 1 << 32;
+/// Answers that wait for one peer to take them; above that nothing more is read from it.
+pub const LINK_ANSWERS_MAX: usize = 65_536;
+/// Files of one snapshot.
+pub const SNAPSHOT_FILES_MAX: u32 = 1 << 20;
 /// Bytes of one snapshot chunk.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes at which a snapshot file is closed.
@@ -86,6 +101,8 @@ pub const REFUSAL_MS_MAX: u64 = 200;
 
 /// Most data shards.
 pub const SHARDS_MAX: u32 = 16_384;
+/// Addresses that guess at the join token and are kept in mind.
+pub const GUESSERS_MAX: usize = 4_096;
 /// Most nodes.
 pub const NODES_MAX: usize = 1_024;
 /// Least time between two moves of a shard's leader that only a policy asks for, milliseconds.

@@ -17,9 +17,9 @@ use std::path::Path;
 use bytes::Bytes;
 use firebreak_model as model;
 use model::cluster::{
-    Announce, Change, ChangeBody, Changed, ClusterState, Join, JoinToken, Layout, Leave, Locality,
-    MetaReplicas, Move, MoveStep, Node, Policies, Policy, Relocate, SetDraining, SetPolicy, Shard,
-    ShardPolicy, Survive,
+    Announce, Change, ChangeBody, Changed, ClusterState, ForgetBoot, Join, JoinToken, Layout,
+    Leave, Locality, MetaReplicas, Move, MoveStep, Node, Pardon, Policies, Policy, Relocate,
+    SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
 };
 use model::command::{
     Answer, Append, Appended, Attribute, Command, Create, Created, Entry, NewMessage, Outcome,
@@ -204,8 +204,36 @@ fn commands_are_read_and_written_as_ever() {
     let join = Join {
         token_hash: Bytes::from_static(&[4; 32]),
         node: Some(node()),
+        ..Join::default()
     };
     check("command_meta_join", &change(ChangeBody::Join(join)));
+    let with_token = Join {
+        token: "fb-0102".into(),
+        ..Join::default()
+    };
+    check(
+        "command_meta_join_with_token",
+        &change(ChangeBody::Join(with_token)),
+    );
+    let forget = ForgetBoot {
+        node: 300,
+        boot: 41,
+        operator: "ann".into(),
+    };
+    check(
+        "command_meta_forget_boot",
+        &change(ChangeBody::ForgetBoot(forget)),
+    );
+    let pardoning = ClusterState {
+        pardons: vec![Pardon {
+            node: 300,
+            boot: 41,
+            operators: vec!["ann".into(), "bob".into()],
+            epoch: 70_000,
+        }],
+        ..ClusterState::default()
+    };
+    check("cluster_state_pardoning", &pardoning);
     let layout = Layout {
         shards: vec![shard()],
     };

@@ -22,7 +22,11 @@ pub mod v1 {
 )]
 pub mod node {
     tonic::include_proto!("firebreak.node.v1");
+
+    pub use crate::frames::{FRAMES_MAX, Frames};
 }
+
+mod frames;
 
 pub mod net;
 

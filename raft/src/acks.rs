@@ -15,6 +15,8 @@ use tokio::sync::futures::Notified;
 
 use crate::time::Steady;
 
+use crate::trust::Said;
+
 /// A request on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
@@ -24,18 +26,19 @@ pub(crate) struct Sent {
     pub(crate) at: Steady,
 }
 
-/// The requests of one stream that have no answer yet. Answers come in their order.
+/// The requests of one stream that have no answer yet, and what they said. Answers come in their
+/// order.
 #[derive(Default)]
-pub(crate) struct Unanswered(Mutex<VecDeque<Sent>>);
+pub(crate) struct Unanswered(Mutex<VecDeque<(Sent, Said)>>);
 
 impl Unanswered {
     /// Notes a request; to be called before it is sent.
-    pub(crate) fn push(&self, sent: Sent) {
-        self.0.lock().push_back(sent);
+    pub(crate) fn push(&self, sent: Sent, said: Said) {
+        self.0.lock().push_back((sent, said));
     }
 
     /// The request that the next answer belongs to.
-    pub(crate) fn pop(&self) -> Option<Sent> {
+    pub(crate) fn pop(&self) -> Option<(Sent, Said)> {
         self.0.lock().pop_front()
     }
 

@@ -133,6 +133,8 @@ pub struct Options {
     pub state: State,
     /// Timing.
     pub tuning: Tuning,
+    /// The largest body of a message, bytes: of what others forward, no more is decided.
+    pub body_bytes_max: usize,
     /// Addresses to ask for the cluster's view when nothing is known yet.
     pub seeds: Vec<String>,
     /// Set on the founder's first start: the cluster to found, this node in it.

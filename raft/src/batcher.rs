@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
-use model::command::{Entry, FORMAT, FORMAT_WITHOUT_PASSED, Reply};
+use model::cluster::{Change, ChangeBody, Join};
+use model::command::{self, Command, Entry, FORMAT, FORMAT_WITHOUT_PASSED, Reply};
 use model::id::{NodeId, ShardId};
-use model::limits;
-use model::mutant;
+use model::{hash, limits, mutant};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{ClientWriteError, ForwardReason};
 use openraft::impls::ProgressResponder;
@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::api::ProposeError;
 use crate::frame;
+use crate::inbound::Out;
 use crate::leaders::Leadership;
 use crate::room::SharedRoom;
 use crate::time::Time;
@@ -45,7 +46,7 @@ pub(crate) enum Done {
         /// The shard it is for.
         shard: ShardId,
         /// The stream's way back.
-        out: mpsc::UnboundedSender<wire::Frame>,
+        out: Out,
     },
 }
 
@@ -61,7 +62,7 @@ impl Done {
                     }),
                     Err(error) => failed(&error),
                 };
-                let _ = out.send(frame::single(id, shard.0, body));
+                out.send(frame::single(id, shard.0, body));
             }
         }
     }
@@ -94,17 +95,21 @@ pub(crate) struct Batcher {
     queue: mpsc::Sender<Item>,
     leadership: Leadership,
     room: SharedRoom,
+    /// What joins are looked at by, in the meta shard.
+    state: ShardState,
 }
 
 impl Batcher {
     /// Starts the batcher of a group. Without `room` it refuses appends while this node leads.
     pub(crate) fn start(leadership: Leadership, time: CommandTime, room: SharedRoom) -> Batcher {
         let (queue, items) = mpsc::channel(limits::BATCHER_QUEUE_MAX);
+        let state = time.state.clone();
         tokio::spawn(run(leadership.clone(), time, items));
         Batcher {
             queue,
             leadership,
             room,
+            state,
         }
     }
 
@@ -119,6 +124,13 @@ impl Batcher {
                 false => self.leadership.led_by(leader),
             }));
         }
+        let command = match self.leadership.shard.is_meta() {
+            true => match self.looked_at(command) {
+                Ok(command) => command,
+                Err(refused) => return done.answer(Ok(refused)),
+            },
+            false => command,
+        };
         match self.queue.try_send(Item {
             command,
             expires,
@@ -132,6 +144,44 @@ impl Batcher {
                 item.done.answer(Err(self.leadership.led_by(None)));
             }
         }
+    }
+}
+
+impl Batcher {
+    /// A join becomes an entry only with the right token, and without it: what is decided names its
+    /// hash. Other changes stay as they are.
+    fn looked_at(&self, command: Bytes) -> Result<Bytes, Reply> {
+        let Ok(decoded) = Command::decode(command.clone()) else {
+            return Ok(command);
+        };
+        let join = match decoded.body {
+            Some(command::Body::Meta(Change {
+                body: Some(ChangeBody::Join(join)),
+            })) => join,
+            Some(_) | None => return Ok(command),
+        };
+        if self.leadership.expected() != Some(self.leadership.node) {
+            // Whoever leads looks at it.
+            return Ok(command);
+        }
+        let hash = hash::token_hash(&join.token);
+        let cluster = self.state.cluster();
+        if cluster.epoch > 0 && !cluster.takes_token(&hash) {
+            let why = match join.token.is_empty() {
+                true => {
+                    "a join came without its token: the node that was asked is of an older version"
+                }
+                false => "the join token is not this cluster's",
+            };
+            return Err(Reply::refused(command::Reason::Invalid, why));
+        }
+        let join = Join {
+            token_hash: hash,
+            token: String::new(),
+            ..join
+        };
+        let body = Some(ChangeBody::Join(join));
+        Ok(Command::meta(Change { body }).encode_to_vec().into())
     }
 }
 
@@ -366,8 +416,11 @@ fn write_error(shard: ShardId, error: ClientWriteError<Types>) -> ProposeError {
             // Whether the entry was appended before the leadership was lost is not said.
             ForwardReason::NotLeader => ProposeError::Unknown("the leadership was lost".into()),
         },
-        // Overwritten by another leader's entries: nothing was done.
-        ClientWriteError::LogEntryDiscarded(_) => not_leader(shard, None),
+        // It is not in this replica's log any more. Another leader may have committed it all the
+        // same: a snapshot that holds it has the same effect.
+        ClientWriteError::LogEntryDiscarded(_) => {
+            ProposeError::Unknown("its entry gave way to what another leader had decided".into())
+        }
         error @ (ClientWriteError::ChangeMembershipError(_)
         | ClientWriteError::PreconditionFailed(_)) => ProposeError::Unknown(error.to_string()),
     }
@@ -377,5 +430,34 @@ fn not_leader(shard: ShardId, leader: Option<u64>) -> ProposeError {
     ProposeError::NotLeader {
         shard,
         leader: leader.map(NodeId),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::error::ForwardToLeader;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_refused_before_it_was_appended_is_told_as_nothing_done() {
+        let forward = |reason| ForwardToLeader::<Types> {
+            leader_id: Some(2),
+            leader_node: None,
+            reason,
+        };
+        let told = |error| write_error(ShardId(1), error);
+        for reason in [
+            ForwardReason::LeadershipTransfer,
+            ForwardReason::LeaseExpired,
+        ] {
+            let error = told(ClientWriteError::ForwardToLeader(forward(reason)));
+            assert_eq!(error, not_leader(ShardId(1), Some(2)));
+        }
+        let lost = ClientWriteError::ForwardToLeader(forward(ForwardReason::NotLeader));
+        assert!(matches!(told(lost), ProposeError::Unknown(_)));
+        // Another leader may have committed it.
+        let discarded = ClientWriteError::LogEntryDiscarded(forward(ForwardReason::NotLeader));
+        assert!(matches!(told(discarded), ProposeError::Unknown(_)));
     }
 }

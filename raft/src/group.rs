@@ -296,6 +296,31 @@ impl Group {
         (vote.leader_id().voted_for == leader.0).then_some(vote.leader_id().term)
     }
 
+    /// The highest term that this replica has voted in or heard of.
+    pub(crate) fn known_term(&self) -> u64 {
+        self.vote.lock().map_or(0, |vote| vote.leader_id().term)
+    }
+
+    /// Whether entries differ from what this replica has applied: no leader has such, whatever its
+    /// term, since it would have been elected without them.
+    pub(crate) fn contradicts(&self, append: &proto::node::AppendEntries) -> Option<Position> {
+        let applied = self.state.reached().position?;
+        let ids = append.entries.iter().filter_map(|entry| entry.id);
+        let decided = ids.take_while(|id| id.index <= applied.index);
+        let differs = |id: &proto::node::LogId| {
+            let here = match id.index == applied.index {
+                true => Some(applied),
+                false => self.log.position_at(id.index).ok().flatten(),
+            };
+            here.is_some_and(|here| here.term != id.term)
+        };
+        let found = { decided }.find(differs);
+        found.map(|id| Position {
+            term: id.term,
+            index: id.index,
+        })
+    }
+
     /// Whether this node leads, as it knows.
     pub(crate) fn leads(&self) -> bool {
         self.leader() == Some(self.node)

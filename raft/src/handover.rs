@@ -133,7 +133,7 @@ async fn survey(node: &Inner, group: &Group, targets: &[NodeId]) -> Vec<Heir> {
                 node: *target,
                 round_trip: began.elapsed(),
             };
-            (has + BEHIND_MAX >= needed).then_some((place, heir))
+            (has.saturating_add(BEHIND_MAX) >= needed).then_some((place, heir))
         });
     let able = |target: &NodeId| *target != group.node && voters.contains(&target.0);
     let asked: FuturesUnordered<_> = asked

@@ -1,5 +1,8 @@
-//! How nodes recognize each other. Every call between nodes carries who the caller is; a node that
-//! is not of this cluster, not known to it, or on an older disk than was seen before is refused.
+//! How nodes recognize each other. Every call between nodes carries who the caller is, and what
+//! answers for longer than a moment says who it is, too; a node that is not of this cluster, not known
+//! to it, or on an older disk than was seen before is refused as a caller, and nothing that it answers
+//! counts. Otherwise an old disk could give its vote before its own first call is refused, or for ever
+//! where it can be called and cannot call.
 //!
 //! An older disk shows in two ways. Its boot counter is not above the last one seen; that is
 //! persisted here. Or, for a copy taken within the last start, its mark (`store::Log::mark`) as
@@ -11,15 +14,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::cluster::ClusterState;
+use model::cluster::{ClusterState, Node};
 use model::id::NodeId;
-use model::mutant;
+use model::{limits, mutant};
 use prost::Message;
 use proto::node as wire;
 use store::Log;
 use tokio::sync::Mutex;
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::api::Identity;
 use crate::vitals::Vitals;
@@ -38,6 +41,9 @@ const PLACE: &str = "firebreak-place-bin";
 const REFUSED: &str = "firebreak-refused";
 /// Its value for a node that was removed.
 const REMOVED: &str = "removed";
+/// Marks that a disk cannot have come further since it was found: a thousand syncs each second for
+/// seven weeks.
+const MARK_LEAP_MAX: u64 = 1 << 32;
 /// Local records: the newest boot seen of each node.
 const SEEN: &str = "peer/";
 
@@ -89,6 +95,18 @@ impl Hello {
     /// A request that says who asks.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
+        self.tell(request.metadata_mut());
+        request
+    }
+
+    /// An answer that says who gives it.
+    pub(crate) fn response<T>(&self, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        self.tell(response.metadata_mut());
+        response
+    }
+
+    fn tell(&self, metadata: &mut MetadataMap) {
         let identity = &self.identity;
         let fields = [
             (CLUSTER, identity.cluster_id.clone()),
@@ -101,7 +119,7 @@ impl Hello {
         for (key, value) in fields {
             // Digits and hex are valid in a header.
             if let Ok(value) = value.parse() {
-                request.metadata_mut().insert(key, value);
+                metadata.insert(key, value);
             }
         }
         let place = wire::Place {
@@ -110,8 +128,12 @@ impl Hello {
             ..self.place()
         };
         let place = MetadataValue::from_bytes(&place.encode_to_vec());
-        request.metadata_mut().insert_bin(PLACE, place);
-        request
+        metadata.insert_bin(PLACE, place);
+    }
+
+    /// The cluster that this node is of.
+    pub(crate) fn cluster_id(&self) -> &str {
+        &self.identity.cluster_id
     }
 
     /// Where this node is.
@@ -151,6 +173,16 @@ struct Seen {
     boot: u64,
     #[prost(uint64, tag = "3")]
     nonce: u64,
+    /// The epoch of the last pardon that let it come back ([`model::cluster::Pardon`]), 0 = none.
+    #[prost(uint64, tag = "4")]
+    pardoned: u64,
+}
+
+impl Seen {
+    /// Whether both are the same start.
+    fn is(&self, other: &Seen) -> bool {
+        (self.boot, self.nonce) == (other.boot, other.nonce)
+    }
 }
 
 /// How far the other nodes' disks were synced at least, as they said. In memory only.
@@ -164,6 +196,8 @@ pub(crate) struct Marks {
 struct Told {
     /// The start that was let in last; only it is believed.
     nonce: u64,
+    /// The mark that it found on its disk.
+    found: u64,
     /// The highest mark, over all starts.
     mark: u64,
 }
@@ -174,9 +208,16 @@ impl Marks {
     pub(crate) fn note(&self, node: NodeId, nonce: u64, mark: u64) {
         if let Some(told) = self.told.lock().get_mut(&node)
             && told.nonce == nonce
+            && mark <= told.found.max(told.mark).saturating_add(MARK_LEAP_MAX)
         {
             told.mark = told.mark.max(mark);
         }
+    }
+
+    /// Whether this start of a node is the one that is believed.
+    fn believes(&self, node: NodeId, nonce: u64) -> bool {
+        let told = self.told.lock();
+        told.get(&node).is_some_and(|told| told.nonce == nonce)
     }
 
     /// The highest mark that a node has told; 0 when nothing is known.
@@ -184,10 +225,29 @@ impl Marks {
         self.told.lock().get(&node).map_or(0, |told| told.mark)
     }
 
-    /// A start of a node is let in: from now on it is the one that is believed.
-    fn let_in(&self, node: NodeId, nonce: u64) {
-        self.told.lock().entry(node).or_default().nonce = nonce;
+    /// A start of a node is let in, whose disk had this mark when it was found: from now on it is the
+    /// one that is believed.
+    fn let_in(&self, node: NodeId, nonce: u64, found: Option<u64>) {
+        let mut all = self.told.lock();
+        let told = all.entry(node).or_default();
+        told.nonce = nonce;
+        told.found = found.unwrap_or(told.found);
     }
+
+    /// What a node has told counts no more.
+    fn forget(&self, node: NodeId) {
+        self.told.lock().remove(&node);
+    }
+}
+
+/// How an answer says who gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It is the node that was called, on the disk that it should have.
+    Given,
+    /// It does not say: a version without this. Its pongs name its start, which counts once that has
+    /// called this node and was let in.
+    Later,
 }
 
 /// Who may call this node.
@@ -197,15 +257,16 @@ pub(crate) struct Doorkeeper {
     log: Log,
     seen: Mutex<BTreeMap<NodeId, Seen>>,
     marks: Marks,
+    /// The starts of answerers that were refused, to tell of each once.
+    outcasts: parking_lot::Mutex<BTreeMap<NodeId, u64>>,
 }
 
 impl Doorkeeper {
-    /// Of node `me`. Reads back the boots seen before. `marks` are those that the node's links hear.
+    /// Of node `me`. Reads back the boots seen before.
     pub(crate) fn open(
         cluster_id: String,
         me: NodeId,
         log: Log,
-        marks: Marks,
     ) -> Result<Doorkeeper, store::Error> {
         let mut seen = BTreeMap::new();
         for (key, value) in log.local_scan(SEEN)? {
@@ -222,7 +283,8 @@ impl Doorkeeper {
             me,
             log,
             seen: Mutex::new(seen),
-            marks,
+            marks: Marks::default(),
+            outcasts: parking_lot::Mutex::default(),
         })
     }
 
@@ -237,28 +299,10 @@ impl Doorkeeper {
         metadata: &MetadataMap,
         view: &ClusterState,
     ) -> Result<NodeId, Status> {
-        let text = |key: &str| -> Result<&str, Status> {
-            metadata
-                .get(key)
-                .and_then(|v| v.to_str().ok())
-                .ok_or_else(|| {
-                    Status::unauthenticated(format!("calls between nodes must carry {key}"))
-                })
-        };
-        let number = |key: &str| -> Result<u64, Status> {
-            text(key)?
-                .parse()
-                .map_err(|_| Status::unauthenticated(format!("{key} must be a number")))
-        };
-        let cluster = text(CLUSTER)?;
-        if cluster != self.cluster_id {
-            return Err(Status::permission_denied(format!(
-                "this node is of cluster {}, the caller of {cluster}",
-                self.cluster_id
-            )));
-        }
+        let told = Metadata(metadata);
+        self.of_this_cluster(told)?;
         if metadata.contains_key(TO) {
-            let meant = NodeId(number(TO)?);
+            let meant = NodeId(told.number(TO)?);
             if meant != self.me && !mutant!("address-believed") {
                 return Err(Status::failed_precondition(format!(
                     "this is node {}, not {meant}: two nodes have one address",
@@ -266,7 +310,12 @@ impl Doorkeeper {
                 )));
             }
         }
-        let node = NodeId(number(NODE)?);
+        let node = NodeId(told.number(NODE)?);
+        if node == self.me {
+            return Err(Status::failed_precondition(format!(
+                "this is node {node} itself: no node calls itself"
+            )));
+        }
         if view.was_removed(node) {
             return Err(removal(node));
         }
@@ -275,7 +324,77 @@ impl Doorkeeper {
                 "node {node} is not known here (yet)"
             )));
         };
-        if hex(&known.disk_id) != text(DISK)? {
+        self.started(known, told, view).await?;
+        Ok(node)
+    }
+
+    /// Whether the answer with this metadata is that of `member`, on the disk that it should have.
+    /// As for callers, what is newly seen is durable before it counts.
+    ///
+    /// # Errors
+    /// `FAILED_PRECONDITION`: nothing that it says may count.
+    pub(crate) async fn admit_answerer(
+        &self,
+        member: &Node,
+        metadata: &MetadataMap,
+        view: &ClusterState,
+    ) -> Result<Proof, Status> {
+        if !metadata.contains_key(NODE) {
+            return Ok(Proof::Later);
+        }
+        if mutant!("outcast-votes") {
+            return Ok(Proof::Given);
+        }
+        let told = Metadata(metadata);
+        let admitted = async {
+            self.of_this_cluster(told)?;
+            let node = told.number(NODE)?;
+            if node != member.id {
+                return Err(Status::failed_precondition(format!(
+                    "n{node} answers in the place of n{}: two nodes have one address",
+                    member.id
+                )));
+            }
+            self.started(member, told, view).await
+        };
+        let Err(status) = admitted.await else {
+            return Ok(Proof::Given);
+        };
+        let nonce = told.number(NONCE).unwrap_or(0);
+        let node = NodeId(member.id);
+        if self.outcasts.lock().insert(node, nonce) != Some(nonce) {
+            tracing::warn!(peer = %node, name = %member.name, why = status.message(),
+                "what a node answers does not count");
+        }
+        // Without the mark of a refusal: that would be one of this node's own disk.
+        Err(Status::failed_precondition(status.message()))
+    }
+
+    /// Whether the start of a node that its pongs name has been let in as a caller.
+    pub(crate) fn has_let_in(&self, node: NodeId, nonce: u64) -> bool {
+        nonce != 0 && self.marks.believes(node, nonce)
+    }
+
+    fn of_this_cluster(&self, told: Metadata<'_>) -> Result<(), Status> {
+        let cluster = told.text(CLUSTER)?;
+        if cluster != self.cluster_id {
+            return Err(Status::permission_denied(format!(
+                "this node is of cluster {}, the other of {cluster}",
+                self.cluster_id
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether `known` is on its own disk, in a start that may come in.
+    async fn started(
+        &self,
+        known: &Node,
+        told: Metadata<'_>,
+        view: &ClusterState,
+    ) -> Result<(), Status> {
+        let node = NodeId(known.id);
+        if hex(&known.disk_id) != told.text(DISK)? {
             return Err(refusal(format!(
                 "node {node} ({name}) joined with another disk; a replaced disk joins as a new node: \
                  under a new name, or under this one once `firebreak node remove {name}` is done",
@@ -284,12 +403,12 @@ impl Doorkeeper {
         }
         let start = Seen {
             format: 1,
-            boot: number(BOOT)?,
-            nonce: number(NONCE)?,
+            boot: told.number(BOOT)?,
+            nonce: told.number(NONCE)?,
+            pardoned: 0,
         };
-        let mark = metadata.contains_key(MARK).then(|| number(MARK));
-        self.start(node, start, mark.transpose()?).await?;
-        Ok(node)
+        let mark = told.0.contains_key(MARK).then(|| told.number(MARK));
+        self.start(node, start, mark.transpose()?, view).await
     }
 
     /// Marks that this node was told by others.
@@ -298,22 +417,42 @@ impl Doorkeeper {
     }
 
     /// Whether a start of a node may come in, whose disk had this mark when it was found.
-    async fn start(&self, node: NodeId, now: Seen, mark: Option<u64>) -> Result<(), Status> {
+    async fn start(
+        &self,
+        node: NodeId,
+        mut now: Seen,
+        mark: Option<u64>,
+        view: &ClusterState,
+    ) -> Result<(), Status> {
         let boot = now.boot;
         let mut seen = self.seen.lock().await;
-        match seen.get(&node) {
-            Some(before) if *before == now => {
-                self.marks.let_in(node, now.nonce);
-                return Ok(());
-            }
-            Some(before) if before.boot >= boot && !mutant!("boot-counter-ignored") => {
-                return Err(refusal(format!(
-                    "node {node} says it starts for the {boot}th time, but its start {} was seen \
-                     before: an old copy of its disk has come back",
-                    before.boot
-                )));
-            }
-            Some(_) | None => {}
+        let before = seen.get(&node).copied();
+        let last = before.map_or(0, |before| before.boot);
+        now.pardoned = before.map_or(0, |before| before.pardoned);
+        if before.is_some_and(|before| before.is(&now)) {
+            self.marks.let_in(node, now.nonce, mark);
+            return Ok(());
+        }
+        let pardon = view.pardon_of(node).filter(|pardon| {
+            pardon.epoch > now.pardoned && boot > pardon.boot && last > pardon.boot
+        });
+        if let Some(pardon) = pardon {
+            // What was seen and told of it until then counts no more: it was forged.
+            now.pardoned = pardon.epoch;
+            self.marks.forget(node);
+        }
+        let last = pardon.map_or(last, |pardon| pardon.boot);
+        if before.is_some() && last >= boot && !mutant!("boot-counter-ignored") {
+            return Err(refusal(format!(
+                "node {node} says it starts for the {boot}th time, but its start {last} was seen \
+                 before: an old copy of its disk has come back"
+            )));
+        }
+        if boot > last.saturating_add(limits::BOOT_LEAP_MAX) {
+            return Err(Status::failed_precondition(format!(
+                "node {node} says it starts for the {boot}th time, and its start {last} is the \
+                 last that was seen: no node starts so often"
+            )));
         }
         let told = self.marks.highest(node);
         if let Some(mark) = mark
@@ -332,8 +471,26 @@ impl Doorkeeper {
             .await
             .map_err(|e| Status::internal(e.to_string()))?;
         seen.insert(node, now);
-        self.marks.let_in(node, now.nonce);
+        self.marks.let_in(node, now.nonce, mark);
         Ok(())
+    }
+}
+
+/// What a call, or its answer, says of who sends it.
+#[derive(Clone, Copy)]
+struct Metadata<'a>(&'a MetadataMap);
+
+impl<'a> Metadata<'a> {
+    fn text(self, key: &str) -> Result<&'a str, Status> {
+        let value = self.0.get(key).and_then(|value| value.to_str().ok());
+        value
+            .ok_or_else(|| Status::unauthenticated(format!("calls between nodes must carry {key}")))
+    }
+
+    fn number(self, key: &str) -> Result<u64, Status> {
+        self.text(key)?
+            .parse()
+            .map_err(|_| Status::unauthenticated(format!("{key} must be a number")))
     }
 }
 

@@ -2,15 +2,16 @@
 //! that cannot be read, or that is for a replica that is not here, is answered and harms nothing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use model::command::{Command, Reason, Reply};
 use model::id::{NodeId, ShardId};
-use model::limits;
-use model::mutant;
+use model::{limits, mutant, rules};
 use openraft::raft::{
     AppendEntriesRequest, TransferLeaderError, TransferLeaderRequest, VoteRequest,
 };
@@ -32,12 +33,19 @@ use crate::link;
 use crate::node::Inner;
 use crate::sleep;
 use crate::snapshot;
+use crate::trust;
 use crate::types::{self, Types};
+
+mod out;
+
+pub(crate) use out::Out;
 
 /// Why entries are refused.
 const NO_ROOM: &str = "this node's disk has no room for entries";
 /// Appends of one stream that wait for its group.
 const APPENDS_WAITING_MAX: usize = 256;
+/// Streams of appends of one connection: one for each shard, and those that are about to end.
+const STREAMS_MAX: usize = 2 * limits::SHARDS_MAX as usize;
 
 /// The node-to-node service.
 pub(crate) struct Inbound {
@@ -66,7 +74,7 @@ impl Peer for Inbound {
         if let Some(link) = self.node.peers().link(from) {
             link.knock();
         }
-        let (out, answers) = mpsc::unbounded_channel();
+        let (out, answers) = Out::new();
         let (removed, end) = oneshot::channel();
         let connection = Connection {
             node: self.node.clone(),
@@ -77,8 +85,8 @@ impl Peer for Inbound {
         tokio::spawn(connection.run(request.into_inner(), removed));
         let end = futures::stream::once(end);
         let end = end.filter_map(|end| futures::future::ready(end.ok().map(Err)));
-        let answers = futures::stream::select(batches(answers).map(Ok), end);
-        Ok(Response::new(answers.boxed()))
+        let answers = futures::stream::select(answers.batches().map(Ok), end);
+        Ok(self.node.hello().response(answers.boxed()))
     }
 
     async fn install_snapshot(
@@ -93,6 +101,8 @@ impl Peer for Inbound {
             .node
             .group(shard)
             .ok_or_else(|| Status::not_found(format!("no replica of {shard} here")))?;
+        let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
+        trust::snapshot(&head, from, group.known_term()).map_err(invalid)?;
         if self.node.disk_is_tight() && !shard.is_meta() {
             return Err(Status::resource_exhausted(
                 "this node's disk has no room for a snapshot",
@@ -100,7 +110,6 @@ impl Peer for Inbound {
         }
         tracing::info!(%shard, %from, "receiving a snapshot");
         let data = snapshot::receive_files(&head, &group.state, &mut chunks).await?;
-        let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
         let vote = types::required_vote(head.vote).map_err(invalid)?;
         let meta = match &data {
             crate::state_machine::SnapshotData::Received { applied, .. } => {
@@ -121,15 +130,15 @@ impl Peer for Inbound {
             .map_err(|e| Status::unavailable(e.to_string()))?;
         group.leadership.sleep.wake();
         let vote = Some(types::vote_to_wire(&installed.vote));
-        Ok(Response::new(wire::SnapshotDone { vote }))
+        Ok(self.node.hello().response(wire::SnapshotDone { vote }))
     }
 
     async fn watch_cluster(
         &self,
         request: Request<wire::WatchClusterRequest>,
     ) -> Result<Response<Self::WatchClusterStream>, Status> {
-        // A node that has just joined may not be known here yet; its cluster must be right.
-        self.node.admit_newcomer(request.metadata()).await?;
+        // One that has just joined asks again, or others: what members know is for members.
+        self.node.admit(request.metadata()).await?;
         let known = request.into_inner().known_epoch;
         let views = tokio_stream::wrappers::WatchStream::new(self.node.view());
         let views = views.filter(move |view| futures::future::ready(view.epoch > known));
@@ -157,34 +166,17 @@ impl Peer for Inbound {
     }
 }
 
-/// As [`link::batches`], for answers.
-fn batches(
-    queue: mpsc::UnboundedReceiver<wire::Frame>,
-) -> impl futures::Stream<Item = wire::Frames> + Send + 'static {
-    futures::stream::unfold((queue, Vec::new()), |(mut queue, mut buffer)| async move {
-        if queue
-            .recv_many(&mut buffer, limits::STREAM_FRAME_ITEMS_MAX)
-            .await
-            == 0
-        {
-            return None;
-        }
-        let frames = std::mem::take(&mut buffer);
-        Some((
-            wire::Frames {
-                format: link::FORMAT,
-                frames,
-            },
-            (queue, buffer),
-        ))
-    })
-}
-
 struct Connection {
     node: Arc<Inner>,
     from: NodeId,
-    out: mpsc::UnboundedSender<wire::Frame>,
-    streams: BTreeMap<u64, mpsc::Sender<AppendEntriesRequest<Types>>>,
+    out: Out,
+    streams: BTreeMap<u64, Stream>,
+}
+
+/// A stream of appends, and the way to its group.
+struct Stream {
+    group: Arc<Group>,
+    requests: mpsc::Sender<AppendEntriesRequest<Types>>,
 }
 
 impl Connection {
@@ -213,14 +205,19 @@ impl Connection {
                 batch = incoming.message() => batch,
             };
             match batch {
+                Ok(Some(batch)) if batch.frames.len() > wire::FRAMES_MAX => {
+                    let max = wire::FRAMES_MAX;
+                    tracing::warn!(from = %self.from, max, "too many frames in one message");
+                    return;
+                }
                 Ok(Some(batch)) if batch.format == link::FORMAT => {
-                    for frame in batch.frames {
-                        if let Some(Body::Ping(ping)) = &frame.body
-                            && !self.hear(ping).await
-                        {
-                            return;
-                        }
-                        self.handle(frame);
+                    if !self.handle_all(batch.frames).await {
+                        return;
+                    }
+                    // Who takes no answers is asked nothing more either.
+                    let room = self.out.room();
+                    if stop.run_until_cancelled(room).await.is_none() {
+                        return;
                     }
                 }
                 Ok(Some(batch)) => {
@@ -233,8 +230,26 @@ impl Connection {
     }
 
     fn answer(&self, id: u64, shard: u32, body: Body) {
-        // The other end of a broken connection has been told by the break.
-        let _ = self.out.send(frame::single(id, shard, body));
+        self.out.send(frame::single(id, shard, body));
+    }
+
+    /// Of pings that came together the last one is answered: it tells all that the others did.
+    /// Whether the connection goes on.
+    async fn handle_all(&mut self, frames: Vec<wire::Frame>) -> bool {
+        let is_ping = |frame: &wire::Frame| matches!(frame.body, Some(Body::Ping(_)));
+        let last_ping = frames.iter().rposition(is_ping);
+        for (at, frame) in frames.into_iter().enumerate() {
+            if let Some(Body::Ping(ping)) = &frame.body {
+                if !self.hear(ping).await {
+                    return false;
+                }
+                if Some(at) != last_ping {
+                    continue;
+                }
+            }
+            self.handle(frame);
+        }
+        true
     }
 
     /// Notes the other's read window before anything behind it is answered; whether it could.
@@ -271,13 +286,17 @@ impl Connection {
                 let (node, from, out) = (self.node.clone(), self.from, self.out.clone());
                 tokio::spawn(async move {
                     let answer = index::tell(&node, from, ask).await;
-                    let _ = out.send(frame::single(id, shard, answer));
+                    out.send(frame::single(id, shard, answer));
                 });
             }
             Some(body) => {
                 let Some(group) = self.node.group(ShardId(shard)) else {
                     return self.answer(id, shard, no_replica(shard));
                 };
+                if let Err(why) = believable(&body, self.from, &group) {
+                    tracing::warn!(from = %self.from, shard = %group.shard, %why, "a peer's word is refused");
+                    return self.answer(id, shard, refused(why.to_string()));
+                }
                 if let Body::Transfer(transfer) = &body {
                     // At once: calls for the next leader may follow on this very stream.
                     self.told(&group, transfer);
@@ -287,7 +306,7 @@ impl Connection {
                 tokio::spawn(async move {
                     let body = unary(&node, &group, body).await;
                     let body = body.unwrap_or_else(refused);
-                    let _ = out.send(frame::single(id, shard, body));
+                    out.send(frame::single(id, shard, body));
                 });
             }
             None => {}
@@ -328,6 +347,13 @@ impl Connection {
             shard,
             out: self.out.clone(),
         };
+        // As the gateway has looked at it, if it is one of this version.
+        let kept = Command::decode(command.clone()).map_err(|error| format!("command: {error}"));
+        let kept = kept.and_then(|command| rules::forwarded(&command, self.node.body_bytes_max));
+        if let Err(why) = kept {
+            tracing::warn!(from = %self.from, %shard, %why, "a forwarded command is refused");
+            return done.answer(Ok(Reply::refused(Reason::Invalid, why)));
+        }
         // Sent on now, so that the order stays that of the frames.
         let passed = match forward.pass_on {
             true => self.node.pass_on(shard, &command, expires),
@@ -348,41 +374,76 @@ impl Connection {
         let Some(Body::Append(append)) = frame.body else {
             return;
         };
-        let sent = match types::append_from_wire(append) {
-            Ok(request) if self.has_no_room_for(shard, &request) => Err(NO_ROOM.to_owned()),
-            Ok(request) => match self.stream(stream, shard) {
-                Some(requests) => requests.try_send(request).map_err(|e| e.to_string()),
-                None => Err(format!("no replica of s{shard} here")),
-            },
-            Err(malformed) => Err(malformed.to_string()),
-        };
-        if let Err(message) = sent {
+        if let Err(message) = self.append(stream, shard, append) {
             self.streams.remove(&stream);
             let body = Some(refused(message));
-            let _ = self.out.send(frame::streamed(stream, shard, body, true));
+            self.out.send(frame::streamed(stream, shard, body, true));
         }
     }
 
-    /// Whether the disk has no room for a leader's entries.
-    fn has_no_room_for(&self, shard: u32, request: &AppendEntriesRequest<Types>) -> bool {
-        let group = self.node.group(ShardId(shard));
-        !request.entries.is_empty() && group.is_some_and(|group| group.takes_no_entries())
-    }
-
-    /// The way to the group of a stream, opened by its first frame.
-    fn stream(
+    /// Passes an append on to its stream's group.
+    fn append(
         &mut self,
         stream: u64,
         shard: u32,
-    ) -> Option<&mpsc::Sender<AppendEntriesRequest<Types>>> {
-        if !self.streams.contains_key(&stream) {
-            let group = self.node.group(ShardId(shard))?;
-            let (requests, received) = mpsc::channel(APPENDS_WAITING_MAX);
-            let received = tokio_stream::wrappers::ReceiverStream::new(received);
-            tokio::spawn(answer_stream(group, received, stream, self.out.clone()));
-            self.streams.insert(stream, requests);
+        append: wire::AppendEntries,
+    ) -> Result<(), String> {
+        let from = self.from;
+        let to = self.stream(stream, shard)?;
+        if let Err(why) = believable_append(&append, from, &to.group) {
+            tracing::warn!(%from, shard = %to.group.shard, %why, "a peer's word is refused");
+            return Err(why.to_string());
         }
-        self.streams.get(&stream)
+        let request = types::append_from_wire(append).map_err(|e| e.to_string())?;
+        if !request.entries.is_empty() && to.group.takes_no_entries() {
+            return Err(NO_ROOM.to_owned());
+        }
+        to.requests.try_send(request).map_err(|e| e.to_string())
+    }
+
+    /// The way to the group of a stream, opened by its first frame.
+    fn stream(&mut self, stream: u64, shard: u32) -> Result<&Stream, String> {
+        if !self.streams.contains_key(&stream) && self.streams.len() >= STREAMS_MAX {
+            return Err(format!("a connection has at most {STREAMS_MAX} streams"));
+        }
+        match self.streams.entry(stream) {
+            Entry::Occupied(there) => Ok(there.into_mut()),
+            Entry::Vacant(place) => {
+                let group = self.node.group(ShardId(shard));
+                let group = group.ok_or_else(|| format!("no replica of s{shard} here"))?;
+                let (requests, received) = mpsc::channel(APPENDS_WAITING_MAX);
+                let received = tokio_stream::wrappers::ReceiverStream::new(received);
+                let answered = answer_stream(group.clone(), received, stream, self.out.clone());
+                tokio::spawn(answered);
+                Ok(place.insert(Stream { group, requests }))
+            }
+        }
+    }
+}
+
+/// Whether what a peer says may be so, as far as this replica can tell.
+fn believable(body: &Body, from: NodeId, group: &Group) -> Result<(), types::Malformed> {
+    let known = group.known_term();
+    match body {
+        Body::Append(append) => believable_append(append, from, group),
+        Body::Vote(vote) => trust::asks_for_vote(vote, from, known),
+        Body::Transfer(transfer) => trust::transfer(transfer, from, known),
+        // They only ask, or are looked at where they are answered.
+        _ => Ok(()),
+    }
+}
+
+fn believable_append(
+    append: &wire::AppendEntries,
+    from: NodeId,
+    group: &Group,
+) -> Result<(), types::Malformed> {
+    trust::append(append, from, group.known_term())?;
+    match group.contradicts(append) {
+        Some(store::Position { term, index }) => Err(types::Malformed(format!(
+            "entry {term}-{index} is not the one that is decided"
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -391,7 +452,7 @@ async fn answer_stream(
     group: Arc<Group>,
     requests: tokio_stream::wrappers::ReceiverStream<AppendEntriesRequest<Types>>,
     stream: u64,
-    out: mpsc::UnboundedSender<wire::Frame>,
+    out: Out,
 ) {
     let shard = group.shard.0;
     let mut results = std::pin::pin!(group.raft.stream_append(requests));
@@ -409,7 +470,7 @@ async fn answer_stream(
             Err(fatal) => (refused(fatal.to_string()), true),
         };
         let frame = frame::streamed(stream, shard, Some(body), end);
-        if out.send(frame).is_err() || end {
+        if !out.send(frame) || end {
             return;
         }
     }

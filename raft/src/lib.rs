@@ -44,6 +44,7 @@ mod sleep;
 mod snapshot;
 mod state_machine;
 mod time;
+mod trust;
 mod types;
 mod vitals;
 mod whereabouts;
@@ -51,6 +52,6 @@ mod windows;
 
 pub use api::*;
 pub use meta::newest_view;
-pub use node::{Node, last_view, refusal};
+pub use node::{Node, ask_again, last_view, refusal};
 pub use room::Room;
 pub use runtime::interleave;

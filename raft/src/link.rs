@@ -24,7 +24,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::Stream;
-use model::cluster::ClusterState;
+use model::cluster::{ClusterState, Node};
 use model::command::Reply;
 use model::id::NodeId;
 use model::limits;
@@ -36,10 +36,11 @@ use proto::node::frame::Body;
 use proto::node::peer_client::PeerClient;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
+use tonic::metadata::MetadataMap;
 
 use crate::api::ProposeError;
 use crate::frame;
-use crate::hello::{Hello, Marks};
+use crate::hello::{Doorkeeper, Hello, Proof};
 use crate::pulse::Moment;
 use crate::rtt::{PING_INTERVAL, Rtt, STALL};
 use crate::time::Steady;
@@ -124,14 +125,17 @@ struct Spot {
 
 struct Shared {
     node: NodeId,
+    /// As the cluster knows it: what answers must prove to be it.
+    member: Node,
     dialer: Dialer,
     whereabouts: Whereabouts,
     spot: Mutex<Spot>,
     /// Changes when the other is looked for elsewhere: what leads to the place before ends.
     moved: watch::Sender<()>,
     hello: Hello,
-    /// Where the other's mark is noted.
-    marks: Marks,
+    /// Whether the other counts, and where its mark is noted.
+    doorkeeper: Arc<Doorkeeper>,
+    view: watch::Receiver<Arc<ClusterState>>,
     /// How the others do is noted there.
     vitals: Vitals,
     current: Mutex<Current>,
@@ -158,9 +162,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Starts connecting to where the other is, by what `whereabouts` knows. `view` is this node's own,
-    /// its epoch told in pings; `marks` is told what the other's pongs say of its disk, `vitals` what
-    /// they say of its health; `refused` hears why the other refuses this node's identity.
+    /// Starts connecting to where `member` is, by what `whereabouts` knows. `view` is this
+    /// node's own, its epoch told in pings; `doorkeeper` says whether it is that one who answers, and is
+    /// told what its pongs say of its disk, `vitals` what they say of its health; `refused` hears why the
+    /// other refuses this node's identity.
     ///
     /// # Errors
     /// When there is no usable address.
@@ -169,15 +174,16 @@ impl Link {
         reason = "what all links of a node share, once"
     )]
     pub(crate) fn start(
-        node: NodeId,
+        member: Node,
         dialer: Dialer,
         whereabouts: Whereabouts,
         hello: Hello,
-        marks: Marks,
+        doorkeeper: Arc<Doorkeeper>,
         vitals: Vitals,
         view: watch::Receiver<Arc<ClusterState>>,
         refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
     ) -> std::io::Result<Link> {
+        let node = NodeId(member.id);
         let hints = whereabouts.hints(node);
         let best = hints.first().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
         let spot = Spot {
@@ -187,12 +193,14 @@ impl Link {
         };
         let shared = Arc::new(Shared {
             node,
+            member,
             dialer,
             whereabouts,
             spot: Mutex::new(spot),
             moved: watch::Sender::default(),
             hello,
-            marks,
+            doorkeeper,
+            view: view.clone(),
             current: Mutex::default(),
             reach: watch::Sender::new(Reach::New),
             began: Instant::now(),
@@ -294,6 +302,20 @@ impl Link {
     /// The shared channel, for calls that have a stream of their own.
     pub(crate) fn channel(&self) -> Channel {
         self.shared.channel()
+    }
+
+    /// Whether an answer with this metadata, of a call of its own, is the other's, on the disk that it
+    /// should have. A version that does not say so is known by its link.
+    pub(crate) async fn admit(&self, metadata: &MetadataMap) -> Result<(), tonic::Status> {
+        let Shared {
+            doorkeeper,
+            member,
+            view,
+            ..
+        } = &*self.shared;
+        let now = view.borrow().clone();
+        let proof = doorkeeper.admit_answerer(member, metadata, &now).await;
+        proof.map(drop)
     }
 
     /// What identifies this node to the other.
@@ -498,7 +520,7 @@ async fn connect_once(
     let silent = || tonic::Status::deadline_exceeded("the other node is silent");
     let elsewhere = || tonic::Status::unavailable("the other node is looked for elsewhere");
     let (out, queue) = mpsc::channel(limits::LINK_QUEUE_MAX);
-    let (mut answers, vitals, mut moved) = {
+    let (mut answers, vitals, mut moved, mut proof) = {
         let Some(shared) = link.upgrade() else {
             return Ok(());
         };
@@ -511,14 +533,21 @@ async fn connect_once(
         let mut client = PeerClient::new(shared.channel())
             .max_decoding_message_size(limits::FRAME_BYTES_MAX)
             .max_encoding_message_size(limits::FRAME_BYTES_MAX);
-        let vitals = shared.vitals.clone();
+        let (vitals, door) = (shared.vitals.clone(), shared.doorkeeper.clone());
+        let member = shared.member.clone();
         drop(shared);
         let opened = tokio::select! {
             biased;
             _ = moved.changed() => return Err(elsewhere()),
             opened = vitals.pulse().timeout(limit, client.link(request)) => opened,
         };
-        (opened.ok_or_else(silent)??.into_inner(), vitals, moved)
+        let opened = opened.ok_or_else(silent)??;
+        // Before anything that it says counts.
+        let now = view.borrow().clone();
+        let proof = door
+            .admit_answerer(&member, opened.metadata(), &now)
+            .await?;
+        (opened.into_inner(), vitals, moved, proof)
     };
     let mut next_ping = Instant::now() + PING_INTERVAL;
     let mut out = Some(out);
@@ -538,9 +567,20 @@ async fn connect_once(
             return Ok(());
         };
         match answer {
+            Some(Some(batch)) if batch.frames.len() > wire::FRAMES_MAX => {
+                return Err(tonic::Status::out_of_range(
+                    "too many frames in one message",
+                ));
+            }
             Some(Some(batch)) => {
                 let now = vitals.pulse().now();
                 *shared.heard.lock() = now;
+                if proof == Proof::Later && shared.is_proven_by(&batch) {
+                    proof = Proof::Given;
+                }
+                if proof == Proof::Later {
+                    continue;
+                }
                 *shared.answered.lock() = now;
                 if let Some(out) = out.take() {
                     shared.go_up(out);
@@ -695,13 +735,22 @@ impl Shared {
         *self.reach.borrow()
     }
 
+    /// Whether a pong among these names a start of the other that was let in.
+    fn is_proven_by(&self, batch: &wire::Frames) -> bool {
+        batch.frames.iter().any(|frame| match &frame.body {
+            Some(Body::Pong(pong)) => self.doorkeeper.has_let_in(self.node, pong.boot_nonce),
+            Some(_) | None => false,
+        })
+    }
+
     fn received(&self, batch: wire::Frames) {
         let mut current = self.current.lock();
         let waiting = &mut current.waiting;
         for frame in batch.frames {
             if let Some(Body::Pong(pong)) = &frame.body {
                 self.peer_epoch.store(pong.map_epoch, Ordering::Relaxed);
-                self.marks.note(self.node, pong.boot_nonce, pong.mark);
+                let marks = self.doorkeeper.marks();
+                marks.note(self.node, pong.boot_nonce, pong.mark);
                 self.vitals.note(self.node, pong.health.clone());
                 if let Some(ping) = self.ping_of(pong.sent_us) {
                     // Time in which this process stood still does not count: one that was stopped, or
@@ -748,7 +797,7 @@ pub(crate) fn batches(
         let mut kept = None;
         while let Ok(frame) = queue.try_recv() {
             bytes += frame.encoded_len();
-            if bytes > limits::LINK_BATCH_BYTES_MAX {
+            if bytes > limits::LINK_BATCH_BYTES_MAX || frames.len() >= wire::FRAMES_MAX {
                 kept = Some(frame);
                 break;
             }

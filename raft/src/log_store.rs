@@ -60,6 +60,11 @@ impl LogStore {
         self.vote.clone()
     }
 
+    /// The term of that vote; 0 before the first.
+    pub(crate) fn known_term(&self) -> u64 {
+        self.vote.lock().map_or(0, |vote| vote.leader_id().term)
+    }
+
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let records = self.fault.note(self.log.read(from, to, bytes_max))?;
         records

@@ -29,7 +29,7 @@ use crate::group::Group;
 use crate::hello::Hello;
 use crate::node::Inner;
 use crate::types::Types;
-use crate::{balance, index, moves, quorum, search};
+use crate::{balance, index, moves, quorum, search, trust};
 
 /// Between looks at what there is to do.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
@@ -164,7 +164,12 @@ async fn fetch(channel: Channel, hello: &Hello, known_epoch: u64) -> Result<Clus
     let request = hello.request(wire::WatchClusterRequest { known_epoch });
     let views = PeerClient::new(channel).watch_cluster(request).await;
     match views?.into_inner().message().await? {
-        Some(view) => decode_view(view.state).map_err(Status::internal),
+        Some(view) => {
+            let view = decode_view(view.state).map_err(Status::internal)?;
+            let believed = trust::view(&view, hello.cluster_id(), known_epoch);
+            believed.map_err(|why| Status::internal(why.to_string()))?;
+            Ok(view)
+        }
         None => Err(Status::unavailable("the peer ended the stream")),
     }
 }

@@ -32,6 +32,7 @@ use crate::sleep::Sleep;
 use crate::snapshot;
 use crate::state_machine::SnapshotData;
 use crate::time::Time;
+use crate::trust::{self, Said};
 use crate::types::{self, LogId, Snapshot, Types, Vote};
 use crate::windows;
 
@@ -135,13 +136,16 @@ impl Client {
         // openraft goes on trying one that is down.
         let link = self.link()?;
         self.group.sleep.wake();
-        let sent = sending(&request, self.group.peers.vitals().time());
+        let time = self.group.peers.vitals().time();
+        let (sent, said) = (sending(&request, time), said(&request));
         let append = Body::Append(types::append_to_wire(request));
         let Body::AppendAnswer(answer) = self.call_over(&link, append, option).await? else {
             return Err(malformed(types::Malformed(
                 "an append was answered otherwise".into(),
             )));
         };
+        let known = self.group.log.known_term();
+        trust::append_answer(&answer, said, sent.term, known).map_err(malformed)?;
         let end = answer.end.as_ref().map(types::log_id_from_wire);
         let result = types::append_answer_from_wire(answer).map_err(malformed)?;
         if follows(&result) {
@@ -198,6 +202,7 @@ impl Client {
             pumped,
             target: self.target,
             acks: self.group.acks.clone(),
+            log: self.group.log.clone(),
             _pump: AbortOnDrop(pump),
         };
         let results = futures::stream::unfold(Some(answers), |answers| async move {
@@ -232,6 +237,8 @@ impl Client {
         }
         match answer? {
             Body::VoteAnswer(answer) => {
+                let known = self.group.log.known_term();
+                trust::vote_answer(&answer, &asked, known).map_err(malformed)?;
                 let vote = types::required_vote(answer.vote).map_err(malformed)?;
                 let last = answer.last.as_ref().map(types::log_id_from_wire);
                 let given = !pre && answer.granted && vote == asked;
@@ -403,6 +410,16 @@ fn sending(request: &AppendEntriesRequest<Types>, time: &Time) -> Sent {
     }
 }
 
+/// What it says of logs.
+fn said(request: &AppendEntriesRequest<Types>) -> Said {
+    let prev = request.prev_log_id.as_ref().map(types::position);
+    let last = request.entries.last();
+    Said {
+        prev,
+        last: last.map(|last| types::position(&last.log_id)).or(prev),
+    }
+}
+
 /// Whether an answer says that its sender follows the leader that it answers. One whose log does
 /// not match does: it looks at its vote first.
 fn follows(result: &StreamAppendResult<Types>) -> bool {
@@ -432,7 +449,8 @@ async fn pump<S>(
 {
     while let Some(request) = requests.next().await {
         sleep.wake();
-        pumped.unanswered.push(sending(&request, &time));
+        let (sent, said) = (sending(&request, &time), said(&request));
+        pumped.unanswered.push(sent, said);
         pumped.changed.notify_one();
         if out.send(types::append_to_wire(request)).await.is_err() {
             return;
@@ -455,6 +473,7 @@ struct Answers {
     pumped: Arc<Pumped>,
     target: NodeId,
     acks: Arc<Acks>,
+    log: LogStore,
     _pump: AbortOnDrop,
 }
 
@@ -496,7 +515,9 @@ impl Answers {
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
         let nothing = || types::Malformed("an answer to nothing".into());
         let sent = self.pumped.unanswered.pop();
-        let sent = sent.ok_or_else(nothing).map_err(malformed)?;
+        let (sent, said) = sent.ok_or_else(nothing).map_err(malformed)?;
+        let known = self.log.known_term();
+        trust::append_answer(&answer, said, sent.term, known).map_err(malformed)?;
         let result = types::append_answer_from_wire(answer).map_err(malformed)?;
         if follows(&result) {
             self.acks.confirmed(self.target, sent);

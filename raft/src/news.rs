@@ -84,7 +84,12 @@ pub(crate) fn tell_all(node: &Inner, peer: NodeId, led: &[Arc<Group>]) {
 
 /// What `from` tells of its shards.
 pub(crate) fn hear(node: &Inner, from: NodeId, leads: &wire::Leads) {
-    for led in &leads.led {
+    // No more than there may be: what is heard is kept.
+    for led in leads
+        .led
+        .iter()
+        .filter(|led| led.shard <= limits::SHARDS_MAX)
+    {
         node.heard_of_leader(ShardId(led.shard), from);
     }
 }

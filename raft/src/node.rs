@@ -29,7 +29,7 @@ use crate::api::{
     Identity, Keep, Options, ProposeError, ReadError, Refused, ReplicaStatus, Tuning,
 };
 use crate::group::Group;
-use crate::hello::{Doorkeeper, Hello, Marks};
+use crate::hello::{Doorkeeper, Hello};
 use crate::index::Stamps;
 use crate::link::Reach;
 use crate::peers::Peers;
@@ -51,6 +51,19 @@ const BROKEN: &str = "broken/";
 /// Local record: why the cluster refused this disk; it stays refused.
 const REFUSED: &str = "refused";
 
+/// Forgets that the cluster has refused a disk, so that its node may ask again: why it was refused, if
+/// it was. Durable on completion. The other nodes decide as ever.
+///
+/// # Errors
+/// As the disk has.
+pub async fn ask_again(log: &Log) -> Result<Option<String>, Error> {
+    let why = log.local_get(REFUSED)?;
+    if why.is_some() {
+        log.local_put(REFUSED, None).await?;
+    }
+    Ok(why.map(|why| String::from_utf8_lossy(&why).into_owned()))
+}
+
 /// One node: its groups, its links to the others, its view of the cluster.
 pub struct Node {
     inner: Arc<Inner>,
@@ -64,13 +77,15 @@ pub(crate) struct Inner {
     log: Log,
     state: State,
     peers: Peers,
-    doorkeeper: Doorkeeper,
+    doorkeeper: Arc<Doorkeeper>,
     view: watch::Sender<Arc<ClusterState>>,
     groups: RwLock<BTreeMap<ShardId, Arc<Group>>>,
     broken: Mutex<BTreeMap<ShardId, String>>,
     hints: Mutex<BTreeMap<ShardId, NodeId>>,
     fatal: watch::Sender<Option<String>>,
     refused: watch::Sender<Option<Refused>>,
+    /// The largest body of a message, bytes.
+    pub(crate) body_bytes_max: usize,
     room: SharedRoom,
     /// Told when the disk has become full, or has room again.
     pub(crate) room_changed: Notify,
@@ -131,28 +146,22 @@ impl Node {
         let (refused, refusals) = mpsc::unbounded_channel();
         let (won, wins) = mpsc::unbounded_channel();
         let hello = Hello::new(identity.clone(), log.clone());
-        let marks = Marks::default();
         let time = Time::new(options.clock);
         let window = Duration::from_millis(options.tuning.read_lease_ms);
         let windows = Windows::open(window, log.clone()).map_err(disk)?;
         let vitals = Vitals::new(identity.node, log.clone(), time.clone(), windows);
+        let doorkeeper = Doorkeeper::open(identity.cluster_id.clone(), identity.node, log.clone());
+        let doorkeeper = Arc::new(doorkeeper.map_err(disk)?);
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),
             Whereabouts::open(log.clone()).map_err(disk)?,
             hello.clone(),
-            marks.clone(),
+            doorkeeper.clone(),
             vitals,
             view.subscribe(),
             refused,
         );
-        let doorkeeper = Doorkeeper::open(
-            identity.cluster_id.clone(),
-            identity.node,
-            log.clone(),
-            marks,
-        )
-        .map_err(disk)?;
         let mut broken = BTreeMap::new();
         for (key, why) in log.local_scan(BROKEN).map_err(disk)? {
             if let Some(shard) = key.strip_prefix(BROKEN).and_then(|id| id.parse().ok()) {
@@ -174,6 +183,7 @@ impl Node {
             hints: Mutex::default(),
             fatal: watch::Sender::new(None),
             refused: watch::Sender::new(None),
+            body_bytes_max: options.body_bytes_max,
             room: SharedRoom::default(),
             room_changed: Notify::new(),
             absent: Mutex::default(),
@@ -580,11 +590,9 @@ impl Inner {
         self.hello.place()
     }
 
-    pub(crate) async fn admit_newcomer(&self, metadata: &MetadataMap) -> Result<(), Status> {
-        match self.admit(metadata).await {
-            Err(status) if status.code() == tonic::Code::Unavailable => Ok(()),
-            other => other.map(drop),
-        }
+    /// What identifies this node to others.
+    pub(crate) fn hello(&self) -> &Hello {
+        &self.hello
     }
 
     /// Answers a node's ping, and notes what it tells.

@@ -11,7 +11,7 @@ use proto::net::Dialer;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
-use crate::hello::{Hello, Marks};
+use crate::hello::{Doorkeeper, Hello};
 use crate::link::Link;
 use crate::vitals::Vitals;
 use crate::whereabouts::Whereabouts;
@@ -27,7 +27,7 @@ struct Inner {
     dialer: Dialer,
     whereabouts: Whereabouts,
     hello: Hello,
-    marks: Marks,
+    doorkeeper: Arc<Doorkeeper>,
     vitals: Vitals,
     view: watch::Receiver<Arc<ClusterState>>,
     refused: mpsc::UnboundedSender<(NodeId, Status)>,
@@ -44,7 +44,7 @@ impl Peers {
         dialer: Dialer,
         whereabouts: Whereabouts,
         hello: Hello,
-        marks: Marks,
+        doorkeeper: Arc<Doorkeeper>,
         vitals: Vitals,
         view: watch::Receiver<Arc<ClusterState>>,
         refused: mpsc::UnboundedSender<(NodeId, Status)>,
@@ -56,7 +56,7 @@ impl Peers {
                 dialer,
                 whereabouts,
                 hello,
-                marks,
+                doorkeeper,
                 vitals,
                 view,
                 refused,
@@ -82,11 +82,11 @@ impl Peers {
                 continue;
             }
             let link = Link::start(
-                id,
+                node.clone(),
                 inner.dialer.clone(),
                 inner.whereabouts.clone(),
                 inner.hello.clone(),
-                inner.marks.clone(),
+                inner.doorkeeper.clone(),
                 inner.vitals.clone(),
                 inner.view.clone(),
                 inner.refused.clone(),
@@ -185,15 +185,16 @@ mod tests {
         let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
         let vitals = Vitals::of_tests(NodeId(1), log.clone());
         let places = Whereabouts::open(log.clone()).unwrap();
-        let hello = Hello::new(Arc::new(identity), log);
-        let (marks, dialer) = (Marks::default(), Tcp.dialer());
+        let hello = Hello::new(Arc::new(identity), log.clone());
+        let doorkeeper = Doorkeeper::open("c1".into(), NodeId(1), log).unwrap();
+        let (doorkeeper, dialer) = (Arc::new(doorkeeper), Tcp.dialer());
         let view = view.subscribe();
         let peers = Peers::new(
             NodeId(1),
             dialer,
             places,
             hello,
-            marks,
+            doorkeeper,
             vitals,
             view,
             refused,

@@ -5,6 +5,7 @@
 //!             │ by lease: a quorum acknowledged        │ no
 //!             │           what was sent ≤ R ago        ▼
 //!             └ by a round: … what was sent since     once more, by a round
+//!                           (then: is its vote still its own?)
 //! ```
 //!
 //! *By lease.* A quorum acknowledged, in this term, what was sent at `acked` or later. Up to
@@ -19,7 +20,9 @@
 //! it began, nobody could have been leader of a later term, for one of those who made it so would
 //! not have acknowledged. So whatever was acknowledged to anybody before the read is committed here
 //! or by a leader before, and applied before the state is looked at. However late that is, the
-//! answer is right for a moment behind the read's beginning: no clock is needed.
+//! answer is right for a moment behind the read's beginning: no clock is needed. Unless the state
+//! holds more by then: what a later leader has decided, and may not have told anybody yet. This
+//! replica gives its vote before it takes any of that, so its vote is looked at behind the state.
 //!
 //! Sending times are taken before requests are sent and never later, answers count for their own
 //! requests only ([`crate::acks`]), and all times are of one steady clock ([`crate::time`]), which
@@ -69,7 +72,7 @@ struct Confirmed {
 enum By {
     /// The lease of the term, if it still holds behind the read.
     Lease,
-    /// A round, for good.
+    /// A round, if this node still votes for itself behind the read.
     Round,
 }
 
@@ -167,8 +170,11 @@ impl Group {
             let confirmed = self.confirmed(by_round, deadline).await?;
             let found = look(confirmed);
             match confirmed.by {
-                By::Lease if !self.lease_holds(confirmed.term) => by_round = true,
-                By::Lease | By::Round => return Ok(found),
+                By::Lease if self.lease_holds(confirmed.term) => return Ok(found),
+                By::Round if self.follows(confirmed.term, self.node) => return Ok(found),
+                By::Round if mutant!("lease-kept-after-step-down") => return Ok(found),
+                // Who leads no more is told so by the next round.
+                By::Lease | By::Round => by_round = true,
             }
         }
     }

@@ -15,6 +15,7 @@ use tonic::{Status, Streaming};
 
 use crate::link::Link;
 use crate::state_machine::SnapshotData;
+use crate::trust;
 use crate::types::{self, Snapshot, Vote};
 
 /// Chunks that wait for the network.
@@ -57,8 +58,10 @@ pub(crate) async fn send(
     let (read, installed) = tokio::join!(reading, client.install_snapshot(request));
     // Why the files could not be read says more than that the stream ended.
     read?;
-    let done = installed.map_err(|status| status.to_string())?.into_inner();
-    types::required_vote(done.vote).map_err(|e| e.to_string())
+    let done = installed.map_err(|status| status.to_string())?;
+    let of = link.admit(done.metadata()).await;
+    of.map_err(|status| status.to_string())?;
+    trust::vote(done.into_inner().vote, vote.leader_id().term).map_err(|e| e.to_string())
 }
 
 async fn read(
@@ -147,6 +150,9 @@ pub(crate) async fn receive_files(
                     return Err(Status::data_loss("a snapshot file came damaged"));
                 }
                 files.push(file.finish().map_err(disk)?);
+                if files.len() as u64 > u64::from(head.files) {
+                    return Err(Status::invalid_argument("more files than the head names"));
+                }
             }
             Some(Part::Head(_)) | None => {
                 return Err(Status::invalid_argument(

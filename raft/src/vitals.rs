@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::id::NodeId;
+use model::limits;
 use parking_lot::Mutex;
 use proto::node as wire;
 use store::Log;
@@ -91,7 +92,8 @@ impl Vitals {
 
     /// What another tells; absent from versions without.
     pub(crate) fn note(&self, from: NodeId, health: Option<wire::Health>) {
-        if let Some(health) = health {
+        if let Some(mut health) = health {
+            health.unreached.truncate(limits::NODES_MAX);
             let told = (health, Instant::now());
             self.inner.rows.lock().told.insert(from, told);
         }

@@ -135,6 +135,7 @@ async fn start_over(
             },
             ..Tuning::default()
         },
+        body_bytes_max: model::limits::BODY_BYTES_MAX,
         seeds,
         found,
     };
@@ -225,8 +226,9 @@ async fn cluster_of(dcs: &[&str], shards: u32, replicas: u32) -> Vec<Running> {
     for (id, dc) in (2..).zip(&dcs[1..]) {
         let new = member(id, dc);
         let join = Join {
-            token_hash: model::hash::token_hash(TOKEN),
+            token: TOKEN.into(),
             node: Some(new.clone()),
+            ..Join::default()
         };
         let join = Command::meta(Change {
             body: Some(ChangeBody::Join(join)),

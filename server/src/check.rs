@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use model::id::{self, ConversationName};
 use model::limits;
+use model::rules::{self, text};
 use model::session::Token;
-use model::text::forbidden;
 use prost_types::Timestamp;
 use proto::v1;
 
@@ -157,30 +157,25 @@ impl Checker {
             return;
         };
         let field = |name: &str| format!("{at}.{name}");
-        if let Some(wrong) = text(&message.sender, 1, limits::SENDER_BYTES_MAX) {
-            self.add(field("sender"), wrong);
-        }
-        let id = &message.client_message_id;
-        if let Some(wrong) = text(id, 1, limits::CLIENT_MESSAGE_ID_BYTES_MAX) {
-            self.add(field("client_message_id"), wrong);
-        }
-        if !self.imports && id.as_bytes().starts_with(limits::IMPORT_ID_PREFIX) {
+        let parts = rules::Parts {
+            sender: message.sender.as_bytes(),
+            client_message_id: message.client_message_id.as_bytes(),
+            kind: message.r#type.as_bytes(),
+            body_bytes: message.body.len(),
+        };
+        rules::message(parts, self.body_bytes_max, |name, wrong| match name {
+            "" => self.add(at, wrong),
+            name => self.add(field(name), wrong),
+        });
+        if !self.imports
+            && message
+                .client_message_id
+                .as_bytes()
+                .starts_with(limits::IMPORT_ID_PREFIX)
+        {
             let wrong = "must not begin with \"import:\": these ids are for imports, which send the \
                          metadata firebreak-import";
             self.add(field("client_message_id"), wrong);
-        }
-        if let Some(wrong) = text(&message.r#type, 0, limits::TYPE_BYTES_MAX) {
-            self.add(field("type"), wrong);
-        }
-        if message.r#type.is_empty() && message.body.is_empty() {
-            self.add(at, "needs a type or a body");
-        }
-        if message.body.len() > self.body_bytes_max {
-            let (max, has) = (self.body_bytes_max, message.body.len());
-            self.add(
-                field("body"),
-                format_args!("must be at most {max} bytes; it has {has}"),
-            );
         }
         if !message.attributes.is_empty() {
             self.attributes(&field("attributes"), &message.attributes);
@@ -221,29 +216,8 @@ impl Checker {
 
     /// Attributes of a message or a conversation.
     pub fn attributes(&mut self, field: &str, attributes: &BTreeMap<String, String>) {
-        let count = attributes.len();
-        if count > limits::ATTRIBUTES_MAX {
-            let max = limits::ATTRIBUTES_MAX;
-            self.add(
-                field,
-                format_args!("must be at most {max}; there are {count}"),
-            );
-        }
-        let bytes: usize = attributes.iter().map(|(k, v)| k.len() + v.len()).sum();
-        if bytes > limits::ATTRIBUTES_BYTES_MAX {
-            let max = limits::ATTRIBUTES_BYTES_MAX;
-            self.add(
-                field,
-                format_args!("must be at most {max} bytes together; they have {bytes}"),
-            );
-        }
-        if attributes.contains_key("") {
-            self.add(field, "must not have an empty key");
-        }
-        let texts = attributes.iter().flat_map(|(key, value)| [key, value]);
-        if let Some(found) = texts.filter_map(|text| forbidden(text)).next() {
-            self.add(field, found);
-        }
+        let pairs = attributes.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        rules::attributes(pairs, |wrong| self.add(field, wrong));
     }
 
     /// The id that makes a retry of a creation safe.
@@ -349,19 +323,6 @@ pub fn size(message: &v1::Message) -> usize {
         + message.body.len()
         + attributes
         + 48
-}
-
-/// What is wrong with a text that names something, if anything. For control characters there is one
-/// more reason than [`model::text`] has: a NUL separates sender and id where both are hashed.
-fn text(text: &str, min: usize, max: usize) -> Option<String> {
-    if text.len() < min || text.len() > max {
-        let has = text.len();
-        return Some(match min {
-            0 => format!("must be at most {max} bytes; it has {has}"),
-            _ => format!("must be {min} to {max} bytes; it has {has}"),
-        });
-    }
-    forbidden(text).map(|found| found.to_string())
 }
 
 fn timestamp_fits(time: &Timestamp) -> bool {

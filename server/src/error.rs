@@ -85,6 +85,8 @@ pub enum Failure {
     PredecessorFailed,
     /// The join token or the node's name was refused.
     JoinRefused(String),
+    /// Somebody at the caller's address guessed at the join token a moment ago.
+    JoinLimited,
     /// The cluster refused a change of itself: a policy, a drain, a move, a node's leaving.
     ChangeRefused(String),
     /// What was read back from the disk is not what was written.
@@ -249,6 +251,16 @@ impl Failure {
                 )
             },
             Failure::JoinRefused(why) => row(Code::PermissionDenied, "JOIN_REFUSED", why.clone()),
+            Failure::JoinLimited => Row {
+                retry_after: Some(crate::guesses::PAUSE),
+                ..row(
+                    Code::ResourceExhausted,
+                    "JOIN_LIMITED",
+                    "a wrong join token came from this address a moment ago: one is looked at each \
+                     second"
+                        .to_owned(),
+                )
+            },
             Failure::ChangeRefused(why) => {
                 row(Code::FailedPrecondition, "CHANGE_REFUSED", why.clone())
             }
@@ -459,6 +471,7 @@ mod tests {
             Failure::DeadlineExceeded(why()),
             Failure::PredecessorFailed,
             Failure::JoinRefused(why()),
+            Failure::JoinLimited,
             Failure::ChangeRefused(why()),
             Failure::Corrupt(why()),
             Failure::Internal(why()),

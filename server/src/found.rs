@@ -341,6 +341,22 @@ async fn entered(
 /// Who answered, and what.
 type Answered = (String, v1::JoinNodeResponse);
 
+/// Lets a node ask again whose disk the cluster has refused: why that was, if it was.
+///
+/// # Errors
+/// [`FoundError::Identity`].
+pub async fn ask_again<N: Network>(
+    world: &World<N>,
+    config: &Config,
+) -> Result<Option<String>, FoundError> {
+    with_log(world, async |log: Log| {
+        // Of this node, or of none.
+        Record::load(&log, &config.name)?;
+        Ok(raft::ask_again(&log).await?)
+    })
+    .await
+}
+
 async fn ask_all<N: Network>(
     world: &World<N>,
     request: &v1::JoinNodeRequest,

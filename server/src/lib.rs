@@ -22,6 +22,7 @@ pub mod deadline;
 pub mod error;
 pub mod found;
 pub mod gateway;
+pub mod guesses;
 pub mod identity;
 pub mod node;
 pub mod read;

@@ -33,6 +33,7 @@ pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, jo
 use crate::World;
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::guesses::Guesses;
 use crate::identity::Record;
 use crate::room;
 use crate::service::admin::Admin;
@@ -187,6 +188,7 @@ pub async fn run<N: Network>(
         pid: world.pid,
         entropy: world.entropy.clone(),
         clock: world.clock.clone(),
+        guesses: Guesses::default(),
     };
     let routes = services(
         &gateway,
@@ -291,6 +293,7 @@ fn options<N: Network>(
         log: log.clone(),
         state: state.clone(),
         tuning,
+        body_bytes_max: config.limits.body_bytes_max,
         seeds: seeds(config, record),
         found: record.found.clone(),
     })

@@ -321,6 +321,16 @@ pub enum Fault {
         /// Whether what is sent is answered with a reset instead of silence.
         reset: bool,
     },
+    /// The one group of hosts opens no connections to the other any more, as behind a firewall that
+    /// lets them in only one way; those that are open stay.
+    Block {
+        /// Hosts.
+        from: Vec<String>,
+        /// Hosts.
+        to: Vec<String>,
+        /// false lets them again.
+        block: bool,
+    },
     /// Ends cuts between the groups.
     Heal {
         /// Hosts.
@@ -412,6 +422,12 @@ pub enum Fault {
     },
     /// The operator removes nodes from the cluster, through the admin API; they run on.
     Remove {
+        /// Hosts.
+        hosts: Vec<String>,
+    },
+    /// Somebody calls these nodes as one of their peers and tells them, as its leader, of a term far
+    /// beyond all that were.
+    Forge {
         /// Hosts.
         hosts: Vec<String>,
     },
@@ -557,13 +573,16 @@ macro_rules! named_hosts {
             | Fault::OldDisk { hosts }
             | Fault::Move { hosts, .. }
             | Fault::Remove { hosts }
+            | Fault::Forge { hosts }
             | Fault::ClockJump { hosts, .. }
             | Fault::ClockDrift { hosts, .. }
             | Fault::Drain { hosts, .. }
             | Fault::Stampede { hosts } => Some(hosts),
-            Fault::Cut { .. } | Fault::Heal { .. } | Fault::Reset { .. } | Fault::Link { .. } => {
-                None
-            }
+            Fault::Cut { .. }
+            | Fault::Block { .. }
+            | Fault::Heal { .. }
+            | Fault::Reset { .. }
+            | Fault::Link { .. } => None,
         }
     };
 }
@@ -592,6 +611,7 @@ impl Fault {
             Fault::Resume { .. } => "resume",
             Fault::Starve { .. } => "starve",
             Fault::Cut { .. } => "cut",
+            Fault::Block { .. } => "block",
             Fault::Heal { .. } => "heal",
             Fault::Reset { .. } => "reset",
             Fault::Link { .. } => "link",
@@ -606,6 +626,7 @@ impl Fault {
             Fault::OldDisk { .. } => "old-disk",
             Fault::Move { .. } => "move",
             Fault::Remove { .. } => "remove",
+            Fault::Forge { .. } => "forge",
             Fault::ClockJump { .. } => "clock-jump",
             Fault::ClockDrift { .. } => "clock-drift",
             Fault::Drain { .. } => "drain",
@@ -626,6 +647,7 @@ impl Fault {
             Fault::SmallDisk { left_bytes, .. } => left_bytes.is_none(),
             Fault::ClockDrift { ppm, .. } => *ppm == 0,
             Fault::Drain { drain, .. } => !drain,
+            Fault::Block { block, .. } => !block,
             _ => false,
         }
     }

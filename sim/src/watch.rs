@@ -10,6 +10,7 @@ use model::id::ShardId;
 use parking_lot::Mutex;
 use prost::Message as _;
 use proto::node::{LogId, VoteId};
+use server::identity::Record;
 use store::engine::{Batch, Engine, Order, Write};
 use store::key::log as key;
 use store::key::log::Kind;
@@ -52,6 +53,8 @@ struct Shared {
     begun: BTreeSet<(u32, u64)>,
     /// Hosts with a disk that is not a member's any more, and whether they were let in all the same.
     outcasts: BTreeMap<usize, bool>,
+    /// Who each host is, as its disk says.
+    identities: BTreeMap<usize, Record>,
 }
 
 impl Watch {
@@ -72,6 +75,7 @@ impl Watch {
                 regressed: Vec::new(),
                 begun: BTreeSet::new(),
                 outcasts: BTreeMap::new(),
+                identities: BTreeMap::new(),
             })),
         }
     }
@@ -126,6 +130,14 @@ impl Watch {
         }
     }
 
+    /// Who a host is, as its disk says; none before it is a member.
+    pub fn identity(&self, name: &str) -> Option<Record> {
+        let shared = self.shared.lock();
+        let at = shared.hosts.iter().position(|host| host.0 == name)?;
+        let identity = shared.identities.get(&at)?;
+        Some(identity.clone()).filter(Record::is_member)
+    }
+
     /// The message of `marker` is acknowledged now, to the append at this place.
     pub fn acked(&self, append: usize, marker: &str) {
         let mut shared = self.shared.lock();
@@ -178,6 +190,11 @@ fn committed_of(key: &[u8], value: &[u8]) -> Option<(ShardId, LogId)> {
     Some((shard, LogId::decode(value.get(SEAL_BYTES..)?).ok()?))
 }
 
+fn identity_of(key: &[u8], value: &[u8]) -> Option<Record> {
+    let identity = key::local_name(key) == Some("identity");
+    identity.then(|| Record::decode(value.get(SEAL_BYTES..)?).ok())?
+}
+
 /// The shard in the key of a record that there is one of.
 fn shard_of(key: &[u8], kind: Kind) -> Option<ShardId> {
     let shard = ShardId(u32::from_be_bytes(key.get(1..5)?.try_into().ok()?));
@@ -199,6 +216,8 @@ impl Shared {
                     self.vote(at, shard, &vote);
                 } else if let Some((shard, id)) = committed_of(key, value) {
                     self.committed.note((at, shard.0), id);
+                } else if let Some(identity) = identity_of(key, value) {
+                    self.identities.insert(at, identity);
                 }
                 xxhash_rust::xxh3::xxh3_64_with_seed(value, xxhash_rust::xxh3::xxh3_64(key))
             }
@@ -278,8 +297,11 @@ impl Shared {
 
     fn vote(&mut self, at: usize, shard: ShardId, vote: &VoteId) {
         self.voted.insert((at, shard.0), (vote.term, vote.node));
-        let ever = self.voted_ever.entry((at, shard.0)).or_default();
-        *ever = (*ever).max(vote.term);
+        // What somebody votes who came back with an old disk counts for nothing.
+        if !self.outcasts.contains_key(&at) {
+            let ever = self.voted_ever.entry((at, shard.0)).or_default();
+            *ever = (*ever).max(vote.term);
+        }
         self.votes.push(VoteSeen {
             at_us: now_us(),
             host: self.hosts[at].0.clone(),

@@ -268,7 +268,7 @@ fn swarms_of_any_scenario_leave_what_it_promises_and_seeds_differ() {
     }
 }
 
-const KINDS: [&str; 28] = [
+const KINDS: [&str; 30] = [
     "burn",
     "power-cut",
     "crash",
@@ -279,6 +279,7 @@ const KINDS: [&str; 28] = [
     "resume",
     "starve",
     "cut",
+    "block",
     "heal",
     "reset",
     "link",
@@ -293,6 +294,7 @@ const KINDS: [&str; 28] = [
     "old-disk",
     "move",
     "remove",
+    "forge",
     "clock-jump",
     "clock-drift",
     "drain",

@@ -536,6 +536,13 @@ impl Admin for Node {
         Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
     }
 
+    async fn forget_boot(
+        &self,
+        _: Request<v1::ForgetBootRequest>,
+    ) -> Result<Response<v1::ForgetBootResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
     async fn remove_node(
         &self,
         _: Request<v1::RemoveNodeRequest>,

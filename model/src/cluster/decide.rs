@@ -3,11 +3,11 @@
 //! Every change that is made raises the epoch by one; one that is repeated, or that would change
 //! nothing, answers as the first time and raises nothing, so that all of them may be retried.
 
-use crate::cluster::policy;
 use crate::cluster::{
     Change, ChangeBody, Changed, ClusterState, Join, JoinToken, Layout, MetaReplicas, Node, Shard,
     moves, place,
 };
+use crate::cluster::{pardon, policy};
 use crate::command::{Answer, Reason, Refusal, Reply};
 use crate::hash;
 use crate::id::Slot;
@@ -41,6 +41,7 @@ pub fn decide_at(state: &mut ClusterState, change: &Change, now_ms: u64) -> Repl
         Some(ChangeBody::Announce(said)) => place::announce(state, said),
         Some(ChangeBody::Relocate(wanted)) => place::relocate(state, wanted),
         Some(ChangeBody::JoinToken(token)) => set_token(state, token),
+        Some(ChangeBody::ForgetBoot(wanted)) => pardon::forget(state, wanted),
         None => Err(refused("a change of no known kind")),
     };
     Reply::new(match decided {
@@ -77,7 +78,12 @@ fn found(state: &mut ClusterState, founded: &ClusterState) -> Result<u64, Refusa
         return Err(refused("two nodes of the founding share a number"));
     }
     let highest = new.nodes.last().map_or(0, |node| node.id);
-    new.next_node_id = new.next_node_id.max(highest + 1);
+    let Some(next) = highest.checked_add(1) else {
+        return Err(refused(
+            "there is no number after that of the founding's last node",
+        ));
+    };
+    new.next_node_id = new.next_node_id.max(next);
     *state = new;
     Ok(first)
 }
@@ -95,7 +101,7 @@ fn set_token(state: &mut ClusterState, wanted: &JoinToken) -> Result<u64, Refusa
 }
 
 fn join(state: &mut ClusterState, join: &Join, now_ms: u64) -> Result<u64, Refusal> {
-    if join.token_hash != state.token_hash {
+    if !state.takes_token(&join.token_hash) {
         return Err(refused("the join token is not this cluster's"));
     }
     let token = state.join_token.as_ref();
@@ -289,6 +295,7 @@ mod tests {
             body: Some(ChangeBody::Join(Join {
                 token_hash: token_hash(token),
                 node: Some(node),
+                token: String::new(),
             })),
         }
     }

@@ -4,7 +4,7 @@
 use super::decide::refused;
 use super::{Announce, ClusterState, Locality, Node, Relocate};
 use crate::command::{Reason, Refusal};
-use crate::limits::{ADDRESS_BYTES_MAX, NAME_SEGMENT_BYTES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, BOOT_LEAP_MAX, NAME_SEGMENT_BYTES_MAX};
 
 /// Notes the address that a node has told. What an earlier start of it told, and what is known, changes
 /// nothing.
@@ -14,6 +14,12 @@ pub(super) fn announce(state: &mut ClusterState, said: &Announce) -> Result<u64,
         return Err(refused(format!(
             "{} (n{}) has another disk than the one that says where it is",
             node.name, node.id
+        )));
+    }
+    if said.boot > node.address_boot.saturating_add(BOOT_LEAP_MAX) {
+        return Err(refused(format!(
+            "{} (n{}) says where it is since its start {}: no node starts so often",
+            node.name, node.id, said.boot
         )));
     }
     if said.address.is_empty() || said.address.len() > ADDRESS_BYTES_MAX {

@@ -257,6 +257,26 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "outcast-votes",
+        bug: "nobody looks at who answers: an old disk grants votes that count",
+        promise: 'D',
+        oracles: &["disk-never-regresses"],
+        scenarios: &["outcast"],
+        hint: "put an older image back at a node that can be called and cannot call, while the leader \
+               is silent and the third replica lags: that one wins with the old disk's vote",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "term-leap-believed",
+        bug: "a term is taken however far it leaps, and is on the disk before anybody can tell",
+        promise: 'U',
+        oracles: &["votes-never-regress"],
+        scenarios: &["forged-term"],
+        hint: "a broken peer sends one append of a term beyond all that were: the next elections go on \
+               from there, until there is no next one",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "all-replicas-in-one-dc",
         bug: "a layout gives all replicas of a shard to the data center of its leader",
         promise: 'D',
@@ -265,6 +285,22 @@ pub const ALL: &[Mutant] = &[
         hint: "at least three nodes to a data center, or the layout is refused. The loss of one \
                stops a third of the shards",
         ..ONE_SITE
+    },
+    Mutant {
+        name: "discarded-told-as-nothing-done",
+        bug: "an entry that gave way to a snapshot counts as not decided, though the snapshot holds it",
+        promise: 'E',
+        oracles: &["no-phantom"],
+        scenarios: &["leader-dc-isolated"],
+        hint: "a leader that hears nothing any more gets its entries to the others, who go on without \
+               it; it is back, behind a cut log, when its callers' time is up: they are told that \
+               nothing was done",
+        sites: 0,
+        pending: Some(
+            "gateways and clients send the same id again within the caller's time, and find the first \
+             answer; only who is out of time in that very moment is told, and no scenario meets that. A \
+             test of raft/src/batcher.rs looks at what is told",
+        ),
     },
     Mutant {
         name: "turns-without-back-off",
@@ -306,7 +342,7 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["leader-dc-isolated", "flap-3s", "bridge"],
         hint: "reads through a node without a replica whose hint is the former leader, or at that \
                itself: with clients inside the cut-off data center, in the second after the heal",
-        sites: 2,
+        sites: 3,
         ..ONE_SITE
     },
     Mutant {

@@ -7,6 +7,7 @@ use server::found::FoundError;
 use server::node;
 
 use super::drain;
+use super::forget::{AskAgain, ForgetBoot};
 use super::init::{exit, load};
 use super::members::{Add, List, Relocate, Remove};
 use crate::data_dir::DataDir;
@@ -43,6 +44,10 @@ pub enum Node {
     Remove(Remove),
     /// Say that a node stands in another data center.
     Relocate(Relocate),
+    /// Forget starts of a node that it never made; two operators have to say so.
+    ForgetBoot(ForgetBoot),
+    /// Let a node ask again whose disk the cluster has refused.
+    AskAgain(AskAgain),
 }
 
 /// Ask a cluster to let this node in.
@@ -85,6 +90,8 @@ impl Node {
             Node::Add(args) => args.run(),
             Node::Remove(args) => args.run().await,
             Node::Relocate(args) => args.run().await,
+            Node::ForgetBoot(args) => args.run().await,
+            Node::AskAgain(args) => args.run().await,
         }
     }
 }

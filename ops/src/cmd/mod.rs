@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod drain;
+pub mod forget;
 pub mod import;
 pub mod init;
 pub mod join;

@@ -18,7 +18,7 @@ use super::*;
 use crate::api::Identity;
 use crate::fault::Fault;
 use crate::frame;
-use crate::hello::{Hello, Marks};
+use crate::hello::{Doorkeeper, Hello};
 use crate::link::Reach;
 use crate::time::Steady;
 use crate::types::LogId;
@@ -34,6 +34,8 @@ const CUT: u64 = 5;
 
 /// A replica whose appends arrive at the test, which says what is answered.
 struct Scripted {
+    /// Who answers.
+    hello: Hello,
     arrived: mpsc::UnboundedSender<(wire::Frame, mpsc::UnboundedSender<wire::Frame>)>,
 }
 
@@ -69,7 +71,7 @@ impl Peer for Scripted {
                 frames: vec![frame],
             })
         });
-        Ok(Response::new(frames.boxed()))
+        Ok(self.hello.response(frames.boxed()))
     }
 
     async fn install_snapshot(
@@ -103,21 +105,14 @@ async fn script() -> Script {
     drop(free);
     let incoming = Tcp.listen(&address).await.unwrap();
     let (sender, arrived) = mpsc::unbounded_channel();
-    let service = PeerServer::new(Scripted { arrived: sender });
+    let service = PeerServer::new(Scripted {
+        hello: Hello::new(Arc::new(identity(OTHER)), written()),
+        arrived: sender,
+    });
     tokio::spawn(async move {
         let server = tonic::transport::Server::builder().add_service(service);
         server.serve_with_incoming(incoming).await
     });
-    let identity = Identity {
-        cluster_id: "c1".into(),
-        node: ME,
-        name: "here".into(),
-        disk_id: [1; 16],
-        boot: 1,
-        boot_nonce: 1,
-        address: "here:1".into(),
-        rack: String::new(),
-    };
     let view = watch::Sender::new(Arc::default());
     let (refused, _) = mpsc::unbounded_channel();
     let (log, _writer) = Log::open(Arc::new(Memory::new())).unwrap();
@@ -128,15 +123,17 @@ async fn script() -> Script {
     }));
     let vitals = Vitals::of_tests(ME, log.clone());
     let places = Whereabouts::open(log.clone()).unwrap();
-    let hello = Hello::new(Arc::new(identity), log);
-    let (marks, dialer) = (Marks::default(), Tcp.dialer());
+    let hello = Hello::new(Arc::new(identity(ME)), log);
+    let doorkeeper = Doorkeeper::open("c1".into(), ME, written()).unwrap();
+    let (doorkeeper, dialer) = (Arc::new(doorkeeper), Tcp.dialer());
     let view = view.subscribe();
     let vitals_windows = vitals.windows().clone();
-    let peers = Peers::new(ME, dialer, places, hello, marks, vitals, view, refused);
+    let peers = Peers::new(ME, dialer, places, hello, doorkeeper, vitals, view, refused);
     let links = peers.update(&ClusterState {
         nodes: vec![Node {
             id: OTHER.0,
             address,
+            disk_id: vec![2; 16].into(),
             ..Node::default()
         }],
         ..ClusterState::default()
@@ -167,6 +164,26 @@ async fn script() -> Script {
         acks,
         arrived,
     }
+}
+
+fn identity(node: NodeId) -> Identity {
+    Identity {
+        cluster_id: "c1".into(),
+        node,
+        name: node.to_string(),
+        disk_id: [u8::try_from(node.0).unwrap(); 16],
+        boot: 1,
+        boot_nonce: 1,
+        address: "here:1".into(),
+        rack: String::new(),
+    }
+}
+
+/// A log whose writer runs.
+fn written() -> Log {
+    let (log, writer) = Log::open(Arc::new(Memory::new())).unwrap();
+    tokio::spawn(writer);
+    log
 }
 
 fn id(index: u64) -> LogId {
@@ -377,4 +394,23 @@ async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
         .unwrap();
     let acked = script.acked_at().unwrap();
     assert!(begun <= acked && acked <= arrived);
+}
+
+#[tokio::test]
+async fn answers_that_cannot_be_are_errors_and_reach_nobody() {
+    let mut script = script().await;
+    let leaps = Vote::new_committed(u64::MAX, OTHER.0);
+    for result in [
+        Err(StreamAppendError::HigherVote(leaps)),
+        Ok(Some(id(3))),
+        Err(StreamAppendError::Conflict(id(7))),
+    ] {
+        let queue = futures::stream::iter([append(2)]).chain(futures::stream::pending());
+        let mut results = script.client.pipeline(queue).unwrap();
+        let (frame, out) = script.arrived().await;
+        out.send(answer(&frame, result)).unwrap();
+        let result = timeout(PATIENCE, results.next()).await.unwrap().unwrap();
+        assert!(matches!(result, Err(RPCError::Network(_))), "{result:?}");
+    }
+    assert_eq!(script.acked_at(), None);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use model::cluster::{Change, ChangeBody, Changed, ClusterState, Leave, Move, Node};
+use model::cluster::{Change, ChangeBody, Changed, ClusterState, ForgetBoot, Leave, Move, Node};
 use model::command::{Answer, Command, Reason, Refusal};
 use model::id::{NodeId, ShardId};
 use model::placement;
@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
+use crate::guesses::Guesses;
 use crate::room::Seen;
 use crate::world::{Background, Entropy};
 
@@ -53,6 +54,8 @@ pub struct Admin {
     pub entropy: Arc<dyn Entropy>,
     /// What tokens expire by.
     pub clock: Arc<dyn raft::Clock>,
+    /// Who guesses at the join token.
+    pub guesses: Guesses,
 }
 
 #[tonic::async_trait]
@@ -68,8 +71,32 @@ impl Service for Admin {
         &self,
         request: Request<v1::JoinNodeRequest>,
     ) -> Result<Response<v1::JoinNodeResponse>, Status> {
+        let from = request.remote_addr().map(|address| address.ip());
         let (request, call, _token) = self.begin(request);
-        Ok(Response::new(self.join(request, call).await?))
+        Ok(Response::new(self.join(request, from, call).await?))
+    }
+
+    async fn forget_boot(
+        &self,
+        request: Request<v1::ForgetBootRequest>,
+    ) -> Result<Response<v1::ForgetBootResponse>, Status> {
+        let (request, call, _token) = self.begin(request);
+        let v1::ForgetBootRequest {
+            node_id,
+            boot,
+            operator,
+        } = request;
+        tracing::warn!(node = node_id, boot, %operator, "an operator has starts forgotten");
+        let body = ChangeBody::ForgetBoot(ForgetBoot {
+            node: node_id,
+            boot,
+            operator,
+        });
+        let changed = self.decide(body, &call, change_refused).await?;
+        Ok(Response::new(v1::ForgetBootResponse {
+            epoch: changed.epoch,
+            holds: changed.node_id > 0,
+        }))
     }
 
     async fn move_replica(
@@ -315,11 +342,7 @@ impl Admin {
 
     /// Has the meta shard decide a change; its epoch.
     pub(super) async fn change(&self, body: ChangeBody, call: &Call) -> Result<u64, Failure> {
-        let refused = |refusal: Refusal| match refusal.reason() == Reason::Invalid {
-            true => Failure::ChangeRefused(refusal.message),
-            false => Failure::Refused(refusal),
-        };
-        Ok(self.decide(body, call, refused).await?.epoch)
+        Ok(self.decide(body, call, change_refused).await?.epoch)
     }
 
     /// Has the meta shard decide a change; what it refuses is for `refused` to word.
@@ -347,6 +370,14 @@ impl Admin {
     fn begin<T>(&self, request: Request<T>) -> (T, Call, TaskTrackerToken) {
         let call = Call::of(request.metadata());
         (request.into_inner(), call, self.gateway.calls.token())
+    }
+}
+
+/// A change that the meta shard refuses.
+fn change_refused(refusal: Refusal) -> Failure {
+    match refusal.reason() == Reason::Invalid {
+        true => Failure::ChangeRefused(refusal.message),
+        false => Failure::Refused(refusal),
     }
 }
 

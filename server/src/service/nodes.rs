@@ -1,16 +1,20 @@
 //! Nodes that join, what they join with, and where they stand: what the operators' API says of members.
 
+use std::net::IpAddr;
+
 use model::cluster::{ChangeBody, Join, JoinToken, Locality, Node, Relocate};
 use model::command::{Reason, Refusal};
 use model::hash;
 use model::id::NodeId;
 use proto::v1;
+use tokio::time::Instant;
 
 use super::admin::Admin;
 use crate::check::Checker;
 use crate::deadline::Call;
 use crate::error::Failure;
 use crate::found;
+use crate::guesses;
 
 impl Admin {
     /// Whether the address of a node that joins is nobody's who is there: a replaced disk may join from
@@ -105,9 +109,34 @@ impl Admin {
         Ok(self.shown(token))
     }
 
+    /// Whether the token is the cluster's, as far as this node knows. One that has been made a moment
+    /// ago is waited for.
+    async fn token_is_right(
+        &self,
+        token: &str,
+        from: Option<IpAddr>,
+        name: &str,
+    ) -> Result<(), Failure> {
+        if !self.guesses.begin(from, Instant::now()) {
+            return Err(Failure::JoinLimited);
+        }
+        let hash = hash::token_hash(token);
+        let mut view = self.gateway.raft.view();
+        let right = view.wait_for(|view| view.takes_token(&hash));
+        if matches!(tokio::time::timeout(guesses::PAUSE, right).await, Ok(Ok(_))) {
+            self.guesses.right(from);
+            return Ok(());
+        }
+        let from = from.map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
+        tracing::warn!(%from, %name, "a node asks to join with a wrong token");
+        let why = "the join token is not this cluster's";
+        Err(Failure::JoinRefused(why.into()))
+    }
+
     pub(super) async fn join(
         &self,
         request: v1::JoinNodeRequest,
+        from: Option<IpAddr>,
         call: Call,
     ) -> Result<v1::JoinNodeResponse, Failure> {
         let mut check = Checker::new(0);
@@ -121,10 +150,14 @@ impl Admin {
             Ok(Err(_)) | Err(_) => return Err(Failure::NotReady),
         }
         self.of_here(&request)?;
+        self.token_is_right(&request.token, from, &request.name)
+            .await?;
         self.free(&request)?;
         let name = request.name.clone();
         let body = ChangeBody::Join(Join {
+            // For a leader of an older version, which looks at nothing else.
             token_hash: hash::token_hash(&request.token),
+            token: request.token,
             node: Some(Node {
                 id: 0,
                 name: request.name,

@@ -27,6 +27,7 @@ pub(super) enum Verb {
     Starve,
     Silence,
     Cut,
+    Block,
     Heal,
     Reset,
     Link,
@@ -41,6 +42,7 @@ pub(super) enum Verb {
     OldDisk,
     Move,
     Remove,
+    Forge,
     ClockJump,
     ClockDrift,
     Drain,
@@ -60,6 +62,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("starve", Verb::Starve),
     ("silence", Verb::Silence),
     ("cut", Verb::Cut),
+    ("block", Verb::Block),
     ("heal", Verb::Heal),
     ("reset", Verb::Reset),
     ("link", Verb::Link),
@@ -74,6 +77,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("old-disk", Verb::OldDisk),
     ("move", Verb::Move),
     ("remove", Verb::Remove),
+    ("forge", Verb::Forge),
     ("clock-jump", Verb::ClockJump),
     ("clock-drift", Verb::ClockDrift),
     ("drain", Verb::Drain),
@@ -103,6 +107,7 @@ impl Verb {
             | Verb::Stop
             | Verb::Start
             | Verb::Resume
+            | Verb::Block
             | Verb::Heal
             | Verb::Reset
             | Verb::HangSync
@@ -111,6 +116,7 @@ impl Verb {
             | Verb::ImageDisk
             | Verb::OldDisk
             | Verb::Remove
+            | Verb::Forge
             | Verb::Drain
             | Verb::Undrain
             | Verb::Stampede => &[],
@@ -120,7 +126,7 @@ impl Verb {
     /// The keys that name whom it befalls.
     pub fn target_keys(self) -> &'static [&'static str] {
         match self {
-            Verb::Cut | Verb::Heal | Verb::Reset | Verb::Link => target::WAY_KEYS,
+            Verb::Cut | Verb::Block | Verb::Heal | Verb::Reset | Verb::Link => target::WAY_KEYS,
             Verb::Stampede => target::SITE_KEYS,
             _ => target::HOST_KEYS,
         }
@@ -133,7 +139,7 @@ impl Verb {
             Verb::Start | Verb::Resume | Verb::Heal | Verb::Undrain => {
                 Err("it ends a fault itself")
             }
-            Verb::Reset | Verb::Stampede => Err("it is over at once"),
+            Verb::Reset | Verb::Forge | Verb::Stampede => Err("it is over at once"),
             Verb::BitFlip
             | Verb::WipeDisk
             | Verb::ImageDisk
@@ -200,6 +206,7 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
         Verb::Cut => Action::Cut {
             reset: reset(reader),
         },
+        Verb::Block => Action::Block,
         Verb::Heal => Action::Heal,
         Verb::Reset => Action::Reset,
         Verb::Link => Action::Link(link_change(reader, table)),
@@ -239,6 +246,7 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
             }
         }
         Verb::Remove => Action::Remove,
+        Verb::Forge => Action::Forge,
         Verb::ClockJump => {
             let example = "a jump of at most 365d, as \"1h\", \"-1h..1h\" or [\"-1h\", \"1h\"]";
             let by = values::signed(example, units::time_us, 1_000, JUMP_MS_MAX);

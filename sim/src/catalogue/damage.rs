@@ -125,11 +125,22 @@ impl Damage {
                     }
                 }
             }
-            Fault::Cut { from, to, .. } => {
+            // A link that cannot be opened carries nothing.
+            Fault::Cut { from, to, .. }
+            | Fault::Block {
+                from,
+                to,
+                block: true,
+            } => {
                 let pairs = self.pairs(from, to);
                 self.cut.extend(pairs);
             }
-            Fault::Heal { from, to } => {
+            Fault::Heal { from, to }
+            | Fault::Block {
+                from,
+                to,
+                block: false,
+            } => {
                 for pair in self.pairs(from, to) {
                     self.cut.remove(&pair);
                 }
@@ -179,6 +190,7 @@ impl Damage {
             | Fault::ClockJump { .. }
             | Fault::ClockDrift { .. }
             | Fault::Move { .. }
+            | Fault::Forge { .. }
             | Fault::Drain { .. }
             | Fault::Stampede { .. } => {}
         }

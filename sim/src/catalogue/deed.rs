@@ -38,7 +38,7 @@ pub(super) fn deed(stage: &Stage<'_>, line: &Line, hosts: &[String], dice: &mut 
             let ways = stage.ways(target, dice);
             all(ways.map(|ways| between(&line.action, ways, *reset)))
         }
-        Action::Heal | Action::Reset => {
+        Action::Block | Action::Heal | Action::Reset => {
             let ways = stage.ways(target, dice);
             all(ways.map(|ways| between(&line.action, ways, false)))
         }
@@ -105,6 +105,7 @@ fn to_machines(action: &Action, hosts: &[String]) -> Deed {
             Deed::of(Fault::Move { hosts: h(), swap }, None)
         }
         Action::Remove => Deed::of(Fault::Remove { hosts: h() }, None),
+        Action::Forge => Deed::of(Fault::Forge { hosts: h() }, None),
         Action::Stampede => Deed::of(Fault::Stampede { hosts: h() }, None),
         _ => Deed::default(),
     }
@@ -221,6 +222,15 @@ fn between(action: &Action, (from, to): (Vec<String>, Vec<String>), reset: bool)
         match action {
             Action::Heal => deed.begin.push(heal),
             Action::Reset => deed.begin.push(Fault::Reset { from, to }),
+            Action::Block => {
+                let fault = |block| Fault::Block {
+                    from: from.clone(),
+                    to: to.clone(),
+                    block,
+                };
+                deed.begin.push(fault(true));
+                deed.end.push(fault(false));
+            }
             _ => {
                 deed.begin.push(Fault::Cut { from, to, reset });
                 deed.end.push(heal);

@@ -84,7 +84,9 @@ fn parts(stage: &Stage<'_>, line: &Line, dice: &mut StdRng) -> Vec<Vec<Host>> {
 fn hosts(stage: &Stage<'_>, line: &Line, dice: &mut StdRng) -> Vec<Host> {
     let target = &line.target;
     match &line.action {
-        Action::Cut { .. } | Action::Heal | Action::Reset | Action::Link(_) => Vec::new(),
+        Action::Cut { .. } | Action::Block | Action::Heal | Action::Reset | Action::Link(_) => {
+            Vec::new()
+        }
         Action::Stampede => stage.stampeding(target, dice),
         // A building's clients share its fate, and its processors; going rack by rack they are in
         // none.

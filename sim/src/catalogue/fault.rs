@@ -181,7 +181,12 @@ fn repeat(reader: &mut Reader<'_>, table: &Section<'_>, action: &Action) -> Repe
     let shuffle = reader.get(table, "shuffle", values::yes).unwrap_or(false);
     let ways = matches!(
         action,
-        Action::Cut { .. } | Action::Heal | Action::Reset | Action::Link(_) | Action::Stampede
+        Action::Cut { .. }
+            | Action::Block
+            | Action::Heal
+            | Action::Reset
+            | Action::Link(_)
+            | Action::Stampede
     );
     if each.is_some() && ways {
         reader.add(table, "each", "goes with faults of hosts only");

@@ -246,6 +246,11 @@ impl Field {
         self.each(from, to, |fabric, a, b| fabric.set_way(a, b, way));
     }
 
+    /// The one hosts open no connections to the others any more, or do again.
+    pub fn block(&self, from: &[String], to: &[String], block: bool) {
+        self.each(from, to, |fabric, a, b| fabric.block(a, b, block));
+    }
+
     /// Ends [`Field::cut`].
     pub fn heal(&self, from: &[String], to: &[String]) {
         self.each(from, to, |fabric, a, b| fabric.set_way(a, b, Way::Open));

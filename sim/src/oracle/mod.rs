@@ -124,7 +124,7 @@ pub const NAMES: &[(&str, char, &str)] = &[
     (
         "votes-never-regress",
         'U',
-        "a host's terms never fall, and it votes for one node in each",
+        "a host's terms neither fall nor leap, and it votes for one node in each",
     ),
     (
         "replicas-equal",

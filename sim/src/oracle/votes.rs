@@ -8,6 +8,9 @@ use crate::history::VoteSeen;
 use crate::outcome::{Finding, Promise};
 use crate::plan::Fault;
 
+/// Elections that no run comes near.
+const LEAP: u64 = 1 << 32;
+
 /// `one-leader`, U: for each shard and term, all disks that know who won name the same node. O(n
 /// log n).
 pub fn one_leader(case: &Case<'_>) -> Finding {
@@ -28,12 +31,26 @@ pub fn one_leader(case: &Case<'_>) -> Finding {
 /// voter who learns of the winner does note it, so a vote for one node and then the victory of another
 /// are in order. Power cuts and restarts are included. A disk that the plan replaces begins anew: an
 /// empty one with nothing, an old one with the terms that it held, in which it may still not vote for
-/// another. O(n log n).
+/// another. And no term is far beyond all that were voted for in its shard: an election raises it by one.
+/// O(n log n).
 pub fn votes_never_regress(case: &Case<'_>) -> Finding {
     let mut found = Found::of("votes-never-regress", Promise::U);
     let replaced = replaced(case);
     let mut disks: BTreeMap<(&str, u32), Disk<'_>> = BTreeMap::new();
+    let mut highest: BTreeMap<u32, u64> = BTreeMap::new();
     for vote in &case.observed.votes {
+        let highest = highest.entry(vote.shard).or_default();
+        if vote.term > highest.saturating_add(LEAP) {
+            let (host, shard, term) = (&vote.host, vote.shard, vote.term);
+            found.add(1, vote.at_us, || {
+                let at = case.ms(vote.at_us);
+                format!(
+                    "shard {shard}: {host} voted in term {term} at {at}, the highest before was \
+                     {highest}"
+                )
+            });
+        }
+        *highest = vote.term.max(*highest);
         let disk = disks.entry((&vote.host, vote.shard)).or_default();
         let times = replaced
             .get(vote.host.as_str())

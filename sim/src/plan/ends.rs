@@ -25,9 +25,10 @@ impl Fault {
             hosts.iter().map(String::as_str).collect()
         }
         match self {
-            Fault::Cut { from, to, .. } | Fault::Heal { from, to } | Fault::Reset { from, to } => {
-                (names(from), names(to))
-            }
+            Fault::Cut { from, to, .. }
+            | Fault::Block { from, to, .. }
+            | Fault::Heal { from, to }
+            | Fault::Reset { from, to } => (names(from), names(to)),
             Fault::Link { from, to, .. } => (vec![from], vec![to]),
             one_by_one => (names(one_by_one.hosts()), Vec::new()),
         }

@@ -58,6 +58,10 @@ impl fmt::Display for Fault {
                 let how = if *reset { "resets" } else { "swallows" };
                 write!(f, "the way {} → {} {how} everything", list(from), list(to))
             }
+            Fault::Block { from, to, block } => {
+                let how = if *block { "opens no" } else { "opens" };
+                write!(f, "{} {how} connections to {}", list(from), list(to))
+            }
             Fault::Heal { from, to } => {
                 write!(f, "the way {} → {} is open", list(from), list(to))
             }
@@ -84,6 +88,11 @@ impl fmt::Display for Fault {
                 )
             }
             Fault::Remove { .. } => write!(f, "{whom} {} removed", they("is", "are")),
+            Fault::Forge { .. } => write!(
+                f,
+                "{whom} {} of a term out of nowhere",
+                they("hears", "hear")
+            ),
             Fault::Stampede { .. } => write!(f, "all clients of {whom} come back at once"),
             disk_or_clock => disks_and_clocks(f, disk_or_clock, &whom, many),
         }

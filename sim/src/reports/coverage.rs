@@ -9,7 +9,7 @@ use crate::plan::closes;
 
 /// The kinds of faults that begin something, as [`crate::plan::Fault::kind`] names them: the rows
 /// of the coverage matrix.
-pub const KINDS: [&str; 25] = [
+pub const KINDS: [&str; 27] = [
     "burn",
     "power-cut",
     "crash",
@@ -18,6 +18,7 @@ pub const KINDS: [&str; 25] = [
     "pause",
     "starve",
     "cut",
+    "block",
     "reset",
     "link",
     "slow-sync",
@@ -31,6 +32,7 @@ pub const KINDS: [&str; 25] = [
     "old-disk",
     "move",
     "remove",
+    "forge",
     "clock-jump",
     "clock-drift",
     "drain",
@@ -214,6 +216,7 @@ pub fn momentary(kind: &str) -> bool {
             | "old-disk"
             | "move"
             | "remove"
+            | "forge"
             | "clock-jump"
             | "stampede"
     )

@@ -20,7 +20,7 @@ const SHARDS_SHOWN_MAX: usize = 64;
 fn family(kind: &str) -> &'static str {
     match kind {
         "burn" | "power-cut" | "crash" | "kill" | "stop" => "fire",
-        "cut" | "reset" | "link" => "net",
+        "cut" | "block" | "reset" | "link" | "forge" => "net",
         "slow-sync" | "hang-sync" | "fail-sync" | "disk-room" | "bit-flip" | "wipe-disk"
         | "image-disk" | "old-disk" => "disk",
         lanes::STORY => "story",

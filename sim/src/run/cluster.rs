@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use proto::net::Network as _;
 use tokio::sync::watch;
 
+use super::forger::Forgery;
 use super::operator::{self, Order, Told};
 use super::verdict::Seen;
 use crate::dice::derive;
@@ -476,6 +477,22 @@ impl Cluster {
                 member.removed = true;
                 self.told.order(Order::Remove(member.host.name.clone()));
             }
+        }
+    }
+
+    /// Has somebody tell a node of a term out of nowhere, in the name of another member.
+    pub(super) fn order_forgery(&self, host: &str) {
+        let runs = |member: &&Member| !member.outcast && self.field.runs(&member.host.name);
+        let others = self.members.iter().filter(runs);
+        let mut others = others.filter(|member| member.host.name != host);
+        let peer = others.find_map(|member| self.watch.identity(&member.host.name));
+        let victim = self.members.iter().find(|one| one.host.name == host);
+        if let Some((peer, victim)) = peer.zip(victim) {
+            self.told.forge(Forgery {
+                victim: victim.host.address(),
+                peer,
+                shards: self.plan.topology.shards.max(1),
+            });
         }
     }
 

@@ -45,6 +45,7 @@ impl Cluster {
     fn inject(&mut self, fault: &Fault) -> Result<Option<String>, String> {
         match fault {
             Fault::Cut { from, to, reset } => self.field.cut(from, to, *reset),
+            Fault::Block { from, to, block } => self.field.block(from, to, *block),
             Fault::Heal { from, to } => {
                 self.field.heal(from, to);
             }
@@ -59,6 +60,7 @@ impl Cluster {
             Fault::Drain { hosts, drain } => self.order_drain(hosts, *drain),
             Fault::Remove { hosts } => self.order_removal(hosts),
             Fault::Move { hosts, swap } => self.move_nodes(hosts, *swap),
+            Fault::Forge { hosts } => hosts.iter().for_each(|host| self.order_forgery(host)),
             Fault::BitFlip { hosts, part } => {
                 let hit = |member: &mut Member| member.host.flip_bit(*part);
                 let hits = self.on(hosts, hit)?.into_iter().flatten();

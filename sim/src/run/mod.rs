@@ -10,6 +10,7 @@
 
 mod cluster;
 mod faults;
+mod forger;
 mod laps;
 mod operator;
 mod remembered;

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use super::forger::{self, Forgery};
 use super::remembered;
 use super::verdict::Seen;
 use crate::dice::derive;
@@ -46,6 +47,7 @@ pub(super) struct Told {
     state: Arc<Mutex<State>>,
     happened: Arc<Notify>,
     ordered: Arc<Notify>,
+    forged: Arc<Notify>,
 }
 
 /// What the timeline has the operator do.
@@ -66,6 +68,8 @@ struct State {
     running: Vec<(String, String)>,
     /// What is to be asked for, in order.
     orders: VecDeque<Order>,
+    /// Forgeries to be sent.
+    forgeries: Vec<Forgery>,
     /// Moments when faults began that were not looked into yet.
     began: Vec<u64>,
     /// When the last fault ended, until it is probed.
@@ -89,6 +93,7 @@ impl Default for Told {
             state: Arc::default(),
             happened: Arc::default(),
             ordered: Arc::default(),
+            forged: Arc::default(),
         }
     }
 }
@@ -126,6 +131,23 @@ impl Told {
     pub(super) fn order(&self, order: Order) {
         self.state.lock().orders.push_back(order);
         self.ordered.notify_one();
+    }
+
+    /// Lets somebody send a forgery.
+    pub(super) fn forge(&self, forgery: Forgery) {
+        self.state.lock().forgeries.push(forgery);
+        self.forged.notify_one();
+    }
+
+    /// The next forgery, once there is one.
+    pub(super) async fn forgery(&self) -> Forgery {
+        loop {
+            let next = self.state.lock().forgeries.pop();
+            if let Some(forgery) = next {
+                return forgery;
+            }
+            self.forged.notified().await;
+        }
     }
 
     pub(super) fn note_end(&self, host: &str, ended: &Result<(), String>, at_us: u64) {
@@ -186,8 +208,10 @@ async fn work(env: &Env, told: &Told, hosts: &[Arc<Host>]) -> Result<(), String>
         sleep(LOOK).await;
     }
     let orders = tokio::spawn(take_orders(told.clone(), client.clone()));
+    let forger = tokio::spawn(forger::live(told.clone(), env.dialer.clone()));
     watch_load(env, told, &client).await;
     orders.abort();
+    forger.abort();
     settle(told, &client, hosts).await;
     let probed = probe(env).await;
     told.quiet.send_replace(true);
@@ -317,6 +341,7 @@ fn harmed(env: &Env, host: &str) -> bool {
         match &event.fault {
             // It goes on serving, and answers.
             Fault::Drain { .. } => false,
+            Fault::Forge { .. } => false,
             Fault::Cut { from, to, .. } => harms(from) || harms(to),
             fault => harms(fault.hosts()),
         }

@@ -116,9 +116,10 @@ pub(super) fn without_host(events: &mut Vec<Event>, host: &str) {
 
 fn lists(fault: &mut Fault) -> Vec<&mut Vec<String>> {
     match fault {
-        Fault::Cut { from, to, .. } | Fault::Heal { from, to } | Fault::Reset { from, to } => {
-            vec![from, to]
-        }
+        Fault::Cut { from, to, .. }
+        | Fault::Block { from, to, .. }
+        | Fault::Heal { from, to }
+        | Fault::Reset { from, to } => vec![from, to],
         // Between data centers, which stay.
         Fault::Link { .. } => Vec::new(),
         one_by_one => one_by_one.hosts_mut().into_iter().collect(),

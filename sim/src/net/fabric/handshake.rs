@@ -105,7 +105,11 @@ impl Fabric {
         let Some((from, to)) = self.sides(end) else {
             return;
         };
-        match self.way(from, to) {
+        let way = match self.blocked.contains(&(from, to)) {
+            true => Way::Silent,
+            false => self.way(from, to),
+        };
+        match way {
             Way::Silent => {
                 let again = self.now_us + 5 * backoff_us(attempt);
                 let attempt = attempt + 1;

@@ -14,7 +14,7 @@ mod handshake;
 mod time;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::task::Waker;
@@ -74,6 +74,8 @@ pub(super) struct Fabric {
     links: Links,
     /// Between hosts; what is not in it is open.
     cuts: BTreeMap<(HostId, HostId), Way>,
+    /// Who opens no connections to whom.
+    blocked: BTreeSet<(HostId, HostId)>,
     conns: BTreeMap<u64, Conn>,
     conn_last: u64,
     due: BinaryHeap<Reverse<Timed>>,
@@ -93,6 +95,7 @@ impl Fabric {
             groups: Vec::new(),
             links: Links::new(local, wan),
             cuts: BTreeMap::new(),
+            blocked: BTreeSet::new(),
             conns: BTreeMap::new(),
             conn_last: 0,
             due: BinaryHeap::new(),
@@ -142,6 +145,14 @@ impl Fabric {
         match way {
             Way::Open => self.cuts.remove(&(from, to)),
             way => self.cuts.insert((from, to), way),
+        };
+    }
+
+    /// Whether a host's calls for connections to another get lost.
+    pub(super) fn block(&mut self, from: HostId, to: HostId, block: bool) {
+        match block {
+            true => self.blocked.insert((from, to)),
+            false => self.blocked.remove(&(from, to)),
         };
     }
 

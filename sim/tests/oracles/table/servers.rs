@@ -44,6 +44,17 @@ fn two_leaders_of_a_term_or_a_vote_taken_back_are_told() {
         "shard 1: busan-1 in term 3 for node 2 at 44.000 ms, then busan-1 in term 3 for node 1 \
          at 45.000 ms",
     );
+    let leap = votes(|votes| {
+        votes.push(VoteSeen {
+            term: 1 << 40,
+            ..votes[4].clone()
+        })
+    });
+    rejects(
+        "votes-never-regress",
+        leap,
+        "shard 1: busan-1 voted in term 1099511627776 at 45.000 ms, the highest before was 3",
+    );
     // Who voted for a loser notes the winner, and votes for no other then.
     accepts(|it| it.observed.votes[3].node = 1);
     let after = |it: &mut Setting| it.observed.votes.swap(3, 4);
