@@ -27,6 +27,14 @@ pub const STREAM_FRAME_ITEMS_MAX: usize = 1_024;
 /// Unanswered items of one AppendStream; reading from the stream waits above that.
 pub const STREAM_UNANSWERED_MAX: usize = 8_192;
 
+/// Calls of one connection at once; the next is refused (default of the setting).
+pub const CALLS_PER_CONNECTION_MAX: usize = 4_096;
+/// Wrong fields that an answer names; it says how many more there are. Clients bound the metadata of an
+/// answer: gRPC's C core at 16 KiB, Java's at 8.
+pub const VIOLATIONS_MAX: usize = 20;
+/// Bytes of what it says of each.
+pub const VIOLATION_BYTES_MAX: usize = 120;
+
 /// Default page of a list, messages.
 pub const PAGE_SIZE_DEFAULT: usize = 50;
 /// Largest page of a list, messages.
@@ -132,6 +140,7 @@ const _: () = {
     assert!(2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(LINK_BATCH_BYTES_MAX + 2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(STREAM_FRAME_ITEMS_MAX <= STREAM_UNANSWERED_MAX);
+    assert!(VIOLATIONS_MAX * 2 * VIOLATION_BYTES_MAX * 4 / 3 < 7 * 1024);
     assert!(SESSION_SLOTS_MAX <= u8::MAX as usize);
     assert!(2 * AGE_INTERVAL_MS <= 500);
     assert!(REFUSAL_MS_MAX < QUORUM_LACK_MS_MAX);

@@ -17,6 +17,7 @@ mod demo;
 mod exit;
 mod failover;
 mod logging;
+mod machine;
 mod real;
 mod stop;
 

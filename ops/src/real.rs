@@ -9,14 +9,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use proto::net::{Cuts, Distances, FarTcp};
 use raft::Keep;
+use server::budget::Budget;
 use server::world::{Background, DiskSpace, Entropy, Space};
 use server::{Config, World};
 use store::Sizes;
-use store::engine::rocks::Rocks;
+use store::engine::rocks::{LOG_BLOCK_CACHE_BYTES, Memory, Rocks};
 use tokio::sync::watch;
 
 use crate::ballast::Ballast;
 use crate::data_dir::{DataDir, Presence};
+use crate::machine;
 
 /// How often a drill's file of cuts is looked at.
 const CUTS_LOOK: Duration = Duration::from_millis(20);
@@ -30,13 +32,20 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
     let disk = Disk::new(config, directory)?;
     disk.make_way().context("the ballast cannot be given up")?;
     let sizes = disk.sizes;
+    let machine = machine::look().context("cannot see what this process may use")?;
+    let budget = Budget::of(config, machine);
+    let memory = |cache_bytes| Memory {
+        cache_bytes,
+        memtable_bytes: budget.log_memtable_bytes,
+        files_max: budget.files,
+    };
     let entropy = Os;
     let mut seed = [0; 8];
     entropy.fill(&mut seed).context("no random bytes")?;
     let cannot = |path: &Path| format!("cannot open {}", path.display());
-    let raftdb =
-        Rocks::open_log_sized(&raftdb_path, sizes).with_context(|| cannot(&raftdb_path))?;
-    let msgdb = Rocks::open_state_sized(&msgdb_path, config.storage.cache_bytes, sizes)
+    let raftdb = Rocks::open_log_with(&raftdb_path, memory(LOG_BLOCK_CACHE_BYTES), sizes)
+        .with_context(|| cannot(&raftdb_path))?;
+    let msgdb = Rocks::open_state_with(&msgdb_path, memory(budget.cache_bytes), sizes)
         .with_context(|| cannot(&msgdb_path))?;
     Ok(World {
         network: network(config),
@@ -48,6 +57,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         pid: std::process::id(),
         disk: Arc::new(disk),
         background: Arc::new(Os),
+        machine,
     })
 }
 

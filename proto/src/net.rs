@@ -14,10 +14,12 @@ use tonic::transport::{Endpoint, Server};
 
 pub use channel::{Channel, Transport};
 pub use far::{Cuts, Distances, FarTcp};
+pub use guard::Guard;
 pub use serve::Ending;
 
 mod channel;
 pub mod far;
+pub mod guard;
 pub mod serve;
 
 /// HTTP/2 pings on a connection with calls in flight: a peer that answers none is gone.
@@ -30,8 +32,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// HTTP/2 flow control of one connection, both ways.
 pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// Streams of one connection that a server takes at once.
-pub const CONCURRENT_STREAMS_MAX: u32 = 4_096;
+/// Streams of one connection that a server announces. It serves fewer ([`guard::Limits`]): a client
+/// keeps back what is above the announced, and what is above the served is refused at once, with a
+/// reason.
+pub const CONCURRENT_STREAMS_MAX: u32 = 16_384;
 
 /// Opens channels. Cheap to clone and to share.
 pub trait Dial: Send + Sync + 'static {
@@ -59,15 +63,16 @@ pub trait Network: Clone + Send + Sync + 'static {
     fn dialer(&self) -> Dialer;
 
     /// Serves `routes` on what `listen` gave, until `stop` completes and the calls in progress
-    /// have ended, their connections as `ending` says.
+    /// have ended, their connections as `ending` says; no more of them than `guard` allows.
     fn serve(
         &self,
         incoming: Self::Incoming,
         routes: Routes,
         stop: impl Future<Output = ()> + Send,
         ending: Ending,
+        guard: Guard,
     ) -> impl Future<Output = ()> + Send {
-        serve::serve(incoming, routes, stop, ending)
+        serve::serve(incoming, routes, stop, ending, guard)
     }
 }
 

@@ -135,6 +135,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// The largest body of a message, bytes: of what others forward, no more is decided.
     pub body_bytes_max: usize,
+    /// Bytes of commands that may wait for their leaders; above that callers are told so.
+    pub queue_bytes_max: usize,
     /// Addresses to ask for the cluster's view when nothing is known yet.
     pub seeds: Vec<String>,
     /// Set on the founder's first start: the cluster to found, this node in it.

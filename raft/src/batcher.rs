@@ -3,6 +3,8 @@
 //! lone command waits for nobody. What is on its way for long, over a wide area, is not waited for:
 //! a few milliseconds behind it the next entry follows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -82,11 +84,59 @@ fn failed(error: &ProposeError) -> Body {
     frame::failed(reason, leader, error.to_string())
 }
 
+/// What the commands of all shards that are not answered take in memory.
+pub(crate) struct Waiting {
+    bytes: AtomicUsize,
+    max: usize,
+}
+
+impl Waiting {
+    /// At most so many bytes.
+    pub(crate) fn new(max: usize) -> Waiting {
+        Waiting {
+            bytes: AtomicUsize::new(0),
+            max,
+        }
+    }
+
+    /// Bytes of the commands that wait now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Room for one command; `None` where there is none.
+    fn take(self: &Arc<Self>, command: usize) -> Option<Held> {
+        let bytes = command + ITEM_BYTES;
+        let held = Held {
+            bytes,
+            of: self.clone(),
+        };
+        let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (all <= self.max).then_some(held)
+    }
+}
+
+/// What a command takes until it is answered.
+struct Held {
+    bytes: usize,
+    of: Arc<Waiting>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a command takes beside its bytes.
+const ITEM_BYTES: usize = 256;
+
 /// A command that waits.
 struct Item {
     command: Bytes,
     expires: Instant,
     done: Done,
+    held: Held,
 }
 
 /// A cheap handle to a shard's batcher.
@@ -97,11 +147,17 @@ pub(crate) struct Batcher {
     room: SharedRoom,
     /// What joins are looked at by, in the meta shard.
     state: ShardState,
+    waiting: Arc<Waiting>,
 }
 
 impl Batcher {
     /// Starts the batcher of a group. Without `room` it refuses appends while this node leads.
-    pub(crate) fn start(leadership: Leadership, time: CommandTime, room: SharedRoom) -> Batcher {
+    pub(crate) fn start(
+        leadership: Leadership,
+        time: CommandTime,
+        room: SharedRoom,
+        waiting: Arc<Waiting>,
+    ) -> Batcher {
         let (queue, items) = mpsc::channel(limits::BATCHER_QUEUE_MAX);
         let state = time.state.clone();
         tokio::spawn(run(leadership.clone(), time, items));
@@ -110,6 +166,7 @@ impl Batcher {
             leadership,
             room,
             state,
+            waiting,
         }
     }
 
@@ -131,10 +188,14 @@ impl Batcher {
             },
             false => command,
         };
+        let Some(held) = self.waiting.take(command.len()) else {
+            return done.answer(Err(ProposeError::Overloaded));
+        };
         match self.queue.try_send(Item {
             command,
             expires,
             done,
+            held,
         }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(item)) => {
@@ -228,7 +289,7 @@ fn able(leadership: &Leadership, time: &Time) -> bool {
     members.all(|member| member == leadership.node || time.has_told(member))
 }
 
-type Answered = (Vec<Done>, Result<Vec<Reply>, ProposeError>);
+type Answered = (Vec<(Done, Held)>, Result<Vec<Reply>, ProposeError>);
 
 async fn run(leadership: Leadership, mut time: CommandTime, mut items: mpsc::Receiver<Item>) {
     let mut on_their_way: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
@@ -264,7 +325,7 @@ async fn run(leadership: Leadership, mut time: CommandTime, mut items: mpsc::Rec
     }
 }
 
-fn answer(waiting: Vec<Done>, replies: Result<Vec<Reply>, ProposeError>) {
+fn answer(waiting: Vec<(Done, Held)>, replies: Result<Vec<Reply>, ProposeError>) {
     match replies {
         Ok(replies) => {
             assert_eq!(
@@ -272,12 +333,12 @@ fn answer(waiting: Vec<Done>, replies: Result<Vec<Reply>, ProposeError>) {
                 waiting.len(),
                 "every command is answered once"
             );
-            for (done, reply) in waiting.into_iter().zip(replies) {
+            for ((done, _held), reply) in waiting.into_iter().zip(replies) {
                 done.answer(Ok(reply));
             }
         }
         Err(error) => {
-            for done in waiting {
+            for (done, _held) in waiting {
                 done.answer(Err(error.clone()));
             }
         }
@@ -354,7 +415,7 @@ async fn propose(
             item.done.answer(Err(ProposeError::Expired));
         } else {
             commands.push(item.command);
-            waiting.push(item.done);
+            waiting.push((item.done, item.held));
         }
     }
     if waiting.is_empty() {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::acks::Acks;
 use crate::age::Known;
 use crate::api::{ReplicaStatus, Tuning};
-use crate::batcher::{Batcher, CommandTime};
+use crate::batcher::{Batcher, CommandTime, Waiting};
 use crate::fault::Fault;
 use crate::granted::Granted;
 use crate::index::Questions;
@@ -45,6 +45,8 @@ pub(crate) struct Opening {
     pub(crate) state: ShardState,
     pub(crate) peers: Peers,
     pub(crate) room: SharedRoom,
+    /// What commands take in memory, on this node.
+    pub(crate) waiting: Arc<Waiting>,
     /// Where the log ended that this node had of the shard and gave up.
     pub(crate) floor: Option<Position>,
 }
@@ -101,6 +103,7 @@ impl Group {
             state,
             peers,
             room,
+            waiting,
             floor,
         } = opening;
         let fault = Fault::new();
@@ -143,7 +146,7 @@ impl Group {
             patience: Duration::from_millis(tuning.heartbeat_ms),
         };
         let stamps = CommandTime::new(time.clone(), state.clone());
-        let batcher = Batcher::start(leadership.clone(), stamps, room.clone());
+        let batcher = Batcher::start(leadership.clone(), stamps, room.clone(), waiting);
         Ok(Arc::new(Group {
             shard,
             raft,

@@ -28,6 +28,7 @@ use crate::age::{Replica, age_since};
 use crate::api::{
     Identity, Keep, Options, ProposeError, ReadError, Refused, ReplicaStatus, Tuning,
 };
+use crate::batcher::Waiting;
 use crate::group::Group;
 use crate::hello::{Doorkeeper, Hello};
 use crate::index::Stamps;
@@ -87,6 +88,7 @@ pub(crate) struct Inner {
     /// The largest body of a message, bytes.
     pub(crate) body_bytes_max: usize,
     room: SharedRoom,
+    waiting: Arc<Waiting>,
     /// Told when the disk has become full, or has room again.
     pub(crate) room_changed: Notify,
     /// Since when each node has not been reached, on this node's own clock.
@@ -185,6 +187,7 @@ impl Node {
             refused: watch::Sender::new(None),
             body_bytes_max: options.body_bytes_max,
             room: SharedRoom::default(),
+            waiting: Arc::new(Waiting::new(options.queue_bytes_max)),
             room_changed: Notify::new(),
             absent: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
@@ -392,6 +395,11 @@ impl Node {
             ..ReplicaStatus::default()
         });
         working.map(|group| group.status()).chain(broken).collect()
+    }
+
+    /// Bytes of the commands that wait for their leader here, or for what it decides.
+    pub fn waiting_bytes(&self) -> usize {
+        self.inner.waiting.bytes()
     }
 
     /// Gives up what there is no room for on the disk, or takes it up again.

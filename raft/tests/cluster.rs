@@ -136,6 +136,7 @@ async fn start_over(
             ..Tuning::default()
         },
         body_bytes_max: model::limits::BODY_BYTES_MAX,
+        queue_bytes_max: usize::MAX,
         seeds,
         found,
     };

@@ -18,6 +18,8 @@ use crate::telemetry::Format;
 
 mod table;
 
+const MIB: u64 = 1024 * 1024;
+
 use table::{Reader, Section};
 
 /// Every key of `node.toml`: a table in Markdown.
@@ -46,6 +48,8 @@ pub struct Config {
     pub log: Log,
     /// Memory of the databases.
     pub storage: Storage,
+    /// Memory of the node.
+    pub memory: Memory,
     /// Distances and cuts that are made up.
     pub network: Network,
 }
@@ -70,6 +74,31 @@ pub struct Limits {
     pub disk_reserve: Reserve,
     /// The ballast's size, bytes; none = what an opening of the databases may need.
     pub disk_ballast_bytes: Option<u64>,
+    /// Connections at once; 0 = as the descriptors allow.
+    pub connections_max: u64,
+    /// Calls of one connection at once.
+    pub calls_per_connection_max: usize,
+    /// Requests, answers and calls under way, bytes; 0 = a share of the node's memory.
+    pub network_bytes: u64,
+    /// Of these, what one connection may have, percent.
+    pub connection_percent: usize,
+    /// Of these, what one address may have, percent.
+    pub address_percent: usize,
+    /// How long a connection may take to say that it speaks HTTP/2, ms.
+    pub preface_ms: u64,
+    /// How long a message may take to arrive, ms.
+    pub receive_ms: u64,
+    /// How long nothing of an answer may be taken, ms.
+    pub take_ms: u64,
+}
+
+/// Memory of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What its caches, queues and buffers may have together, bytes; 0 = half of the machine's.
+    pub max_bytes: u64,
+    /// Of these, heads and ids of conversations, bytes; 0 = a share.
+    pub heads_bytes: usize,
 }
 
 /// How much of a disk stays free.
@@ -93,7 +122,7 @@ pub struct Log {
 /// Memory of the databases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// Blocks of state kept in memory, bytes.
+    /// Blocks of state kept in memory, bytes; 0 = a share of the node's memory.
     pub cache_bytes: usize,
 }
 
@@ -209,7 +238,9 @@ impl Config {
 
 fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
-    let sections = ["locality", "limits", "raft", "log", "storage", "network"];
+    let sections = [
+        "locality", "limits", "raft", "log", "storage", "memory", "network",
+    ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
 
@@ -241,37 +272,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         reader.verify(&place, "rack", id::segment("rack", &locality.rack));
     }
 
-    let bounds = reader.section(&top, "limits");
-    let keys = [
-        "body_bytes_max",
-        "disk_reserve_percent",
-        "disk_reserve_mb",
-        "disk_ballast_mb",
-    ];
-    reader.known(&bounds, &keys);
-    // A body and its attributes must fit a batch with room to spare.
-    let body_max = (limits::BATCH_BYTES_MAX / 2) as u64;
-    let body = reader.number(
-        &bounds,
-        "body_bytes_max",
-        limits::BODY_BYTES_MAX as u64,
-        1..=body_max,
-        "bytes",
-    );
-    let percent = reader.number(&bounds, "disk_reserve_percent", 5, 0..=50, "percent");
-    let mut mib = |key| {
-        let mib = reader.number(&bounds, key, 0, 0..=1_048_576, "MiB");
-        bounds.has(key).then_some(mib * 1024 * 1024)
-    };
-    let limits = Limits {
-        body_bytes_max: usize::try_from(body).unwrap_or(limits::BODY_BYTES_MAX),
-        disk_reserve: Reserve {
-            percent,
-            bytes: mib("disk_reserve_mb"),
-        },
-        disk_ballast_bytes: mib("disk_ballast_mb"),
-    };
-
+    let limits = bounds(reader, &top);
     let raft = tuning(reader, &top);
 
     let log = reader.section(&top, "log");
@@ -292,7 +293,11 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
 
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
-    let cache_mb = reader.number(&storage, "cache_mb", 64, 1..=1_048_576, "MiB");
+    let cache_mb = reader.number(&storage, "cache_mb", 0, 1..=1_048_576, "MiB");
+    let memory = reader.section(&top, "memory");
+    reader.known(&memory, &["max_mb", "heads_mb"]);
+    let heads_mb = reader.number(&memory, "heads_mb", 0, 1..=1_048_576, "MiB");
+    let max_mb = reader.number(&memory, "max_mb", 0, 128..=16_777_216, "MiB");
     Config {
         name,
         listen,
@@ -304,9 +309,67 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         raft,
         log: Log { level, format },
         storage: Storage {
-            cache_bytes: usize::try_from(cache_mb * 1024 * 1024).unwrap_or(usize::MAX),
+            cache_bytes: usize::try_from(cache_mb * MIB).unwrap_or(usize::MAX),
+        },
+        memory: Memory {
+            max_bytes: max_mb * MIB,
+            heads_bytes: usize::try_from(heads_mb * MIB).unwrap_or(usize::MAX),
         },
         network,
+    }
+}
+
+fn bounds(reader: &mut Reader<'_>, top: &Section<'_>) -> Limits {
+    let section = reader.section(top, "limits");
+    reader.known(
+        &section,
+        &[
+            "body_bytes_max",
+            "disk_reserve_percent",
+            "disk_reserve_mb",
+            "disk_ballast_mb",
+            "connections_max",
+            "calls_per_connection_max",
+            "network_mb",
+            "connection_percent",
+            "address_percent",
+            "preface_ms",
+            "receive_ms",
+            "take_ms",
+        ],
+    );
+    let mut mib = |key| {
+        let mib = reader.number(&section, key, 0, 0..=1_048_576, "MiB");
+        section.has(key).then_some(mib * MIB)
+    };
+    let (reserve_bytes, disk_ballast_bytes) = (mib("disk_reserve_mb"), mib("disk_ballast_mb"));
+    let mut number =
+        |key, default, bounds, unit| reader.number(&section, key, default, bounds, unit);
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    // A body and its attributes must fit a batch with room to spare.
+    let body_max = (limits::BATCH_BYTES_MAX / 2) as u64;
+    let body = limits::BODY_BYTES_MAX as u64;
+    let calls = limits::CALLS_PER_CONNECTION_MAX as u64;
+    Limits {
+        body_bytes_max: size(number("body_bytes_max", body, 1..=body_max, "bytes")),
+        disk_reserve: Reserve {
+            percent: number("disk_reserve_percent", 5, 0..=50, "percent"),
+            bytes: reserve_bytes,
+        },
+        disk_ballast_bytes,
+        connections_max: number("connections_max", 0, 8..=1_000_000, "connections"),
+        calls_per_connection_max: size(number(
+            "calls_per_connection_max",
+            calls,
+            1..=2 * calls,
+            "calls",
+        )),
+        network_bytes: number("network_mb", 0, 8..=1_048_576, "MiB") * MIB,
+        connection_percent: size(number("connection_percent", 50, 1..=100, "percent")),
+        address_percent: size(number("address_percent", 75, 1..=100, "percent")),
+        preface_ms: number("preface_ms", 5_000, 100..=3_600_000, "ms"),
+        receive_ms: number("receive_ms", 30_000, 100..=3_600_000, "ms"),
+        take_ms: number("take_ms", 30_000, 1_000..=3_600_000, "ms"),
     }
 }
 

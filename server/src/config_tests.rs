@@ -35,6 +35,14 @@ fn a_short_file_gets_the_documented_defaults() {
                 bytes: None
             },
             disk_ballast_bytes: None,
+            connections_max: 0,
+            calls_per_connection_max: 4_096,
+            network_bytes: 0,
+            connection_percent: 50,
+            address_percent: 75,
+            preface_ms: 5_000,
+            receive_ms: 30_000,
+            take_ms: 30_000,
         }
     );
     assert_eq!(config.raft.heartbeat_ms, 500);
@@ -45,7 +53,8 @@ fn a_short_file_gets_the_documented_defaults() {
             format: Format::Text
         }
     );
-    assert_eq!(config.storage.cache_bytes, 64 * 1024 * 1024);
+    assert_eq!(config.storage.cache_bytes, 0, "a share");
+    assert_eq!(config.memory.max_bytes, 0, "a share");
 }
 
 #[test]
@@ -55,7 +64,12 @@ fn every_key_can_be_set() {
          disk_reserve_mb = 2048\ndisk_ballast_mb = 0\n\
          [raft]\nheartbeat_ms = 50\nelection_min_ms = 150\nelection_max_ms = 300\n\
          read_lease_ms = 0\n[log]\nlevel = \"info,firebreak_raft=debug\"\nformat = \"json\"\n\
-         [storage]\ncache_mb = 1\n"
+         [storage]\ncache_mb = 1\n[memory]\nmax_mb = 128\n"
+    );
+    let all = all.replace(
+        "[raft]",
+        "connections_max = 8\ncalls_per_connection_max = 1\nnetwork_mb = 8\nconnection_percent = 1\n\
+         address_percent = 2\npreface_ms = 100\nreceive_ms = 200\ntake_ms = 1000\n[raft]",
     );
     let config = Config::parse(&all, "node.toml").expect("valid");
     assert_eq!(config.limits.body_bytes_max, 1_024);
@@ -63,6 +77,9 @@ fn every_key_can_be_set() {
     assert_eq!(config.limits.disk_ballast_bytes, Some(0));
     assert_eq!(config.raft.election_max_ms, 300);
     assert_eq!(config.log.format, Format::Json);
+    assert_eq!(config.memory.max_bytes, 128 * 1024 * 1024);
+    assert_eq!(config.limits.network_bytes, 8 * 1024 * 1024);
+    assert_eq!(config.limits.take_ms, 1_000);
     assert_eq!(config.locality.rack, "r1");
 }
 
@@ -75,7 +92,7 @@ fn all_problems_come_at_once_with_their_lines() {
         [
             "node.toml: name: is required",
             "node.toml:1: nmae: is not a key; known here: name, listen, advertise, data_dir, \
-             peers, locality, limits, raft, log, storage, network",
+             peers, locality, limits, raft, log, storage, memory, network",
             "node.toml:2: listen: must be a text in quotes; it is of type integer",
             "node.toml:4: locality.region: is required",
             "node.toml:5: locality.dc: dc \"a b\" must be 1 to 128 characters of a-z A-Z 0-9 \

@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use model::command::{Reason, Refusal};
+use model::limits;
+use proto::net::guard::{Refused, setting};
 use proto::v1;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
@@ -70,6 +72,8 @@ pub enum Failure {
     Stopping,
     /// The leader's queue is full; nothing was done.
     Overload,
+    /// This node has no room for the call, or the call for its message.
+    NoRoom(Refused),
     /// The leader's disk is below its reserve; nothing was done.
     DiskFull,
     /// The time is up and the outcome is not known: retrying with the same id is safe.
@@ -133,12 +137,20 @@ impl Failure {
                 let more = violations.len().saturating_sub(1);
                 let mut message = first.map_or_else(
                     || "the request is not valid".to_owned(),
-                    |v| format!("{}: {}", v.field, v.description),
+                    |v| format!("{}: {}", short(&v.field), short(&v.description)),
                 );
-                if more > 0 {
+                let listed = limits::VIOLATIONS_MAX;
+                if more >= listed {
+                    message.push_str(&format!(
+                        " (and {more} more; the first {listed} are listed)"
+                    ));
+                } else if more > 0 {
                     message.push_str(&format!(" (and {more} more)"));
                 }
-                row(Code::InvalidArgument, "INVALID_FIELDS", message)
+                Row {
+                    metadata: Some(("violations", violations.len().to_string())),
+                    ..row(Code::InvalidArgument, "INVALID_FIELDS", message)
+                }
             }
             Failure::SecondMessage => row(
                 Code::InvalidArgument,
@@ -212,6 +224,7 @@ impl Failure {
                     "the leader of the shard has too much waiting".to_owned(),
                 )
             },
+            Failure::NoRoom(refused) => no_room(*refused),
             Failure::DiskFull => Row {
                 retry_after: Some(Duration::from_secs(5)),
                 ..row(
@@ -298,6 +311,77 @@ impl Failure {
     }
 }
 
+/// Why this node takes no more.
+fn no_room(refused: Refused) -> Row {
+    let row = |code, reason, message: String, after_ms: Option<u64>| Row {
+        code,
+        reason,
+        message,
+        retry_after: after_ms.map(Duration::from_millis),
+        metadata: Some(("setting", setting(refused).to_owned())),
+    };
+    let busy = |what: String| {
+        let message = format!("this node takes no more now: {what}");
+        row(
+            Code::ResourceExhausted,
+            "NODE_OVERLOADED",
+            message,
+            Some(500),
+        )
+    };
+    match refused {
+        Refused::Calls(max) => row(
+            Code::ResourceExhausted,
+            "TOO_MANY_CALLS",
+            format!(
+                "this connection has {max} calls open, which is all that one may have: open another"
+            ),
+            Some(100),
+        ),
+        Refused::Connections(max) => busy(format!("it has {max} connections")),
+        Refused::CallsOfAddress(max) => busy(format!("{max} calls of your address are open")),
+        Refused::CallsOfNode(max) => busy(format!("{max} calls are open")),
+        Refused::BytesOfConnection(max) => {
+            busy(format!("{max} bytes of this connection are under way"))
+        }
+        Refused::BytesOfAddress(max) => busy(format!("{max} bytes of your address are under way")),
+        Refused::Bytes(max) => busy(format!("{max} bytes are under way")),
+        Refused::TooLarge { max, has } => row(
+            Code::InvalidArgument,
+            "REQUEST_TOO_LARGE",
+            format!("a message of this method must be at most {max} bytes; it has {has}"),
+            None,
+        ),
+        Refused::Unfinished(limit) => row(
+            Code::DeadlineExceeded,
+            "REQUEST_UNFINISHED",
+            format!("a message was not whole within {} ms", limit.as_millis()),
+            None,
+        ),
+        Refused::NotTaken(limit) => row(
+            Code::Unavailable,
+            "ANSWER_NOT_TAKEN",
+            format!(
+                "nothing of the answer was taken for {} ms, or for less where memory is short",
+                limit.as_millis()
+            ),
+            Some(0),
+        ),
+    }
+}
+
+/// A text from outside, cut to what an answer has room for.
+fn short(text: &str) -> String {
+    let max = limits::VIOLATION_BYTES_MAX;
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let end = (0..=max - '…'.len_utf8())
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    format!("{}…", &text[..end.unwrap_or(0)])
+}
+
 fn refused(refusal: &Refusal) -> Row {
     let (code, reason) = match refusal.reason() {
         Reason::ClientMessageIdReused => (Code::InvalidArgument, "CLIENT_MESSAGE_ID_REUSED"),
@@ -343,7 +427,8 @@ impl From<Failure> for Status {
         if let Failure::Invalid(violations) = failure {
             let fields: Vec<FieldViolation> = violations
                 .into_iter()
-                .map(|v| FieldViolation::new(v.field, v.description))
+                .take(limits::VIOLATIONS_MAX)
+                .map(|v| FieldViolation::new(short(&v.field), short(&v.description)))
                 .collect();
             details.set_bad_request(fields);
         }
@@ -467,6 +552,11 @@ mod tests {
             Failure::NoReplica(why()),
             Failure::Stopping,
             Failure::Overload,
+            Failure::NoRoom(Refused::Calls(1)),
+            Failure::NoRoom(Refused::Bytes(1)),
+            Failure::NoRoom(Refused::TooLarge { max: 1, has: 2 }),
+            Failure::NoRoom(Refused::Unfinished(Duration::ZERO)),
+            Failure::NoRoom(Refused::NotTaken(Duration::ZERO)),
             Failure::DiskFull,
             Failure::DeadlineExceeded(why()),
             Failure::PredecessorFailed,
@@ -544,6 +634,32 @@ mod tests {
             .unwrap_or_default();
         assert_eq!(fields, ["parent", "message.sender"]);
         assert_eq!(status.message(), "parent: a (and 1 more)");
+    }
+
+    #[test]
+    fn however_much_is_wrong_the_answer_is_short_and_says_how_much_more() {
+        let long = "é".repeat(500_000);
+        let wrong = (0..1_000).map(|index| Violation {
+            field: format!("messages[{index}].{long}"),
+            description: long.clone(),
+        });
+        let status = Status::from(Failure::Invalid(wrong.collect()));
+        let mut headers = tonic::codegen::http::HeaderMap::new();
+        status.add_header(&mut headers).expect("headers");
+        let bytes: usize = headers.values().map(|value| value.len()).sum();
+        assert!(bytes < 8 * 1024, "{bytes}");
+        let details = status.get_error_details();
+        let listed = details.bad_request().map(|bad| bad.field_violations.len());
+        assert_eq!(listed, Some(limits::VIOLATIONS_MAX));
+        assert!(
+            status
+                .message()
+                .ends_with("(and 999 more; the first 20 are listed)")
+        );
+        let info = details
+            .error_info()
+            .map(|info| info.metadata["violations"].clone());
+        assert_eq!(info.as_deref(), Some("1000"));
     }
 
     #[test]

@@ -31,6 +31,7 @@ use tonic_health::server::HealthReporter;
 pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, join, joined};
 
 use crate::World;
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::guesses::Guesses;
@@ -125,7 +126,9 @@ pub async fn run<N: Network>(
 ) -> Result<(), RunError> {
     // All that runs beside this future; dropped with it.
     let mut tasks = JoinSet::new();
-    let (log, writer) = Log::open(world.raftdb.clone())?;
+    let budget = Budget::of(&config, world.machine);
+    let guard = budget.guard(config.limits.body_bytes_max);
+    let (log, writer) = Log::open_within(world.raftdb.clone(), budget.tails_bytes)?;
     let (log_failed, mut log_failure) = watch::channel(None);
     tasks.spawn(async move {
         if let Err(error) = writer.await {
@@ -148,8 +151,8 @@ pub async fn run<N: Network>(
     count_start(&world, &log, &mut record).await?;
     stands(&world, &config, &log, &mut record).await?;
 
-    let state = State::open(world.msgdb.clone(), log.clone())?;
-    let raft = Node::start(options(&world, &config, &record, &log, &state)?)
+    let state = State::open_within(world.msgdb.clone(), log.clone(), budget.heads_bytes)?;
+    let raft = Node::start(options(&world, &config, &record, &budget, &log, &state)?)
         .await
         .map_err(RunError::Start)?;
     tracing::info!(
@@ -157,6 +160,7 @@ pub async fn run<N: Network>(
         cluster = %record.cluster_id, listen = %config.listen, advertise = %config.advertise,
         data_dir = %config.data_dir.display(), "starting"
     );
+    budget.tell();
 
     let (stop, stopping) = watch::channel(false);
     let elsewhere = watch::Sender::new(false);
@@ -184,6 +188,8 @@ pub async fn run<N: Network>(
         state,
         background: world.background.clone(),
         disk: disk_seen,
+        budget: budget.clone(),
+        guard: guard.clone(),
         started: Instant::now(),
         pid: world.pid,
         entropy: world.entropy.clone(),
@@ -210,7 +216,9 @@ pub async fn run<N: Network>(
     };
     tasks.spawn(async move {
         let stopped = async move { said(&mut stop_serving).await };
-        network.serve(incoming, routes, stopped, ending).await;
+        network
+            .serve(incoming, routes, stopped, ending, guard)
+            .await;
         served.send_replace(Some("it ended".to_owned()));
     });
     listening();
@@ -281,10 +289,11 @@ fn options<N: Network>(
     world: &World<N>,
     config: &Config,
     record: &Record,
+    budget: &Budget,
     log: &Log,
     state: &State,
 ) -> Result<Options, RunError> {
-    let mut tuning = config.raft.clone();
+    let mut tuning = budget.tune(&config.raft);
     world.disk.fit(&mut tuning.keep);
     Ok(Options {
         identity: identity(config, record)?,
@@ -294,6 +303,7 @@ fn options<N: Network>(
         state: state.clone(),
         tuning,
         body_bytes_max: config.limits.body_bytes_max,
+        queue_bytes_max: budget.queue_bytes,
         seeds: seeds(config, record),
         found: record.found.clone(),
     })

@@ -36,8 +36,9 @@ use crate::token::{Kind, Token};
 
 /// Messages read at once.
 const READ_MAX: usize = 256;
-/// Bytes read at once.
-const READ_BYTES_MAX: usize = 512 * 1024;
+/// Bytes read at once: about what an answer takes up at once ([`proto::net::guard`] counts that). More
+/// would wait here, decoded, for a reader that stands still.
+const READ_BYTES_MAX: usize = 32 * 1024;
 /// How often a tail that waits looks whether its replica still works.
 const LOOK: Duration = Duration::from_secs(5);
 

@@ -8,6 +8,8 @@ use proto::net::Network;
 use raft::{Clock, Keep};
 use store::engine::Engine;
 
+pub use crate::budget::Machine;
+
 /// The world of one node.
 pub struct World<N: Network> {
     /// Listens and dials.
@@ -28,6 +30,8 @@ pub struct World<N: Network> {
     pub background: Arc<dyn Background>,
     /// The process's id, which status tells operators.
     pub pid: u32,
+    /// What the machine gives to this process.
+    pub machine: Machine,
 }
 
 /// Runs what would hold up everything else: in production on a thread of its own, in the

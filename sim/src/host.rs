@@ -16,7 +16,7 @@ use raft::Keep;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _};
 use server::node::{self, InitOptions, RunError};
-use server::world::{Background, DiskSpace, Entropy, Space};
+use server::world::{Background, DiskSpace, Entropy, Machine, Space};
 use server::{Config, World};
 use store::Sizes;
 use store::engine::memory::{self, Disk, Volume};
@@ -28,6 +28,12 @@ use crate::net::Net;
 use crate::net::field::Clocks;
 use crate::plan::{NodeSpec, Part, Plan};
 pub use disks::refuse;
+
+/// What each host gives to its node.
+const MACHINE: Machine = Machine {
+    memory_bytes: 2 * 1024 * 1024 * 1024,
+    descriptors: 65_536,
+};
 
 /// The port that every node listens on.
 pub const PORT: u16 = 7_400;
@@ -280,6 +286,7 @@ impl Host {
                 volume: self.devices.volume.clone(),
             }),
             background: Arc::new(Inline),
+            machine: MACHINE,
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
     }
@@ -440,6 +447,11 @@ fn read_lease(spec: &NodeSpec, seed: u64, usual_ms: u64) -> u64 {
 /// enough that a short run restarts from flushed state and catches up from snapshots, at each node by
 /// settings of its own.
 fn keep(config: &mut Config, seed: u64) {
+    // In a quarter so little that what is known of conversations is forgotten all the time.
+    let mut heads = dice(seed, "heads");
+    if heads.random_bool(0.25) {
+        config.memory.heads_bytes = heads.random_range(4_096..=65_536);
+    }
     if dice(seed, "keep").random_bool(0.5) {
         return;
     }

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -40,6 +40,9 @@ pub use record::SUM_BYTES;
 pub use shard::{Page, Reached, ShardState};
 
 use shard::Shard;
+
+/// Rounds in which shards forget: one for what was not used of late, the others for all the rest.
+const CACHE_ROUNDS: usize = 5;
 
 /// How far a shard's state has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +90,9 @@ pub(crate) struct Shared {
     pub(crate) flush_waits: AtomicBool,
     pub(crate) unflushed_bytes: AtomicU64,
     pub(crate) appended_messages: AtomicU64,
+    /// What heads and ids of all shards take in memory, bytes, and the most.
+    cached: AtomicUsize,
+    cached_max: usize,
     /// The installs that a crash interrupted, until they are finished.
     unfinished: Mutex<BTreeMap<ShardId, Unfinished>>,
     /// One [`State::finish_installs`] at a time.
@@ -108,6 +114,19 @@ impl State {
     /// # Errors
     /// [`Error`] when a database refuses or an install marker is corrupt.
     pub fn open(engine: Arc<dyn Engine>, log: Log) -> Result<State, Error> {
+        State::open_within(engine, log, usize::MAX)
+    }
+
+    /// Opens the state as [`State::open`] does. Of the heads and ids of conversations it keeps what
+    /// fits into `cached_max` bytes, over all shards.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub fn open_within(
+        engine: Arc<dyn Engine>,
+        log: Log,
+        cached_max: usize,
+    ) -> Result<State, Error> {
         let mut unfinished = BTreeMap::new();
         let mut unnamed = engine.kept()?;
         for (shard, marker) in Marker::all(&log)? {
@@ -126,6 +145,8 @@ impl State {
                 flush_waits: AtomicBool::new(false),
                 unflushed_bytes: AtomicU64::new(0),
                 appended_messages: AtomicU64::new(0),
+                cached: AtomicUsize::new(0),
+                cached_max,
                 unfinished: Mutex::new(unfinished),
                 finishing: tokio::sync::Mutex::new(()),
             }),
@@ -191,6 +212,11 @@ impl State {
         self.shared.engine.stats()
     }
 
+    /// What the heads and ids of conversations take in memory, bytes, about.
+    pub fn cached_bytes(&self) -> usize {
+        self.shared.cached.load(Ordering::Relaxed)
+    }
+
     /// Messages applied since the start, over all shards.
     pub fn appended_messages(&self) -> u64 {
         self.shared.appended_messages.load(Ordering::Relaxed)
@@ -213,6 +239,7 @@ impl Shared {
             None => self.switch_when_synced().await?,
         };
         switched.synced.await?;
+        self.log.trim();
         for (shard, applied) in switched.positions {
             shard.set_flushed(applied);
         }
@@ -264,6 +291,26 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Notes what a shard keeps in memory now; when all of them keep too much, all forget what they used
+    /// least. To be called without a lock of any shard.
+    pub(crate) fn note_cached(&self, shard: &Shard) {
+        shard.count_cached(&self.cached);
+        if self.cached.load(Ordering::Relaxed) <= self.cached_max {
+            return;
+        }
+        let shards: Vec<Arc<Shard>> = self.shards.lock().values().cloned().collect();
+        // Down to a half, so that it is not done for each message.
+        for _ in 0..CACHE_ROUNDS {
+            for shard in &shards {
+                shard.age_cached();
+                shard.count_cached(&self.cached);
+            }
+            if self.cached.load(Ordering::Relaxed) <= self.cached_max / 2 {
+                return;
+            }
+        }
     }
 
     /// Starts the flush of `msgdb`, unless a position is applied that the log has not synced.

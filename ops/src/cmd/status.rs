@@ -20,6 +20,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::verdict::Judged;
+use super::resources::{self, Resource};
 use super::target::{Target, printable};
 use crate::stop::Stop;
 
@@ -98,6 +99,8 @@ struct Node {
     disk_reserve_reached: bool,
     /// By how much its wall clock is ahead of what most clocks say; 0: it is right, or not known.
     clock_off_ms: i64,
+    /// What it has only so much of.
+    resources: Vec<Resource>,
     problem: Option<String>,
 }
 
@@ -380,6 +383,7 @@ fn node(
         disk_free_bytes: stats.map(|stats| stats.disk_free_bytes),
         disk_reserve_reached: stats.is_some_and(|stats| stats.disk_reserve_reached),
         clock_off_ms: 0,
+        resources: resources::of(stats),
         problem: report.status.as_ref().err().map(ToString::to_string),
         name,
     }

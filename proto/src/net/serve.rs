@@ -5,23 +5,28 @@
 //! opened later, behind its first call, so that who knows no other node is served all the same.
 //! Connections of other nodes, of operators and of health checks are left alone.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::codegen::http::Request;
 use tonic::service::Routes;
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::util::MapRequestLayer;
 
+use super::guard::{self, Guard, Guarding, Watched};
 use super::http2_server;
 use crate::FORWARDED;
 
@@ -56,12 +61,24 @@ pub async fn said(told: &mut watch::Receiver<bool>) {
     }
 }
 
+/// How long nothing is accepted once descriptors or memory have run out: until some are given back.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Whether an accept failed because the process or the machine has no more of something.
+fn is_exhausted(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| {
+        [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].contains(&code)
+    })
+}
+
 /// Runs `serve` for each connection that comes in, until `closing` says so or `stop` completes; and
-/// behind `stop` until all of them have ended: each is told, by its receiver, that it should.
+/// behind `stop` until all of them have ended: each is told, by its receiver, that it should. Where
+/// descriptors have run out it pauses, closes who is silent, and says so.
 pub async fn accept<Io, Served>(
     mut incoming: impl Stream<Item = io::Result<Io>> + Unpin,
     mut closing: watch::Receiver<bool>,
     stop: impl Future<Output = ()>,
+    guard: &Guard,
     serve: impl Fn(Io, watch::Receiver<bool>) -> Served,
 ) where
     Served: Future<Output = ()> + Send + 'static,
@@ -70,6 +87,9 @@ pub async fn accept<Io, Served>(
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     let mut over = false;
+    let mut paused = None;
+    let mut look = tokio::time::interval(guard::LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
@@ -78,8 +98,14 @@ pub async fn accept<Io, Served>(
                 break;
             }
             () = said(&mut closing) => break,
-            accepted = incoming.next() => match accepted {
+            now = look.tick() => guard.sweep(now),
+            () = sleep_until(paused.unwrap_or_else(Instant::now)), if paused.is_some() => paused = None,
+            accepted = incoming.next(), if paused.is_none() => match accepted {
                 Some(Ok(io)) => drop(connections.spawn(serve(io, stopped.clone()))),
+                Some(Err(error)) if is_exhausted(&error) => {
+                    guard.exhausted(&error);
+                    paused = Some(Instant::now() + EXHAUSTED_PAUSE);
+                }
                 // A connection that was gone before it was taken.
                 Some(Err(_)) => {}
                 None => {
@@ -105,21 +131,33 @@ pub async fn serve<Io>(
     routes: Routes,
     stop: impl Future<Output = ()>,
     ending: Ending,
+    guard: Guard,
 ) where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let routes = routes.prepare();
-    accept(incoming, ending.closing.clone(), stop, |io, stopped| {
-        connection(io, routes.clone(), stopped, ending.clone())
-    })
-    .await;
+    let serve = |io, stopped| {
+        let (routes, ending, guard) = (routes.clone(), ending.clone(), guard.clone());
+        connection(io, routes, stopped, ending, guard)
+    };
+    accept(incoming, ending.closing.clone(), stop, &guard, serve).await;
 }
 
 /// Serves one connection until it ends, or until it should and its calls have ended.
-async fn connection<Io>(io: Io, routes: Routes, mut stopped: watch::Receiver<bool>, ending: Ending)
-where
+async fn connection<Io>(
+    io: Io,
+    routes: Routes,
+    mut stopped: watch::Receiver<bool>,
+    ending: Ending,
+    guard: Guard,
+) where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
+    let Some(guarded) = guard.connect(address(&io), true) else {
+        return;
+    };
+    let io = Watched::new(io, guarded.clone());
+    let guarding = Guarding(guarded.clone());
     let (open, mut closed) = watch::channel(());
     let called = Arc::new(Notify::new());
     let noted = called.clone();
@@ -145,16 +183,27 @@ where
         tokio::select! {
             () = said(&mut stopped) => {}
             () = sent_away => {}
+            () = guarded.should_leave() => {}
             // Its sender goes with the connection.
             _ = closed.changed() => {}
         }
     };
     let io = Ok::<_, io::Error>(Open { io, _open: open });
     let only = futures::stream::iter([io]).chain(futures::stream::pending());
-    let server = http2_server().layer(note).add_routes(routes);
+    let server = http2_server()
+        .layer(note)
+        .layer(guarding)
+        .add_routes(routes);
     // How a connection ended is its other end's business.
     let _ = server.serve_with_incoming_shutdown(only, leave).await;
     drop(caller);
+}
+
+/// Who is at the other end of a connection, where that is known.
+fn address<Io: Connected>(io: &Io) -> Option<IpAddr> {
+    let info = io.connect_info();
+    let info = (&info as &dyn Any).downcast_ref::<TcpConnectInfo>()?;
+    Some(info.remote_addr()?.ip().to_canonical())
 }
 
 /// A connection, and what is dropped with it.

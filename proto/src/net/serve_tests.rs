@@ -45,6 +45,21 @@ impl Conversations for Rooms {
     }
 }
 
+struct Plain;
+
+impl guard::Rules for Plain {
+    fn say(&self, refused: guard::Refused) -> Status {
+        Status::resource_exhausted(format!("{refused:?}"))
+    }
+
+    fn takes(&self, _: &str) -> guard::Takes {
+        guard::Takes {
+            bytes_max: 1024 * 1024,
+            many: false,
+        }
+    }
+}
+
 struct Served {
     address: SocketAddr,
     rooms: ConversationsClient<Channel>,
@@ -80,7 +95,8 @@ async fn served() -> Served {
     let routes = Routes::new(ConversationsServer::new(rooms));
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = stopped.map(drop);
-    tokio::spawn(serve(incoming, routes, stopped, ending));
+    let guard = Guard::new(guard::Limits::default(), Arc::new(Plain));
+    tokio::spawn(serve(incoming, routes, stopped, ending, guard));
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let channel = endpoint.connect_lazy();
     Served {

@@ -104,6 +104,7 @@ impl Inner {
                     state,
                     peers: self.peers.clone(),
                     room: self.room.clone(),
+                    waiting: self.waiting.clone(),
                     floor,
                 };
                 Group::open(opening).await

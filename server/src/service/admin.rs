@@ -10,6 +10,7 @@ use model::command::{Answer, Command, Reason, Refusal};
 use model::id::{NodeId, ShardId};
 use model::placement;
 use prost::Message as _;
+use proto::net::Guard;
 use proto::v1;
 use proto::v1::admin_server::Admin as Service;
 use raft::Room;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status};
 
+use crate::budget::Budget;
 use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
@@ -48,6 +50,10 @@ pub struct Admin {
     pub disk: watch::Receiver<Seen>,
     /// When the node started.
     pub started: Instant,
+    /// What the node divides among its parts.
+    pub budget: Budget,
+    /// What comes over its network.
+    pub guard: Guard,
     /// The process's id.
     pub pid: u32,
     /// Where tokens come from.
@@ -263,6 +269,9 @@ impl Admin {
                 disk_reserve_reached: disk.room > Room::Enough,
                 disk_reserve_bytes: disk.reserve,
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                resources: self
+                    .budget
+                    .resources(&self.guard, raft, &self.log, &self.state),
             }),
         }
     }

@@ -8,6 +8,8 @@ use model::limits;
 use model::mutant;
 use model::session;
 use model::state::Conversation;
+use prost::Message as _;
+use proto::net::guard::{self, Weight};
 use proto::v1::messages_client::MessagesClient;
 use proto::v1::messages_server::Messages as Service;
 use proto::{IMPORT, v1};
@@ -79,8 +81,9 @@ impl Service for Messages {
         &self,
         request: Request<Streaming<v1::AppendStreamRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        let call = request.extensions().get::<Arc<guard::Call>>().cloned();
         let lanes = Lanes::new(self.body_bytes_max, request.metadata().contains_key(IMPORT));
-        let answers = stream::serve(self.gateway.clone(), request.into_inner(), lanes);
+        let answers = stream::serve(self.gateway.clone(), request.into_inner(), lanes, call);
         Ok(Response::new(answers))
     }
 
@@ -91,7 +94,10 @@ impl Service for Messages {
         let _call = self.gateway.calls.token();
         let call = Call::of(request.metadata());
         let page = self.list(request.into_inner(), call).await?;
-        Ok(self.gateway.answer(page))
+        let weight = Weight(page.encoded_len());
+        let mut answer = self.gateway.answer(page);
+        answer.extensions_mut().insert(weight);
+        Ok(answer)
     }
 
     type TailStream = tail::Events;

@@ -113,6 +113,11 @@ impl Lanes {
             && self.unanswered_bytes < UNANSWERED_BYTES_MAX
     }
 
+    /// Bytes of the items that are not answered.
+    pub fn unanswered_bytes(&self) -> usize {
+        self.unanswered_bytes
+    }
+
     /// Whether every item has been answered.
     pub fn is_idle(&self) -> bool {
         self.unanswered == 0

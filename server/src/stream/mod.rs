@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use model::limits;
+use proto::net::guard::Call;
 use proto::net::serve::said;
 use proto::v1;
 use tokio::sync::mpsc;
@@ -38,11 +39,27 @@ pub fn serve(
     gateway: Arc<Gateway>,
     items: Streaming<v1::AppendStreamRequest>,
     lanes: Lanes,
+    call: Option<Arc<Call>>,
 ) -> Answers {
     let (answers, receiver) = mpsc::channel(ANSWERS_WAITING_MAX);
     let calls = gateway.calls.clone();
-    calls.spawn(run(gateway, items, answers, lanes));
+    calls.spawn(run(gateway, items, answers, lanes, Room(call)));
     ReceiverStream::new(receiver)
+}
+
+/// What the node has for one stream; without a bound where nobody guards its network.
+struct Room(Option<Arc<Call>>);
+
+impl Room {
+    /// Whether one more frame may be read. What is unanswered counts; a stream that has nothing
+    /// unanswered always goes on, so that each of them gets through.
+    fn has(&self, lanes: &Lanes) -> bool {
+        let short = self.0.as_ref().is_some_and(|call| {
+            call.hold(lanes.unanswered_bytes());
+            call.is_short()
+        });
+        lanes.has_room() && (!short || lanes.is_idle())
+    }
 }
 
 async fn run(
@@ -50,6 +67,7 @@ async fn run(
     mut items: Streaming<v1::AppendStreamRequest>,
     answers: mpsc::Sender<Result<v1::AppendStreamResponse, Status>>,
     mut lanes: Lanes,
+    room: Room,
 ) {
     let mut stopping = gateway.stopping.clone();
     let mut flights = FuturesUnordered::new();
@@ -59,7 +77,7 @@ async fn run(
     let (mut until, mut going_away) = (None, false);
     loop {
         // What has come meanwhile goes along with the next commands.
-        while end.is_none() && lanes.has_room() {
+        while end.is_none() && room.has(&lanes) {
             match items.next().now_or_never() {
                 Some(frame) => end = accept(&mut lanes, frame),
                 None => break,
@@ -100,7 +118,7 @@ async fn run(
                     lanes.finish(lane, outcome);
                 }
             }
-            frame = items.next(), if end.is_none() && lanes.has_room() => {
+            frame = items.next(), if end.is_none() && room.has(&lanes) => {
                 end = accept(&mut lanes, frame);
             }
             () = said(&mut stopping), if until.is_none() => {

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use proto::net::{Channel, Dial, Dialer, Ending, Network, endpoint};
+use proto::net::{Channel, Dial, Dialer, Ending, Guard, Network, endpoint};
 use tonic::service::Routes;
 
 use crate::plan::Tier;
@@ -76,10 +76,11 @@ impl Network for Net {
         routes: Routes,
         stop: impl Future<Output = ()> + Send,
         ending: Ending,
+        guard: Guard,
     ) {
         match self.tier {
-            Tier::Direct => direct::serve(incoming, routes, stop, ending).await,
-            Tier::Grpc => proto::net::serve::serve(incoming, routes, stop, ending).await,
+            Tier::Direct => direct::serve(incoming, routes, stop, ending, guard).await,
+            Tier::Grpc => proto::net::serve::serve(incoming, routes, stop, ending, guard).await,
         }
     }
 }

@@ -173,4 +173,6 @@ pub struct Stats {
     /// Bytes that it takes on the disk now, with what is yet to be put into files; about right, and
     /// 0 when not known.
     pub stored_bytes: u64,
+    /// Memtables and blocks in memory.
+    pub memory_bytes: u64,
 }

@@ -44,7 +44,8 @@ use writer::{Queue, Until, Writer};
 
 /// Bytes of entries that one shard keeps in memory at most, beside those not yet written.
 pub const TAIL_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of entries that all shards keep in memory; above that each keeps [`TAIL_BYTES_MIN`].
+/// Bytes of entries that all shards keep in memory, unless said otherwise; above that each keeps
+/// [`TAIL_BYTES_MIN`], or an equal share where they are many.
 pub const TAILS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of entries that a shard keeps in memory whatever the others do.
 pub const TAIL_BYTES_MIN: usize = 128 * 1024;
@@ -93,8 +94,11 @@ struct Handle {
     local: Mutex<BTreeMap<String, Bytes>>,
     /// The mark that was found.
     mark_at_open: u64,
-    /// Bytes of entries in memory over all shards.
+    /// Bytes of entries in memory over all shards, and the most.
     tails_bytes: AtomicUsize,
+    tails_max: usize,
+    /// Shards that are open.
+    shard_count: AtomicUsize,
 }
 
 impl Drop for Handle {
@@ -119,6 +123,24 @@ impl Log {
         ),
         Error,
     > {
+        Log::open_within(engine, TAILS_BYTES_MAX)
+    }
+
+    /// Opens the logs as [`Log::open`] does, and keeps `tails_max` bytes of entries in memory, over all
+    /// shards.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_within(
+        engine: Arc<dyn Engine>,
+        tails_max: usize,
+    ) -> Result<
+        (
+            Log,
+            impl Future<Output = Result<(), Error>> + Send + 'static,
+        ),
+        Error,
+    > {
         let mut local = load_local(engine.as_ref())?;
         let mark_at_open = take_mark(&mut local)?;
         let queue = Arc::new(Queue::default());
@@ -130,6 +152,8 @@ impl Log {
             queue,
             shards: Mutex::default(),
             tails_bytes: AtomicUsize::new(0),
+            tails_max,
+            shard_count: AtomicUsize::new(0),
         };
         Ok((
             Log {
@@ -150,7 +174,9 @@ impl Log {
         let shard = match shards.get(&shard) {
             Some(known) => Arc::clone(known),
             None => {
-                let tail = shard::load(self.handle.engine.as_ref(), shard)?;
+                let count = self.handle.shard_count.fetch_add(1, Ordering::Relaxed) + 1;
+                let room = (self.handle.tails_max / count).min(TAIL_BYTES_MAX);
+                let tail = shard::load(self.handle.engine.as_ref(), shard, room)?;
                 self.handle
                     .tails_bytes
                     .fetch_add(tail.cache_bytes(), Ordering::Relaxed);
@@ -171,6 +197,23 @@ impl Log {
     /// Completes when everything submitted before, by any shard, is durable.
     pub fn sync(&self) -> BoxFuture<'static, Result<(), Error>> {
         self.handle.queue.submit_and_wait(Until::Durable, |_, _| {})
+    }
+
+    /// Gives back what shards keep in memory beyond their shares, where all of them keep too much: what
+    /// they could not when it came, because it was not written.
+    pub fn trim(&self) {
+        if self.tails_bytes() <= self.handle.tails_max {
+            return;
+        }
+        let shards: Vec<Arc<Shard>> = self.handle.shards.lock().values().cloned().collect();
+        for shard in shards {
+            self.handle.evict(&mut shard.tail.lock(), 0);
+        }
+    }
+
+    /// Bytes of entries in memory, over all shards.
+    pub fn tails_bytes(&self) -> usize {
+        self.handle.tails_bytes.load(Ordering::Relaxed)
     }
 
     /// How far this disk has been synced: the number of the writer's last round, over all starts,

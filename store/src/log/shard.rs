@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::record::{self, Record, corrupt};
 use super::tail::Tail;
 use super::writer::{Done, Progress, Until};
-use super::{Handle, HardState, TAIL_BYTES_MAX, TAIL_BYTES_MIN, TAILS_BYTES_MAX};
+use super::{Handle, HardState, TAIL_BYTES_MAX, TAIL_BYTES_MIN};
 use crate::engine::{Engine, Order};
 use crate::key::log as key;
 use crate::key::log::Kind;
@@ -35,6 +35,27 @@ pub(super) struct Shard {
 pub struct ShardLog {
     pub(super) handle: Arc<Handle>,
     pub(super) shard: Arc<Shard>,
+}
+
+impl Handle {
+    /// Keeps the tails in memory within their bounds.
+    pub(super) fn evict(&self, tail: &mut Tail, added: usize) {
+        let before = tail.cache_bytes();
+        let others = self.tails_bytes.fetch_add(added, Ordering::Relaxed) + added - before;
+        let written = self.queue.written();
+        let all_max = self.tails_max;
+        let count = self.shard_count.load(Ordering::Relaxed).max(1);
+        let least = TAIL_BYTES_MIN.min(all_max / count);
+        while tail.cache_bytes() > TAIL_BYTES_MAX
+            || (tail.cache_bytes() > least && others + tail.cache_bytes() > all_max)
+        {
+            if !tail.evict(written) {
+                break;
+            }
+        }
+        self.tails_bytes
+            .fetch_sub(before - tail.cache_bytes(), Ordering::Relaxed);
+    }
 }
 
 impl ShardLog {
@@ -80,7 +101,7 @@ impl ShardLog {
             let before = tail.cache_bytes();
             let rejected = self.append_sealed(&mut tail, sealed, done);
             let added = tail.cache_bytes() - before;
-            self.evict(&mut tail, added);
+            self.handle.evict(&mut tail, added);
             rejected
         };
         if let Some((done, error)) = rejected {
@@ -124,24 +145,6 @@ impl ShardLog {
                     round.batch.put(key, value);
                 }
             })
-    }
-
-    /// Keeps the tails in memory within their bounds.
-    fn evict(&self, tail: &mut Tail, added: usize) {
-        let before = tail.cache_bytes();
-        let others = self.handle.tails_bytes.fetch_add(added, Ordering::Relaxed) + added - before;
-        let written = self.handle.queue.written();
-        while tail.cache_bytes() > TAIL_BYTES_MAX
-            || (tail.cache_bytes() > TAIL_BYTES_MIN
-                && others + tail.cache_bytes() > TAILS_BYTES_MAX)
-        {
-            if !tail.evict(written) {
-                break;
-            }
-        }
-        self.handle
-            .tails_bytes
-            .fetch_sub(before - tail.cache_bytes(), Ordering::Relaxed);
     }
 
     /// The entries `from <= index < to` that there are, consecutive, until they hold `bytes_max`;
@@ -350,7 +353,7 @@ enum Found {
 }
 
 /// Reads and verifies everything that is on disk of a shard.
-pub(super) fn load(engine: &dyn Engine, id: ShardId) -> Result<Tail, Error> {
+pub(super) fn load(engine: &dyn Engine, id: ShardId, room: usize) -> Result<Tail, Error> {
     let single = |kind: Kind| -> Result<Option<Bytes>, Error> {
         let key = key::single(id, kind);
         let Some(value) = engine.get(&key)? else {
@@ -375,7 +378,7 @@ pub(super) fn load(engine: &dyn Engine, id: ShardId) -> Result<Tail, Error> {
     }
     let (from, to) = key::entries_from(id, 0);
     engine.scan(&from, &to, Order::Ascending, &mut |key, value| {
-        load_entry(&mut tail, key, value)?;
+        load_entry(&mut tail, room, key, value)?;
         Ok(ControlFlow::Continue(()))
     })?;
     if let Some(last) = tail.last() {
@@ -384,7 +387,7 @@ pub(super) fn load(engine: &dyn Engine, id: ShardId) -> Result<Tail, Error> {
     Ok(tail)
 }
 
-fn load_entry(tail: &mut Tail, key: &[u8], value: &[u8]) -> Result<(), Error> {
+fn load_entry(tail: &mut Tail, room: usize, key: &[u8], value: &[u8]) -> Result<(), Error> {
     let Some((_, index)) = key::entry_parts(key) else {
         return Err(corrupt(key, "not the key of an entry".to_owned()));
     };
@@ -405,8 +408,6 @@ fn load_entry(tail: &mut Tail, key: &[u8], value: &[u8]) -> Result<(), Error> {
         }
     }
     tail.push(position, Bytes::copy_from_slice(data), 0);
-    while tail.cache_bytes() > TAIL_BYTES_MAX {
-        tail.evict(0);
-    }
+    while tail.cache_bytes() > room && tail.evict(0) {}
     Ok(())
 }

@@ -18,6 +18,9 @@ use model::state::Conversation;
 /// Heads of one shard that are kept in memory, most; about 400 bytes each.
 pub(crate) const HEADS_MAX: usize = 32_768;
 
+/// Of these, what each takes beside its texts: its record, its place in the map.
+const ENTRY_BYTES: usize = size_of::<Conversation>() + 64;
+
 /// A map whose keys are hashes already.
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Fold>>;
 
@@ -47,6 +50,17 @@ impl Hasher for Fold {
 pub(crate) struct Heads {
     young: Map<ConversationKey, Arc<Conversation>>,
     old: Map<ConversationKey, Arc<Conversation>>,
+    young_bytes: usize,
+    old_bytes: usize,
+}
+
+/// What a head takes in memory, bytes, about.
+fn weight(head: &Conversation) -> usize {
+    let attributes = head.attributes.iter();
+    let attributes: usize = attributes
+        .map(|one| one.key.len() + one.value.len() + 64)
+        .sum();
+    ENTRY_BYTES + head.name.len() + attributes
 }
 
 impl Heads {
@@ -56,6 +70,7 @@ impl Heads {
             return Some(Arc::clone(head));
         }
         let head = self.old.remove(key)?;
+        self.old_bytes = self.old_bytes.saturating_sub(weight(&head));
         self.insert(*key, Arc::clone(&head));
         Some(head)
     }
@@ -63,9 +78,23 @@ impl Heads {
     /// Keeps a head in place of the one that was kept.
     pub(crate) fn insert(&mut self, key: ConversationKey, head: Arc<Conversation>) {
         if self.young.len() >= HEADS_MAX / 2 && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
+            self.age();
         }
-        self.young.insert(key, head);
+        self.young_bytes += weight(&head);
+        if let Some(before) = self.young.insert(key, head) {
+            self.young_bytes = self.young_bytes.saturating_sub(weight(&before));
+        }
+    }
+
+    /// Forgets what was not used since this was last done.
+    pub(crate) fn age(&mut self) {
+        self.old = std::mem::take(&mut self.young);
+        self.old_bytes = std::mem::take(&mut self.young_bytes);
+    }
+
+    /// What they take in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.young_bytes + self.old_bytes
     }
 
     /// Forgets all.
@@ -106,6 +135,13 @@ mod tests {
             assert!(heads.young.len() + heads.old.len() <= HEADS_MAX);
         }
         assert_eq!(heads.get(&key(6)), None);
+        let kept = heads.young.values().chain(heads.old.values());
+        assert_eq!(heads.bytes(), kept.map(|head| weight(head)).sum::<usize>());
+        heads.age();
+        assert!(heads.get(&key(5)).is_some(), "used");
+        heads.age();
+        heads.age();
+        assert_eq!((heads.get(&key(5)), heads.bytes()), (None, 0));
         heads.clear();
         assert_eq!(heads.get(&key(5)), None);
     }

@@ -26,6 +26,9 @@ const PROBES: u32 = 6;
 /// Conversations known to be complete, most; about 32 bytes each.
 const COMPLETE_MAX: usize = 1 << 17;
 
+/// What each of them takes in memory.
+const COMPLETE_BYTES: usize = 32;
+
 const BLOCK_WORDS: usize = 8;
 
 /// The filter of one shard.
@@ -74,6 +77,25 @@ impl Ids {
         let newest = self.layers.len().saturating_sub(1);
         let since = self.first + u32::try_from(newest).unwrap_or(0);
         self.complete(*conversation, since);
+    }
+
+    /// What it takes in memory, bytes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let layers: usize = self
+            .layers
+            .iter()
+            .map(|layer| layer.blocks.len() * 64)
+            .sum();
+        layers + (self.young.len() + self.old.len()) * COMPLETE_BYTES
+    }
+
+    /// Forgets the older half of the layers, and the conversations that were not used since this was
+    /// last done. What is forgotten is looked up on disk.
+    pub(crate) fn age(&mut self) {
+        let gone = self.layers.len().div_ceil(2);
+        self.layers.drain(..gone);
+        self.first += u32::try_from(gone).unwrap_or(0);
+        self.old = std::mem::take(&mut self.young);
     }
 
     fn complete_since(&mut self, conversation: &ConversationKey) -> Option<u32> {
@@ -219,6 +241,34 @@ mod tests {
             !ids.surely_new(&room, &id(6)),
             "what is known of one says nothing of another"
         );
+    }
+
+    #[test]
+    fn what_was_forgotten_for_want_of_memory_asks_the_disk_and_what_comes_later_does_not() {
+        let mut ids = Ids::default();
+        let room = hash::conversation_key("t", "room");
+        for i in 0..10_000 {
+            ids.add(&room, &id(i), i + 1);
+        }
+        let before = ids.bytes();
+        ids.age();
+        assert!(ids.bytes() < before && !ids.surely_new(&room, &id(10_000)));
+        let other = hash::conversation_key("t", "other");
+        ids.add(&other, &id(1), 1);
+        assert!(ids.surely_new(&other, &id(2)) && !ids.surely_new(&other, &id(1)));
+        for _ in 0..8 {
+            ids.age();
+        }
+        assert_eq!(ids.bytes(), 0);
+        assert!(!ids.surely_new(&other, &id(2)));
+        ids.add(&other, &id(3), 3);
+        assert!(
+            !ids.surely_new(&other, &id(4)),
+            "its beginning is forgotten"
+        );
+        let third = hash::conversation_key("t", "third");
+        ids.add(&third, &id(1), 1);
+        assert!(ids.surely_new(&third, &id(2)));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::cluster::ClusterState;
 use model::command::Reply;
@@ -75,6 +75,8 @@ pub(crate) struct Shard {
     pub(crate) serving: RwLock<Serving>,
     watchers: Watchers,
     reached: watch::Sender<Reached>,
+    /// What it keeps in memory, bytes, as it was last counted.
+    cached: AtomicUsize,
     /// The first error that a read met.
     read_error: watch::Sender<Option<Error>>,
 }
@@ -145,6 +147,7 @@ impl Shard {
             }),
             watchers: Watchers::default(),
             reached,
+            cached: AtomicUsize::new(0),
             read_error: watch::Sender::new(None),
         })
     }
@@ -168,6 +171,29 @@ impl Shard {
         reaches(progress.flushed.position)
             || reaches(progress.installed)
             || reaches(self.log.synced())
+    }
+
+    /// Counts what it keeps in memory, and what all shards keep with it. Passed over while somebody
+    /// applies to it, who counts then.
+    pub(super) fn count_cached(&self, all: &AtomicUsize) {
+        let Some(core) = self.core.try_lock() else {
+            return;
+        };
+        let now = core.ids.bytes() + self.serving.read().heads.lock().bytes();
+        let before = self.cached.swap(now, Ordering::Relaxed);
+        if now >= before {
+            all.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            all.fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets what it used least.
+    pub(super) fn age_cached(&self) {
+        if let Some(mut core) = self.core.try_lock() {
+            core.ids.age();
+            self.serving.read().heads.lock().age();
+        }
     }
 
     /// Notes what a flush made durable.
@@ -227,6 +253,8 @@ impl ShardState {
             tracing::error!(shard = %self.shard.id, %error, "the shard's replica stops");
             core.stopped = Some(error.clone());
         }
+        drop(core);
+        self.shared.note_cached(&self.shard);
         result
     }
 

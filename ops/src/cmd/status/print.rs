@@ -84,6 +84,11 @@ pub(super) fn tables(view: &View) {
         ]);
     }
     println!("{nodes}");
+    for node in &view.nodes {
+        for line in super::super::resources::lines(&node.name, &node.resources) {
+            println!("{line}");
+        }
+    }
     if view.map_epoch == 0 {
         return;
     }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use futures::Stream;
 use http_body::Frame as BodyFrame;
 use parking_lot::Mutex;
-use proto::net::Ending;
+use proto::net::guard::Guarded;
 use proto::net::serve::{Caller, accept, is_clients, said};
+use proto::net::{Ending, Guard};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
@@ -27,12 +28,14 @@ pub(in super::super) async fn serve(
     routes: Routes,
     stop: impl Future<Output = ()>,
     ending: Ending,
+    guard: Guard,
 ) {
     let routes = routes.prepare();
-    accept(incoming, ending.closing.clone(), stop, |io, stopped| {
-        connection(io, routes.clone(), stopped, ending.clone())
-    })
-    .await;
+    let serve = |io, stopped| {
+        let (routes, ending, guard) = (routes.clone(), ending.clone(), guard.clone());
+        connection(io, routes, stopped, ending, guard)
+    };
+    accept(incoming, ending.closing.clone(), stop, &guard, serve).await;
 }
 
 struct Call {
@@ -67,7 +70,17 @@ impl Calls {
     }
 }
 
-async fn connection(io: Io, routes: Routes, mut stopped: watch::Receiver<bool>, ending: Ending) {
+async fn connection(
+    io: Io,
+    routes: Routes,
+    mut stopped: watch::Receiver<bool>,
+    ending: Ending,
+    guard: Guard,
+) {
+    let Some(guarded) = guard.connect(None, false) else {
+        return;
+    };
+    let routes = Guarded::new(routes, guarded);
     let io = Arc::new(io);
     let Ending {
         closing: _,
@@ -125,7 +138,7 @@ async fn connection(io: Io, routes: Routes, mut stopped: watch::Receiver<bool>, 
     }
 }
 
-fn take(frame: Frame, io: &Arc<Io>, calls: &Arc<Calls>, routes: &Routes) {
+fn take(frame: Frame, io: &Arc<Io>, calls: &Arc<Calls>, routes: &Guarded<Routes>) {
     let Frame { call, part } = frame;
     let mut open = calls.open.lock();
     match part {
@@ -190,7 +203,7 @@ impl Drop for Done {
     }
 }
 
-async fn answer(io: &Io, call: u64, mut routes: Routes, request: http::Request<Body>) {
+async fn answer(io: &Io, call: u64, mut routes: Guarded<Routes>, request: http::Request<Body>) {
     let response = match routes.call(request).await {
         Ok(response) => response,
         Err(never) => match never {},

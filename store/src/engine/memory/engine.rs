@@ -258,6 +258,7 @@ impl Engine for Memory {
         let state = self.disk.shared.state.lock();
         Stats {
             stored_bytes: state.used_bytes(),
+            memory_bytes: 0,
             ..state.stats
         }
     }

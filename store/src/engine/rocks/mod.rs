@@ -40,9 +40,31 @@ use kept::Kept;
 use worker::{Job, Worker};
 
 /// Blocks of the log kept in memory: hardly ever read, see the tail that the log itself keeps.
-const LOG_BLOCK_CACHE_BYTES: usize = 8 * 1024 * 1024;
+pub const LOG_BLOCK_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Blocks of state kept in memory, unless said otherwise.
 pub const STATE_BLOCK_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// What a database may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Blocks, indexes and filters, bytes.
+    pub cache_bytes: usize,
+    /// The log's memtable at most, bytes; the state's is flushed from above.
+    pub memtable_bytes: usize,
+    /// Files that are kept open.
+    pub files_max: i32,
+}
+
+impl Memory {
+    /// What a database has when nothing else is said, beside its cache.
+    pub fn with_cache(cache_bytes: usize) -> Memory {
+        Memory {
+            cache_bytes,
+            memtable_bytes: usize::MAX,
+            files_max: 400,
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
@@ -89,7 +111,15 @@ impl Rocks {
     /// # Errors
     /// As [`Rocks::open_log`].
     pub fn open_log_sized(path: &Path, sizes: Sizes) -> Result<Rocks, Error> {
-        Rocks::open(path, Role::Log, LOG_BLOCK_CACHE_BYTES, sizes)
+        Rocks::open_log_with(path, Memory::with_cache(LOG_BLOCK_CACHE_BYTES), sizes)
+    }
+
+    /// As [`Rocks::open_log_sized`], within these bounds.
+    ///
+    /// # Errors
+    /// As [`Rocks::open_log`].
+    pub fn open_log_with(path: &Path, memory: Memory, sizes: Sizes) -> Result<Rocks, Error> {
+        Rocks::open(path, Role::Log, memory, sizes)
     }
 
     /// Opens or creates `msgdb` at `path`, with [`STATE_BLOCK_CACHE_BYTES`].
@@ -110,7 +140,15 @@ impl Rocks {
         block_cache_bytes: usize,
         sizes: Sizes,
     ) -> Result<Rocks, Error> {
-        Rocks::open(path, Role::State, block_cache_bytes, sizes)
+        Rocks::open_state_with(path, Memory::with_cache(block_cache_bytes), sizes)
+    }
+
+    /// As [`Rocks::open_state_sized`], within these bounds.
+    ///
+    /// # Errors
+    /// As [`Rocks::open_log`].
+    pub fn open_state_with(path: &Path, memory: Memory, sizes: Sizes) -> Result<Rocks, Error> {
+        Rocks::open(path, Role::State, memory, sizes)
     }
 
     /// How many writes (not batches) were ever made to the database and are there, synced or not:
@@ -119,14 +157,9 @@ impl Rocks {
         self.db.rocks.latest_sequence_number()
     }
 
-    fn open(
-        path: &Path,
-        role: Role,
-        block_cache_bytes: usize,
-        sizes: Sizes,
-    ) -> Result<Rocks, Error> {
+    fn open(path: &Path, role: Role, memory: Memory, sizes: Sizes) -> Result<Rocks, Error> {
         let refused = |error: rocksdb::Error| from_rocks("open", path, &error, &[]);
-        let options = options::of(role, block_cache_bytes, sizes).map_err(refused)?;
+        let options = options::of(role, memory, sizes).map_err(refused)?;
         let rocks = match DB::open(&options, path) {
             Err(error) if role == Role::Log && error.kind() == ErrorKind::Corruption => {
                 let Some(bytes) = torn::cut_off(path)? else {
@@ -218,6 +251,15 @@ impl Db {
         let files = self.property(properties::LIVE_SST_FILES_SIZE);
         let memtables = self.property(properties::CUR_SIZE_ALL_MEM_TABLES);
         files.and_then(|files| Ok(files + memtables?)).unwrap_or(0)
+    }
+
+    /// Memtables and blocks in memory; 0 when RocksDB does not say.
+    fn memory_bytes(&self) -> u64 {
+        let memtables = self.property(properties::SIZE_ALL_MEM_TABLES);
+        let blocks = self.property(properties::BLOCK_CACHE_USAGE);
+        memtables
+            .and_then(|memtables| Ok(memtables + blocks?))
+            .unwrap_or(0)
     }
 
     fn property(&self, name: &properties::PropName) -> Result<u64, Error> {
@@ -517,6 +559,7 @@ impl Engine for Rocks {
                 .map(|t| self.options.get_ticker_count(t))
                 .sum(),
             stored_bytes: self.db.stored_bytes(),
+            memory_bytes: self.db.memory_bytes(),
         }
     }
 }

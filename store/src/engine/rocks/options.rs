@@ -5,7 +5,7 @@ use rocksdb::{
     statistics::StatsLevel,
 };
 
-use super::Role;
+use super::{Memory, Role};
 use crate::Sizes;
 
 const KIB: usize = 1024;
@@ -22,11 +22,7 @@ const STATE_MEMTABLE_BYTES: usize = 4 * 1024 * MIB;
 const STATE_MEMTABLE_BLOOM_BYTES: usize = MIB;
 
 /// The options of a database.
-pub(super) fn of(
-    role: Role,
-    block_cache_bytes: usize,
-    sizes: Sizes,
-) -> Result<Options, rocksdb::Error> {
+pub(super) fn of(role: Role, memory: Memory, sizes: Sizes) -> Result<Options, rocksdb::Error> {
     // Two that have no setter:
     // - closing must not flush what was not synced (it would break the order of the two databases);
     // - RocksDB must not resume by itself after a background error: its resume has gaps
@@ -40,8 +36,8 @@ pub(super) fn of(
     // Files are written back as they grow, so that an fsync of the log never waits behind the
     // dirty pages of a whole file.
     options.set_bytes_per_sync(MIB as u64);
-    // Bounds the memory of table readers, and stays under the usual limit of 1,024 descriptors.
-    options.set_max_open_files(400);
+    // Bounds the memory of table readers, and leaves descriptors to others.
+    options.set_max_open_files(memory.files_max);
     // Opening need not read every file's properties.
     options.set_skip_stats_update_on_db_open(true);
     options.set_max_manifest_file_size(64 * MIB);
@@ -73,7 +69,7 @@ pub(super) fn of(
     let mut table = BlockBasedOptions::default();
     // Two shards of 32 MiB, without a lock. An LRU cache of this size has 64 shards of 1 MiB, which
     // two filters of half a MiB push each other out of: lookups then read whole filters.
-    table.set_block_cache(&Cache::new_hyper_clock_cache(block_cache_bytes, 0));
+    table.set_block_cache(&Cache::new_hyper_clock_cache(memory.cache_bytes, 0));
     // Index and filters live in the bounded cache too, and last in it.
     table.set_cache_index_and_filter_blocks(true);
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
@@ -83,7 +79,8 @@ pub(super) fn of(
         Role::Log => {
             // State is flushed, and the log cut after it, at an eighth of this: most entries are
             // covered by a DeleteRange before their memtable is flushed, and never reach a file.
-            options.set_write_buffer_size(bytes(sizes.log_memtable_bytes()));
+            let memtable = bytes(sizes.log_memtable_bytes()).min(memory.memtable_bytes);
+            options.set_write_buffer_size(memtable);
             // Room to go on writing while a full one is flushed.
             options.set_max_write_buffer_number(4);
             // A torn tail is what a power cut leaves and is cut off; anything else corrupt is an

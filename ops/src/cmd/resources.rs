@@ -1,0 +1,91 @@
+//! What a node has only so much of, as `firebreak status` tells it.
+
+use client::v1::NodeStats;
+use serde::Serialize;
+
+use super::target::printable;
+
+/// From this share of a bound on, percent, it is told to people.
+const TOLD_PERCENT: u64 = 80;
+
+/// Something bounded.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Resource {
+    name: String,
+    used: u64,
+    max: u64,
+    /// How often it was short since the node's start.
+    refused: u64,
+    /// The key of `node.toml` that sets the bound.
+    setting: String,
+}
+
+/// Those of a node.
+pub fn of(stats: Option<&NodeStats>) -> Vec<Resource> {
+    let resources = stats.into_iter().flat_map(|stats| &stats.resources);
+    resources
+        .map(|one| Resource {
+            name: printable(&one.name),
+            used: one.used,
+            max: one.max,
+            refused: one.refused,
+            setting: printable(&one.setting),
+        })
+        .collect()
+}
+
+/// A line for each that is short now, or was since the node's start.
+pub fn lines(node: &str, resources: &[Resource]) -> Vec<String> {
+    let short = |one: &&Resource| {
+        let (used, max) = (u128::from(one.used), u128::from(one.max));
+        one.refused > 0 || used * 100 >= max * u128::from(TOLD_PERCENT)
+    };
+    let line = |one: &Resource| {
+        let Resource {
+            name,
+            used,
+            max,
+            refused,
+            setting,
+        } = one;
+        let refused = match refused {
+            0 => String::new(),
+            refused => format!(", refused or given up {refused} times since its start"),
+        };
+        format!("{node}: {name}: {used} of {max} in use{refused} ({setting})")
+    };
+    resources.iter().filter(short).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_short_is_told_to_people() {
+        let resource = |name: &str, used, refused| client::v1::Resource {
+            name: name.to_owned(),
+            used,
+            max: 100,
+            refused,
+            setting: "limits.x".to_owned(),
+        };
+        let stats = NodeStats {
+            resources: vec![
+                resource("fine", 79, 0),
+                resource("calls", 80, 0),
+                resource("connections", 1, 7),
+            ],
+            ..NodeStats::default()
+        };
+        assert_eq!(
+            lines("seoul-1", &of(Some(&stats))),
+            [
+                "seoul-1: calls: 80 of 100 in use (limits.x)",
+                "seoul-1: connections: 1 of 100 in use, refused or given up 7 times since its start \
+                 (limits.x)",
+            ]
+        );
+        assert!(of(None).is_empty());
+    }
+}
