@@ -37,6 +37,14 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// reason.
 pub const CONCURRENT_STREAMS_MAX: u32 = 16_384;
 
+/// Resets that one connection takes at once. Each call that runs out is one: behind a pause of half a
+/// second a server finds all that were begun and given up meanwhile, and a client finds the answers to
+/// them. With less (HTTP/2's libraries take 20 and 1,024) the connection would end, with all other
+/// calls on it.
+pub const RESETS_MAX: usize = 4 * CONCURRENT_STREAMS_MAX as usize;
+/// For how long a client knows a call that it has reset, so that a late answer to it is passed over.
+pub const RESET_KEPT: Duration = Duration::from_secs(10);
+
 /// Opens channels. Cheap to clone and to share.
 pub trait Dial: Send + Sync + 'static {
     /// A channel to `host:port` that connects when first used and reconnects by itself.
@@ -84,6 +92,8 @@ pub fn http2_server() -> Server {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
+        .http2_max_local_error_reset_streams(Some(RESETS_MAX))
 }
 
 /// TCP, with Nagle's delay off.
@@ -211,8 +221,17 @@ pub fn endpoint(address: &str) -> io::Result<Endpoint> {
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_max_concurrent_reset_streams(RESETS_MAX)
+        .http2_reset_stream_duration(RESET_KEPT)
+        // They are counted for as long as the connection lasts, and an answer that came too late says
+        // nothing against the server.
+        .http2_max_local_error_reset_streams(None))
 }
+
+#[cfg(test)]
+#[path = "net/resets_tests.rs"]
+mod resets_tests;
 
 #[cfg(test)]
 mod tests {
