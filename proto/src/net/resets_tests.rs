@@ -17,6 +17,8 @@ use tonic::service::Routes;
 use tonic::transport::server::Connected;
 use tonic::{Response, Status};
 
+use super::guard::{Guard, Limits};
+use super::serve::tests::Plain;
 use super::serve::{Ending, serve};
 use super::{RESETS_MAX, endpoint};
 use crate::v1;
@@ -152,7 +154,13 @@ async fn check(server_stands_still: bool, rounds: usize) {
     };
     let routes = Routes::new(ConversationsServer::new(rooms.clone()));
     let incoming = Box::pin(incoming);
-    tokio::spawn(serve(incoming, routes, std::future::pending(), ending));
+    tokio::spawn(serve(
+        incoming,
+        routes,
+        std::future::pending(),
+        ending,
+        Guard::new(Limits::default(), Arc::new(Plain)),
+    ));
 
     let (gate, to) = (client.clone(), address.clone());
     let connector = tower::service_fn(move |_: tonic::codegen::http::Uri| {

@@ -262,4 +262,4 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Open<Io> {
 
 #[cfg(test)]
 #[path = "serve_tests.rs"]
-mod tests;
+pub(super) mod tests;

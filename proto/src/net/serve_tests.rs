@@ -45,7 +45,8 @@ impl Conversations for Rooms {
     }
 }
 
-struct Plain;
+/// The rules where a test has none of its own: a MiB a message, one a call.
+pub(in crate::net) struct Plain;
 
 impl guard::Rules for Plain {
     fn say(&self, refused: guard::Refused) -> Status {

@@ -443,6 +443,7 @@ mod tests {
     fn whole_view() -> View {
         let names = ["seoul-1", "busan-1", "tokyo-1"];
         let node = |(at, name): (usize, &&str)| Node {
+            resources: Vec::new(),
             node_id: at as u64 + 1,
             name: (*name).to_owned(),
             dc: name.trim_end_matches("-1").to_owned(),
