@@ -92,7 +92,10 @@ pub(crate) async fn keep(node: Arc<Inner>) {
         }
         let view = views.borrow_and_update().clone();
         reachable.look(&node, &view);
-        if !view.is_draining(node.id()) {
+        // One that is to be removed sends its clients elsewhere while it gives up what it holds: behind
+        // that it reaches nobody.
+        let leaves = view.leaving.contains(&node.id().0);
+        if !leaves && !view.is_draining(node.id()) {
             node.set_aside(false);
             (pause, empty_since) = (LOOK, None);
             if node.disk_is_full() || node.time().is_unfit(node.id()) {

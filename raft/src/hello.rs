@@ -136,6 +136,16 @@ impl Hello {
         &self.identity.cluster_id
     }
 
+    /// Whether a call with this metadata is this very start's own: its address leads here.
+    pub(crate) fn wrote(&self, metadata: &MetadataMap) -> bool {
+        let identity = &self.identity;
+        let says = |key: &str, value: u64| {
+            let told = metadata.get(key).and_then(|told| told.to_str().ok());
+            told.and_then(|told| told.parse().ok()) == Some(value)
+        };
+        says(NODE, identity.node.0) && says(BOOT, identity.boot) && says(NONCE, identity.boot_nonce)
+    }
+
     /// Where this node is.
     pub(crate) fn place(&self) -> wire::Place {
         let identity = &self.identity;

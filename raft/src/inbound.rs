@@ -155,13 +155,17 @@ impl Peer for Inbound {
         request: Request<wire::WhoRequest>,
     ) -> Result<Response<wire::WhoAnswer>, Status> {
         let node = &self.node;
+        let here = Some(node.place());
+        if node.hello().wrote(request.metadata()) {
+            let others = Vec::new();
+            return Ok(Response::new(wire::WhoAnswer { here, others }));
+        }
         let others = match node.admit(request.metadata()).await {
             Ok(_) => node.peers().whereabouts().all(),
             // A node that has joined and is not known here yet.
             Err(status) if status.code() == tonic::Code::Unavailable => Vec::new(),
             Err(status) => return Err(status),
         };
-        let here = Some(node.place());
         Ok(Response::new(wire::WhoAnswer { here, others }))
     }
 }

@@ -182,28 +182,24 @@ async fn a_node_changes_its_data_center_by_an_operators_word_alone() {
     run(&cluster, relocate("osaka"), 0, "dc=osaka");
     cluster.start_node(2).unwrap();
     cluster.wait_ready(LIMIT).await.unwrap();
-    let statuses = cluster.statuses().await;
-    let listed = |status: &proto::v1::GetStatusResponse| {
-        status
-            .nodes
-            .iter()
-            .any(|node| node.name == name && node.dc == "osaka")
-    };
-    assert!(statuses.iter().all(listed));
+    known(&mut cluster, &name, |node| node.dc == "osaka").await;
     // A rack is of no matter to anybody: it comes with the node.
     cluster.terminate(2, LIMIT).unwrap();
     rewrite(&config, "rack = \"r1\"", "rack = \"r9\"");
     cluster.start_node(2).unwrap();
-    let seen = cluster.wait_for(LIMIT, "the rack to be known", |statuses| {
-        let known = |status: &proto::v1::GetStatusResponse| {
-            status
-                .nodes
-                .iter()
-                .any(|node| node.name == name && node.rack == "r9")
+    known(&mut cluster, &name, |node| node.rack == "r9").await;
+}
+
+/// Waits until every running node knows this of a node.
+async fn known(cluster: &mut Cluster, name: &str, what: impl Fn(&proto::v1::NodeStatus) -> bool) {
+    let seen = cluster.wait_for(LIMIT, "a change to be known", |statuses| {
+        let knows = |status: &proto::v1::GetStatusResponse| {
+            let mut nodes = status.nodes.iter();
+            nodes.any(|node| node.name == name && what(node))
         };
-        match statuses.iter().all(known) {
-            true => Ok(()),
-            false => Err("it is not".to_owned()),
+        match statuses.iter().find(|status| !knows(status)) {
+            None => Ok(()),
+            Some(status) => Err(format!("{} does not know it", status.node_name)),
         }
     });
     seen.await.unwrap();

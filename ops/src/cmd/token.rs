@@ -15,7 +15,7 @@ Examples:
   firebreak token show --json
 
 Standard output has the token alone; when it expires is told on standard error.
-Exit codes: 0 shown, 1 expired, refused or no node answers, 2 wrong arguments.";
+Exit codes: 0 shown, 1 it has expired, refused or no node answers, 2 wrong arguments.";
 
 /// How long to look for a node that answers.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -63,14 +63,20 @@ impl Token {
                 let client = show.target.client(DEADLINE).await?;
                 let token = client.join_token().await;
                 let refused = |error| failed(error, "the token cannot be shown");
-                show.print(&token.map_err(refused)?)
+                let token = token.map_err(refused)?;
+                show.print(&token)?;
+                Ok(match token.expired {
+                    true => ExitCode::FAILURE,
+                    false => ExitCode::SUCCESS,
+                })
             }
             Token::Rotate(Rotate { valid, show }) => {
                 let client = show.target.client(DEADLINE).await?;
                 let wanted = RotateJoinTokenRequest { valid_ms: valid };
                 let token = client.rotate_join_token(wanted).await;
                 let refused = |error| failed(error, "there is no new token");
-                show.print(&token.map_err(refused)?)
+                show.print(&token.map_err(refused)?)?;
+                Ok(ExitCode::SUCCESS)
             }
         }
     }
@@ -81,7 +87,7 @@ fn failed(error: client::Error, what: &str) -> anyhow::Error {
 }
 
 impl Show {
-    fn print(&self, token: &JoinToken) -> anyhow::Result<ExitCode> {
+    fn print(&self, token: &JoinToken) -> anyhow::Result<()> {
         let expires = until(token.expires_ms);
         if self.json {
             let value = serde_json::json!({
@@ -100,9 +106,6 @@ impl Show {
                 None => eprintln!("it does not expire"),
             }
         }
-        Ok(match token.expired {
-            true => ExitCode::FAILURE,
-            false => ExitCode::SUCCESS,
-        })
+        Ok(())
     }
 }
