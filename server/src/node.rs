@@ -172,7 +172,13 @@ pub async fn run<N: Network>(
     );
     let databases = vec![world.raftdb.clone(), world.msgdb.clone()];
     let reserve = config.limits.disk_reserve;
-    let (disk_seen, disk) = room::watch(world.disk.clone(), databases, raft.clone(), reserve);
+    let (disk_seen, disk) = room::watch(
+        world.disk.clone(),
+        databases,
+        state.clone(),
+        raft.clone(),
+        reserve,
+    );
     tasks.spawn(disk);
     tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -21,6 +21,7 @@ use std::time::Duration;
 use model::mutant;
 use raft::{Node, Room};
 use store::engine::Engine;
+use store::state::State;
 use tokio::sync::watch;
 
 use crate::config::Reserve;
@@ -77,14 +78,24 @@ fn judge(free: u64, reserve: u64, needs: u64, before: Room) -> Room {
     }
 }
 
-/// What is seen now, after `before`.
-fn look(disk: &dyn DiskSpace, reserve: &Reserve, before: Room) -> std::io::Result<Seen> {
+/// What is seen now, after `before`, while so many bytes of state wait to be flushed: their room is
+/// taken already.
+fn look(
+    disk: &dyn DiskSpace,
+    reserve: &Reserve,
+    unflushed: u64,
+    before: Room,
+) -> std::io::Result<Seen> {
     let (space, needs) = (disk.space()?, disk.needs());
     let reserve = reserve.bytes(space.total, needs);
+    let free = match reserve {
+        0 => space.free,
+        _ => space.free.saturating_sub(unflushed),
+    };
     Ok(Seen {
         space,
         reserve,
-        room: judge(space.free, reserve, needs, before),
+        room: judge(free, reserve, needs, before),
     })
 }
 
@@ -92,6 +103,7 @@ fn look(disk: &dyn DiskSpace, reserve: &Reserve, before: Room) -> std::io::Resul
 pub fn watch(
     disk: Arc<dyn DiskSpace>,
     databases: Vec<Arc<dyn Engine>>,
+    state: State,
     raft: Arc<Node>,
     reserve: Reserve,
 ) -> (watch::Receiver<Seen>, impl Future<Output = ()> + Send) {
@@ -105,6 +117,7 @@ pub fn watch(
     let mut watching = Watching {
         disk,
         databases,
+        state,
         raft,
         reserve,
         seen,
@@ -124,6 +137,7 @@ pub fn watch(
 struct Watching {
     disk: Arc<dyn DiskSpace>,
     databases: Vec<Arc<dyn Engine>>,
+    state: State,
     raft: Arc<Node>,
     reserve: Reserve,
     seen: watch::Sender<Seen>,
@@ -138,7 +152,8 @@ impl Watching {
         }
         telemetry::know(&self.raft.view().borrow());
         let before = self.seen.borrow().room;
-        match look(&*self.disk, &self.reserve, before) {
+        let unflushed = self.state.unflushed_bytes();
+        match look(&*self.disk, &self.reserve, unflushed, before) {
             Ok(now) => {
                 self.blind = false;
                 if now.room != before {
