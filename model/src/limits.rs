@@ -61,10 +61,6 @@ pub const BATCHER_QUEUE_MAX: usize = 65_536;
 
 /// Largest gRPC message between nodes and from clients, bytes.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes at which frames to one peer are closed into one gRPC message.
-pub const LINK_BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Frames that wait for one peer; above that calls to it fail.
-pub const LINK_QUEUE_MAX: usize = 65_536;
 /// A term may be this far above the highest that this replica knows. Each election raises it by one,
 /// so that no absence comes near it, and what is further away is refused before it is stored.
 pub const TERM_LEAP_MAX: u64 = 1 << 32;
@@ -80,10 +76,26 @@ pub const EPOCH_LEAP_MAX: u64 = 1 << 32;
 pub const LINK_ANSWERS_MAX: usize = 65_536;
 /// Files of one snapshot.
 pub const SNAPSHOT_FILES_MAX: u32 = 1 << 20;
-/// Bytes of one snapshot chunk.
+/// Bytes at which frames to one peer are closed into one gRPC message.
+pub const LINK_BATCH_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of frames that wait for one peer; above that calls to it fail.
+pub const LINK_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes on their way to one peer that it has not confirmed; it is less where the line is thin.
+pub const LINK_WINDOW_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The same of what can wait: entries that a replica lacks, and snapshots.
+pub const LINK_BULK_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Entries of one shard on their way to one peer that it has not answered, bytes.
+pub const APPENDS_UNANSWERED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The same, messages.
+pub const APPENDS_UNANSWERED_MAX: usize = 128;
+/// Bytes of one snapshot chunk at most; it is less where the line is thin.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
-/// Bytes at which a snapshot file is closed.
-pub const SNAPSHOT_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of records at which a snapshot file is closed. One is on the sender's disk at a time.
+pub const SNAPSHOT_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Snapshots that a node sends at once, each to another node.
+pub const SNAPSHOTS_SENT_MAX: usize = 4;
+/// How long what has come of a snapshot that broke off is kept at both ends, milliseconds.
+pub const SNAPSHOT_KEPT_MS: u64 = 10 * 60 * 1_000;
 
 /// How long a client message id is remembered, milliseconds of command time.
 pub const DEDUP_WINDOW_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
@@ -139,6 +151,9 @@ const _: () = {
     assert!(PAGE_BYTES_MAX + BATCH_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
     assert!(LINK_BATCH_BYTES_MAX + 2 * ENTRY_BYTES_MAX < FRAME_BYTES_MAX);
+    assert!(4 * ENTRY_BYTES_MAX < LINK_QUEUE_BYTES_MAX);
+    assert!(ENTRY_BYTES_MAX as u64 * 4 <= APPENDS_UNANSWERED_BYTES_MAX);
+    assert!(LINK_BULK_BYTES_MAX <= LINK_WINDOW_BYTES_MAX);
     assert!(STREAM_FRAME_ITEMS_MAX <= STREAM_UNANSWERED_MAX);
     assert!(VIOLATIONS_MAX * 2 * VIOLATION_BYTES_MAX * 4 / 3 < 7 * 1024);
     assert!(SESSION_SLOTS_MAX <= u8::MAX as usize);

@@ -22,6 +22,7 @@ use crate::acks::Acks;
 use crate::age::Known;
 use crate::api::{ReplicaStatus, Tuning};
 use crate::batcher::{Batcher, CommandTime, Waiting};
+use crate::copy::{Coming, Held};
 use crate::fault::Fault;
 use crate::granted::Granted;
 use crate::index::Questions;
@@ -85,6 +86,10 @@ pub(crate) struct Group {
     pub(crate) granted: Arc<Granted>,
     /// The disk's.
     pub(crate) room: SharedRoom,
+    /// What has come of a snapshot of the shard.
+    pub(crate) coming: Coming,
+    /// The snapshot that this replica sends.
+    held: Arc<Held>,
     log: ShardLog,
     vote: Arc<Mutex<Option<Vote>>>,
     floor: Option<Position>,
@@ -133,6 +138,7 @@ impl Group {
             granted: granted.clone(),
         };
         let machine = StateMachine::new(state.clone(), fault.clone());
+        let held = machine.held();
         let raft = Raft::new(node.0, config, network, store, machine)
             .await
             .map_err(|e| fail(&e))?;
@@ -164,6 +170,8 @@ impl Group {
             outlogged: AtomicU64::default(),
             granted,
             room,
+            coming: Coming::default(),
+            held,
             log,
             vote,
             floor,
@@ -225,6 +233,17 @@ impl Group {
     /// The index of the last entry of the log; 0 when there is none.
     pub(crate) fn last_index(&self) -> u64 {
         self.log.last().map_or(0, |last| last.index)
+    }
+
+    /// Lets go of snapshots that broke off long ago.
+    pub(crate) fn tidy_snapshots(&self) {
+        self.held.tidy();
+        self.coming.tidy();
+    }
+
+    /// What the log takes, bytes.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log.bytes_kept()
     }
 
     /// The last entry of the log.
@@ -458,7 +477,7 @@ fn config(shard: ShardId, tuning: &Tuning) -> Result<Config, String> {
         enable_pre_vote: Some(true),
         // Unsafe with state that is not flushed, and documented so.
         enable_leader_restore: Some(false),
-        // READ_BYTES_MAX bounds their bytes.
+        // SEND_BYTES_MAX bounds their bytes.
         max_payload_entries: 512,
         // Housekeeping decides when state is flushed and how much log is kept.
         snapshot_policy: SnapshotPolicy::Never,

@@ -59,6 +59,11 @@ impl Hello {
         Hello { identity, log }
     }
 
+    /// What this start of the node is told from others by.
+    pub(crate) fn boot_nonce(&self) -> u64 {
+        self.identity.boot_nonce
+    }
+
     /// The ping of this node, which is sent at `sent_us` (0: it is not to tell how long a round
     /// takes), whose view has this epoch, and which does as `vitals` says.
     pub(crate) fn ping(&self, sent_us: u64, map_epoch: u64, vitals: &Vitals) -> wire::Ping {

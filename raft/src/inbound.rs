@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::batcher::Done;
+use crate::copy;
 use crate::frame;
 use crate::group::Group;
 use crate::handover;
@@ -65,6 +66,7 @@ type Answers<T> = BoxStream<'static, Result<T, Status>>;
 impl Peer for Inbound {
     type LinkStream = Answers<wire::Frames>;
     type WatchClusterStream = Answers<wire::ClusterView>;
+    type CopySnapshotStream = Answers<wire::SnapshotCame>;
 
     async fn link(
         &self,
@@ -110,27 +112,42 @@ impl Peer for Inbound {
         }
         tracing::info!(%shard, %from, "receiving a snapshot");
         let data = snapshot::receive_files(&head, &group.state, &mut chunks).await?;
-        let vote = types::required_vote(head.vote).map_err(invalid)?;
-        let meta = match &data {
-            crate::state_machine::SnapshotData::Received { applied, .. } => {
-                crate::state_machine::meta(applied).map_err(invalid)?
-            }
-            crate::state_machine::SnapshotData::ReadPoint(_) => {
-                return Err(Status::internal("only files are received"));
-            }
-        };
-        let snapshot = openraft::storage::Snapshot {
-            meta,
-            snapshot: data,
-        };
-        let installed = group
-            .raft
-            .install_full_snapshot(vote, snapshot)
-            .await
-            .map_err(|e| Status::unavailable(e.to_string()))?;
-        group.leadership.sleep.wake();
-        let vote = Some(types::vote_to_wire(&installed.vote));
+        let vote = Some(snapshot::install(&group, head.vote, data).await?);
         Ok(self.node.hello().response(wire::SnapshotDone { vote }))
+    }
+
+    async fn copy_snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotChunk>>,
+    ) -> Result<Response<Self::CopySnapshotStream>, Status> {
+        let from = self.node.admit(request.metadata()).await?;
+        let mut chunks = request.into_inner();
+        let head = snapshot::receive_head(&mut chunks).await?;
+        let shard = ShardId(head.shard);
+        let group = self
+            .node
+            .group(shard)
+            .ok_or_else(|| Status::not_found(format!("no replica of {shard} here")))?;
+        // How many files there are its end tells.
+        let named = wire::SnapshotHead {
+            files: 1,
+            ..head.clone()
+        };
+        let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
+        trust::snapshot(&named, from, group.known_term()).map_err(invalid)?;
+        if self.node.disk_is_tight() && !shard.is_meta() {
+            return Err(Status::resource_exhausted(
+                "this node's disk has no room for a snapshot",
+            ));
+        }
+        let (out, answers) = mpsc::channel(1);
+        tokio::spawn(async move {
+            if let Err(status) = copy::receive(&group, from, head, chunks, &out).await {
+                let _ = out.send(Err(status)).await;
+            }
+        });
+        let answers = tokio_stream::wrappers::ReceiverStream::new(answers);
+        Ok(self.node.hello().response(answers.boxed()))
     }
 
     async fn watch_cluster(

@@ -34,13 +34,14 @@ use proto::net::{Channel, Dialer};
 use proto::node as wire;
 use proto::node::frame::Body;
 use proto::node::peer_client::PeerClient;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{MutexGuard, Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::metadata::MetadataMap;
 
 use crate::api::ProposeError;
 use crate::frame;
 use crate::hello::{Doorkeeper, Hello, Proof};
+use crate::outbox::{Closed, Outbox};
 use crate::pulse::Moment;
 use crate::rtt::{PING_INTERVAL, Rtt, STALL};
 use crate::time::Steady;
@@ -50,7 +51,9 @@ use crate::whereabouts::{Hint, Whereabouts};
 /// Format of a `Frames` message.
 pub(crate) const FORMAT: u32 = 1;
 /// Pings whose answers are waited for, to tell their time from.
-const TIMED_MAX: usize = 64;
+const TIMED_MAX: usize = 256;
+/// How often it is looked whether a request has arrived, whose answer has a time limit from then on.
+const ARRIVAL_LOOK: Duration = Duration::from_millis(250);
 /// First and longest pause before connecting again to a node that is gone.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// Attempts in a row that must fail behind a reset connection: the first may still find the end of
@@ -105,12 +108,14 @@ struct Timed {
     awake: Moment,
     /// The same, of the steady clock.
     sent: Steady,
+    /// One of those that go out at intervals, from which the limit of silence is told.
+    regular: bool,
 }
 
 /// The connection there is now, and who waits for answers on it.
 #[derive(Default)]
 struct Current {
-    out: Option<mpsc::Sender<wire::Frame>>,
+    out: Option<Arc<Outbox>>,
     waiting: BTreeMap<u64, Waiting>,
     next_id: u64,
 }
@@ -135,6 +140,7 @@ struct Shared {
     hello: Hello,
     /// Whether the other counts, and where its mark is noted.
     doorkeeper: Arc<Doorkeeper>,
+    /// This node's own, whose epoch pings tell.
     view: watch::Receiver<Arc<ClusterState>>,
     /// How the others do is noted there.
     vitals: Vitals,
@@ -143,7 +149,7 @@ struct Shared {
     /// What pings tell their time from.
     began: Instant,
     rtt: Mutex<Rtt>,
-    /// Pings of this connection that tell how long a round takes, by what they say.
+    /// Pings of this connection that tell how long a round takes.
     timed: Mutex<VecDeque<Timed>>,
     /// When something came last, or was last begun to be waited for.
     heard: Mutex<Moment>,
@@ -153,6 +159,8 @@ struct Shared {
     answered: Mutex<Moment>,
     /// Told when the other connects to this node: it is there.
     knocked: Arc<Notify>,
+    /// Snapshots go to it one after the other.
+    snapshots: tokio::sync::Mutex<()>,
 }
 
 /// A cheap handle; the connection lives in a task of its own until the last handle is dropped.
@@ -200,7 +208,7 @@ impl Link {
             moved: watch::Sender::default(),
             hello,
             doorkeeper,
-            view: view.clone(),
+            view,
             current: Mutex::default(),
             reach: watch::Sender::new(Reach::New),
             began: Instant::now(),
@@ -210,9 +218,10 @@ impl Link {
             peer_epoch: AtomicU64::new(0),
             answered: Mutex::new(vitals.pulse().now()),
             knocked: Arc::default(),
+            snapshots: tokio::sync::Mutex::default(),
             vitals,
         });
-        tokio::spawn(keep_connected(Arc::downgrade(&shared), view, refused));
+        tokio::spawn(keep_connected(Arc::downgrade(&shared), refused));
         Ok(Link { shared })
     }
 
@@ -283,7 +292,7 @@ impl Link {
     /// Sends what has no answer; lost when not connected.
     pub(crate) fn tell(&self, body: Body) {
         if let Some(out) = &self.shared.current.lock().out {
-            let _ = out.try_send(frame::single(0, 0, body));
+            let _ = out.put(frame::single(0, 0, body));
         }
     }
 
@@ -318,6 +327,11 @@ impl Link {
         proof.map(drop)
     }
 
+    /// Waits for its turn to send a snapshot; it lasts until what this gives is dropped.
+    pub(crate) async fn snapshot_turn(&self) -> MutexGuard<'_, ()> {
+        self.shared.snapshots.lock().await
+    }
+
     /// What identifies this node to the other.
     pub(crate) fn hello(&self) -> &Hello {
         &self.shared.hello
@@ -330,11 +344,65 @@ impl Link {
         let id = current.next_id;
         let frame = frame::single(id, shard, body);
         let out = current.out.as_ref();
-        if out.is_none_or(|out| out.try_send(frame).is_err()) {
+        if out.is_none_or(|out| out.put(frame).is_err()) {
             return Err(LinkError::Down);
         }
         current.waiting.insert(id, waiting);
         Ok(id)
+    }
+
+    /// Waits until `bytes` that can wait may be sent on a stream of their own.
+    ///
+    /// # Errors
+    /// [`LinkError::Down`] when the connection is not there, or breaks meanwhile.
+    pub(crate) async fn send_bulk(&self, bytes: u64) -> Result<(), LinkError> {
+        let out = self.shared.current.lock().out.clone();
+        let out = out.ok_or(LinkError::Down)?;
+        let ping = || self.shared.ping(true, false);
+        out.send_bulk(bytes, ping)
+            .await
+            .map_err(|Closed| LinkError::Down)
+    }
+
+    /// How large a piece of what can wait should be now, bytes.
+    pub(crate) fn piece_bytes(&self) -> u64 {
+        let out = self.shared.current.lock().out.clone();
+        out.map_or(0, |out| out.piece_bytes())
+    }
+
+    /// As [`Link::call`], for entries, which go behind what waits: the limit counts from when they
+    /// have arrived. Until then the link's silence is the limit.
+    pub(crate) async fn call_with_entries(
+        &self,
+        shard: u32,
+        append: wire::AppendEntries,
+        limit: Duration,
+    ) -> Result<Body, LinkError> {
+        let (answer, mut answered) = oneshot::channel();
+        let (out, id) = {
+            let mut current = self.shared.current.lock();
+            let out = current.out.clone().ok_or(LinkError::Down)?;
+            current.next_id += 1;
+            let id = current.next_id;
+            current.waiting.insert(id, Waiting::Once(answer));
+            (out, id)
+        };
+        let _forget = Forget {
+            shared: &self.shared,
+            id,
+        };
+        let frame = frame::single(id, shard, Body::Append(append));
+        let put = out.put_entries(frame, false).await;
+        let position = put.map_err(|Closed| LinkError::NoAnswer)?;
+        while !out.has_arrived(position) {
+            if let Ok(answered) = timeout(ARRIVAL_LOOK.min(limit), &mut answered).await {
+                return body_of(answered);
+            }
+        }
+        match timeout(limit, answered).await {
+            Ok(answered) => body_of(answered),
+            Err(_) => Err(LinkError::NoAnswer),
+        }
     }
 
     /// Sends a request and awaits its answer, no longer than `limit`; who stood still at its end looks
@@ -352,14 +420,8 @@ impl Link {
             id,
         };
         match self.shared.vitals.pulse().within(limit, answered).await {
-            Some(Ok(wire::Frame {
-                body: Some(Body::Failed(failed)),
-                ..
-            })) => Err(LinkError::Refused(failed.message)),
-            Some(Ok(wire::Frame {
-                body: Some(body), ..
-            })) => Ok(body),
-            Some(Ok(wire::Frame { body: None, .. }) | Err(_)) | None => Err(LinkError::NoAnswer),
+            Some(answered) => body_of(answered),
+            None => Err(LinkError::NoAnswer),
         }
     }
 
@@ -393,6 +455,15 @@ impl Link {
     }
 }
 
+/// What an answer holds.
+fn body_of(answered: Result<wire::Frame, oneshot::error::RecvError>) -> Result<Body, LinkError> {
+    match answered.map(|frame| frame.body) {
+        Ok(Some(Body::Failed(failed))) => Err(LinkError::Refused(failed.message)),
+        Ok(Some(body)) => Ok(body),
+        Ok(None) | Err(_) => Err(LinkError::NoAnswer),
+    }
+}
+
 /// Forgets a request when its caller stops waiting.
 struct Forget<'a> {
     shared: &'a Shared,
@@ -415,7 +486,7 @@ pub(crate) struct AppendStream {
 /// Sends on an [`AppendStream`] from another task.
 #[derive(Clone)]
 pub(crate) struct AppendSender {
-    out: mpsc::Sender<wire::Frame>,
+    out: Arc<Outbox>,
     shard: u32,
     id: u64,
 }
@@ -425,6 +496,11 @@ impl AppendStream {
         self.sender.clone()
     }
 
+    /// Whether what stood at a position is known to have arrived.
+    pub(crate) fn has_arrived(&self, position: u64) -> bool {
+        self.sender.out.has_arrived(position)
+    }
+
     /// The next answer; `None` when the connection or the stream is gone.
     pub(crate) async fn next(&mut self) -> Option<wire::Frame> {
         self.received.recv().await
@@ -432,10 +508,22 @@ impl AppendStream {
 }
 
 impl AppendSender {
-    /// Waits for room; `Err` when the connection is gone.
-    pub(crate) async fn send(&self, append: wire::AppendEntries) -> Result<(), LinkError> {
+    /// Waits for room; `bulk` are entries that can wait. Where they stand in what is sent.
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection is gone.
+    pub(crate) async fn send(
+        &self,
+        append: wire::AppendEntries,
+        bulk: bool,
+    ) -> Result<u64, Closed> {
         let frame = frame::streamed(self.id, self.shard, Some(Body::Append(append)), false);
-        self.out.send(frame).await.map_err(|_| LinkError::NoAnswer)
+        self.out.put_entries(frame, bulk).await
+    }
+
+    /// How large a piece of what can wait should be now, bytes.
+    pub(crate) fn piece_bytes(&self) -> u64 {
+        self.out.piece_bytes()
     }
 }
 
@@ -444,14 +532,13 @@ impl Drop for AppendStream {
         self.shared.current.lock().waiting.remove(&self.sender.id);
         // Best effort: a connection that is gone has closed the stream already.
         let AppendSender { out, shard, id } = &self.sender;
-        let _ = out.try_send(frame::streamed(*id, *shard, None, true));
+        let _ = out.put(frame::streamed(*id, *shard, None, true));
     }
 }
 
 /// Connects, again and again, until the last handle is gone.
 async fn keep_connected(
     link: Weak<Shared>,
-    view: watch::Receiver<Arc<ClusterState>>,
     refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
 ) {
     let mut pause = RECONNECT.0;
@@ -460,7 +547,7 @@ async fn keep_connected(
         let Some(tried) = link.upgrade().map(|shared| shared.address()) else {
             return;
         };
-        let ended = connect_once(&link, &view).await;
+        let ended = connect_once(&link).await;
         let Some(shared) = link.upgrade() else { return };
         let before = shared.break_off();
         let Err(status) = ended else { return };
@@ -513,13 +600,11 @@ fn never_connected(status: &tonic::Status) -> bool {
 }
 
 /// One connection, from dialing to its end; `Ok` when the last handle is gone.
-async fn connect_once(
-    link: &Weak<Shared>,
-    view: &watch::Receiver<Arc<ClusterState>>,
-) -> Result<(), tonic::Status> {
+async fn connect_once(link: &Weak<Shared>) -> Result<(), tonic::Status> {
     let silent = || tonic::Status::deadline_exceeded("the other node is silent");
     let elsewhere = || tonic::Status::unavailable("the other node is looked for elsewhere");
-    let (out, queue) = mpsc::channel(limits::LINK_QUEUE_MAX);
+    let outbox = Arc::new(Outbox::default());
+    let _closed = CloseOnDrop(outbox.clone());
     let (mut answers, vitals, mut moved, mut proof) = {
         let Some(shared) = link.upgrade() else {
             return Ok(());
@@ -528,13 +613,14 @@ async fn connect_once(
         let limit = shared.begin();
         // The other answers this one with its first frame. It waits for the connection, so its
         // time says nothing about a round.
-        let _ = out.try_send(shared.ping(view.borrow().epoch, false));
-        let request = shared.hello.request_to(shared.node, batches(queue));
+        let _ = outbox.put(shared.ping(false, false));
+        let frames = batches(outbox.clone(), link.clone());
+        let request = shared.hello.request_to(shared.node, frames);
         let mut client = PeerClient::new(shared.channel())
             .max_decoding_message_size(limits::FRAME_BYTES_MAX)
             .max_encoding_message_size(limits::FRAME_BYTES_MAX);
         let (vitals, door) = (shared.vitals.clone(), shared.doorkeeper.clone());
-        let member = shared.member.clone();
+        let (member, view) = (shared.member.clone(), shared.view.clone());
         drop(shared);
         let opened = tokio::select! {
             biased;
@@ -550,7 +636,7 @@ async fn connect_once(
         (opened.into_inner(), vitals, moved, proof)
     };
     let mut next_ping = Instant::now() + PING_INTERVAL;
-    let mut out = Some(out);
+    let mut out = Some(outbox.clone());
     loop {
         let Some(left) = link.upgrade().map(|shared| shared.silence_left()) else {
             return Ok(());
@@ -593,15 +679,19 @@ async fn connect_once(
             None if shared.silence_left().is_zero() => return Err(silent()),
             None if Instant::now() >= next_ping => {
                 next_ping = Instant::now() + PING_INTERVAL;
-                let ping = shared.ping(view.borrow().epoch, out.is_none());
-                let current = shared.current.lock();
-                if let Some(out) = current.out.as_ref().or(out.as_ref()) {
-                    // A full queue is a sign of life of its own kind: the silence will tell.
-                    let _ = out.try_send(ping);
-                }
+                let _ = outbox.put(shared.ping(out.is_none(), true));
             }
             None => {}
         }
+    }
+}
+
+/// Ends what waits for a connection with it, so that who waits for room there learns of it.
+struct CloseOnDrop(Arc<Outbox>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -647,8 +737,9 @@ impl Shared {
         }
     }
 
-    /// A ping, with the time when it is to say how long a round takes.
-    fn ping(&self, map_epoch: u64, timed: bool) -> wire::Frame {
+    /// A ping, with the time when it is to say how long a round takes; `regular` are those that go out
+    /// at intervals.
+    fn ping(&self, timed: bool, regular: bool) -> wire::Frame {
         let sent_us = if timed { self.now_us() } else { 0 };
         if timed {
             let mut pings = self.timed.lock();
@@ -656,11 +747,13 @@ impl Shared {
                 sent_us,
                 awake: self.vitals.pulse().now(),
                 sent: self.vitals.time().now(),
+                regular,
             });
             if pings.len() > TIMED_MAX {
                 pings.pop_front();
             }
         }
+        let map_epoch = self.view.borrow().epoch;
         let ping = self.hello.ping(sent_us, map_epoch, &self.vitals);
         frame::single(0, 0, Body::Ping(ping))
     }
@@ -710,7 +803,7 @@ impl Shared {
         left
     }
 
-    fn go_up(&self, out: mpsc::Sender<wire::Frame>) {
+    fn go_up(&self, out: Arc<Outbox>) {
         self.current.lock().out = Some(out);
         // Those of the connection before have no answer any more.
         self.timed.lock().clear();
@@ -743,23 +836,35 @@ impl Shared {
         })
     }
 
+    /// A ping is answered.
+    fn ponged(&self, out: Option<&Outbox>, pong: &wire::Pong) {
+        let Some(ping) = self.ping_of(pong.sent_us) else {
+            return;
+        };
+        // Time in which this process stood still does not count: one that was stopped, or is busy with
+        // its start, finds answers in its sockets that tell nothing of the link, and would miss the next
+        // silence for long.
+        let round = self.vitals.pulse().awake_since(ping.awake);
+        if ping.regular {
+            self.rtt.lock().sample(round, Instant::now());
+        }
+        self.vitals.time().note(self.node, pong.clock, ping.sent);
+        if let Some(out) = out {
+            let lag = self.vitals.pulse().lag() + self.vitals.lag(self.node);
+            out.answered(pong.sent_us, round, lag);
+        }
+    }
+
     fn received(&self, batch: wire::Frames) {
         let mut current = self.current.lock();
-        let waiting = &mut current.waiting;
+        let Current { out, waiting, .. } = &mut *current;
         for frame in batch.frames {
             if let Some(Body::Pong(pong)) = &frame.body {
                 self.peer_epoch.store(pong.map_epoch, Ordering::Relaxed);
                 let marks = self.doorkeeper.marks();
                 marks.note(self.node, pong.boot_nonce, pong.mark);
                 self.vitals.note(self.node, pong.health.clone());
-                if let Some(ping) = self.ping_of(pong.sent_us) {
-                    // Time in which this process stood still does not count: one that was stopped, or
-                    // is busy with its start, finds answers in its sockets that tell nothing of the
-                    // link, and would miss the next silence for long.
-                    let round = self.vitals.pulse().awake_since(ping.awake);
-                    self.rtt.lock().sample(round, Instant::now());
-                    self.vitals.time().note(self.node, pong.clock, ping.sent);
-                }
+                self.ponged(out.as_deref(), &pong);
                 continue;
             }
             if frame.stream != 0 {
@@ -783,33 +888,16 @@ impl Shared {
     }
 }
 
-/// Gathers what waits in a queue into one message after the other, without waiting for more.
-pub(crate) fn batches(
-    queue: mpsc::Receiver<wire::Frame>,
+/// Takes what waits in an outbox, one message after the other.
+fn batches(
+    outbox: Arc<Outbox>,
+    link: Weak<Shared>,
 ) -> impl Stream<Item = wire::Frames> + Send + 'static {
-    futures::stream::unfold((queue, None), |(mut queue, kept)| async move {
-        let first: wire::Frame = match kept {
-            Some(frame) => frame,
-            None => queue.recv().await?,
-        };
-        let mut bytes = first.encoded_len();
-        let mut frames = vec![first];
-        let mut kept = None;
-        while let Ok(frame) = queue.try_recv() {
-            bytes += frame.encoded_len();
-            if bytes > limits::LINK_BATCH_BYTES_MAX || frames.len() >= wire::FRAMES_MAX {
-                kept = Some(frame);
-                break;
-            }
-            frames.push(frame);
-        }
-        Some((
-            wire::Frames {
-                format: FORMAT,
-                frames,
-            },
-            (queue, kept),
-        ))
+    futures::stream::unfold((outbox, link), |(outbox, link)| async move {
+        let ping = || Some(link.upgrade()?.ping(true, false));
+        let frames = outbox.take(ping).await?;
+        let format = FORMAT;
+        Some((wire::Frames { format, frames }, (outbox, link)))
     })
 }
 

@@ -21,6 +21,8 @@ use crate::types::{self, Entry, LogId, Types, Vote};
 
 /// Bytes of entries that one read returns at most, beyond the first entry.
 const READ_BYTES_MAX: usize = 1024 * 1024;
+/// The same for a replica: what is read waits in memory for its turn on the line, for each shard.
+const SEND_BYTES_MAX: usize = 256 * 1024;
 
 /// Up to which index the log may be cut: what is flushed of the state.
 pub(crate) type Cuttable = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
@@ -73,6 +75,11 @@ impl LogStore {
             .collect()
     }
 
+    /// The index of the last entry; 0 when there is none.
+    pub(crate) fn last_index(&self) -> u64 {
+        self.log.last().map_or(0, |last| last.index)
+    }
+
     /// Whether this is where the log was cut, or an entry of it.
     pub(crate) fn holds(&self, id: &LogId) -> bool {
         let found = self.log.position_at(id.index());
@@ -104,7 +111,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, READ_BYTES_MAX)
+        self.read(start, end, SEND_BYTES_MAX)
     }
 
     // In pieces, so that applying a long log again at start-up holds little of it in memory.

@@ -29,7 +29,7 @@ use crate::group::Group;
 use crate::hello::Hello;
 use crate::node::Inner;
 use crate::types::Types;
-use crate::{balance, index, moves, quorum, search, trust};
+use crate::{balance, index, kept, moves, quorum, search, trust};
 
 /// Between looks at what there is to do.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
@@ -438,12 +438,14 @@ async fn keep_house(node: Arc<Inner>) {
         node.note_absent();
         let view = node.current_view();
         let groups = node.groups();
-        let bytes_max = keep.log_bytes_max / groups.len().max(1) as u64;
+        let kept = groups.iter().map(|group| group.log_bytes()).collect();
+        let bytes_max = kept::cap(kept, keep.log_bytes_max);
         for group in groups {
             // Where nothing is written little is to be cut, and there may be thousands.
             if group.leadership.sleep.is_still() && looks % ASLEEP_LOOKS != 0 {
                 continue;
             }
+            group.tidy_snapshots();
             let absent_for = |id: &u64| node.absent_for(*id);
             let waits_for = |id: &u64| absent_for(id).is_some_and(|absent| absent < absent_max);
             let absent = view.replicas_of(group.shard).iter().any(waits_for);

@@ -1,6 +1,7 @@
 //! openraft's network over the links. One of these exists per group and target; all of a target's
 //! share its link.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
 use model::id::{NodeId, ShardId};
+use model::limits;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
@@ -20,24 +22,32 @@ use openraft::{AnyError, EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetwor
 use parking_lot::Mutex;
 use proto::node as wire;
 use proto::node::frame::Body;
+use store::Position;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::acks::{Acks, Sent, Unanswered};
+use crate::copy;
 use crate::granted::Granted;
 use crate::leaders::Leaders;
 use crate::link::{AppendSender, AppendStream, Link, LinkError};
 use crate::log_store::LogStore;
+use crate::outbox::Closed;
 use crate::peers::Peers;
 use crate::sleep::Sleep;
-use crate::snapshot;
 use crate::state_machine::SnapshotData;
 use crate::time::Time;
 use crate::trust::{self, Said};
 use crate::types::{self, LogId, Snapshot, Types, Vote};
 use crate::windows;
 
-/// An append may wait for a slow fsync; a link that is silent is given up long before.
+/// An append that has arrived may wait for a slow fsync; a link that is silent is given up long before.
 const APPEND_ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether one has arrived.
+const ARRIVAL_LOOK: Duration = Duration::from_millis(500);
+/// A target that lacks more entries than these is behind, and what it gets can wait until it has caught
+/// up: whoever is needed for what is proposed now lacks less.
+const BEHIND_ENTRIES: u64 = 4 * limits::ENTRIES_SPACED_MAX as u64;
 
 /// Makes the clients of one group.
 #[derive(Clone)]
@@ -105,16 +115,17 @@ impl Client {
     ) -> Result<Body, RPCError<Types>> {
         // openraft's limit is for heartbeats, whatever the distance.
         let limit = option.soft_ttl().max(link.round() * 2);
-        link.call(self.group.shard.0, body, limit)
-            .await
-            .map_err(|error| match error {
-                LinkError::Down | LinkError::Refused(_) => {
-                    RPCError::Unreachable(unreachable(error))
-                }
-                LinkError::NoAnswer => {
-                    RPCError::Network(NetworkError::new(&AnyError::error(error)))
-                }
-            })
+        let shard = self.group.shard.0;
+        let answer = match body {
+            Body::Append(append) if !append.entries.is_empty() => {
+                link.call_with_entries(shard, append, limit).await
+            }
+            body => link.call(shard, body, limit).await,
+        };
+        answer.map_err(|error| match error {
+            LinkError::Down | LinkError::Refused(_) => RPCError::Unreachable(unreachable(error)),
+            LinkError::NoAnswer => RPCError::Network(NetworkError::new(&AnyError::error(error))),
+        })
     }
 
     /// One append that stands for itself.
@@ -179,6 +190,21 @@ impl Client {
         Ok(())
     }
 
+    async fn send_snapshot(
+        &self,
+        link: &Link,
+        vote: Vote,
+        snapshot: Snapshot,
+    ) -> Result<Vote, String> {
+        let over = (link, self.group.peers.snapshot_turns());
+        match snapshot.snapshot {
+            SnapshotData::Outgoing(outgoing) => {
+                copy::send(over, self.group.shard, vote, &outgoing).await
+            }
+            SnapshotData::Received { .. } => Err("only a read point can be sent".into()),
+        }
+    }
+
     /// A stream of appends whose answers come in order, while later ones are on their way.
     fn pipeline<'s, S>(&self, requests: S) -> Result<AppendResults<'s>, RPCError<Types>>
     where
@@ -190,19 +216,22 @@ impl Client {
             .open_stream(self.group.shard.0)
             .ok_or_else(down)?;
         let pumped = Arc::new(Pumped::default());
-        let pump = tokio::spawn(pump(
-            requests,
-            stream.sender(),
-            pumped.clone(),
-            self.group.sleep.clone(),
-            self.group.peers.vitals().time().clone(),
-        ));
+        let pump = Pump {
+            out: stream.sender(),
+            pumped: pumped.clone(),
+            sleep: self.group.sleep.clone(),
+            log: self.group.log.clone(),
+            time: self.group.peers.vitals().time().clone(),
+            behind: false,
+        };
+        let pump = tokio::spawn(pump.run(requests));
         let answers = Answers {
             stream,
             pumped,
             target: self.target,
             acks: self.group.acks.clone(),
             log: self.group.log.clone(),
+            arrived: None,
             _pump: AbortOnDrop(pump),
         };
         let results = futures::stream::unfold(Some(answers), |answers| async move {
@@ -360,7 +389,7 @@ impl RaftNetworkV2<Types> for Client {
         let link = self.link()?;
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            sent = snapshot::send(&link, self.group.shard, vote, snapshot) => {
+            sent = self.send_snapshot(&link, vote, snapshot) => {
                 Ok(SnapshotResponse::new(sent.map_err(|e| StreamingError::Unreachable(unreachable(e)))?))
             }
         }
@@ -430,34 +459,148 @@ fn follows(result: &StreamAppendResult<Types>) -> bool {
 }
 
 /// What became of the requests of a stream. Only those that were sent and not answered have a time
-/// limit.
+/// limit, from when they have arrived.
 #[derive(Default)]
 struct Pumped {
     unanswered: Unanswered,
+    /// Of those that were sent, where they stand in what the link sends, and their bytes.
+    on_the_way: Mutex<OnTheWay>,
     ended: AtomicBool,
     changed: Notify,
+    /// Told when one is answered.
+    answered: Notify,
 }
 
-async fn pump<S>(
-    mut requests: S,
+#[derive(Default)]
+struct OnTheWay {
+    requests: VecDeque<(u64, u64)>,
+    bytes: u64,
+}
+
+impl Pumped {
+    fn has_room(&self) -> bool {
+        let way = self.on_the_way.lock();
+        way.requests.len() < limits::APPENDS_UNANSWERED_MAX
+            && way.bytes < limits::APPENDS_UNANSWERED_BYTES_MAX
+    }
+
+    /// Where the request stands that the next answer is for.
+    fn next_position(&self) -> Option<u64> {
+        let way = self.on_the_way.lock();
+        way.requests.front().map(|(position, _)| *position)
+    }
+
+    fn sent(&self, position: u64, bytes: u64) {
+        let mut way = self.on_the_way.lock();
+        way.requests.push_back((position, bytes));
+        way.bytes += bytes;
+    }
+
+    fn pop(&self) -> Option<(Sent, Said)> {
+        let mut way = self.on_the_way.lock();
+        if let Some((_, bytes)) = way.requests.pop_front() {
+            way.bytes -= bytes;
+        }
+        drop(way);
+        self.answered.notify_one();
+        self.unanswered.pop()
+    }
+}
+
+/// Sends the requests of a stream.
+struct Pump {
     out: AppendSender,
     pumped: Arc<Pumped>,
     sleep: Arc<Sleep>,
+    log: LogStore,
     time: Time,
-) where
-    S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
-{
-    while let Some(request) = requests.next().await {
-        sleep.wake();
-        let (sent, said) = (sending(&request, &time), said(&request));
-        pumped.unanswered.push(sent, said);
-        pumped.changed.notify_one();
-        if out.send(types::append_to_wire(request)).await.is_err() {
-            return;
+    /// The target lacks many entries, so that what it gets can wait.
+    behind: bool,
+}
+
+impl Pump {
+    async fn run<S>(mut self, mut requests: S)
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
+    {
+        while let Some(request) = requests.next().await {
+            self.sleep.wake();
+            let last = request.entries.last().map(|entry| entry.log_id.index());
+            let after = last.map_or(0, |last| self.log.last_index().saturating_sub(last));
+            self.behind |= after + request.entries.len() as u64 > BEHIND_ENTRIES;
+            if self.send(request).await.is_err() {
+                return;
+            }
+            // It has all of it once this has arrived.
+            self.behind &= after > 0;
+        }
+        self.pumped.ended.store(true, Ordering::SeqCst);
+        self.pumped.changed.notify_one();
+    }
+
+    /// Sends a request, in pieces when it can wait: each is a request of its own, with an answer.
+    async fn send(&self, request: AppendEntriesRequest<Types>) -> Result<(), Closed> {
+        let term = request.vote.leader_id().term;
+        let mut whole = types::append_to_wire(request);
+        loop {
+            let rest = match self.behind {
+                true => split_off(&mut whole, self.out.piece_bytes()),
+                false => None,
+            };
+            while !self.pumped.has_room() {
+                self.pumped.answered.notified().await;
+            }
+            // Before it is sent, as is said of it.
+            let at = self.time.now();
+            self.pumped
+                .unanswered
+                .push(Sent { term, at }, said_of(&whole));
+            let bytes = bytes_of(&whole);
+            let position = self.out.send(whole, self.behind && bytes > 0).await?;
+            self.pumped.sent(position, bytes);
+            self.pumped.changed.notify_one();
+            match rest {
+                Some(rest) => whole = rest,
+                None => return Ok(()),
+            }
         }
     }
-    pumped.ended.store(true, Ordering::SeqCst);
-    pumped.changed.notify_one();
+}
+
+/// What an append says of logs.
+fn said_of(append: &wire::AppendEntries) -> Said {
+    let position = |id: &wire::LogId| Position {
+        term: id.term,
+        index: id.index,
+    };
+    let prev = append.prev.as_ref().map(position);
+    let last = append.entries.last().and_then(|last| last.id.as_ref());
+    Said {
+        prev,
+        last: last.map(position).or(prev),
+    }
+}
+
+fn bytes_of(append: &wire::AppendEntries) -> u64 {
+    let records = append.entries.iter().map(|entry| entry.record.len() as u64);
+    records.sum()
+}
+
+/// Cuts an append behind about so many bytes; what is behind the cut is an append of its own.
+fn split_off(append: &mut wire::AppendEntries, bytes: u64) -> Option<wire::AppendEntries> {
+    let mut kept = 0;
+    let cut = append.entries.iter().position(|entry| {
+        let full = kept >= bytes;
+        kept += entry.record.len() as u64;
+        full
+    })?;
+    let entries = append.entries.split_off(cut);
+    Some(wire::AppendEntries {
+        vote: append.vote,
+        prev: append.entries.last().and_then(|entry| entry.id),
+        entries,
+        commit: append.commit,
+    })
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -474,6 +617,8 @@ struct Answers {
     target: NodeId,
     acks: Arc<Acks>,
     log: LogStore,
+    /// Since when the request that the next answer is for is known to have arrived.
+    arrived: Option<Instant>,
     _pump: AbortOnDrop,
 }
 
@@ -485,16 +630,21 @@ impl Answers {
             if ended && !waits {
                 return None;
             }
+            let sent = self.pumped.next_position();
             let frame = tokio::select! {
                 biased;
                 frame = self.stream.next() => frame,
                 () = self.pumped.changed.notified() => continue,
-                () = tokio::time::sleep(APPEND_ANSWER_MAX), if waits => {
+                () = tokio::time::sleep(ARRIVAL_LOOK), if sent.is_some() => {
+                    if !self.is_late(sent) {
+                        continue;
+                    }
                     return Some(Err(RPCError::Network(NetworkError::new(&AnyError::error(
                         "an append was not answered in time",
                     )))));
                 }
             };
+            self.arrived = None;
             return match frame.and_then(|f| f.body) {
                 Some(Body::AppendAnswer(answer)) => Some(self.answered(answer)),
                 Some(Body::Failed(failed)) => {
@@ -508,13 +658,22 @@ impl Answers {
         }
     }
 
+    /// Whether the request at a position arrived long ago. On a thin line the way there takes its time;
+    /// a link that is silent is given up.
+    fn is_late(&mut self, position: Option<u64>) -> bool {
+        if position.is_none_or(|position| !self.stream.has_arrived(position)) {
+            return false;
+        }
+        self.arrived.get_or_insert_with(Instant::now).elapsed() >= APPEND_ANSWER_MAX
+    }
+
     /// Each answer belongs to the oldest request that has none.
     fn answered(
         &self,
         answer: wire::AppendAnswer,
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
         let nothing = || types::Malformed("an answer to nothing".into());
-        let sent = self.pumped.unanswered.pop();
+        let sent = self.pumped.pop();
         let (sent, said) = sent.ok_or_else(nothing).map_err(malformed)?;
         let known = self.log.known_term();
         trust::append_answer(&answer, said, sent.term, known).map_err(malformed)?;

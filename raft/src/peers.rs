@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use model::cluster::ClusterState;
 use model::id::NodeId;
+use model::limits;
 use parking_lot::RwLock;
 use proto::net::Channel;
 use proto::net::Dialer;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tonic::Status;
 
 use crate::hello::{Doorkeeper, Hello};
@@ -32,6 +33,8 @@ struct Inner {
     view: watch::Receiver<Arc<ClusterState>>,
     refused: mpsc::UnboundedSender<(NodeId, Status)>,
     peers: RwLock<BTreeMap<NodeId, Link>>,
+    /// Turns of those who send snapshots.
+    snapshots: Semaphore,
 }
 
 impl Peers {
@@ -61,6 +64,7 @@ impl Peers {
                 view,
                 refused,
                 peers,
+                snapshots: Semaphore::new(limits::SNAPSHOTS_SENT_MAX),
             }),
         }
     }
@@ -150,6 +154,11 @@ impl Peers {
     /// How the nodes do.
     pub(crate) fn vitals(&self) -> &Vitals {
         &self.inner.vitals
+    }
+
+    /// Turns to send a snapshot, of which this node has a few.
+    pub(crate) fn snapshot_turns(&self) -> &Semaphore {
+        &self.inner.snapshots
     }
 
     /// Drops all links.

@@ -1,7 +1,7 @@
 //! Carries a shard's state from its leader to a replica that the log cannot catch up any more:
-//! sorted files, in chunks, each file with its length and checksum, on a stream of its own.
+//! sorted files, in chunks, each file with its length and checksum, on a stream of its own. This is the
+//! way that begins anew when it breaks off, for nodes of versions that do not know `crate::copy`.
 
-use bytes::Bytes;
 use futures::StreamExt;
 use model::id::ShardId;
 use model::limits;
@@ -13,6 +13,8 @@ use store::state::{Applied, ShardState};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
+use crate::copy::Outgoing;
+use crate::group::Group;
 use crate::link::Link;
 use crate::state_machine::SnapshotData;
 use crate::trust;
@@ -21,33 +23,34 @@ use crate::types::{self, Snapshot, Vote};
 /// Chunks that wait for the network.
 const CHUNKS_AHEAD: usize = 8;
 
-/// Sends a read point. Returns the receiver's vote once it has installed it.
-pub(crate) async fn send(
-    link: &Link,
-    shard: ShardId,
-    vote: Vote,
-    snapshot: Snapshot,
-) -> Result<Vote, String> {
-    let read_point = match snapshot.snapshot {
-        SnapshotData::ReadPoint(read_point) => read_point,
-        SnapshotData::Received { .. } => return Err("only a read point can be sent".into()),
-    };
-    let applied = read_point.applied.clone();
-    let mut head = wire::SnapshotHead {
+/// The head of a snapshot of which this had been applied.
+pub(crate) fn head(shard: ShardId, vote: &Vote, applied: &Applied) -> wire::SnapshotHead {
+    wire::SnapshotHead {
         format: 1,
         files: 0,
         shard: shard.0,
-        vote: Some(types::vote_to_wire(&vote)),
+        vote: Some(types::vote_to_wire(vote)),
         last: applied.position.map(|p| wire::LogId {
             term: p.term,
             index: p.index,
         }),
-        membership: applied.membership,
+        membership: applied.membership.clone(),
         revision: applied.revision,
         time_ms: applied.time_ms,
         passed_ms: applied.passed_ms,
-    };
-    let files = read_point.export().await.map_err(|e| e.to_string())?;
+        id: None,
+    }
+}
+
+/// Sends a snapshot. Returns the receiver's vote once it has installed it.
+pub(crate) async fn send(
+    link: &Link,
+    shard: ShardId,
+    vote: Vote,
+    outgoing: &Outgoing,
+) -> Result<Vote, String> {
+    let (applied, files) = outgoing.whole().await.map_err(|e| e.to_string())?;
+    let mut head = head(shard, &vote, &applied);
     head.files = u32::try_from(files.len()).map_err(|e| e.to_string())?;
     tracing::info!(%shard, to = %link.node(), files = files.len(), "sending a snapshot");
     let (out, chunks) = mpsc::channel(CHUNKS_AHEAD);
@@ -154,7 +157,7 @@ pub(crate) async fn receive_files(
                     return Err(Status::invalid_argument("more files than the head names"));
                 }
             }
-            Some(Part::Head(_)) | None => {
+            Some(Part::Head(_) | Part::FileAt(_) | Part::End(_)) | None => {
                 return Err(Status::invalid_argument(
                     "a snapshot has one head, and no empty chunk",
                 ));
@@ -171,17 +174,48 @@ pub(crate) async fn receive_files(
             head.files
         )));
     }
+    let applied = applied(head);
+    Ok(SnapshotData::Received { applied, files })
+}
+
+/// What had been applied at the read point of a snapshot.
+pub(crate) fn applied(head: &wire::SnapshotHead) -> Applied {
     let position = head.last.map(|id| store::Position {
         term: id.term,
         index: id.index,
     });
-    let membership: Bytes = head.membership.clone();
-    let applied = Applied {
+    Applied {
         position,
-        membership,
+        membership: head.membership.clone(),
         revision: head.revision,
         time_ms: head.time_ms,
         passed_ms: head.passed_ms,
+    }
+}
+
+/// Installs what was received. This replica's vote.
+pub(crate) async fn install(
+    group: &Group,
+    vote: Option<wire::VoteId>,
+    data: SnapshotData,
+) -> Result<wire::VoteId, Status> {
+    let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
+    let vote = types::required_vote(vote).map_err(invalid)?;
+    let meta = match &data {
+        SnapshotData::Received { applied, .. } => {
+            crate::state_machine::meta(applied).map_err(invalid)?
+        }
+        SnapshotData::Outgoing(_) => return Err(Status::internal("only files are received")),
     };
-    Ok(SnapshotData::Received { applied, files })
+    let snapshot = Snapshot {
+        meta,
+        snapshot: data,
+    };
+    let installed = group
+        .raft
+        .install_full_snapshot(vote, snapshot)
+        .await
+        .map_err(|e| Status::unavailable(e.to_string()))?;
+    group.leadership.sleep.wake();
+    Ok(types::vote_to_wire(&installed.vote))
 }

@@ -2,14 +2,15 @@
 //! produced only when a replica asks for them, and the log is cut by what is flushed, not by it.
 
 use std::io;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use store::engine::SortedFile;
-use store::snapshot::ReadPoint;
 use store::state::{Applied, ShardState, ToApply};
 
+use crate::copy::{Held, Outgoing};
 use crate::fault::Fault;
 use crate::types::{self, LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
 
@@ -20,8 +21,8 @@ const APPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What a snapshot consists of, on either side.
 pub(crate) enum SnapshotData {
-    /// The sender's view of its state, not yet exported.
-    ReadPoint(ReadPoint),
+    /// The sender's view of its state, exported as it is sent.
+    Outgoing(Arc<Outgoing>),
     /// What the receiver got, not yet installed.
     Received {
         /// The position, revision and time of the sender's read point.
@@ -36,11 +37,18 @@ pub(crate) enum SnapshotData {
 pub(crate) struct StateMachine {
     state: ShardState,
     fault: Fault,
+    held: Arc<Held>,
 }
 
 impl StateMachine {
     pub(crate) fn new(state: ShardState, fault: Fault) -> StateMachine {
-        StateMachine { state, fault }
+        let held = Arc::default();
+        StateMachine { state, fault, held }
+    }
+
+    /// The snapshot that is being sent.
+    pub(crate) fn held(&self) -> Arc<Held> {
+        self.held.clone()
     }
 
     /// Applies a run of entries with one write, and answers those who wait for them.
@@ -135,15 +143,18 @@ impl RaftStateMachine<Types> for StateMachine {
                 );
                 Ok(self.fault.note(self.state.install(applied, files).await)?)
             }
-            SnapshotData::ReadPoint(read_point) => {
-                let applied = read_point.applied.clone();
-                let files = self.fault.note(read_point.export().await)?;
+            SnapshotData::Outgoing(outgoing) => {
+                let (applied, files) = self.fault.note(outgoing.whole().await)?;
                 Ok(self.fault.note(self.state.install(applied, files).await)?)
             }
         }
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        if let Some((meta, outgoing)) = self.held.get() {
+            let snapshot = SnapshotData::Outgoing(outgoing);
+            return Ok(Some(Snapshot { meta, snapshot }));
+        }
         let snapshot = self.build_snapshot().await?;
         Ok(snapshot.meta.last_log_id.is_some().then_some(snapshot))
     }
@@ -155,9 +166,10 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let read_point = self.fault.note(self.state.read_point())?;
         let meta = meta(&read_point.applied)?;
+        let outgoing = Outgoing::new(read_point, meta.clone(), &self.held);
         Ok(Snapshot {
             meta,
-            snapshot: SnapshotData::ReadPoint(read_point),
+            snapshot: SnapshotData::Outgoing(Arc::new(outgoing)),
         })
     }
 }

@@ -150,6 +150,12 @@ impl Vitals {
         Duration::from_micros(u64::from(late.unwrap_or(0)))
     }
 
+    /// By how much a node's tasks run late, as it has told lately; zero when it has not.
+    pub(crate) fn lag(&self, node: NodeId) -> Duration {
+        let lag = self.of(node, |health| Duration::from_micros(health.lag_us.into()));
+        lag.unwrap_or_default()
+    }
+
     /// What a node's disk and processor add to each round: what a sync takes, or has taken so far,
     /// and its lag. `None` when it has told nothing lately.
     pub(crate) fn burden(&self, node: NodeId) -> Option<Duration> {

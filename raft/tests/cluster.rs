@@ -130,7 +130,7 @@ async fn start_over(
         tuning: Tuning {
             keep: Keep {
                 flush_bytes: 16 * 1024,
-                log_bytes_max: 64 * 1024,
+                log_bytes_max: 24 * 1024,
                 ..Keep::default()
             },
             ..Tuning::default()

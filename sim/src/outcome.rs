@@ -310,7 +310,7 @@ impl Goal {
     pub fn promise(&self) -> Option<Promise> {
         match self.name.as_str() {
             "failed-calls" => Some(Promise::G),
-            "recovery" => Some(Promise::P),
+            "recovery" | "rest" => Some(Promise::P),
             _ => None,
         }
     }

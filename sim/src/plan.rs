@@ -523,6 +523,9 @@ pub struct Expect {
     /// How long a shard may be without a leader once it had one, ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaderless_max_ms: Option<u64>,
+    /// From the end of the load until the replicas are equal.
+    #[serde(default)]
+    pub rest_max_ms: Option<u64>,
     /// Fewer acknowledgements mean that hardly anything was tested.
     pub acked_min: u64,
     /// What waits for work to come; a miss of these is told and does not fail the run.
@@ -534,7 +537,7 @@ pub struct Expect {
 #[serde(deny_unknown_fields)]
 pub struct Pending {
     /// A promise's letter, or `gap`, `reads`, `failed-calls`, `recovery`, `refusals`, `age-p99`,
-    /// `leaderless`.
+    /// `leaderless`, `rest`.
     pub what: String,
     /// What it waits for.
     pub why: String,

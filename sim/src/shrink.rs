@@ -132,6 +132,7 @@ impl Symptom {
                 .filter(|_| is("refusals") || is("cut-off-reads")),
             age_p99_max_ms: old.age_p99_max_ms.filter(|_| is("age-p99")),
             leaderless_max_ms: old.leaderless_max_ms.filter(|_| is("leaderless")),
+            rest_max_ms: old.rest_max_ms.filter(|_| is("rest")),
             acked_min: if is("acked") { old.acked_min } else { 0 },
             pending: Vec::new(),
         };

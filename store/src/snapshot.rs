@@ -19,6 +19,9 @@ use crate::key::state::Named;
 use crate::state::{Applied, ShardState};
 use crate::{Error, key};
 
+/// Bytes of records that are looked at without giving others a turn.
+const LOOK_BYTES: usize = 1024 * 1024;
+
 mod install;
 mod marker;
 
@@ -36,32 +39,142 @@ pub struct ReadPoint {
 }
 
 impl ReadPoint {
-    /// Writes the shard's records to files that another replica can install.
+    /// Writes the shard's records to files that another replica can install, all at once.
     pub fn export(self) -> BoxFuture<'static, Result<Vec<Box<dyn SortedFile>>, Error>> {
         Box::pin(async move {
-            let (from, to) = key::state::shard_records_sent(self.shard);
-            let snapshot = Arc::clone(&self.snapshot);
-            let export = self.engine.export(
-                snapshot,
-                from.to_vec(),
-                to.to_vec(),
-                SNAPSHOT_FILE_BYTES_MAX,
-            );
-            let mut files = export.await?;
-            if let Scope::Data(slots) = &self.scope {
-                let (from, to) = key::state::conversations(slots);
-                let conversations = if mutant!("dedup-table-missing-from-the-snapshot") {
-                    Arc::new(WithoutDedups(self.snapshot))
-                } else {
-                    self.snapshot
-                };
-                let export = self
-                    .engine
-                    .export(conversations, from, to, SNAPSHOT_FILE_BYTES_MAX);
-                files.extend(export.await?);
+            let mut export = self.exporting();
+            let mut files = Vec::new();
+            while let Some(file) = export.next().await? {
+                files.push(file);
             }
             Ok(files)
         })
+    }
+
+    /// The same, file by file.
+    pub fn exporting(self) -> Export {
+        let (from, to) = key::state::shard_records_sent(self.shard);
+        let mut ranges = vec![(from.to_vec(), to.to_vec())];
+        if let Scope::Data(slots) = &self.scope {
+            ranges.push(key::state::conversations(slots));
+        }
+        ranges.retain(|(from, to)| from < to);
+        let begin = ranges.first().map(|(from, _)| (0, from.clone()));
+        Export {
+            point: self,
+            ranges,
+            begins: begin.into_iter().collect(),
+            next: 0,
+        }
+    }
+}
+
+/// A read point on its way into files, one after the other, so that no more than one needs room on the
+/// disk. The same file begins and ends at the same records however often it is made.
+pub struct Export {
+    point: ReadPoint,
+    ranges: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where files begin: in which range, and at which key.
+    begins: Vec<(usize, Vec<u8>)>,
+    next: usize,
+}
+
+impl Export {
+    /// What had been applied at its read point.
+    pub fn applied(&self) -> &Applied {
+        &self.point.applied
+    }
+
+    /// Makes file `number` the next one; those before it must have been made once. Whether it can be.
+    pub fn go_back_to(&mut self, number: usize) -> bool {
+        let known = number <= self.next;
+        if known {
+            self.next = number;
+        }
+        known
+    }
+
+    /// The next file; none when all were made.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk does.
+    pub async fn next(&mut self) -> Result<Option<Box<dyn SortedFile>>, Error> {
+        loop {
+            let Some((range, from)) = self.begins.get(self.next).cloned() else {
+                return Ok(None);
+            };
+            let Some((_, end)) = self.ranges.get(range) else {
+                return Ok(None);
+            };
+            let to = self.part_end(&from, end).await?;
+            let behind = match &to {
+                Some(to) => Some((range, to.clone())),
+                None => self
+                    .ranges
+                    .get(range + 1)
+                    .map(|next| (range + 1, next.0.clone())),
+            };
+            let to = to.unwrap_or_else(|| end.clone());
+            let export = self.point.engine.export(
+                self.records(range),
+                from,
+                to,
+                // One file, however its records are packed.
+                usize::MAX,
+            );
+            let file = export.await?.into_iter().next();
+            match (file, behind) {
+                (Some(file), behind) => {
+                    self.begins.truncate(self.next + 1);
+                    self.begins.extend(behind);
+                    self.next += 1;
+                    return Ok(Some(file));
+                }
+                // A range without records.
+                (None, Some(behind)) => {
+                    self.begins.truncate(self.next);
+                    self.begins.push(behind);
+                }
+                (None, None) => {
+                    self.begins.truncate(self.next);
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn records(&self, range: usize) -> Snapshot {
+        let snapshot = Arc::clone(&self.point.snapshot);
+        if range > 0 && mutant!("dedup-table-missing-from-the-snapshot") {
+            return Arc::new(WithoutDedups(snapshot));
+        }
+        snapshot
+    }
+
+    /// The key behind the records of one file from `from` on; none when the range ends before.
+    async fn part_end(&self, from: &[u8], end: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let mut from = from.to_vec();
+        let mut bytes = 0;
+        while bytes < SNAPSHOT_FILE_BYTES_MAX {
+            let (mut looked_at, mut last) = (0, None);
+            let snapshot = &self.point.snapshot;
+            snapshot.scan(&from, end, Order::Ascending, &mut |key, value| {
+                looked_at += key.len() + value.len();
+                if looked_at < LOOK_BYTES {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                last = Some(key.to_vec());
+                Ok(ControlFlow::Break(()))
+            })?;
+            let Some(mut behind) = last else {
+                return Ok(None);
+            };
+            behind.push(0);
+            from = behind;
+            bytes += looked_at;
+            tokio::task::yield_now().await;
+        }
+        Ok(Some(from))
     }
 }
 

@@ -517,3 +517,30 @@ async fn a_cleared_shard_is_empty_for_good() {
     node.replay();
     assert_eq!(node.seen().0.position, Some(at(1)));
 }
+
+/// All bytes of a file.
+fn bytes(file: &dyn store::engine::SortedFile) -> bytes::Bytes {
+    file.read_at(0, usize::try_from(file.len()).unwrap())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_export_goes_back_and_makes_the_same_file_again_whatever_was_written_since() {
+    let donor = donor().await;
+    let mut export = donor.shard.read_point().unwrap().exporting();
+    assert!(!export.go_back_to(1), "nothing was made yet");
+    let mut made = Vec::new();
+    while let Some(file) = export.next().await.unwrap() {
+        made.push(bytes(&*file));
+    }
+    assert!(
+        made.len() > 1,
+        "there is more than one file to go back over"
+    );
+    donor.run(vec![chat(41)]).await;
+    for number in (0..made.len()).rev() {
+        assert!(export.go_back_to(number));
+        let again = export.next().await.unwrap().unwrap();
+        assert_eq!(bytes(&*again), made[number], "file {number}");
+    }
+}

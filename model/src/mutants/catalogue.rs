@@ -122,6 +122,16 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "snapshot-begins-anew",
+        bug: "what has come of a snapshot that broke off is thrown away, and it begins from zero",
+        promise: 'P',
+        oracles: &["recovery"],
+        scenarios: &["thin-line-cuts"],
+        hint: "a replica needs a snapshot that takes longer than its line stays whole: it does not come \
+               to rest in time",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "dedup-table-missing-from-the-snapshot",
         bug: "a snapshot carries heads and messages, and nothing that is remembered of ids",
         promise: 'E',

@@ -43,6 +43,7 @@ struct Scripted {
 impl Peer for Scripted {
     type LinkStream = BoxStream<'static, Result<wire::Frames, Status>>;
     type WatchClusterStream = BoxStream<'static, Result<wire::ClusterView, Status>>;
+    type CopySnapshotStream = BoxStream<'static, Result<wire::SnapshotCame, Status>>;
 
     async fn link(
         &self,
@@ -55,8 +56,11 @@ impl Peer for Scripted {
             while let Ok(Some(batch)) = incoming.message().await {
                 for frame in batch.frames {
                     let _ = match frame.body {
-                        Some(Body::Ping(_)) => {
-                            let pong = Body::Pong(wire::Pong::default());
+                        Some(Body::Ping(ping)) => {
+                            let pong = Body::Pong(wire::Pong {
+                                sent_us: ping.sent_us,
+                                ..wire::Pong::default()
+                            });
                             out.send(frame::single(frame.id, 0, pong)).is_ok()
                         }
                         Some(Body::Append(_)) => arrived.send((frame, out.clone())).is_ok(),
@@ -78,6 +82,13 @@ impl Peer for Scripted {
         &self,
         _: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<wire::SnapshotDone>, Status> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
+    async fn copy_snapshot(
+        &self,
+        _: Request<Streaming<wire::SnapshotChunk>>,
+    ) -> Result<Response<Self::CopySnapshotStream>, Status> {
         Err(Status::unimplemented("not in this script"))
     }
 

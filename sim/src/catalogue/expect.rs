@@ -9,7 +9,7 @@ use crate::outcome::Promise;
 use crate::plan::{Expect, Pending};
 
 /// What an expectation may wait for, besides a promise, and the key that asks for it.
-const GOALS: [(&str, &str); 7] = [
+const GOALS: [(&str, &str); 8] = [
     ("gap", "gap_max"),
     ("reads", "read_max"),
     ("failed-calls", "failed_calls_max"),
@@ -17,6 +17,7 @@ const GOALS: [(&str, &str); 7] = [
     ("refusals", "refusal_max"),
     ("age-p99", "age_p99_max"),
     ("leaderless", "leaderless_max"),
+    ("rest", "rest_max"),
 ];
 
 /// Reads `[expect]`.
@@ -42,6 +43,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
         "refusal_max",
         "age_p99_max",
         "leaderless_max",
+        "rest_max",
         "acked_min",
         "pending",
     ];
@@ -62,6 +64,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
         refusal_max_ms: reader.get(&section, "refusal_max", values::ms(1..=hour)),
         age_p99_max_ms: reader.get(&section, "age_p99_max", values::ms(1..=hour)),
         leaderless_max_ms: reader.get(&section, "leaderless_max", values::ms(1..=hour)),
+        rest_max_ms: reader.get(&section, "rest_max", values::ms(1..=hour)),
         acked_min: reader
             .need(&section, "acked_min", acked)
             .map_or(1, u64::from),

@@ -75,6 +75,8 @@ pub fn all() -> &'static [Shipped] {
         "starved-dc-crash"
         "starved-dc-silent"
         "swarm"
+        "thin-line"
+        "thin-line-cuts"
         "two-dc-return"
         "wan-loss-5pct"
         "wan-rtt-30-to-300"

@@ -91,6 +91,7 @@ fn as_json(plans: &[(Plan, bool)]) -> Result<String, Failure> {
                 "refusal_max_ms": plan.expect.refusal_max_ms,
                 "age_p99_max_ms": plan.expect.age_p99_max_ms,
                 "leaderless_max_ms": plan.expect.leaderless_max_ms,
+                "rest_max_ms": plan.expect.rest_max_ms,
                 "pending": plan.expect.pending,
                 "control": has_control,
                 "load_ms": plan.workload.duration_ms,

@@ -181,6 +181,7 @@ fn expect(out: &mut String, plan: &Plan) {
         "a shard without a leader",
         expect.leaderless_max_ms.map(at_most),
     );
+    goal("replicas equal", expect.rest_max_ms.map(at_most));
     goal(
         "acknowledged",
         Some(format!("at least {}", expect.acked_min)),

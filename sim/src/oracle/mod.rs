@@ -141,6 +141,11 @@ pub const OF_RUNS: &[(&str, char, &str)] = &[
         "nobody waits for longer, and no more calls fail, than the scenario says",
     ),
     (
+        "recovery",
+        'P',
+        "every shard serves, and replicas are equal, as soon as the scenario says",
+    ),
+    (
         "room-kept",
         'P',
         "no node runs out of room by its own writes",

@@ -75,6 +75,8 @@ struct State {
     /// When the last fault ended, until it is probed.
     healed: Option<u64>,
     recovery: Option<Result<u64, String>>,
+    /// What it took from the end of the load until the replicas were equal, ms.
+    rest: Option<u64>,
     last_probe: Option<Result<u64, String>>,
     admin: (u64, Vec<String>),
     nodes: BTreeMap<u64, String>,
@@ -166,6 +168,7 @@ impl Told {
         seen.observed.replicas = state.replicas;
         seen.observed.unsettled = state.unsettled;
         seen.recovery = state.recovery;
+        seen.rest = state.rest;
         seen.last_probe = state.last_probe;
         seen.admin = state.admin;
         seen.unread = state.unread;
@@ -212,7 +215,13 @@ async fn work(env: &Env, told: &Told, hosts: &[Arc<Host>]) -> Result<(), String>
     watch_load(env, told, &client).await;
     orders.abort();
     forger.abort();
+    let ended = now_us();
     settle(told, &client, hosts).await;
+    {
+        let mut state = told.state.lock();
+        let settled = state.unsettled.is_none();
+        state.rest = settled.then(|| (now_us() - ended).div_ceil(1_000));
+    }
     let probed = probe(env).await;
     told.quiet.send_replace(true);
     let (running, rooms) = (told.running(), env.plan.workload.rooms);

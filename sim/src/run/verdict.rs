@@ -34,6 +34,8 @@ pub(super) struct Seen {
     pub retries: u64,
     /// From the last heal until every room was served, ms.
     pub recovery: Option<Result<u64, String>>,
+    /// From the end of the load until the replicas were equal, ms; none when they never were.
+    pub rest: Option<u64>,
     /// Whether every room was served at rest.
     pub last_probe: Option<Result<u64, String>>,
     /// Nodes asked for their status while faults lasted, and those that did not answer.
@@ -280,6 +282,15 @@ fn goals(
             Err(why) => (why.clone(), false),
         };
         add("recovery", format!("≤ {most} ms"), measured, held);
+    }
+    if let Some(most) = expect.rest_max_ms {
+        add(
+            "rest",
+            format!("≤ {most} ms"),
+            seen.rest
+                .map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms")),
+            seen.rest.is_some_and(|ms| ms <= most),
+        );
     }
     add(
         "acked",

@@ -94,6 +94,7 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             refusal_max_ms: None,
             age_p99_max_ms: None,
             leaderless_max_ms: None,
+            rest_max_ms: None,
             acked_min: 1_000,
             pending: Vec::new(),
         },

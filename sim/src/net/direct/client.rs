@@ -17,9 +17,9 @@ use tonic::ConnectError;
 use tonic::body::Body;
 
 use super::super::Net;
+use super::flow::Flow;
 use super::pieces::{self, Piece, Pieces};
 use super::{Frame, Part, Pulse, broken, pump, receive, send, send_now};
-use crate::net::stream::Io;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Response = http::Response<Body>;
@@ -35,7 +35,7 @@ pub(in super::super) struct Direct {
 
 /// An open connection.
 struct Link {
-    io: Io,
+    flow: Arc<Flow>,
     calls: Mutex<BTreeMap<u64, Call>>,
     last: AtomicU64,
     over: AtomicBool,
@@ -58,6 +58,7 @@ impl Drop for Call {
 enum Stage {
     Waiting(oneshot::Sender<Result<Response, BoxError>>),
     Streaming(Pieces),
+    Over,
 }
 
 impl Direct {
@@ -93,7 +94,7 @@ impl Direct {
                 Err(error) => drop(opened.send_replace(Some(Err(Arc::new(error))))),
                 Ok(io) => {
                     let link = Arc::new(Link {
-                        io,
+                        flow: Arc::new(Flow::new(io)),
                         calls: Mutex::default(),
                         last: AtomicU64::new(0),
                         over: AtomicBool::new(false),
@@ -161,8 +162,8 @@ impl Link {
         let call = link.last.fetch_add(1, Ordering::Relaxed) + 1;
         let sender = link.clone();
         let mut sending = Box::pin(async move {
-            send(&sender.io, call, Part::Request(Box::new(head))).await?;
-            pump(&sender.io, call, body).await
+            send(sender.flow.io(), call, Part::Request(Box::new(head))).await?;
+            pump(&sender.flow, call, body).await
         });
         // Most requests are whole: they need no task.
         let sending = match futures::poll!(sending.as_mut()) {
@@ -186,7 +187,7 @@ impl Link {
     fn cancel(&self, call: u64) {
         let open = self.calls.lock().remove(&call);
         if open.is_some() {
-            send_now(&self.io, call, Part::Cancel);
+            send_now(self.flow.io(), call, Part::Cancel);
         }
     }
 
@@ -198,12 +199,12 @@ impl Link {
         while held || !self.calls.lock().is_empty() {
             let frame = tokio::select! {
                 biased;
-                frame = receive(&self.io) => frame?,
+                frame = receive(self.flow.io()) => frame?,
                 () = &mut released, if held => {
                     held = false;
                     continue;
                 }
-                error = pulse.silent(&self.io) => return Err(error),
+                error = pulse.silent(self.flow.io()) => return Err(error),
             };
             let Some(frame) = frame else { return Ok(()) };
             pulse.heard();
@@ -215,29 +216,38 @@ impl Link {
     fn take(self: &Arc<Self>, frame: Frame) {
         let Frame { call, part } = frame;
         match part {
-            Part::Ping => send_now(&self.io, 0, Part::Pong),
+            Part::Ping => send_now(self.flow.io(), 0, Part::Pong),
             Part::GoAway => {
                 self.over.store(true, Ordering::Relaxed);
                 let link = self.clone();
                 // Behind the calls that wait for room.
-                tokio::spawn(async move { send(&link.io, 0, Part::GoAway).await });
+                tokio::spawn(async move { send(link.flow.io(), 0, Part::GoAway).await });
             }
             Part::Response(head) => self.answered(call, *head),
-            Part::Data(data) => self.give(call, Ok(BodyFrame::data(data))),
-            Part::Trailers(trailers) => self.give(call, Ok(BodyFrame::trailers(*trailers))),
+            Part::Data(data) => {
+                let bytes = data.len();
+                if !self.give(call, Ok(BodyFrame::data(data))) {
+                    self.flow.read(bytes);
+                }
+            }
+            Part::Trailers(trailers) => {
+                self.give(call, Ok(BodyFrame::trailers(*trailers)));
+            }
             Part::Cancel => {
                 let why = broken(&io::ErrorKind::ConnectionReset.into());
                 let open = self.calls.lock().remove(&call);
-                open.into_iter().for_each(|call| call.fail(why.clone()));
+                open.into_iter().for_each(|open| open.fail(why.clone()));
             }
             Part::End => drop(self.calls.lock().remove(&call)),
+            Part::Window(bytes) => self.flow.credited(call, bytes),
             Part::Request(_) | Part::Pong => {}
         }
     }
 
     fn answered(self: &Arc<Self>, call: u64, head: http::response::Parts) {
         let link = self.clone();
-        let (pieces, body) = pieces::body(Some(Box::new(move || link.cancel(call))));
+        let (pieces, body) =
+            pieces::body(&self.flow, call, Some(Box::new(move || link.cancel(call))));
         let answer = {
             let mut calls = self.calls.lock();
             let Some(open) = calls.get_mut(&call) else {
@@ -252,12 +262,15 @@ impl Link {
         }
     }
 
-    fn give(&self, call: u64, piece: Piece) {
+    /// Whether somebody may read it.
+    fn give(&self, call: u64, piece: Piece) -> bool {
         if let Some(open) = self.calls.lock().get(&call)
             && let Stage::Streaming(pieces) = &open.stage
         {
             pieces.give(piece);
+            return true;
         }
+        false
     }
 
     /// Ends every call with what ended the connection.
@@ -275,10 +288,10 @@ impl Link {
 
 impl Call {
     fn fail(mut self, why: tonic::Status) {
-        let (over, _) = pieces::body(None);
-        match std::mem::replace(&mut self.stage, Stage::Streaming(over)) {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Waiting(answer) => drop(answer.send(Err(Box::new(why)))),
             Stage::Streaming(pieces) => pieces.give(Err(why)),
+            Stage::Over => {}
         }
     }
 }

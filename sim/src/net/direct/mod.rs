@@ -3,16 +3,16 @@
 //! a connection is done here too: it is shared by all calls, pinged, closed gracefully, and its end
 //! ends every call on it.
 //!
-//! Flow control is the connection's window alone; a slow reader of one call does not hold up its
-//! sender.
+//! Flow control is HTTP/2's too ([`flow`]): windows of each call and of the connection, pieces of bodies
+//! that take turns, and what concerns the connection or ends a call waits for none of them.
 
 mod client;
+mod flow;
 mod pieces;
 mod server;
 
 use std::io;
 use std::pin::Pin;
-use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ pub(super) use client::Direct;
 pub(super) use server::serve;
 
 use super::stream::Io;
+use flow::Flow;
 
 /// As the HTTP/2 tier's keepalive.
 const PING_INTERVAL: Duration = proto::net::KEEPALIVE_INTERVAL;
@@ -50,6 +51,8 @@ enum Part {
     End,
     /// The call is over, unfinished.
     Cancel,
+    /// So many bytes of the call were read, or of all calls.
+    Window(usize),
     Ping,
     Pong,
     /// No new calls on this connection; from the client, that it makes none any more.
@@ -62,7 +65,9 @@ impl Frame {
         let body = match &self.part {
             Part::Data(data) => data.len(),
             Part::Request(_) | Part::Response(_) | Part::Trailers(_) => HEAD_BYTES,
-            Part::End | Part::Cancel | Part::Ping | Part::Pong | Part::GoAway => 0,
+            Part::End | Part::Cancel | Part::Window(_) | Part::Ping | Part::Pong | Part::GoAway => {
+                0
+            }
         };
         FRAME_BYTES + body
     }
@@ -95,6 +100,10 @@ impl Frame {
             Part::Ping => 7,
             Part::Pong => 8,
             Part::GoAway => 9,
+            Part::Window(bytes) => {
+                head.extend_from_slice(&bytes.to_le_bytes());
+                10
+            }
         };
         (self.call << 4 | kind, head)
     }
@@ -120,12 +129,10 @@ async fn send(io: &Io, call: u64, part: Part) -> io::Result<()> {
     .await
 }
 
-/// Sends a frame if there is room at once; for pings and cancellations, which need not arrive.
+/// Sends a frame that waits for no window, as HTTP/2 puts pings, credits and cancellations in front of
+/// data. A connection that is over loses it.
 fn send_now(io: &Io, call: u64, part: Part) {
-    let mut frame = Some(Frame { call, part });
-    let mut context = Context::from_waker(std::task::Waker::noop());
-    let mut fabric = io.fabric().lock();
-    let _ = fabric.poll_send(io.end(), &mut frame, &mut context);
+    io.fabric().lock().send_now(io.end(), Frame { call, part });
 }
 
 async fn receive(io: &Io) -> io::Result<Option<Frame>> {
@@ -133,23 +140,36 @@ async fn receive(io: &Io) -> io::Result<Option<Frame>> {
 }
 
 /// Sends a body to its end.
-async fn pump(io: &Io, call: u64, body: Body) -> io::Result<()> {
+async fn pump(flow: &Flow, call: u64, body: Body) -> io::Result<()> {
+    let _sent = Sent { flow, call };
     let mut body = std::pin::pin!(body);
     loop {
         let next = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await;
         match next {
-            None => return send(io, call, Part::End).await,
+            None => return send(flow.io(), call, Part::End).await,
             // gRPC's own errors are trailers; this is a body that broke off.
-            Some(Err(_)) => return send(io, call, Part::Cancel).await,
+            Some(Err(_)) => return send(flow.io(), call, Part::Cancel).await,
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => send(io, call, Part::Data(data)).await?,
+                Ok(data) => flow.send_data(call, data).await?,
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        send(io, call, Part::Trailers(Box::new(trailers))).await?;
+                        send(flow.io(), call, Part::Trailers(Box::new(trailers))).await?;
                     }
                 }
             },
         }
+    }
+}
+
+/// Forgets a call's window however its body ends.
+struct Sent<'a> {
+    flow: &'a Flow,
+    call: u64,
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        self.flow.sent(self.call);
     }
 }
 
@@ -244,6 +264,9 @@ mod tests {
             said(1, Part::Cancel),
             said(0, Part::Ping),
             said(0, Part::Pong),
+            said(1, Part::Window(1)),
+            said(1, Part::Window(2)),
+            said(0, Part::Window(2)),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "{one:?}");

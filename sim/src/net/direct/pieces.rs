@@ -11,6 +11,8 @@ use http_body::Frame;
 use parking_lot::Mutex;
 use tonic::Status;
 
+use super::flow::{CallRead, Flow};
+
 /// A piece, or what broke the body off.
 pub(super) type Piece = Result<Frame<Bytes>, Status>;
 
@@ -25,26 +27,52 @@ struct Waiting {
 }
 
 /// What puts pieces in. Dropped, it completes the body.
-pub(super) struct Pieces(Arc<Mutex<Waiting>>);
+pub(super) struct Pieces {
+    flow: Arc<Flow>,
+    waiting: Arc<Mutex<Waiting>>,
+}
 
 /// A body that is being received. Dropping it unfinished tells `dropped`.
 pub(super) struct Received {
+    flow: Arc<Flow>,
+    call: u64,
+    read: CallRead,
     waiting: Arc<Mutex<Waiting>>,
     dropped: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
-/// A body without pieces yet.
-pub(super) fn body(dropped: Option<Box<dyn FnOnce() + Send + Sync>>) -> (Pieces, Received) {
+/// A body of `call` without pieces yet.
+pub(super) fn body(
+    flow: &Arc<Flow>,
+    call: u64,
+    dropped: Option<Box<dyn FnOnce() + Send + Sync>>,
+) -> (Pieces, Received) {
     let waiting = Arc::<Mutex<Waiting>>::default();
-    (Pieces(waiting.clone()), Received { waiting, dropped })
+    let pieces = Pieces {
+        flow: flow.clone(),
+        waiting: waiting.clone(),
+    };
+    let received = Received {
+        flow: flow.clone(),
+        call,
+        read: CallRead::default(),
+        waiting,
+        dropped,
+    };
+    (pieces, received)
+}
+
+fn data_bytes(piece: &Piece) -> usize {
+    let data = piece.as_ref().ok().and_then(Frame::data_ref);
+    data.map_or(0, Bytes::len)
 }
 
 impl Pieces {
     /// Adds a piece, unless the reader has read enough.
     pub(super) fn give(&self, piece: Piece) {
-        let mut waiting = self.0.lock();
+        let mut waiting = self.waiting.lock();
         if waiting.unread {
-            return;
+            return self.flow.read(data_bytes(&piece));
         }
         waiting.pieces.push_back(piece);
         let reader = waiting.reader.take();
@@ -55,7 +83,7 @@ impl Pieces {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        let mut waiting = self.0.lock();
+        let mut waiting = self.waiting.lock();
         waiting.complete = true;
         let reader = waiting.reader.take();
         drop(waiting);
@@ -68,8 +96,13 @@ impl http_body::Body for Received {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
-        let mut waiting = self.waiting.lock();
+        let received = &mut *self;
+        let mut waiting = received.waiting.lock();
         if let Some(piece) = waiting.pieces.pop_front() {
+            drop(waiting);
+            received
+                .read
+                .add(&received.flow, received.call, data_bytes(&piece));
             return Poll::Ready(Some(piece));
         }
         if !waiting.complete {
@@ -77,7 +110,7 @@ impl http_body::Body for Received {
             return Poll::Pending;
         }
         drop(waiting);
-        self.dropped = None;
+        received.dropped = None;
         Poll::Ready(None)
     }
 }
@@ -89,6 +122,7 @@ impl Drop for Received {
             waiting.unread = true;
             std::mem::take(&mut waiting.pieces)
         };
+        self.flow.read(unread.iter().map(data_bytes).sum());
         drop(unread);
         if let Some(dropped) = self.dropped.take() {
             dropped();

@@ -18,6 +18,7 @@ use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic::service::Routes;
 
+use super::flow::Flow;
 use super::pieces::{self, Piece, Pieces};
 use super::{Frame, Part, Pulse, broken, pump, receive, send, send_now};
 use crate::net::stream::Io;
@@ -81,7 +82,7 @@ async fn connection(
         return;
     };
     let routes = Guarded::new(routes, guarded);
-    let io = Arc::new(io);
+    let flow = Arc::new(Flow::new(io));
     let Ending {
         closing: _,
         mut elsewhere,
@@ -109,20 +110,20 @@ async fn connection(
         }
         let frame = tokio::select! {
             biased;
-            frame = receive(&io) => frame,
+            frame = receive(flow.io()) => frame,
             () = calls.none.notified(), if known => continue,
             () = &mut leave, if !leaving => {
                 leaving = true;
-                send_now(&io, 0, Part::GoAway);
+                send_now(flow.io(), 0, Part::GoAway);
                 continue;
             }
-            error = pulse.silent(&io) => break error,
+            error = pulse.silent(flow.io()) => break error,
         };
         match frame {
             Ok(Some(frame)) => {
                 pulse.heard();
                 known |= matches!(frame.part, Part::GoAway);
-                take(frame, &io, &calls, &routes);
+                take(frame, &flow, &calls, &routes);
             }
             Ok(None) => break io::ErrorKind::UnexpectedEof.into(),
             Err(error) => break error,
@@ -138,32 +139,40 @@ async fn connection(
     }
 }
 
-fn take(frame: Frame, io: &Arc<Io>, calls: &Arc<Calls>, routes: &Guarded<Routes>) {
+fn take(frame: Frame, flow: &Arc<Flow>, calls: &Arc<Calls>, routes: &Guarded<Routes>) {
     let Frame { call, part } = frame;
     let mut open = calls.open.lock();
     match part {
-        Part::Ping => send_now(io, 0, Part::Pong),
+        Part::Ping => send_now(flow.io(), 0, Part::Pong),
         Part::Request(head) => {
-            let (pieces, body) = pieces::body(None);
+            let (pieces, body) = pieces::body(flow, call, None);
             let request = http::Request::from_parts(*head, Body::new(body));
             if is_clients(&request) {
                 calls.caller.get_or_init(|| calls.callers.token());
                 calls.called.notify_one();
             }
-            let (io, routes) = (io.clone(), routes.clone());
+            let (flow, routes) = (flow.clone(), routes.clone());
             let done = Done {
                 calls: calls.clone(),
                 call,
             };
             let task = tokio::spawn(async move {
                 let _done = done;
-                answer(&io, call, routes, request).await;
+                answer(&flow, call, routes, request).await;
             });
             let (pieces, task) = (Some(pieces), task.abort_handle());
             open.insert(call, Call { pieces, task });
         }
-        Part::Data(data) => give(&mut open, call, Ok(BodyFrame::data(data))),
-        Part::Trailers(trailers) => give(&mut open, call, Ok(BodyFrame::trailers(*trailers))),
+        Part::Data(data) => {
+            let bytes = data.len();
+            if !give(&mut open, call, Ok(BodyFrame::data(data))) {
+                flow.read(bytes);
+            }
+        }
+        Part::Trailers(trailers) => {
+            give(&mut open, call, Ok(BodyFrame::trailers(*trailers)));
+        }
+        Part::Window(bytes) => flow.credited(call, bytes),
         Part::End => {
             if let Some(call) = open.get_mut(&call) {
                 call.pieces = None;
@@ -178,10 +187,12 @@ fn take(frame: Frame, io: &Arc<Io>, calls: &Arc<Calls>, routes: &Guarded<Routes>
     }
 }
 
-fn give(open: &mut Open, call: u64, piece: Piece) {
-    if let Some(pieces) = open.get(&call).and_then(|call| call.pieces.as_ref()) {
-        pieces.give(piece);
-    }
+/// Whether somebody may read it.
+fn give(open: &mut Open, call: u64, piece: Piece) -> bool {
+    let pieces = open.get(&call).and_then(|call| call.pieces.as_ref());
+    let Some(pieces) = pieces else { return false };
+    pieces.give(piece);
+    true
 }
 
 /// Forgets a call when its task ends, however it does.
@@ -203,15 +214,15 @@ impl Drop for Done {
     }
 }
 
-async fn answer(io: &Io, call: u64, mut routes: Guarded<Routes>, request: http::Request<Body>) {
+async fn answer(flow: &Flow, call: u64, mut routes: Guarded<Routes>, request: http::Request<Body>) {
     let response = match routes.call(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
     let (head, body) = response.into_parts();
     let sent = async {
-        send(io, call, Part::Response(Box::new(head))).await?;
-        pump(io, call, body).await
+        send(flow.io(), call, Part::Response(Box::new(head))).await?;
+        pump(flow, call, body).await
     };
     // The connection's own loop sees its end.
     let _: Result<(), io::Error> = sent.await;

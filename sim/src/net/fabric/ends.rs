@@ -99,6 +99,14 @@ impl Fabric {
         Poll::Ready(Ok(count))
     }
 
+    /// Sends a frame whatever is on its way; lost when the connection is over.
+    pub(in crate::net) fn send_now(&mut self, end: End, frame: Frame) {
+        let Some(side) = self.side(end) else { return };
+        if side.error.is_none() && side.stage == Stage::Open && !side.fin_sent {
+            self.send(end, Payload::Frame(frame));
+        }
+    }
+
     /// Sends a frame.
     pub(in crate::net) fn poll_send(
         &mut self,
