@@ -29,7 +29,7 @@ const CUTS_LOOK: Duration = Duration::from_millis(20);
 /// When a database cannot be opened.
 pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTcp>> {
     let (raftdb_path, msgdb_path) = (directory.raftdb(), directory.msgdb());
-    let disk = Disk::new(config, directory)?;
+    let mut disk = Disk::new(config, directory)?;
     disk.make_way().context("the ballast cannot be given up")?;
     let sizes = disk.sizes;
     let machine = machine::look().context("cannot see what this process may use")?;
@@ -47,6 +47,8 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         .with_context(|| cannot(&raftdb_path))?;
     let msgdb = Rocks::open_state_with(&msgdb_path, memory(budget.cache_bytes), sizes)
         .with_context(|| cannot(&msgdb_path))?;
+    // In a fresh directory they have just been made.
+    disk.presence = Some(directory.presence()?);
     Ok(World {
         network: network(config),
         raftdb: Arc::new(raftdb),
@@ -152,7 +154,8 @@ impl Background for Os {
 /// The file system that holds a data directory, and the directory.
 struct Disk {
     path: PathBuf,
-    presence: Presence,
+    /// What must stay where it is, once the databases are open.
+    presence: Option<Presence>,
     /// How large the databases let things grow on it.
     sizes: Sizes,
     ballast: Ballast,
@@ -169,7 +172,7 @@ impl Disk {
         let bytes = config.limits.disk_ballast_bytes.unwrap_or(usual);
         Ok(Disk {
             path: path.to_owned(),
-            presence: directory.presence()?,
+            presence: None,
             sizes,
             ballast: Ballast::new(path, bytes),
         })
@@ -212,7 +215,7 @@ impl DiskSpace for Disk {
     }
 
     fn present(&self) -> Result<(), String> {
-        self.presence.check()
+        self.presence.as_ref().map_or(Ok(()), Presence::check)
     }
 }
 
