@@ -970,6 +970,7 @@ fn snapshots_and_views(golden: &mut Golden) {
         time_ms: 1_665_800_000_123,
         files: 2,
         passed_ms: 0,
+        id: None,
     };
     let counted = node::SnapshotHead {
         passed_ms: 86_400_000,
