@@ -162,16 +162,8 @@ impl Peer for Inbound {
         }
         let others = match node.admit(request.metadata()).await {
             Ok(_) => node.peers().whereabouts().all(),
-            // A node that has joined and is not known here yet; or this one, which looks whether its
-            // own address leads here.
-            Err(status)
-                if matches!(
-                    status.code(),
-                    tonic::Code::Unavailable | tonic::Code::FailedPrecondition
-                ) =>
-            {
-                Vec::new()
-            }
+            // A node that has joined and is not known here yet.
+            Err(status) if status.code() == tonic::Code::Unavailable => Vec::new(),
             Err(status) => return Err(status),
         };
         Ok(Response::new(wire::WhoAnswer { here, others }))
