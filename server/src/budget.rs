@@ -98,7 +98,7 @@ impl Budget {
         let left = machine.descriptors.saturating_sub(DESCRIPTORS_OWN);
         let files = (left * 3 / 16).clamp(FILES_MIN, FILES_MAX);
         let others = (left / 4).min(1_024);
-        let incoming = left.saturating_sub(2 * files + others).max(8);
+        let incoming = left.saturating_sub(2 * files + others).max(10);
         let spare = (incoming / 4).min(SPARE_MAX);
         let limits = &config.limits;
         let network = match limits.network_bytes {
