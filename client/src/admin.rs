@@ -289,7 +289,8 @@ impl Client {
         Ok(answer.value.epoch)
     }
 
-    /// Sends a replica of a shard on its way. It has arrived when the status lists the move no more.
+    /// Sends a replica of a shard on its way, or takes that back. It has arrived when the status lists
+    /// the move no more.
     ///
     /// # Errors
     /// [`Error::Refused`] when it makes no sense or would do harm, or [`Error::Deadline`].

@@ -373,6 +373,9 @@ pub struct MoveStep {
     /// The epoch of its move: an answer that comes late must not count for another.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
+    /// To take it back: its new node is lost, so that it would never end, whatever was allowed.
+    #[prost(bool, tag = "3")]
+    pub lost: bool,
 }
 
 /// A node leaves, or stays after all.
@@ -526,6 +529,7 @@ impl Move {
         MoveStep {
             shard: self.shard,
             epoch: self.epoch,
+            lost: false,
         }
     }
 

@@ -135,10 +135,14 @@ pub const MOVES_MAX: usize = 64;
 pub const MOVES_PLANNED_MAX: usize = 8;
 /// Of these, how many go to one node: each copies a shard onto its disk.
 pub const MOVES_TO_NODE_MAX: usize = 2;
-/// Entries that a new replica may be behind when it takes the place of the old one.
-pub const MOVE_LAG_MAX: u64 = 256;
+/// Entries that a new replica may be behind when it becomes a voter: more than are on their way at once.
+pub const MOVE_LAG_MAX: u64 = 32;
 /// How long a node is gone before its replicas are replaced, milliseconds (default of the setting).
 pub const REPLACE_AFTER_MS: u64 = 5 * 60 * 1_000;
+/// Between two reads of everything that is stored, milliseconds (default of the setting).
+pub const SCRUB_EVERY_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// What a node reads for that, bytes a second (default of the setting).
+pub const SCRUB_BYTES_PER_S: u64 = 16 * 1024 * 1024;
 /// Terms of leader history kept for each shard.
 pub const LEADER_HISTORY_MAX: usize = 1_000;
 
@@ -160,6 +164,7 @@ const _: () = {
     assert!(2 * AGE_INTERVAL_MS <= 500);
     assert!(REFUSAL_MS_MAX < QUORUM_LACK_MS_MAX);
     assert!(MOVES_TO_NODE_MAX <= MOVES_PLANNED_MAX);
+    assert!(ENTRIES_SPACED_MAX as u64 * 2 <= MOVE_LAG_MAX);
     assert!(MOVES_PLANNED_MAX < MOVES_MAX);
     assert!(SHARDS_MAX < crate::id::Slot::COUNT);
 };

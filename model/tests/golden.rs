@@ -259,7 +259,11 @@ fn commands_are_read_and_written_as_ever() {
         "command_meta_draining",
         &change(ChangeBody::Draining(draining)),
     );
-    let step = MoveStep { shard: 1, epoch: 9 };
+    let step = MoveStep {
+        shard: 1,
+        epoch: 9,
+        lost: false,
+    };
     let leave = Leave {
         node: 300,
         stays: true,

@@ -8,7 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firebreak_model::cluster::{Change, ChangeBody, ClusterState, Locality, Move, Node, decide};
+use firebreak_model::cluster::{
+    Change, ChangeBody, ClusterState, Locality, Move, MoveStep, Node, decide,
+};
 use firebreak_model::command::Answer;
 use firebreak_model::id::ShardId;
 use firebreak_model::placement::{
@@ -53,6 +55,7 @@ fn of_dc(state: &ClusterState, dc: usize) -> Vec<u64> {
 fn gone(nodes: &[u64], for_ms: u64) -> Health {
     Health {
         gone_ms: nodes.iter().map(|node| (*node, for_ms)).collect(),
+        ..Health::default()
     }
 }
 
@@ -213,7 +216,7 @@ fn with_two_data_centers_left_replicas_crowd_and_go_apart_when_a_third_comes() {
 }
 
 #[test]
-fn a_move_whose_node_is_lost_is_taken_back_unless_it_is_changing_the_voters() {
+fn a_move_whose_node_is_lost_is_taken_back_also_when_its_voters_may_have_changed() {
     let mut state = cluster(&[1, 1, 1, 2], 1, 3);
     let planned = plan(&state, &gone(&[1], 300_000), &Policy::default());
     let wanted = planned.begin[0];
@@ -222,9 +225,36 @@ fn a_move_whose_node_is_lost_is_taken_back_unless_it_is_changing_the_voters() {
     let health = gone(&[1, 4], 300_000);
     let begun = state.moves[0];
     let planned = plan(&state, &health, &Policy::default());
-    assert_eq!((planned.drop, planned.begin), (vec![begun.step()], vec![]));
+    let step = |lost| MoveStep {
+        lost,
+        ..begun.step()
+    };
+    assert_eq!((planned.drop, planned.begin), (vec![step(false)], vec![]));
     make(&mut state, ChangeBody::ChangeVoters(begun.step()));
-    assert_eq!(plan(&state, &health, &Policy::default()).drop, []);
+    let planned = plan(&state, &health, &Policy::default());
+    assert_eq!((planned.drop, planned.begin), (vec![step(true)], vec![]));
+    make(&mut state, ChangeBody::DropMove(step(true)));
+    let again = plan(&state, &health, &Policy::default());
+    assert_eq!((again.begin[0].from, again.begin[0].to), (1, 5));
+}
+
+#[test]
+fn a_broken_replica_is_told_and_counts_for_no_quorum() {
+    let state = cluster(&[1, 1, 1, 1], 1, 3);
+    let broken = Health {
+        broken: [(2, ShardId(1))].into(),
+        ..Health::default()
+    };
+    let planned = plan(&state, &broken, &Policy::default());
+    assert_eq!((planned.begin, planned.drop), (vec![], vec![]));
+    assert!(told(&state, &broken, 1, 2).contains("is broken, and is rebuilt"));
+    let with_one_lost = Health {
+        broken: broken.broken,
+        ..gone(&[1], 300_000)
+    };
+    let planned = plan(&state, &with_one_lost, &Policy::default());
+    assert_eq!(planned.begin, []);
+    assert!(told(&state, &with_one_lost, 1, 1).contains("1 of 3 replicas"));
 }
 
 /// What is told of a shard's replica on a node.

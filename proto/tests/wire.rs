@@ -529,7 +529,12 @@ fn admin(golden: &mut Golden) {
     let (shard, from, to) = (4, 1, 300);
     golden.check(
         "move_replica_request",
-        &v1::MoveReplicaRequest { shard, from, to },
+        &v1::MoveReplicaRequest {
+            shard,
+            from,
+            to,
+            back: false,
+        },
     );
     golden.check(
         "move_replica_response",
@@ -703,6 +708,44 @@ fn bodies() -> Vec<(&'static str, Body)> {
                     record: Bytes::from_static(b"\x01record"),
                 }],
                 commit: log_id(998),
+                incarnation: 0,
+            }),
+        ),
+        (
+            "append_for_an_incarnation",
+            Body::Append(node::AppendEntries {
+                vote: vote(),
+                incarnation: 7,
+                ..node::AppendEntries::default()
+            }),
+        ),
+        (
+            "ask_replica",
+            Body::AskReplica(node::AskReplica { begin_anew: true }),
+        ),
+        (
+            "replica",
+            Body::Replica(node::Replica {
+                state: node::replica::State::Runs as i32,
+                incarnation: 7,
+                end: log_id(1_000),
+                why: String::new(),
+            }),
+        ),
+        (
+            "ask_scrub",
+            Body::AskScrub(node::AskScrub {
+                index: 1_000,
+                verdict: node::ask_scrub::Verdict::Differs as i32,
+            }),
+        ),
+        (
+            "scrubbed",
+            Body::Scrubbed(node::Scrubbed {
+                state: node::scrubbed::State::Done as i32,
+                records: 70_000,
+                bytes: 1_000,
+                sum: Bytes::from_static(&[1; 16]),
             }),
         ),
         (
@@ -735,6 +778,15 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 last: log_id(1_000),
                 pre: true,
                 transfer: true,
+                incarnation: 0,
+            }),
+        ),
+        (
+            "vote_for_an_incarnation",
+            Body::Vote(node::Vote {
+                vote: vote(),
+                incarnation: 7,
+                ..node::Vote::default()
             }),
         ),
         (
@@ -908,6 +960,7 @@ fn health() -> Option<node::Health> {
         sync_us: 70_000,
         lag_us: 300,
         late_us: 0,
+        unfit: Vec::new(),
     })
 }
 
@@ -971,6 +1024,7 @@ fn snapshots_and_views(golden: &mut Golden) {
         files: 2,
         passed_ms: 0,
         id: None,
+        incarnation: 0,
     };
     let counted = node::SnapshotHead {
         passed_ms: 86_400_000,

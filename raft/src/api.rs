@@ -68,6 +68,26 @@ pub struct Tuning {
     pub keep: Keep,
     /// How long a node is gone before its replicas are replaced; counts on the meta shard's leader.
     pub replace_after_ms: u64,
+    /// How often everything is read back and replicas are compared.
+    pub scrub: Scrubbing,
+}
+
+/// How often a shard is read back from all disks and compared, and how fast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scrubbing {
+    /// From one time to the next, milliseconds; 0 = never.
+    pub every_ms: u64,
+    /// How much a node reads for it at most, bytes a second.
+    pub bytes_per_s: u64,
+}
+
+impl Default for Scrubbing {
+    fn default() -> Self {
+        Scrubbing {
+            every_ms: limits::SCRUB_EVERY_MS,
+            bytes_per_s: limits::SCRUB_BYTES_PER_S,
+        }
+    }
 }
 
 /// The least [`Tuning::heartbeat_ms`] with which answers come in time over a `round` like this: openraft
@@ -115,6 +135,7 @@ impl Default for Tuning {
             read_lease_ms: 150,
             keep: Keep::default(),
             replace_after_ms: limits::REPLACE_AFTER_MS,
+            scrub: Scrubbing::default(),
         }
     }
 }
@@ -237,6 +258,8 @@ pub struct ReplicaStatus {
     pub purged_index: u64,
     /// Changes applied.
     pub revision: u64,
+    /// When it was last read back and compared with the others, Unix milliseconds; 0 = not yet.
+    pub scrubbed_ms: u64,
     /// Why it is broken.
     pub broken_reason: Option<String>,
     /// (term, leader) as acknowledged here, oldest first.

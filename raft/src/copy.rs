@@ -140,7 +140,7 @@ impl Outgoing {
 /// Sends a snapshot, or what is missing of it there. The receiver's vote once it has installed it.
 pub(crate) async fn send(
     (link, turns): (&Link, &Semaphore),
-    shard: ShardId,
+    (shard, incarnation): (ShardId, u64),
     vote: Vote,
     outgoing: &Arc<Outgoing>,
 ) -> Result<Vote, String> {
@@ -149,7 +149,7 @@ pub(crate) async fn send(
     let _of_node = turns.acquire().await.map_err(|e| e.to_string())?;
     let mut sending = outgoing.sending.lock().await;
     outgoing.hold();
-    let mut head = snapshot::head(shard, &vote, sending.export.applied());
+    let mut head = snapshot::head((shard, incarnation), &vote, sending.export.applied());
     head.id = Some(wire::SnapshotId {
         boot_nonce: link.hello().boot_nonce(),
         number: outgoing.number,
@@ -168,7 +168,7 @@ pub(crate) async fn send(
         }
         Err(status) if status.code() == Code::Unimplemented => {
             drop(sending);
-            let done = snapshot::send(link, shard, vote, outgoing).await;
+            let done = snapshot::send(link, (shard, incarnation), vote, outgoing).await;
             outgoing.done();
             return done;
         }

@@ -1,32 +1,28 @@
-//! Replicas that this node has given up: their data is dropped, and what must never be forgotten is
-//! kept.
+//! Replicas that this node has given up, or that are broken and begin anew: all of them is wiped, damaged
+//! or not.
 //!
 //! ```text
-//!   stop the group ─► marker (raftdb, synced) ─► the view without it ─► clear msgdb, flush
-//!     ─► drop the log's entries ─► marker: done
+//!   stop the group ─► marker (raftdb, synced) ─► the view without it ─► wipe msgdb, flush
+//!     ─► wipe the log ─► the next incarnation ─► marker: done
 //! ```
 //!
 //! A start that finds a marker that is not done repeats the steps behind it before any group is
-//! opened. The vote stays, and the marker stays for ever with the end of the log there was: should
-//! this node get a replica of the shard again, it elects nobody who lacks what it once acknowledged,
-//! for a voter that has not heard of the change may still count on it.
+//! opened. Should this node have a replica of the shard again, it is another one to all who counted on
+//! what is gone ([`crate::incarnation`]). The marker stays for ever with the end of the log there was,
+//! for versions that did not know incarnations.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use bytes::Bytes;
 use model::id::ShardId;
 use prost::Message;
 use store::state::State;
 use store::{Error, Log, Position};
-use tokio::time::sleep;
+
+use crate::incarnation;
 
 /// Local records: the marker of each shard.
 const DROPPED: &str = "dropped/";
-/// Between two looks whether an install has ended.
-const LOOK: Duration = Duration::from_millis(50);
-/// Looks until it counts as failed.
-const LOOKS_MAX: u32 = 200;
 
 /// What is kept of a replica that was given up. Persisted: tags are permanent.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -104,22 +100,17 @@ pub(crate) async fn begin(
 /// Drops what was noted, if it is not yet; durable on completion. The group must have stopped.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when what is there is damaged: it stays, and stays closed. Others are fatal.
+/// [`Error::Corrupt`] when the node's own records of it are damaged: it stays, and stays closed. Others
+/// are fatal.
 pub(crate) async fn finish(log: &Log, state: &State, shard: ShardId) -> Result<(), Error> {
     let Some(mut marker) = Dropped::of(log, shard)?.filter(|marker| !marker.done) else {
         return Ok(());
     };
     let slot = |slot: u32| u16::try_from(slot).unwrap_or(u16::MAX);
     let slots = slot(marker.slot_first)..=slot(marker.slot_last);
-    let replica = state.shard(shard, slots)?;
-    // A stopped group may still be ending the install of a snapshot; one that has failed stays.
-    let mut looks = 0;
-    while looks < LOOKS_MAX && replica.read_point().is_err() {
-        looks += 1;
-        sleep(LOOK).await;
-    }
-    replica.clear().await?;
-    log.forget_entries(shard)?.await?;
+    state.wipe(shard, slots).await?;
+    log.remove_shard(shard).await?;
+    incarnation::renew(log, shard).await?;
     marker.done = true;
     marker.put(log, shard).await
 }
@@ -149,7 +140,7 @@ pub(crate) async fn finish_all(log: &Log, state: &State) -> Result<(), Error> {
 mod tests {
     use std::sync::Arc;
 
-    use store::engine::memory::Memory;
+    use store::engine::memory::{Memory, Part};
     use store::state::ToApply;
     use store::{HardState, Record};
 
@@ -195,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_given_up_is_gone_but_its_vote_and_its_end_are_not() {
+    async fn what_is_given_up_is_gone_and_what_comes_next_has_another_number() {
         let (raftdb, msgdb) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
         let (log, state) = open(&raftdb, &msgdb);
         assert_eq!(floor(&log, SHARD).unwrap(), None);
@@ -206,10 +197,8 @@ mod tests {
         finish(&log, &state, SHARD).await.unwrap();
         let shard = log.shard(SHARD).unwrap();
         assert_eq!(shard.last(), None);
-        assert_eq!(
-            shard.load(HardState::Vote).unwrap(),
-            Some(Bytes::from_static(b"vote"))
-        );
+        assert_eq!(shard.load(HardState::Vote).unwrap(), None);
+        assert_eq!(incarnation::of(&log, SHARD).unwrap(), 1);
         let applied = state.shard(SHARD, 0..=9).unwrap().applied();
         assert_eq!((applied.position, applied.membership), (None, Bytes::new()));
         // A second life that ended earlier does not lower the floor.
@@ -219,6 +208,29 @@ mod tests {
             .unwrap();
         finish(&log, &state, SHARD).await.unwrap();
         assert_eq!(floor(&log, SHARD).unwrap(), Some(position(3, 5)));
+        assert_eq!(incarnation::of(&log, SHARD).unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_is_wiped_like_what_is_not() {
+        let (raftdb, msgdb) = (Arc::new(Memory::new()), Arc::new(Memory::new()));
+        {
+            let (log, state) = open(&raftdb, &msgdb);
+            append(&log, &state, position(3, 5)).await;
+            state.flush().await.unwrap();
+        }
+        for part in [Part::Entry, Part::Vote] {
+            raftdb.disk().flip_bit(part, |_| 0).unwrap();
+        }
+        msgdb.disk().flip_bit(Part::Applied, |_| 0).unwrap();
+        let (log, state) = open(&raftdb, &msgdb);
+        assert!(log.shard(SHARD).is_err() && state.shard(SHARD, 0..=9).is_err());
+        begin(&log, SHARD, 0..=9, None).await.unwrap();
+        finish(&log, &state, SHARD).await.unwrap();
+        assert_eq!(log.shard(SHARD).unwrap().last(), None);
+        let applied = state.shard(SHARD, 0..=9).unwrap().applied();
+        assert_eq!(applied.position, None);
+        append(&log, &state, position(1, 1)).await;
     }
 
     #[tokio::test]

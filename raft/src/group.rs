@@ -25,6 +25,7 @@ use crate::batcher::{Batcher, CommandTime, Waiting};
 use crate::copy::{Coming, Held};
 use crate::fault::Fault;
 use crate::granted::Granted;
+use crate::incarnation::Place;
 use crate::index::Questions;
 use crate::leaders::{Leaders, Leadership};
 use crate::log_store::LogStore;
@@ -50,6 +51,8 @@ pub(crate) struct Opening {
     pub(crate) waiting: Arc<Waiting>,
     /// Where the log ended that this node had of the shard and gave up.
     pub(crate) floor: Option<Position>,
+    /// Which of this node's replicas of the shard it is.
+    pub(crate) incarnation: u64,
 }
 
 /// Why a group did not open.
@@ -93,6 +96,8 @@ pub(crate) struct Group {
     log: ShardLog,
     vote: Arc<Mutex<Option<Vote>>>,
     floor: Option<Position>,
+    /// Which replica this is, and whether the shard's membership names it.
+    pub(crate) place: Arc<Place>,
     /// The replica is given up: its end is wanted.
     pub(crate) closing: CancellationToken,
 }
@@ -110,6 +115,7 @@ impl Group {
             room,
             waiting,
             floor,
+            incarnation,
         } = opening;
         let fault = Fault::new();
         let fail = |error: &dyn std::fmt::Display| match &*fault.watch().borrow() {
@@ -121,13 +127,14 @@ impl Group {
         let cuttable = Arc::new(move || flushed.flushed().position.map(|p| p.index));
         let store = LogStore::open(log.clone(), cuttable, fault.clone()).map_err(|e| fail(&e))?;
         let vote = store.vote();
-        let config = Arc::new(config(shard, &tuning).map_err(OpenError::Node)?);
+        let config = Arc::new(config(shard, &tuning, incarnation).map_err(OpenError::Node)?);
         let acks = Arc::new(Acks::default());
         let windows = peers.vitals().windows().clone();
         let leaders = Arc::new(Mutex::new(Leaders::new(windows)));
         let sleep = Arc::new(Sleep::default());
         let time = peers.vitals().time().clone();
         let granted = Arc::<Granted>::default();
+        let place = Arc::new(Place::new(node, incarnation));
         let network = Network {
             shard,
             peers,
@@ -136,6 +143,7 @@ impl Group {
             sleep: sleep.clone(),
             log: store.clone(),
             granted: granted.clone(),
+            place: place.clone(),
         };
         let machine = StateMachine::new(state.clone(), fault.clone());
         let held = machine.held();
@@ -143,6 +151,7 @@ impl Group {
             .await
             .map_err(|e| fail(&e))?;
         sleep.of(raft.clone());
+        place.of(raft.clone());
         let leadership = Leadership {
             shard,
             node,
@@ -174,7 +183,9 @@ impl Group {
             held,
             log,
             vote,
-            floor,
+            // Only what has no number is told from what there was before by it.
+            floor: floor.filter(|_| incarnation == 0),
+            place,
             closing: CancellationToken::new(),
         }))
     }
@@ -246,6 +257,17 @@ impl Group {
         self.log.bytes_kept()
     }
 
+    /// Reads entries back from the disk; see [`ShardLog::verify`].
+    pub(crate) fn verify_log(&self, from: u64, bytes: usize) -> Result<Option<u64>, Error> {
+        self.log.verify(from, bytes)
+    }
+
+    /// Whether this is where the log was cut, or an entry of it.
+    pub(crate) fn holds(&self, id: &LogId) -> bool {
+        let found = self.log.position_at(id.index());
+        found.is_ok_and(|found| found.map(crate::types::log_id) == Some(*id))
+    }
+
     /// The last entry of the log.
     pub(crate) fn last_log(&self) -> Option<Position> {
         self.log.last()
@@ -266,6 +288,17 @@ impl Group {
     /// and operators need it most then.
     pub(crate) fn takes_no_entries(&self) -> bool {
         self.room.is_spent() && !self.shard.is_meta()
+    }
+
+    /// Lets openraft stand by itself from when the membership names this replica.
+    pub(crate) async fn let_stand(&self) {
+        let mut metrics = self.raft.server_metrics();
+        while !self.place.counts() {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+        self.raft.runtime_config().elect(true);
     }
 
     /// Whether a hand-over was heard of a moment ago: marked votes may pass the lease.
@@ -455,6 +488,7 @@ impl Group {
             applied_index: applied.position.map_or(0, |p| p.index),
             purged_index: index(&metrics.purged),
             revision: applied.revision,
+            scrubbed_ms: 0,
             broken_reason: None,
             leader_history: self.leadership.leaders.lock().history.clone(),
             asleep: self.leadership.sleep.is_asleep(),
@@ -468,13 +502,15 @@ impl Group {
     }
 }
 
-fn config(shard: ShardId, tuning: &Tuning) -> Result<Config, String> {
+fn config(shard: ShardId, tuning: &Tuning, incarnation: u64) -> Result<Config, String> {
     let config = Config {
         cluster_name: format!("firebreak-{shard}"),
         heartbeat_interval: tuning.heartbeat_ms,
         election_timeout_min: tuning.election_min_ms,
         election_timeout_max: tuning.election_max_ms,
         enable_pre_vote: Some(true),
+        // Else it would stand by a membership of the past; see `Group::let_stand`.
+        enable_elect: incarnation == 0,
         // Unsafe with state that is not flushed, and documented so.
         enable_leader_restore: Some(false),
         // SEND_BYTES_MAX bounds their bytes.

@@ -28,10 +28,12 @@ use crate::copy;
 use crate::frame;
 use crate::group::Group;
 use crate::handover;
+use crate::heal;
 use crate::hello;
 use crate::index;
 use crate::link;
 use crate::node::Inner;
+use crate::scrub;
 use crate::sleep;
 use crate::snapshot;
 use crate::trust;
@@ -105,6 +107,7 @@ impl Peer for Inbound {
             .ok_or_else(|| Status::not_found(format!("no replica of {shard} here")))?;
         let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
         trust::snapshot(&head, from, group.known_term()).map_err(invalid)?;
+        meant(&self.node, &group, head.incarnation).map_err(Status::not_found)?;
         if self.node.disk_is_tight() && !shard.is_meta() {
             return Err(Status::resource_exhausted(
                 "this node's disk has no room for a snapshot",
@@ -135,6 +138,7 @@ impl Peer for Inbound {
         };
         let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
         trust::snapshot(&named, from, group.known_term()).map_err(invalid)?;
+        meant(&self.node, &group, head.incarnation).map_err(Status::not_found)?;
         if self.node.disk_is_tight() && !shard.is_meta() {
             return Err(Status::resource_exhausted(
                 "this node's disk has no room for a snapshot",
@@ -303,6 +307,17 @@ impl Connection {
                 let answer = sleep::lie_down(&self.node, self.from, &asked);
                 self.answer(id, shard, answer);
             }
+            Some(Body::AskReplica(ask)) => {
+                let (node, out) = (self.node.clone(), self.out.clone());
+                tokio::spawn(async move {
+                    let answer = heal::tell(&node, ShardId(shard), &ask);
+                    out.send(frame::single(id, shard, Body::Replica(answer)));
+                });
+            }
+            Some(Body::AskScrub(ask)) => {
+                let answer = scrub::tell(&self.node, self.from, ShardId(shard), &ask);
+                self.answer(id, shard, Body::Scrubbed(answer));
+            }
             Some(Body::AskPositions(ask)) => {
                 let (node, from, out) = (self.node.clone(), self.from, self.out.clone());
                 tokio::spawn(async move {
@@ -410,7 +425,8 @@ impl Connection {
         append: wire::AppendEntries,
     ) -> Result<(), String> {
         let from = self.from;
-        let to = self.stream(stream, shard)?;
+        let incarnation = append.incarnation;
+        let to = self.stream(stream, shard, incarnation)?;
         if let Err(why) = believable_append(&append, from, &to.group) {
             tracing::warn!(%from, shard = %to.group.shard, %why, "a peer's word is refused");
             return Err(why.to_string());
@@ -423,7 +439,7 @@ impl Connection {
     }
 
     /// The way to the group of a stream, opened by its first frame.
-    fn stream(&mut self, stream: u64, shard: u32) -> Result<&Stream, String> {
+    fn stream(&mut self, stream: u64, shard: u32, incarnation: u64) -> Result<&Stream, String> {
         if !self.streams.contains_key(&stream) && self.streams.len() >= STREAMS_MAX {
             return Err(format!("a connection has at most {STREAMS_MAX} streams"));
         }
@@ -432,6 +448,8 @@ impl Connection {
             Entry::Vacant(place) => {
                 let group = self.node.group(ShardId(shard));
                 let group = group.ok_or_else(|| format!("no replica of s{shard} here"))?;
+                // A group is of one incarnation, and a stream of one group.
+                meant(&self.node, &group, incarnation)?;
                 let (requests, received) = mpsc::channel(APPENDS_WAITING_MAX);
                 let received = tokio_stream::wrappers::ReceiverStream::new(received);
                 let answered = answer_stream(group.clone(), received, stream, self.out.clone());
@@ -497,6 +515,20 @@ async fn answer_stream(
     }
 }
 
+/// Whether what is for the `incarnation` of a replica is for this one; see [`crate::incarnation`].
+fn meant(node: &Inner, group: &Group, incarnation: u64) -> Result<(), String> {
+    let own = group.place.incarnation;
+    if own == incarnation || mutant!("votes-before-it-is-whole") {
+        node.peers().vitals().well_addressed(group.shard);
+        return Ok(());
+    }
+    node.peers().vitals().misaddressed(group.shard);
+    Err(format!(
+        "this replica of {} is incarnation {own}, not {incarnation}",
+        group.shard
+    ))
+}
+
 fn refused(message: String) -> Body {
     frame::failed(wire::failed::Reason::Refused, None, message)
 }
@@ -510,6 +542,7 @@ fn no_replica(shard: u32) -> Body {
 async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body, String> {
     match body {
         Body::Append(append) => {
+            meant(node, group, append.incarnation)?;
             let request = types::append_from_wire(append).map_err(|e| e.to_string())?;
             if !request.entries.is_empty() && group.takes_no_entries() {
                 return Err(NO_ROOM.to_owned());
@@ -533,6 +566,7 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             }))
         }
         Body::Vote(vote) => {
+            meant(node, group, vote.incarnation)?;
             group.leadership.sleep.begin();
             let mut request = VoteRequest::<Types> {
                 vote: types::required_vote(vote.vote).map_err(|e| e.to_string())?,
@@ -577,6 +611,9 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             }))
         }
         Body::Transfer(transfer) => {
+            if transfer.to == node.id().0 && !group.place.counts() {
+                return Err("this replica is no member yet".into());
+            }
             let request = TransferLeaderRequest::<Types>::new(
                 types::required_vote(transfer.from).map_err(|e| e.to_string())?,
                 transfer.to,
@@ -616,6 +653,10 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
         | Body::AskPositions(_)
         | Body::Positions(_)
         | Body::Following(_)
+        | Body::AskReplica(_)
+        | Body::Replica(_)
+        | Body::AskScrub(_)
+        | Body::Scrubbed(_)
         | Body::Sleep(_) => Err("an answer is not a question".into()),
     }
 }

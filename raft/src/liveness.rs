@@ -314,6 +314,9 @@ impl Election<'_> {
 
     /// Whether nobody leads, or only one who cannot.
     fn needed(&self) -> bool {
+        if !self.group.place.counts() {
+            return false;
+        }
         match self.group.leader() {
             None => true,
             Some(leader) => leader == self.old && lost(self.node, self.group, leader),

@@ -1,7 +1,7 @@
 //! The node's standing tasks: learning the cluster's view, founding, laying out shards, and
 //! keeping the databases in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use model::cluster::{
 use model::command::Command;
 use model::id::{NodeId, ShardId};
 use model::placement;
-use openraft::EmptyNode;
 use openraft::metrics::RaftServerMetrics;
 use prost::Message;
 use proto::net::Channel;
@@ -27,9 +26,10 @@ use tonic::Status;
 use crate::api::{Identity, Refused, heartbeat_ms_min};
 use crate::group::Group;
 use crate::hello::Hello;
+use crate::incarnation::Member;
 use crate::node::Inner;
 use crate::types::Types;
-use crate::{balance, index, kept, moves, quorum, search, trust};
+use crate::{balance, heal, index, kept, moves, quorum, search, trust};
 
 /// Between looks at what there is to do.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
@@ -86,6 +86,7 @@ impl Tasks {
         until_stopped(Box::pin(balance::keep(node.clone())));
         until_stopped(Box::pin(crate::sleep::keep(node.clone())));
         until_stopped(Box::pin(index::keep_known(node.clone())));
+        until_stopped(Box::pin(crate::scrub::keep(node.clone())));
         until_stopped(Box::pin(quorum::watch(node.clone())));
         if let Some(cluster) = found {
             until_stopped(Box::pin(found_cluster(node.clone(), cluster)));
@@ -103,17 +104,30 @@ async fn hear_refusals(node: Arc<Inner>, mut refusals: mpsc::UnboundedReceiver<(
 
 /// Takes the view from the own replica of the meta shard as it is applied.
 async fn follow_meta(node: Arc<Inner>) {
-    let Some(meta) = node.group(ShardId::META) else {
-        return;
-    };
+    loop {
+        // One that is broken is rebuilt, and is another then.
+        if let Some(meta) = node.group(ShardId::META) {
+            follow(&node, &meta).await;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn follow(node: &Arc<Inner>, meta: &Arc<Group>) {
     let mut applied = meta.state.watch_applied();
     loop {
         let view = meta.state.cluster();
         if view.epoch > 0 {
             node.learn(view.as_ref().clone()).await;
         }
-        if applied.changed().await.is_err() {
-            return;
+        let same = |now: &Arc<Group>| Arc::ptr_eq(now, meta);
+        loop {
+            match timeout(ASK_MAX, applied.changed()).await {
+                Ok(Ok(())) => break,
+                Ok(Err(_)) => return,
+                Err(_) if node.group(ShardId::META).as_ref().is_some_and(same) => {}
+                Err(_) => return,
+            }
         }
     }
 }
@@ -211,7 +225,7 @@ async fn found_cluster(node: Arc<Inner>, cluster: ClusterState) {
     };
     while meta.state.cluster().epoch == 0 {
         if !meta.raft.is_initialized().await.unwrap_or(true) {
-            let members = BTreeSet::from([node.id().0]);
+            let members = BTreeMap::from([(node.id().0, Member::default())]);
             if let Err(error) = meta.raft.initialize(members).await {
                 tracing::warn!(%error, "founding the cluster");
             }
@@ -254,7 +268,8 @@ async fn found_shard(node: &Inner, group: &Group, shard: &Shard) {
     if group.raft.is_initialized().await.unwrap_or(true) {
         return;
     }
-    let members: BTreeSet<u64> = shard.replicas.iter().copied().collect();
+    let members = shard.replicas.iter().map(|id| (*id, Member::default()));
+    let members: BTreeMap<u64, Member> = members.collect();
     if let Err(error) = group.raft.initialize(members).await {
         tracing::debug!(%error, shard = shard.id, "the shard was founded by another replica");
     }
@@ -279,7 +294,11 @@ async fn reconcile(node: Arc<Inner>) {
     }
 }
 
-async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Result<(), String> {
+async fn reconcile_once(
+    node: &Arc<Inner>,
+    meta: &Group,
+    view: &ClusterState,
+) -> Result<(), String> {
     let voters = meta.voters();
     let current: Vec<u64> = voters.iter().copied().collect();
     let wanted = placement::meta_wanted(view, &candidates(node, view, &voters), &current);
@@ -291,26 +310,24 @@ async fn reconcile_once(node: &Inner, meta: &Group, view: &ClusterState) -> Resu
         let may = |id| wanted_set.contains(&id) && voters.contains(&id);
         return moves::hand_over(node, meta, may).await;
     }
-    if wanted_set != voters && ready {
-        let named = |ids: &mut dyn Iterator<Item = u64>| ids.map(NodeId).collect::<Vec<_>>();
-        tracing::info!(
-            voters = ?named(&mut voters.iter().copied()),
-            wanted = ?named(&mut wanted.iter().copied()),
+    let unfit = voters.iter().any(|id| {
+        let vitals = node.peers().vitals();
+        vitals.unfit(NodeId(*id), ShardId::META)
+    });
+    let change = (wanted_set != voters && ready) || meta.is_joint();
+    if change || unfit {
+        tracing::debug!(
+            ?voters,
+            ?wanted,
+            unfit,
             "the meta shard changes its members"
         );
-        for id in wanted_set.difference(&voters) {
-            let added = meta.raft.add_learner(*id, EmptyNode::new(), true);
-            let added = timeout(STEP_MAX, added)
-                .await
-                .map_err(|_| "a learner is slow")?;
-            added.map_err(|e| e.to_string())?;
+        if let Err(why) = heal::restore(node, meta, &wanted_set, &heal::Free).await {
+            tracing::debug!(%why, "the members of the meta shard change later");
         }
-        let changed = meta.raft.change_membership(wanted_set, false);
-        let changed = timeout(STEP_MAX, changed)
-            .await
-            .map_err(|_| "the change is slow")?;
-        changed.map_err(|e| e.to_string())?;
-        return Ok(());
+        if change {
+            return Ok(());
+        }
     }
     if !current.is_empty() && current != sorted(&view.meta_replicas) {
         let change = ChangeBody::MetaReplicas(MetaReplicas { nodes: current });

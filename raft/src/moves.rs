@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   meta shard            the shard's leader
-//!   BeginMove ──────────► adds the new replica as a learner, until it has caught up
+//!   BeginMove ──────────► adds the new replica as a learner, until it says that it has caught up
 //!   ChangeVoters ◄─────── asks, each time before it changes the voters (joint, by openraft)
 //!   FinishMove ◄───────── once the new voters alone are in effect, and that is committed
 //! ```
@@ -18,18 +18,16 @@ use bytes::Bytes;
 use model::cluster::{self, Change, ChangeBody, ClusterState, Move, Shard};
 use model::command::{Answer, Command};
 use model::id::{NodeId, ShardId};
-use model::limits;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::raft::Precondition;
-use openraft::{ChangeMembers, EmptyNode};
 use prost::Message;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::group::Group;
 use crate::handover;
+use crate::heal::{self, Permit};
 use crate::meta::{LOOK, STEP_MAX};
 use crate::node::Inner;
-use crate::types::{self, LogId, StoredMembership};
+use crate::types::StoredMembership;
 
 /// Looks between two searches for learners that nobody wants.
 const SWEEP_LOOKS: u32 = 40;
@@ -56,6 +54,7 @@ pub(crate) async fn carry_out(node: Arc<Inner>) {
         });
         futures::future::join_all(steps).await;
         look += 1;
+        heal::look(&node, &view, look >= SWEEP_LOOKS).await;
         if look >= SWEEP_LOOKS {
             look = 0;
             sweep(&node, &view).await;
@@ -65,66 +64,34 @@ pub(crate) async fn carry_out(node: Arc<Inner>) {
 
 /// One step of a move, from whatever is found.
 async fn step(node: &Arc<Inner>, group: &Group, shard: &Shard, going: &Move) -> Result<(), String> {
-    group.leadership.rouse().await;
-    // Read before anybody is asked: what is asked for counts for this membership only.
-    let members = membership(group);
-    let configs = members.get_joint_config();
     let wanted: BTreeSet<u64> = going.after(&shard.replicas).into_iter().collect();
-    if configs.len() == 1 && configs[0] == wanted {
-        if is_committed(group, &members)? {
-            let (from, to) = (NodeId(going.from), NodeId(going.to));
-            tracing::info!(shard = %group.shard, %from, %to, "a replica has moved");
-            ask(node, ChangeBody::FinishMove(going.step())).await?;
-        }
-        return Ok(());
-    }
-    if going.from == node.id().0 {
+    if going.from == node.id().0 && group.voters() != wanted {
         let others = |id| wanted.contains(&id) && id != going.to;
         return hand_over(node, group, others).await;
     }
-    if members.get_node(&going.to).is_none() {
-        if !node.peers().reachable(NodeId(going.to)) {
-            return Err("its node cannot be reached".into());
-        }
-        tracing::info!(shard = %group.shard, to = %NodeId(going.to), "a replica learns");
-        let added = group.raft.add_learner(going.to, EmptyNode::new(), false);
-        let added = timeout(STEP_MAX, added).await.map_err(|_| "no quorum")?;
-        return added.map(drop).map_err(|e| e.to_string());
+    heal::restore(node, group, &wanted, &Decided { node, going }).await?;
+    let (from, to) = (NodeId(going.from), NodeId(going.to));
+    tracing::info!(shard = %group.shard, %from, %to, "a replica has moved");
+    ask(node, ChangeBody::FinishMove(going.step())).await
+}
+
+/// The meta shard decides when the voters may change.
+struct Decided<'a> {
+    node: &'a Arc<Inner>,
+    going: &'a Move,
+}
+
+impl Permit for Decided<'_> {
+    async fn permit(&self) -> Result<(), String> {
+        ask(self.node, ChangeBody::ChangeVoters(self.going.step())).await
     }
-    // A joint configuration was begun by a leader before: nothing can be waited for.
-    if configs.len() == 1 && !caught_up(group, going.to) {
-        return Err("it is behind".into());
-    }
-    ask(node, ChangeBody::ChangeVoters(going.step())).await?;
-    let unchanged = Precondition::LastMembershipLogId {
-        last_membership_log_id: *members.log_id(),
-    };
-    let changed = group.raft.change_membership_if(wanted, false, [unchanged]);
-    let changed = timeout(STEP_MAX, changed).await.map_err(|_| "no quorum")?;
-    changed.map(drop).map_err(|e| e.to_string())
 }
 
 /// The membership in effect, committed or not.
-fn membership(group: &Group) -> StoredMembership {
+pub(crate) fn membership(group: &Group) -> StoredMembership {
     let metrics = group.raft.server_metrics();
     let metrics = metrics.borrow_watched();
     metrics.membership_config.as_ref().clone()
-}
-
-/// Whether a membership is committed: what was applied is.
-fn is_committed(group: &Group, members: &StoredMembership) -> Result<bool, String> {
-    let applied = types::decode_membership(&group.state.applied().membership);
-    Ok(applied.map_err(|e| e.to_string())?.log_id() == members.log_id())
-}
-
-/// Whether a learner of a group that this node leads has nearly all of the log.
-fn caught_up(group: &Group, learner: u64) -> bool {
-    let last = group.last_index();
-    let metrics = group.raft.data_metrics();
-    let metrics = metrics.borrow_watched();
-    let followers = metrics.replication.as_ref();
-    let matched = followers.and_then(|followers| followers.get(&learner)?.as_ref());
-    matched.is_some_and(|id: &LogId| id.index() + limits::MOVE_LAG_MAX >= last)
 }
 
 /// Hands the lead of a group to one of those that it may go to.
@@ -166,15 +133,8 @@ async fn sweep(node: &Inner, view: &ClusterState) {
         if unwanted.is_empty() {
             continue;
         }
-        let unchanged = Precondition::LastMembershipLogId {
-            last_membership_log_id: *members.log_id(),
-        };
-        let named: Vec<NodeId> = unwanted.iter().copied().map(NodeId).collect();
-        tracing::info!(shard = %group.shard, unwanted = ?named, "learners are let go");
         group.leadership.rouse().await;
-        let change = ChangeMembers::RemoveNodes(unwanted);
-        let changed = group.raft.change_membership_if(change, true, [unchanged]);
         // The next sweep tries again.
-        let _ = timeout(STEP_MAX, changed).await;
+        let _ = heal::forget(&group, &members, unwanted).await;
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
 use model::id::{NodeId, ShardId};
-use model::limits;
+use model::{limits, mutant};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
@@ -18,7 +18,7 @@ use openraft::raft::{
     StreamAppendResult, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use parking_lot::Mutex;
 use proto::node as wire;
 use proto::node::frame::Body;
@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use crate::acks::{Acks, Sent, Unanswered};
 use crate::copy;
 use crate::granted::Granted;
+use crate::incarnation::{Member, Place};
 use crate::leaders::Leaders;
 use crate::link::{AppendSender, AppendStream, Link, LinkError};
 use crate::log_store::LogStore;
@@ -64,12 +65,16 @@ pub(crate) struct Network {
     pub(crate) log: LogStore,
     /// What voters said of theirs.
     pub(crate) granted: Arc<Granted>,
+    /// Whether this replica may ask for votes.
+    pub(crate) place: Arc<Place>,
 }
 
 /// One group's way to one replica. openraft has one for entries and one for heartbeats.
 pub(crate) struct Client {
     group: Network,
     target: NodeId,
+    /// Which replica of the target's the membership names.
+    incarnation: u64,
     /// How far the target's log was last said to match without asking it.
     told: Option<LogId>,
 }
@@ -77,10 +82,11 @@ pub(crate) struct Client {
 impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
-    async fn new_client(&mut self, target: u64, _: &EmptyNode) -> Client {
+    async fn new_client(&mut self, target: u64, member: &Member) -> Client {
         Client {
             group: self.clone(),
             target: NodeId(target),
+            incarnation: member.incarnation,
             told: None,
         }
     }
@@ -149,7 +155,7 @@ impl Client {
         self.group.sleep.wake();
         let time = self.group.peers.vitals().time();
         let (sent, said) = (sending(&request, time), said(&request));
-        let append = Body::Append(types::append_to_wire(request));
+        let append = Body::Append(types::append_to_wire(request, self.incarnation));
         let Body::AppendAnswer(answer) = self.call_over(&link, append, option).await? else {
             return Err(malformed(types::Malformed(
                 "an append was answered otherwise".into(),
@@ -199,7 +205,8 @@ impl Client {
         let over = (link, self.group.peers.snapshot_turns());
         match snapshot.snapshot {
             SnapshotData::Outgoing(outgoing) => {
-                copy::send(over, self.group.shard, vote, &outgoing).await
+                let of = (self.group.shard, self.incarnation);
+                copy::send(over, of, vote, &outgoing).await
             }
             SnapshotData::Received { .. } => Err("only a read point can be sent".into()),
         }
@@ -222,6 +229,7 @@ impl Client {
             sleep: self.group.sleep.clone(),
             log: self.group.log.clone(),
             time: self.group.peers.vitals().time().clone(),
+            incarnation: self.incarnation,
             behind: false,
         };
         let pump = tokio::spawn(pump.run(requests));
@@ -250,6 +258,10 @@ impl Client {
         option: &RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let asked = rpc.vote;
+        if !self.group.place.counts() && !mutant!("votes-before-it-is-whole") {
+            // Of a membership from before this replica began anew.
+            return Err(RPCError::Unreachable(unreachable("it is no member yet")));
+        }
         if !pre {
             self.group.granted.stands(&asked, rpc.last_log_id);
         }
@@ -258,6 +270,7 @@ impl Client {
             last: rpc.last_log_id.as_ref().map(types::log_id_to_wire),
             pre,
             transfer: rpc.leadership_transfer,
+            incarnation: self.incarnation,
         };
         let answer = self.call(Body::Vote(vote), option).await;
         if !pre {
@@ -514,6 +527,8 @@ struct Pump {
     sleep: Arc<Sleep>,
     log: LogStore,
     time: Time,
+    /// Which replica of the target's the membership names.
+    incarnation: u64,
     /// The target lacks many entries, so that what it gets can wait.
     behind: bool,
 }
@@ -541,7 +556,7 @@ impl Pump {
     /// Sends a request, in pieces when it can wait: each is a request of its own, with an answer.
     async fn send(&self, request: AppendEntriesRequest<Types>) -> Result<(), Closed> {
         let term = request.vote.leader_id().term;
-        let mut whole = types::append_to_wire(request);
+        let mut whole = types::append_to_wire(request, self.incarnation);
         loop {
             let rest = match self.behind {
                 true => split_off(&mut whole, self.out.piece_bytes()),
@@ -600,6 +615,7 @@ fn split_off(append: &mut wire::AppendEntries, bytes: u64) -> Option<wire::Appen
         prev: append.entries.last().and_then(|entry| entry.id),
         entries,
         commit: append.commit,
+        incarnation: append.incarnation,
     })
 }
 

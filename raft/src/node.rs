@@ -40,7 +40,7 @@ use crate::time::{Steady, Time};
 use crate::vitals::Vitals;
 use crate::whereabouts::Whereabouts;
 use crate::windows::Windows;
-use crate::{balance, dropped, hello, inbound, index, meta, sleep};
+use crate::{balance, dropped, hello, inbound, index, meta, scrub, sleep};
 
 mod replicas;
 mod routing;
@@ -70,6 +70,14 @@ pub struct Node {
     inner: Arc<Inner>,
 }
 
+/// A replica that has stopped for good.
+#[derive(Clone)]
+struct Broken {
+    why: String,
+    /// Nothing of it runs any more.
+    stopped: bool,
+}
+
 /// What the node's tasks share.
 pub(crate) struct Inner {
     identity: Arc<Identity>,
@@ -81,7 +89,9 @@ pub(crate) struct Inner {
     doorkeeper: Arc<Doorkeeper>,
     view: watch::Sender<Arc<ClusterState>>,
     groups: RwLock<BTreeMap<ShardId, Arc<Group>>>,
-    broken: Mutex<BTreeMap<ShardId, String>>,
+    broken: Mutex<BTreeMap<ShardId, Broken>>,
+    /// Shards that this node leads and that are being healed.
+    ailing: Mutex<BTreeSet<ShardId>>,
     hints: Mutex<BTreeMap<ShardId, NodeId>>,
     fatal: watch::Sender<Option<String>>,
     refused: watch::Sender<Option<Refused>>,
@@ -98,6 +108,8 @@ pub(crate) struct Inner {
     aside: watch::Sender<bool>,
     /// Whether it is about to stop, so that nobody hands it anything.
     leaving: AtomicBool,
+    /// Reads of everything that are under way here.
+    pub(crate) scrubs: scrub::Scrubs,
     pub(crate) quorums: Quorums,
     pub(crate) stamps: Stamps,
     /// Shards in which this node elects.
@@ -154,6 +166,7 @@ impl Node {
         let vitals = Vitals::new(identity.node, log.clone(), time.clone(), windows);
         let doorkeeper = Doorkeeper::open(identity.cluster_id.clone(), identity.node, log.clone());
         let doorkeeper = Arc::new(doorkeeper.map_err(disk)?);
+        let inner_vitals = vitals.clone();
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),
@@ -167,7 +180,9 @@ impl Node {
         let mut broken = BTreeMap::new();
         for (key, why) in log.local_scan(BROKEN).map_err(disk)? {
             if let Some(shard) = key.strip_prefix(BROKEN).and_then(|id| id.parse().ok()) {
-                broken.insert(ShardId(shard), String::from_utf8_lossy(&why).into_owned());
+                let why = String::from_utf8_lossy(&why).into_owned();
+                inner_vitals.is_broken(ShardId(shard), true);
+                broken.insert(ShardId(shard), Broken { why, stopped: true });
             }
         }
         let inner = Arc::new(Inner {
@@ -182,6 +197,7 @@ impl Node {
             view,
             groups: RwLock::default(),
             broken: Mutex::new(broken),
+            ailing: Mutex::default(),
             hints: Mutex::default(),
             fatal: watch::Sender::new(None),
             refused: watch::Sender::new(None),
@@ -193,6 +209,7 @@ impl Node {
             opening: tokio::sync::Mutex::default(),
             aside: watch::Sender::new(false),
             leaving: AtomicBool::new(false),
+            scrubs: scrub::Scrubs::default(),
             quorums: Quorums::default(),
             electing: Mutex::default(),
             moving: Mutex::default(),
@@ -209,7 +226,7 @@ impl Node {
         dropped::finish_all(&inner.log, &inner.state)
             .await
             .map_err(disk)?;
-        inner.open(ShardId::META, 0..=0).await?;
+        inner.open(ShardId::META, 0..=0, true).await?;
         if let Some(view) = last_view(&log)? {
             inner.learn(view).await;
         }
@@ -388,13 +405,18 @@ impl Node {
         let working = groups.iter().filter(|g| view.holds(me, g.shard));
         let mut broken = self.inner.broken.lock().clone();
         broken.retain(|shard, _| view.holds(me, *shard));
-        let broken = broken.into_iter().map(|(shard, why)| ReplicaStatus {
+        let broken = broken.into_iter().map(|(shard, broken)| ReplicaStatus {
             shard,
             state: "broken",
-            broken_reason: Some(why),
+            broken_reason: Some(broken.why),
             ..ReplicaStatus::default()
         });
-        working.map(|group| group.status()).chain(broken).collect()
+        let scrubbed = |mut replica: ReplicaStatus| {
+            replica.scrubbed_ms = scrub::last_ms(&self.inner, replica.shard).unwrap_or(0);
+            replica
+        };
+        let replicas = working.map(|group| group.status()).chain(broken);
+        replicas.map(scrubbed).collect()
     }
 
     /// Bytes of the commands that wait for their leader here, or for what it decides.
@@ -466,6 +488,10 @@ impl Inner {
 
     pub(crate) fn tuning(&self) -> &Tuning {
         &self.tuning
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     pub(crate) fn keep(&self) -> &Keep {
@@ -543,11 +569,22 @@ impl Inner {
         self.absent.lock().get(&node).map(Instant::elapsed)
     }
 
+    /// Shards that this node leads and that are being healed, as `look` combines them.
+    pub(crate) fn ailing<T>(&self, look: impl FnOnce(&BTreeSet<ShardId>) -> T) -> T {
+        look(&self.ailing.lock())
+    }
+
+    pub(crate) fn set_ailing(&self, ailing: BTreeSet<ShardId>) {
+        *self.ailing.lock() = ailing;
+    }
+
     pub(crate) fn health(&self) -> Health {
+        let broken = self.peers.vitals().all_unfit();
         let absent = self.absent.lock();
         let ms = |since: &Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         Health {
             gone_ms: absent.iter().map(|(id, at)| (*id, ms(at))).collect(),
+            broken: broken.into_iter().map(|(node, id)| (node.0, id)).collect(),
         }
     }
 

@@ -23,8 +23,12 @@ use crate::types::{self, Snapshot, Vote};
 /// Chunks that wait for the network.
 const CHUNKS_AHEAD: usize = 8;
 
-/// The head of a snapshot of which this had been applied.
-pub(crate) fn head(shard: ShardId, vote: &Vote, applied: &Applied) -> wire::SnapshotHead {
+/// The head of a snapshot of which this had been applied, for this replica of a shard.
+pub(crate) fn head(
+    (shard, incarnation): (ShardId, u64),
+    vote: &Vote,
+    applied: &Applied,
+) -> wire::SnapshotHead {
     wire::SnapshotHead {
         format: 1,
         files: 0,
@@ -38,6 +42,7 @@ pub(crate) fn head(shard: ShardId, vote: &Vote, applied: &Applied) -> wire::Snap
         revision: applied.revision,
         time_ms: applied.time_ms,
         passed_ms: applied.passed_ms,
+        incarnation,
         id: None,
     }
 }
@@ -45,12 +50,12 @@ pub(crate) fn head(shard: ShardId, vote: &Vote, applied: &Applied) -> wire::Snap
 /// Sends a snapshot. Returns the receiver's vote once it has installed it.
 pub(crate) async fn send(
     link: &Link,
-    shard: ShardId,
+    (shard, incarnation): (ShardId, u64),
     vote: Vote,
     outgoing: &Outgoing,
 ) -> Result<Vote, String> {
     let (applied, files) = outgoing.whole().await.map_err(|e| e.to_string())?;
-    let mut head = head(shard, &vote, &applied);
+    let mut head = head((shard, incarnation), &vote, &applied);
     head.files = u32::try_from(files.len()).map_err(|e| e.to_string())?;
     tracing::info!(%shard, to = %link.node(), files = files.len(), "sending a snapshot");
     let (out, chunks) = mpsc::channel(CHUNKS_AHEAD);

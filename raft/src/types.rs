@@ -7,10 +7,12 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 use model::command::Reply;
 use openraft::impls::leader_id_std;
-use openraft::{EmptyNode, EntryPayload, Membership};
+use openraft::{EntryPayload, Membership};
 use prost::Message;
 use proto::node as wire;
 use store::{Position, Record};
+
+use crate::incarnation::Member;
 
 /// The bytes of one command entry, tag included, so that log and wire carry them as they are.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,7 +52,7 @@ openraft::declare_raft_types!(
         D = Payload,
         R = Vec<Reply>,
         NodeId = u64,
-        Node = EmptyNode,
+        Node = Member,
         LeaderId = leader_id_std::LeaderId<u64, u64>,
         AsyncRuntime = crate::runtime::Runtime,
 );
@@ -86,6 +88,17 @@ struct MembershipRecord {
     /// Set where the membership is stored with the log id it came from.
     #[prost(message, optional, tag = "3")]
     log_id: Option<wire::LogId>,
+    /// Those of `nodes` whose incarnation is not 0.
+    #[prost(message, repeated, tag = "4")]
+    incarnations: Vec<IncarnationRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct IncarnationRecord {
+    #[prost(uint64, tag = "1")]
+    node: u64,
+    #[prost(uint64, tag = "2")]
+    incarnation: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -94,7 +107,7 @@ struct ConfigRecord {
     voters: Vec<u64>,
 }
 
-fn membership_record(membership: &Membership<u64, EmptyNode>) -> MembershipRecord {
+fn membership_record(membership: &Membership<u64, Member>) -> MembershipRecord {
     MembershipRecord {
         configs: membership
             .get_joint_config()
@@ -105,20 +118,32 @@ fn membership_record(membership: &Membership<u64, EmptyNode>) -> MembershipRecor
             .collect(),
         nodes: membership.nodes().map(|(id, _)| *id).collect(),
         log_id: None,
+        incarnations: membership
+            .nodes()
+            .filter(|(_, member)| member.incarnation > 0)
+            .map(|(id, member)| IncarnationRecord {
+                node: *id,
+                incarnation: member.incarnation,
+            })
+            .collect(),
     }
 }
 
-fn membership_from(record: MembershipRecord) -> Result<Membership<u64, EmptyNode>, Malformed> {
+fn membership_from(record: MembershipRecord) -> Result<Membership<u64, Member>, Malformed> {
     let configs: Vec<BTreeSet<u64>> = record
         .configs
         .into_iter()
         .map(|c| c.voters.into_iter().collect())
         .collect();
-    let nodes: BTreeMap<u64, EmptyNode> = record
+    let mut nodes: BTreeMap<u64, Member> = record
         .nodes
         .into_iter()
-        .map(|id| (id, EmptyNode::new()))
+        .map(|id| (id, Member::default()))
         .collect();
+    for named in record.incarnations {
+        let incarnation = named.incarnation;
+        nodes.insert(named.node, Member { incarnation });
+    }
     Membership::new(configs, nodes).map_err(|e| Malformed(format!("membership: {e}")))
 }
 
@@ -238,6 +263,7 @@ pub(crate) fn required_vote(vote: Option<wire::VoteId>) -> Result<Vote, Malforme
 
 pub(crate) fn append_to_wire(
     rpc: openraft::raft::AppendEntriesRequest<Types>,
+    incarnation: u64,
 ) -> wire::AppendEntries {
     wire::AppendEntries {
         vote: Some(vote_to_wire(&rpc.vote)),
@@ -257,6 +283,7 @@ pub(crate) fn append_to_wire(
             })
             .collect(),
         commit: rpc.leader_commit.as_ref().map(log_id_to_wire),
+        incarnation,
     }
 }
 
@@ -338,7 +365,7 @@ mod tests {
         };
         let membership = Membership::new(
             vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])],
-            BTreeMap::from([1, 2, 3, 4, 5].map(|id| (id, EmptyNode::new()))),
+            BTreeMap::from([1, 2, 3, 4, 5].map(|id| (id, Member::default()))),
         )
         .unwrap();
         let commands = model::command::Entry {
@@ -355,6 +382,17 @@ mod tests {
             .data
         };
         let stored = StoredMembership::new(Some(log_id(position)), membership.clone());
+        let member = |id| {
+            (
+                id,
+                Member {
+                    incarnation: id - 1,
+                },
+            )
+        };
+        let nodes = BTreeMap::from([1, 2, 300].map(member));
+        let begun_anew = Membership::new(vec![BTreeSet::from([1, 2])], nodes).unwrap();
+        let begun_anew = payload(EntryPayload::Membership(begun_anew));
         vec![
             ("entry blank", payload(EntryPayload::Blank).to_vec()),
             (
@@ -366,6 +404,7 @@ mod tests {
                 payload(EntryPayload::Membership(membership)).to_vec(),
             ),
             ("stored membership", encode_membership(&stored).to_vec()),
+            ("entry membership with incarnations", begun_anew.to_vec()),
             (
                 "vote",
                 vote_to_wire(&Vote::new_committed(3, 2)).encode_to_vec(),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::id::NodeId;
+use model::id::{NodeId, ShardId};
 use model::limits;
 use parking_lot::Mutex;
 use proto::node as wire;
@@ -21,6 +21,10 @@ use crate::windows::Windows;
 
 /// A log whose sync runs for this long is stalled.
 pub(crate) const STALLED: Duration = Duration::from_millis(1_000);
+/// A replica that was addressed as another is unfit for so long.
+const MISADDRESSED_VALID: Duration = Duration::from_secs(2);
+/// Replicas that a node calls unfit at a time: more are healed later anyway.
+const UNFIT_MAX: usize = 256;
 /// What a node tells counts for this long.
 const TOLD_VALID: Duration = Duration::from_secs(2);
 
@@ -44,6 +48,10 @@ struct Rows {
     /// Nodes that were reached before and are not now.
     unreached: BTreeSet<NodeId>,
     told: BTreeMap<NodeId, (wire::Health, Instant)>,
+    /// Own replicas that are broken.
+    broken: BTreeSet<ShardId>,
+    /// Own replicas that somebody takes for earlier ones, and when.
+    misaddressed: BTreeMap<ShardId, Instant>,
 }
 
 impl Vitals {
@@ -80,14 +88,59 @@ impl Vitals {
     pub(crate) fn mine(&self) -> wire::Health {
         let (running, usual) = self.inner.log.syncs();
         let us = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-        let unreached = &self.inner.rows.lock().unreached;
+        let mut rows = self.inner.rows.lock();
+        let lately = |at: &mut Instant| at.elapsed() < MISADDRESSED_VALID;
+        rows.misaddressed.retain(|_, at| lately(at));
+        let unfit = rows.broken.iter().chain(rows.misaddressed.keys());
         wire::Health {
-            unreached: unreached.iter().map(|node| node.0).collect(),
+            unreached: rows.unreached.iter().map(|node| node.0).collect(),
+            unfit: unfit.take(UNFIT_MAX).map(|shard| shard.0).collect(),
             sync_running_ms: u32::try_from(running.as_millis()).unwrap_or(u32::MAX),
             sync_us: usual.map_or(0, us),
             lag_us: us(self.inner.pulse.lag()),
             late_us: us(self.inner.pulse.late()),
         }
+    }
+
+    /// The own replica of a shard is broken, or is not any more.
+    pub(crate) fn is_broken(&self, shard: ShardId, broken: bool) {
+        let mut rows = self.inner.rows.lock();
+        match broken {
+            true => rows.broken.insert(shard),
+            false => rows.broken.remove(&shard),
+        };
+    }
+
+    /// Somebody has taken the own replica of a shard for another.
+    pub(crate) fn misaddressed(&self, shard: ShardId) {
+        let mut rows = self.inner.rows.lock();
+        rows.misaddressed.insert(shard, Instant::now());
+    }
+
+    /// The own replica of a shard was addressed as what it is.
+    pub(crate) fn well_addressed(&self, shard: ShardId) {
+        self.inner.rows.lock().misaddressed.remove(&shard);
+    }
+
+    /// Whether a node says that its replica of a shard is broken, or another than is taken for it.
+    pub(crate) fn unfit(&self, node: NodeId, shard: ShardId) -> bool {
+        self.of(node, |health| health.unfit.contains(&shard.0))
+            .unwrap_or(false)
+    }
+
+    /// All replicas that are said to be so, by node; those of this one too.
+    pub(crate) fn all_unfit(&self) -> BTreeSet<(NodeId, ShardId)> {
+        let rows = self.inner.rows.lock();
+        let told = rows
+            .told
+            .iter()
+            .filter(|(_, (_, at))| at.elapsed() < TOLD_VALID)
+            .flat_map(|(node, (health, _))| {
+                let shards = health.unfit.iter();
+                shards.map(|shard| (*node, ShardId(*shard)))
+            });
+        let own = rows.broken.iter().map(|shard| (self.inner.me, *shard));
+        told.chain(own).collect()
     }
 
     /// What another tells; absent from versions without.
@@ -199,10 +252,13 @@ mod tests {
             sync_us: 5,
             lag_us: 7,
             late_us: 9,
+            unfit: vec![4],
         };
         vitals.note(OTHER, Some(health));
         vitals.note(OTHER, None);
         assert!(vitals.stalled(OTHER));
+        assert!(vitals.unfit(OTHER, ShardId(4)) && !vitals.unfit(OTHER, ShardId(5)));
+        assert_eq!(vitals.all_unfit(), BTreeSet::from([(OTHER, ShardId(4))]));
         assert!(vitals.says_unreached(OTHER, NodeId(3)));
         assert!(!vitals.says_unreached(OTHER, NodeId(1)));
         assert!(vitals.says_reached(OTHER, NodeId(1)));
@@ -210,7 +266,13 @@ mod tests {
         assert_eq!(vitals.burden(OTHER), Some(Duration::from_micros(1_000_007)));
         let nodes = [NodeId(1), OTHER, NodeId(3)];
         assert_eq!(vitals.lateness(nodes), Duration::from_micros(9));
+        vitals.is_broken(ShardId(6), true);
+        vitals.misaddressed(ShardId(7));
+        assert_eq!(vitals.mine().unfit, [6, 7]);
         tokio::time::advance(TOLD_VALID).await;
+        assert_eq!(vitals.mine().unfit, [6]);
+        vitals.is_broken(ShardId(6), false);
+        assert!(vitals.mine().unfit.is_empty() && vitals.all_unfit().is_empty());
         assert!(!vitals.stalled(OTHER) && !vitals.says_unreached(OTHER, NodeId(3)));
         assert!(!vitals.says_reached(OTHER, NodeId(1)), "it is silent");
     }

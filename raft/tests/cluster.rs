@@ -84,6 +84,15 @@ impl Dial for Blind {
     }
 }
 
+/// Gets through to nobody.
+struct Lonely;
+
+impl Dial for Lonely {
+    fn dial(&self, _: &str) -> std::io::Result<Channel> {
+        Tcp.dial("127.0.0.1:1")
+    }
+}
+
 async fn start(
     member: Member,
     disks: (Disk, Disk),
@@ -591,7 +600,7 @@ async fn a_replica_that_was_away_too_long_gets_a_snapshot_and_is_identical() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_corrupt_record_stops_one_replica_for_good_and_the_others_go_on() {
+async fn a_corrupt_record_stops_one_replica_until_it_is_rebuilt_from_the_others() {
     let mut nodes = cluster(&["seoul", "busan", "tokyo"], 2).await;
     let names: Vec<_> = (0..20)
         .map(|i| ConversationName::new("acme", &format!("room-{i}")).unwrap())
@@ -616,43 +625,69 @@ async fn a_corrupt_record_stops_one_replica_for_good_and_the_others_go_on() {
         raftdb.corrupt(&key, |value| *value.last_mut().unwrap() ^= 1),
         "there is an entry"
     );
-    // Twice: it stays stopped over a restart.
-    let mut disks = (member, raftdb, msgdb);
-    for start_number in 1..=2 {
-        let (member, raftdb, msgdb) = disks;
-        let back = start(member, (raftdb, msgdb), boot + start_number, None, vec![]).await;
-        let mut view = back.node.view();
-        timeout(PATIENCE, view.wait_for(|v| !v.shards.is_empty()))
-            .await
-            .unwrap()
-            .unwrap();
-        let replicas = back.node.replicas();
-        let broken: Vec<_> = replicas.iter().filter(|r| r.state == "broken").collect();
-        assert_eq!(broken.len(), 1, "{replicas:?}");
-        assert_eq!(broken[0].shard, sick);
-        let why = broken[0].broken_reason.clone().unwrap();
-        assert!(
-            why.contains("raftdb") && why.contains("key"),
-            "file and key are named: {why}"
-        );
-        assert!(back.node.state(sick).is_none());
-        let well = names
-            .iter()
-            .find(|n| shard_of(&back.node, n) != sick)
-            .unwrap();
-        let shard = shard_of(&back.node, well);
-        assert_eq!(
-            seq(&propose(&back.node, shard, &append(well, 1)).await),
-            (1, true)
-        );
-        let (member, raftdb, msgdb, _) = back.kill();
-        disks = (member, raftdb, msgdb);
-    }
+    // Alone it stays stopped, over a restart.
+    let boot = boot + 1;
+    let lonely = Arc::new(Lonely);
+    let back = start_over(lonely, member, (raftdb, msgdb), boot, None, vec![]).await;
+    let mut view = back.node.view();
+    timeout(PATIENCE, view.wait_for(|v| !v.shards.is_empty()))
+        .await
+        .unwrap()
+        .unwrap();
+    let replicas = back.node.replicas();
+    let broken: Vec<_> = replicas.iter().filter(|r| r.state == "broken").collect();
+    assert_eq!(broken.len(), 1, "{replicas:?}");
+    assert_eq!(broken[0].shard, sick);
+    let why = broken[0].broken_reason.clone().unwrap();
+    assert!(
+        why.contains("raftdb") && why.contains("key"),
+        "file and key are named: {why}"
+    );
+    assert!(back.node.state(sick).is_none());
+    let (member, raftdb, msgdb, _) = back.kill();
+    let back = start(member, (raftdb, msgdb), boot + 1, None, vec![]).await;
+    let well = names
+        .iter()
+        .find(|n| shard_of(&nodes[0].node, n) != sick)
+        .unwrap();
+    let shard = shard_of(&nodes[0].node, well);
+    assert_eq!(
+        seq(&propose(&back.node, shard, &append(well, 1)).await),
+        (1, true)
+    );
     // The sick shard has its quorum on the others.
     assert_eq!(
         seq(&propose(&nodes[0].node, sick, &append(&names[0], 2)).await),
         (2, false)
     );
+    // They rebuild it, and count on it then: with one of them gone it makes the quorum.
+    let healed = async {
+        loop {
+            let replicas = back.node.replicas();
+            let one = replicas.iter().find(|r| r.shard == sick);
+            if one.is_some_and(|r| r.state == "follower" || r.state == "leader") {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, healed).await.expect("it is rebuilt");
+    let whole = async {
+        let voters = |node: &Node| {
+            let state = node.state(sick).map(|state| state.applied().membership);
+            state.unwrap_or_default()
+        };
+        while voters(&back.node) != voters(&nodes[0].node) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, whole).await.expect("all agree who votes");
+    nodes.remove(1).kill();
+    assert_eq!(
+        seq(&propose(&nodes[0].node, sick, &append(&names[0], 3)).await),
+        (3, false)
+    );
+    nodes.push(back);
     for running in nodes {
         running.kill();
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use model::id;
 use model::limits;
-use raft::Tuning;
+use raft::{Scrubbing, Tuning};
 use thiserror::Error;
 
 use crate::telemetry::Format;
@@ -239,7 +239,7 @@ impl Config {
 fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
-        "locality", "limits", "raft", "log", "storage", "memory", "network",
+        "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -430,6 +430,7 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
         ],
     );
     let default = Tuning::default();
+    let scrub = scrub(reader, top);
     let mut ms = |key, default, bounds| reader.number(&section, key, default, bounds, "ms");
     let tuning = Tuning {
         heartbeat_ms: ms("heartbeat_ms", default.heartbeat_ms, 20..=10_000),
@@ -442,6 +443,7 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
             default.replace_after_ms,
             1_000..=7 * 24 * 60 * 60 * 1_000,
         ),
+        scrub,
     };
     let Tuning {
         heartbeat_ms,
@@ -450,6 +452,7 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
         read_lease_ms,
         keep: _,
         replace_after_ms: _,
+        scrub: _,
     } = tuning;
     for (wrong, key, message) in [
         (
@@ -478,6 +481,20 @@ fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {
         }
     }
     tuning
+}
+
+fn scrub(reader: &mut Reader<'_>, top: &Section<'_>) -> Scrubbing {
+    const HOUR_MS: u64 = 60 * 60 * 1_000;
+    const MIB: u64 = 1024 * 1024;
+    let section = reader.section(top, "scrub");
+    reader.known(&section, &["every_h", "max_mb_per_s"]);
+    let default = Scrubbing::default();
+    let every_h = default.every_ms / HOUR_MS;
+    let mb_per_s = default.bytes_per_s / MIB;
+    Scrubbing {
+        every_ms: HOUR_MS * reader.number(&section, "every_h", every_h, 0..=8_760, "hours"),
+        bytes_per_s: MIB * reader.number(&section, "max_mb_per_s", mb_per_s, 1..=10_000, "MiB/s"),
+    }
 }
 
 fn address(text: &str) -> Result<(), String> {

@@ -196,6 +196,12 @@ pub struct Observed {
     pub votes: Vec<VoteSeen>,
     /// What went back on a disk, over a power cut, a restart or otherwise: evidence for people.
     pub regressed: Vec<String>,
+    /// Replicas that were wiped, on disks that stayed: what begins there is another one.
+    #[serde(default)]
+    pub wiped: Vec<WipedSeen>,
+    /// Voters that were named for the first time, and what they had then.
+    #[serde(default)]
+    pub voters: Vec<VoterSeen>,
     /// For each acknowledged append (by its place in [`History::appends`]): who had it on synced
     /// storage at that moment.
     pub covers: Vec<Cover>,
@@ -220,6 +226,36 @@ pub struct VoteSeen {
     pub node: u64,
     /// Whether that node won, as the disk's owner knows.
     pub committed: bool,
+}
+
+/// A replica that was wiped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipedSeen {
+    /// When that became durable.
+    pub at_us: u64,
+    /// Whose disk.
+    pub host: String,
+    /// The shard; 0 is the meta shard.
+    pub shard: u32,
+}
+
+/// A replica that a shard was given to count on: its membership names it as a voter, or it has given a
+/// vote after it was wiped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoterSeen {
+    /// When that became durable.
+    pub at_us: u64,
+    /// Whose replica.
+    pub host: String,
+    /// The shard; 0 is the meta shard.
+    pub shard: u32,
+    /// Whether it voted; else it was named.
+    pub voted: bool,
+    /// The last entry on its disk, 0 without any.
+    pub last: u64,
+    /// What it must have nearly: the entry that names it, or what was known to be committed when it was
+    /// wiped.
+    pub needed: u64,
 }
 
 /// Where an acknowledged message was durable when it was acknowledged.

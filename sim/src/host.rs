@@ -21,6 +21,7 @@ use server::{Config, World};
 use store::Sizes;
 use store::engine::memory::{self, Disk, Volume};
 use store::engine::{Engine, Snapshot};
+use store::key::state::Named;
 use tokio::sync::watch;
 
 use crate::dice::{derive, dice};
@@ -114,6 +115,9 @@ impl Host {
         config.raft.read_lease_ms = read_lease(spec, seed, config.raft.read_lease_ms);
         if plan.topology.replace_after_ms > 0 {
             config.raft.replace_after_ms = plan.topology.replace_after_ms;
+        }
+        if plan.topology.scrub_every_ms > 0 {
+            config.raft.scrub.every_ms = plan.topology.scrub_every_ms;
         }
         let devices = Devices {
             raftdb: Disk::named(&format!("{name}/raftdb")),
@@ -414,6 +418,25 @@ impl Host {
             memory::Hit::Record(key) => store::key::log::readable(&key),
             memory::Hit::File(name) => name,
         })
+    }
+
+    /// Takes a record away without a trace, one that remembers an id or a message; says which.
+    pub fn lose_record(&self) -> Option<String> {
+        let mut dice = self.mishap("record");
+        let named = |key: &[u8]| {
+            let named = store::key::state::parse(key);
+            matches!(named, Some(Named::Dedup(..) | Named::Message(..)))
+        };
+        let lost = self
+            .devices
+            .msgdb
+            .lose(named, |count| dice.random_range(0..count));
+        lost.map(|key| store::key::state::readable(&key))
+    }
+
+    /// Compacts the state: what is damaged in it is met.
+    pub fn compact(&self) {
+        self.devices.msgdb.compact();
     }
 
     /// A read point of the state's database as the running node has it; none when none runs.

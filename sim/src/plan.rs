@@ -82,6 +82,9 @@ pub struct Topology {
     /// How long a node is gone before its replicas are replaced, ms; 0 lets the product choose.
     #[serde(default)]
     pub replace_after_ms: u64,
+    /// How often everything is read back and compared, ms; 0 lets the product choose.
+    #[serde(default)]
+    pub scrub_every_ms: u64,
 }
 
 /// A data center.
@@ -397,6 +400,16 @@ pub enum Fault {
         /// Where.
         part: Part,
     },
+    /// A record of the state vanishes from the disks of hosts, and no checksum says so.
+    LoseRecord {
+        /// Hosts.
+        hosts: Vec<String>,
+    },
+    /// The databases of the state are compacted: what is damaged in them is met.
+    Compact {
+        /// Hosts.
+        hosts: Vec<String>,
+    },
     /// The disks of stopped hosts are replaced by empty ones.
     WipeDisk {
         /// Hosts.
@@ -451,6 +464,14 @@ pub enum Fault {
         hosts: Vec<String>,
         /// false takes them back.
         drain: bool,
+    },
+    /// The operator sends a replica of some shard to each of these nodes, from another one, or takes
+    /// that back.
+    MoveTo {
+        /// Hosts.
+        hosts: Vec<String>,
+        /// Takes back what is on its way there.
+        back: bool,
     },
     /// Every client of these sites drops its connections and comes back at once.
     Stampede {
@@ -571,6 +592,8 @@ macro_rules! named_hosts {
             | Fault::DiskRoom { hosts, .. }
             | Fault::SmallDisk { hosts, .. }
             | Fault::BitFlip { hosts, .. }
+            | Fault::LoseRecord { hosts }
+            | Fault::Compact { hosts }
             | Fault::WipeDisk { hosts }
             | Fault::ImageDisk { hosts }
             | Fault::OldDisk { hosts }
@@ -580,6 +603,7 @@ macro_rules! named_hosts {
             | Fault::ClockJump { hosts, .. }
             | Fault::ClockDrift { hosts, .. }
             | Fault::Drain { hosts, .. }
+            | Fault::MoveTo { hosts, .. }
             | Fault::Stampede { hosts } => Some(hosts),
             Fault::Cut { .. }
             | Fault::Block { .. }
@@ -624,6 +648,8 @@ impl Fault {
             Fault::DiskRoom { .. } => "disk-room",
             Fault::SmallDisk { .. } => "small-disk",
             Fault::BitFlip { .. } => "bit-flip",
+            Fault::LoseRecord { .. } => "lose-record",
+            Fault::Compact { .. } => "compact",
             Fault::WipeDisk { .. } => "wipe-disk",
             Fault::ImageDisk { .. } => "image-disk",
             Fault::OldDisk { .. } => "old-disk",
@@ -633,6 +659,7 @@ impl Fault {
             Fault::ClockJump { .. } => "clock-jump",
             Fault::ClockDrift { .. } => "clock-drift",
             Fault::Drain { .. } => "drain",
+            Fault::MoveTo { .. } => "move-to",
             Fault::Stampede { .. } => "stampede",
         }
     }
@@ -651,6 +678,7 @@ impl Fault {
             Fault::ClockDrift { ppm, .. } => *ppm == 0,
             Fault::Drain { drain, .. } => !drain,
             Fault::Block { block, .. } => !block,
+            Fault::MoveTo { back, .. } => *back,
             _ => false,
         }
     }

@@ -16,15 +16,31 @@ use store::key::log as key;
 use store::key::log::Kind;
 use store::log::SEAL_BYTES;
 
-use crate::history::{Cover, VoteSeen};
+use crate::history::{Cover, VoteSeen, VoterSeen, WipedSeen};
 use crate::host::Host;
 use crate::net::field::Tracer;
 use crate::net::now_us;
 use crate::trace::What;
 
 mod committed;
+mod voters;
 
 use committed::Committed;
+use voters::Voters;
+
+/// What was seen on the disks.
+pub struct OnDisks {
+    /// Votes, in the order in which they became durable.
+    pub votes: Vec<VoteSeen>,
+    /// Where acknowledged messages were.
+    pub covers: Vec<Cover>,
+    /// What went back.
+    pub regressed: Vec<String>,
+    /// Replicas that were wiped.
+    pub wiped: Vec<WipedSeen>,
+    /// New voters, and what they had.
+    pub voters: Vec<VoterSeen>,
+}
 
 /// Watches the disks of all hosts.
 pub struct Watch {
@@ -49,6 +65,8 @@ struct Shared {
     committed: Committed,
     covers: Vec<Cover>,
     regressed: Vec<String>,
+    wiped: Vec<WipedSeen>,
+    voters: Voters,
     /// Terms of data shards in which an entry was seen, by shard.
     begun: BTreeSet<(u32, u64)>,
     /// Hosts with a disk that is not a member's any more, and whether they were let in all the same.
@@ -73,6 +91,8 @@ impl Watch {
                 committed: Committed::default(),
                 covers: Vec::new(),
                 regressed: Vec::new(),
+                wiped: Vec::new(),
+                voters: Voters::default(),
                 begun: BTreeSet::new(),
                 outcasts: BTreeMap::new(),
                 identities: BTreeMap::new(),
@@ -119,6 +139,7 @@ impl Watch {
         };
         shared.voted.retain(|(host, _), _| *host != at);
         shared.committed.forget(at);
+        shared.voters.forget(at);
     }
 
     /// A host has got an old disk back: nobody may let it in again.
@@ -163,14 +184,16 @@ impl Watch {
         });
     }
 
-    /// What was seen: votes, covers, and what went back.
-    pub fn finish(&self) -> (Vec<VoteSeen>, Vec<Cover>, Vec<String>) {
+    /// What was seen.
+    pub fn finish(&self) -> OnDisks {
         let mut shared = self.shared.lock();
-        (
-            std::mem::take(&mut shared.votes),
-            std::mem::take(&mut shared.covers),
-            std::mem::take(&mut shared.regressed),
-        )
+        OnDisks {
+            votes: std::mem::take(&mut shared.votes),
+            covers: std::mem::take(&mut shared.covers),
+            regressed: std::mem::take(&mut shared.regressed),
+            wiped: std::mem::take(&mut shared.wiped),
+            voters: shared.voters.take(),
+        }
     }
 }
 
@@ -201,6 +224,13 @@ fn shard_of(key: &[u8], kind: Kind) -> Option<ShardId> {
     (*key == key::single(shard, kind)).then_some(shard)
 }
 
+/// The shard all of whose records are removed.
+fn whole_shard(from: &[u8], to: &[u8]) -> Option<ShardId> {
+    let shard = ShardId(u32::from_be_bytes(from.get(1..5)?.try_into().ok()?));
+    let (first, end) = key::shard(shard);
+    (*from == first && *to == end).then_some(shard)
+}
+
 impl Shared {
     /// Takes in a write that is durable now, of entries also into `newest`; gives a hash of it.
     fn durable(&mut self, at: usize, write: &Write, newest: &mut Newest) -> u64 {
@@ -211,6 +241,9 @@ impl Shared {
                         self.committed.entry((at, shard.0), index, term);
                         newest.insert(shard.0, (term, index));
                     }
+                    if let Some(data) = value.get(SEAL_BYTES + 8..) {
+                        self.named(shard, index, data);
+                    }
                     self.hold(at, value);
                 } else if let Some((shard, vote)) = vote_of(key, value) {
                     self.vote(at, shard, &vote);
@@ -218,19 +251,18 @@ impl Shared {
                     self.committed.note((at, shard.0), id);
                 } else if let Some(identity) = identity_of(key, value) {
                     self.identities.insert(at, identity);
+                } else if key::local_name(key) == Some("view") {
+                    self.voters
+                        .learn(value.get(SEAL_BYTES..).unwrap_or_default());
                 }
                 xxhash_rust::xxh3::xxh3_64_with_seed(value, xxhash_rust::xxh3::xxh3_64(key))
             }
-            Write::Delete(key) => {
-                // Only a replica that is given up as a whole says so; its vote stays.
-                if let Some(shard) = shard_of(key, Kind::Committed) {
-                    self.committed.given_up((at, shard.0));
-                }
-                xxhash_rust::xxh3::xxh3_64(key)
-            }
+            Write::Delete(key) => xxhash_rust::xxh3::xxh3_64(key),
             Write::DeleteRange(from, to) => {
                 if let Some((shard, index)) = key::entry_parts(from) {
                     self.truncated(at, shard, index, to);
+                } else if let Some(shard) = whole_shard(from, to) {
+                    self.wipe(at, shard);
                 }
                 xxhash_rust::xxh3::xxh3_64_with_seed(to, xxhash_rust::xxh3::xxh3_64(from))
             }
@@ -295,7 +327,52 @@ impl Shared {
         }
     }
 
+    /// A replica is wiped: nobody counts on what was on it.
+    fn wipe(&mut self, at: usize, shard: ShardId) {
+        let needed = self.committed.highest(shard.0);
+        self.voters.wiped((at, shard.0), needed);
+        self.committed.given_up((at, shard.0));
+        self.voted.remove(&(at, shard.0));
+        self.wiped.push(WipedSeen {
+            at_us: now_us(),
+            host: self.hosts[at].0.clone(),
+            shard: shard.0,
+        });
+    }
+
+    /// An entry with this data is on a disk; perhaps it is a membership that names new voters.
+    fn named(&mut self, shard: ShardId, index: u64, data: &[u8]) {
+        for (node, needed) in self.voters.named(shard.0, index, data) {
+            let Some(host) = self.voters.host(node) else {
+                continue;
+            };
+            let Some(at) = self.hosts.iter().position(|one| one.0 == host) else {
+                continue;
+            };
+            let seen = VoterSeen {
+                at_us: now_us(),
+                host: self.hosts[at].0.clone(),
+                shard: shard.0,
+                voted: false,
+                last: self.committed.last((at, shard.0)),
+                needed,
+            };
+            self.voters.seen(seen);
+        }
+    }
+
     fn vote(&mut self, at: usize, shard: ShardId, vote: &VoteId) {
+        if let Some(needed) = self.voters.votes((at, shard.0), vote.committed) {
+            let seen = VoterSeen {
+                at_us: now_us(),
+                host: self.hosts[at].0.clone(),
+                shard: shard.0,
+                voted: true,
+                last: self.committed.last((at, shard.0)),
+                needed,
+            };
+            self.voters.seen(seen);
+        }
         self.voted.insert((at, shard.0), (vote.term, vote.node));
         // What somebody votes who came back with an old disk counts for nothing.
         if !self.outcasts.contains_key(&at) {

@@ -268,7 +268,7 @@ fn swarms_of_any_scenario_leave_what_it_promises_and_seeds_differ() {
     }
 }
 
-const KINDS: [&str; 30] = [
+const KINDS: [&str; 33] = [
     "burn",
     "power-cut",
     "crash",
@@ -289,6 +289,8 @@ const KINDS: [&str; 30] = [
     "disk-room",
     "small-disk",
     "bit-flip",
+    "lose-record",
+    "compact",
     "wipe-disk",
     "image-disk",
     "old-disk",
@@ -298,6 +300,7 @@ const KINDS: [&str; 30] = [
     "clock-jump",
     "clock-drift",
     "drain",
+    "move-to",
     "stampede",
 ];
 

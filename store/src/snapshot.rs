@@ -13,6 +13,7 @@ use model::id::ShardId;
 use model::limits::SNAPSHOT_FILE_BYTES_MAX;
 use model::mutant;
 use model::shard::Scope;
+use tokio::sync::oneshot;
 
 use crate::engine::{Engine, IncomingFile, Order, Read, Snapshot, SortedFile, Visit};
 use crate::key::state::Named;
@@ -25,7 +26,7 @@ const LOOK_BYTES: usize = 1024 * 1024;
 mod install;
 mod marker;
 
-pub(crate) use install::finish;
+pub(crate) use install::{finish, wipe};
 pub(crate) use marker::Marker;
 
 /// A read point of one shard.
@@ -34,7 +35,7 @@ pub struct ReadPoint {
     pub applied: Applied,
     pub(crate) snapshot: Snapshot,
     engine: Arc<dyn Engine>,
-    shard: ShardId,
+    pub(crate) shard: ShardId,
     pub(crate) scope: Scope,
 }
 
@@ -189,13 +190,42 @@ impl ShardState {
         if shard.serving.read().progress.lock().installing {
             return Err(core.stopped.clone().unwrap_or_else(install::installing));
         }
-        Ok(ReadPoint {
+        Ok(self.point())
+    }
+
+    /// As [`ShardState::read_point`], of exactly what is applied up to the entry at `index`, once it is:
+    /// what replicas are compared at. `None` when more is applied already, when a snapshot passes it, or
+    /// when another is wanted meanwhile.
+    ///
+    /// # Errors
+    /// [`Error`] when a snapshot is being installed.
+    pub async fn read_point_at(&self, index: u64) -> Result<Option<ReadPoint>, Error> {
+        let (out, point) = oneshot::channel();
+        {
+            let shard = &*self.shard;
+            let mut core = shard.core.lock();
+            if shard.serving.read().progress.lock().installing {
+                return Err(core.stopped.clone().unwrap_or_else(install::installing));
+            }
+            if self.applied().position.is_some_and(|at| at.index > index) {
+                return Ok(None);
+            }
+            core.wanted = Some((index, out));
+            self.give_point(&mut core);
+        }
+        let point = point.await.ok();
+        Ok(point.filter(|point| point.applied.position.is_some_and(|at| at.index == index)))
+    }
+
+    /// A read point while nothing is applied.
+    pub(crate) fn point(&self) -> ReadPoint {
+        ReadPoint {
             applied: self.applied(),
             snapshot: self.shared.engine.snapshot(),
             engine: Arc::clone(&self.shared.engine),
-            shard: shard.id,
-            scope: shard.scope.clone(),
-        })
+            shard: self.shard.id,
+            scope: self.shard.scope.clone(),
+        }
     }
 
     /// Begins to receive one of the files that another replica exported.

@@ -35,7 +35,7 @@ pub(crate) mod record;
 mod shard;
 mod watch;
 
-pub use readback::ConversationHash;
+pub use readback::{ConversationHash, Digest, Scrub};
 pub use record::SUM_BYTES;
 pub use shard::{Page, Reached, ShardState};
 
@@ -80,7 +80,7 @@ pub struct State {
 pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) log: Log,
-    shards: Mutex<BTreeMap<ShardId, Arc<Shard>>>,
+    pub(crate) shards: Mutex<BTreeMap<ShardId, Arc<Shard>>>,
     /// Held for reading while a batch is written and its position noted, for writing while a
     /// flush notes all positions and switches.
     pub(crate) switch: RwLock<()>,
@@ -94,13 +94,13 @@ pub(crate) struct Shared {
     cached: AtomicUsize,
     cached_max: usize,
     /// The installs that a crash interrupted, until they are finished.
-    unfinished: Mutex<BTreeMap<ShardId, Unfinished>>,
+    pub(crate) unfinished: Mutex<BTreeMap<ShardId, Unfinished>>,
     /// One [`State::finish_installs`] at a time.
     finishing: tokio::sync::Mutex<()>,
 }
 
 /// An install that a crash interrupted.
-struct Unfinished {
+pub(crate) struct Unfinished {
     marker: Marker,
     /// Why its shard cannot be opened.
     refused: Error,
@@ -191,6 +191,20 @@ impl State {
             shard: open,
             shared: Arc::clone(&self.shared),
         })
+    }
+
+    /// Removes everything of a shard, damaged or not; durable on completion. Its [`ShardState`]s apply
+    /// nothing and are to be given up; the next [`State::shard`] gives an empty one.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk refuses.
+    pub fn wipe(
+        &self,
+        shard: ShardId,
+        slots: RangeInclusive<u16>,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { snapshot::wipe(&shared, shard, slots).await })
     }
 
     /// Makes everything applied so far durable; on completion every [`ShardState::flushed`] has

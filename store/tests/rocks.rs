@@ -17,8 +17,10 @@ use std::sync::Arc;
 
 use firebreak_store::engine::conformance::{Bench, suite};
 use firebreak_store::engine::rocks::{Rocks, crash};
-use firebreak_store::engine::{Batch, Engine, Order, Read};
+use firebreak_store::engine::{Batch, Engine, Order, Read, check_lost};
+use firebreak_store::key::state::{conversations, message};
 use firebreak_store::{Error, Sizes};
+use model::id::ConversationKey;
 use support::ondisk::Role;
 
 fn open(role: Role, path: &Path) -> Arc<dyn Engine> {
@@ -321,6 +323,79 @@ async fn a_flipped_bit_in_a_file_is_named_with_its_file_and_key() {
     }
     let error = state.get(b"key").unwrap_err().to_string();
     assert!(error.contains("key 6b6579"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_block_that_a_compaction_meets_costs_what_lies_with_it_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("msgdb");
+    let slot = |slot: u16| {
+        let mut key = [0; 16];
+        key[..2].copy_from_slice(&slot.to_be_bytes());
+        ConversationKey(key)
+    };
+    let value = |round: u64, at: u16| format!("{round} {at} ").repeat(120);
+    let mut failed = None;
+    {
+        let engine = open(Role::State, &path);
+        for round in 0..60 {
+            let mut batch = Batch::new();
+            for at in 0..100 {
+                batch.put(message(&slot(at), round).to_vec(), value(round, at));
+            }
+            let written = engine.write(batch);
+            let synced = match written {
+                Ok(()) => engine.sync().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = synced {
+                failed = Some(error.to_string());
+                break;
+            }
+            if round == 2 {
+                let mut files: Vec<PathBuf> = fs::read_dir(&path)
+                    .unwrap()
+                    .map(|file| file.unwrap().path())
+                    .filter(|file| file.extension().is_some_and(|ext| ext == "sst"))
+                    .collect();
+                files.sort();
+                let mut bytes = fs::read(&files[0]).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                fs::write(&files[0], bytes).unwrap();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    let failed = failed.expect("the compaction of sixteen files meets the damaged one");
+    assert!(failed.contains("the next start copies"), "{failed}");
+    let engine = open(Role::State, &path);
+    let lost = |at: u16| {
+        let (from, to) = conversations(&(at..=at));
+        check_lost(&*engine, "msgdb", &from, &to).is_err()
+    };
+    let gone: Vec<u16> = (0..100).filter(|at| lost(*at)).collect();
+    assert!(!gone.is_empty() && gone.len() < 40, "{gone:?}");
+    for at in (0..100).filter(|at| !gone.contains(at)) {
+        for round in 0..10 {
+            let found = engine.get(&message(&slot(at), round)).unwrap();
+            assert_eq!(
+                found.as_deref(),
+                Some(value(round, at).as_bytes()),
+                "{at} {round}"
+            );
+        }
+    }
+    assert!(!folder.path().join("msgdb.damaged").exists());
+    // It goes on, compactions too.
+    for round in 100..140 {
+        let mut batch = Batch::new();
+        for at in 0..100 {
+            batch.put(message(&slot(at), round).to_vec(), value(round, at));
+        }
+        engine.write(batch).unwrap();
+        engine.sync().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -153,6 +153,7 @@ async fn terms_that_leap_and_logs_that_are_none_are_refused_and_stop_nobody() {
                     prev: None,
                     entries: entries.collect(),
                     commit: None,
+                    incarnation: 0,
                 })
             };
             let check = async |body: Body, says: &str| {

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Each step names the epoch of its move, so that what a slow or deposed leader asks for late counts
-//! for no other move. Between `ChangeVoters` and `FinishMove` a move cannot be taken back: the
-//! voters may have changed already, and going on needs no more than going back would.
+//! for no other move. Between `ChangeVoters` and `FinishMove` a move is taken back only when its new node
+//! is lost: the voters may have changed already, and going on needs no more than going back would. A
+//! shard's leader brings its voters to what the map says in either case.
 
 use crate::cluster::decide::refused;
 use crate::cluster::{ClusterState, Leave, Move, MoveStep};
@@ -105,7 +106,7 @@ pub(super) fn finish(state: &mut ClusterState, step: &MoveStep) -> Decided {
 /// Takes a move back.
 pub(super) fn drop(state: &mut ClusterState, step: &MoveStep) -> Decided {
     let at = find(state, step)?;
-    if state.moves[at].changing {
+    if state.moves[at].changing && !step.lost {
         return Err(refused(format!(
             "the voters of s{} may have changed already: the move is finished, not taken back",
             step.shard
@@ -118,7 +119,7 @@ pub(super) fn drop(state: &mut ClusterState, step: &MoveStep) -> Decided {
 
 /// The place of the move that a step names.
 fn find(state: &ClusterState, step: &MoveStep) -> Result<usize, Refusal> {
-    let named = |m: &Move| m.step() == *step;
+    let named = |m: &Move| (m.shard, m.epoch) == (step.shard, step.epoch);
     let none = || {
         refused(format!(
             "s{} is not in the move of epoch {}",
@@ -199,6 +200,14 @@ mod tests {
         }
     }
 
+    fn step(epoch: u64) -> MoveStep {
+        MoveStep {
+            shard: 1,
+            epoch,
+            lost: false,
+        }
+    }
+
     fn moving(from: u64, to: u64) -> ChangeBody {
         ChangeBody::BeginMove(Move {
             shard: 1,
@@ -227,7 +236,7 @@ mod tests {
     #[test]
     fn a_replica_learns_and_takes_the_place_of_the_old_one_in_steps_that_may_be_repeated() {
         let mut state = cluster(&["a", "b", "c", "d"]);
-        let step = MoveStep { shard: 1, epoch: 2 };
+        let step = step(2);
         check(&mut state, moving(2, 4), Ok(2));
         check(&mut state, moving(2, 4), Ok(2));
         assert!(state.holds(NodeId(4), ShardId(1)) && state.holds(NodeId(2), ShardId(1)));
@@ -257,9 +266,27 @@ mod tests {
     }
 
     #[test]
+    fn a_move_whose_voters_may_change_is_taken_back_only_when_its_new_node_is_lost() {
+        let mut state = cluster(&["a", "b", "c", "d"]);
+        check(&mut state, moving(2, 4), Ok(2));
+        check(&mut state, ChangeBody::ChangeVoters(step(2)), Ok(3));
+        check(
+            &mut state,
+            ChangeBody::DropMove(step(2)),
+            Err("not taken back"),
+        );
+        let lost = MoveStep {
+            lost: true,
+            ..step(2)
+        };
+        check(&mut state, ChangeBody::DropMove(lost), Ok(4));
+        assert_eq!(state.shards[0].replicas, [1, 2, 3]);
+    }
+
+    #[test]
     fn a_step_of_an_earlier_move_does_not_count_for_a_later_one() {
         let mut state = cluster(&["a", "b", "c", "d"]);
-        let old = MoveStep { shard: 1, epoch: 2 };
+        let old = step(2);
         check(&mut state, moving(2, 4), Ok(2));
         check(&mut state, ChangeBody::DropMove(old), Ok(3));
         check(&mut state, moving(2, 4), Ok(4));
@@ -307,7 +334,7 @@ mod tests {
             Err("a replica of"),
         );
         check(&mut state, moving(2, 4), Ok(5));
-        let step = MoveStep { shard: 1, epoch: 5 };
+        let step = step(5);
         check(&mut state, ChangeBody::ChangeVoters(step), Ok(6));
         check(&mut state, ChangeBody::FinishMove(step), Ok(7));
         state.meta_replicas = vec![1, 4, 3];

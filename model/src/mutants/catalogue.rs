@@ -450,6 +450,36 @@ pub const ALL: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "learner-that-remembers",
+        bug: "a learner that was wiped becomes a voter by what its leader remembers of the one before",
+        promise: 'D',
+        oracles: &["whole-before-it-votes"],
+        scenarios: &["replica-taken-back"],
+        hint: "a move is taken back and begun again within seconds, before the leader has swept the \
+               learner of the first one out of the membership",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "votes-before-it-is-whole",
+        bug: "a replica that was wiped is asked, and votes, as the one that it was before",
+        promise: 'D',
+        oracles: &["whole-before-it-votes"],
+        scenarios: &["rebuilt-beside-a-fire"],
+        hint: "a replica breaks while another lags, and the leader, which has what both lack, falls \
+               silent: the empty one and the lagging one must elect nobody",
+        sites: 3,
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "scrub-that-does-not-compare",
+        bug: "a scrub reads everything, and takes what it finds for alike",
+        promise: 'H',
+        oracles: &["replicas-equal"],
+        scenarios: &["rot"],
+        hint: "a record vanishes from one replica without a trace",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "page-boundary-skips-one",
         bug: "the next page of a list begins one message too late",
         promise: 'O',

@@ -6,7 +6,7 @@
 //! No move leaves a shard with fewer replicas that are up than a quorum: where there is no quorum,
 //! nothing moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{counts, dc_max, fits, held_by, majority_in, meta_wanted};
@@ -19,6 +19,8 @@ use crate::limits;
 pub struct Health {
     /// For how long each node that cannot be reached has been gone, ms.
     pub gone_ms: BTreeMap<u64, u64>,
+    /// Nodes that say that their replica of a shard is broken.
+    pub broken: BTreeSet<(u64, ShardId)>,
 }
 
 /// When and how fast replicas are replaced.
@@ -76,6 +78,8 @@ pub enum Why {
         /// How long is waited.
         of_ms: u64,
     },
+    /// It is broken, and is rebuilt from the others.
+    Broken,
     /// Another node is getting it.
     Moving {
         /// The node's name.
@@ -125,6 +129,10 @@ impl fmt::Display for Unrestored {
                 "waiting: {name} has been gone {} of {}",
                 Span(*for_ms),
                 Span(*of_ms)
+            ),
+            Why::Broken => write!(
+                f,
+                "the replica of {name} is broken, and is rebuilt from the others"
             ),
             Why::Moving {
                 to,
@@ -245,6 +253,10 @@ impl<'s> Planner<'s> {
         self.state.node(NodeId(node)).is_some() && !self.health.gone_ms.contains_key(&node)
     }
 
+    fn broken(&self, node: u64, shard: ShardId) -> bool {
+        self.health.broken.contains(&(node, shard))
+    }
+
     /// Whether its replicas are to be elsewhere.
     fn lost(&self, node: u64) -> bool {
         let gone = self.health.gone_ms.get(&node);
@@ -275,16 +287,20 @@ impl<'s> Planner<'s> {
 
     /// A shard that is in a move.
     fn going(&mut self, shard: &Shard, going: &Move) {
-        // Once it is changing it goes on: a quorum of either set of voters is enough for that.
-        if self.lost(going.to) && !going.changing {
-            self.plan.drop.push(going.step());
+        let id = ShardId(shard.id);
+        // A replica that has not learned everything yet never will, whatever was allowed.
+        if self.lost(going.to) {
+            self.plan.drop.push(MoveStep {
+                lost: going.changing,
+                ..going.step()
+            });
         }
         let mut voters = vec![shard.replicas.clone()];
         if going.changing {
             voters.push(going.after(&shard.replicas));
         }
         let to = self.name(going.to);
-        let why = match voters.iter().find_map(|voters| self.no_quorum(voters)) {
+        let why = match voters.iter().find_map(|voters| self.no_quorum(id, voters)) {
             Some(none) => none,
             None => match self.health.gone_ms.get(&going.to) {
                 Some(&for_ms) => Why::Unreachable { to, for_ms },
@@ -294,7 +310,6 @@ impl<'s> Planner<'s> {
                 },
             },
         };
-        let id = ShardId(shard.id);
         self.tell(id, going.from, why);
         self.tell_gone(id, &shard.replicas, Some(going.from));
     }
@@ -309,7 +324,7 @@ impl<'s> Planner<'s> {
         if lost.is_empty() {
             return;
         }
-        if let Some(none) = self.no_quorum(members) {
+        if let Some(none) = self.no_quorum(id, members) {
             lost.iter()
                 .for_each(|node| self.tell(id, *node, none.clone()));
             return;
@@ -335,15 +350,13 @@ impl<'s> Planner<'s> {
     }
 
     /// That too few of these voters are up, if so.
-    fn no_quorum(&self, voters: &[u64]) -> Option<Why> {
-        let (up, of) = (
-            voters.iter().filter(|node| self.up(**node)).count(),
-            voters.len(),
-        );
+    fn no_quorum(&self, shard: ShardId, voters: &[u64]) -> Option<Why> {
+        let well = |node: &&u64| self.up(**node) && !self.broken(**node, shard);
+        let (up, of) = (voters.iter().filter(well).count(), voters.len());
         (up < of / 2 + 1).then_some(Why::NoQuorum { up, of })
     }
 
-    /// Tells of the replicas that are gone and may come back.
+    /// Tells of the replicas that are gone and may come back, and of those that are broken.
     fn tell_gone(&mut self, shard: ShardId, replicas: &[u64], but: Option<u64>) {
         for &node in replicas {
             if let Some(&for_ms) = self.health.gone_ms.get(&node)
@@ -352,6 +365,8 @@ impl<'s> Planner<'s> {
             {
                 let of_ms = self.policy.replace_after_ms;
                 self.tell(shard, node, Why::Gone { for_ms, of_ms });
+            } else if self.up(node) && self.broken(node, shard) && Some(node) != but {
+                self.tell(shard, node, Why::Broken);
             }
         }
     }
@@ -362,12 +377,13 @@ impl<'s> Planner<'s> {
         self.tell_gone(id, &shard.replicas, None);
         let lost: Vec<u64> = self.lost_of(shard).collect();
         if lost.is_empty() {
-            if shard.replicas.iter().all(|node| self.up(*node)) {
+            let well = |node: &u64| self.up(*node) && !self.broken(*node, id);
+            if shard.replicas.iter().all(well) {
                 self.spread(shard);
             }
             return;
         }
-        let no_quorum = self.no_quorum(&shard.replicas);
+        let no_quorum = self.no_quorum(id, &shard.replicas);
         for (nth, &node) in lost.iter().enumerate() {
             if let Some(none) = &no_quorum {
                 self.tell(id, node, none.clone());

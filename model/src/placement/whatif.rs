@@ -146,6 +146,7 @@ fn replaced(state: &ClusterState, lost: &BTreeSet<u64>) -> (ClusterState, usize)
     let mut after = state.clone();
     let health = Health {
         gone_ms: lost.iter().map(|node| (*node, u64::MAX)).collect(),
+        ..Health::default()
     };
     // What is on its way now is as if it were at rest: it either gets there or is replaced, too.
     after.moves.clear();

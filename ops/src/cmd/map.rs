@@ -92,6 +92,16 @@ impl Map {
             .collect()
     }
 
+    /// When all replicas of a shard were last compared, Unix milliseconds: of those that tell, the one
+    /// that lags most; none when one never was.
+    pub fn compared_ms(&self, shard: u32) -> Option<u64> {
+        let own = answers(&self.reports).flat_map(|status| &status.replicas);
+        let told = own.filter(|replica| replica.shard == shard);
+        told.map(|replica| replica.scrubbed_ms)
+            .min()
+            .filter(|ms| *ms > 0)
+    }
+
     /// A node by its name or its number (`n3`, `3`).
     ///
     /// # Errors

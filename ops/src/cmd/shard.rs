@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use client::Client;
 use client::v1::{GetStatusResponse, MoveReplicaRequest, ReplicaMove, ShardStatus};
 use model::id::ShardId;
 use tokio::time::{Instant, sleep};
@@ -16,9 +17,13 @@ const MOVE_EXAMPLES: &str = "\
 Examples:
   firebreak shard move 3 --from busan-1 --to busan-2
   firebreak shard move 3 --from n4 --to n5 --no-wait
+  firebreak shard move 3 --from n4 --to n5 --cancel
 
-Exit codes: 0 moved (or on its way), 1 refused, taken back or not yet done, 2 wrong arguments or an
-unknown name.";
+A move is taken back with --cancel for as long as the shard's voters do not change, which is its last
+step; a replica that has arrived is moved back by a move of its own.
+
+Exit codes: 0 moved (or on its way, or taken back as asked), 1 refused, taken back or not yet done,
+2 wrong arguments or an unknown name.";
 
 /// How long to look for a node that answers.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -60,6 +65,9 @@ pub struct Move {
     /// Do not wait until it has arrived.
     #[arg(long)]
     no_wait: bool,
+    /// Take this move back.
+    #[arg(long, conflicts_with = "no_wait")]
+    cancel: bool,
     /// Give up waiting after so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = wait_seconds())]
     timeout: u64,
@@ -109,6 +117,7 @@ impl List {
                     "replicas": names(shard),
                     "leader": leader(shard.shard),
                     "degraded_dc": shard.degraded_dc,
+                    "compared_ms": map.compared_ms(shard.shard),
                     "unrestored": notes(shard.shard),
                 })
             };
@@ -116,7 +125,14 @@ impl List {
             println!("{}", serde_json::to_string_pretty(&shards)?);
             return Ok(ExitCode::SUCCESS);
         }
-        let mut table = new_table(&["shard", "slots", "replicas", "leader", "not restored"]);
+        let mut table = new_table(&[
+            "shard",
+            "slots",
+            "replicas",
+            "leader",
+            "compared",
+            "not restored",
+        ]);
         for shard in &status.shards {
             let (name, slots) = match shard.shard {
                 0 => ("meta".to_owned(), String::new()),
@@ -127,7 +143,8 @@ impl List {
             };
             let leader = leader(shard.shard).unwrap_or_else(|| "none".to_owned());
             let (replicas, notes) = (names(shard).join(", "), notes(shard.shard).join("; "));
-            table.add_row([name, slots, replicas, leader, notes]);
+            let compared = map.compared_ms(shard.shard).map_or_else(String::new, utc);
+            table.add_row([name, slots, replicas, leader, compared, notes]);
         }
         println!("{table}");
         Ok(ExitCode::SUCCESS)
@@ -153,6 +170,7 @@ impl Move {
             shard: self.shard,
             from,
             to,
+            back: self.cancel,
         };
         let (from_name, to_name) = (map.name(from), map.name(to));
         let told = Told::new(self.json);
@@ -161,6 +179,10 @@ impl Move {
                 "shard": self.shard, "from": from_name, "to": to_name, "outcome": outcome,
             })
         };
+        if self.cancel {
+            let (said, word) = self.take_back(&client, &map, request).await?;
+            return told.end(&said, &outcome(word), ExitCode::SUCCESS);
+        }
         if stands(map.newest(), &request, 0) == Stands::Arrived {
             let there = format!(
                 "shard {} has its replica on {to_name} and none on {from_name}.",
@@ -212,6 +234,45 @@ impl Move {
     }
 }
 
+impl Move {
+    /// Takes the move back; one that there is not needs nothing, unless it has arrived.
+    async fn take_back(
+        &self,
+        client: &Client,
+        map: &Map,
+        request: MoveReplicaRequest,
+    ) -> anyhow::Result<(String, &'static str)> {
+        let (from, to) = (map.name(request.from), map.name(request.to));
+        let what = format!("the replica of shard {} on {from}", self.shard);
+        match stands(map.newest(), &request, 0) {
+            Stands::Arrived => {
+                return Err(anyhow!(
+                    "{what} has moved to {to} already; `firebreak shard move {} --from {to} --to \
+                     {from}` moves it back",
+                    self.shard
+                ));
+            }
+            Stands::TakenBack => {
+                return Ok((format!("{what} is not on its way to {to}."), "was-not"));
+            }
+            Stands::OnItsWay => {}
+        }
+        let refused = |error| {
+            let refused = format!("the move of shard {} cannot be taken back", self.shard);
+            verb_failed(error, refused, "firebreak shard list")
+        };
+        client.move_replica(request).await.map_err(refused)?;
+        let said = format!("{what} stays: its move to {to} is taken back.");
+        Ok((said, "taken-back"))
+    }
+}
+
+/// A moment for people, to the second.
+fn utc(unix_ms: u64) -> String {
+    let seconds = i64::try_from(unix_ms / 1_000).unwrap_or(i64::MAX);
+    prost_types::Timestamp { seconds, nanos: 0 }.to_string()
+}
+
 /// A shard's number, as people give it.
 fn number(text: &str) -> Result<u32, String> {
     match text {
@@ -257,6 +318,7 @@ mod tests {
             shard: 3,
             from: 1,
             to: 4,
+            back: false,
         };
         let check = |map_epoch, replicas: &[u64], moves: &[(u64, u64)], expect| {
             let status = GetStatusResponse {

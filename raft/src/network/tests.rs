@@ -163,11 +163,13 @@ async fn script() -> Script {
         leaders: Arc::new(Mutex::new(Leaders::new(vitals_windows))),
         log: store,
         granted: Arc::default(),
+        place: Arc::new(Place::new(ME, 0)),
         sleep: Arc::default(),
     };
     let client = Client {
         group,
         target: OTHER,
+        incarnation: 0,
         told: None,
     };
     Script {
@@ -349,6 +351,7 @@ async fn a_commit_between_two_steps_of_the_search_costs_no_round_and_a_heartbeat
     let mut heartbeats = Client {
         group: script.client.group.clone(),
         target: OTHER,
+        incarnation: 0,
         told: None,
     };
     let commit = AppendEntriesRequest {
@@ -385,6 +388,7 @@ async fn a_heartbeat_confirms_as_of_a_moment_before_it_was_sent() {
     let client = Client {
         group: script.client.group.clone(),
         target: OTHER,
+        incarnation: 0,
         told: None,
     };
     let beat = tokio::spawn(async move {

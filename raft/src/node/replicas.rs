@@ -6,12 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::cluster::{ClusterState, Shard};
 use model::id::ShardId;
-use store::Error;
+use model::limits;
+use store::state::ShardState;
+use store::{Error, Position, ShardLog};
 use tokio::sync::watch;
 
-use super::{BROKEN, Inner, VIEW};
+use super::{BROKEN, Broken, Inner, VIEW};
 use crate::group::{Group, OpenError, Opening};
-use crate::{dropped, liveness, meta, news};
+use crate::{dropped, incarnation, liveness, meta, news};
 
 impl Inner {
     /// Takes a newer view: links to new nodes, groups for what this node is to hold, an end of
@@ -34,7 +36,7 @@ impl Inner {
             tokio::spawn(liveness::watch(self.clone(), link));
         }
         for shard in given_up {
-            match dropped::finish(&self.log, &self.state, shard).await {
+            match self.wipe(shard).await {
                 Ok(()) | Err(Error::Corrupt { .. }) => {}
                 Err(error) => return self.die(error.to_string()),
             }
@@ -42,19 +44,95 @@ impl Inner {
         for shard in &view.shards {
             let id = ShardId(shard.id);
             if view.holds(self.id(), id) && self.group(id).is_none() {
-                if let Err(why) = self.open(id, slots(shard)).await {
+                // Whoever comes later learns from the others.
+                let founds = shard.changes == 0 && shard.replicas.contains(&self.id().0);
+                if let Err(why) = self.open(id, slots(shard), founds).await {
                     return self.die(why);
                 }
                 let Some(group) = self.group(id) else {
                     continue;
                 };
-                // Whoever comes later learns from the others.
-                let founds = shard.changes == 0 && shard.replicas.contains(&self.id().0);
+                let founds = founds && group.place.incarnation == 0;
                 let founds = founds.then(|| shard.clone());
                 tokio::spawn(meta::begin_shard(self.clone(), group, founds));
             }
         }
         self.view.send_replace(Arc::new(view));
+    }
+
+    /// Why the replica of a shard is broken, if it is.
+    pub(crate) fn why_broken(&self, shard: ShardId) -> Option<String> {
+        let broken = self.broken.lock();
+        broken.get(&shard).map(|broken| broken.why.clone())
+    }
+
+    /// Begins to wipe a broken replica, of which its shard's leader says that it is no member, so that
+    /// it learns from the others; `false` while that cannot be.
+    pub(crate) fn begin_anew(self: &Arc<Self>, shard: ShardId) -> bool {
+        let view = self.current_view();
+        let wanted = shard.is_meta() || view.holds(self.id(), shard);
+        let stopped = self.broken.lock().get(&shard).is_some_and(|b| b.stopped);
+        if !wanted || !stopped || self.learning() >= limits::MOVES_TO_NODE_MAX {
+            return false;
+        }
+        let node = self.clone();
+        tokio::spawn(async move {
+            let stop = node.stop.clone();
+            let rebuilt = node.rebuild(shard);
+            if let Some(Err(why)) = stop.run_until_cancelled(rebuilt).await {
+                node.die(why);
+            }
+        });
+        true
+    }
+
+    /// How many replicas of this node are not named by their shards' memberships yet: they learn. The
+    /// meta shard's is a guest on most nodes.
+    fn learning(&self) -> usize {
+        let groups = self.groups.read();
+        let data = groups.values().filter(|group| !group.shard.is_meta());
+        data.filter(|group| !group.place.counts()).count()
+    }
+
+    async fn rebuild(self: &Arc<Self>, shard: ShardId) -> Result<(), String> {
+        let _one_at_a_time = self.opening.lock().await;
+        let view = self.current_view();
+        let slots = match view.shard(shard) {
+            Some(of) if view.holds(self.id(), shard) => slots(of),
+            None if shard.is_meta() => 0..=0,
+            Some(_) | None => return Ok(()),
+        };
+        // Asked for twice, it was done meanwhile.
+        if !self.broken.lock().contains_key(&shard) {
+            return Ok(());
+        }
+        tracing::warn!(%shard, "the broken replica is wiped and learns from the others");
+        let disk = |error: Error| error.to_string();
+        let begun = dropped::begin(&self.log, shard, slots.clone(), None);
+        begun.await.map_err(disk)?;
+        match self.wipe(shard).await {
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::error!(%shard, %error, "a broken replica cannot be wiped");
+                return Ok(());
+            }
+            wiped => wiped.map_err(disk)?,
+        }
+        self.open(shard, slots, false).await?;
+        if let Some(group) = self.group(shard) {
+            tokio::spawn(meta::begin_shard(self.clone(), group, None));
+        }
+        Ok(())
+    }
+
+    /// Wipes a replica that has stopped and whose marker is there; it is broken no more.
+    async fn wipe(&self, shard: ShardId) -> Result<(), Error> {
+        dropped::finish(&self.log, &self.state, shard).await?;
+        let noted = self.broken.lock().remove(&shard).is_some();
+        if noted {
+            self.log.local_put(&broken_key(shard), None).await?;
+            self.peers.vitals().is_broken(shard, false);
+        }
+        Ok(())
     }
 
     /// Stops the replicas that this node is not to hold any more, and notes that they are to be
@@ -67,35 +145,38 @@ impl Inner {
             if view.holds(self.id(), id) {
                 continue;
             }
-            let Some(group) = self.groups.write().remove(&id) else {
-                continue;
+            let group = self.groups.write().remove(&id);
+            // One that is broken has stopped, or is about to by itself, and is given up no less.
+            let broken = self.broken.lock().get(&id).map(|broken| broken.stopped);
+            let last = match (group, broken) {
+                (Some(group), _) => {
+                    group.closing.cancel();
+                    group.stop().await;
+                    group.last_log()
+                }
+                (None, Some(true)) => None,
+                (None, Some(false) | None) => continue,
             };
-            group.closing.cancel();
-            group.stop().await;
-            dropped::begin(&self.log, id, slots(shard), group.last_log()).await?;
+            dropped::begin(&self.log, id, slots(shard), last).await?;
             tracing::info!(shard = %id, "this node gives up its replica");
             given_up.push(id);
         }
         Ok(given_up)
     }
 
-    /// Opens the replica of a shard, unless it is broken. `Err` only when the node cannot go on.
+    /// Opens the replica of a shard, unless it is broken; `founds` tells one that was laid out from one
+    /// that comes later. `Err` only when the node cannot go on.
     pub(super) async fn open(
         self: &Arc<Self>,
         shard: ShardId,
         slots: std::ops::RangeInclusive<u16>,
+        founds: bool,
     ) -> Result<(), String> {
         if self.broken.lock().contains_key(&shard) {
             return Ok(());
         }
-        // One that it had before, and whose drop a damaged disk has held up.
-        let dropped = dropped::finish(&self.log, &self.state, shard).await;
-        let opened = match dropped.and_then(|()| {
-            let floor = dropped::floor(&self.log, shard)?;
-            let log = self.log.shard(shard)?;
-            Ok((log, self.state.shard(shard, slots)?, floor))
-        }) {
-            Ok((log, state, floor)) => {
+        let opened = match self.stores(shard, slots, founds).await {
+            Ok((log, state, floor, incarnation)) => {
                 let opening = Opening {
                     node: self.id(),
                     shard,
@@ -106,6 +187,7 @@ impl Inner {
                     room: self.room.clone(),
                     waiting: self.waiting.clone(),
                     floor,
+                    incarnation,
                 };
                 Group::open(opening).await
             }
@@ -119,10 +201,15 @@ impl Inner {
                 }
                 self.groups.write().insert(shard, group.clone());
                 tokio::spawn(news::watch(self.clone(), group.clone(), self.won.clone()));
+                if group.place.incarnation > 0 {
+                    let named = group.clone();
+                    tokio::spawn(async move { named.let_stand().await });
+                }
                 tokio::spawn(supervise(self.clone(), group));
                 Ok(())
             }
             Err(OpenError::Broken(why)) => {
+                self.note_broken(shard, &why, true);
                 self.set_broken(shard, why).await;
                 Ok(())
             }
@@ -130,24 +217,56 @@ impl Inner {
         }
     }
 
-    /// Stops a shard's replica for good: it neither votes nor acknowledges until it is rebuilt.
+    /// What there is of a shard on the disks, and which incarnation that is.
+    async fn stores(
+        &self,
+        shard: ShardId,
+        slots: std::ops::RangeInclusive<u16>,
+        founds: bool,
+    ) -> Result<(ShardLog, ShardState, Option<Position>, u64), Error> {
+        // One that it had before, and whose drop a damaged disk has held up.
+        dropped::finish(&self.log, &self.state, shard).await?;
+        let floor = dropped::floor(&self.log, shard)?;
+        let log = self.log.shard(shard)?;
+        let state = self.state.shard(shard, slots)?;
+        let mut incarnation = incarnation::of(&self.log, shard)?;
+        let empty = log.last().is_none() && state.applied().position.is_none();
+        if incarnation == 0 && empty && !founds {
+            // Nobody must take it for one that this node has had, or will have.
+            incarnation = incarnation::renew(&self.log, shard).await?;
+        }
+        Ok((log, state, floor, incarnation))
+    }
+
+    /// Notes in memory that a replica is broken, so that nobody opens it.
+    fn note_broken(&self, shard: ShardId, why: &str, stopped: bool) {
+        let why = why.to_owned();
+        let broken = Broken { why, stopped };
+        self.broken.lock().insert(shard, broken);
+        self.peers.vitals().is_broken(shard, true);
+    }
+
+    /// Notes for good that a replica, which has stopped, is broken: it neither votes nor acknowledges
+    /// until it is rebuilt from the others.
     async fn set_broken(&self, shard: ShardId, why: String) {
         tracing::error!(
             %shard,
             %why,
-            "this replica is broken and stays stopped, the node's other shards go on; replacing it \
-             needs a new node (wipe the data directory and join under a new name)"
+            "this replica is broken and has stopped; the node's other shards go on, and it is rebuilt \
+             from the others as soon as these are all there"
         );
-        let key = format!("{BROKEN}{}", shard.0);
         let noted = self
             .log
-            .local_put(&key, Some(Bytes::from(why.clone())))
+            .local_put(&broken_key(shard), Some(Bytes::from(why)))
             .await;
-        self.broken.lock().insert(shard, why);
         if let Err(error) = noted {
             self.die(error.to_string());
         }
     }
+}
+
+fn broken_key(shard: ShardId) -> String {
+    format!("{BROKEN}{}", shard.0)
 }
 
 /// The slots of a shard.
@@ -179,9 +298,14 @@ async fn supervise(node: Arc<Inner>, group: Arc<Group>) {
     };
     match error {
         Some(corrupt @ Error::Corrupt { .. }) => {
+            let why = corrupt.to_string();
+            // In this order: nobody opens it again meanwhile.
+            node.note_broken(group.shard, &why, false);
             node.groups.write().remove(&group.shard);
-            node.set_broken(group.shard, corrupt.to_string()).await;
             group.stop().await;
+            node.set_broken(group.shard, why.clone()).await;
+            // From here on it may be wiped.
+            node.note_broken(group.shard, &why, true);
         }
         Some(error) => node.die(error.to_string()),
         None => {}

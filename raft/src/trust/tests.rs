@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openraft::{EmptyNode, Membership};
+use openraft::Membership;
 
 use super::*;
+use crate::incarnation::Member;
 use crate::types::StoredMembership;
 
 const LEADER: NodeId = NodeId(2);
@@ -38,6 +39,7 @@ fn good() -> wire::AppendEntries {
         prev: id(6, 20),
         entries: entries(&[(7, 21), (8, 22)]),
         commit: id(6, 20),
+        incarnation: 0,
     }
 }
 
@@ -151,7 +153,7 @@ fn entries_follow_each_other_and_are_not_of_the_future() {
 
 fn head(voters: &[u64]) -> wire::SnapshotHead {
     let voters: BTreeSet<u64> = voters.iter().copied().collect();
-    let nodes: BTreeMap<u64, EmptyNode> = voters.iter().map(|v| (*v, EmptyNode::new())).collect();
+    let nodes: BTreeMap<u64, Member> = voters.iter().map(|v| (*v, Member::default())).collect();
     let membership = Membership::new(vec![voters], nodes).unwrap();
     let of = types::log_id(Position { term: 1, index: 1 });
     wire::SnapshotHead {

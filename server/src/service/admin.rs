@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use model::cluster::{Change, ChangeBody, Changed, ClusterState, ForgetBoot, Leave, Move, Node};
+use model::cluster::{
+    Change, ChangeBody, Changed, ClusterState, ForgetBoot, Leave, Move, MoveStep, Node,
+};
 use model::command::{Answer, Command, Reason, Refusal};
 use model::id::{NodeId, ShardId};
 use model::placement;
@@ -110,12 +112,15 @@ impl Service for Admin {
         request: Request<v1::MoveReplicaRequest>,
     ) -> Result<Response<v1::MoveReplicaResponse>, Status> {
         let (request, call, _token) = self.begin(request);
-        let body = ChangeBody::BeginMove(Move {
-            shard: request.shard,
-            from: request.from,
-            to: request.to,
-            ..Move::default()
-        });
+        let body = match request.back {
+            true => ChangeBody::DropMove(self.move_step(&request)?),
+            false => ChangeBody::BeginMove(Move {
+                shard: request.shard,
+                from: request.from,
+                to: request.to,
+                ..Move::default()
+            }),
+        };
         let epoch = self.change(body, &call).await?;
         Ok(Response::new(v1::MoveReplicaResponse { epoch }))
     }
@@ -375,6 +380,22 @@ impl Admin {
         }
     }
 
+    /// The move that a request names.
+    fn move_step(&self, request: &v1::MoveReplicaRequest) -> Result<MoveStep, Failure> {
+        let view = self.gateway.view();
+        let going = view.move_of(ShardId(request.shard));
+        let named = |going: &&Move| (going.from, going.to) == (request.from, request.to);
+        let v1::MoveReplicaRequest {
+            shard, from, to, ..
+        } = request;
+        let step = going.filter(named).map(Move::step);
+        step.ok_or_else(|| {
+            Failure::ChangeRefused(format!(
+                "no replica of s{shard} is on its way from n{from} to n{to}"
+            ))
+        })
+    }
+
     /// What is asked, by whom and until when; a graceful stop waits while the token lives.
     fn begin<T>(&self, request: Request<T>) -> (T, Call, TaskTrackerToken) {
         let call = Call::of(request.metadata());
@@ -451,6 +472,7 @@ fn replica_status(replica: raft::ReplicaStatus) -> v1::ReplicaStatus {
         revision: replica.revision,
         broken_reason: replica.broken_reason.unwrap_or_default(),
         asleep: replica.asleep,
+        scrubbed_ms: replica.scrubbed_ms,
         leader_history: history
             .map(|(term, leader)| v1::LeaderTerm {
                 term,

@@ -37,6 +37,8 @@ pub(super) enum Verb {
     DiskRoom,
     SmallDisk,
     BitFlip,
+    LoseRecord,
+    Compact,
     WipeDisk,
     ImageDisk,
     OldDisk,
@@ -47,6 +49,7 @@ pub(super) enum Verb {
     ClockDrift,
     Drain,
     Undrain,
+    MoveTo,
     Stampede,
 }
 
@@ -72,6 +75,8 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("disk-room", Verb::DiskRoom),
     ("small-disk", Verb::SmallDisk),
     ("bit-flip", Verb::BitFlip),
+    ("lose-record", Verb::LoseRecord),
+    ("compact", Verb::Compact),
     ("wipe-disk", Verb::WipeDisk),
     ("image-disk", Verb::ImageDisk),
     ("old-disk", Verb::OldDisk),
@@ -82,6 +87,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("clock-drift", Verb::ClockDrift),
     ("drain", Verb::Drain),
     ("undrain", Verb::Undrain),
+    ("move-to", Verb::MoveTo),
     ("stampede", Verb::Stampede),
 ];
 
@@ -112,6 +118,8 @@ impl Verb {
             | Verb::Reset
             | Verb::HangSync
             | Verb::FailSync
+            | Verb::LoseRecord
+            | Verb::Compact
             | Verb::WipeDisk
             | Verb::ImageDisk
             | Verb::OldDisk
@@ -119,6 +127,7 @@ impl Verb {
             | Verb::Forge
             | Verb::Drain
             | Verb::Undrain
+            | Verb::MoveTo
             | Verb::Stampede => &[],
         }
     }
@@ -139,8 +148,9 @@ impl Verb {
             Verb::Start | Verb::Resume | Verb::Heal | Verb::Undrain => {
                 Err("it ends a fault itself")
             }
-            Verb::Reset | Verb::Forge | Verb::Stampede => Err("it is over at once"),
+            Verb::Reset | Verb::Forge | Verb::Stampede | Verb::Compact => Err("it is over at once"),
             Verb::BitFlip
+            | Verb::LoseRecord
             | Verb::WipeDisk
             | Verb::ImageDisk
             | Verb::OldDisk
@@ -236,6 +246,8 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
             };
             Action::BitFlip { parts }
         }
+        Verb::LoseRecord => Action::LoseRecord,
+        Verb::Compact => Action::Compact,
         Verb::WipeDisk => Action::WipeDisk,
         Verb::ImageDisk => Action::ImageDisk,
         Verb::OldDisk => Action::OldDisk,
@@ -261,6 +273,7 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
         }
         Verb::Drain => Action::Drain,
         Verb::Undrain => Action::Undrain,
+        Verb::MoveTo => Action::MoveTo,
         Verb::Stampede => Action::Stampede,
     })
 }

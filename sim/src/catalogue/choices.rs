@@ -148,6 +148,7 @@ mod tests {
             shards: 0,
             replicas,
             replace_after_ms: 0,
+            scrub_every_ms: 0,
         };
         let all = Choices::of(&topology).0;
         let of = |size| all.iter().filter(|set| set.count_ones() == size).count();

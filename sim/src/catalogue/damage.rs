@@ -170,7 +170,7 @@ impl Damage {
             | Fault::HangSync { .. }
             | Fault::DiskRoom { .. }
             | Fault::SmallDisk { .. } => self.disk(fault),
-            Fault::BitFlip { hosts, .. } => {
+            Fault::BitFlip { hosts, .. } | Fault::LoseRecord { hosts } => {
                 let nodes = self.nodes(hosts);
                 self.lost.extend(nodes);
             }
@@ -186,12 +186,14 @@ impl Damage {
                 self.imaged.extend(nodes);
             }
             Fault::FailSync { fail: false, .. }
+            | Fault::Compact { .. }
             | Fault::Reset { .. }
             | Fault::ClockJump { .. }
             | Fault::ClockDrift { .. }
             | Fault::Move { .. }
             | Fault::Forge { .. }
             | Fault::Drain { .. }
+            | Fault::MoveTo { .. }
             | Fault::Stampede { .. } => {}
         }
         Ok(())

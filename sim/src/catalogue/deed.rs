@@ -49,6 +49,8 @@ pub(super) fn deed(stage: &Stage<'_>, line: &Line, hosts: &[String], dice: &mut 
         | Action::DiskRoom { .. }
         | Action::SmallDisk { .. }
         | Action::BitFlip { .. }
+        | Action::LoseRecord
+        | Action::Compact
         | Action::WipeDisk
         | Action::ImageDisk
         | Action::OldDisk) => to_disks(action, hosts, dice),
@@ -106,6 +108,10 @@ fn to_machines(action: &Action, hosts: &[String]) -> Deed {
         }
         Action::Remove => Deed::of(Fault::Remove { hosts: h() }, None),
         Action::Forge => Deed::of(Fault::Forge { hosts: h() }, None),
+        Action::MoveTo => {
+            let go = |back| Fault::MoveTo { hosts: h(), back };
+            Deed::of(go(false), Some(go(true)))
+        }
         Action::Stampede => Deed::of(Fault::Stampede { hosts: h() }, None),
         _ => Deed::default(),
     }
@@ -169,6 +175,8 @@ fn to_disks(action: &Action, hosts: &[String], dice: &mut StdRng) -> Deed {
                 end: Vec::new(),
             }
         }
+        Action::LoseRecord => Deed::of(Fault::LoseRecord { hosts: h() }, None),
+        Action::Compact => Deed::of(Fault::Compact { hosts: h() }, None),
         Action::WipeDisk => Deed::of(Fault::WipeDisk { hosts: h() }, None),
         Action::ImageDisk => Deed::of(Fault::ImageDisk { hosts: h() }, None),
         Action::OldDisk => Deed::of(Fault::OldDisk { hosts: h() }, None),

@@ -37,6 +37,7 @@ pub(super) struct Topology {
     pub replace_after_ms: u64,
     /// What each node's `raft.read_lease_ms` is drawn from; none when the seed chooses.
     pub read_lease_ms: Option<Vec<(i64, i64)>>,
+    pub scrub_every_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +171,8 @@ pub(super) enum Action {
     DiskRoom { free_percent: (u32, u32) },
     SmallDisk { left_bytes: (u32, u32) },
     BitFlip { parts: Vec<Part> },
+    LoseRecord,
+    Compact,
     WipeDisk,
     ImageDisk,
     OldDisk,
@@ -180,6 +183,7 @@ pub(super) enum Action {
     ClockDrift { ppm: Vec<(i64, i64)> },
     Drain,
     Undrain,
+    MoveTo,
     Stampede,
 }
 

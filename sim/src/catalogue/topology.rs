@@ -18,6 +18,8 @@ const NODES_MAX: u64 = 9;
 const NODES_IN_ALL_MAX: u32 = 30;
 /// Most nodes that join during the load.
 const JOINS_MAX: usize = 9;
+/// How often everything may be read back.
+const SCRUB_EVERY_MS: std::ops::RangeInclusive<u64> = 5_000..=365 * 24 * 60 * 60 * 1_000;
 /// How long a node may be gone before its replicas are replaced, as the product takes it.
 const REPLACE_AFTER_MS: std::ops::RangeInclusive<u64> = 1_000..=7 * 24 * 60 * 60 * 1_000;
 /// Less than the product's least election timeout.
@@ -40,6 +42,7 @@ pub(super) fn read(
         "replicas",
         "replace_after",
         "read_lease",
+        "scrub_every",
         "local",
         "latency",
         "jitter",
@@ -72,6 +75,9 @@ pub(super) fn read(
             .get(&section, "replace_after", values::ms(REPLACE_AFTER_MS))
             .unwrap_or(0),
         read_lease_ms: read_lease(reader, &section),
+        scrub_every_ms: reader
+            .get(&section, "scrub_every", values::ms(SCRUB_EVERY_MS))
+            .unwrap_or(0),
         joins: Vec::new(),
         links: Vec::new(),
     };

@@ -114,6 +114,8 @@ fn only_simulated(fault: &Fault) -> Option<&'static str> {
             ..
         } => Some("a disk that is small"),
         Fault::BitFlip { .. } => Some("a flipped bit"),
+        Fault::LoseRecord { .. } => Some("a record that vanishes"),
+        Fault::Compact { .. } => Some("a compaction at a moment of one's choice"),
         _ => None,
     }
 }

@@ -127,6 +127,11 @@ pub const NAMES: &[(&str, char, &str)] = &[
         "a host's terms neither fall nor leap, and it votes for one node in each",
     ),
     (
+        "whole-before-it-votes",
+        'D',
+        "a replica votes, and is counted as a voter, only when it has nearly all of its shard",
+    ),
+    (
         "replicas-equal",
         'H',
         "replicas at rest hold the same records",
@@ -171,6 +176,7 @@ const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
     session::session,
     votes::one_leader,
     votes::votes_never_regress,
+    votes::whole_before_it_votes,
     replicas::replicas_equal,
 ];
 

@@ -10,6 +10,9 @@ use crate::plan::Fault;
 
 /// Elections that no run comes near.
 const LEAP: u64 = 1 << 32;
+/// Entries that a replica may lack: those on their way when it was asked, and those that came while the
+/// change of the voters was decided.
+const LAG_MAX: u64 = 2 * model::limits::MOVE_LAG_MAX;
 
 /// `one-leader`, U: for each shard and term, all disks that know who won name the same node. O(n
 /// log n).
@@ -31,11 +34,16 @@ pub fn one_leader(case: &Case<'_>) -> Finding {
 /// voter who learns of the winner does note it, so a vote for one node and then the victory of another
 /// are in order. Power cuts and restarts are included. A disk that the plan replaces begins anew: an
 /// empty one with nothing, an old one with the terms that it held, in which it may still not vote for
-/// another. And no term is far beyond all that were voted for in its shard: an election raises it by one.
-/// O(n log n).
+/// another. So does a replica that was wiped. And no term is far beyond all that were voted for in its
+/// shard: an election raises it by one. O(n log n).
 pub fn votes_never_regress(case: &Case<'_>) -> Finding {
     let mut found = Found::of("votes-never-regress", Promise::U);
     let replaced = replaced(case);
+    let mut wipes: BTreeMap<(&str, u32), Vec<u64>> = BTreeMap::new();
+    for wiped in &case.observed.wiped {
+        let times = wipes.entry((&wiped.host, wiped.shard)).or_default();
+        times.push(wiped.at_us);
+    }
     let mut disks: BTreeMap<(&str, u32), Disk<'_>> = BTreeMap::new();
     let mut highest: BTreeMap<u32, u64> = BTreeMap::new();
     for vote in &case.observed.votes {
@@ -63,6 +71,16 @@ pub fn votes_never_regress(case: &Case<'_>) -> Finding {
                 disk.terms.clear();
             }
         }
+        let here = (vote.host.as_str(), vote.shard);
+        let wiped = wipes.get(&here).map_or(0, |times| {
+            times.partition_point(|at_us| *at_us <= vote.at_us)
+        });
+        if wiped > disk.wiped {
+            // Another replica, to all the others as well.
+            disk.wiped = wiped;
+            disk.last = None;
+            disk.terms.clear();
+        }
         found.looked_at(usize::from(disk.last.is_some()));
         if let Some(last) = disk.last.filter(|last| last.term > vote.term) {
             found.add(2, vote.at_us, || two(case, last, vote));
@@ -89,6 +107,35 @@ pub fn votes_never_regress(case: &Case<'_>) -> Finding {
     found.finding()
 }
 
+/// `whole-before-it-votes`, D: a replica that a membership names as a voter for the first time, or that
+/// votes after it was wiped, has nearly all entries that count on its disk; one that is empty, as its
+/// shard's leader may not know, could else elect who lacks what was acknowledged. One look at each.
+pub fn whole_before_it_votes(case: &Case<'_>) -> Finding {
+    let mut found = Found::of("whole-before-it-votes", Promise::D);
+    for voter in &case.observed.voters {
+        found.looked_at(1);
+        if voter.last.saturating_add(LAG_MAX) >= voter.needed {
+            continue;
+        }
+        found.add(1, voter.at_us, || {
+            format!(
+                "shard {}: {} {} at {} with entries up to {} only; it needs {}",
+                voter.shard,
+                voter.host,
+                if voter.voted {
+                    "votes"
+                } else {
+                    "is made a voter"
+                },
+                case.ms(voter.at_us),
+                voter.last,
+                voter.needed,
+            )
+        });
+    }
+    found.finding()
+}
+
 /// A shard's vote on a disk, as far as it was followed.
 #[derive(Default)]
 struct Disk<'a> {
@@ -97,6 +144,8 @@ struct Disk<'a> {
     terms: BTreeMap<u64, (Option<&'a VoteSeen>, Option<&'a VoteSeen>)>,
     /// How many of its replacements lie behind.
     replaced: usize,
+    /// How often it was wiped.
+    wiped: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -93,6 +93,10 @@ impl fmt::Display for Fault {
                 "{whom} {} of a term out of nowhere",
                 they("hears", "hear")
             ),
+            Fault::MoveTo { back: false, .. } => write!(f, "a replica moves to {whom}"),
+            Fault::MoveTo { back: true, .. } => {
+                write!(f, "the move of a replica to {whom} is taken back")
+            }
             Fault::Stampede { .. } => write!(f, "all clients of {whom} come back at once"),
             disk_or_clock => disks_and_clocks(f, disk_or_clock, &whom, many),
         }
@@ -136,6 +140,8 @@ fn disks_and_clocks(
             let of = if many { "of each of" } else { "of" };
             write!(f, "a bit flips in {part} {of} {whom}")
         }
+        Fault::LoseRecord { .. } => write!(f, "a record vanishes from the state of {whom}"),
+        Fault::Compact { .. } => write!(f, "the state of {whom} is compacted"),
         Fault::WipeDisk { .. } => write!(f, "empty disks for {whom}"),
         Fault::ImageDisk { .. } => write!(f, "an image of the disks of {whom} is taken"),
         Fault::OldDisk { .. } => write!(f, "old disks come back at {whom}"),

@@ -9,7 +9,7 @@ use crate::plan::closes;
 
 /// The kinds of faults that begin something, as [`crate::plan::Fault::kind`] names them: the rows
 /// of the coverage matrix.
-pub const KINDS: [&str; 27] = [
+pub const KINDS: [&str; 30] = [
     "burn",
     "power-cut",
     "crash",
@@ -27,6 +27,8 @@ pub const KINDS: [&str; 27] = [
     "disk-room",
     "small-disk",
     "bit-flip",
+    "lose-record",
+    "compact",
     "wipe-disk",
     "image-disk",
     "old-disk",
@@ -36,6 +38,7 @@ pub const KINDS: [&str; 27] = [
     "clock-jump",
     "clock-drift",
     "drain",
+    "move-to",
     "stampede",
 ];
 
@@ -211,6 +214,8 @@ pub fn momentary(kind: &str) -> bool {
         kind,
         "reset"
             | "bit-flip"
+            | "lose-record"
+            | "compact"
             | "wipe-disk"
             | "image-disk"
             | "old-disk"

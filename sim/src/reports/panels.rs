@@ -21,8 +21,8 @@ fn family(kind: &str) -> &'static str {
     match kind {
         "burn" | "power-cut" | "crash" | "kill" | "stop" => "fire",
         "cut" | "block" | "reset" | "link" | "forge" => "net",
-        "slow-sync" | "hang-sync" | "fail-sync" | "disk-room" | "bit-flip" | "wipe-disk"
-        | "image-disk" | "old-disk" => "disk",
+        "slow-sync" | "hang-sync" | "fail-sync" | "disk-room" | "bit-flip" | "lose-record"
+        | "compact" | "wipe-disk" | "image-disk" | "old-disk" => "disk",
         lanes::STORY => "story",
         _ => "time",
     }

@@ -496,6 +496,13 @@ impl Cluster {
         }
     }
 
+    /// Has the operator send a replica to each of these nodes, or take that back.
+    pub(super) fn order_moves(&self, hosts: &[String], back: bool) {
+        for to in hosts.iter().cloned() {
+            self.told.order(Order::Move { to, back });
+        }
+    }
+
     /// Whether a name is a client site's.
     pub(super) fn is_site(&self, name: &str) -> bool {
         self.sites.contains_key(name)
@@ -518,10 +525,13 @@ impl Cluster {
                 seen.admin.1.push(format!("{name} was removed and runs on"));
             }
         }
-        let (votes, covers, regressed) = self.watch.finish();
-        seen.observed.votes = votes;
-        seen.observed.regressed = regressed;
-        seen.observed.covers = covers
+        let seen_on_disks = self.watch.finish();
+        seen.observed.votes = seen_on_disks.votes;
+        seen.observed.regressed = seen_on_disks.regressed;
+        seen.observed.wiped = seen_on_disks.wiped;
+        seen.observed.voters = seen_on_disks.voters;
+        seen.observed.covers = seen_on_disks
+            .covers
             .into_iter()
             .filter_map(|mut cover| {
                 cover.append = *places.get(cover.append)?;

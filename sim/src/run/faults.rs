@@ -61,6 +61,7 @@ impl Cluster {
             Fault::Remove { hosts } => self.order_removal(hosts),
             Fault::Move { hosts, swap } => self.move_nodes(hosts, *swap),
             Fault::Forge { hosts } => hosts.iter().for_each(|host| self.order_forgery(host)),
+            Fault::MoveTo { hosts, back } => self.order_moves(hosts, *back),
             Fault::BitFlip { hosts, part } => {
                 let hit = |member: &mut Member| member.host.flip_bit(*part);
                 let hits = self.on(hosts, hit)?.into_iter().flatten();
@@ -69,6 +70,14 @@ impl Cluster {
                     true => "nothing there to hit".to_owned(),
                     false => hits.join(", "),
                 }));
+            }
+            Fault::LoseRecord { hosts } => {
+                let hit = |member: &mut Member| member.host.lose_record();
+                let hits = self.on(hosts, hit)?.into_iter().flatten();
+                return Ok(Some(hits.collect::<Vec<_>>().join(", ")));
+            }
+            Fault::Compact { hosts } => {
+                self.on(hosts, |member: &mut Member| member.host.compact())?;
             }
             fault => self.hosts_one_by_one(fault)?,
         }

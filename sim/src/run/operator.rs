@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::v1::{GetStatusResponse, RemoveNodeRequest, ReplicaStatus};
+use client::v1::{
+    GetStatusResponse, MoveReplicaRequest, RemoveNodeRequest, ReplicaMove, ReplicaStatus,
+    ShardStatus,
+};
 use client::{Client, Drain, ReplicaHash};
 use futures::{StreamExt as _, TryStreamExt as _};
 use model::id::ShardId;
@@ -57,6 +60,8 @@ pub(super) enum Order {
     Drain(Drain, bool),
     /// Remove a node, by its name.
     Remove(String),
+    /// Send a replica of some shard to a node from another, or take that back.
+    Move { to: String, back: bool },
 }
 
 #[derive(Default)]
@@ -252,6 +257,7 @@ async fn take_orders(told: Told, client: Client) {
         let asked = match &order {
             Order::Drain(whom, drain) => client.set_draining(whom, *drain).await.map(drop),
             Order::Remove(name) => remove(&client, name).await,
+            Order::Move { to, back } => move_to(&client, to, *back).await,
         };
         let refused = |error: &client::Error| matches!(error, client::Error::Refused(refusal) if refusal.reason == "CHANGE_REFUSED");
         // A refusal is an answer: somebody has to be left.
@@ -275,6 +281,47 @@ async fn remove(client: &Client, name: &str) -> Result<(), client::Error> {
         stays: false,
     };
     client.remove_node(request).await.map(drop)
+}
+
+/// Sends a replica to a node from one of its data center, so that none comes to hold a majority; or takes
+/// all back that are on their way there. Where there is nothing to do, nothing is done.
+async fn move_to(client: &Client, to: &str, back: bool) -> Result<(), client::Error> {
+    let status = client.status().await?;
+    let node = status.nodes.iter().find(|node| node.name == to);
+    let Some(node) = node else { return Ok(()) };
+    if back {
+        let there = |one: &&ReplicaMove| one.to == node.node_id;
+        for one in status.moves.iter().filter(there) {
+            let request = MoveReplicaRequest {
+                shard: one.shard,
+                from: one.from,
+                to: one.to,
+                back,
+            };
+            client.move_replica(request).await?;
+        }
+        return Ok(());
+    }
+    let of = |id: u64| status.nodes.iter().find(|one| one.node_id == id);
+    let beside = |id: &&u64| of(**id).is_some_and(|one| one.dc == node.dc);
+    let free = |shard: &&ShardStatus| {
+        let is_data = !ShardId(shard.shard).is_meta();
+        is_data && !shard.replicas.contains(&node.node_id)
+    };
+    let wanted = status.shards.iter().filter(free).find_map(|shard| {
+        let from = shard.replicas.iter().find(beside)?;
+        Some((shard.shard, *from))
+    });
+    let Some((shard, from)) = wanted else {
+        return Ok(());
+    };
+    let request = MoveReplicaRequest {
+        shard,
+        from,
+        to: node.node_id,
+        back,
+    };
+    client.move_replica(request).await.map(drop)
 }
 
 /// Looks into faults until the load is over.
@@ -349,7 +396,7 @@ fn harmed(env: &Env, host: &str) -> bool {
         let harms = |names: &[String]| names.iter().any(|name| name == host);
         match &event.fault {
             // It goes on serving, and answers.
-            Fault::Drain { .. } => false,
+            Fault::Drain { .. } | Fault::MoveTo { .. } => false,
             Fault::Forge { .. } => false,
             Fault::Cut { from, to, .. } => harms(from) || harms(to),
             fault => harms(fault.hosts()),
@@ -406,6 +453,27 @@ fn led(statuses: &[GetStatusResponse]) -> Result<(), String> {
     unled.map_or(Ok(()), |shard| Err(format!("nobody leads s{shard}")))
 }
 
+/// Whether each replica of the map is there and votes, of the shards that have all their nodes: a broken
+/// one is rebuilt from the others.
+fn healed(statuses: &[GetStatusResponse], running: &[(String, String)]) -> Result<(), String> {
+    let own: BTreeMap<u64, &GetStatusResponse> =
+        statuses.iter().map(|one| (one.node_id, one)).collect();
+    for (shard, nodes) in placement(statuses) {
+        let there: Option<Vec<&GetStatusResponse>> =
+            nodes.iter().map(|node| own.get(node).copied()).collect();
+        for node in there.into_iter().flatten() {
+            let replica = node.replicas.iter().find(|one| one.shard == shard);
+            let state = replica.map_or("missing", |one| &one.state);
+            if !matches!(state, "leader" | "follower") {
+                let host = running.iter().find(|(host, _)| *host == node.node_name);
+                let host = host.map_or("", |(host, _)| host);
+                return Err(format!("the replica of s{shard} on {host} is {state}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Waits until the replicas on running nodes are equal, and notes them.
 async fn settle(told: &Told, client: &Client, hosts: &[Arc<Host>]) {
     let began = now_us();
@@ -442,6 +510,7 @@ async fn compare(
     let none = |why| (Vec::new(), why);
     let statuses = statuses(client, &running).await.map_err(none)?;
     led(&statuses).map_err(none)?;
+    healed(&statuses, &running).map_err(none)?;
     let each = statuses.iter().zip(&running).flat_map(|(status, node)| {
         let counts = |one: &&ReplicaStatus| !ShardId(one.shard).is_meta() && one.state != "broken";
         let replicas = status.replicas.iter().filter(counts);

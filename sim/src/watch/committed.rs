@@ -15,6 +15,10 @@ pub(super) struct Committed {
     /// By index.
     terms: BTreeMap<Replica, BTreeMap<u64, u64>>,
     noted: BTreeMap<Replica, LogId>,
+    /// Up to where each log was cut.
+    cuts: BTreeMap<Replica, u64>,
+    /// The highest position that anybody has noted, by shard.
+    highest: BTreeMap<u32, u64>,
 }
 
 impl Committed {
@@ -29,13 +33,28 @@ impl Committed {
         logs.filter_map(|((_, shard), terms)| Some((*shard, *terms.last_key_value()?.0)))
     }
 
+    /// The last entry of a log, or where it was cut; 0 when there is nothing.
+    pub(super) fn last(&self, replica: Replica) -> u64 {
+        let entries = self.terms.get(&replica).and_then(BTreeMap::last_key_value);
+        let cut = self.cuts.get(&replica).copied().unwrap_or(0);
+        entries.map_or(cut, |(last, _)| cut.max(*last))
+    }
+
+    /// What is known of a shard to be committed.
+    pub(super) fn highest(&self, shard: u32) -> u64 {
+        self.highest.get(&shard).copied().unwrap_or(0)
+    }
+
     /// The note of what is committed is durable.
     pub(super) fn note(&mut self, replica: Replica, id: LogId) {
+        let highest = self.highest.entry(replica.1).or_default();
+        *highest = (*highest).max(id.index);
         self.noted.insert(replica, id);
     }
 
     /// Entries up to here went from the beginning.
     pub(super) fn cut(&mut self, replica: Replica, upto: u64) {
+        self.cuts.insert(replica, upto);
         let terms = self.terms.entry(replica).or_default();
         *terms = upto
             .checked_add(1)
@@ -54,12 +73,14 @@ impl Committed {
     pub(super) fn given_up(&mut self, replica: Replica) {
         self.terms.remove(&replica);
         self.noted.remove(&replica);
+        self.cuts.remove(&replica);
     }
 
     /// A host has other disks now.
     pub(super) fn forget(&mut self, host: usize) {
         self.terms.retain(|replica, _| replica.0 != host);
         self.noted.retain(|replica, _| replica.0 != host);
+        self.cuts.retain(|replica, _| replica.0 != host);
     }
 }
 

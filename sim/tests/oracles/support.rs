@@ -79,6 +79,7 @@ pub fn plan() -> Plan {
             shards: 2,
             replicas: 3,
             replace_after_ms: 0,
+            scrub_every_ms: 0,
         },
         workload: workload(DCS.iter().map(site).collect()),
         events: Vec::new(),

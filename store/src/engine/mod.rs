@@ -55,6 +55,22 @@ pub trait Read: Send + Sync {
 /// A read point; later writes do not change what it shows.
 pub type Snapshot = Arc<dyn Read>;
 
+/// Whether records were lost in a range of keys; see [`crate::key::lost`].
+///
+/// # Errors
+/// [`Error::Corrupt`] when some were, and as [`Read::scan`].
+pub fn check_lost(read: &dyn Read, file: &str, from: &[u8], to: &[u8]) -> Result<(), Error> {
+    let (from, to) = crate::key::lost::notes(from, to);
+    read.scan(&from, &to, Order::Ascending, &mut |key, _| {
+        Err(Error::Corrupt {
+            file: file.to_owned(),
+            key: crate::key::readable(key),
+            reason: "a block that a compaction met was damaged, and its records are lost"
+                .to_owned(),
+        })
+    })
+}
+
 /// A file of sorted records, on its way from one replica to another.
 pub trait SortedFile: Send + Sync {
     /// Its length in bytes.

@@ -2,6 +2,7 @@
 //! is defined, big-endian throughout, so that keys sort as what they name.
 
 pub mod log;
+pub mod lost;
 pub mod state;
 
 use std::fmt::Write;

@@ -291,7 +291,9 @@ impl Log {
             .queue
             .submit_and_wait(Until::Durable, |round, _| {
                 let (from, to) = key::shard(shard);
+                let (lost_from, lost_to) = crate::key::lost::notes(&from, &to);
                 round.batch.delete_range(from, to);
+                round.batch.delete_range(lost_from, lost_to);
             })
     }
 
@@ -299,36 +301,6 @@ impl Log {
     /// and what a sync has taken lately, smoothed over the last few; `None` when there was none.
     pub fn syncs(&self) -> (Duration, Option<Duration>) {
         self.handle.queue.syncs()
-    }
-
-    /// Removes what a shard's log holds, but not the vote: whoever may get a replica of it again
-    /// must not vote twice in a term. Durable when the future completes. Its [`ShardLog`]s are
-    /// logs without entries from now on.
-    ///
-    /// # Errors
-    /// As [`Log::shard`]; those of the writer come with the future.
-    pub fn forget_entries(
-        &self,
-        shard: ShardId,
-    ) -> Result<BoxFuture<'static, Result<(), Error>>, Error> {
-        let open = self.shard(shard)?;
-        let mut tail = open.shard.tail.lock();
-        let vote = tail.singles.remove(&Kind::Vote);
-        self.handle
-            .tails_bytes
-            .fetch_sub(tail.cache_bytes(), Ordering::Relaxed);
-        tail.clear();
-        tail.singles.extend(vote.map(|vote| (Kind::Vote, vote)));
-        let forget = |round: &mut writer::Round, _| {
-            for kind in [Kind::Committed, Kind::Extra, Kind::Purged] {
-                let key = key::single(shard, kind);
-                round.batch.delete(Bytes::copy_from_slice(&key));
-            }
-            let (from, to) = key::entries_from(shard, 0);
-            let (from, to) = (Bytes::copy_from_slice(&from), Bytes::copy_from_slice(&to));
-            round.batch.delete_range(from, to);
-        };
-        Ok(self.handle.queue.submit_and_wait(Until::Durable, forget))
     }
 
     /// Counters of the engine since it was opened.
@@ -354,6 +326,7 @@ fn take_mark(local: &mut BTreeMap<String, Bytes>) -> Result<u64, Error> {
 fn load_local(engine: &dyn Engine) -> Result<BTreeMap<String, Bytes>, Error> {
     let mut found = BTreeMap::new();
     let (from, to) = key::locals();
+    engine::check_lost(engine, "raftdb", &from, &to)?;
     engine.scan(&from, &to, engine::Order::Ascending, &mut |key, value| {
         let name = key::local_name(key)
             .ok_or_else(|| record::corrupt(key, "its name is not UTF-8".to_owned()))?;

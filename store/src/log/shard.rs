@@ -15,7 +15,7 @@ use super::record::{self, Record, corrupt};
 use super::tail::Tail;
 use super::writer::{Done, Progress, Until};
 use super::{Handle, HardState, TAIL_BYTES_MAX, TAIL_BYTES_MIN};
-use crate::engine::{Engine, Order};
+use crate::engine::{self, Engine, Order};
 use crate::key::log as key;
 use crate::key::log::Kind;
 use crate::{Error, Position};
@@ -205,6 +205,38 @@ impl ShardLog {
         }
     }
 
+    /// Reads entries back from the disk, from the one at `from` on and about `bytes`, whatever is in
+    /// memory; gives where to go on, `None` at the end. Those that are cut meanwhile are passed over.
+    ///
+    /// # Errors
+    /// As [`ShardLog::read`]; the caller stops the replica.
+    pub fn verify(&self, from: u64, bytes: usize) -> Result<Option<u64>, Error> {
+        let (from, to, generation) = {
+            let tail = self.shard.tail.lock();
+            // What is not written yet is nowhere to be read.
+            let synced = tail.synced().map_or(0, |synced| synced.index);
+            let (first, end) = tail.range();
+            (from.max(first), end.min(synced + 1), tail.generation)
+        };
+        if from >= to {
+            return Ok(None);
+        }
+        let mut read = Vec::new();
+        let found = self.read_disk(from, to, bytes, &mut read)?;
+        let next = read.last().map_or(from, |last| last.position.index + 1);
+        let changed = self.shard.tail.lock().generation != generation;
+        match found {
+            Found::All => Ok(None),
+            Found::Enough => Ok(Some(next)),
+            // It went while it was read.
+            Found::Hole(_) if changed => Ok(Some(next + 1)),
+            Found::Hole(index) => {
+                let key = key::entry(self.shard.id, index);
+                Err(corrupt(&key, "it is missing".to_owned()))
+            }
+        }
+    }
+
     fn read_disk(
         &self,
         from: u64,
@@ -354,6 +386,8 @@ enum Found {
 
 /// Reads and verifies everything that is on disk of a shard.
 pub(super) fn load(engine: &dyn Engine, id: ShardId, room: usize) -> Result<Tail, Error> {
+    let (from, to) = key::shard(id);
+    engine::check_lost(engine, "raftdb", &from, &to)?;
     let single = |kind: Kind| -> Result<Option<Bytes>, Error> {
         let key = key::single(id, kind);
         let Some(value) = engine.get(&key)? else {

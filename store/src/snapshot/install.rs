@@ -12,18 +12,26 @@
 //! ([`crate::state::State::finish_installs`]); nothing is applied to the shard before. Reads see
 //! the old state until the new one is whole.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use model::id::ShardId;
 use model::mutant;
+use model::shard::Scope;
 
 use super::marker::{self, Marker};
 use crate::engine::{Batch, Engine, SortedFile};
 use crate::state::record::{self, Arena, FILE};
 use crate::state::{Applied, ShardState, Shared, applied};
 use crate::{Error, HardState, Position, key};
+
+/// Between two looks whether an install has ended.
+const LOOK: Duration = Duration::from_millis(50);
+/// Looks until it counts as failed.
+const LOOKS_MAX: u32 = 200;
 
 impl ShardState {
     /// Puts what another replica exported in place of this shard's state; durable on completion.
@@ -90,6 +98,52 @@ impl ShardState {
         serving.progress.lock().installing = true;
         core.stopped = Some(installing());
         self.shared.engine.write(clearing)
+    }
+}
+
+/// Removes all that a shard holds, whatever its records say.
+pub(crate) async fn wipe(
+    shared: &Arc<Shared>,
+    shard: ShardId,
+    slots: RangeInclusive<u16>,
+) -> Result<(), Error> {
+    let open = shared.shards.lock().get(&shard).cloned();
+    if let Some(open) = &open {
+        // A group that has stopped may still be ending the install of a snapshot.
+        let mut looks = 0;
+        while looks < LOOKS_MAX && open.serving.read().progress.lock().installing {
+            looks += 1;
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    let scope = match shard.is_meta() {
+        true => Scope::Meta,
+        false => Scope::Data(slots),
+    };
+    {
+        let mut core = open.as_ref().map(|open| open.core.lock());
+        if let Some(core) = &mut core {
+            core.stopped = Some(wiped());
+        }
+        // No flush may take a position of it from here on.
+        let _no_flush_between = shared.switch.write();
+        shared.shards.lock().remove(&shard);
+        shared.engine.write(marker::clearing(shard, &scope))?;
+    }
+    Arc::clone(shared).flush().await?;
+    let failed = Marker::of(&shared.log, shard);
+    // One that cannot be read names no files that anybody could find again.
+    let files = failed.ok().flatten().map(|failed| failed.files);
+    Marker::remove(&shared.log, shard).await?;
+    shared.unfinished.lock().remove(&shard);
+    shared.engine.forget(&files.unwrap_or_default())
+}
+
+fn wiped() -> Error {
+    Error::Disk {
+        operation: "apply",
+        file: FILE.into(),
+        reason: "this replica was wiped".into(),
     }
 }
 

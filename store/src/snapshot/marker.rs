@@ -150,14 +150,21 @@ impl Marker {
 pub(super) fn clearing(shard: ShardId, scope: &Scope) -> Batch {
     let mut batch = Batch::new();
     let (from, to) = key::state::shard_records(shard);
-    batch.delete_range(Bytes::copy_from_slice(&from), Bytes::copy_from_slice(&to));
+    remove(&mut batch, &from, &to);
     if let Scope::Data(slots) = scope {
         let (from, to) = key::state::conversations(slots);
         if from < to {
-            batch.delete_range(from, to);
+            remove(&mut batch, &from, &to);
         }
     }
     batch
+}
+
+/// Removes a range, and the notes of what was lost of it.
+fn remove(batch: &mut Batch, from: &[u8], to: &[u8]) {
+    batch.delete_range(Bytes::copy_from_slice(from), Bytes::copy_from_slice(to));
+    let (from, to) = key::lost::notes(from, to);
+    batch.delete_range(from, to);
 }
 
 fn decode(name: &str, value: Bytes) -> Result<Marker, Error> {

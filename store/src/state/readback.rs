@@ -1,6 +1,8 @@
-//! Reading a shard back from disk and hashing it, to compare replicas (promise H).
+//! Reading a shard back from disk and hashing it, to compare replicas (promise H): conversation by
+//! conversation ([`ShardState::hash`]), or all in one, in slices ([`Scrub`]).
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use model::hash;
@@ -10,7 +12,8 @@ use model::state::Conversation;
 
 use super::{Applied, ShardState, overlay, record};
 use crate::engine::Order;
-use crate::key::state::{Named, conversations, parse};
+use crate::key::state::{Named, conversations, parse, shard_records};
+use crate::snapshot::ReadPoint;
 use crate::{Error, engine};
 
 /// What a conversation is said to hold, and what was found on disk.
@@ -27,6 +30,87 @@ pub struct ConversationHash {
     pub running_hash: Bytes,
     /// The sum over the records read back, 16 bytes little-endian.
     pub disk_hash: Bytes,
+}
+
+/// The read of all records of a shard at one read point, in slices, so that it can be as slow as it
+/// should. What it verifies is what [`ShardState::hash`] does, and the records of ids beside.
+pub struct Scrub {
+    point: ReadPoint,
+    /// Where the next slice begins.
+    next: Vec<u8>,
+    end: Vec<u8>,
+    open: Option<Open>,
+    digest: Digest,
+}
+
+/// All records of a shard in a few numbers, the same for equal replicas whatever their order on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Digest {
+    /// Records read.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// The sum of their hashes.
+    pub sum: u128,
+}
+
+impl Digest {
+    fn add(&mut self, key: &[u8], record: &[u8]) {
+        self.records += 1;
+        self.bytes += (key.len() + record.len()) as u64;
+        let of_both = hash::record_hash(key) ^ hash::record_hash(record).rotate_left(1);
+        self.sum = self.sum.wrapping_add(of_both);
+    }
+}
+
+impl Scrub {
+    /// Begins to read a shard back, with what it knows of itself.
+    ///
+    /// # Errors
+    /// As [`Scrub::slice`].
+    pub fn new(point: ReadPoint) -> Result<Scrub, Error> {
+        let (from, to) = shard_records(point.shard);
+        let read: &dyn engine::Read = &*point.snapshot;
+        read.scan(&from, &to, Order::Ascending, &mut |key, value| {
+            record::check(key, value)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let (next, end) = match &point.scope {
+            Scope::Data(slots) => conversations(slots),
+            Scope::Meta => (Vec::new(), Vec::new()),
+        };
+        Ok(Scrub {
+            point,
+            next,
+            end,
+            open: None,
+            digest: Digest::default(),
+        })
+    }
+
+    /// Reads on, about `bytes`; gives how many it read, and the digest once everything is read.
+    ///
+    /// # Errors
+    /// As [`ShardState::hash`]; the caller stops the replica.
+    pub fn slice(&mut self, bytes: u64) -> Result<(u64, Option<Digest>), Error> {
+        let (before, snapshot) = (self.digest.bytes, Arc::clone(&self.point.snapshot));
+        let (from, end) = (std::mem::take(&mut self.next), self.end.clone());
+        let read: &dyn engine::Read = &*snapshot;
+        read.scan(&from, &end, Order::Ascending, &mut |key, value| {
+            if self.digest.bytes - before >= bytes {
+                self.next = key.to_vec();
+                return Ok(ControlFlow::Break(()));
+            }
+            step(&mut self.open, key, value, &mut |_| {})?;
+            // A head is written now and then, and derived from its messages in between.
+            if !matches!(parse(key), Some(Named::Head(_))) {
+                self.digest.add(key, record::check(key, value)?);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let done = self.next.is_empty().then_some(self.digest);
+        Ok((self.digest.bytes - before, done))
+    }
 }
 
 /// A conversation while its records pass by.

@@ -19,7 +19,7 @@ use model::mutant;
 use model::shard::{Machine, Scope, Stop};
 use model::state::{Conversation, Stored};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::heads::Heads;
 use super::ids::Ids;
@@ -27,8 +27,9 @@ use super::overlay::{Changes, Overlay, Seen, head_of};
 use super::record::{self, Arena, FILE, FORMAT};
 use super::watch::Watchers;
 use super::{Applied, Shared, ToApply, applied};
-use crate::engine::{Order, Read, Snapshot};
+use crate::engine::{self, Order, Read, Snapshot};
 use crate::key::state::Named;
+use crate::snapshot::ReadPoint;
 use crate::{Error, Position, ShardLog, key};
 
 /// One shard's state. Clones share it.
@@ -89,6 +90,8 @@ pub(crate) struct Core {
     seen: Seen,
     /// Why nothing is applied any more, or for now.
     pub(crate) stopped: Option<Error>,
+    /// Who wants a read point at which entry.
+    pub(crate) wanted: Option<(u64, oneshot::Sender<ReadPoint>)>,
 }
 
 /// What reads see.
@@ -118,6 +121,12 @@ fn machine(scope: Scope, applied: &Applied) -> Machine {
 impl Shard {
     /// Reads how far the shard has come.
     pub(super) fn open(shared: &Shared, id: ShardId, scope: Scope) -> Result<Shard, Error> {
+        let (from, to) = key::state::shard_records(id);
+        engine::check_lost(&*shared.engine, FILE, &from, &to)?;
+        if let Scope::Data(slots) = &scope {
+            let (from, to) = key::state::conversations(slots);
+            engine::check_lost(&*shared.engine, FILE, &from, &to)?;
+        }
         let applied = applied::read(&*shared.engine, id)?;
         let cluster = read_cluster(&*shared.engine, id)?;
         let log = shared.log.shard(id)?;
@@ -138,6 +147,7 @@ impl Shard {
                 arena: Arena::default(),
                 seen: Seen::default(),
                 stopped: None,
+                wanted: None,
             }),
             serving: RwLock::new(Serving {
                 old: None,
@@ -248,7 +258,7 @@ impl ShardState {
         if let Some(error) = &core.stopped {
             return Err(error.clone());
         }
-        let result = self.apply_next(&mut core, entries);
+        let result = self.apply_in_turn(&mut core, entries);
         if let Err(error) = &result {
             tracing::error!(shard = %self.shard.id, %error, "the shard's replica stops");
             core.stopped = Some(error.clone());
@@ -256,6 +266,34 @@ impl ShardState {
         drop(core);
         self.shared.note_cached(&self.shard);
         result
+    }
+
+    /// Stops for a moment at the entry at which somebody wants a read point.
+    fn apply_in_turn(
+        &self,
+        core: &mut Core,
+        mut entries: Vec<ToApply>,
+    ) -> Result<Vec<Vec<Reply>>, Error> {
+        let Some(wanted) = core.wanted.as_ref().map(|(index, _)| *index) else {
+            return self.apply_next(core, entries);
+        };
+        let rest = entries.split_off(entries.partition_point(|one| one.position.index <= wanted));
+        let mut replies = self.apply_next(core, entries)?;
+        self.give_point(core);
+        if !rest.is_empty() {
+            replies.extend(self.apply_next(core, rest)?);
+        }
+        Ok(replies)
+    }
+
+    /// Gives the read point that is wanted, if this is the entry; one that was passed is given to
+    /// nobody.
+    pub(crate) fn give_point(&self, core: &mut Core) {
+        let applied = self.applied().position.map_or(0, |position| position.index);
+        if let Some((_, out)) = core.wanted.take_if(|(index, _)| applied >= *index) {
+            // Who wanted it may be gone.
+            let _ = out.send(self.point());
+        }
     }
 
     fn apply_next(&self, core: &mut Core, entries: Vec<ToApply>) -> Result<Vec<Vec<Reply>>, Error> {
@@ -266,6 +304,7 @@ impl ShardState {
             arena,
             seen,
             stopped: _,
+            wanted: _,
         } = core;
         let serving = shard.serving.read();
         let mut applied = serving.progress.lock().applied.clone();
@@ -514,6 +553,7 @@ impl ShardState {
             core.machine = machine(shard.scope.clone(), &applied);
             core.ids = Ids::default();
             core.stopped = None;
+            core.wanted = None;
             let mut serving = shard.serving.write();
             serving.old = None;
             serving.cluster = Arc::new(cluster);

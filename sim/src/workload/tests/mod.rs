@@ -64,6 +64,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
             shards: 0,
             replicas: 3,
             replace_after_ms: 0,
+            scrub_every_ms: 0,
         },
         workload: Workload {
             duration_ms: 10_000,

@@ -149,6 +149,11 @@ const SPOILS: &[(&str, &str, Spoil)] = &[
     ("one-leader", "two nodes win a term", elect_two),
     ("votes-never-regress", "a term falls", fall_back),
     ("votes-never-regress", "a vote is given twice", vote_twice),
+    (
+        "whole-before-it-votes",
+        "an empty replica becomes a voter",
+        name_the_empty,
+    ),
     ("replicas-equal", "a hash differs", change_hash),
     ("replicas-equal", "a replica is behind at rest", fall_behind),
     (

@@ -41,6 +41,12 @@ pub fn vote(
     votes.choose(dice).copied().cloned()
 }
 
+pub fn name_the_empty(world: &mut World, _: &mut StdRng) -> Option<()> {
+    let voter = world.setting.observed.voters.first_mut()?;
+    (voter.last, voter.needed) = (0, 100);
+    Some(())
+}
+
 pub fn elect_two(world: &mut World, dice: &mut StdRng) -> Option<()> {
     let won = vote(world, dice, |vote| vote.committed)?;
     let other = VoteSeen {

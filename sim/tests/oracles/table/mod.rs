@@ -8,7 +8,7 @@ mod servers;
 
 use firebreak_sim::history::{
     Append, AppendEnd, Cover, Final, History, Level, Observed, Page, Read, ReplicaSeen, Seen, Tail,
-    VoteSeen,
+    VoteSeen, VoterSeen,
 };
 use firebreak_sim::oracle::{BROKEN_MAX, NAMES};
 use firebreak_sim::outcome::Promise;
@@ -196,6 +196,15 @@ fn observed() -> Observed {
             hosts: names(["busan-1", "seoul-1"]),
             dcs: names(["busan", "seoul"]),
             quorum: 2,
+        }],
+        wiped: Vec::new(),
+        voters: vec![VoterSeen {
+            at_us: us(60),
+            host: "tokyo-1".to_owned(),
+            shard: 1,
+            voted: false,
+            last: 70,
+            needed: 90,
         }],
         replicas: vec![replica("seoul-1"), replica("busan-1"), replica("tokyo-1")],
         unsettled: None,

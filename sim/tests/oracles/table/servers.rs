@@ -1,5 +1,7 @@
 //! Votes and replicas: U and H.
 
+use firebreak_sim::history::WipedSeen;
+
 use super::*;
 
 #[test]
@@ -119,6 +121,53 @@ fn two_leaders_of_a_term_or_a_vote_taken_back_are_told() {
             ..late
         });
     });
+}
+
+#[test]
+fn who_votes_without_what_counts_is_told_and_who_was_wiped_votes_anew() {
+    let oracle = "whole-before-it-votes";
+    rejects(
+        oracle,
+        |it| it.observed.voters[0].last = 20,
+        "shard 1: tokyo-1 is made a voter at 60.000 ms with entries up to 20 only; it needs 90",
+    );
+    rejects(
+        oracle,
+        |it| {
+            it.observed.voters[0].voted = true;
+            it.observed.voters[0].last = 0;
+        },
+        "shard 1: tokyo-1 votes at 60.000 ms with entries up to 0 only; it needs 90",
+    );
+    let lower = |it: &mut Setting| {
+        let vote = VoteSeen {
+            at_us: us(47),
+            term: 2,
+            ..it.observed.votes[4].clone()
+        };
+        it.observed.votes.push(vote);
+    };
+    accepts(|it| {
+        lower(it);
+        it.observed.wiped.push(WipedSeen {
+            at_us: us(46),
+            host: "busan-1".to_owned(),
+            shard: 1,
+        });
+    });
+    rejects(
+        "votes-never-regress",
+        |it| {
+            lower(it);
+            it.observed.wiped.push(WipedSeen {
+                at_us: us(48),
+                host: "busan-1".to_owned(),
+                shard: 1,
+            });
+        },
+        "shard 1: busan-1 in term 3 for node 2, which won, at 45.000 ms, then busan-1 in term 2 \
+         for node 2, which won, at 47.000 ms",
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use firebreak_sim::dice::dice;
 use firebreak_sim::history::{
     Append, AppendEnd, Cover, Final, History, Level, Observed, Read, ReplicaSeen, Seen, Tail,
-    VoteSeen,
+    VoteSeen, VoterSeen,
 };
 use firebreak_sim::oracle::{self, NAMES};
 use firebreak_sim::plan::Fault;

@@ -110,6 +110,15 @@ impl World {
             }
         }
         self.setting.observed.votes.sort_by_key(|vote| vote.at_us);
+        let needed = dice.random_range(0..200_u64);
+        self.setting.observed.voters.push(VoterSeen {
+            at_us: dice.random_range(0..1_000_000),
+            host: host(dice.random_range(0..DCS.len())),
+            shard: 1,
+            voted: dice.random_bool(0.5),
+            last: needed.saturating_sub(dice.random_range(0..30)),
+            needed,
+        });
         if let Some(dc) = wiped {
             let hosts = vec![host(dc)];
             // As the load begins: the rounds of votes from the second on are behind it.

@@ -133,6 +133,9 @@ impl State {
         self.roll_back(self.cached);
         self.make_durable(self.cached);
         self.end_life();
+        if std::mem::take(&mut self.compaction_failed) {
+            self.salvage();
+        }
         self.life
     }
 

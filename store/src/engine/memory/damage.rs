@@ -3,6 +3,9 @@
 //! disk's name and the key, in `get`, in a scan that reaches it, and in an export. Writing over it
 //! or deleting it ends the damage. A kept file is read and sent as it lies there; ingesting it is
 //! refused where its structure is hit, else the records that are hit are damaged ones.
+//!
+//! A compaction that meets a damaged record ends the engine, as RocksDB's background error does; the next
+//! opening keeps what can be read and notes what is lost ([`crate::key::lost`]).
 
 use bytes::Bytes;
 
@@ -136,11 +139,62 @@ impl Disk {
     }
 }
 
+impl Disk {
+    /// Compacts everything that is durable: what is damaged is met. Says whether something was.
+    pub fn compact(&self) -> bool {
+        let mut state = self.shared.state.lock();
+        let durable = state.durable();
+        let met = durable.damaged().next().is_some();
+        state.compaction_failed |= met;
+        met
+    }
+
+    /// Takes a record of this part away as if it had never been written. `draw` is told how many there
+    /// are to choose from and gives the number of one. Gives its key.
+    pub fn lose(
+        &self,
+        select: impl Fn(&[u8]) -> bool,
+        mut draw: impl FnMut(usize) -> usize,
+    ) -> Option<Bytes> {
+        let mut state = self.shared.state.lock();
+        let durable = state.durable();
+        let keys: Vec<&Bytes> = durable.keys().filter(|key| select(key)).collect();
+        let key = (*keys.get(draw_below(&mut draw, keys.len())?)?).clone();
+        for unsynced in &mut state.unsynced {
+            if let Some(before) = unsynced.undo.before(&key) {
+                *before = None;
+                return Some(key);
+            }
+        }
+        state.visible.set(key.clone(), None);
+        Some(key)
+    }
+}
+
 fn draw_below(draw: &mut impl FnMut(usize) -> usize, count: usize) -> Option<usize> {
     (count > 0).then(|| draw(count) % count)
 }
 
 impl State {
+    /// Keeps what can be read, and notes what is lost together with what cannot.
+    pub(super) fn salvage(&mut self) {
+        let damaged: Vec<Bytes> = self.visible.damaged().cloned().collect();
+        for key in &damaged {
+            let group = key::lost::group(key);
+            let lost: Vec<Bytes> = self
+                .visible
+                .keys()
+                .filter(|key| key.starts_with(group))
+                .cloned()
+                .collect();
+            for key in lost {
+                self.visible.set(key, None);
+            }
+            let note = Bytes::from(key::lost::note(group));
+            self.visible.set(note, Some(Some(Bytes::new())));
+        }
+    }
+
     /// Changes the durable value of a key, which lies under an unsynced batch if one touched it.
     fn set_durable(&mut self, key: &[u8], value: Value) {
         for unsynced in &mut self.unsynced {

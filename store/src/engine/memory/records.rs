@@ -49,6 +49,12 @@ impl Records {
         self.map.keys()
     }
 
+    /// The keys whose values are lost.
+    pub(super) fn damaged(&self) -> impl Iterator<Item = &Bytes> {
+        let lost = self.map.iter().filter(|(_, value)| value.is_none());
+        lost.map(|(key, _)| key)
+    }
+
     /// Sets the value of a key, or removes it; gives what was there.
     pub(super) fn set(&mut self, key: Bytes, value: Option<Value>) -> Option<Value> {
         let key_len = key.len();

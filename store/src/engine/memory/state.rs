@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) device: Device,
     pub(super) faults: Faults,
     pub(super) capacity_bytes: Option<u64>,
+    /// A compaction has met what is damaged: nothing is written until the next opening.
+    pub(super) compaction_failed: bool,
     pub(super) checkpoints: BTreeMap<PathBuf, Disk>,
     /// Kept files; each is durable from the moment it is in here.
     pub(super) kept: BTreeMap<String, Bytes>,
@@ -79,6 +81,7 @@ impl Default for State {
             device: Device::default(),
             faults: Faults::default(),
             capacity_bytes: None,
+            compaction_failed: false,
             checkpoints: BTreeMap::new(),
             kept: BTreeMap::new(),
             kept_last: 0,
@@ -195,6 +198,9 @@ impl State {
     /// The end of a sync for all batches below the number `upto`, asked for when `failed_before`
     /// syncs had failed.
     pub(super) fn end_sync(&mut self, upto: u64, failed_before: u64) -> Result<(), Error> {
+        if self.compaction_failed {
+            return Err(self.error("sync", "a compaction has met a damaged block"));
+        }
         let failed_meanwhile = self.failed_syncs != failed_before;
         if failed_meanwhile || self.faults.strikes(Fault::Sync) {
             if upto > self.first_unsynced() {
@@ -238,6 +244,9 @@ impl State {
 
     /// The error of a disk that does not take `bytes` more.
     pub(super) fn writable(&mut self, operation: &'static str, bytes: u64) -> Result<(), Error> {
+        if self.compaction_failed {
+            return Err(self.error(operation, "a compaction has met a damaged block"));
+        }
         if self.faults.strikes(Fault::Write) {
             return Err(self.error(operation, "injected"));
         }

@@ -13,6 +13,7 @@ pub mod crash;
 mod files;
 mod kept;
 mod options;
+mod salvage;
 mod torn;
 mod worker;
 
@@ -160,6 +161,7 @@ impl Rocks {
     fn open(path: &Path, role: Role, memory: Memory, sizes: Sizes) -> Result<Rocks, Error> {
         let refused = |error: rocksdb::Error| from_rocks("open", path, &error, &[]);
         let options = options::of(role, memory, sizes).map_err(refused)?;
+        salvage::if_needed(path, &options)?;
         let rocks = match DB::open(&options, path) {
             Err(error) if role == Role::Log && error.kind() == ErrorKind::Corruption => {
                 let Some(bytes) = torn::cut_off(path)? else {
@@ -221,6 +223,15 @@ impl Db {
         }
     }
 
+    /// Why a write or a flush was refused: RocksDB repeats what a flush or a compaction has met, which
+    /// is no matter of the shard that happens to write.
+    fn refused(&self, operation: &'static str, error: &rocksdb::Error) -> Error {
+        let background = self.check_background().err();
+        let error = background.unwrap_or_else(|| self.error(operation, error, &[]));
+        self.fail(&error);
+        error
+    }
+
     /// Keeps the first error.
     fn fail(&self, error: &Error) {
         let _ = self.failed.set(error.clone());
@@ -236,7 +247,14 @@ impl Db {
         if self.property(properties::BACKGROUND_ERRORS)? == 0 {
             return Ok(());
         }
-        let error = self.disk_error("flush or compact", "see the file LOG in the database");
+        let reason = match salvage::is_needed(&self.path) {
+            Some(met) => format!(
+                "{met}; the next start copies what can be read, and the shards whose records cannot \
+                 are rebuilt from other nodes"
+            ),
+            None => "see the file LOG in the database".to_owned(),
+        };
+        let error = self.disk_error("flush or compact", &reason);
         self.fail(&error);
         Err(error)
     }
@@ -440,11 +458,7 @@ impl Engine for Rocks {
         self.db
             .rocks
             .write_opt(writes, &self.write_options)
-            .map_err(|error| {
-                let error = self.db.error("write", &error, &[]);
-                self.db.fail(&error);
-                error
-            })
+            .map_err(|error| self.db.refused("write", &error))
     }
 
     fn sync(&self) -> BoxFuture<'static, Result<(), Error>> {
@@ -456,8 +470,7 @@ impl Engine for Rocks {
             let mut options = FlushOptions::default();
             options.set_wait(false);
             if let Err(error) = self.db.rocks.flush_opt(&options) {
-                let error = self.db.error("flush", &error, &[]);
-                self.db.fail(&error);
+                let error = self.db.refused("flush", &error);
                 return futures::future::ready(Err(error)).boxed();
             }
         }

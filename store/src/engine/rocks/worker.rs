@@ -93,7 +93,7 @@ fn sync_log(db: &Db, requests: &Receiver<Answer>) {
         let result = db
             .rocks
             .flush_wal(true)
-            .map_err(|error| db.error("sync", &error, &[]))
+            .map_err(|error| db.refused("sync", &error))
             .and_then(|()| db.check_background());
         answer(db, waiting, result);
     }
