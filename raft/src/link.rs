@@ -864,7 +864,7 @@ impl Shared {
                 let marks = self.doorkeeper.marks();
                 marks.note(self.node, pong.boot_nonce, pong.mark);
                 self.vitals.note(self.node, pong.health.clone());
-                self.ponged(out.as_deref(), &pong);
+                self.ponged(out.as_deref(), pong);
                 continue;
             }
             if frame.stream != 0 {
