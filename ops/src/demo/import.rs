@@ -14,6 +14,7 @@ use proto::net::Channel;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Status};
 
 use super::script::{Chat, Script, content};
@@ -277,6 +278,8 @@ impl Run {
         });
         let limit = left.min(GATEWAY_LIMIT);
         request.set_timeout(limit);
+        let any = MetadataValue::from_static("1");
+        request.metadata_mut().insert(proto::IMPORT, any);
         let mut node = MessagesClient::new(self.gateways[gateway].clone());
         let answer = tokio::time::timeout(limit, node.append_message(request))
             .await

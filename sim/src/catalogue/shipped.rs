@@ -62,6 +62,7 @@ pub fn all() -> &'static [Shipped] {
         "off-for-days"
         "old-disk"
         "outcast"
+        "outcast-forgotten"
         "process-pause-30s"
         "rebuilt-beside-a-fire"
         "reconnect-storm"
