@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use model::limits;
-use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{DB, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 
 use super::files::beside;
 use super::{from_io, from_rocks};
@@ -157,10 +157,7 @@ fn damaged(old: &DB, last: &[u8]) -> Vec<Vec<u8>> {
     }
     let upto = lost::group(&key_of(low)).to_vec();
     let mut group = lost::group(&key_of(number(last))).to_vec();
-    // The block may begin with the next group.
-    if group < upto && behind(&group).is_some_and(|end| reads(old, last, end)) {
-        group = next_group(&group);
-    }
+    // The block may begin with the next group, but nothing tells that for certain: this one counts as lost.
     let mut groups = Vec::new();
     while group < upto {
         let next = next_group(&group);
@@ -190,14 +187,6 @@ fn next_group(group: &[u8]) -> Vec<u8> {
         false => behind(group).unwrap_or_default(),
     };
     lost::group(&key_of(number(&next))).to_vec()
-}
-
-/// Whether everything from a key to an end can be read. The bound keeps it from what is behind.
-fn reads(old: &DB, from: &[u8], to: Vec<u8>) -> bool {
-    let mut options = ReadOptions::default();
-    options.set_iterate_upper_bound(to);
-    let mode = IteratorMode::From(from, Direction::Forward);
-    old.iterator_opt(mode, options).all(|record| record.is_ok())
 }
 
 /// The first key behind all that begin with these bytes.
