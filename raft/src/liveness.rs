@@ -3,8 +3,9 @@
 //!
 //! The verdict is about nodes, not shards: a link was silent for its limit, or was reset and is
 //! refused ([`crate::link`]), or the node itself says that its log waits for its disk
-//! ([`crate::gray`]). Before electing, the survivors of a shard ask each other for their last log
-//! ids and whether they too have lost the leader; a majority must agree.
+//! ([`crate::gray`]) or its replica of one shard is broken. Before electing, the survivors of a
+//! shard ask each other for their last log ids and whether they too have lost the leader; a
+//! majority must agree.
 //!
 //! ```text
 //!  verdict ─► agree (a majority lost it) ─► my turn? ──────────────► stand ─► somebody leads
@@ -158,10 +159,11 @@ pub(crate) fn may_pass_lease(node: &Inner, group: &Group, candidate: u64) -> boo
 }
 
 /// Whether a node cannot lead a shard, as seen from here: it is not held alive, it says itself that
-/// its log waits for its disk, or it handed over and nobody took it.
+/// its log waits for its disk or its replica is broken, or it handed over and nobody took it.
 pub(crate) fn lost(node: &Inner, group: &Group, leader: NodeId) -> bool {
     !node.peers().seems_alive(leader)
         || node.peers().vitals().stalled(leader)
+        || node.peers().vitals().unfit(leader, group.shard)
         || group.lost_by_hand_over(leader, node.peers().vitals().lateness([node.id(), leader]))
 }
 

@@ -641,12 +641,19 @@ impl Inner {
     }
 
     /// Answers a node's ping, and notes what it tells.
-    pub(crate) fn pong(&self, from: NodeId, ping: &wire::Ping) -> wire::Pong {
+    pub(crate) fn pong(self: &Arc<Self>, from: NodeId, ping: &wire::Ping) -> wire::Pong {
         self.doorkeeper
             .marks()
             .note(from, ping.boot_nonce, ping.mark);
         let vitals = self.peers.vitals();
         vitals.note(from, ping.health.clone());
+        let unfit = ping.health.iter().flat_map(|health| &health.unfit);
+        for group in unfit.filter_map(|shard| self.group(ShardId(*shard))) {
+            // Its node lives on, so that nothing else says that it leads no more.
+            if group.leader() == Some(from) {
+                tokio::spawn(crate::liveness::elect(self.clone(), group, from));
+            }
+        }
         let epoch = self.view.borrow().epoch;
         self.hello.pong(ping, epoch, vitals)
     }
