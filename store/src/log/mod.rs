@@ -219,6 +219,7 @@ impl Log {
     /// How far this disk has been synced: the number of the writer's last round, over all starts,
     /// that is durable; 0 until this start's first sync. Every round writes its number in its own
     /// batch, so no crash leaves less than was given here, and an older copy of the disk has less.
+    /// Rounds of notes alone ([`Log::local_note`]) have no number.
     pub fn mark(&self) -> u64 {
         self.handle.queue.mark()
     }
@@ -252,13 +253,33 @@ impl Log {
         };
         self.handle
             .queue
-            .submit_and_wait(Until::Durable, |round, _| match &value {
-                Some(value) => {
-                    let sealed = record::seal(&disk_key, [value, &[]]);
-                    round.batch.put(disk_key, sealed);
+            .submit_and_wait(Until::Durable, |round, _| {
+                round.unnote(&disk_key);
+                match &value {
+                    Some(value) => {
+                        let sealed = record::seal(&disk_key, [value, &[]]);
+                        round.batch.put(disk_key, sealed);
+                    }
+                    None => round.batch.delete(disk_key),
                 }
-                None => round.batch.delete(disk_key),
             })
+    }
+
+    /// Sets a record of the node itself that may be lost: read at once, and written along with the
+    /// first batch that somebody waits for, or by [`Log::settle`]. It costs no sync of its own, and of
+    /// many values for one name the last is written.
+    pub fn local_note(&self, key: &str, value: Bytes) {
+        let disk_key = Bytes::from(key::local(key));
+        let sealed = record::seal(&disk_key, [&value, &[]]);
+        let mut local = self.handle.local.lock();
+        local.insert(key.to_owned(), value);
+        self.handle.queue.note(disk_key, sealed);
+    }
+
+    /// Completes when all that was noted ([`Log::local_note`]) is durable. It syncs only if that is not
+    /// so yet, and does not raise the mark.
+    pub fn settle(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.handle.queue.settle()
     }
 
     /// The node's own records whose names begin with `prefix`, sorted by name.
