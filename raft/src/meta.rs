@@ -88,6 +88,8 @@ impl Tasks {
         until_stopped(Box::pin(index::keep_known(node.clone())));
         until_stopped(Box::pin(crate::scrub::keep(node.clone())));
         until_stopped(Box::pin(quorum::watch(node.clone())));
+        let marks = node.marks().clone();
+        until_stopped(Box::pin(async move { marks.keep().await }));
         if let Some(cluster) = found {
             until_stopped(Box::pin(found_cluster(node.clone(), cluster)));
         }

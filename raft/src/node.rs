@@ -640,11 +640,14 @@ impl Inner {
         &self.hello
     }
 
+    /// What the others have told of their disks.
+    pub(crate) fn marks(&self) -> &hello::Marks {
+        self.doorkeeper.marks()
+    }
+
     /// Answers a node's ping, and notes what it tells.
     pub(crate) fn pong(self: &Arc<Self>, from: NodeId, ping: &wire::Ping) -> wire::Pong {
-        self.doorkeeper
-            .marks()
-            .note(from, ping.boot_nonce, ping.mark);
+        self.marks().note(from, ping.boot_nonce, ping.mark);
         let vitals = self.peers.vitals();
         vitals.note(from, ping.health.clone());
         let unfit = ping.health.iter().flat_map(|health| &health.unfit);

@@ -254,6 +254,7 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["moved-swapped"],
         hint: "two nodes come back at each other's addresses: each finds itself where it looks for the \
                other, and counts its own disk twice",
+        sites: 3,
         ..ONE_SITE
     },
     Mutant {
@@ -264,6 +265,16 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["stale-image"],
         hint: "put an image of both disks back that was taken since the node started last: its boot \
                counter is the one that was seen, and only how far its disk was synced tells",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "marks-in-memory",
+        bug: "what a node was told of the others' disks is gone with its process",
+        promise: 'D',
+        oracles: &["disk-never-regresses"],
+        scenarios: &["outcast-forgotten"],
+        hint: "as outcast-votes, and who knew how far the disk had been starts again meanwhile: it takes \
+               the old disk's vote",
         ..ONE_SITE
     },
     Mutant {

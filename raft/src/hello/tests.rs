@@ -103,13 +103,53 @@ async fn what_a_start_tells_counts_once_it_is_let_in() {
         .unwrap_err();
 }
 
+/// What this node has synced, it has synced with what it was told until then.
 #[tokio::test]
-async fn a_doorkeeper_that_has_restarted_knows_the_boots_only() {
+async fn a_doorkeeper_that_lost_its_power_knows_the_boots_and_the_marks() {
     let disk = Disk::new();
-    drop(told(&disk).await);
+    let doorkeeper = told(&disk).await;
+    doorkeeper.log.sync().await.unwrap();
+    disk.power_cut(0);
+    drop(doorkeeper);
     let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, open(&disk)).unwrap();
-    admit(&doorkeeper, &caller(2, 0).await).await.unwrap();
-    admit(&doorkeeper, &caller(1, TOLD).await)
+    let old = admit(&doorkeeper, &caller(2, TOLD - 1).await).await;
+    assert!(is_refusal(&old.unwrap_err()));
+    answers(&doorkeeper, &caller(2, TOLD - 1).await)
+        .await
+        .unwrap_err();
+    // The start that was let in is believed still, and only that.
+    doorkeeper.marks().note(CALLER, 2_000, TOLD + 9);
+    doorkeeper.marks().note(CALLER, 1_000, TOLD + 1);
+    let old = admit(&doorkeeper, &caller(2, TOLD).await).await;
+    assert!(is_refusal(&old.unwrap_err()));
+    admit(&doorkeeper, &caller(2, TOLD + 1).await)
+        .await
+        .unwrap();
+    admit(&doorkeeper, &caller(1, TOLD + 1).await)
+        .await
+        .unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_syncs_nothing_itself_writes_down_what_it_was_told_and_one_sync_is_enough() {
+    let disk = Disk::new();
+    let doorkeeper = told(&disk).await;
+    let marks = doorkeeper.marks().clone();
+    let kept = tokio::spawn(async move { marks.keep().await });
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    // The first is the caller's start.
+    assert_eq!(doorkeeper.log.stats().syncs, 2);
+    let mark = doorkeeper.log.mark();
+    for told in 1..=100 {
+        doorkeeper.marks().note(CALLER, 1_000, TOLD + told);
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    assert_eq!(doorkeeper.log.stats().syncs, 3);
+    assert_eq!(doorkeeper.log.mark(), mark, "that raises no mark");
+    disk.power_cut(0);
+    kept.abort();
+    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, open(&disk)).unwrap();
+    admit(&doorkeeper, &caller(2, TOLD + 99).await)
         .await
         .unwrap_err();
 }
@@ -263,6 +303,7 @@ async fn a_pardon_takes_back_starts_that_were_forged_and_lets_no_older_disk_in()
     // It is used up: what is seen from now on counts again, after a restart as well.
     drop(doorkeeper);
     let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, open(&disk)).unwrap();
+    assert_eq!(doorkeeper.marks().highest(CALLER), 0, "nor what it told");
     come(&doorkeeper, 800).await.unwrap();
     come(&doorkeeper, 4).await.unwrap_err();
 }
