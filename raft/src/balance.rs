@@ -1,7 +1,7 @@
 //! Leaders where they belong. Each node looks after the shards that it leads:
 //!
 //! - a node that drains, stops, whose disk is below its reserve, or whose clock is off, gives all of
-//!   them away;
+//!   them away, to nodes of which that is not known;
 //! - else each goes to whom the policies want (`model::cluster::leaders`): one move for a shard in a
 //!   minute, to nodes that have been reachable for a while.
 //!
@@ -178,7 +178,8 @@ pub(crate) fn led(node: &Inner) -> Vec<Arc<Group>> {
 
 /// Hands everything that this node leads to others; to nodes that drain only as a `last_resort`.
 async fn give_away(node: &Inner, view: &ClusterState, last_resort: bool) -> Given {
-    let right = |other| !node.time().is_unfit(other);
+    let vitals = node.peers().vitals();
+    let right = |other| !node.time().is_unfit(other) && !vitals.short_of_room(other);
     let best = cluster::leaders(view, |other| {
         other != node.id() && node.peers().reachable(other) && right(other)
     });
@@ -217,7 +218,8 @@ async fn prefer(node: &Inner, view: &ClusterState, reachable: &Reachable) {
     let vitals = node.peers().vitals();
     let quick = |other| vitals.burden(other).unwrap_or_default() < gray::SLOW_MIN;
     let fit = |other| {
-        let well = !vitals.stalled(other) && quick(other) && !node.time().is_unfit(other);
+        let right = !node.time().is_unfit(other) && !vitals.short_of_room(other);
+        let well = !vitals.stalled(other) && quick(other) && right;
         reachable.steady(other) && well
     };
     let wanted = cluster::leaders(view, |other| other == me || fit(other));

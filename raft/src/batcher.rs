@@ -151,7 +151,8 @@ pub(crate) struct Batcher {
 }
 
 impl Batcher {
-    /// Starts the batcher of a group. Without `room` it refuses appends while this node leads.
+    /// Starts the batcher of a group. Without `room`, its own or a quorum's, it
+    /// refuses appends while this node leads.
     pub(crate) fn start(
         leadership: Leadership,
         time: CommandTime,
@@ -173,7 +174,7 @@ impl Batcher {
     /// Queues a command, in the order of calls. `done` is always answered.
     pub(crate) fn submit(&self, command: Bytes, expires: Instant, done: Done) {
         self.leadership.sleep.begin();
-        if self.room.is_full() && !self.leadership.shard.is_meta() {
+        if !self.leadership.shard.is_meta() && self.lacks_room() {
             // Whoever asks must find the next leader when this one has given its place away.
             let leader = self.leadership.expected();
             return done.answer(Err(match leader == Some(self.leadership.node) {
@@ -209,6 +210,17 @@ impl Batcher {
 }
 
 impl Batcher {
+    /// Whether an append is refused for want of room: on this node's disk, or on so many of the voters'
+    /// that the others are no quorum.
+    fn lacks_room(&self) -> bool {
+        let voters = || {
+            let metrics = self.leadership.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.get_joint_config().clone()
+        };
+        self.room.is_full() || self.room.lacks_quorum(self.leadership.node, voters)
+    }
+
     /// A join becomes an entry only with the right token, and without it: what is decided names its
     /// hash. Other changes stay as they are.
     fn looked_at(&self, command: Bytes) -> Result<Bytes, Reply> {

@@ -163,7 +163,9 @@ impl Node {
         let time = Time::new(options.clock);
         let window = Duration::from_millis(options.tuning.read_lease_ms);
         let windows = Windows::open(window, log.clone()).map_err(disk)?;
-        let vitals = Vitals::new(identity.node, log.clone(), time.clone(), windows);
+        let room = SharedRoom::default();
+        let (me, clock) = (identity.node, time.clone());
+        let vitals = Vitals::new(me, log.clone(), clock, windows, room.clone());
         let doorkeeper = Doorkeeper::open(identity.cluster_id.clone(), identity.node, log.clone());
         let doorkeeper = Arc::new(doorkeeper.map_err(disk)?);
         let inner_vitals = vitals.clone();
@@ -202,7 +204,7 @@ impl Node {
             fatal: watch::Sender::new(None),
             refused: watch::Sender::new(None),
             body_bytes_max: options.body_bytes_max,
-            room: SharedRoom::default(),
+            room,
             waiting: Arc::new(Waiting::new(options.queue_bytes_max)),
             room_changed: Notify::new(),
             absent: Mutex::default(),

@@ -16,6 +16,7 @@ use store::Log;
 use tokio::time::Instant;
 
 use crate::pulse::Pulse;
+use crate::room::{Room, SharedRoom};
 use crate::time::Time;
 use crate::windows::Windows;
 
@@ -40,6 +41,7 @@ struct Inner {
     pulse: Pulse,
     time: Time,
     windows: Windows,
+    room: SharedRoom,
     rows: Mutex<Rows>,
 }
 
@@ -55,8 +57,14 @@ struct Rows {
 }
 
 impl Vitals {
-    /// Of the node `me`, whose log and clocks these are.
-    pub(crate) fn new(me: NodeId, log: Log, time: Time, windows: Windows) -> Vitals {
+    /// Of the node `me`, whose log, clocks and room these are.
+    pub(crate) fn new(
+        me: NodeId,
+        log: Log,
+        time: Time,
+        windows: Windows,
+        room: SharedRoom,
+    ) -> Vitals {
         Vitals {
             inner: Arc::new(Inner {
                 me,
@@ -64,6 +72,7 @@ impl Vitals {
                 pulse: Pulse::start(),
                 time,
                 windows,
+                room,
                 rows: Mutex::default(),
             }),
         }
@@ -99,6 +108,7 @@ impl Vitals {
             sync_us: usual.map_or(0, us),
             lag_us: us(self.inner.pulse.lag()),
             late_us: us(self.inner.pulse.late()),
+            room: self.inner.room.own().step().into(),
         }
     }
 
@@ -147,6 +157,7 @@ impl Vitals {
     pub(crate) fn note(&self, from: NodeId, health: Option<wire::Health>) {
         if let Some(mut health) = health {
             health.unreached.truncate(limits::NODES_MAX);
+            self.inner.room.note(from, Room::of_step(health.room));
             let told = (health, Instant::now());
             self.inner.rows.lock().told.insert(from, told);
         }
@@ -154,6 +165,7 @@ impl Vitals {
 
     /// A link was lost, or is back.
     pub(crate) fn reaches(&self, node: NodeId, reached: bool) {
+        self.inner.room.reaches(node, reached);
         let unreached = &mut self.inner.rows.lock().unreached;
         match reached {
             true => unreached.remove(&node),
@@ -169,6 +181,14 @@ impl Vitals {
         let rows = self.inner.rows.lock();
         let (health, at) = rows.told.get(&node)?;
         (at.elapsed() < TOLD_VALID).then(|| look(health))
+    }
+
+    /// Whether a node's disk is full up to its reserve, as it says itself.
+    pub(crate) fn short_of_room(&self, node: NodeId) -> bool {
+        match node == self.inner.me {
+            true => self.inner.room.is_full(),
+            false => self.inner.room.is_short(node),
+        }
     }
 
     /// Whether a node's log waits for its disk, as it says itself.
@@ -238,7 +258,8 @@ mod tests {
         /// Those of a node whose clock is right and that has heard of nobody.
         pub(crate) fn of_tests(me: NodeId, log: Log) -> Vitals {
             let windows = crate::windows::tests::alone(Duration::from_millis(150), log.clone());
-            Vitals::new(me, log, crate::time::tests::right(), windows)
+            let time = crate::time::tests::right();
+            Vitals::new(me, log, time, windows, SharedRoom::default())
         }
     }
 
@@ -253,10 +274,11 @@ mod tests {
             lag_us: 7,
             late_us: 9,
             unfit: vec![4],
+            room: 1,
         };
         vitals.note(OTHER, Some(health));
         vitals.note(OTHER, None);
-        assert!(vitals.stalled(OTHER));
+        assert!(vitals.stalled(OTHER) && vitals.short_of_room(OTHER));
         assert!(vitals.unfit(OTHER, ShardId(4)) && !vitals.unfit(OTHER, ShardId(5)));
         assert_eq!(vitals.all_unfit(), BTreeSet::from([(OTHER, ShardId(4))]));
         assert!(vitals.says_unreached(OTHER, NodeId(3)));
@@ -275,6 +297,10 @@ mod tests {
         assert!(vitals.mine().unfit.is_empty() && vitals.all_unfit().is_empty());
         assert!(!vitals.stalled(OTHER) && !vitals.says_unreached(OTHER, NodeId(3)));
         assert!(!vitals.says_reached(OTHER, NodeId(1)), "it is silent");
+        assert!(vitals.short_of_room(OTHER), "silence makes no room");
+        vitals.inner.room.set(Room::Tight);
+        assert_eq!(vitals.mine().room, 2);
+        assert!(vitals.short_of_room(NodeId(1)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -122,6 +122,16 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "room-of-its-own",
+        bug: "a leader looks at its own disk alone before it proposes",
+        promise: 'P',
+        oracles: &["room-kept"],
+        scenarios: &["small-disks-of-most"],
+        hint: "the disks of two data centers fill up and the third has room: what its leaders propose \
+               nobody takes, and callers learn nothing until their time is up",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "snapshot-begins-anew",
         bug: "what has come of a snapshot that broke off is thrown away, and it begins from zero",
         promise: 'P',
