@@ -97,22 +97,13 @@ impl Peer for Inbound {
         &self,
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<wire::SnapshotDone>, Status> {
-        let from = self.node.admit(request.metadata()).await?;
-        let mut chunks = request.into_inner();
-        let head = snapshot::receive_head(&mut chunks).await?;
-        let shard = ShardId(head.shard);
-        let group = self
-            .node
-            .group(shard)
-            .ok_or_else(|| Status::not_found(format!("no replica of {shard} here")))?;
-        let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
-        trust::snapshot(&head, from, group.known_term()).map_err(invalid)?;
-        meant(&self.node, &group, head.incarnation).map_err(Status::not_found)?;
-        if self.node.disk_is_tight() && !shard.is_meta() {
-            return Err(Status::resource_exhausted(
-                "this node's disk has no room for a snapshot",
-            ));
-        }
+        let Opened {
+            from,
+            group,
+            head,
+            mut chunks,
+        } = self.opened(request, |head| head.files).await?;
+        let shard = group.shard;
         tracing::info!(%shard, %from, "receiving a snapshot");
         let data = snapshot::receive_files(&head, &group.state, &mut chunks).await?;
         let vote = Some(snapshot::install(&group, head.vote, data).await?);
@@ -123,27 +114,13 @@ impl Peer for Inbound {
         &self,
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<Self::CopySnapshotStream>, Status> {
-        let from = self.node.admit(request.metadata()).await?;
-        let mut chunks = request.into_inner();
-        let head = snapshot::receive_head(&mut chunks).await?;
-        let shard = ShardId(head.shard);
-        let group = self
-            .node
-            .group(shard)
-            .ok_or_else(|| Status::not_found(format!("no replica of {shard} here")))?;
         // How many files there are its end tells.
-        let named = wire::SnapshotHead {
-            files: 1,
-            ..head.clone()
-        };
-        let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
-        trust::snapshot(&named, from, group.known_term()).map_err(invalid)?;
-        meant(&self.node, &group, head.incarnation).map_err(Status::not_found)?;
-        if self.node.disk_is_tight() && !shard.is_meta() {
-            return Err(Status::resource_exhausted(
-                "this node's disk has no room for a snapshot",
-            ));
-        }
+        let Opened {
+            from,
+            group,
+            head,
+            chunks,
+        } = self.opened(request, |_| 1).await?;
         let (out, answers) = mpsc::channel(1);
         tokio::spawn(async move {
             if let Err(status) = copy::receive(&group, from, head, chunks, &out).await {
@@ -188,6 +165,51 @@ impl Peer for Inbound {
             Err(status) => return Err(status),
         };
         Ok(Response::new(wire::WhoAnswer { here, others }))
+    }
+}
+
+/// A snapshot that comes, behind its head.
+struct Opened {
+    from: NodeId,
+    group: Arc<Group>,
+    head: wire::SnapshotHead,
+    chunks: Streaming<wire::SnapshotChunk>,
+}
+
+impl Inbound {
+    /// Looks at who sends a snapshot, and at its head: before anything of it is kept, it must be for a
+    /// replica that is here and has room for it. `files` says how many files the head stands for.
+    async fn opened(
+        &self,
+        request: Request<Streaming<wire::SnapshotChunk>>,
+        files: impl FnOnce(&wire::SnapshotHead) -> u32,
+    ) -> Result<Opened, Status> {
+        let node = &self.node;
+        let from = node.admit(request.metadata()).await?;
+        let mut chunks = request.into_inner();
+        let head = snapshot::receive_head(&mut chunks).await?;
+        let shard = ShardId(head.shard);
+        let here = node.group(shard);
+        let group = here.ok_or_else(|| Status::not_found(format!("no replica of {shard} here")))?;
+        let files = files(&head);
+        let named = wire::SnapshotHead {
+            files,
+            ..head.clone()
+        };
+        let invalid = |e: types::Malformed| Status::invalid_argument(e.to_string());
+        trust::snapshot(&named, from, group.known_term()).map_err(invalid)?;
+        meant(node, &group, head.incarnation).map_err(Status::not_found)?;
+        if node.disk_is_tight() && !shard.is_meta() {
+            return Err(Status::resource_exhausted(
+                "this node's disk has no room for a snapshot",
+            ));
+        }
+        Ok(Opened {
+            from,
+            group,
+            head,
+            chunks,
+        })
     }
 }
 
