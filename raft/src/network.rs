@@ -230,6 +230,9 @@ impl Client {
             log: self.group.log.clone(),
             time: self.group.peers.vitals().time().clone(),
             incarnation: self.incarnation,
+            peers: self.group.peers.clone(),
+            shard: self.group.shard,
+            target: self.target,
             behind: false,
         };
         let pump = tokio::spawn(pump.run(requests));
@@ -529,6 +532,9 @@ struct Pump {
     time: Time,
     /// Which replica of the target's the membership names.
     incarnation: u64,
+    peers: Peers,
+    shard: ShardId,
+    target: NodeId,
     /// The target lacks many entries, so that what it gets can wait.
     behind: bool,
 }
@@ -553,6 +559,11 @@ impl Pump {
         self.pumped.changed.notify_one();
     }
 
+    /// Whether what the target lacks can wait: nobody waits for it.
+    fn can_wait(&self) -> bool {
+        self.behind && !self.peers.needs(self.shard, self.target)
+    }
+
     /// Sends a request, in pieces when it can wait: each is a request of its own, with an answer.
     async fn send(&self, request: AppendEntriesRequest<Types>) -> Result<(), Closed> {
         let term = request.vote.leader_id().term;
@@ -571,7 +582,7 @@ impl Pump {
                 .unanswered
                 .push(Sent { term, at }, said_of(&whole));
             let bytes = bytes_of(&whole);
-            let position = self.out.send(whole, self.behind && bytes > 0).await?;
+            let position = self.out.send(whole, self.can_wait() && bytes > 0).await?;
             self.pumped.sent(position, bytes);
             self.pumped.changed.notify_one();
             match rest {

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use model::limits;
+use model::{limits, mutant};
 use parking_lot::Mutex;
 use prost::Message;
 use proto::node as wire;
@@ -51,6 +51,8 @@ pub(crate) struct Outbox {
     room: Notify,
     /// Those who wait for room do so one after the other.
     turn: tokio::sync::Mutex<()>,
+    /// Those whose bytes can wait have a queue of their own: nothing else stands behind them.
+    bulk_turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -195,7 +197,7 @@ impl Outbox {
             inner.bulk_let_in += if admits { bytes } else { 0 };
             admits
         };
-        let _turn = self.turn.lock().await;
+        let _turn = self.bulk_turn.lock().await;
         self.until(admits).await
     }
 
@@ -297,11 +299,25 @@ impl Inner {
     }
 
     fn take(&mut self) -> Vec<wire::Frame> {
+        if mutant!("bulk-before-control") {
+            let frames = self.take_rest(Vec::new());
+            return if frames.is_empty() { self.take_control() } else { frames };
+        }
+        let control = self.take_control();
+        self.take_rest(control)
+    }
+
+    fn take_control(&mut self) -> Vec<wire::Frame> {
         let control = self.control.len().min(CONTROL_FRAMES_MAX);
-        let mut frames: Vec<wire::Frame> = self.control.drain(..control).collect();
+        let frames: Vec<wire::Frame> = self.control.drain(..control).collect();
         for frame in &frames {
             self.pinged(frame);
         }
+        frames
+    }
+
+    /// What else may go, behind `frames`.
+    fn take_rest(&mut self, mut frames: Vec<wire::Frame>) -> Vec<wire::Frame> {
         let mut bytes = 0;
         while let Some(next) = self.rest.front() {
             let more = next.bytes;

@@ -61,10 +61,14 @@ pub(crate) struct Pace {
     probed: Option<Instant>,
 }
 
+fn knob(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(usual)
+}
+
 impl Default for Pace {
     fn default() -> Pace {
         Pace {
-            bulk: Window::new(BULK_FIRST, BULK_MIN, LINK_BULK_BYTES_MAX),
+            bulk: Window::new(BULK_FIRST, knob("FB_BULK_MIN", BULK_MIN), LINK_BULK_BYTES_MAX),
             all: Window::new(ALL_FIRST, ALL_MIN, LINK_WINDOW_BYTES_MAX),
             shortest: [None; 2],
             since: None,
@@ -107,7 +111,7 @@ impl Pace {
         let least = self.recent.iter().flatten().min();
         let least = least.copied().unwrap_or(base);
         let lag = lag * 2;
-        let bulk_delay = (base / 2).max(BULK_DELAY_MIN);
+        let bulk_delay = (base / 2).max(Duration::from_millis(knob("FB_DELAY_MIN", 10)));
         self.bulk.look(least, base + bulk_delay + lag);
         self.all.look(least, base + ALL_DELAY + lag);
     }

@@ -132,6 +132,15 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "bulk-before-control",
+        bug: "pings, votes and heartbeats wait until all calls and entries before them have been sent",
+        promise: 'G',
+        oracles: &["no-downtime"],
+        scenarios: &["thin-line", "thin-line-cuts"],
+        hint: "a thin line that is full of entries which a replica lacks: who is alive passes for silent",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "dedup-table-missing-from-the-snapshot",
         bug: "a snapshot carries heads and messages, and nothing that is remembered of ids",
         promise: 'E',
