@@ -351,15 +351,15 @@ impl Link {
         Ok(id)
     }
 
-    /// Waits until `bytes` that can wait may be sent on a stream of their own.
+    /// Waits until `bytes` may be sent on a stream of their own; unless they are `needed` they can wait.
     ///
     /// # Errors
     /// [`LinkError::Down`] when the connection is not there, or breaks meanwhile.
-    pub(crate) async fn send_bulk(&self, bytes: u64) -> Result<(), LinkError> {
+    pub(crate) async fn send_bulk(&self, bytes: u64, needed: bool) -> Result<(), LinkError> {
         let out = self.shared.current.lock().out.clone();
         let out = out.ok_or(LinkError::Down)?;
         let ping = || self.shared.ping(true, false);
-        out.send_bulk(bytes, ping)
+        out.send_bulk(bytes, needed, ping)
             .await
             .map_err(|Closed| LinkError::Down)
     }

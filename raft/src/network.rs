@@ -206,7 +206,8 @@ impl Client {
         match snapshot.snapshot {
             SnapshotData::Outgoing(outgoing) => {
                 let of = (self.group.shard, self.incarnation);
-                copy::send(over, of, vote, &outgoing).await
+                let needed = || self.group.peers.needs(self.group.shard, self.target);
+                copy::send(over, needed, of, vote, &outgoing).await
             }
             SnapshotData::Received { .. } => Err("only a read point can be sent".into()),
         }

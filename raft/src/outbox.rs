@@ -33,7 +33,7 @@ const ENTRIES_WAIT_ABOVE: u64 = 4 * limits::ENTRY_BYTES_MAX as u64;
 /// Control frames of one message.
 const CONTROL_FRAMES_MAX: usize = 4_096;
 /// Pieces of what can wait: of a window a quarter, within these bytes.
-const PIECE: (u64, u64) = (4 * 1024, 256 * 1024);
+const PIECE: (u64, u64) = (2 * 1024, 256 * 1024);
 
 const _: () = assert!(ENTRIES_WAIT_ABOVE < limits::LINK_QUEUE_BYTES_MAX as u64);
 
@@ -68,6 +68,9 @@ struct Inner {
     bulk_let_in: u64,
     bulk_sent: u64,
     bulk_arrived: u64,
+    /// Of the rest what is no bulk, sent.
+    live_sent: u64,
+    live_arrived: u64,
     pings: VecDeque<Pinged>,
     pace: Pace,
     closed: bool,
@@ -85,6 +88,7 @@ struct Pinged {
     sent_us: u64,
     sent: u64,
     bulk_sent: u64,
+    live_sent: u64,
 }
 
 /// Whether a frame goes in front of calls and entries. Such as may overtake them: none of these is
@@ -148,7 +152,7 @@ impl Outbox {
     pub(crate) async fn put_entries(&self, frame: wire::Frame, bulk: bool) -> Result<u64, Closed> {
         let bytes = frame.encoded_len() as u64;
         if bulk {
-            self.let_in(bytes).await?;
+            self.let_in(bytes, false).await?;
         }
         let fits = |inner: &mut Inner| bulk || inner.waiting_bytes <= ENTRIES_WAIT_ABOVE;
         if !self.look(fits)? {
@@ -165,7 +169,8 @@ impl Outbox {
         Ok(position)
     }
 
-    /// Waits until bytes that can wait may be sent on a stream of their own, and counts them as sent.
+    /// Waits until bytes may be sent on a stream of their own, and counts them as sent: such as can wait,
+    /// or are `needed` as much as calls are.
     /// `ping` is put in when one is due.
     ///
     /// # Errors
@@ -173,9 +178,10 @@ impl Outbox {
     pub(crate) async fn send_bulk(
         &self,
         bytes: u64,
+        needed: bool,
         ping: impl FnOnce() -> wire::Frame,
     ) -> Result<(), Closed> {
-        self.let_in(bytes).await?;
+        self.let_in(bytes, needed).await?;
         let due = {
             let mut inner = self.inner.lock();
             inner.bulk_sent += bytes;
@@ -190,10 +196,11 @@ impl Outbox {
         (window / 4).clamp(PIECE.0, PIECE.1)
     }
 
-    async fn let_in(&self, bytes: u64) -> Result<(), Closed> {
+    async fn let_in(&self, bytes: u64, needed: bool) -> Result<(), Closed> {
         let admits = |inner: &mut Inner| {
             let on_the_way = inner.bulk_let_in - inner.bulk_arrived;
-            let admits = inner.pace.bulk.admits(on_the_way, bytes);
+            let admits = inner.pace.bulk.admits(on_the_way, bytes)
+                || needed && inner.pace.all.admits(on_the_way, bytes);
             inner.bulk_let_in += if admits { bytes } else { 0 };
             admits
         };
@@ -237,6 +244,8 @@ impl Outbox {
             inner.pings.pop_front();
             inner.arrived = pinged.sent;
             inner.bulk_arrived = pinged.bulk_sent;
+            let before = std::mem::replace(&mut inner.live_arrived, pinged.live_sent);
+            inner.pace.arrived(pinged.live_sent - before);
             if pinged.sent_us == sent_us {
                 break;
             }
@@ -301,7 +310,11 @@ impl Inner {
     fn take(&mut self) -> Vec<wire::Frame> {
         if mutant!("bulk-before-control") {
             let frames = self.take_rest(Vec::new());
-            return if frames.is_empty() { self.take_control() } else { frames };
+            return if frames.is_empty() {
+                self.take_control()
+            } else {
+                frames
+            };
         }
         let control = self.take_control();
         self.take_rest(control)
@@ -334,7 +347,10 @@ impl Inner {
             bytes += more;
             self.waiting_bytes -= more;
             self.sent += more;
-            self.bulk_sent += if bulk { more } else { 0 };
+            match bulk {
+                true => self.bulk_sent += more,
+                false => self.live_sent += more,
+            }
             frames.push(frame);
         }
         frames
@@ -352,6 +368,7 @@ impl Inner {
             sent_us: ping.sent_us,
             sent: self.sent,
             bulk_sent: self.bulk_sent,
+            live_sent: self.live_sent,
         });
         if self.pings.len() > PINGS_MAX {
             self.pings.pop_front();

@@ -187,7 +187,7 @@ impl Host {
         &self.devices.raftdb
     }
 
-    /// Snapshots that were installed on its disk.
+    /// Files of snapshots that were installed on its disk.
     pub fn snapshots(&self) -> u64 {
         self.devices.msgdb.ingests()
     }

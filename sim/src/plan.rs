@@ -547,7 +547,7 @@ pub struct Expect {
     /// From the end of the load until the replicas are equal.
     #[serde(default)]
     pub rest_max_ms: Option<u64>,
-    /// Snapshots that may be installed from the begin of the load to the rest.
+    /// Files of snapshots that may be installed from the begin of the load to the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots_max: Option<u64>,
     /// Fewer acknowledgements mean that hardly anything was tested.

@@ -183,7 +183,7 @@ fn expect(out: &mut String, plan: &Plan) {
     );
     goal("replicas equal", expect.rest_max_ms.map(at_most));
     goal(
-        "snapshots installed",
+        "files of snapshots",
         expect.snapshots_max.map(|most| format!("at most {most}")),
     );
     goal(

@@ -71,7 +71,7 @@ pub(super) struct Cluster {
     stampedes: BTreeMap<String, watch::Sender<u64>>,
     began: watch::Sender<bool>,
     began_us: Option<u64>,
-    /// Snapshots that were installed before.
+    /// Files of snapshots that were installed before.
     snapshots_before: u64,
     told: Told,
     founding: Option<Arc<Founding>>,
@@ -512,7 +512,7 @@ impl Cluster {
         self.sites.contains_key(name)
     }
 
-    /// Snapshots that were installed so far.
+    /// Files of snapshots that were installed so far.
     fn snapshots(&self) -> u64 {
         let hosts = self.members.iter().map(|member| &member.host);
         hosts.map(|host| host.snapshots()).sum()

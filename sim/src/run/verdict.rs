@@ -36,7 +36,7 @@ pub(super) struct Seen {
     pub recovery: Option<Result<u64, String>>,
     /// From the end of the load until the replicas were equal, ms; none when they never were.
     pub rest: Option<u64>,
-    /// Snapshots installed since the load began.
+    /// Files of snapshots installed since the load began.
     pub snapshots: u64,
     /// Whether every room was served at rest.
     pub last_probe: Option<Result<u64, String>>,

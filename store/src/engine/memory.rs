@@ -97,7 +97,7 @@ impl Disk {
         self.shared.state.lock().kept.len()
     }
 
-    /// How often files were ingested into it, by all engines that it had: snapshots that were installed.
+    /// How often files were ingested into it, by all engines that it had.
     pub fn ingests(&self) -> u64 {
         self.shared.state.lock().ingests
     }
