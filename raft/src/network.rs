@@ -33,7 +33,7 @@ use crate::incarnation::{Member, Place};
 use crate::leaders::Leaders;
 use crate::link::{AppendSender, AppendStream, Link, LinkError};
 use crate::log_store::LogStore;
-use crate::outbox::Closed;
+use crate::outbox::{Closed, Wait};
 use crate::peers::Peers;
 use crate::sleep::Sleep;
 use crate::state_machine::SnapshotData;
@@ -560,9 +560,13 @@ impl Pump {
         self.pumped.changed.notify_one();
     }
 
-    /// Whether what the target lacks can wait: nobody waits for it.
-    fn can_wait(&self) -> bool {
-        self.behind && !self.peers.needs(self.shard, self.target)
+    /// Whether so many bytes of entries can wait.
+    fn wait(&self, bytes: u64) -> Wait {
+        match self.behind && bytes > 0 {
+            false => Wait::No,
+            true if self.peers.needs(self.shard, self.target) => Wait::Needed,
+            true => Wait::Yes,
+        }
     }
 
     /// Sends a request, in pieces when it can wait: each is a request of its own, with an answer.
@@ -583,7 +587,7 @@ impl Pump {
                 .unanswered
                 .push(Sent { term, at }, said_of(&whole));
             let bytes = bytes_of(&whole);
-            let position = self.out.send(whole, self.can_wait() && bytes > 0).await?;
+            let position = self.out.send(whole, self.wait(bytes)).await?;
             self.pumped.sent(position, bytes);
             self.pumped.changed.notify_one();
             match rest {

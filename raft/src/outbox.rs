@@ -41,6 +41,17 @@ const _: () = assert!(ENTRIES_WAIT_ABOVE < limits::LINK_QUEUE_BYTES_MAX as u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
 
+/// Whether entries can wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// They are new.
+    No,
+    /// A replica lacks them.
+    Yes,
+    /// The same, and its shard has no majority without it.
+    Needed,
+}
+
 /// What waits for one connection.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -121,6 +132,23 @@ fn is_control(body: &Body) -> bool {
 }
 
 impl Outbox {
+    /// Of a line of which something is known.
+    pub(crate) fn over(pace: Pace) -> Outbox {
+        let inner = Inner {
+            pace,
+            ..Inner::default()
+        };
+        Outbox {
+            inner: Mutex::new(inner),
+            ..Outbox::default()
+        }
+    }
+
+    /// What is known of the line; it is for the next connection.
+    pub(crate) fn pace(&self) -> Pace {
+        std::mem::take(&mut self.inner.lock().pace)
+    }
+
     /// Puts a frame of its own in.
     ///
     /// # Errors
@@ -144,15 +172,16 @@ impl Outbox {
         Ok(())
     }
 
-    /// Puts entries in behind those before them, once there is room; `bulk` are such as can wait. Where
-    /// they stand in all that is sent.
+    /// Puts entries in behind those before them, once there is room. Where they stand in all that is
+    /// sent.
     ///
     /// # Errors
     /// [`Closed`].
-    pub(crate) async fn put_entries(&self, frame: wire::Frame, bulk: bool) -> Result<u64, Closed> {
+    pub(crate) async fn put_entries(&self, frame: wire::Frame, wait: Wait) -> Result<u64, Closed> {
         let bytes = frame.encoded_len() as u64;
+        let bulk = wait != Wait::No;
         if bulk {
-            self.let_in(bytes, false).await?;
+            self.let_in(bytes, wait == Wait::Needed).await?;
         }
         let fits = |inner: &mut Inner| bulk || inner.waiting_bytes <= ENTRIES_WAIT_ABOVE;
         if !self.look(fits)? {
@@ -199,8 +228,10 @@ impl Outbox {
     async fn let_in(&self, bytes: u64, needed: bool) -> Result<(), Closed> {
         let admits = |inner: &mut Inner| {
             let on_the_way = inner.bulk_let_in - inner.bulk_arrived;
-            let admits = inner.pace.bulk.admits(on_the_way, bytes)
-                || needed && inner.pace.all.admits(on_the_way, bytes);
+            let admits = match needed {
+                true => inner.pace.bulk.admits_needed(on_the_way, bytes),
+                false => inner.pace.bulk.admits(on_the_way, bytes),
+            };
             inner.bulk_let_in += if admits { bytes } else { 0 };
             admits
         };
@@ -440,12 +471,12 @@ mod tests {
         let outbox = Outbox::default();
         outbox.put(call(1, 10)).unwrap();
         outbox
-            .put_entries(entries(2, 10), false)
+            .put_entries(entries(2, 10), Wait::No)
             .now_or_never()
             .unwrap()
             .unwrap();
         outbox
-            .put_entries(entries(3, 10), true)
+            .put_entries(entries(3, 10), Wait::Yes)
             .now_or_never()
             .unwrap()
             .unwrap();
@@ -461,7 +492,7 @@ mod tests {
     #[test]
     fn what_can_wait_does_so_until_what_was_sent_has_arrived_and_nothing_else_waits_with_it() {
         let outbox = Outbox::default();
-        let bulk = |stream| outbox.put_entries(entries(stream, 40_000), true);
+        let bulk = |stream| outbox.put_entries(entries(stream, 40_000), Wait::Yes);
         bulk(1).now_or_never().unwrap().unwrap();
         let mut second = std::pin::pin!(bulk(2));
         assert!(second.as_mut().now_or_never().is_none());
@@ -498,7 +529,7 @@ mod tests {
             outbox.put(call(id, 1_048_576)).unwrap();
         }
         assert_eq!(outbox.put(call(99, 1_048_576)), Err(Closed));
-        let mut waits = std::pin::pin!(outbox.put_entries(entries(1, 10), false));
+        let mut waits = std::pin::pin!(outbox.put_entries(entries(1, 10), Wait::No));
         assert!(waits.as_mut().now_or_never().is_none());
         outbox.put(ping(1)).unwrap();
         outbox.close();
@@ -512,7 +543,7 @@ mod tests {
         let outbox = Outbox::default();
         let put = |stream| {
             outbox
-                .put_entries(entries(stream, 10), false)
+                .put_entries(entries(stream, 10), Wait::No)
                 .now_or_never()
         };
         let first = put(1).unwrap().unwrap();

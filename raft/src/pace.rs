@@ -34,7 +34,7 @@ const ALL_DELAY: Duration = Duration::from_millis(150);
 const BULK_MIN: u64 = 4 * 1024;
 const ALL_MIN: u64 = 64 * 1024;
 /// First windows.
-const BULK_FIRST: u64 = 64 * 1024;
+const BULK_FIRST: u64 = 16 * 1024;
 const ALL_FIRST: u64 = 1024 * 1024;
 /// The shortest round counts for this long at least, and for twice that at most.
 const BASE_KEPT: Duration = Duration::from_secs(30);
@@ -83,6 +83,18 @@ impl Default for Pace {
 }
 
 impl Pace {
+    /// What is known of the line, for the next connection over it: a new one would send as much as if
+    /// nothing were, at the very moment when all links begin anew.
+    pub(crate) fn again(self) -> Pace {
+        Pace {
+            bulk: Window::again(self.bulk, BULK_FIRST),
+            all: Window::again(self.all, ALL_FIRST),
+            shortest: self.shortest,
+            since: self.since,
+            ..Pace::default()
+        }
+    }
+
     /// So many bytes have arrived that were no bulk.
     pub(crate) fn arrived(&mut self, live: u64) {
         self.live += live;
@@ -167,9 +179,22 @@ impl Window {
         }
     }
 
+    fn again(before: Window, first: u64) -> Window {
+        Window {
+            bytes: before.bytes.min(first),
+            opening: before.opening,
+            ..Window::new(first, before.least.min(first), before.most)
+        }
+    }
+
     /// Bytes that may be on their way.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The same for what is `needed`, which has twice the window: bulk that somebody waits for.
+    pub(crate) fn admits_needed(&mut self, on_the_way: u64, more: u64) -> bool {
+        on_the_way + more <= self.bytes * 2 || self.admits(on_the_way, more)
     }
 
     /// Whether `more` may go when so much is on its way; something may always.
@@ -265,6 +290,25 @@ mod tests {
             pace.sample(round, Duration::ZERO, begin + round * at);
         }
         assert_eq!(pace.bulk.bytes(), BULK_MIN, "others are gone");
+    }
+
+    #[test]
+    fn a_new_connection_begins_with_what_the_last_one_has_shown() {
+        let mut pace = Pace::default();
+        let begin = Instant::now();
+        pace.sample(Duration::from_millis(30), Duration::ZERO, begin);
+        for at in 1..=20 {
+            let now = begin + Duration::from_millis(400) * at;
+            pace.sample(Duration::from_millis(400), Duration::ZERO, now);
+        }
+        let mut again = pace.again();
+        assert_eq!((again.bulk.bytes(), again.all.bytes()), (BULK_MIN, ALL_MIN));
+        assert!(!again.bulk.admits(BULK_MIN, 1));
+        assert!(again.bulk.admits_needed(BULK_MIN, BULK_MIN));
+        assert!(!again.bulk.admits_needed(BULK_MIN, BULK_MIN + 1));
+        assert_eq!(again.base(), Duration::from_millis(30));
+        let fresh = Pace::default().again();
+        assert_eq!(fresh.bulk.bytes(), BULK_FIRST);
     }
 
     #[test]
