@@ -67,6 +67,8 @@ pub(crate) enum Effect {
     None,
     /// Perhaps what it asked for.
     Perhaps,
+    /// The same, under no condition: attempts that are on their way at once are told the same.
+    Unconditional,
 }
 
 impl Inner {
@@ -119,7 +121,8 @@ impl Client {
             let ran = match (ended.take(), effect) {
                 (Some(ran), _) => ran,
                 (None, Effect::None) => self.hedged(&tried, until, &attempt).await,
-                (None, Effect::Perhaps) => {
+                (None, Effect::Perhaps) => ran(inner.nodes.choose(&tried), until, &attempt).await,
+                (None, Effect::Unconditional) => {
                     let lease = inner.nodes.choose(&tried);
                     let slow = lease.again();
                     let now = Box::pin(ran(lease, deadline, &attempt));
@@ -153,7 +156,7 @@ impl Client {
                 refusal.outcome_unknown = maybe_done && !refusal.settles();
                 return Err(Error::Refused(refusal));
             }
-            maybe_done |= failure.sent && effect == Effect::Perhaps;
+            maybe_done |= failure.sent && effect != Effect::None;
             tracing::debug!(node = %ran.lease.address, why = %failure.refusal, attempts, "an attempt failed");
             tried.ended(&ran.lease, failure.fault);
             drop(ran.lease);
