@@ -103,6 +103,8 @@ pub const DEDUP_WINDOW_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 pub const IMPORT_ID_PREFIX: &[u8] = b"import:";
 /// State written since the last flush at which the next one starts, bytes.
 pub const STATE_FLUSH_BYTES: u64 = 16 * 1024 * 1024;
+/// Log of a shard that is kept behind a snapshot on its way to a replica, whatever the budget, bytes.
+pub const LOG_BEHIND_SNAPSHOT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Log kept for an absent replica, bytes; past that it gets a snapshot.
 pub const LOG_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 

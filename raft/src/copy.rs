@@ -39,19 +39,25 @@ use crate::types::{SnapshotMeta, Vote};
 
 /// What has come of a snapshot that broke off is kept for so long.
 const KEPT: Duration = Duration::from_millis(limits::SNAPSHOT_KEPT_MS);
+/// Whoever has got a snapshot has what was written meanwhile within this.
+const FOLLOWS: Duration = Duration::from_secs(60);
 /// For the receiver to say what has come already.
 const CAME_MAX: Duration = Duration::from_secs(30);
 /// Chunks that wait for the network.
 const CHUNKS_AHEAD: usize = 1;
 /// Smallest chunk.
-const CHUNK_BYTES_MIN: u64 = 4 * 1024;
+const CHUNK_BYTES_MIN: u64 = 2 * 1024;
 
 /// Numbers of read points of this process.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 /// The snapshot that a shard's replica is sending, or would go on with.
 #[derive(Default)]
-pub(crate) struct Held(Mutex<Option<Holding>>);
+pub(crate) struct Held {
+    holding: Mutex<Option<Holding>>,
+    /// Up to where the last one reached that has arrived, and when it had.
+    arrived: Mutex<Option<(u64, Instant)>>,
+}
 
 struct Holding {
     meta: SnapshotMeta,
@@ -76,14 +82,25 @@ struct Sending {
 impl Held {
     /// What is being sent, or was a while ago.
     pub(crate) fn get(&self) -> Option<(SnapshotMeta, Arc<Outgoing>)> {
-        let held = self.0.lock();
+        let held = self.holding.lock();
         let held = held.as_ref().filter(|held| held.used.elapsed() < KEPT)?;
         Some((held.meta.clone(), held.outgoing.clone()))
     }
 
+    /// The entry behind which the log is kept for one whose snapshot is on its way, or has arrived a
+    /// moment ago: without that it would need another one, and another.
+    pub(crate) fn followed_from(&self) -> Option<u64> {
+        let index = |meta: &SnapshotMeta| meta.last_log_id.map_or(0, |last| last.index());
+        let held = self.get().map(|(meta, _)| index(&meta));
+        let arrived = *self.arrived.lock();
+        let arrived = arrived.filter(|(_, at)| at.elapsed() < FOLLOWS);
+        let arrived = arrived.map(|(index, _)| index);
+        held.into_iter().chain(arrived).min()
+    }
+
     /// Lets go of what nobody has asked for in a while.
     pub(crate) fn tidy(&self) {
-        let mut held = self.0.lock();
+        let mut held = self.holding.lock();
         let old = held
             .take_if(|held| Arc::strong_count(&held.outgoing) == 1 && held.used.elapsed() >= KEPT);
         drop(held);
@@ -121,7 +138,7 @@ impl Outgoing {
                 outgoing: self.clone(),
                 used: Instant::now(),
             };
-            let before = held.0.lock().replace(holding);
+            let before = held.holding.lock().replace(holding);
             drop(before);
         }
     }
@@ -129,7 +146,9 @@ impl Outgoing {
     /// It has been sent: the next one is a new one.
     fn done(self: &Arc<Self>) {
         if let Some(held) = self.held.upgrade() {
-            let mut held = held.0.lock();
+            let upto = self.meta.last_log_id.map_or(0, |last| last.index());
+            *held.arrived.lock() = Some((upto, Instant::now()));
+            let mut held = held.holding.lock();
             let mine = held.take_if(|held| Arc::ptr_eq(&held.outgoing, self));
             drop(held);
             drop(mine);
@@ -137,9 +156,11 @@ impl Outgoing {
     }
 }
 
-/// Sends a snapshot, or what is missing of it there. The receiver's vote once it has installed it.
+/// Sends a snapshot, or what is missing of it there. The receiver's vote once it has installed it. While
+/// it is `needed`, it does not wait as what can wait.
 pub(crate) async fn send(
     (link, turns): (&Link, &Semaphore),
+    needed: impl Fn() -> bool,
     (shard, incarnation): (ShardId, u64),
     vote: Vote,
     outgoing: &Arc<Outgoing>,
@@ -194,7 +215,7 @@ pub(crate) async fn send(
         biased;
         // Only to say what went wrong, before it has all of it.
         answer = &mut answered => return answer.and_then(|_| Err("an answer too early".into())),
-        fed = sending.feed(link, &came, out) => fed,
+        fed = sending.feed((link, needed), &came, out) => fed,
     };
     fed?;
     let done = answered.await?;
@@ -205,7 +226,7 @@ pub(crate) async fn send(
 impl Sending {
     async fn feed(
         &mut self,
-        link: &Link,
+        (link, needed): (&Link, impl Fn() -> bool),
         came: &wire::SnapshotCame,
         out: mpsc::Sender<wire::SnapshotChunk>,
     ) -> Result<(), String> {
@@ -247,7 +268,9 @@ impl Sending {
                     return Err(format!("a file ended at {offset} of {}", file.len()));
                 }
                 let bytes = data.len() as u64;
-                link.send_bulk(bytes).await.map_err(|e| e.to_string())?;
+                link.send_bulk(bytes, needed())
+                    .await
+                    .map_err(|e| e.to_string())?;
                 crc = crc32c::crc32c_append(crc, &data);
                 send(Part::Data(data)).await?;
                 offset += bytes;

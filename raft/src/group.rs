@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
+use model::{limits, mutant};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use openraft::{Config, Raft, SnapshotPolicy};
@@ -449,7 +450,7 @@ impl Group {
             return;
         };
         let kept_for_others = match matched {
-            _ if self.log.bytes_kept() > bytes_max => flushed,
+            _ if self.log.bytes_kept() > bytes_max => self.followed_from(matched).min(flushed),
             _ if absent => return,
             Some(matched) => matched.min(flushed),
             None => flushed,
@@ -459,6 +460,16 @@ impl Group {
         if upto > purged + entries {
             let _ = self.raft.trigger().purge_log(upto).await;
         }
+    }
+
+    /// From where on the log is kept whatever the budget says: for one that is getting a snapshot.
+    fn followed_from(&self, matched: Option<u64>) -> u64 {
+        let follows = self.held.followed_from();
+        let follows = follows.filter(|_| {
+            self.log.bytes_kept() <= limits::LOG_BEHIND_SNAPSHOT_BYTES_MAX
+                && !mutant!("snapshot-without-its-log")
+        });
+        follows.map_or(u64::MAX, |follows| follows.max(matched.unwrap_or(0)))
     }
 
     /// As `firebreak status` shows it.

@@ -603,7 +603,8 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             if !group.may_elect(request.last_log_id.as_ref()) {
                 return Err("this node once had more of the shard".into());
             }
-            if vote.transfer && !crate::liveness::may_pass_lease(node, group, candidate) {
+            let passes = || crate::liveness::may_pass_lease(node, group, candidate);
+            if vote.transfer && !passes() && !passes_once_settled(node, passes).await {
                 return Err("the leader is alive as seen from here".into());
             }
             if !vote.transfer && !group.may_vote(node, candidate) {
@@ -659,6 +660,8 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
             Err("this node's clock is off".into())
         }
         Body::LastLog(asked) => {
+            // What it says of the dead is what it has read.
+            node.peers().vitals().pulse().settled().await;
             let answer = crate::liveness::asked(node, group, NodeId(asked.dead));
             Ok(Body::LastLogAnswer(answer))
         }
@@ -681,6 +684,16 @@ async fn unary(node: &Arc<Inner>, group: &Arc<Group>, body: Body) -> Result<Body
         | Body::Scrubbed(_)
         | Body::Sleep(_) => Err("an answer is not a question".into()),
     }
+}
+
+/// Looks again once what came while this process stood still has been read: until then it holds everybody
+/// alive, and to refuse a vote for that costs a term.
+async fn passes_once_settled(node: &Inner, passes: impl Fn() -> bool) -> bool {
+    if model::mutant!("votes-before-it-has-read") {
+        return false;
+    }
+    node.peers().vitals().pulse().settled().await;
+    passes()
 }
 
 fn transfer_answer(answer: Result<(), TransferLeaderError<Types>>) -> wire::TransferAnswer {

@@ -41,7 +41,8 @@ use tonic::metadata::MetadataMap;
 use crate::api::ProposeError;
 use crate::frame;
 use crate::hello::{Doorkeeper, Hello, Proof};
-use crate::outbox::{Closed, Outbox};
+use crate::outbox::{Closed, Outbox, Wait};
+use crate::pace::Pace;
 use crate::pulse::Moment;
 use crate::rtt::{PING_INTERVAL, Rtt, STALL};
 use crate::time::Steady;
@@ -161,6 +162,8 @@ struct Shared {
     knocked: Arc<Notify>,
     /// Snapshots go to it one after the other.
     snapshots: tokio::sync::Mutex<()>,
+    /// What the last connection has shown of the line.
+    pace: Mutex<Pace>,
 }
 
 /// A cheap handle; the connection lives in a task of its own until the last handle is dropped.
@@ -219,6 +222,7 @@ impl Link {
             answered: Mutex::new(vitals.pulse().now()),
             knocked: Arc::default(),
             snapshots: tokio::sync::Mutex::default(),
+            pace: Mutex::default(),
             vitals,
         });
         tokio::spawn(keep_connected(Arc::downgrade(&shared), refused));
@@ -351,15 +355,15 @@ impl Link {
         Ok(id)
     }
 
-    /// Waits until `bytes` that can wait may be sent on a stream of their own.
+    /// Waits until `bytes` may be sent on a stream of their own; unless they are `needed` they can wait.
     ///
     /// # Errors
     /// [`LinkError::Down`] when the connection is not there, or breaks meanwhile.
-    pub(crate) async fn send_bulk(&self, bytes: u64) -> Result<(), LinkError> {
+    pub(crate) async fn send_bulk(&self, bytes: u64, needed: bool) -> Result<(), LinkError> {
         let out = self.shared.current.lock().out.clone();
         let out = out.ok_or(LinkError::Down)?;
         let ping = || self.shared.ping(true, false);
-        out.send_bulk(bytes, ping)
+        out.send_bulk(bytes, needed, ping)
             .await
             .map_err(|Closed| LinkError::Down)
     }
@@ -392,7 +396,7 @@ impl Link {
             id,
         };
         let frame = frame::single(id, shard, Body::Append(append));
-        let put = out.put_entries(frame, false).await;
+        let put = out.put_entries(frame, Wait::No).await;
         let position = put.map_err(|Closed| LinkError::NoAnswer)?;
         while !out.has_arrived(position) {
             if let Ok(answered) = timeout(ARRIVAL_LOOK.min(limit), &mut answered).await {
@@ -508,17 +512,17 @@ impl AppendStream {
 }
 
 impl AppendSender {
-    /// Waits for room; `bulk` are entries that can wait. Where they stand in what is sent.
+    /// Waits for room. Where they stand in what is sent.
     ///
     /// # Errors
     /// [`Closed`] when the connection is gone.
     pub(crate) async fn send(
         &self,
         append: wire::AppendEntries,
-        bulk: bool,
+        wait: Wait,
     ) -> Result<u64, Closed> {
         let frame = frame::streamed(self.id, self.shard, Some(Body::Append(append)), false);
-        self.out.put_entries(frame, bulk).await
+        self.out.put_entries(frame, wait).await
     }
 
     /// How large a piece of what can wait should be now, bytes.
@@ -603,8 +607,14 @@ fn never_connected(status: &tonic::Status) -> bool {
 async fn connect_once(link: &Weak<Shared>) -> Result<(), tonic::Status> {
     let silent = || tonic::Status::deadline_exceeded("the other node is silent");
     let elsewhere = || tonic::Status::unavailable("the other node is looked for elsewhere");
-    let outbox = Arc::new(Outbox::default());
-    let _closed = CloseOnDrop(outbox.clone());
+    let Some(pace) = link
+        .upgrade()
+        .map(|shared| std::mem::take(&mut *shared.pace.lock()))
+    else {
+        return Ok(());
+    };
+    let outbox = Arc::new(Outbox::over(pace));
+    let _closed = CloseOnDrop(outbox.clone(), link.clone());
     let (mut answers, vitals, mut moved, mut proof) = {
         let Some(shared) = link.upgrade() else {
             return Ok(());
@@ -687,11 +697,14 @@ async fn connect_once(link: &Weak<Shared>) -> Result<(), tonic::Status> {
 }
 
 /// Ends what waits for a connection with it, so that who waits for room there learns of it.
-struct CloseOnDrop(Arc<Outbox>);
+struct CloseOnDrop(Arc<Outbox>, Weak<Shared>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close();
+        if let Some(shared) = self.1.upgrade() {
+            *shared.pace.lock() = self.0.pace().again();
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use crate::incarnation::{Member, Place};
 use crate::leaders::Leaders;
 use crate::link::{AppendSender, AppendStream, Link, LinkError};
 use crate::log_store::LogStore;
-use crate::outbox::Closed;
+use crate::outbox::{Closed, Wait};
 use crate::peers::Peers;
 use crate::sleep::Sleep;
 use crate::state_machine::SnapshotData;
@@ -206,7 +206,8 @@ impl Client {
         match snapshot.snapshot {
             SnapshotData::Outgoing(outgoing) => {
                 let of = (self.group.shard, self.incarnation);
-                copy::send(over, of, vote, &outgoing).await
+                let needed = || self.group.peers.needs(self.group.shard, self.target);
+                copy::send(over, needed, of, vote, &outgoing).await
             }
             SnapshotData::Received { .. } => Err("only a read point can be sent".into()),
         }
@@ -230,6 +231,9 @@ impl Client {
             log: self.group.log.clone(),
             time: self.group.peers.vitals().time().clone(),
             incarnation: self.incarnation,
+            peers: self.group.peers.clone(),
+            shard: self.group.shard,
+            target: self.target,
             behind: false,
         };
         let pump = tokio::spawn(pump.run(requests));
@@ -529,6 +533,9 @@ struct Pump {
     time: Time,
     /// Which replica of the target's the membership names.
     incarnation: u64,
+    peers: Peers,
+    shard: ShardId,
+    target: NodeId,
     /// The target lacks many entries, so that what it gets can wait.
     behind: bool,
 }
@@ -553,6 +560,15 @@ impl Pump {
         self.pumped.changed.notify_one();
     }
 
+    /// Whether so many bytes of entries can wait.
+    fn wait(&self, bytes: u64) -> Wait {
+        match self.behind && bytes > 0 {
+            false => Wait::No,
+            true if self.peers.needs(self.shard, self.target) => Wait::Needed,
+            true => Wait::Yes,
+        }
+    }
+
     /// Sends a request, in pieces when it can wait: each is a request of its own, with an answer.
     async fn send(&self, request: AppendEntriesRequest<Types>) -> Result<(), Closed> {
         let term = request.vote.leader_id().term;
@@ -571,7 +587,7 @@ impl Pump {
                 .unanswered
                 .push(Sent { term, at }, said_of(&whole));
             let bytes = bytes_of(&whole);
-            let position = self.out.send(whole, self.behind && bytes > 0).await?;
+            let position = self.out.send(whole, self.wait(bytes)).await?;
             self.pumped.sent(position, bytes);
             self.pumped.changed.notify_one();
             match rest {

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use model::limits;
+use model::{limits, mutant};
 use parking_lot::Mutex;
 use prost::Message;
 use proto::node as wire;
@@ -33,13 +33,24 @@ const ENTRIES_WAIT_ABOVE: u64 = 4 * limits::ENTRY_BYTES_MAX as u64;
 /// Control frames of one message.
 const CONTROL_FRAMES_MAX: usize = 4_096;
 /// Pieces of what can wait: of a window a quarter, within these bytes.
-const PIECE: (u64, u64) = (4 * 1024, 256 * 1024);
+const PIECE: (u64, u64) = (2 * 1024, 256 * 1024);
 
 const _: () = assert!(ENTRIES_WAIT_ABOVE < limits::LINK_QUEUE_BYTES_MAX as u64);
 
 /// The connection is over, or, for calls, too much waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
+
+/// Whether entries can wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// They are new.
+    No,
+    /// A replica lacks them.
+    Yes,
+    /// The same, and its shard has no majority without it.
+    Needed,
+}
 
 /// What waits for one connection.
 #[derive(Default)]
@@ -51,6 +62,8 @@ pub(crate) struct Outbox {
     room: Notify,
     /// Those who wait for room do so one after the other.
     turn: tokio::sync::Mutex<()>,
+    /// Those whose bytes can wait have a queue of their own: nothing else stands behind them.
+    bulk_turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -66,6 +79,9 @@ struct Inner {
     bulk_let_in: u64,
     bulk_sent: u64,
     bulk_arrived: u64,
+    /// Of the rest what is no bulk, sent.
+    live_sent: u64,
+    live_arrived: u64,
     pings: VecDeque<Pinged>,
     pace: Pace,
     closed: bool,
@@ -83,6 +99,7 @@ struct Pinged {
     sent_us: u64,
     sent: u64,
     bulk_sent: u64,
+    live_sent: u64,
 }
 
 /// Whether a frame goes in front of calls and entries. Such as may overtake them: none of these is
@@ -115,6 +132,23 @@ fn is_control(body: &Body) -> bool {
 }
 
 impl Outbox {
+    /// Of a line of which something is known.
+    pub(crate) fn over(pace: Pace) -> Outbox {
+        let inner = Inner {
+            pace,
+            ..Inner::default()
+        };
+        Outbox {
+            inner: Mutex::new(inner),
+            ..Outbox::default()
+        }
+    }
+
+    /// What is known of the line; it is for the next connection.
+    pub(crate) fn pace(&self) -> Pace {
+        std::mem::take(&mut self.inner.lock().pace)
+    }
+
     /// Puts a frame of its own in.
     ///
     /// # Errors
@@ -138,15 +172,16 @@ impl Outbox {
         Ok(())
     }
 
-    /// Puts entries in behind those before them, once there is room; `bulk` are such as can wait. Where
-    /// they stand in all that is sent.
+    /// Puts entries in behind those before them, once there is room. Where they stand in all that is
+    /// sent.
     ///
     /// # Errors
     /// [`Closed`].
-    pub(crate) async fn put_entries(&self, frame: wire::Frame, bulk: bool) -> Result<u64, Closed> {
+    pub(crate) async fn put_entries(&self, frame: wire::Frame, wait: Wait) -> Result<u64, Closed> {
         let bytes = frame.encoded_len() as u64;
+        let bulk = wait != Wait::No;
         if bulk {
-            self.let_in(bytes).await?;
+            self.let_in(bytes, wait == Wait::Needed).await?;
         }
         let fits = |inner: &mut Inner| bulk || inner.waiting_bytes <= ENTRIES_WAIT_ABOVE;
         if !self.look(fits)? {
@@ -163,7 +198,8 @@ impl Outbox {
         Ok(position)
     }
 
-    /// Waits until bytes that can wait may be sent on a stream of their own, and counts them as sent.
+    /// Waits until bytes may be sent on a stream of their own, and counts them as sent: such as can wait,
+    /// or are `needed` as much as calls are.
     /// `ping` is put in when one is due.
     ///
     /// # Errors
@@ -171,9 +207,10 @@ impl Outbox {
     pub(crate) async fn send_bulk(
         &self,
         bytes: u64,
+        needed: bool,
         ping: impl FnOnce() -> wire::Frame,
     ) -> Result<(), Closed> {
-        self.let_in(bytes).await?;
+        self.let_in(bytes, needed).await?;
         let due = {
             let mut inner = self.inner.lock();
             inner.bulk_sent += bytes;
@@ -188,14 +225,17 @@ impl Outbox {
         (window / 4).clamp(PIECE.0, PIECE.1)
     }
 
-    async fn let_in(&self, bytes: u64) -> Result<(), Closed> {
+    async fn let_in(&self, bytes: u64, needed: bool) -> Result<(), Closed> {
         let admits = |inner: &mut Inner| {
             let on_the_way = inner.bulk_let_in - inner.bulk_arrived;
-            let admits = inner.pace.bulk.admits(on_the_way, bytes);
+            let admits = match needed {
+                true => inner.pace.bulk.admits_needed(on_the_way, bytes),
+                false => inner.pace.bulk.admits(on_the_way, bytes),
+            };
             inner.bulk_let_in += if admits { bytes } else { 0 };
             admits
         };
-        let _turn = self.turn.lock().await;
+        let _turn = self.bulk_turn.lock().await;
         self.until(admits).await
     }
 
@@ -235,6 +275,8 @@ impl Outbox {
             inner.pings.pop_front();
             inner.arrived = pinged.sent;
             inner.bulk_arrived = pinged.bulk_sent;
+            let before = std::mem::replace(&mut inner.live_arrived, pinged.live_sent);
+            inner.pace.arrived(pinged.live_sent - before);
             if pinged.sent_us == sent_us {
                 break;
             }
@@ -297,11 +339,29 @@ impl Inner {
     }
 
     fn take(&mut self) -> Vec<wire::Frame> {
+        if mutant!("bulk-before-control") {
+            let frames = self.take_rest(Vec::new());
+            return if frames.is_empty() {
+                self.take_control()
+            } else {
+                frames
+            };
+        }
+        let control = self.take_control();
+        self.take_rest(control)
+    }
+
+    fn take_control(&mut self) -> Vec<wire::Frame> {
         let control = self.control.len().min(CONTROL_FRAMES_MAX);
-        let mut frames: Vec<wire::Frame> = self.control.drain(..control).collect();
+        let frames: Vec<wire::Frame> = self.control.drain(..control).collect();
         for frame in &frames {
             self.pinged(frame);
         }
+        frames
+    }
+
+    /// What else may go, behind `frames`.
+    fn take_rest(&mut self, mut frames: Vec<wire::Frame>) -> Vec<wire::Frame> {
         let mut bytes = 0;
         while let Some(next) = self.rest.front() {
             let more = next.bytes;
@@ -318,7 +378,10 @@ impl Inner {
             bytes += more;
             self.waiting_bytes -= more;
             self.sent += more;
-            self.bulk_sent += if bulk { more } else { 0 };
+            match bulk {
+                true => self.bulk_sent += more,
+                false => self.live_sent += more,
+            }
             frames.push(frame);
         }
         frames
@@ -336,6 +399,7 @@ impl Inner {
             sent_us: ping.sent_us,
             sent: self.sent,
             bulk_sent: self.bulk_sent,
+            live_sent: self.live_sent,
         });
         if self.pings.len() > PINGS_MAX {
             self.pings.pop_front();
@@ -407,12 +471,12 @@ mod tests {
         let outbox = Outbox::default();
         outbox.put(call(1, 10)).unwrap();
         outbox
-            .put_entries(entries(2, 10), false)
+            .put_entries(entries(2, 10), Wait::No)
             .now_or_never()
             .unwrap()
             .unwrap();
         outbox
-            .put_entries(entries(3, 10), true)
+            .put_entries(entries(3, 10), Wait::Yes)
             .now_or_never()
             .unwrap()
             .unwrap();
@@ -428,7 +492,7 @@ mod tests {
     #[test]
     fn what_can_wait_does_so_until_what_was_sent_has_arrived_and_nothing_else_waits_with_it() {
         let outbox = Outbox::default();
-        let bulk = |stream| outbox.put_entries(entries(stream, 40_000), true);
+        let bulk = |stream| outbox.put_entries(entries(stream, 40_000), Wait::Yes);
         bulk(1).now_or_never().unwrap().unwrap();
         let mut second = std::pin::pin!(bulk(2));
         assert!(second.as_mut().now_or_never().is_none());
@@ -465,7 +529,7 @@ mod tests {
             outbox.put(call(id, 1_048_576)).unwrap();
         }
         assert_eq!(outbox.put(call(99, 1_048_576)), Err(Closed));
-        let mut waits = std::pin::pin!(outbox.put_entries(entries(1, 10), false));
+        let mut waits = std::pin::pin!(outbox.put_entries(entries(1, 10), Wait::No));
         assert!(waits.as_mut().now_or_never().is_none());
         outbox.put(ping(1)).unwrap();
         outbox.close();
@@ -479,7 +543,7 @@ mod tests {
         let outbox = Outbox::default();
         let put = |stream| {
             outbox
-                .put_entries(entries(stream, 10), false)
+                .put_entries(entries(stream, 10), Wait::No)
                 .now_or_never()
         };
         let first = put(1).unwrap().unwrap();

@@ -12,6 +12,9 @@
 //!   below, and the window held something back: it grows by an eighth; it doubles until it first shrank
 //! ```
 //!
+//! Where calls and new entries leave nothing of a line, rounds are long whatever bulk does. So bulk has a
+//! quarter of what arrives in any case: who lacks entries must have them before somebody else fails.
+//!
 //! Whoever fills a line never sees it empty: so bulk stands back for two rounds every ten seconds, as BBR
 //! does (PROBE_RTT).
 //!
@@ -28,13 +31,15 @@ const BULK_DELAY_MIN: Duration = Duration::from_millis(10);
 /// What all of it adds, which is a part of what silence allows for (`crate::rtt`).
 const ALL_DELAY: Duration = Duration::from_millis(150);
 /// Smallest windows: a message or two go through in any case.
-const BULK_MIN: u64 = 8 * 1024;
+const BULK_MIN: u64 = 4 * 1024;
 const ALL_MIN: u64 = 64 * 1024;
 /// First windows.
-const BULK_FIRST: u64 = 64 * 1024;
+const BULK_FIRST: u64 = 16 * 1024;
 const ALL_FIRST: u64 = 1024 * 1024;
 /// The shortest round counts for this long at least, and for twice that at most.
 const BASE_KEPT: Duration = Duration::from_secs(30);
+/// What arrives of other things in a round, divided by this, is bulk's in any case: a quarter of all.
+const LIVE_OF_BULK: u64 = 3;
 /// Bulk stands back this often, for so many rounds.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBE_ROUNDS: u32 = 2;
@@ -55,8 +60,9 @@ pub(crate) struct Pace {
     shortest: [Option<Duration>; 2],
     since: Option<Instant>,
     recent: [Option<Duration>; RECENT],
-    /// When the windows were looked at last.
+    /// When the windows were looked at last, and what has arrived since but for bulk, bytes.
     looked: Option<Instant>,
+    live: u64,
     /// Until when bulk stands back, or when it last did.
     probed: Option<Instant>,
 }
@@ -70,12 +76,30 @@ impl Default for Pace {
             since: None,
             recent: [None; RECENT],
             looked: None,
+            live: 0,
             probed: None,
         }
     }
 }
 
 impl Pace {
+    /// What is known of the line, for the next connection over it: a new one would send as much as if
+    /// nothing were, at the very moment when all links begin anew.
+    pub(crate) fn again(self) -> Pace {
+        Pace {
+            bulk: Window::again(self.bulk, BULK_FIRST),
+            all: Window::again(self.all, ALL_FIRST),
+            shortest: self.shortest,
+            since: self.since,
+            ..Pace::default()
+        }
+    }
+
+    /// So many bytes have arrived that were no bulk.
+    pub(crate) fn arrived(&mut self, live: u64) {
+        self.live += live;
+    }
+
     /// A ping was answered after `round`; `lag` is by how much tasks run late at both ends.
     pub(crate) fn sample(&mut self, round: Duration, lag: Duration, now: Instant) {
         if self.since.is_none_or(|since| now - since >= BASE_KEPT) {
@@ -102,7 +126,8 @@ impl Pace {
         if self.looked.is_some_and(|looked| now - looked < round) {
             return;
         }
-        self.looked = Some(now);
+        let since = self.looked.replace(now).map(|looked| now - looked);
+        self.share(since.unwrap_or(round), round);
         let base = self.base();
         let least = self.recent.iter().flatten().min();
         let least = least.copied().unwrap_or(base);
@@ -110,6 +135,15 @@ impl Pace {
         let bulk_delay = (base / 2).max(BULK_DELAY_MIN);
         self.bulk.look(least, base + bulk_delay + lag);
         self.all.look(least, base + ALL_DELAY + lag);
+    }
+
+    /// Fits what bulk has in any case to what arrived meanwhile.
+    fn share(&mut self, since: Duration, round: Duration) {
+        let live = u128::from(std::mem::take(&mut self.live));
+        let in_a_round = live * round.as_micros() / since.as_micros().max(1);
+        let share = u64::try_from(in_a_round).unwrap_or(u64::MAX) / LIVE_OF_BULK;
+        let before = self.bulk.least;
+        self.bulk.least = ((before * 3 + share) / 4).clamp(BULK_MIN, LINK_BULK_BYTES_MAX);
     }
 
     /// A round over an empty line.
@@ -145,9 +179,22 @@ impl Window {
         }
     }
 
+    fn again(before: Window, first: u64) -> Window {
+        Window {
+            bytes: before.bytes.min(first),
+            opening: before.opening,
+            ..Window::new(first, before.least.min(first), before.most)
+        }
+    }
+
     /// Bytes that may be on their way.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The same for what is `needed`, which has twice the window: bulk that somebody waits for.
+    pub(crate) fn admits_needed(&mut self, on_the_way: u64, more: u64) -> bool {
+        on_the_way + more <= self.bytes * 2 || self.admits(on_the_way, more)
     }
 
     /// Whether `more` may go when so much is on its way; something may always.
@@ -225,6 +272,43 @@ mod tests {
             );
             assert!(used >= 80, "{mbits} Mbit/s, {round_ms} ms: {used} % used");
         }
+    }
+
+    #[test]
+    fn bulk_has_a_quarter_of_a_line_that_others_fill() {
+        let mut pace = Pace::default();
+        let (begin, round) = (Instant::now(), Duration::from_millis(400));
+        pace.sample(Duration::from_millis(30), Duration::ZERO, begin);
+        for at in 1..=60 {
+            pace.arrived(90_000);
+            assert!(!pace.bulk.admits(LINK_BULK_BYTES_MAX, 1));
+            pace.sample(round, Duration::ZERO, begin + round * at);
+        }
+        let bytes = pace.bulk.bytes();
+        assert!((29_000..=31_000).contains(&bytes), "{bytes}");
+        for at in 61..=120 {
+            pace.sample(round, Duration::ZERO, begin + round * at);
+        }
+        assert_eq!(pace.bulk.bytes(), BULK_MIN, "others are gone");
+    }
+
+    #[test]
+    fn a_new_connection_begins_with_what_the_last_one_has_shown() {
+        let mut pace = Pace::default();
+        let begin = Instant::now();
+        pace.sample(Duration::from_millis(30), Duration::ZERO, begin);
+        for at in 1..=20 {
+            let now = begin + Duration::from_millis(400) * at;
+            pace.sample(Duration::from_millis(400), Duration::ZERO, now);
+        }
+        let mut again = pace.again();
+        assert_eq!((again.bulk.bytes(), again.all.bytes()), (BULK_MIN, ALL_MIN));
+        assert!(!again.bulk.admits(BULK_MIN, 1));
+        assert!(again.bulk.admits_needed(BULK_MIN, BULK_MIN));
+        assert!(!again.bulk.admits_needed(BULK_MIN, BULK_MIN + 1));
+        assert_eq!(again.base(), Duration::from_millis(30));
+        let fresh = Pace::default().again();
+        assert_eq!(fresh.bulk.bytes(), BULK_FIRST);
     }
 
     #[test]

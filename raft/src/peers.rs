@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::cluster::ClusterState;
-use model::id::NodeId;
+use model::id::{NodeId, ShardId};
 use model::limits;
 use parking_lot::RwLock;
 use proto::net::Channel;
@@ -143,6 +143,16 @@ impl Peers {
     /// is no proof of the contrary, unlike for [`Peers::reachable`].
     pub(crate) fn seems_alive(&self, node: NodeId) -> bool {
         node == self.inner.me || self.link(node).is_some_and(|link| link.seems_alive())
+    }
+
+    /// Whether a shard needs a replica for its majority, as far as others are not reached: what that one
+    /// lacks must not wait then.
+    pub(crate) fn needs(&self, shard: ShardId, replica: NodeId) -> bool {
+        let view = self.inner.view.borrow().clone();
+        let replicas = view.replicas_of(shard);
+        let others = replicas.iter().map(|id| NodeId(*id));
+        let others = others.filter(|id| *id != replica && self.reachable(*id));
+        others.count() <= replicas.len() / 2
     }
 
     /// Whether it is worth asking a node as a leader: it is reached, and its log does not wait for

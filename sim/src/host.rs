@@ -187,6 +187,11 @@ impl Host {
         &self.devices.raftdb
     }
 
+    /// Files of snapshots that were installed on its disk.
+    pub fn snapshots(&self) -> u64 {
+        self.devices.msgdb.ingests()
+    }
+
     /// The clocks that its node's wall clock follows.
     pub fn follow(&self, clocks: Clocks) {
         *self.clocks.lock() = clocks;

@@ -142,6 +142,34 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "snapshot-without-its-log",
+        bug: "the log behind a snapshot that is on its way is cut as any other",
+        promise: 'G',
+        oracles: &["no-downtime", "recovery"],
+        scenarios: &["thin-line"],
+        hint: "a small budget for kept log and a thin line: who has got a snapshot needs another one, and \
+               has not caught up when somebody else falls silent",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "votes-before-it-has-read",
+        bug: "a voter that has just stood still refuses votes over what it has not read yet",
+        promise: 'G',
+        oracles: &["no-downtime"],
+        scenarios: &["starved-dc-silent", "starved-dc-crash"],
+        hint: "starved machines and a dead leader: a term is lost each time",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "bulk-before-control",
+        bug: "pings, votes and heartbeats wait until all calls and entries before them have been sent",
+        promise: 'G',
+        oracles: &["no-downtime", "recovery"],
+        scenarios: &["thin-line", "thin-line-cuts"],
+        hint: "a thin line that is full of entries which a replica lacks: who is alive passes for silent",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "dedup-table-missing-from-the-snapshot",
         bug: "a snapshot carries heads and messages, and nothing that is remembered of ids",
         promise: 'E',

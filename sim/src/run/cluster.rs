@@ -71,6 +71,8 @@ pub(super) struct Cluster {
     stampedes: BTreeMap<String, watch::Sender<u64>>,
     began: watch::Sender<bool>,
     began_us: Option<u64>,
+    /// Files of snapshots that were installed before.
+    snapshots_before: u64,
     told: Told,
     founding: Option<Arc<Founding>>,
 }
@@ -111,6 +113,7 @@ impl Cluster {
             stampedes: BTreeMap::new(),
             began: watch::Sender::new(false),
             began_us: None,
+            snapshots_before: 0,
             told: Told::default(),
             founding: None,
             plan,
@@ -354,6 +357,7 @@ impl Cluster {
         }
         let now = self.field.now_us();
         self.began_us = Some(now);
+        self.snapshots_before = self.snapshots();
         for (member, (_, node)) in self.members.iter_mut().zip(self.plan.topology.nodes()) {
             if let Some(joins) = node.joins_at_ms {
                 member.start_at_us = now + joins * 1_000;
@@ -508,6 +512,12 @@ impl Cluster {
         self.sites.contains_key(name)
     }
 
+    /// Files of snapshots that were installed so far.
+    fn snapshots(&self) -> u64 {
+        let hosts = self.members.iter().map(|member| &member.host);
+        hosts.map(|host| host.snapshots()).sum()
+    }
+
     /// Hands over what was seen.
     pub(super) fn tell(&mut self, seen: &mut Seen) {
         for (name, progress) in &self.sites {
@@ -538,6 +548,7 @@ impl Cluster {
                 Some(cover)
             })
             .collect();
+        seen.snapshots = self.snapshots() - self.snapshots_before;
         seen.began_us = self.began_us;
         seen.sim_us = self.field.now_us();
         let text = serde_json::to_vec(&seen.history).unwrap_or_default();

@@ -39,6 +39,8 @@ pub(super) struct Seen {
     pub recovery: Option<Result<u64, String>>,
     /// From the end of the load until the replicas were equal, ms; none when they never were.
     pub rest: Option<u64>,
+    /// Files of snapshots installed since the load began.
+    pub snapshots: u64,
     /// Whether every room was served at rest.
     pub last_probe: Option<Result<u64, String>>,
     /// Nodes asked for their status while faults lasted, and those that did not answer.
@@ -293,6 +295,15 @@ fn goals(
             seen.rest
                 .map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms")),
             seen.rest.is_some_and(|ms| ms <= most),
+        );
+    }
+    if let Some(most) = expect.snapshots_max {
+        let installed = seen.snapshots;
+        add(
+            "snapshots",
+            format!("≤ {most}"),
+            installed.to_string(),
+            installed <= most,
         );
     }
     add(
