@@ -67,8 +67,8 @@ impl Tails {
             .fetch_sub(before - tail.cache_bytes(), Ordering::Relaxed);
     }
 
-    /// Takes from those that have more than their equal share, where all have too much: down to seven
-    /// eighths, so that it is not done for each entry.
+    /// Takes from those that have more than their equal share, where all have too much: down to a
+    /// little less, so that it is not done for each entry.
     pub(super) fn trim(&self, unwritten: usize, written: u64) {
         if !self.are_too_much(unwritten) {
             return;
@@ -76,7 +76,7 @@ impl Tails {
         let max = self.max.bytes();
         let shards: Vec<Arc<Shard>> = self.shards.lock().values().cloned().collect();
         for shard in shards {
-            self.evict_to(&mut shard.tail.lock(), max - max / 8, written);
+            self.evict_to(&mut shard.tail.lock(), max - max / 32, written);
         }
     }
 }
