@@ -21,6 +21,7 @@ use openraft::impls::ProgressResponder;
 use prost::Message;
 use proto::node as wire;
 use proto::node::frame::Body;
+use store::Share;
 use store::state::ShardState;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -87,12 +88,12 @@ fn failed(error: &ProposeError) -> Body {
 /// What the commands of all shards that are not answered take in memory.
 pub(crate) struct Waiting {
     bytes: AtomicUsize,
-    max: usize,
+    max: Share,
 }
 
 impl Waiting {
-    /// At most so many bytes.
-    pub(crate) fn new(max: usize) -> Waiting {
+    /// At most so many bytes, of all shards: this is what bounds their queues.
+    pub(crate) fn new(max: Share) -> Waiting {
         Waiting {
             bytes: AtomicUsize::new(0),
             max,
@@ -112,7 +113,7 @@ impl Waiting {
             of: self.clone(),
         };
         let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        (all <= self.max).then_some(held)
+        (all <= self.max.bytes()).then_some(held)
     }
 }
 
@@ -142,7 +143,9 @@ struct Item {
 /// A cheap handle to a shard's batcher.
 #[derive(Clone)]
 pub(crate) struct Batcher {
-    queue: mpsc::Sender<Item>,
+    /// Of boxes: a channel has room for 32 from its beginning on, in each of thousands of shards. Its
+    /// bound is that of all shards' bytes, see [`Waiting`].
+    queue: mpsc::UnboundedSender<Box<Item>>,
     leadership: Leadership,
     room: SharedRoom,
     /// What joins are looked at by, in the meta shard.
@@ -159,7 +162,7 @@ impl Batcher {
         room: SharedRoom,
         waiting: Arc<Waiting>,
     ) -> Batcher {
-        let (queue, items) = mpsc::channel(limits::BATCHER_QUEUE_MAX);
+        let (queue, items) = mpsc::unbounded_channel();
         let state = time.state.clone();
         tokio::spawn(run(leadership.clone(), time, items));
         Batcher {
@@ -192,19 +195,14 @@ impl Batcher {
         let Some(held) = self.waiting.take(command.len()) else {
             return done.answer(Err(ProposeError::Overloaded));
         };
-        match self.queue.try_send(Item {
+        let item = Box::new(Item {
             command,
             expires,
             done,
             held,
-        }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(item)) => {
-                item.done.answer(Err(ProposeError::Overloaded));
-            }
-            Err(mpsc::error::TrySendError::Closed(item)) => {
-                item.done.answer(Err(self.leadership.led_by(None)));
-            }
+        });
+        if let Err(mpsc::error::SendError(item)) = self.queue.send(item) {
+            item.done.answer(Err(self.leadership.led_by(None)));
         }
     }
 }
@@ -303,7 +301,11 @@ fn able(leadership: &Leadership, time: &Time) -> bool {
 
 type Answered = (Vec<(Done, Held)>, Result<Vec<Reply>, ProposeError>);
 
-async fn run(leadership: Leadership, mut time: CommandTime, mut items: mpsc::Receiver<Item>) {
+async fn run(
+    leadership: Leadership,
+    mut time: CommandTime,
+    mut items: mpsc::UnboundedReceiver<Box<Item>>,
+) {
     let mut on_their_way: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
     let mut batch = Batch::default();
     // When the next entry may follow however little it holds.
@@ -382,16 +384,20 @@ impl Batch {
 
     /// Takes what is there, up to one entry's bounds, once there are `worth_it` commands.
     /// Cancel-safe: what was taken stays. `false` when no more can come.
-    async fn fill(&mut self, items: &mut mpsc::Receiver<Item>, worth_it: usize) -> bool {
+    async fn fill(
+        &mut self,
+        items: &mut mpsc::UnboundedReceiver<Box<Item>>,
+        worth_it: usize,
+    ) -> bool {
         while self.items.len() < worth_it && !self.is_full() {
             match items.recv().await {
-                Some(item) => self.add(item),
+                Some(item) => self.add(*item),
                 None => return !self.items.is_empty(),
             }
         }
         while !self.is_full() {
             let Ok(item) = items.try_recv() else { break };
-            self.add(item);
+            self.add(*item);
         }
         true
     }

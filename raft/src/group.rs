@@ -531,6 +531,8 @@ fn config(shard: ShardId, tuning: &Tuning, incarnation: u64) -> Result<Config, S
         max_in_snapshot_log_to_keep: u64::MAX,
         purge_batch_size: 1,
         install_snapshot_timeout: 60_000,
+        // Of a feature that is off; openraft takes memory for them all the same.
+        log_stage_capacity: Some(1),
         ..Config::default()
     };
     config.validate().map_err(|e| e.to_string())

@@ -223,7 +223,8 @@ struct Connection {
 /// A stream of appends, and the way to its group.
 struct Stream {
     group: Arc<Group>,
-    requests: mpsc::Sender<AppendEntriesRequest<Types>>,
+    /// Of boxes: it has room for 32 from its beginning on, for each shard that is followed.
+    requests: mpsc::Sender<Box<AppendEntriesRequest<Types>>>,
 }
 
 impl Connection {
@@ -457,7 +458,9 @@ impl Connection {
         if !request.entries.is_empty() && to.group.takes_no_entries() {
             return Err(NO_ROOM.to_owned());
         }
-        to.requests.try_send(request).map_err(|e| e.to_string())
+        to.requests
+            .try_send(Box::new(request))
+            .map_err(|e| e.to_string())
     }
 
     /// The way to the group of a stream, opened by its first frame.
@@ -511,12 +514,12 @@ fn believable_append(
 /// Runs one stream of appends through its group, answering in order.
 async fn answer_stream(
     group: Arc<Group>,
-    requests: tokio_stream::wrappers::ReceiverStream<AppendEntriesRequest<Types>>,
+    requests: tokio_stream::wrappers::ReceiverStream<Box<AppendEntriesRequest<Types>>>,
     stream: u64,
     out: Out,
 ) {
     let shard = group.shard.0;
-    let mut results = std::pin::pin!(group.raft.stream_append(requests));
+    let mut results = std::pin::pin!(group.raft.stream_append(requests.map(|request| *request)));
     while let Some(result) = results.next().await {
         // Behind the append, which renews the leader's lease: who wakes past it would stand.
         group.leadership.sleep.wake();

@@ -41,7 +41,7 @@ use tonic::metadata::MetadataMap;
 use crate::api::ProposeError;
 use crate::frame;
 use crate::hello::{Doorkeeper, Hello, Proof};
-use crate::outbox::{Closed, Outbox, Wait};
+use crate::outbox::{Closed, Outbox, Queued, Wait};
 use crate::pace::Pace;
 use crate::pulse::Moment;
 use crate::rtt::{PING_INTERVAL, Rtt, STALL};
@@ -145,6 +145,8 @@ struct Shared {
     view: watch::Receiver<Arc<ClusterState>>,
     /// How the others do is noted there.
     vitals: Vitals,
+    /// What waits for all links of the node.
+    queued: Arc<Queued>,
     current: Mutex<Current>,
     reach: watch::Sender<Reach>,
     /// What pings tell their time from.
@@ -192,6 +194,7 @@ impl Link {
         doorkeeper: Arc<Doorkeeper>,
         vitals: Vitals,
         view: watch::Receiver<Arc<ClusterState>>,
+        queued: Arc<Queued>,
         refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
     ) -> std::io::Result<Link> {
         let node = NodeId(member.id);
@@ -212,6 +215,7 @@ impl Link {
             hello,
             doorkeeper,
             view,
+            queued,
             current: Mutex::default(),
             reach: watch::Sender::new(Reach::New),
             began: Instant::now(),
@@ -607,13 +611,13 @@ fn never_connected(status: &tonic::Status) -> bool {
 async fn connect_once(link: &Weak<Shared>) -> Result<(), tonic::Status> {
     let silent = || tonic::Status::deadline_exceeded("the other node is silent");
     let elsewhere = || tonic::Status::unavailable("the other node is looked for elsewhere");
-    let Some(pace) = link
-        .upgrade()
-        .map(|shared| std::mem::take(&mut *shared.pace.lock()))
-    else {
+    let Some((pace, queued)) = link.upgrade().map(|shared| {
+        let pace = std::mem::take(&mut *shared.pace.lock());
+        (pace, shared.queued.clone())
+    }) else {
         return Ok(());
     };
-    let outbox = Arc::new(Outbox::over(pace));
+    let outbox = Arc::new(Outbox::over(pace, queued));
     let _closed = CloseOnDrop(outbox.clone(), link.clone());
     let (mut answers, vitals, mut moved, mut proof) = {
         let Some(shared) = link.upgrade() else {

@@ -33,6 +33,7 @@ use crate::group::Group;
 use crate::hello::{Doorkeeper, Hello};
 use crate::index::Stamps;
 use crate::link::Reach;
+use crate::outbox::Queued;
 use crate::peers::Peers;
 use crate::quorum::Quorums;
 use crate::room::{Room, SharedRoom};
@@ -99,6 +100,8 @@ pub(crate) struct Inner {
     pub(crate) body_bytes_max: usize,
     room: SharedRoom,
     waiting: Arc<Waiting>,
+    /// Told how many of `groups` there are.
+    opened: Arc<dyn Fn(usize) + Send + Sync>,
     /// Told when the disk has become full, or has room again.
     pub(crate) room_changed: Notify,
     /// Since when each node has not been reached, on this node's own clock.
@@ -177,6 +180,7 @@ impl Node {
             doorkeeper.clone(),
             vitals,
             view.subscribe(),
+            Arc::new(Queued::new(options.links_bytes_max)),
             refused,
         );
         let mut broken = BTreeMap::new();
@@ -206,6 +210,7 @@ impl Node {
             body_bytes_max: options.body_bytes_max,
             room,
             waiting: Arc::new(Waiting::new(options.queue_bytes_max)),
+            opened: options.opened,
             room_changed: Notify::new(),
             absent: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
@@ -424,6 +429,16 @@ impl Node {
     /// Bytes of the commands that wait for their leader here, or for what it decides.
     pub fn waiting_bytes(&self) -> usize {
         self.inner.waiting.bytes()
+    }
+
+    /// How many replicas are open here.
+    pub fn open_shards(&self) -> usize {
+        self.inner.groups.read().len()
+    }
+
+    /// Bytes that wait to be sent to other nodes.
+    pub fn links_bytes(&self) -> usize {
+        self.inner.peers.queued_bytes()
     }
 
     /// Gives up what there is no room for on the disk, or takes it up again.

@@ -12,6 +12,8 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use model::{limits, mutant};
@@ -19,6 +21,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use proto::node as wire;
 use proto::node::frame::Body;
+use store::Share;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -52,6 +55,45 @@ pub(crate) enum Wait {
     Needed,
 }
 
+/// What waits for all connections of a node.
+pub(crate) struct Queued {
+    bytes: AtomicUsize,
+    max: Share,
+}
+
+impl Queued {
+    /// At most so much; entries, which have a bound of their own for each connection, are counted only.
+    pub(crate) fn new(max: Share) -> Queued {
+        let bytes = AtomicUsize::new(0);
+        Queued { bytes, max }
+    }
+
+    /// Bytes that wait now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.bytes() as u64 + bytes <= self.max.bytes() as u64
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "bytes in memory")]
+    fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes as usize, Ordering::Relaxed);
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "bytes in memory")]
+    fn remove(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes as usize, Ordering::Relaxed);
+    }
+}
+
+impl Default for Queued {
+    fn default() -> Queued {
+        Queued::new(Share::of(usize::MAX))
+    }
+}
+
 /// What waits for one connection.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -71,6 +113,7 @@ struct Inner {
     control: VecDeque<wire::Frame>,
     rest: VecDeque<Waiting>,
     waiting_bytes: u64,
+    all: Arc<Queued>,
     /// Bytes of the rest, ever: put in, sent, and known to have arrived.
     put: u64,
     sent: u64,
@@ -132,10 +175,11 @@ fn is_control(body: &Body) -> bool {
 }
 
 impl Outbox {
-    /// Of a line of which something is known.
-    pub(crate) fn over(pace: Pace) -> Outbox {
+    /// Of a line of which something is known; it counts among `all` of the node.
+    pub(crate) fn over(pace: Pace, all: Arc<Queued>) -> Outbox {
         let inner = Inner {
             pace,
+            all,
             ..Inner::default()
         };
         Outbox {
@@ -162,7 +206,8 @@ impl Outbox {
             inner.control.push_back(frame);
         } else {
             let bytes = frame.encoded_len() as u64;
-            if inner.waiting_bytes + bytes > limits::LINK_QUEUE_BYTES_MAX as u64 {
+            let own = inner.waiting_bytes + bytes;
+            if own > limits::LINK_QUEUE_BYTES_MAX as u64 || !inner.all.has_room(bytes) {
                 return Err(Closed);
             }
             inner.push(frame, bytes, false);
@@ -291,6 +336,8 @@ impl Outbox {
     pub(crate) fn close(&self) {
         let mut inner = self.inner.lock();
         inner.closed = true;
+        let waiting = std::mem::take(&mut inner.waiting_bytes);
+        inner.all.remove(waiting);
         let lost = (
             std::mem::take(&mut inner.control),
             std::mem::take(&mut inner.rest),
@@ -330,10 +377,17 @@ impl Outbox {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.all.remove(self.waiting_bytes);
+    }
+}
+
 impl Inner {
     fn push(&mut self, frame: wire::Frame, bytes: u64, bulk: bool) -> u64 {
         self.put += bytes;
         self.waiting_bytes += bytes;
+        self.all.add(bytes);
         self.rest.push_back(Waiting { frame, bytes, bulk });
         self.put
     }
@@ -377,6 +431,7 @@ impl Inner {
             };
             bytes += more;
             self.waiting_bytes -= more;
+            self.all.remove(more);
             self.sent += more;
             match bulk {
                 true => self.bulk_sent += more,

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use crate::hello::{Doorkeeper, Hello};
 use crate::link::Link;
+use crate::outbox::Queued;
 use crate::vitals::Vitals;
 use crate::whereabouts::Whereabouts;
 
@@ -31,6 +32,7 @@ struct Inner {
     doorkeeper: Arc<Doorkeeper>,
     vitals: Vitals,
     view: watch::Receiver<Arc<ClusterState>>,
+    queued: Arc<Queued>,
     refused: mpsc::UnboundedSender<(NodeId, Status)>,
     peers: RwLock<BTreeMap<NodeId, Link>>,
     /// Turns of those who send snapshots.
@@ -50,6 +52,7 @@ impl Peers {
         doorkeeper: Arc<Doorkeeper>,
         vitals: Vitals,
         view: watch::Receiver<Arc<ClusterState>>,
+        queued: Arc<Queued>,
         refused: mpsc::UnboundedSender<(NodeId, Status)>,
     ) -> Peers {
         let peers = RwLock::default();
@@ -62,6 +65,7 @@ impl Peers {
                 doorkeeper,
                 vitals,
                 view,
+                queued,
                 refused,
                 peers,
                 snapshots: Semaphore::new(limits::SNAPSHOTS_SENT_MAX),
@@ -93,6 +97,7 @@ impl Peers {
                 inner.doorkeeper.clone(),
                 inner.vitals.clone(),
                 inner.view.clone(),
+                inner.queued.clone(),
                 inner.refused.clone(),
             );
             match link {
@@ -171,6 +176,11 @@ impl Peers {
         &self.inner.snapshots
     }
 
+    /// Bytes that wait to be sent, over all links.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.inner.queued.bytes()
+    }
+
     /// Drops all links.
     pub(crate) fn close(&self) {
         self.inner.peers.write().clear();
@@ -216,6 +226,7 @@ mod tests {
             doorkeeper,
             vitals,
             view,
+            Arc::default(),
             refused,
         );
         let node = |id, port: u16| Node {

@@ -15,6 +15,8 @@ use std::time::Duration;
 use openraft::rt::AsyncRuntime;
 use openraft_rt_tokio::TokioRuntime;
 
+mod boxed;
+
 thread_local! {
     static YIELDS: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
 }
@@ -55,7 +57,7 @@ impl AsyncRuntime for Runtime {
     type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
     type Timeout<R, T: Future<Output = R> + Send> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = <TokioRuntime as AsyncRuntime>::ThreadLocalRng;
-    type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
+    type Mpsc = boxed::Boxed;
     type Watch = <TokioRuntime as AsyncRuntime>::Watch;
     type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
     type Mutex<T: Send + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;

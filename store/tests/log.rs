@@ -17,7 +17,7 @@ use firebreak_store::engine::memory::{Disk, Fault, Memory};
 use firebreak_store::engine::{Batch, Engine, Order, Read};
 use firebreak_store::key::log as key;
 use firebreak_store::log::{TAIL_BYTES_MAX, TAIL_BYTES_MIN, TAILS_BYTES_MAX};
-use firebreak_store::{Error, HardState, Log, Position, Record, ShardLog};
+use firebreak_store::{Error, HardState, Log, Position, Record, ShardLog, Share};
 use futures::channel::oneshot;
 use model::id::ShardId;
 use proptest::prelude::*;
@@ -710,6 +710,30 @@ async fn all_tails_in_memory_together_are_bounded() {
             .count();
     }
     assert!((60..=64 + 20).contains(&cached), "{cached} MiB");
+}
+
+#[tokio::test]
+async fn what_all_keep_is_within_the_share_as_soon_as_it_is_written_and_when_it_shrinks() {
+    let share = Share::of(400_000);
+    let (log, writer) = Log::open_within(Arc::new(Memory::new()), share.clone()).unwrap();
+    tokio::spawn(writer);
+    // One has nearly all, and rests from then on; each of the others appends once and rests.
+    for (shard, entries) in [(1, 300), (2, 50), (3, 50), (4, 50), (5, 50)] {
+        let shard = log.shard(ShardId(shard)).unwrap();
+        for index in 1..=entries {
+            append(&shard, vec![record(1, index, vec![1; 1_000])])
+                .await
+                .unwrap()
+                .unwrap();
+            assert!(log.tails_bytes() <= share.bytes(), "{}", log.tails_bytes());
+        }
+    }
+    assert_eq!(log.unwritten_bytes(), 0);
+    let before = log.tails_bytes();
+    share.set(50_000);
+    log.trim();
+    assert!(before > 200_000 && log.tails_bytes() <= 50_000);
+    assert_eq!(log.shard(ShardId(1)).unwrap().last(), at(1, 300));
 }
 
 #[tokio::test]

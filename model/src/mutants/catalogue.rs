@@ -529,6 +529,15 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "cache-ignores-its-share",
+        bug: "heads and ids of conversations are kept whatever share of the memory they have",
+        promise: 'P',
+        oracles: &["memory-kept"],
+        scenarios: &["calm"],
+        hint: "a node with a tiny share, and more conversations than fit",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "page-boundary-skips-one",
         bug: "the next page of a list begins one message too late",
         promise: 'O',

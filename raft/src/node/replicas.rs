@@ -145,7 +145,7 @@ impl Inner {
             if view.holds(self.id(), id) {
                 continue;
             }
-            let group = self.groups.write().remove(&id);
+            let group = self.shut(id);
             // One that is broken has stopped, or is about to by itself, and is given up no less.
             let broken = self.broken.lock().get(&id).map(|broken| broken.stopped);
             let last = match (group, broken) {
@@ -199,7 +199,7 @@ impl Inner {
                 if !shard.is_meta() {
                     group.leadership.sleep.hold();
                 }
-                self.groups.write().insert(shard, group.clone());
+                self.have(&group);
                 tokio::spawn(news::watch(self.clone(), group.clone(), self.won.clone()));
                 if group.place.incarnation > 0 {
                     let named = group.clone();
@@ -215,6 +215,19 @@ impl Inner {
             }
             Err(OpenError::Node(why)) => Err(why),
         }
+    }
+
+    fn have(&self, group: &Arc<Group>) {
+        let mut groups = self.groups.write();
+        groups.insert(group.shard, group.clone());
+        (self.opened)(groups.len());
+    }
+
+    fn shut(&self, shard: ShardId) -> Option<Arc<Group>> {
+        let mut groups = self.groups.write();
+        let group = groups.remove(&shard);
+        (self.opened)(groups.len());
+        group
     }
 
     /// What there is of a shard on the disks, and which incarnation that is.
@@ -301,7 +314,7 @@ async fn supervise(node: Arc<Inner>, group: Arc<Group>) {
             let why = corrupt.to_string();
             // In this order: nobody opens it again meanwhile.
             node.note_broken(group.shard, &why, false);
-            node.groups.write().remove(&group.shard);
+            node.shut(group.shard);
             group.stop().await;
             node.set_broken(group.shard, why.clone()).await;
             // From here on it may be wiped.

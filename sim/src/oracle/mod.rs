@@ -155,6 +155,11 @@ pub const OF_RUNS: &[(&str, char, &str)] = &[
         'P',
         "no node runs out of room by its own writes, and where nothing else is wrong callers are told so",
     ),
+    (
+        "memory-kept",
+        'P',
+        "what a node keeps in memory is within its budget, and each cache and queue within its share",
+    ),
 ];
 
 /// The functions of [`NAMES`], in that order.

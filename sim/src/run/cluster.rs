@@ -75,6 +75,8 @@ pub(super) struct Cluster {
     snapshots_before: u64,
     told: Told,
     founding: Option<Arc<Founding>>,
+    /// Looks at what nodes keep in memory, and what was too much.
+    memory: (u64, Vec<(u64, String)>),
 }
 
 /// The group of a client site: inside of its data center, or near it.
@@ -116,6 +118,7 @@ impl Cluster {
             snapshots_before: 0,
             told: Told::default(),
             founding: None,
+            memory: (0, Vec::new()),
             plan,
         };
         cluster.lay_links();
@@ -325,8 +328,31 @@ impl Cluster {
         }
         if now.is_multiple_of(LOOK_US) {
             self.told.set_running(self.running());
+            self.look_at_memory(now);
         }
         Ok(())
+    }
+
+    /// What each node keeps is within its budget, and each part of it within its share.
+    fn look_at_memory(&mut self, now_us: u64) {
+        let (looks, over) = &mut self.memory;
+        for member in &self.members {
+            let name = &member.host.name;
+            let Some(account) = member.host.memory() else {
+                continue;
+            };
+            *looks += 1;
+            let whole = ("all of it", account.used, account.max);
+            let parts = account.parts.iter();
+            let parts = parts.filter_map(|part| Some((part.name, part.used, part.max?)));
+            let too_much = parts.chain([whole]).find(|(_, used, max)| used > max);
+            if let Some((what, used, max)) = too_much {
+                over.push((
+                    now_us,
+                    format!("{name} keeps {used} of {max} bytes: {what}"),
+                ));
+            }
+        }
     }
 
     /// The nodes that run, belong to the cluster and are not cut off from most of the others, with
@@ -549,6 +575,7 @@ impl Cluster {
             })
             .collect();
         seen.snapshots = self.snapshots() - self.snapshots_before;
+        seen.memory = std::mem::take(&mut self.memory);
         seen.began_us = self.began_us;
         seen.sim_us = self.field.now_us();
         let text = serde_json::to_vec(&seen.history).unwrap_or_default();

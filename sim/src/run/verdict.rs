@@ -49,6 +49,8 @@ pub(super) struct Seen {
     pub unread: Vec<String>,
     /// Nodes that ended by themselves, and when.
     pub ends: Vec<(u64, String)>,
+    /// Looks at what nodes keep in memory; when it was too much, and whose.
+    pub memory: (u64, Vec<(u64, String)>),
     /// The host of each node id.
     pub nodes: BTreeMap<u64, String>,
     pub site_errors: Vec<String>,
@@ -408,6 +410,12 @@ fn promises(
         });
         note(Promise::P, 1, "room-kept", otherwise.collect());
     }
+    let (looks, over) = &seen.memory;
+    let over = over.iter().take(EVIDENCE_MAX).map(|(at_us, what)| {
+        let at_ms = since(seen, *at_us);
+        format!("at {at_ms} ms {what}")
+    });
+    note(Promise::P, *looks, "memory-kept", over.collect());
     note(
         Promise::A,
         seen.admin.0,

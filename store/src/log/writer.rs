@@ -28,9 +28,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::MARK;
 use super::record::{self, FILE};
 use super::shard::Shard;
+use super::{MARK, Tails};
 use crate::engine::{Batch, Engine};
 use crate::key::log as key;
 use crate::{Error, Position};
@@ -67,6 +67,8 @@ pub(super) struct Round {
     notes: BTreeMap<Bytes, Bytes>,
     /// There is more to it than notes.
     counts: bool,
+    /// What its entries take in the tails.
+    pub(super) tail_bytes: usize,
     written: Vec<Done>,
     durable: Vec<Done>,
 }
@@ -212,6 +214,12 @@ impl Queue {
         self.written.load(Ordering::Acquire)
     }
 
+    /// What the entries that wait to be written take in the tails.
+    pub(super) fn unwritten_bytes(&self) -> usize {
+        let state = self.state.lock();
+        state.rounds.iter().map(|round| round.tail_bytes).sum()
+    }
+
     /// How far the disk has been synced.
     pub(super) fn mark(&self) -> u64 {
         self.mark.load(Ordering::Acquire)
@@ -310,16 +318,23 @@ fn ended() -> Error {
 pub(super) struct Writer {
     engine: Arc<dyn Engine>,
     queue: Arc<Queue>,
+    tails: Arc<Tails>,
     /// The number of the last round, over all starts.
     mark: u64,
 }
 
 impl Writer {
     /// `mark` is the one found on the disk.
-    pub(super) fn new(engine: Arc<dyn Engine>, queue: Arc<Queue>, mark: u64) -> Writer {
+    pub(super) fn new(
+        engine: Arc<dyn Engine>,
+        queue: Arc<Queue>,
+        tails: Arc<Tails>,
+        mark: u64,
+    ) -> Writer {
         Writer {
             engine,
             queue,
+            tails,
             mark,
         }
     }
@@ -343,6 +358,8 @@ impl Writer {
                 return self.stop(round, error);
             }
             self.queue.written.store(number, Ordering::Release);
+            // What had to stay until it was written; its shards may not append again for long.
+            self.tails.trim(self.queue.unwritten_bytes(), number);
             for done in round.written.drain(..) {
                 done(Ok(()));
             }
