@@ -177,15 +177,12 @@ fn is_control(body: &Body) -> bool {
 impl Outbox {
     /// Of a line of which something is known; it counts among `all` of the node.
     pub(crate) fn over(pace: Pace, all: Arc<Queued>) -> Outbox {
-        let inner = Inner {
-            pace,
-            all,
-            ..Inner::default()
-        };
-        Outbox {
-            inner: Mutex::new(inner),
-            ..Outbox::default()
+        let outbox = Outbox::default();
+        {
+            let mut inner = outbox.inner.lock();
+            (inner.pace, inner.all) = (pace, all);
         }
+        outbox
     }
 
     /// What is known of the line; it is for the next connection.
