@@ -7,7 +7,7 @@
 //! order. When the connection breaks, whatever was unanswered fails at once.
 //!
 //! ```text
-//!              first frame                silent for the limit (crate::rtt)
+//!              first frame                silent for the limit (crate::link::rtt)
 //!   New ─────────────────────► Up ──────────────────────────────────────────► Gone
 //!                             ▲  │ reset, closed                             ▲  │
 //!                             │  ▼                       refused, or silent  │  │
@@ -17,6 +17,18 @@
 //!
 //! A reset is evidence, but of a connection: boxes between the nodes reset them too. So it is tried
 //! again at once, and what a living node answers within a round or two decides.
+
+pub(crate) mod frame;
+pub(crate) mod hello;
+pub(crate) mod out;
+pub(crate) mod outbox;
+mod pace;
+pub(crate) mod peers;
+pub(crate) mod pulse;
+pub(crate) mod rtt;
+pub(crate) mod vitals;
+pub(crate) mod whereabouts;
+pub(crate) mod windows;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,14 +51,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::metadata::MetadataMap;
 
 use crate::api::ProposeError;
-use crate::frame;
-use crate::hello::{Doorkeeper, Hello, Proof};
-use crate::outbox::{Closed, Outbox};
-use crate::pulse::Moment;
-use crate::rtt::{PING_INTERVAL, Rtt, STALL};
+use crate::link::hello::{Doorkeeper, Hello, Proof};
+use crate::link::outbox::{Closed, Outbox};
+use crate::link::pulse::Moment;
+use crate::link::rtt::{PING_INTERVAL, Rtt, STALL};
+use crate::link::vitals::Vitals;
+use crate::link::whereabouts::{Hint, Whereabouts};
 use crate::time::Steady;
-use crate::vitals::Vitals;
-use crate::whereabouts::{Hint, Whereabouts};
 
 /// Format of a `Frames` message.
 pub(crate) const FORMAT: u32 = 1;
@@ -554,7 +565,7 @@ async fn keep_connected(
         tracing::debug!(peer = %shared.node, %status, "link down");
         let silent = status.code() == tonic::Code::DeadlineExceeded;
         let refused_at_once = never_connected(&status);
-        if crate::hello::is_refusal(&status) {
+        if crate::link::hello::is_refusal(&status) {
             // Nobody listens only while the node is stopping.
             let _ = refused.send((shared.node, status));
         }
