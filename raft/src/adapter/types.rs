@@ -353,7 +353,7 @@ mod tests {
 
     /// What was written once must be read for ever: change a line here only together with a
     /// format that readers can tell apart.
-    const GOLDEN: &str = include_str!("../tests/golden/records.txt");
+    const GOLDEN: &str = include_str!("../../tests/golden/records.txt");
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
