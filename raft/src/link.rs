@@ -51,6 +51,7 @@ use crate::api::ProposeError;
 use crate::link::connection::{Connection, Spot, Waiting, keep_connected};
 use crate::link::hello::{Doorkeeper, Hello};
 use crate::link::outbox::Closed;
+use crate::link::rtt::PING_INTERVAL;
 pub(crate) use crate::link::stream::{AppendSender, AppendStream};
 use crate::link::vitals::Vitals;
 use crate::link::whereabouts::{Hint, Whereabouts};
