@@ -49,7 +49,7 @@ pub(super) enum Waiting {
 }
 
 /// A ping whose answer is waited for.
-struct Timed {
+pub(super) struct Timed {
     /// What it says.
     sent_us: u64,
     /// When it was sent, to count waking time from.
