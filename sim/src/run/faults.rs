@@ -82,6 +82,10 @@ impl Cluster {
             Fault::Compact { hosts } => {
                 self.on(hosts, |member: &mut Member| member.host.compact())?;
             }
+            #[allow(
+                clippy::wildcard_enum_match_arm,
+                reason = "they are matched whole where they are injected"
+            )]
             fault => self.hosts_one_by_one(fault)?,
         }
         Ok(None)
