@@ -201,9 +201,6 @@ pub enum ProposeError {
     Unknown(String),
 }
 
-pub use crate::age::Replica;
-pub use crate::time::Steady;
-
 /// Why a LINEARIZABLE read cannot be answered here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {
