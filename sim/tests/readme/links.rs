@@ -37,8 +37,8 @@ fn anchors(page: &Page) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for line in page.prose().filter(|line| line.starts_with('#')) {
         let anchor = anchor(line.trim_start_matches('#'));
-        let before = counts.entry(anchor.clone()).or_insert(0);
-        all.insert(match before {
+        let before: &mut usize = counts.entry(anchor.clone()).or_insert(0);
+        all.insert(match *before {
             0 => anchor,
             times => format!("{anchor}-{times}"),
         });
