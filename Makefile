@@ -36,11 +36,12 @@ test: setup lint build ## Everything that CI checks
 	fi
 
 .PHONY: lint
-lint: setup ## Format and lints
+lint: setup ## Format, lints, rustdoc, and what may be depended on
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 \
 	  || rustup component add rustfmt clippy
 	cargo fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --quiet
 	@if cargo deny --version >/dev/null 2>&1; then \
 	  cargo deny --locked check licenses bans sources; \
 	else \

@@ -73,7 +73,7 @@ fn seconds_are_written_as_people_do() {
 
 /// What stands between backticks in the section of this heading.
 fn named<'t>(text: &'t str, heading: &str) -> BTreeSet<&'t str> {
-    let (_, section) = text.split_once(heading).expect("the section");
+    let (_, section) = text.split_once(heading).unwrap();
     let section = section.split("\n## ").next().unwrap_or_default();
     section.split('`').skip(1).step_by(2).collect()
 }
