@@ -113,10 +113,10 @@ fn is_path(span: &str) -> bool {
     folder.is_some_and(|folder| FOLDERS.contains(&folder)) && span.chars().all(whole)
 }
 
-/// The files of the sources that have this name.
-fn called(name: &str) -> Vec<String> {
+/// The files below a folder that have this name.
+fn called(name: &str, folder: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let mut open: Vec<PathBuf> = FOLDERS.iter().map(PathBuf::from).collect();
+    let mut open = vec![PathBuf::from(folder)];
     while let Some(folder) = open.pop() {
         let entries = std::fs::read_dir(pages::root().join(&folder))
             .into_iter()
@@ -133,14 +133,12 @@ fn called(name: &str) -> Vec<String> {
     found
 }
 
-/// The file that has moved from `path`: the only one of its name.
-fn moved_to(path: &str) -> Option<String> {
-    let name = Path::new(path).file_name()?.to_str()?;
-    let found = called(name);
-    match found.as_slice() {
-        [one] => Some(one.clone()),
-        _ => None,
-    }
+/// The files of its crate that may be the one that has moved from `path`: those of its name.
+fn moved_to(path: &str) -> Vec<String> {
+    let name = Path::new(path).file_name().and_then(|name| name.to_str());
+    let folder = path.split('/').next();
+    name.zip(folder)
+        .map_or_else(Vec::new, |(name, folder)| called(name, folder))
 }
 
 #[test]
@@ -154,17 +152,16 @@ fn every_path_between_backticks_exists() {
             if pages::root().join(path).exists() {
                 continue;
             }
-            match moved_to(path) {
-                Some(new) if pages::rewriting() => {
+            let problem = format!("{}: there is no {path}", page.path);
+            match moved_to(path).as_slice() {
+                [new] if pages::rewriting() => {
                     text = text.replace(&format!("`{path}`"), &format!("`{new}`"));
                 }
-                Some(new) => {
-                    problems.push(format!(
-                        "{}: {path} is {new} now; README_WRITE=1 rewrites it",
-                        page.path
-                    ));
-                }
-                None => problems.push(format!("{}: there is no {path}", page.path)),
+                [new] => problems.push(format!(
+                    "{problem}; it is {new}, and README_WRITE=1 says so"
+                )),
+                [] => problems.push(problem),
+                several => problems.push(format!("{problem}; it may be {}", several.join(" or "))),
             }
         }
         if text != page.text {
@@ -210,7 +207,8 @@ fn links_anchors_and_paths_are_found() {
     );
     assert_eq!(broken("docs/api.md", "#ids-and-retries", &pages), None);
     assert_eq!(
-        moved_to("raft/src/elsewhere/interpose.rs").as_deref(),
-        Some("sim/src/interpose.rs")
+        moved_to("sim/src/elsewhere/interpose.rs"),
+        ["sim/src/interpose.rs"]
     );
+    assert!(moved_to("sim/src/elsewhere/nowhere.rs").is_empty());
 }
