@@ -49,6 +49,11 @@ impl Client {
         message: Message,
         options: AppendOptions,
     ) -> Result<Appended, Error> {
+        let conditions = options.expected_last_seq.is_some() || message.reply_to_seq > 0;
+        let effect = match conditions {
+            true => Effect::Perhaps,
+            false => Effect::Unconditional,
+        };
         let request = v1::AppendMessageRequest {
             parent: parent.to_owned(),
             message: Some(self.wire(message)),
@@ -56,7 +61,7 @@ impl Client {
             return_body: false,
         };
         let answer = self
-            .call(Effect::Perhaps, |attempt| {
+            .call(effect, |attempt| {
                 let request = self.inner.marked(attempt.request(request.clone()));
                 async move { messages(attempt.channel).append_message(request).await }
             })

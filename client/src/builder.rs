@@ -11,6 +11,7 @@ use tonic::metadata::MetadataValue;
 
 use crate::budget::{Budget, Latencies};
 use crate::error::Error;
+use crate::maintain::maintain;
 use crate::nodes::{NodeHealth, Nodes};
 use crate::options::{ATTEMPT_TIMEOUT_DEFAULT, DEADLINE_DEFAULT};
 use crate::random::Random;
@@ -124,7 +125,7 @@ impl Builder {
     pub fn build(self) -> Result<Client, Error> {
         let random = Arc::new(Random::new(self.seed));
         let nodes = Nodes::new(&self.endpoints, self.dialer, random.clone(), self.discover)?;
-        let maintenance = tokio::spawn(nodes.clone().maintain());
+        let maintenance = tokio::spawn(maintain(nodes.clone()));
         let inner = Inner {
             nodes,
             random,

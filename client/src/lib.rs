@@ -19,6 +19,7 @@ mod append;
 mod budget;
 mod builder;
 mod error;
+mod maintain;
 mod message;
 mod nodes;
 mod options;

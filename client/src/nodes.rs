@@ -6,11 +6,13 @@
 //! probe in the background succeeds, so users' calls do not pay for finding out. Next to a lost
 //! node, the others of its data center are asked last for a while, since fires take whole ones.
 
+mod lease;
+mod node;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{join, join_all};
 use model::limits;
 use parking_lot::Mutex;
 use proto::net::Channel;
@@ -19,13 +21,11 @@ use proto::v1;
 use proto::v1::admin_client::AdminClient;
 use tokio::time::{Instant, timeout};
 
-use crate::error::{Error, Fault};
-use crate::options::{
-    DC_SUSPECT, DISCOVER_INTERVAL, LATENCY_VALID, LEAVING_VALID, MAINTAIN_INTERVAL,
-    PROBE_INTERVAL_MAX, PROBE_TIMEOUT, REFUSALS_MAX, WARM_VALID,
-};
+pub(crate) use self::lease::{Lease, Tried};
+use self::node::{Node, best, rounds};
+use crate::error::Error;
+use crate::options::{LATENCY_VALID, PROBE_INTERVAL_MAX, PROBE_TIMEOUT};
 use crate::random::Random;
-use crate::silence;
 
 /// How a node has been doing, as seen by this client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,224 +46,12 @@ pub struct NodeHealth {
     pub latency: Option<Duration>,
 }
 
-struct Node {
-    address: Arc<str>,
-    id: u64,
-    name: String,
-    dc: Arc<str>,
-    channel: Channel,
-    /// Breaks ties between equal nodes: clients spread over them, each by its own seed.
-    rank: u64,
-    active: u32,
-    lost: Option<Lost>,
-    refusals: u32,
-    /// When it said last that it drains or stops.
-    leaving: Option<Instant>,
-    /// When it answered last: its connection is open.
-    answered: Option<Instant>,
-    latency: Option<(Duration, Instant)>,
-    /// A running mean over what it takes to be answered by the node itself.
-    round: Option<Duration>,
-    /// The shortest of these lately: how far it is, without what it waits for now and then.
-    nearness: Option<Duration>,
-}
-
-/// Rounds to the data centers.
-type Rounds<'a> = BTreeMap<&'a str, Duration>;
-
-#[derive(Clone, Copy)]
-struct Lost {
-    since: Instant,
-    next_probe: Instant,
-    interval: Duration,
-}
-
 pub(crate) struct Nodes {
     dialer: Dialer,
     random: Arc<Random>,
     discover: bool,
     /// Ordered by address.
     list: Mutex<Vec<Node>>,
-}
-
-/// Which nodes one call has tried already.
-#[derive(Clone, Default)]
-pub(crate) struct Tried {
-    addresses: Vec<Arc<str>>,
-    /// The data center that failed last.
-    avoid_dc: Option<Arc<str>>,
-}
-
-impl Tried {
-    /// Notes that the node in `lease` did not help, for this reason.
-    pub(crate) fn ended(&mut self, lease: &Lease, fault: Fault) {
-        match fault {
-            Fault::Leaving => self.left(lease),
-            Fault::Node | Fault::Refused | Fault::None => self.failed(lease),
-        }
-    }
-
-    /// Notes that the node in `lease` did not help.
-    pub(crate) fn failed(&mut self, lease: &Lease) {
-        self.addresses.push(lease.address.clone());
-        self.avoid_dc = (!lease.dc.is_empty()).then(|| lease.dc.clone());
-    }
-
-    /// Notes that the node in `lease` goes away; those beside it need not.
-    pub(crate) fn left(&mut self, lease: &Lease) {
-        self.addresses.push(lease.address.clone());
-    }
-
-    /// Forgets which nodes were tried, but not the data center to keep away from.
-    pub(crate) fn forget(&mut self) {
-        self.addresses.clear();
-    }
-}
-
-/// A node in use by one call or stream.
-pub(crate) struct Lease {
-    nodes: Arc<Nodes>,
-    pub(crate) address: Arc<str>,
-    pub(crate) dc: Arc<str>,
-    pub(crate) channel: Channel,
-}
-
-impl Lease {
-    /// Another use of the same node.
-    pub(crate) fn again(&self) -> Lease {
-        self.nodes.with(&self.address, |node| node.active += 1);
-        Lease {
-            nodes: self.nodes.clone(),
-            address: self.address.clone(),
-            dc: self.dc.clone(),
-            channel: self.channel.clone(),
-        }
-    }
-
-    /// The node answered, after `latency` when that says something about it.
-    pub(crate) fn succeeded(&self, latency: Option<Duration>) {
-        let now = Instant::now();
-        self.nodes.with(&self.address, |node| {
-            node.lost = None;
-            node.refusals = 0;
-            node.answered = Some(now);
-            if let Some(latency) = latency {
-                let mean = match node.latency {
-                    Some((mean, at)) if now - at < LATENCY_VALID => (mean * 7 + latency) / 8,
-                    _ => latency,
-                };
-                node.latency = Some((mean, now));
-            }
-        });
-    }
-
-    /// Whether the node has said that it goes away.
-    pub(crate) fn is_leaving(&self) -> bool {
-        let mut leaving = false;
-        let now = Instant::now();
-        self.nodes
-            .with(&self.address, |node| leaving = node.is_leaving(now));
-        leaving
-    }
-
-    /// Which node it is, for what outlives the lease.
-    pub(crate) fn node(&self) -> (Arc<Nodes>, Arc<str>) {
-        (self.nodes.clone(), self.address.clone())
-    }
-
-    /// What a failed attempt says about the node.
-    pub(crate) fn failed(&self, fault: Fault) {
-        let now = Instant::now();
-        self.nodes.with(&self.address, |node| match fault {
-            Fault::None => {}
-            Fault::Node => node.lose(now),
-            Fault::Leaving => node.leaving = Some(now),
-            Fault::Refused => {
-                node.refusals += 1;
-                if node.refusals >= REFUSALS_MAX {
-                    node.refusals = 0;
-                    node.lose(now);
-                }
-            }
-        });
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.nodes.with(&self.address, |node| {
-            node.active = node.active.saturating_sub(1)
-        });
-    }
-}
-
-impl Node {
-    fn lose(&mut self, now: Instant) {
-        // Many calls in flight fail together: that is one loss.
-        if self.lost.is_none() {
-            let interval = MAINTAIN_INTERVAL;
-            self.lost = Some(Lost {
-                since: now,
-                next_probe: now + interval,
-                interval,
-            });
-        }
-    }
-
-    fn is_leaving(&self, now: Instant) -> bool {
-        self.leaving.is_some_and(|at| now - at < LEAVING_VALID)
-    }
-
-    /// Whether its connection is likely to be open.
-    fn is_warm(&self, now: Instant) -> bool {
-        self.answered.is_some_and(|at| now - at < WARM_VALID)
-    }
-
-    /// Whether its answers take long, whatever the reason: coarse, so that noise does not move calls
-    /// about.
-    fn slowness(&self, now: Instant) -> u8 {
-        match self.latency {
-            Some((mean, at)) if now - at < LATENCY_VALID => match mean.as_millis() {
-                0..250 => 0,
-                250..1_000 => 1,
-                _ => 2,
-            },
-            _ => 0,
-        }
-    }
-
-    /// How far away it is: as its data center, when it was never asked itself. Unknown is near, so
-    /// that it becomes known.
-    fn distance(&self, rounds: &Rounds<'_>) -> u8 {
-        let round = self.nearness.or_else(|| rounds.get(&*self.dc).copied());
-        round.map_or(0, distance)
-    }
-}
-
-/// How far away a node is with this round: a metropolis, a country, a continent, the world. Coarse,
-/// so that calls spread over nodes that are as good as each other.
-fn distance(round: Duration) -> u8 {
-    match round.as_millis() {
-        0..10 => 0,
-        10..60 => 1,
-        60..150 => 2,
-        _ => 3,
-    }
-}
-
-/// The shortest round to a node of each data center that answers.
-fn rounds(list: &[Node]) -> Rounds<'_> {
-    let mut rounds = Rounds::new();
-    for node in list {
-        if let Some(round) = node.nearness
-            && node.lost.is_none()
-            && !node.dc.is_empty()
-        {
-            let best = rounds.entry(&node.dc).or_insert(round);
-            *best = round.min(*best);
-        }
-    }
-    rounds
 }
 
 impl Nodes {
@@ -473,46 +261,20 @@ impl Nodes {
         elsewhere
     }
 
-    /// Learns nodes and probes the lost ones, until dropped.
-    pub(crate) async fn maintain(self: Arc<Self>) {
-        let mut discover_at = Instant::now();
-        loop {
-            let now = Instant::now();
-            let due: Vec<(Arc<str>, Channel)> = self
-                .list
-                .lock()
-                .iter()
-                .filter(|node| node.lost.is_some_and(|lost| lost.next_probe <= now))
-                .map(|node| (node.address.clone(), node.channel.clone()))
-                .collect();
-            let probes = due
-                .iter()
-                .map(|(address, channel)| self.probe(address, channel.clone()));
-            join_all(probes).await;
-            if discover_at <= now {
-                let lease = self.choose(&Tried::default());
-                if self.probe(&lease.address, lease.channel.clone()).await {
-                    discover_at = now + DISCOVER_INTERVAL;
-                    let spares = self.spares(&lease.dc);
-                    let ask = silence::ask(&lease);
-                    drop(lease);
-                    let probes = spares.into_iter().map(async |(address, channel)| {
-                        if self.probe(&address, channel.clone()).await {
-                            silence::ask_at(self.clone(), address, channel).await;
-                        }
-                    });
-                    // Their connections are open by then, so that it is a round and no more.
-                    join(ask, join_all(probes)).await;
-                }
-            }
-            tokio::time::sleep(MAINTAIN_INTERVAL).await;
-        }
+    /// The lost nodes that are to be asked again now.
+    pub(crate) fn due_for_a_probe(&self, now: Instant) -> Vec<(Arc<str>, Channel)> {
+        let list = self.list.lock();
+        let due = list
+            .iter()
+            .filter(|node| node.lost.is_some_and(|lost| lost.next_probe <= now));
+        due.map(|node| (node.address.clone(), node.channel.clone()))
+            .collect()
     }
 
     /// A node of each data center but `dc`, the same ones each time: their connections are kept
     /// open, so that a call which has to go elsewhere need not wait for one, and it is known how far
     /// each data center is.
-    fn spares(&self, dc: &str) -> Vec<(Arc<str>, Channel)> {
+    pub(crate) fn spares(&self, dc: &str) -> Vec<(Arc<str>, Channel)> {
         let list = self.list.lock();
         let mut spares: BTreeMap<&str, &Node> = BTreeMap::new();
         let fit = |node: &&Node| node.lost.is_none() && !node.dc.is_empty() && *node.dc != *dc;
@@ -528,7 +290,8 @@ impl Nodes {
             .collect()
     }
 
-    async fn probe(&self, address: &str, channel: Channel) -> bool {
+    /// Asks one node for the cluster's status, and learns from it; whether it answered.
+    pub(crate) async fn probe(&self, address: &str, channel: Channel) -> bool {
         let mut admin =
             AdminClient::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX);
         let answer = timeout(PROBE_TIMEOUT, admin.get_status(v1::GetStatusRequest {})).await;
@@ -553,41 +316,13 @@ impl Nodes {
     }
 }
 
-/// The position of the best node for a call that has tried some; `None` in an empty list.
-fn best(list: &[Node], tried: &Tried, now: Instant) -> Option<usize> {
-    let suspects: Vec<&Arc<str>> = list
-        .iter()
-        .filter(|node| node.lost.is_some_and(|lost| now - lost.since < DC_SUSPECT))
-        .map(|node| &node.dc)
-        .filter(|dc| !dc.is_empty())
-        .collect();
-    let retries = !tried.addresses.is_empty();
-    let rounds = rounds(list);
-    let score = |node: &Node| {
-        let tries = tried.addresses.iter();
-        let times = tries.filter(|one| **one == node.address).count();
-        let shunned = tried.avoid_dc.as_ref() == Some(&node.dc) || suspects.contains(&&node.dc);
-        (
-            node.lost.is_some(),
-            node.is_leaving(now),
-            times,
-            shunned,
-            node.slowness(now),
-            node.distance(&rounds),
-            // Whoever is in a hurry needs an open connection.
-            retries && !node.is_warm(now),
-            node.active,
-            node.rank,
-        )
-    };
-    (0..list.len()).min_by_key(|at| score(&list[*at]))
-}
-
 #[cfg(test)]
 mod tests {
     use proto::net::Tcp;
 
     use super::*;
+    use crate::error::Fault;
+    use crate::options::{DC_SUSPECT, LEAVING_VALID};
 
     fn nodes() -> Arc<Nodes> {
         let endpoints = ["a:1".to_owned(), "b:1".to_owned()];

@@ -1,7 +1,9 @@
-//! One unary call: attempts on one node after another until the deadline, all with the same id. A
-//! read that is slow is asked of a second node while the first may still answer.
+//! One unary call: attempts on one node after another until the deadline, all with the same id. What
+//! is slow is asked of a second node while the first may still answer: a node that is there and owes an
+//! answer may be a round away from it, and the next one begins anew.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use proto::GOING_AWAY;
@@ -65,6 +67,8 @@ pub(crate) enum Effect {
     None,
     /// Perhaps what it asked for.
     Perhaps,
+    /// The same, under no condition: attempts that are on their way at once are told the same.
+    Unconditional,
 }
 
 impl Inner {
@@ -109,13 +113,21 @@ impl Client {
         let mut patience = inner.attempt_timeout;
         let mut attempts = 0;
         let mut maybe_done = false;
+        let (mut late, mut ended) = (None, None);
         loop {
-            attempts += 1;
+            attempts += u32::from(ended.is_none());
             add(&inner.counters.retries, usize::from(attempts > 1));
             let until = deadline.min(Instant::now() + patience);
-            let ran = match effect {
-                Effect::None => self.hedged(&tried, until, &attempt).await,
-                Effect::Perhaps => ran(inner.nodes.choose(&tried), until, &attempt).await,
+            let ran = match (ended.take(), effect) {
+                (Some(ran), _) => ran,
+                (None, Effect::None) => self.hedged(&tried, until, &attempt).await,
+                (None, Effect::Perhaps) => ran(inner.nodes.choose(&tried), until, &attempt).await,
+                (None, Effect::Unconditional) => {
+                    let lease = inner.nodes.choose(&tried);
+                    let slow = lease.again();
+                    let now = Box::pin(ran(lease, deadline, &attempt));
+                    beside(&mut late, now, slow, until).await
+                }
             };
             let failure = match ran.outcome {
                 Ok(response) => {
@@ -144,7 +156,7 @@ impl Client {
                 refusal.outcome_unknown = maybe_done && !refusal.settles();
                 return Err(Error::Refused(refusal));
             }
-            maybe_done |= failure.sent && effect == Effect::Perhaps;
+            maybe_done |= failure.sent && effect != Effect::None;
             tracing::debug!(node = %ran.lease.address, why = %failure.refusal, attempts, "an attempt failed");
             tried.ended(&ran.lease, failure.fault);
             drop(ran.lease);
@@ -159,8 +171,11 @@ impl Client {
             if Instant::now() + wait >= deadline {
                 return Err(too_late(maybe_done, attempts, failure.refusal));
             }
-            if wait > Duration::ZERO {
-                sleep(wait).await;
+            if wait > Duration::ZERO
+                && let First::Late(ran) = first(&mut late, sleep(wait)).await
+            {
+                ended = Some(ran);
+                continue;
             }
             add(&inner.counters.failovers, 1);
         }
@@ -233,6 +248,59 @@ impl<T> Ran<T> {
     fn is_final(&self) -> bool {
         let retryable = |failure: &Failure| failure.refusal.retryable();
         !self.outcome.as_ref().is_err_and(retryable)
+    }
+}
+
+/// What ended first: a late attempt, with what is final, or something else.
+enum First<T, W> {
+    Late(Ran<T>),
+    Done(W),
+}
+
+/// Waits for `work`, or for what a late attempt has to say. One that only asks for another is forgotten.
+async fn first<T, A, W>(late: &mut Option<Pin<Box<A>>>, work: W) -> First<T, W::Output>
+where
+    A: Future<Output = Ran<T>>,
+    W: Future,
+{
+    let mut work = std::pin::pin!(work);
+    loop {
+        let Some(running) = late else {
+            return First::Done(work.await);
+        };
+        let ran = tokio::select! {
+            biased;
+            done = &mut work => return First::Done(done),
+            ran = running => ran,
+        };
+        *late = None;
+        if ran.is_final() {
+            return First::Late(ran);
+        }
+    }
+}
+
+/// An attempt, until it ends or is slow. One that is slow goes on beside the next; of two that are slow
+/// the older one is given up.
+async fn beside<T, A>(
+    late: &mut Option<Pin<Box<A>>>,
+    mut now: Pin<Box<A>>,
+    slow: Lease,
+    until: Instant,
+) -> Ran<T>
+where
+    A: Future<Output = Ran<T>>,
+{
+    let begun = Instant::now();
+    match first(late, timeout_at(until, &mut now)).await {
+        First::Late(ran) | First::Done(Ok(ran)) => return ran,
+        First::Done(Err(_)) => {}
+    }
+    *late = Some(now);
+    Ran {
+        lease: slow,
+        begun,
+        outcome: Err(Failure::silent(begun.elapsed())),
     }
 }
 

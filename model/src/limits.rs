@@ -57,8 +57,10 @@ pub const ENTRIES_SPACED_MAX: usize = 8;
 pub const ENTRY_SPACING_MS: u64 = 8;
 /// Commands that make a further entry worth its fixed cost while another is on its way.
 pub const ENTRY_MESSAGES_GOOD: usize = 256;
-/// Commands waiting in front of one shard's batcher; above that callers are told OVERLOADED.
-pub const BATCHER_QUEUE_MAX: usize = 65_536;
+/// What an open replica of a shard takes in memory beside what is counted of it, bytes: its tasks,
+/// channels and records, and its place in the allocator. As measured, of a leader with two followers;
+/// `open_shards_cost` in `tests/tests/memory.rs` measures it again.
+pub const OPEN_SHARD_BYTES: usize = 40 * 1024;
 
 /// Largest gRPC message between nodes and from clients, bytes.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -104,6 +106,8 @@ pub const DEDUP_WINDOW_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 pub const IMPORT_ID_PREFIX: &[u8] = b"import:";
 /// State written since the last flush at which the next one starts, bytes.
 pub const STATE_FLUSH_BYTES: u64 = 16 * 1024 * 1024;
+/// Log of a shard that is kept behind a snapshot on its way to a replica, whatever the budget, bytes.
+pub const LOG_BEHIND_SNAPSHOT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Log kept for an absent replica, bytes; past that it gets a snapshot.
 pub const LOG_KEPT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 

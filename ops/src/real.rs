@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use proto::net::{Cuts, Distances, FarTcp};
 use raft::Keep;
 use server::budget::Budget;
-use server::world::{Background, DiskSpace, Entropy, Space};
+use server::world::{Background, DiskSpace, Entropy, Gauge, Space};
 use server::{Config, World};
 use store::Sizes;
-use store::engine::rocks::{LOG_BLOCK_CACHE_BYTES, Memory, Rocks};
+use store::engine::rocks::{Memory, Rocks};
 use tokio::sync::watch;
 
 use crate::ballast::Ballast;
@@ -34,6 +34,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
     let sizes = disk.sizes;
     let machine = machine::look().context("cannot see what this process may use")?;
     let budget = Budget::of(config, machine);
+    let shares = budget.divide(0);
     let memory = |cache_bytes| Memory {
         cache_bytes,
         memtable_bytes: budget.log_memtable_bytes,
@@ -43,9 +44,9 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
     let mut seed = [0; 8];
     entropy.fill(&mut seed).context("no random bytes")?;
     let cannot = |path: &Path| format!("cannot open {}", path.display());
-    let raftdb = Rocks::open_log_with(&raftdb_path, memory(LOG_BLOCK_CACHE_BYTES), sizes)
+    let raftdb = Rocks::open_log_with(&raftdb_path, memory(shares.log_cache_bytes), sizes)
         .with_context(|| cannot(&raftdb_path))?;
-    let msgdb = Rocks::open_state_with(&msgdb_path, memory(budget.cache_bytes), sizes)
+    let msgdb = Rocks::open_state_with(&msgdb_path, memory(shares.cache_bytes), sizes)
         .with_context(|| cannot(&msgdb_path))?;
     // In a fresh directory they have just been made.
     disk.presence = Some(directory.presence()?);
@@ -57,6 +58,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         seed: u64::from_le_bytes(seed),
         entropy: Arc::new(entropy),
         pid: std::process::id(),
+        gauge: Gauge::default(),
         disk: Arc::new(disk),
         background: Arc::new(Os),
         machine,

@@ -232,6 +232,8 @@ pub fn endpoint(address: &str) -> io::Result<Endpoint> {
 #[cfg(test)]
 #[path = "net/resets_tests.rs"]
 mod resets_tests;
+#[cfg(test)]
+mod rooms;
 
 #[cfg(test)]
 mod tests {

@@ -961,6 +961,7 @@ fn health() -> Option<node::Health> {
         lag_us: 300,
         late_us: 0,
         unfit: Vec::new(),
+        room: 0,
     })
 }
 

@@ -7,7 +7,7 @@ use model::cluster::ClusterState;
 use model::id::{NodeId, ShardId};
 use model::limits;
 use proto::net::Dialer;
-use store::{Log, state::State};
+use store::{Log, Share, state::State};
 use thiserror::Error;
 
 /// What a machine's clocks show beside the monotonic one of the runtime; a parameter so that the
@@ -157,7 +157,11 @@ pub struct Options {
     /// The largest body of a message, bytes: of what others forward, no more is decided.
     pub body_bytes_max: usize,
     /// Bytes of commands that may wait for their leaders; above that callers are told so.
-    pub queue_bytes_max: usize,
+    pub queue_bytes_max: Share,
+    /// Bytes that may wait to be sent to other nodes, beside entries.
+    pub links_bytes_max: Share,
+    /// Told how many replicas are open, whenever that changes.
+    pub opened: Arc<dyn Fn(usize) + Send + Sync>,
     /// Addresses to ask for the cluster's view when nothing is known yet.
     pub seeds: Vec<String>,
     /// Set on the founder's first start: the cluster to found, this node in it.
@@ -196,9 +200,6 @@ pub enum ProposeError {
     #[error("the outcome is not known: {0}")]
     Unknown(String),
 }
-
-pub use crate::age::Replica;
-pub use crate::time::Steady;
 
 /// Why a LINEARIZABLE read cannot be answered here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

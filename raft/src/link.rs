@@ -7,7 +7,7 @@
 //! order. When the connection breaks, whatever was unanswered fails at once.
 //!
 //! ```text
-//!              first frame                silent for the limit (crate::rtt)
+//!              first frame                silent for the limit (crate::link::rtt)
 //!   New ─────────────────────► Up ──────────────────────────────────────────► Gone
 //!                             ▲  │ reset, closed                             ▲  │
 //!                             │  ▼                       refused, or silent  │  │
@@ -18,52 +18,49 @@
 //! A reset is evidence, but of a connection: boxes between the nodes reset them too. So it is tried
 //! again at once, and what a living node answers within a round or two decides.
 
-use std::collections::{BTreeMap, VecDeque};
+mod connection;
+pub(crate) mod frame;
+pub(crate) mod hello;
+pub(crate) mod out;
+pub(crate) mod outbox;
+mod pace;
+pub(crate) mod peers;
+pub(crate) mod pulse;
+pub(crate) mod room;
+pub(crate) mod rtt;
+mod stream;
+pub(crate) mod vitals;
+pub(crate) mod whereabouts;
+pub(crate) mod windows;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::Stream;
 use model::cluster::{ClusterState, Node};
 use model::command::Reply;
 use model::id::NodeId;
-use model::limits;
 use parking_lot::Mutex;
-use prost::Message;
 use proto::net::{Channel, Dialer};
 use proto::node as wire;
 use proto::node::frame::Body;
-use proto::node::peer_client::PeerClient;
-use tokio::sync::{MutexGuard, Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{MutexGuard, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
 use tonic::metadata::MetadataMap;
 
 use crate::api::ProposeError;
-use crate::frame;
-use crate::hello::{Doorkeeper, Hello, Proof};
-use crate::outbox::{Closed, Outbox};
-use crate::pulse::Moment;
-use crate::rtt::{PING_INTERVAL, Rtt, STALL};
-use crate::time::Steady;
-use crate::vitals::Vitals;
-use crate::whereabouts::{Hint, Whereabouts};
+use crate::link::connection::{Connection, Spot, Waiting, keep_connected};
+use crate::link::hello::{Doorkeeper, Hello};
+use crate::link::outbox::{Closed, Queued, Wait};
+use crate::link::rtt::PING_INTERVAL;
+pub(crate) use crate::link::stream::{AppendSender, AppendStream};
+use crate::link::vitals::Vitals;
+use crate::link::whereabouts::{Hint, Whereabouts};
 
 /// Format of a `Frames` message.
 pub(crate) const FORMAT: u32 = 1;
-/// Pings whose answers are waited for, to tell their time from.
-const TIMED_MAX: usize = 256;
 /// How often it is looked whether a request has arrived, whose answer has a time limit from then on.
 const ARRIVAL_LOOK: Duration = Duration::from_millis(250);
-/// First and longest pause before connecting again to a node that is gone.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
-/// Attempts in a row that must fail behind a reset connection: the first may still find the end of
-/// the old one. One that nobody listens to suffices.
-const REFUSED_GONE: u32 = 2;
-/// Between these.
-const REFUSED_PAUSE: Duration = Duration::from_millis(25);
-/// On top of two rounds for a connection behind a reset one, whatever is left of the limit.
-const AGAIN_MIN: Duration = Duration::from_millis(100);
-
 /// Why a request over a link got no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LinkError {
@@ -76,12 +73,6 @@ pub(crate) enum LinkError {
     /// The other said no.
     #[error("refused: {0}")]
     Refused(String),
-}
-
-enum Waiting {
-    Once(oneshot::Sender<wire::Frame>),
-    Propose(oneshot::Sender<Result<Reply, ProposeError>>),
-    Stream(mpsc::UnboundedSender<wire::Frame>),
 }
 
 /// What this node knows of the other's being alive; see the module's text.
@@ -100,73 +91,10 @@ pub(crate) enum Reach {
     },
 }
 
-/// A ping whose answer is waited for.
-struct Timed {
-    /// What it says.
-    sent_us: u64,
-    /// When it was sent, to count waking time from.
-    awake: Moment,
-    /// The same, of the steady clock.
-    sent: Steady,
-    /// One of those that go out at intervals, from which the limit of silence is told.
-    regular: bool,
-}
-
-/// The connection there is now, and who waits for answers on it.
-#[derive(Default)]
-struct Current {
-    out: Option<Arc<Outbox>>,
-    waiting: BTreeMap<u64, Waiting>,
-    next_id: u64,
-}
-
-/// Where the other is looked for.
-struct Spot {
-    address: String,
-    channel: Channel,
-    /// The latest start of the other that was known of when this was chosen.
-    boot: u64,
-}
-
-struct Shared {
-    node: NodeId,
-    /// As the cluster knows it: what answers must prove to be it.
-    member: Node,
-    dialer: Dialer,
-    whereabouts: Whereabouts,
-    spot: Mutex<Spot>,
-    /// Changes when the other is looked for elsewhere: what leads to the place before ends.
-    moved: watch::Sender<()>,
-    hello: Hello,
-    /// Whether the other counts, and where its mark is noted.
-    doorkeeper: Arc<Doorkeeper>,
-    /// This node's own, whose epoch pings tell.
-    view: watch::Receiver<Arc<ClusterState>>,
-    /// How the others do is noted there.
-    vitals: Vitals,
-    current: Mutex<Current>,
-    reach: watch::Sender<Reach>,
-    /// What pings tell their time from.
-    began: Instant,
-    rtt: Mutex<Rtt>,
-    /// Pings of this connection that tell how long a round takes.
-    timed: Mutex<VecDeque<Timed>>,
-    /// When something came last, or was last begun to be waited for.
-    heard: Mutex<Moment>,
-    /// The other's epoch of the cluster's view, as last heard.
-    peer_epoch: AtomicU64,
-    /// When the last frames came.
-    answered: Mutex<Moment>,
-    /// Told when the other connects to this node: it is there.
-    knocked: Arc<Notify>,
-    /// Snapshots go to it one after the other.
-    snapshots: tokio::sync::Mutex<()>,
-}
-
 /// A cheap handle; the connection lives in a task of its own until the last handle is dropped.
 #[derive(Clone)]
 pub(crate) struct Link {
-    shared: Arc<Shared>,
+    shared: Arc<Connection>,
 }
 
 impl Link {
@@ -189,6 +117,7 @@ impl Link {
         doorkeeper: Arc<Doorkeeper>,
         vitals: Vitals,
         view: watch::Receiver<Arc<ClusterState>>,
+        queued: Arc<Queued>,
         refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
     ) -> std::io::Result<Link> {
         let node = NodeId(member.id);
@@ -199,7 +128,7 @@ impl Link {
             address: best.address.clone(),
             boot: best.boot,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Connection {
             node,
             member,
             dialer,
@@ -209,6 +138,7 @@ impl Link {
             hello,
             doorkeeper,
             view,
+            queued,
             current: Mutex::default(),
             reach: watch::Sender::new(Reach::New),
             began: Instant::now(),
@@ -219,6 +149,7 @@ impl Link {
             answered: Mutex::new(vitals.pulse().now()),
             knocked: Arc::default(),
             snapshots: tokio::sync::Mutex::default(),
+            pace: Mutex::default(),
             vitals,
         });
         tokio::spawn(keep_connected(Arc::downgrade(&shared), refused));
@@ -316,7 +247,7 @@ impl Link {
     /// Whether an answer with this metadata, of a call of its own, is the other's, on the disk that it
     /// should have. A version that does not say so is known by its link.
     pub(crate) async fn admit(&self, metadata: &MetadataMap) -> Result<(), tonic::Status> {
-        let Shared {
+        let Connection {
             doorkeeper,
             member,
             view,
@@ -351,15 +282,15 @@ impl Link {
         Ok(id)
     }
 
-    /// Waits until `bytes` that can wait may be sent on a stream of their own.
+    /// Waits until `bytes` may be sent on a stream of their own; unless they are `needed` they can wait.
     ///
     /// # Errors
     /// [`LinkError::Down`] when the connection is not there, or breaks meanwhile.
-    pub(crate) async fn send_bulk(&self, bytes: u64) -> Result<(), LinkError> {
+    pub(crate) async fn send_bulk(&self, bytes: u64, needed: bool) -> Result<(), LinkError> {
         let out = self.shared.current.lock().out.clone();
         let out = out.ok_or(LinkError::Down)?;
         let ping = || self.shared.ping(true, false);
-        out.send_bulk(bytes, ping)
+        out.send_bulk(bytes, needed, ping)
             .await
             .map_err(|Closed| LinkError::Down)
     }
@@ -392,7 +323,7 @@ impl Link {
             id,
         };
         let frame = frame::single(id, shard, Body::Append(append));
-        let put = out.put_entries(frame, false).await;
+        let put = out.put_entries(frame, Wait::No).await;
         let position = put.map_err(|Closed| LinkError::NoAnswer)?;
         while !out.has_arrived(position) {
             if let Ok(answered) = timeout(ARRIVAL_LOOK.min(limit), &mut answered).await {
@@ -466,469 +397,12 @@ fn body_of(answered: Result<wire::Frame, oneshot::error::RecvError>) -> Result<B
 
 /// Forgets a request when its caller stops waiting.
 struct Forget<'a> {
-    shared: &'a Shared,
+    shared: &'a Connection,
     id: u64,
 }
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         self.shared.current.lock().waiting.remove(&self.id);
-    }
-}
-
-/// One shard's stream of appends over one connection; closes when dropped.
-pub(crate) struct AppendStream {
-    shared: Arc<Shared>,
-    sender: AppendSender,
-    received: mpsc::UnboundedReceiver<wire::Frame>,
-}
-
-/// Sends on an [`AppendStream`] from another task.
-#[derive(Clone)]
-pub(crate) struct AppendSender {
-    out: Arc<Outbox>,
-    shard: u32,
-    id: u64,
-}
-
-impl AppendStream {
-    pub(crate) fn sender(&self) -> AppendSender {
-        self.sender.clone()
-    }
-
-    /// Whether what stood at a position is known to have arrived.
-    pub(crate) fn has_arrived(&self, position: u64) -> bool {
-        self.sender.out.has_arrived(position)
-    }
-
-    /// The next answer; `None` when the connection or the stream is gone.
-    pub(crate) async fn next(&mut self) -> Option<wire::Frame> {
-        self.received.recv().await
-    }
-}
-
-impl AppendSender {
-    /// Waits for room; `bulk` are entries that can wait. Where they stand in what is sent.
-    ///
-    /// # Errors
-    /// [`Closed`] when the connection is gone.
-    pub(crate) async fn send(
-        &self,
-        append: wire::AppendEntries,
-        bulk: bool,
-    ) -> Result<u64, Closed> {
-        let frame = frame::streamed(self.id, self.shard, Some(Body::Append(append)), false);
-        self.out.put_entries(frame, bulk).await
-    }
-
-    /// How large a piece of what can wait should be now, bytes.
-    pub(crate) fn piece_bytes(&self) -> u64 {
-        self.out.piece_bytes()
-    }
-}
-
-impl Drop for AppendStream {
-    fn drop(&mut self) {
-        self.shared.current.lock().waiting.remove(&self.sender.id);
-        // Best effort: a connection that is gone has closed the stream already.
-        let AppendSender { out, shard, id } = &self.sender;
-        let _ = out.put(frame::streamed(*id, *shard, None, true));
-    }
-}
-
-/// Connects, again and again, until the last handle is gone.
-async fn keep_connected(
-    link: Weak<Shared>,
-    refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
-) {
-    let mut pause = RECONNECT.0;
-    let mut refusals = 0;
-    loop {
-        let Some(tried) = link.upgrade().map(|shared| shared.address()) else {
-            return;
-        };
-        let ended = connect_once(&link).await;
-        let Some(shared) = link.upgrade() else { return };
-        let before = shared.break_off();
-        let Err(status) = ended else { return };
-        tracing::debug!(peer = %shared.node, %status, "link down");
-        let silent = status.code() == tonic::Code::DeadlineExceeded;
-        let refused_at_once = never_connected(&status);
-        if crate::hello::is_refusal(&status) {
-            // Nobody listens only while the node is stopping.
-            let _ = refused.send((shared.node, status));
-        }
-        refusals = if before == Reach::Up { 0 } else { refusals + 1 };
-        let next = match before {
-            Reach::New => Reach::New,
-            Reach::Up if !silent => Reach::Doubted,
-            Reach::Doubted if !silent && !refused_at_once && refusals < REFUSED_GONE => {
-                Reach::Doubted
-            }
-            Reach::Up | Reach::Doubted => Reach::Gone { reset: !silent },
-            Reach::Gone { .. } => before,
-        };
-        let moved = shared.address() != tried;
-        if next == before && !moved {
-            shared.look_elsewhere();
-        }
-        shared.turn(next);
-        let knocked = shared.knocked.clone();
-        drop(shared);
-        match (before, next) {
-            _ if moved => {}
-            (Reach::Up, Reach::Doubted) => {}
-            (_, Reach::Doubted) => sleep(REFUSED_PAUSE).await,
-            (Reach::Up | Reach::Doubted, _) => {
-                let _ = timeout(RECONNECT.0, knocked.notified()).await;
-                pause = RECONNECT.0;
-            }
-            (Reach::New | Reach::Gone { .. }, _) => {
-                // Cut short, or not.
-                let _ = timeout(pause, knocked.notified()).await;
-                pause = (pause * 2).min(RECONNECT.1);
-            }
-        }
-    }
-}
-
-/// Whether the machine of the other said no to a connection, for want of a listener.
-fn never_connected(status: &tonic::Status) -> bool {
-    let first = std::error::Error::source(status);
-    let mut sources = std::iter::successors(first, |error| error.source());
-    sources.any(|error| error.is::<tonic::ConnectError>())
-}
-
-/// One connection, from dialing to its end; `Ok` when the last handle is gone.
-async fn connect_once(link: &Weak<Shared>) -> Result<(), tonic::Status> {
-    let silent = || tonic::Status::deadline_exceeded("the other node is silent");
-    let elsewhere = || tonic::Status::unavailable("the other node is looked for elsewhere");
-    let outbox = Arc::new(Outbox::default());
-    let _closed = CloseOnDrop(outbox.clone());
-    let (mut answers, vitals, mut moved, mut proof) = {
-        let Some(shared) = link.upgrade() else {
-            return Ok(());
-        };
-        let mut moved = shared.moved.subscribe();
-        let limit = shared.begin();
-        // The other answers this one with its first frame. It waits for the connection, so its
-        // time says nothing about a round.
-        let _ = outbox.put(shared.ping(false, false));
-        let frames = batches(outbox.clone(), link.clone());
-        let request = shared.hello.request_to(shared.node, frames);
-        let mut client = PeerClient::new(shared.channel())
-            .max_decoding_message_size(limits::FRAME_BYTES_MAX)
-            .max_encoding_message_size(limits::FRAME_BYTES_MAX);
-        let (vitals, door) = (shared.vitals.clone(), shared.doorkeeper.clone());
-        let (member, view) = (shared.member.clone(), shared.view.clone());
-        drop(shared);
-        let opened = tokio::select! {
-            biased;
-            _ = moved.changed() => return Err(elsewhere()),
-            opened = vitals.pulse().timeout(limit, client.link(request)) => opened,
-        };
-        let opened = opened.ok_or_else(silent)??;
-        // Before anything that it says counts.
-        let now = view.borrow().clone();
-        let proof = door
-            .admit_answerer(&member, opened.metadata(), &now)
-            .await?;
-        (opened.into_inner(), vitals, moved, proof)
-    };
-    let mut next_ping = Instant::now() + PING_INTERVAL;
-    let mut out = Some(outbox.clone());
-    loop {
-        let Some(left) = link.upgrade().map(|shared| shared.silence_left()) else {
-            return Ok(());
-        };
-        let wake = next_ping.min(Instant::now() + left);
-        let answer = tokio::select! {
-            biased;
-            // The sender lives in the link.
-            _ = moved.changed() => return Err(elsewhere()),
-            answer = answers.message() => Some(answer?),
-            () = tokio::time::sleep_until(wake) => None,
-        };
-        let Some(shared) = link.upgrade() else {
-            return Ok(());
-        };
-        match answer {
-            Some(Some(batch)) if batch.frames.len() > wire::FRAMES_MAX => {
-                return Err(tonic::Status::out_of_range(
-                    "too many frames in one message",
-                ));
-            }
-            Some(Some(batch)) => {
-                let now = vitals.pulse().now();
-                *shared.heard.lock() = now;
-                if proof == Proof::Later && shared.is_proven_by(&batch) {
-                    proof = Proof::Given;
-                }
-                if proof == Proof::Later {
-                    continue;
-                }
-                *shared.answered.lock() = now;
-                if let Some(out) = out.take() {
-                    shared.go_up(out);
-                }
-                shared.received(batch);
-            }
-            Some(None) => {
-                return Err(tonic::Status::unavailable("the other node closed the link"));
-            }
-            None if shared.silence_left().is_zero() => return Err(silent()),
-            None if Instant::now() >= next_ping => {
-                next_ping = Instant::now() + PING_INTERVAL;
-                let _ = outbox.put(shared.ping(out.is_none(), true));
-            }
-            None => {}
-        }
-    }
-}
-
-/// Ends what waits for a connection with it, so that who waits for room there learns of it.
-struct CloseOnDrop(Arc<Outbox>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-impl Shared {
-    fn address(&self) -> String {
-        self.spot.lock().address.clone()
-    }
-
-    fn channel(&self) -> Channel {
-        self.spot.lock().channel.clone()
-    }
-
-    /// Looks for the other at a place; whether that is another than now.
-    fn go_to(&self, hint: &Hint) -> bool {
-        {
-            let mut spot = self.spot.lock();
-            spot.boot = spot.boot.max(hint.boot);
-            if spot.address == hint.address {
-                return false;
-            }
-            // Only usable addresses are kept.
-            let Ok(channel) = self.dialer.dial(&hint.address) else {
-                return false;
-            };
-            tracing::debug!(peer = %self.node, from = %spot.address, to = %hint.address,
-                "looking for a node elsewhere");
-            spot.address.clone_from(&hint.address);
-            spot.channel = channel;
-        }
-        self.moved.send_replace(());
-        true
-    }
-
-    /// Nobody answers as the other where it is looked for: it is looked for at the next place, round
-    /// and round.
-    fn look_elsewhere(&self) {
-        let hints = self.whereabouts.hints(self.node);
-        let here = self.spot.lock().address.clone();
-        let at = hints.iter().position(|hint| hint.address == here);
-        let next = at.map_or(0, |at| (at + 1) % hints.len());
-        if let Some(hint) = hints.get(next) {
-            let _moved = self.go_to(hint);
-        }
-    }
-
-    /// A ping, with the time when it is to say how long a round takes; `regular` are those that go out
-    /// at intervals.
-    fn ping(&self, timed: bool, regular: bool) -> wire::Frame {
-        let sent_us = if timed { self.now_us() } else { 0 };
-        if timed {
-            let mut pings = self.timed.lock();
-            pings.push_back(Timed {
-                sent_us,
-                awake: self.vitals.pulse().now(),
-                sent: self.vitals.time().now(),
-                regular,
-            });
-            if pings.len() > TIMED_MAX {
-                pings.pop_front();
-            }
-        }
-        let map_epoch = self.view.borrow().epoch;
-        let ping = self.hello.ping(sent_us, map_epoch, &self.vitals);
-        frame::single(0, 0, Body::Ping(ping))
-    }
-
-    /// The ping that said `sent_us`, if its time was to be told.
-    fn ping_of(&self, sent_us: u64) -> Option<Timed> {
-        let mut pings = self.timed.lock();
-        // Answers come in the order of pings.
-        pings.retain(|ping| ping.sent_us >= sent_us);
-        pings.pop_front_if(|ping| ping.sent_us == sent_us)
-    }
-
-    /// Microseconds since the link began; never 0.
-    fn now_us(&self) -> u64 {
-        let us = self.began.elapsed().as_micros();
-        u64::try_from(us).unwrap_or(u64::MAX).max(1)
-    }
-
-    /// How long the other may be silent. Its rounds are measured without the time in which this
-    /// process stood still, which may be more than what is allowed for on top.
-    fn silence_max(&self) -> Duration {
-        let late = self.vitals.pulse().late();
-        self.rtt.lock().silence_max() + late.saturating_sub(STALL)
-    }
-
-    /// For how long it has been.
-    fn silence(&self) -> Duration {
-        let heard = *self.heard.lock();
-        self.vitals.pulse().running_since(heard)
-    }
-
-    /// How long it may be silent still; who has just stood still reads first what came meanwhile.
-    fn silence_left(&self) -> Duration {
-        let left = self.silence_max().saturating_sub(self.silence());
-        left.max(self.vitals.pulse().unsettled().unwrap_or_default())
-    }
-
-    /// A connection begins: how long it may take to open. The other's silence goes on where a
-    /// connection was reset, and begins anew where it had been given up.
-    fn begin(&self) -> Duration {
-        let again = self.rtt.lock().round() * 2 + AGAIN_MIN;
-        let left = match *self.reach.borrow() {
-            Reach::Doubted => self.silence_left().max(again),
-            Reach::New | Reach::Up | Reach::Gone { .. } => self.silence_max().max(again),
-        };
-        *self.heard.lock() = self.vitals.pulse().now();
-        left
-    }
-
-    fn go_up(&self, out: Arc<Outbox>) {
-        self.current.lock().out = Some(out);
-        // Those of the connection before have no answer any more.
-        self.timed.lock().clear();
-        self.turn(Reach::Up);
-    }
-
-    fn turn(&self, next: Reach) {
-        let gone = matches!(next, Reach::Gone { .. });
-        self.vitals.reaches(self.node, !gone);
-        self.reach.send_if_modified(|reach| {
-            let changed = *reach != next;
-            *reach = next;
-            changed
-        });
-    }
-
-    /// Fails everything that waits; what the link was before.
-    fn break_off(&self) -> Reach {
-        let mut current = self.current.lock();
-        current.out = None;
-        current.waiting.clear();
-        *self.reach.borrow()
-    }
-
-    /// Whether a pong among these names a start of the other that was let in.
-    fn is_proven_by(&self, batch: &wire::Frames) -> bool {
-        batch.frames.iter().any(|frame| match &frame.body {
-            Some(Body::Pong(pong)) => self.doorkeeper.has_let_in(self.node, pong.boot_nonce),
-            Some(_) | None => false,
-        })
-    }
-
-    /// A ping is answered.
-    fn ponged(&self, out: Option<&Outbox>, pong: &wire::Pong) {
-        let Some(ping) = self.ping_of(pong.sent_us) else {
-            return;
-        };
-        // Time in which this process stood still does not count: one that was stopped, or is busy with
-        // its start, finds answers in its sockets that tell nothing of the link, and would miss the next
-        // silence for long.
-        let round = self.vitals.pulse().awake_since(ping.awake);
-        if ping.regular {
-            self.rtt.lock().sample(round, Instant::now());
-        }
-        self.vitals.time().note(self.node, pong.clock, ping.sent);
-        if let Some(out) = out {
-            let lag = self.vitals.pulse().lag() + self.vitals.lag(self.node);
-            out.answered(pong.sent_us, round, lag);
-        }
-    }
-
-    fn received(&self, batch: wire::Frames) {
-        let mut current = self.current.lock();
-        let Current { out, waiting, .. } = &mut *current;
-        for frame in batch.frames {
-            if let Some(Body::Pong(pong)) = &frame.body {
-                self.peer_epoch.store(pong.map_epoch, Ordering::Relaxed);
-                let marks = self.doorkeeper.marks();
-                marks.note(self.node, pong.boot_nonce, pong.mark);
-                self.vitals.note(self.node, pong.health.clone());
-                self.ponged(out.as_deref(), pong);
-                continue;
-            }
-            if frame.stream != 0 {
-                let (stream, end) = (frame.stream, frame.end);
-                let gone = match waiting.get(&stream) {
-                    Some(Waiting::Stream(answers)) => answers.send(frame).is_err() || end,
-                    Some(Waiting::Once(_) | Waiting::Propose(_)) | None => false,
-                };
-                if gone {
-                    waiting.remove(&stream);
-                }
-                continue;
-            }
-            match waiting.remove(&frame.id) {
-                // A receiver that is gone has stopped waiting.
-                Some(Waiting::Once(answer)) => drop(answer.send(frame)),
-                Some(Waiting::Propose(answer)) => drop(answer.send(reply_of(frame))),
-                Some(Waiting::Stream(_)) | None => {}
-            }
-        }
-    }
-}
-
-/// Takes what waits in an outbox, one message after the other.
-fn batches(
-    outbox: Arc<Outbox>,
-    link: Weak<Shared>,
-) -> impl Stream<Item = wire::Frames> + Send + 'static {
-    futures::stream::unfold((outbox, link), |(outbox, link)| async move {
-        let ping = || Some(link.upgrade()?.ping(true, false));
-        let frames = outbox.take(ping).await?;
-        let format = FORMAT;
-        Some((wire::Frames { format, frames }, (outbox, link)))
-    })
-}
-
-/// Reads the answer to a forwarded command.
-fn reply_of(frame: wire::Frame) -> Result<Reply, ProposeError> {
-    let shard = model::id::ShardId(frame.shard);
-    match frame.body {
-        Some(Body::ForwardAnswer(answer)) => answer
-            .replies
-            .into_iter()
-            .next()
-            .and_then(|bytes| Reply::decode(bytes).ok())
-            .ok_or_else(|| ProposeError::Unknown("the leader's answer could not be read".into())),
-        Some(Body::Failed(failed)) => {
-            use wire::failed::Reason;
-            let leader = (failed.leader != 0).then_some(NodeId(failed.leader));
-            Err(match failed.reason() {
-                Reason::NotLeader | Reason::NoReplica | Reason::Stopped => {
-                    ProposeError::NotLeader { shard, leader }
-                }
-                Reason::WrongShard => ProposeError::WrongShard,
-                Reason::Overloaded => ProposeError::Overloaded,
-                Reason::Expired => ProposeError::Expired,
-                Reason::DiskFull => ProposeError::DiskFull,
-                Reason::UnknownOutcome | Reason::Unspecified | Reason::Refused => {
-                    ProposeError::Unknown(failed.message)
-                }
-            })
-        }
-        _ => Err(ProposeError::Unknown(
-            "the leader answered something else".into(),
-        )),
     }
 }

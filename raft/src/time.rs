@@ -24,11 +24,10 @@ use model::id::NodeId;
 use model::mutant;
 use parking_lot::Mutex;
 use proto::node as wire;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use self::agree::{Sight, Told};
 use crate::api::Clock;
-use crate::node::Inner as Node;
 
 /// A moment of the steady clock: how long after the node's start it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +54,7 @@ impl std::ops::Add<Duration> for Steady {
 }
 
 /// Between looks.
-const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
 /// What a node tells of its clock counts for this long.
 const TOLD_VALID: Duration = Duration::from_secs(10);
 /// A reading that took longer does not replace a better one that is younger than this.
@@ -65,7 +64,7 @@ const OFF_FOR: Duration = Duration::from_secs(1);
 /// For so long it must be right again before the node leads again.
 const RIGHT_FOR: Duration = Duration::from_secs(5);
 /// What is shorter than this is not worth a line: the two clocks are read one behind the other.
-const SUSPENDED_MS_TOLD: u128 = 50;
+pub(crate) const SUSPENDED_MS_TOLD: u128 = 50;
 /// Nothing is agreed on yet.
 const UNKNOWN: i64 = i64::MIN;
 
@@ -225,7 +224,7 @@ impl Time {
     }
 
     /// Looks at all clocks. `members` are the nodes of the cluster, `me` is this one.
-    fn look(&self, me: NodeId, members: &BTreeSet<NodeId>) {
+    pub(crate) fn look(&self, me: NodeId, members: &BTreeSet<NodeId>) {
         let now = self.now();
         let own_ms = self.offset_ms(self.wall_ms());
         let told: BTreeMap<NodeId, Told> = {
@@ -335,29 +334,6 @@ fn by(ms: i64) -> String {
         _ => format!("{} d", s / 86_400),
     };
     format!("{size} {way}")
-}
-
-/// Looks at the clocks until the node stops.
-pub(crate) async fn watch(node: Arc<Node>) {
-    let time = node.peers().vitals().time().clone();
-    let mut suspended = time.suspended();
-    loop {
-        let members: BTreeSet<NodeId> = {
-            let view = node.current_view();
-            let ids = view.nodes.iter().map(|node| NodeId(node.id));
-            ids.collect()
-        };
-        if !members.is_empty() {
-            time.look(node.id(), &members);
-        }
-        let now = time.suspended();
-        let ms = now.saturating_sub(suspended).as_millis();
-        if ms >= SUSPENDED_MS_TOLD {
-            tracing::warn!(ms, "this machine was suspended");
-        }
-        suspended = now;
-        sleep(LOOK).await;
-    }
 }
 
 #[cfg(test)]

@@ -145,7 +145,9 @@ async fn start_over(
             ..Tuning::default()
         },
         body_bytes_max: model::limits::BODY_BYTES_MAX,
-        queue_bytes_max: usize::MAX,
+        queue_bytes_max: store::Share::of(usize::MAX),
+        links_bytes_max: store::Share::of(usize::MAX),
+        opened: std::sync::Arc::new(|_| ()),
         seeds,
         found,
     };

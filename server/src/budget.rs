@@ -2,25 +2,27 @@
 //! configuration and from what there is; everything that grows with use gets its bound here.
 //!
 //! ```text
-//!  memory.max_mb ─┬─ 1/4  network: requests, answers and calls (proto::net::guard)
-//!   (half of the  ├─ 1/8  heads and ids of conversations (store::state)
-//!    machine's)   ├─ 1/8  blocks of state (RocksDB), unless storage.cache_mb says otherwise
-//!                 ├─ 1/8  memtables: 1/8 the log's, a quarter of that the state's
-//!                 ├─ 1/16 last entries of the logs (store::log)
-//!                 └─ 1/16 commands that wait for their leader (raft)
+//!  memory.max_mb ─┬─ 1/16 what a process needs whatever it does
+//!   (half of the  ├─ 1/8  memtables, two of the log's; a quarter of that the state's
+//!    machine's)   ├─      open shards, what each of them takes
+//!                 └─ what remains, 1/8 at least:
+//!                    ├─ 6/16 network: requests, answers and calls (proto::net::guard)
+//!                    ├─ 3/16 heads and ids of conversations (store::state)
+//!                    ├─ 3/16 blocks (RocksDB), unless storage.cache_mb says otherwise
+//!                    ├─ 2/16 last entries of the logs (store::log)
+//!                    ├─ 1/16 commands that wait for their leader (raft)
+//!                    └─ 1/16 what waits to be sent to other nodes (raft)
 //! ```
 //!
-//! The rest is for what a process needs whatever it does, and for what an allocator cannot give back.
+//! [`crate::memory`] divides it anew when shards are opened or closed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::limits;
-use proto::net::guard::{CALL_BYTES, CONNECTION_BYTES, Guard, Limits, Refused, Rules, Takes};
+use proto::net::guard::{CONNECTION_BYTES, Guard, Limits, Refused, Rules, Takes};
 use proto::v1;
-use raft::{Node, Tuning};
-use store::Log;
-use store::state::State;
+use raft::Tuning;
 use tonic::Status;
 
 use crate::config::Config;
@@ -56,24 +58,78 @@ pub struct Machine {
 pub struct Budget {
     /// All of the node's memory, bytes.
     pub memory_bytes: u64,
-    /// Blocks of state, bytes.
-    pub cache_bytes: usize,
     /// The log's memtable, bytes.
     pub log_memtable_bytes: usize,
     /// State written since the last flush at which the next one starts, bytes.
     pub flush_bytes: u64,
-    /// Heads and ids of conversations, bytes.
-    pub heads_bytes: usize,
-    /// Last entries of the logs, bytes.
-    pub tails_bytes: usize,
-    /// Commands that wait for their leader, bytes.
-    pub queue_bytes: usize,
+    /// Shares that the configuration sets, bytes; 0 = as they come.
+    set: Set,
     /// Descriptors, all together.
     pub descriptors: u64,
     /// Files that each database keeps open.
     pub files: i32,
     /// What comes over the network.
     pub network: Limits,
+}
+
+/// What remains beside memtables and open shards, and its shares, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// What open shards may take before the others are too small.
+    pub shards_bytes: usize,
+    /// The network.
+    pub network_bytes: usize,
+    /// Heads and ids of conversations.
+    pub heads_bytes: usize,
+    /// Blocks of the state.
+    pub cache_bytes: usize,
+    /// Blocks of the log.
+    pub log_cache_bytes: usize,
+    /// Last entries of the logs.
+    pub tails_bytes: usize,
+    /// Commands that wait for their leader.
+    pub queue_bytes: usize,
+    /// What waits to be sent to other nodes.
+    pub links_bytes: usize,
+    /// Which `memory.max_mb` would be right, bytes, where this one is too small for the shards.
+    pub wanted: Option<usize>,
+}
+
+/// Shares that the configuration sets, bytes; 0 = as they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Set {
+    network: usize,
+    heads: usize,
+    cache: usize,
+    tails: usize,
+    queue: usize,
+}
+
+/// The most that blocks and last entries are of use for, bytes.
+const CACHED_MAX: u64 = 64 * MIB;
+/// Blocks of the log are hardly ever read: this share of the state's, and this many bytes at most.
+const LOG_CACHE: (usize, usize) = (8, 8 * MIB as usize);
+/// Steps in which a budget is recommended, bytes.
+const WANTED_STEP: u64 = 64 * MIB;
+
+/// The log's memtable.
+fn memtable(memory: u64) -> u64 {
+    (memory / 16).clamp(16 * MIB, 128 * MIB)
+}
+
+/// State written since the last flush at which the next one starts.
+fn flush(memory: u64) -> u64 {
+    (memtable(memory) / 4).min(limits::STATE_FLUSH_BYTES)
+}
+
+/// What there is for shards, caches and queues.
+fn to_share(memory: u64) -> u64 {
+    memory.saturating_sub(memory / 16 + 2 * memtable(memory) + 2 * flush(memory))
+}
+
+/// What caches and queues need at least.
+fn floor(memory: u64) -> u64 {
+    memory / 8
 }
 
 fn bytes(of: u64) -> usize {
@@ -88,11 +144,6 @@ impl Budget {
             max => max,
         };
         let memory = memory.max(MEMORY_BYTES_MIN);
-        let cache = match config.storage.cache_bytes {
-            0 => bytes((memory / 8).min(64 * MIB)),
-            set => set,
-        };
-        let memtable = (memory / 8).clamp(16 * MIB, 128 * MIB);
         // Three eighths of the descriptors are the databases', a quarter the connections to other
         // nodes and files on their way; the rest is for connections that come in.
         let left = machine.descriptors.saturating_sub(DESCRIPTORS_OWN);
@@ -101,10 +152,14 @@ impl Budget {
         let incoming = left.saturating_sub(2 * files + others).max(10);
         let spare = (incoming / 4).min(SPARE_MAX);
         let limits = &config.limits;
-        let network = match limits.network_bytes {
-            0 => memory / 4,
-            set => set,
+        let set = Set {
+            network: bytes(limits.network_bytes),
+            heads: config.memory.heads_bytes,
+            cache: config.storage.cache_bytes,
+            tails: config.memory.tails_bytes,
+            queue: config.memory.queue_bytes,
         };
+        let network = divide(memory, set, 0).network_bytes as u64;
         let affordable = network / 4 / CONNECTION_BYTES as u64;
         let connections = match limits.connections_max {
             0 => (incoming - spare).min(affordable.max(16)),
@@ -112,15 +167,9 @@ impl Budget {
         };
         Budget {
             memory_bytes: memory,
-            cache_bytes: cache,
-            log_memtable_bytes: bytes(memtable),
-            flush_bytes: (memtable / 4).min(limits::STATE_FLUSH_BYTES),
-            heads_bytes: match config.memory.heads_bytes {
-                0 => bytes(memory / 8),
-                set => set,
-            },
-            tails_bytes: bytes((memory / 16).min(64 * MIB)),
-            queue_bytes: bytes(memory / 16),
+            log_memtable_bytes: bytes(memtable(memory)),
+            flush_bytes: flush(memory),
+            set,
             descriptors: machine.descriptors,
             files: i32::try_from(files).unwrap_or(i32::MAX),
             network: Limits {
@@ -137,6 +186,11 @@ impl Budget {
         }
     }
 
+    /// What is left for caches and queues of a node that has so many open shards.
+    pub fn divide(&self, shards: usize) -> Shares {
+        divide(self.memory_bytes, self.set, shards)
+    }
+
     /// Says in the log what it came to.
     pub fn tell(&self) {
         tracing::info!(
@@ -150,13 +204,7 @@ impl Budget {
     }
 
     /// What is bounded, and how much of it is used.
-    pub fn resources(
-        &self,
-        guard: &Guard,
-        raft: &Node,
-        log: &Log,
-        state: &State,
-    ) -> Vec<v1::Resource> {
+    pub fn resources(&self, guard: &Guard, memory: Vec<v1::Resource>) -> Vec<v1::Resource> {
         let usage = guard.usage();
         let resource = |name: &str, used: usize, max: usize, refused, setting: &str| v1::Resource {
             name: name.to_owned(),
@@ -164,9 +212,9 @@ impl Budget {
             max: max as u64,
             refused,
             setting: setting.to_owned(),
+            ..v1::Resource::default()
         };
-        let memory = |name: &str, used, max| resource(name, used, max, 0, "memory.max_mb");
-        vec![
+        let mut all = vec![
             resource(
                 "connections",
                 usage.connections,
@@ -188,22 +236,9 @@ impl Budget {
                 usage.answers_given_up,
                 "limits.network_mb",
             ),
-            memory("commands", raft.waiting_bytes(), self.queue_bytes),
-            memory("heads and ids", state.cached_bytes(), self.heads_bytes),
-            memory("log entries", log.tails_bytes(), self.tails_bytes),
-            resource(
-                "memory",
-                usage.bytes
-                    + usage.calls * CALL_BYTES
-                    + raft.waiting_bytes()
-                    + state.cached_bytes()
-                    + log.tails_bytes()
-                    + bytes(log.stats().memory_bytes + state.stats().memory_bytes),
-                bytes(self.memory_bytes),
-                0,
-                "memory.max_mb",
-            ),
-        ]
+        ];
+        all.extend(memory);
+        all
     }
 
     /// How the groups run within it.
@@ -216,6 +251,36 @@ impl Budget {
     /// The guard of the node's network.
     pub fn guard(&self, body_bytes_max: usize) -> Guard {
         Guard::new(self.network.clone(), Arc::new(Methods { body_bytes_max }))
+    }
+}
+
+fn divide(memory: u64, set: Set, shards: usize) -> Shares {
+    let open = (shards * limits::OPEN_SHARD_BYTES) as u64;
+    let suits = |memory: u64| open + floor(memory) <= to_share(memory);
+    let wanted = (!suits(memory)).then(|| {
+        let mut wanted = (memory / WANTED_STEP + 1) * WANTED_STEP;
+        while !suits(wanted) {
+            wanted += WANTED_STEP;
+        }
+        bytes(wanted)
+    });
+    let left = to_share(memory).saturating_sub(open).max(floor(memory));
+    let or = |set: usize, share: u64| match set {
+        0 => bytes(share),
+        set => set,
+    };
+    let cache = or(set.cache, (left * 3 / 16).min(CACHED_MAX));
+    let log_cache = (cache / LOG_CACHE.0).min(LOG_CACHE.1);
+    Shares {
+        shards_bytes: bytes(to_share(memory) - floor(memory)),
+        network_bytes: or(set.network, left * 6 / 16),
+        heads_bytes: or(set.heads, left * 3 / 16),
+        cache_bytes: cache - log_cache,
+        log_cache_bytes: log_cache,
+        tails_bytes: or(set.tails, (left * 2 / 16).min(CACHED_MAX)),
+        queue_bytes: or(set.queue, left / 16),
+        links_bytes: bytes(left / 16),
+        wanted,
     }
 }
 
@@ -274,14 +339,18 @@ mod tests {
             for descriptors in [96, 256, 1_024, 8_192, 1 << 20] {
                 let budget = budget("", memory_mb, descriptors);
                 let network = &budget.network;
-                let memory = budget.cache_bytes
-                    + 2 * budget.log_memtable_bytes
-                    + 2 * bytes(budget.flush_bytes)
-                    + budget.heads_bytes
-                    + budget.tails_bytes
-                    + budget.queue_bytes
-                    + network.bytes_max;
-                assert!(memory as u64 <= budget.memory_bytes, "{budget:?}");
+                let memtables = 2 * budget.log_memtable_bytes + 2 * bytes(budget.flush_bytes);
+                for shards in [0, 10, 100, 1_000, 5_000, 100_000] {
+                    let shares = budget.divide(shards);
+                    let open = shards * limits::OPEN_SHARD_BYTES;
+                    let memory = memtables + open + all(&shares);
+                    let fits = memory as u64 <= budget.memory_bytes;
+                    assert_eq!(fits, shares.wanted.is_none(), "{shares:?} of {budget:?}");
+                    assert!(
+                        all(&shares) as u64 >= budget.memory_bytes / 16,
+                        "{shares:?}"
+                    );
+                }
                 let files = 2 * u64::try_from(budget.files).expect("positive");
                 let connections = network.connections_max + network.connections_spare;
                 let used = files + connections as u64 + DESCRIPTORS_OWN;
@@ -292,13 +361,44 @@ mod tests {
         }
     }
 
+    fn all(shares: &Shares) -> usize {
+        shares.network_bytes
+            + shares.heads_bytes
+            + shares.cache_bytes
+            + shares.log_cache_bytes
+            + shares.tails_bytes
+            + shares.queue_bytes
+            + shares.links_bytes
+    }
+
+    #[test]
+    fn a_budget_that_is_too_small_says_which_would_be_right() {
+        let shards = 5_000;
+        let small = budget("[memory]\nmax_mb = 128\n", 1_024, 1_024).divide(shards);
+        let right = small.wanted.expect("too small") as u64 / MIB;
+        let settings = |mb: u64| format!("[memory]\nmax_mb = {mb}\n");
+        let of = |mb| budget(&settings(mb), 1_024, 1_024).divide(shards);
+        assert_eq!(of(right).wanted, None);
+        assert_eq!(of(right - 64).wanted.map(|mb| mb as u64 / MIB), Some(right));
+    }
+
+    #[test]
+    fn each_open_shard_leaves_less_to_all_others() {
+        let budget = budget("", 1_024, 1_024);
+        let (none, many) = (budget.divide(0), budget.divide(5_000));
+        assert!(many.heads_bytes < none.heads_bytes && many.tails_bytes < none.tails_bytes);
+        assert!(many.network_bytes < none.network_bytes && many.queue_bytes < none.queue_bytes);
+    }
+
     #[test]
     fn what_is_set_counts_and_never_beyond_the_descriptors() {
         let set = "[limits]\nconnections_max = 100000\nnetwork_mb = 77\n\
                    [memory]\nmax_mb = 700\n[storage]\ncache_mb = 9\n";
         let budget = budget(set, 64, 1_024);
         assert_eq!(budget.memory_bytes, 700 * MIB);
-        assert_eq!(budget.cache_bytes as u64, 9 * MIB);
+        let shares = budget.divide(0);
+        let blocks = shares.cache_bytes + shares.log_cache_bytes;
+        assert_eq!(blocks as u64, 9 * MIB);
         assert_eq!(budget.network.bytes_max as u64, 77 * MIB);
         assert!(budget.network.connections_max < 700, "{budget:?}");
     }

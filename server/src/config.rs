@@ -99,6 +99,10 @@ pub struct Memory {
     pub max_bytes: u64,
     /// Of these, heads and ids of conversations, bytes; 0 = a share.
     pub heads_bytes: usize,
+    /// Last entries of the logs, bytes; 0 = a share. No key sets it.
+    pub tails_bytes: usize,
+    /// Commands that wait for their leaders, bytes; 0 = a share. No key sets it.
+    pub queue_bytes: usize,
 }
 
 /// How much of a disk stays free.
@@ -314,6 +318,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         memory: Memory {
             max_bytes: max_mb * MIB,
             heads_bytes: usize::try_from(heads_mb * MIB).unwrap_or(usize::MAX),
+            ..Memory::default()
         },
         network,
     }

@@ -25,6 +25,7 @@ pub mod found;
 pub mod gateway;
 pub mod guesses;
 pub mod identity;
+pub mod memory;
 pub mod node;
 pub mod read;
 pub mod room;

@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::guesses::Guesses;
 use crate::identity::Record;
+use crate::memory::Memory;
 use crate::room;
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
@@ -128,7 +129,9 @@ pub async fn run<N: Network>(
     let mut tasks = JoinSet::new();
     let budget = Budget::of(&config, world.machine);
     let guard = budget.guard(config.limits.body_bytes_max);
-    let (log, writer) = Log::open_within(world.raftdb.clone(), budget.tails_bytes)?;
+    let (raftdb, msgdb) = (world.raftdb.clone(), world.msgdb.clone());
+    let memory = Memory::new(budget.clone(), guard.clone(), raftdb, msgdb);
+    let (log, writer) = Log::open_within(world.raftdb.clone(), memory.tails())?;
     let (log_failed, mut log_failure) = watch::channel(None);
     tasks.spawn(async move {
         if let Err(error) = writer.await {
@@ -151,10 +154,11 @@ pub async fn run<N: Network>(
     count_start(&world, &log, &mut record).await?;
     stands(&world, &config, &log, &mut record).await?;
 
-    let state = State::open_within(world.msgdb.clone(), log.clone(), budget.heads_bytes)?;
-    let raft = Node::start(options(&world, &config, &record, &budget, &log, &state)?)
-        .await
-        .map_err(RunError::Start)?;
+    let state = State::open_within(world.msgdb.clone(), log.clone(), memory.heads())?;
+    memory.has(log.clone(), state.clone());
+    let options = options(&world, &config, &record, (&budget, &memory), &log, &state)?;
+    let raft = Node::start(options).await.map_err(RunError::Start)?;
+    let _gauging = memory.gauge(&world.gauge, &raft, &log, &state);
     tracing::info!(
         node = %raft.identity().node, name = %config.name, boot = record.boot,
         cluster = %record.cluster_id, listen = %config.listen, advertise = %config.advertise,
@@ -195,6 +199,7 @@ pub async fn run<N: Network>(
         background: world.background.clone(),
         disk: disk_seen,
         budget: budget.clone(),
+        memory: memory.clone(),
         guard: guard.clone(),
         started: Instant::now(),
         pid: world.pid,
@@ -295,12 +300,13 @@ fn options<N: Network>(
     world: &World<N>,
     config: &Config,
     record: &Record,
-    budget: &Budget,
+    (budget, memory): (&Budget, &Memory),
     log: &Log,
     state: &State,
 ) -> Result<Options, RunError> {
     let mut tuning = budget.tune(&config.raft);
     world.disk.fit(&mut tuning.keep);
+    let opened = memory.clone();
     Ok(Options {
         identity: identity(config, record)?,
         dialer: world.network.dialer(),
@@ -309,7 +315,9 @@ fn options<N: Network>(
         state: state.clone(),
         tuning,
         body_bytes_max: config.limits.body_bytes_max,
-        queue_bytes_max: budget.queue_bytes,
+        queue_bytes_max: memory.queue(),
+        links_bytes_max: memory.links(),
+        opened: Arc::new(move |shards| opened.opened(shards)),
         seeds: seeds(config, record),
         found: record.found.clone(),
     })

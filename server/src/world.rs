@@ -9,6 +9,7 @@ use raft::{Clock, Keep};
 use store::engine::Engine;
 
 pub use crate::budget::Machine;
+pub use crate::memory::Gauge;
 
 /// The world of one node.
 pub struct World<N: Network> {
@@ -32,6 +33,8 @@ pub struct World<N: Network> {
     pub pid: u32,
     /// What the machine gives to this process.
     pub machine: Machine,
+    /// Where it lets others look at what it keeps in memory.
+    pub gauge: Gauge,
 }
 
 /// Runs what would hold up everything else: in production on a thread of its own, in the

@@ -15,8 +15,10 @@ use parking_lot::Mutex;
 use raft::Keep;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _};
+use server::budget::MEMORY_BYTES_MIN;
+use server::memory::Account;
 use server::node::{self, InitOptions, RunError};
-use server::world::{Background, DiskSpace, Entropy, Machine, Space};
+use server::world::{Background, DiskSpace, Entropy, Gauge, Machine, Space};
 use server::{Config, World};
 use store::Sizes;
 use store::engine::memory::{self, Disk, Volume};
@@ -95,6 +97,8 @@ pub struct Host {
     ended: Mutex<Option<Result<(), String>>>,
     /// The state's database, as long as a node holds it.
     state: Mutex<Option<Weak<dyn Engine>>>,
+    /// What its node keeps in memory.
+    gauge: Gauge,
 }
 
 impl Host {
@@ -141,6 +145,7 @@ impl Host {
             stop: watch::Sender::new(false),
             ended: Mutex::default(),
             state: Mutex::default(),
+            gauge: Gauge::default(),
         };
         host.usual_syncs();
         Ok(host)
@@ -185,6 +190,11 @@ impl Host {
     /// same to an observer.
     pub fn raftdb(&self) -> &Disk {
         &self.devices.raftdb
+    }
+
+    /// Files of snapshots that were installed on its disk.
+    pub fn snapshots(&self) -> u64 {
+        self.devices.msgdb.ingests()
     }
 
     /// The clocks that its node's wall clock follows.
@@ -291,6 +301,7 @@ impl Host {
             }),
             background: Arc::new(Inline),
             machine: MACHINE,
+            gauge: self.gauge.clone(),
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
     }
@@ -434,6 +445,11 @@ impl Host {
         lost.map(|key| store::key::state::readable(&key))
     }
 
+    /// What its node keeps in memory now; none when none runs.
+    pub fn memory(&self) -> Option<Account> {
+        self.gauge.look()
+    }
+
     /// Compacts the state: what is damaged in it is met.
     pub fn compact(&self) {
         self.devices.msgdb.compact();
@@ -474,6 +490,13 @@ fn keep(config: &mut Config, seed: u64) {
     let mut heads = dice(seed, "heads");
     if heads.random_bool(0.25) {
         config.memory.heads_bytes = heads.random_range(4_096..=65_536);
+    }
+    // In a quarter each node has the least budget, and next to no last entries in memory.
+    if dice(seed, "memory").random_bool(0.25) {
+        let mut dice = dice(seed, &format!("memory of {}", config.name));
+        config.memory.max_bytes = MEMORY_BYTES_MIN;
+        config.memory.tails_bytes = dice.random_range(2_048..=65_536);
+        config.memory.queue_bytes = dice.random_range(1 << 20..=4 << 20);
     }
     if dice(seed, "keep").random_bool(0.5) {
         return;

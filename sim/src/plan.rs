@@ -547,6 +547,9 @@ pub struct Expect {
     /// From the end of the load until the replicas are equal.
     #[serde(default)]
     pub rest_max_ms: Option<u64>,
+    /// Files of snapshots that may be installed from the begin of the load to the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots_max: Option<u64>,
     /// Fewer acknowledgements mean that hardly anything was tested.
     pub acked_min: u64,
     /// What waits for work to come; a miss of these is told and does not fail the run.
@@ -558,7 +561,7 @@ pub struct Expect {
 #[serde(deny_unknown_fields)]
 pub struct Pending {
     /// A promise's letter, or `gap`, `reads`, `failed-calls`, `recovery`, `refusals`, `age-p99`,
-    /// `leaderless`, `rest`.
+    /// `leaderless`, `rest`, `snapshots`.
     pub what: String,
     /// What it waits for.
     pub why: String,

@@ -133,6 +133,7 @@ impl Symptom {
             age_p99_max_ms: old.age_p99_max_ms.filter(|_| is("age-p99")),
             leaderless_max_ms: old.leaderless_max_ms.filter(|_| is("leaderless")),
             rest_max_ms: old.rest_max_ms.filter(|_| is("rest")),
+            snapshots_max: old.snapshots_max.filter(|_| is("snapshots")),
             acked_min: if is("acked") { old.acked_min } else { 0 },
             pending: Vec::new(),
         };

@@ -22,9 +22,11 @@ pub mod state;
 
 mod error;
 mod position;
+mod share;
 mod sizes;
 
 pub use error::Error;
 pub use log::{HardState, Log, Record, ShardLog};
 pub use position::Position;
+pub use share::Share;
 pub use sizes::Sizes;

@@ -19,12 +19,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use model::id::ShardId;
+use model::mutant;
 use model::shard::Scope;
 use parking_lot::{Mutex, RwLock};
 
 use crate::engine::{self, Engine};
 use crate::snapshot::{self, Marker};
-use crate::{Error, Log, Position};
+use crate::{Error, Log, Position, Share};
 
 pub(crate) mod applied;
 mod heads;
@@ -92,7 +93,7 @@ pub(crate) struct Shared {
     pub(crate) appended_messages: AtomicU64,
     /// What heads and ids of all shards take in memory, bytes, and the most.
     cached: AtomicUsize,
-    cached_max: usize,
+    cached_max: Share,
     /// The installs that a crash interrupted, until they are finished.
     pub(crate) unfinished: Mutex<BTreeMap<ShardId, Unfinished>>,
     /// One [`State::finish_installs`] at a time.
@@ -114,18 +115,18 @@ impl State {
     /// # Errors
     /// [`Error`] when a database refuses or an install marker is corrupt.
     pub fn open(engine: Arc<dyn Engine>, log: Log) -> Result<State, Error> {
-        State::open_within(engine, log, usize::MAX)
+        State::open_within(engine, log, Share::of(usize::MAX))
     }
 
     /// Opens the state as [`State::open`] does. Of the heads and ids of conversations it keeps what
-    /// fits into `cached_max` bytes, over all shards.
+    /// fits into `cached_max`, over all shards. After it has become less, [`State::trim`] forgets.
     ///
     /// # Errors
     /// As [`State::open`].
     pub fn open_within(
         engine: Arc<dyn Engine>,
         log: Log,
-        cached_max: usize,
+        cached_max: Share,
     ) -> Result<State, Error> {
         let mut unfinished = BTreeMap::new();
         let mut unnamed = engine.kept()?;
@@ -231,6 +232,11 @@ impl State {
         self.shared.cached.load(Ordering::Relaxed)
     }
 
+    /// Forgets heads and ids, those used least first, where there are more of them than may be.
+    pub fn trim(&self) {
+        self.shared.trim();
+    }
+
     /// Messages applied since the start, over all shards.
     pub fn appended_messages(&self) -> u64 {
         self.shared.appended_messages.load(Ordering::Relaxed)
@@ -311,7 +317,12 @@ impl Shared {
     /// least. To be called without a lock of any shard.
     pub(crate) fn note_cached(&self, shard: &Shard) {
         shard.count_cached(&self.cached);
-        if self.cached.load(Ordering::Relaxed) <= self.cached_max {
+        self.trim();
+    }
+
+    fn trim(&self) {
+        let max = self.cached_max.bytes();
+        if self.cached.load(Ordering::Relaxed) <= max || mutant!("cache-ignores-its-share") {
             return;
         }
         let shards: Vec<Arc<Shard>> = self.shards.lock().values().cloned().collect();
@@ -321,7 +332,7 @@ impl Shared {
                 shard.age_cached();
                 shard.count_cached(&self.cached);
             }
-            if self.cached.load(Ordering::Relaxed) <= self.cached_max / 2 {
+            if self.cached.load(Ordering::Relaxed) <= max / 2 {
                 return;
             }
         }

@@ -17,7 +17,7 @@ use firebreak_store::engine::memory::{Disk, Fault, Memory};
 use firebreak_store::engine::{Batch, Engine, Order, Read};
 use firebreak_store::key::log as key;
 use firebreak_store::log::{TAIL_BYTES_MAX, TAIL_BYTES_MIN, TAILS_BYTES_MAX};
-use firebreak_store::{Error, HardState, Log, Position, Record, ShardLog};
+use firebreak_store::{Error, HardState, Log, Position, Record, ShardLog, Share};
 use futures::channel::oneshot;
 use model::id::ShardId;
 use proptest::prelude::*;
@@ -443,6 +443,150 @@ async fn the_mark_rises_by_one_a_round_and_a_power_cut_brings_no_told_one_back()
     assert_eq!(log.local_scan("").unwrap(), [], "and it is no one's record");
 }
 
+/// What is noted of others costs no sync while this node syncs anyway, and one when it does not.
+#[tokio::test]
+async fn a_note_goes_along_with_what_is_synced_or_is_settled_and_raises_no_mark() {
+    let disk = Disk::new();
+    let note = |log: &Log, value: &'static str| log.local_note("note", value.into());
+    let found = |log: &Log| log.local_get("note").unwrap();
+    {
+        let (log, _writer) = open(&disk);
+        log.settle().await.unwrap();
+        assert_eq!(log.stats().syncs, 0, "nothing was noted");
+        note(&log, "1");
+        note(&log, "2");
+        assert_eq!(found(&log).as_deref(), Some(&b"2"[..]));
+        log.sync().await.unwrap();
+        log.settle().await.unwrap();
+        assert_eq!((log.stats().syncs, log.mark()), (1, 1), "it went along");
+        note(&log, "3");
+        log.settle().await.unwrap();
+        assert_eq!((log.stats().syncs, log.mark()), (2, 1));
+        note(&log, "4");
+        disk.power_cut(0);
+    }
+    {
+        let (log, _writer) = open(&disk);
+        assert_eq!(log.mark_at_open(), 1);
+        assert_eq!(found(&log).as_deref(), Some(&b"3"[..]), "4 was lost");
+        // Written with a round that nobody has synced, it is not settled.
+        note(&log, "5");
+        let shard = log.shard(ShardId(1)).unwrap();
+        shard.purge(Position { term: 1, index: 4 }).await.unwrap();
+        assert_eq!(log.stats().syncs, 0);
+        log.settle().await.unwrap();
+        assert_eq!(log.stats().syncs, 1);
+        // What is put is newer than what was noted before it, and older than what is noted after.
+        note(&log, "6");
+        log.local_put("note", Some("7".into())).await.unwrap();
+        disk.power_cut(0);
+    }
+    let (log, _writer) = open(&disk);
+    assert_eq!(found(&log).as_deref(), Some(&b"7"[..]));
+    let put = log.local_put("note", None);
+    note(&log, "8");
+    put.await.unwrap();
+    disk.power_cut(0);
+    let (log, _writer) = open(&disk);
+    assert_eq!(found(&log).as_deref(), Some(&b"8"[..]));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kept {
+    /// Of one of two records.
+    Note(bool),
+    Put(bool),
+    Remove(bool),
+    /// An entry, awaited.
+    Append,
+    /// Written, and synced by nobody.
+    Purge,
+    Settle,
+    /// So many of the unsynced batches survive.
+    PowerCut(usize),
+}
+
+fn kept() -> impl Strategy<Value = Kept> {
+    prop_oneof![
+        4 => any::<bool>().prop_map(Kept::Note),
+        1 => any::<bool>().prop_map(Kept::Put),
+        1 => any::<bool>().prop_map(Kept::Remove),
+        2 => Just(Kept::Append),
+        2 => Just(Kept::Purge),
+        1 => Just(Kept::Settle),
+        2 => (0..3_usize).prop_map(Kept::PowerCut),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn what_was_noted_before_anything_durable_is_found_again_or_what_replaced_it(
+        ops in prop::collection::vec(kept(), 1..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let disk = Disk::new();
+            let (mut log, mut writer) = open(&disk);
+            // All that each record has been since what must be found at least.
+            let mut values: [Vec<Option<Bytes>>; 2] = [vec![None], vec![None]];
+            let (mut index, mut told) = (0, 0);
+            for (number, op) in ops.into_iter().chain([Kept::PowerCut(0)]).enumerate() {
+                let value = Bytes::from(number.to_string());
+                let name = |which: bool| ["a", "b"][usize::from(which)];
+                let mut durable = true;
+                match op {
+                    Kept::Note(which) => {
+                        log.local_note(name(which), value.clone());
+                        values[usize::from(which)].push(Some(value));
+                        durable = false;
+                    }
+                    Kept::Put(which) => {
+                        values[usize::from(which)].push(Some(value.clone()));
+                        log.local_put(name(which), Some(value)).await.unwrap();
+                    }
+                    Kept::Remove(which) => {
+                        values[usize::from(which)].push(None);
+                        log.local_put(name(which), None).await.unwrap();
+                    }
+                    Kept::Append => {
+                        index += 1;
+                        let shard = log.shard(ShardId(1)).unwrap();
+                        let entry = vec![record(1, index, "entry")];
+                        append(&shard, entry).await.unwrap().unwrap();
+                    }
+                    Kept::Purge => {
+                        let shard = log.shard(ShardId(1)).unwrap();
+                        shard.purge(Position { term: 1, index }).await.unwrap();
+                        durable = false;
+                    }
+                    Kept::Settle => log.settle().await.unwrap(),
+                    Kept::PowerCut(keep) => {
+                        disk.power_cut(keep);
+                        writer.abort();
+                        (log, writer) = open(&disk);
+                        prop_assert!(log.mark_at_open() >= told);
+                        for (which, values) in values.iter_mut().enumerate() {
+                            let found = log.local_get(name(which == 1)).unwrap();
+                            prop_assert!(values.contains(&found), "{found:?} of {values:?}");
+                            // What survived is durable now.
+                            *values = vec![found];
+                        }
+                        durable = false;
+                    }
+                }
+                told = told.max(log.mark());
+                if durable {
+                    for values in &mut values {
+                        values.drain(..values.len() - 1);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
+
 #[tokio::test]
 async fn a_round_that_no_one_waits_for_is_marked_by_the_next_sync() {
     let (log, _writer) = open(&Disk::new());
@@ -566,6 +710,30 @@ async fn all_tails_in_memory_together_are_bounded() {
             .count();
     }
     assert!((60..=64 + 20).contains(&cached), "{cached} MiB");
+}
+
+#[tokio::test]
+async fn what_all_keep_is_within_the_share_as_soon_as_it_is_written_and_when_it_shrinks() {
+    let share = Share::of(400_000);
+    let (log, writer) = Log::open_within(Arc::new(Memory::new()), share.clone()).unwrap();
+    tokio::spawn(writer);
+    // One has nearly all, and rests from then on; each of the others appends once and rests.
+    for (shard, entries) in [(1, 300), (2, 50), (3, 50), (4, 50), (5, 50)] {
+        let shard = log.shard(ShardId(shard)).unwrap();
+        for index in 1..=entries {
+            append(&shard, vec![record(1, index, vec![1; 1_000])])
+                .await
+                .unwrap()
+                .unwrap();
+            assert!(log.tails_bytes() <= share.bytes(), "{}", log.tails_bytes());
+        }
+    }
+    assert_eq!(log.unwritten_bytes(), 0);
+    let before = log.tails_bytes();
+    share.set(50_000);
+    log.trim();
+    assert!(before > 200_000 && log.tails_bytes() <= 50_000);
+    assert_eq!(log.shard(ShardId(1)).unwrap().last(), at(1, 300));
 }
 
 #[tokio::test]

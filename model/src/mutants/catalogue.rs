@@ -122,6 +122,16 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "room-of-its-own",
+        bug: "a leader looks at its own disk alone before it proposes",
+        promise: 'P',
+        oracles: &["room-kept"],
+        scenarios: &["small-disks-of-most"],
+        hint: "the disks of two data centers fill up and the third has room: what its leaders propose \
+               nobody takes, and callers learn nothing until their time is up",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "snapshot-begins-anew",
         bug: "what has come of a snapshot that broke off is thrown away, and it begins from zero",
         promise: 'P',
@@ -129,6 +139,34 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["thin-line-cuts"],
         hint: "a replica needs a snapshot that takes longer than its line stays whole: it does not come \
                to rest in time",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "snapshot-without-its-log",
+        bug: "the log behind a snapshot that is on its way is cut as any other",
+        promise: 'G',
+        oracles: &["no-downtime", "recovery"],
+        scenarios: &["thin-line"],
+        hint: "a small budget for kept log and a thin line: who has got a snapshot needs another one, and \
+               has not caught up when somebody else falls silent",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "votes-before-it-has-read",
+        bug: "a voter that has just stood still refuses votes over what it has not read yet",
+        promise: 'G',
+        oracles: &["no-downtime"],
+        scenarios: &["starved-dc-silent", "starved-dc-crash"],
+        hint: "starved machines and a dead leader: a term is lost each time",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "bulk-before-control",
+        bug: "pings, votes and heartbeats wait until all calls and entries before them have been sent",
+        promise: 'G',
+        oracles: &["no-downtime", "recovery"],
+        scenarios: &["thin-line", "thin-line-cuts"],
+        hint: "a thin line that is full of entries which a replica lacks: who is alive passes for silent",
         ..ONE_SITE
     },
     Mutant {
@@ -254,6 +292,7 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["moved-swapped"],
         hint: "two nodes come back at each other's addresses: each finds itself where it looks for the \
                other, and counts its own disk twice",
+        sites: 3,
         ..ONE_SITE
     },
     Mutant {
@@ -264,6 +303,16 @@ pub const ALL: &[Mutant] = &[
         scenarios: &["stale-image"],
         hint: "put an image of both disks back that was taken since the node started last: its boot \
                counter is the one that was seen, and only how far its disk was synced tells",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "marks-in-memory",
+        bug: "what a node was told of the others' disks is gone with its process",
+        promise: 'D',
+        oracles: &["disk-never-regresses"],
+        scenarios: &["outcast-forgotten"],
+        hint: "as outcast-votes, and who knew how far the disk had been starts again meanwhile: it takes \
+               the old disk's vote",
         ..ONE_SITE
     },
     Mutant {
@@ -477,6 +526,15 @@ pub const ALL: &[Mutant] = &[
         oracles: &["replicas-equal"],
         scenarios: &["rot"],
         hint: "a record vanishes from one replica without a trace",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "cache-ignores-its-share",
+        bug: "heads and ids of conversations are kept whatever share of the memory they have",
+        promise: 'P',
+        oracles: &["memory-kept"],
+        scenarios: &["calm"],
+        hint: "a node with a tiny share, and more conversations than fit",
         ..ONE_SITE
     },
     Mutant {

@@ -8,7 +8,7 @@ use client::{Client, v1};
 use serde::Serialize;
 
 use super::map::Map;
-use super::target::{Target, printable, verb_failed};
+use super::target::{Show, printable, verb_failed};
 use crate::exit::Usage;
 
 const EXAMPLES: &str = "\
@@ -26,9 +26,6 @@ The count of replicas is that of the founding (`firebreak init --replicas`); ano
 
 Exit codes: 0 done, 1 refused with the reason, or no node answers, 2 wrong arguments or an unknown name.";
 
-/// How long a call may take.
-const DEADLINE: Duration = Duration::from_secs(10);
-
 /// Show or set where leaders and replicas are to be.
 #[derive(clap::Subcommand, Debug)]
 pub enum Policy {
@@ -36,16 +33,6 @@ pub enum Policy {
     Show(Show),
     /// Set the default policy, or that of one shard.
     Set(Set),
-}
-
-/// Show the default policy and those of single shards.
-#[derive(clap::Args, Debug)]
-pub struct Show {
-    /// Print as JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    target: Target,
 }
 
 /// Set the default policy, or that of one shard.
@@ -67,11 +54,8 @@ pub struct Set {
     /// Take the policy away instead
     #[arg(long, conflicts_with_all = ["prefer", "replicas", "survive"])]
     clear: bool,
-    /// Print as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    target: Target,
+    show: Show,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -103,15 +87,7 @@ impl Policy {
     /// The cluster refuses it, or no node answers.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Policy::Show(args) => {
-                show(
-                    &args.target.client(DEADLINE).await?,
-                    &args.target,
-                    args.json,
-                    0,
-                )
-                .await
-            }
+            Policy::Show(shown) => show(&shown.client().await?, &shown, 0).await,
             Policy::Set(args) => args.run().await,
         }
     }
@@ -130,8 +106,8 @@ impl Set {
         if let Some(wrong) = self.replicas.filter(|count| !matches!(count, 3 | 5)) {
             return Err(anyhow!(Usage(format!("--replicas {wrong}: say 3 or 5"))));
         }
-        let client = self.target.client(DEADLINE).await?;
-        let map = Map::ask(&client, &self.target).await?;
+        let client = self.show.client().await?;
+        let map = Map::ask(&client, &self.show.target).await?;
         for dc in &self.prefer {
             map.dc(dc.trim())?;
         }
@@ -140,14 +116,16 @@ impl Set {
             true => None,
             false => {
                 let now = client.policies().await;
-                Some(self.over(now.with_context(|| self.target.asked())?))
+                Some(self.over(now.with_context(|| self.show.target.asked())?))
             }
         };
         let epoch = client
             .set_policy(self.shard, policy)
             .await
-            .map_err(|error| verb_failed(error, self.target.asked(), "firebreak policy show"))?;
-        show(&client, &self.target, self.json, epoch).await
+            .map_err(|error| {
+                verb_failed(error, self.show.target.asked(), "firebreak policy show")
+            })?;
+        show(&client, &self.show, epoch).await
     }
 }
 
@@ -171,12 +149,7 @@ impl Set {
 }
 
 /// Prints the policies, from a node that knows the map of `epoch`.
-async fn show(
-    client: &Client,
-    target: &Target,
-    json: bool,
-    epoch: u64,
-) -> anyhow::Result<ExitCode> {
+async fn show(client: &Client, how: &Show, epoch: u64) -> anyhow::Result<ExitCode> {
     let asked = async {
         loop {
             let policies = client.policies().await?;
@@ -186,12 +159,12 @@ async fn show(
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let policies = tokio::time::timeout(DEADLINE, asked)
+    let policies = tokio::time::timeout(Show::DEADLINE, asked)
         .await
         .context("the node that was asked has not heard of it yet")?
-        .with_context(|| target.asked())?;
+        .with_context(|| how.target.asked())?;
     let view = view(policies);
-    if json {
+    if how.json {
         println!("{}", serde_json::to_string_pretty(&view)?);
     } else {
         println!("default   {}", text(&view.default));

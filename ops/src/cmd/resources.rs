@@ -18,6 +18,8 @@ pub struct Resource {
     refused: u64,
     /// The key of `node.toml` that sets the bound.
     setting: String,
+    /// The bound that would be right, where this one is too small; else 0.
+    wanted: u64,
 }
 
 /// Those of a node.
@@ -30,6 +32,7 @@ pub fn of(stats: Option<&NodeStats>) -> Vec<Resource> {
             max: one.max,
             refused: one.refused,
             setting: printable(&one.setting),
+            wanted: one.wanted,
         })
         .collect()
 }
@@ -38,7 +41,7 @@ pub fn of(stats: Option<&NodeStats>) -> Vec<Resource> {
 pub fn lines(node: &str, resources: &[Resource]) -> Vec<String> {
     let short = |one: &&Resource| {
         let (used, max) = (u128::from(one.used), u128::from(one.max));
-        one.refused > 0 || used * 100 >= max * u128::from(TOLD_PERCENT)
+        one.refused > 0 || one.wanted > 0 || used * 100 >= max * u128::from(TOLD_PERCENT)
     };
     let line = |one: &Resource| {
         let Resource {
@@ -47,12 +50,20 @@ pub fn lines(node: &str, resources: &[Resource]) -> Vec<String> {
             max,
             refused,
             setting,
+            wanted,
         } = one;
         let refused = match refused {
             0 => String::new(),
             refused => format!(", refused or given up {refused} times since its start"),
         };
-        format!("{node}: {name}: {used} of {max} in use{refused} ({setting})")
+        let wanted = match wanted {
+            0 => String::new(),
+            wanted => format!(
+                ", too small for the shards of this node: {} MiB would be right",
+                wanted / 1_048_576
+            ),
+        };
+        format!("{node}: {name}: {used} of {max} in use{refused}{wanted} ({setting})")
     };
     resources.iter().filter(short).map(line).collect()
 }
@@ -69,12 +80,18 @@ mod tests {
             max: 100,
             refused,
             setting: "limits.x".to_owned(),
+            ..client::v1::Resource::default()
+        };
+        let small = client::v1::Resource {
+            wanted: 512 * 1_048_576,
+            ..resource("memory", 70, 0)
         };
         let stats = NodeStats {
             resources: vec![
                 resource("fine", 79, 0),
                 resource("calls", 80, 0),
                 resource("connections", 1, 7),
+                small,
             ],
             ..NodeStats::default()
         };
@@ -84,6 +101,8 @@ mod tests {
                 "seoul-1: calls: 80 of 100 in use (limits.x)",
                 "seoul-1: connections: 1 of 100 in use, refused or given up 7 times since its start \
                  (limits.x)",
+                "seoul-1: memory: 70 of 100 in use, too small for the shards of this node: 512 MiB \
+                 would be right (limits.x)",
             ]
         );
         assert!(of(None).is_empty());

@@ -25,6 +25,30 @@ pub struct Target {
     pub target: Vec<String>,
 }
 
+/// What an operator may set, shown: how, and who is asked.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Show {
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Who is asked.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+impl Show {
+    /// How long it is looked for a node that answers, or that has heard what was set.
+    pub const DEADLINE: Duration = Duration::from_secs(10);
+
+    /// A client that looks for so long.
+    ///
+    /// # Errors
+    /// As [`Target::client`].
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        self.target.client(Show::DEADLINE).await
+    }
+}
+
 /// The tenant of conversations that are named by their id alone.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Tenant {

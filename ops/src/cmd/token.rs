@@ -1,12 +1,11 @@
 //! `firebreak token`: what nodes join with, shown again or replaced.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use client::v1::{JoinToken, RotateJoinTokenRequest};
 
 use super::init::{until, valid_ms};
-use super::target::{Target, verb_failed};
+use super::target::{Show, verb_failed};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,9 +15,6 @@ Examples:
 
 Standard output has the token alone; when it expires is told on standard error.
 Exit codes: 0 shown, 1 it has expired, refused or no node answers, 2 wrong arguments.";
-
-/// How long to look for a node that answers.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Show what nodes join with, or replace it.
 #[derive(clap::Subcommand, Debug)]
@@ -30,16 +26,6 @@ pub enum Token {
     /// Have nodes join with a new token; the old one lets nobody in any more.
     #[command(after_help = EXAMPLES)]
     Rotate(Rotate),
-}
-
-/// How it is shown, and who is asked.
-#[derive(clap::Args, Debug)]
-pub struct Show {
-    /// Print as JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    target: Target,
 }
 
 /// How long the new one is valid.
@@ -60,22 +46,22 @@ impl Token {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Token::Show(show) => {
-                let client = show.target.client(DEADLINE).await?;
+                let client = show.client().await?;
                 let token = client.join_token().await;
                 let refused = |error| failed(error, "the token cannot be shown");
                 let token = token.map_err(refused)?;
-                show.print(&token)?;
+                print(&show, &token)?;
                 Ok(match token.expired {
                     true => ExitCode::FAILURE,
                     false => ExitCode::SUCCESS,
                 })
             }
             Token::Rotate(Rotate { valid, show }) => {
-                let client = show.target.client(DEADLINE).await?;
+                let client = show.client().await?;
                 let wanted = RotateJoinTokenRequest { valid_ms: valid };
                 let token = client.rotate_join_token(wanted).await;
                 let refused = |error| failed(error, "there is no new token");
-                show.print(&token.map_err(refused)?)?;
+                print(&show, &token.map_err(refused)?)?;
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -86,26 +72,24 @@ fn failed(error: client::Error, what: &str) -> anyhow::Error {
     verb_failed(error, what.to_owned(), "firebreak token show")
 }
 
-impl Show {
-    fn print(&self, token: &JoinToken) -> anyhow::Result<()> {
-        let expires = until(token.expires_ms);
-        if self.json {
-            let value = serde_json::json!({
-                "token": token.token,
-                "expires": expires,
-                "expired": token.expired,
-            });
-            println!("{}", serde_json::to_string_pretty(&value)?);
-        } else {
-            println!("{}", token.token);
-            match &expires {
-                Some(at) if token.expired => {
-                    eprintln!("it expired at {at}; `firebreak token rotate` gives a new one");
-                }
-                Some(at) => eprintln!("it lets nodes in until {at}"),
-                None => eprintln!("it does not expire"),
+fn print(show: &Show, token: &JoinToken) -> anyhow::Result<()> {
+    let expires = until(token.expires_ms);
+    if show.json {
+        let value = serde_json::json!({
+            "token": token.token,
+            "expires": expires,
+            "expired": token.expired,
+        });
+        println!("{}", serde_json::to_string_pretty(&value)?);
+    } else {
+        println!("{}", token.token);
+        match &expires {
+            Some(at) if token.expired => {
+                eprintln!("it expired at {at}; `firebreak token rotate` gives a new one");
             }
+            Some(at) => eprintln!("it lets nodes in until {at}"),
+            None => eprintln!("it does not expire"),
         }
-        Ok(())
     }
+    Ok(())
 }

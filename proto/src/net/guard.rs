@@ -188,7 +188,9 @@ impl std::fmt::Debug for Guard {
 }
 
 struct Shared {
+    /// As they were at first; [`Guard::limits`] says what they are.
     limits: Limits,
+    bytes_max: AtomicUsize,
     rules: Arc<dyn Rules>,
     bytes: AtomicUsize,
     calls: AtomicUsize,
@@ -221,6 +223,7 @@ impl Guard {
     pub fn new(limits: Limits, rules: Arc<dyn Rules>) -> Guard {
         Guard {
             shared: Arc::new(Shared {
+                bytes_max: AtomicUsize::new(limits.bytes_max),
                 limits,
                 rules,
                 bytes: AtomicUsize::new(0),
@@ -231,21 +234,29 @@ impl Guard {
         }
     }
 
-    /// The bounds.
-    pub fn limits(&self) -> &Limits {
-        &self.shared.limits
+    /// The bounds as they are now.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            bytes_max: self.shared.bytes_max.load(Ordering::Relaxed),
+            ..self.shared.limits.clone()
+        }
+    }
+
+    /// Changes [`Limits::bytes_max`]. What is open stays; who comes next meets the new bound.
+    pub fn resize(&self, bytes_max: usize) {
+        self.shared.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     /// How much is used now.
     pub fn usage(&self) -> Usage {
-        let shared = &self.shared;
+        let (shared, limits) = (&self.shared, self.limits());
         let usage = Usage {
             connections: shared.open.lock().connections.len(),
-            connections_max: shared.limits.connections_max,
+            connections_max: limits.connections_max,
             calls: shared.calls.load(Ordering::Relaxed),
             bytes: shared.bytes.load(Ordering::Relaxed),
-            calls_max: shared.limits.calls_max(),
-            bytes_max: shared.limits.buffers_max(),
+            calls_max: limits.calls_max(),
+            bytes_max: limits.buffers_max(),
             ..Usage::default()
         };
         shared.told.count(usage)
@@ -326,7 +337,7 @@ impl Guard {
     }
 
     fn clients_bytes_max(&self) -> usize {
-        share(self.shared.limits.buffers_max(), CLIENTS_PERCENT)
+        share(self.limits().buffers_max(), CLIENTS_PERCENT)
     }
 
     /// Puts a refusal into words, and counts it.

@@ -10,20 +10,20 @@ use futures::future::join_all;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
-use tonic::{Response, Status};
 
 use super::guard::{Guard, Limits};
+use super::rooms::Rooms;
 use super::serve::tests::Plain;
 use super::serve::{Ending, serve};
 use super::{RESETS_MAX, endpoint};
 use crate::v1;
 use crate::v1::conversations_client::ConversationsClient;
-use crate::v1::conversations_server::{Conversations, ConversationsServer};
+use crate::v1::conversations_server::ConversationsServer;
 
 /// Far above what anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -102,32 +102,6 @@ impl Connected for Gated {
     type ConnectInfo = ();
 
     fn connect_info(&self) {}
-}
-
-/// Counts the calls that reached it; creations wait for `slow`.
-#[derive(Clone, Default)]
-struct Rooms {
-    got: Arc<AtomicUsize>,
-    slow: Arc<Notify>,
-}
-
-#[tonic::async_trait]
-impl Conversations for Rooms {
-    async fn create_conversation(
-        &self,
-        _: tonic::Request<v1::CreateConversationRequest>,
-    ) -> Result<Response<v1::Conversation>, Status> {
-        self.slow.notified().await;
-        Ok(Response::new(v1::Conversation::default()))
-    }
-
-    async fn get_conversation(
-        &self,
-        _: tonic::Request<v1::GetConversationRequest>,
-    ) -> Result<Response<v1::Conversation>, Status> {
-        self.got.fetch_add(1, Ordering::SeqCst);
-        Ok(Response::new(v1::Conversation::default()))
-    }
 }
 
 /// Lets calls run out, `rounds` times, while the server or the client stands still; another call on the

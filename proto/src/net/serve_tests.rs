@@ -4,46 +4,21 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
+use tonic::Status;
 use tonic::codegen::http::HeaderValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status};
 
 use super::*;
 use crate::net::TcpIncoming;
+use crate::net::rooms::Rooms;
 use crate::v1;
 use crate::v1::conversations_client::ConversationsClient;
-use crate::v1::conversations_server::{Conversations, ConversationsServer};
+use crate::v1::conversations_server::ConversationsServer;
 
 /// Far above what anything here takes.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// Answers when it is told to, or at once.
-#[derive(Default)]
-struct Rooms {
-    slow: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
-}
-
-#[tonic::async_trait]
-impl Conversations for Rooms {
-    async fn create_conversation(
-        &self,
-        _: tonic::Request<v1::CreateConversationRequest>,
-    ) -> Result<Response<v1::Conversation>, Status> {
-        if let Some(slow) = self.slow.lock().await.take() {
-            let _ = slow.await;
-        }
-        Ok(Response::new(v1::Conversation::default()))
-    }
-
-    async fn get_conversation(
-        &self,
-        _: tonic::Request<v1::GetConversationRequest>,
-    ) -> Result<Response<v1::Conversation>, Status> {
-        Ok(Response::new(v1::Conversation::default()))
-    }
-}
 
 /// The rules where a test has none of its own: a MiB a message, one a call.
 pub(in crate::net) struct Plain;
@@ -71,7 +46,7 @@ struct Served {
     callers: TaskTracker,
     stop: Option<oneshot::Sender<()>>,
     /// Lets the slow call end.
-    slow: Option<oneshot::Sender<()>>,
+    slow: Arc<Notify>,
 }
 
 async fn served() -> Served {
@@ -82,10 +57,8 @@ async fn served() -> Served {
     let incoming = TcpIncoming(listener).inspect(move |_| {
         count.fetch_add(1, Ordering::SeqCst);
     });
-    let (slow, wait) = oneshot::channel();
-    let rooms = Rooms {
-        slow: tokio::sync::Mutex::new(Some(wait)),
-    };
+    let rooms = Rooms::default();
+    let slow = rooms.slow.clone();
     let (closing, elsewhere) = (watch::Sender::new(false), watch::Sender::new(false));
     let callers = TaskTracker::new();
     let ending = Ending {
@@ -108,7 +81,7 @@ async fn served() -> Served {
         elsewhere,
         callers,
         stop: Some(stop),
-        slow: Some(slow),
+        slow,
     }
 }
 
@@ -175,7 +148,7 @@ async fn a_call_in_progress_is_answered_although_its_connection_is_to_end() {
     .await
     .unwrap();
     assert!(!slow.is_finished());
-    served.slow.take().unwrap().send(()).unwrap();
+    served.slow.notify_one();
     timeout(LIMIT, slow).await.unwrap().unwrap().unwrap();
 }
 
@@ -212,7 +185,7 @@ async fn a_server_that_stops_waits_for_clients_to_hang_up_and_not_for_nodes() {
         served.callers.wait().now_or_never().is_none(),
         "a call goes on"
     );
-    served.slow.take().unwrap().send(()).unwrap();
+    served.slow.notify_one();
     timeout(LIMIT, slow).await.unwrap().unwrap().unwrap();
     timeout(LIMIT, served.callers.wait()).await.unwrap();
 }

@@ -28,6 +28,7 @@ use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use crate::guesses::Guesses;
+use crate::memory::Memory;
 use crate::room::Seen;
 use crate::world::{Background, Entropy};
 
@@ -54,6 +55,8 @@ pub struct Admin {
     pub started: Instant,
     /// What the node divides among its parts.
     pub budget: Budget,
+    /// What it keeps in memory.
+    pub memory: Memory,
     /// What comes over its network.
     pub guard: Guard,
     /// The process's id.
@@ -274,9 +277,10 @@ impl Admin {
                 disk_reserve_reached: disk.room > Room::Enough,
                 disk_reserve_bytes: disk.reserve,
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                resources: self
-                    .budget
-                    .resources(&self.guard, raft, &self.log, &self.state),
+                resources: self.budget.resources(
+                    &self.guard,
+                    self.memory.resources(raft, &self.log, &self.state),
+                ),
             }),
         }
     }

@@ -9,7 +9,7 @@ use crate::outcome::Promise;
 use crate::plan::{Expect, Pending};
 
 /// What an expectation may wait for, besides a promise, and the key that asks for it.
-const GOALS: [(&str, &str); 8] = [
+const GOALS: [(&str, &str); 9] = [
     ("gap", "gap_max"),
     ("reads", "read_max"),
     ("failed-calls", "failed_calls_max"),
@@ -18,6 +18,7 @@ const GOALS: [(&str, &str); 8] = [
     ("age-p99", "age_p99_max"),
     ("leaderless", "leaderless_max"),
     ("rest", "rest_max"),
+    ("snapshots", "snapshots_max"),
 ];
 
 /// Reads `[expect]`.
@@ -44,12 +45,14 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
         "age_p99_max",
         "leaderless_max",
         "rest_max",
+        "snapshots_max",
         "acked_min",
         "pending",
     ];
     reader.known(&section, &keys);
     let hour = 3_600_000;
     let failed = values::count("calls", 0..=1_000_000);
+    let snapshots = values::count("snapshots", 0..=1_000_000);
     let acked = values::count("acknowledgements", 1..=100_000_000);
     let mut expect = Expect {
         promises: reader
@@ -65,6 +68,9 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
         age_p99_max_ms: reader.get(&section, "age_p99_max", values::ms(1..=hour)),
         leaderless_max_ms: reader.get(&section, "leaderless_max", values::ms(1..=hour)),
         rest_max_ms: reader.get(&section, "rest_max", values::ms(1..=hour)),
+        snapshots_max: reader
+            .get(&section, "snapshots_max", snapshots)
+            .map(u64::from),
         acked_min: reader
             .need(&section, "acked_min", acked)
             .map_or(1, u64::from),

@@ -75,6 +75,7 @@ pub fn all() -> &'static [Shipped] {
         "second-dc-after-30s"
         "slow-clock-lease"
         "small-disks"
+        "small-disks-of-most"
         "stale-image"
         "starved-dc-crash"
         "starved-dc-silent"

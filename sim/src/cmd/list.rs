@@ -92,6 +92,7 @@ fn as_json(plans: &[(Plan, bool)]) -> Result<String, Failure> {
                 "age_p99_max_ms": plan.expect.age_p99_max_ms,
                 "leaderless_max_ms": plan.expect.leaderless_max_ms,
                 "rest_max_ms": plan.expect.rest_max_ms,
+                "snapshots_max": plan.expect.snapshots_max,
                 "pending": plan.expect.pending,
                 "control": has_control,
                 "load_ms": plan.workload.duration_ms,

@@ -183,6 +183,10 @@ fn expect(out: &mut String, plan: &Plan) {
     );
     goal("replicas equal", expect.rest_max_ms.map(at_most));
     goal(
+        "files of snapshots",
+        expect.snapshots_max.map(|most| format!("at most {most}")),
+    );
+    goal(
         "acknowledged",
         Some(format!("at least {}", expect.acked_min)),
     );

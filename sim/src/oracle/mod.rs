@@ -153,7 +153,12 @@ pub const OF_RUNS: &[(&str, char, &str)] = &[
     (
         "room-kept",
         'P',
-        "no node runs out of room by its own writes",
+        "no node runs out of room by its own writes, and where nothing else is wrong callers are told so",
+    ),
+    (
+        "memory-kept",
+        'P',
+        "what a node keeps in memory is within its budget, and each cache and queue within its share",
     ),
 ];
 

@@ -71,8 +71,12 @@ pub(super) struct Cluster {
     stampedes: BTreeMap<String, watch::Sender<u64>>,
     began: watch::Sender<bool>,
     began_us: Option<u64>,
+    /// Files of snapshots that were installed before.
+    snapshots_before: u64,
     told: Told,
     founding: Option<Arc<Founding>>,
+    /// Looks at what nodes keep in memory, and what was too much.
+    memory: (u64, Vec<(u64, String)>),
 }
 
 /// The group of a client site: inside of its data center, or near it.
@@ -111,8 +115,10 @@ impl Cluster {
             stampedes: BTreeMap::new(),
             began: watch::Sender::new(false),
             began_us: None,
+            snapshots_before: 0,
             told: Told::default(),
             founding: None,
+            memory: (0, Vec::new()),
             plan,
         };
         cluster.lay_links();
@@ -322,8 +328,31 @@ impl Cluster {
         }
         if now.is_multiple_of(LOOK_US) {
             self.told.set_running(self.running());
+            self.look_at_memory(now);
         }
         Ok(())
+    }
+
+    /// What each node keeps is within its budget, and each part of it within its share.
+    fn look_at_memory(&mut self, now_us: u64) {
+        let (looks, over) = &mut self.memory;
+        for member in &self.members {
+            let name = &member.host.name;
+            let Some(account) = member.host.memory() else {
+                continue;
+            };
+            *looks += 1;
+            let whole = ("all of it", account.used, account.max);
+            let parts = account.parts.iter();
+            let parts = parts.filter_map(|part| Some((part.name, part.used, part.max?)));
+            let too_much = parts.chain([whole]).find(|(_, used, max)| used > max);
+            if let Some((what, used, max)) = too_much {
+                over.push((
+                    now_us,
+                    format!("{name} keeps {used} of {max} bytes: {what}"),
+                ));
+            }
+        }
     }
 
     /// The nodes that run, belong to the cluster and are not cut off from most of the others, with
@@ -354,6 +383,7 @@ impl Cluster {
         }
         let now = self.field.now_us();
         self.began_us = Some(now);
+        self.snapshots_before = self.snapshots();
         for (member, (_, node)) in self.members.iter_mut().zip(self.plan.topology.nodes()) {
             if let Some(joins) = node.joins_at_ms {
                 member.start_at_us = now + joins * 1_000;
@@ -508,6 +538,12 @@ impl Cluster {
         self.sites.contains_key(name)
     }
 
+    /// Files of snapshots that were installed so far.
+    fn snapshots(&self) -> u64 {
+        let hosts = self.members.iter().map(|member| &member.host);
+        hosts.map(|host| host.snapshots()).sum()
+    }
+
     /// Hands over what was seen.
     pub(super) fn tell(&mut self, seen: &mut Seen) {
         for (name, progress) in &self.sites {
@@ -538,6 +574,8 @@ impl Cluster {
                 Some(cover)
             })
             .collect();
+        seen.snapshots = self.snapshots() - self.snapshots_before;
+        seen.memory = std::mem::take(&mut self.memory);
         seen.began_us = self.began_us;
         seen.sim_us = self.field.now_us();
         let text = serde_json::to_vec(&seen.history).unwrap_or_default();

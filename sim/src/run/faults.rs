@@ -1,5 +1,8 @@
 //! Does to the cluster what the timeline says.
 
+// A fault that nobody injects would silently do nothing.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 use super::cluster::{Cluster, Member, Wanted, edge};
 use super::verdict::Seen;
 use crate::outcome::Mark;
@@ -79,6 +82,10 @@ impl Cluster {
             Fault::Compact { hosts } => {
                 self.on(hosts, |member: &mut Member| member.host.compact())?;
             }
+            #[allow(
+                clippy::wildcard_enum_match_arm,
+                reason = "they are matched whole where they are injected"
+            )]
             fault => self.hosts_one_by_one(fault)?,
         }
         Ok(None)
@@ -99,7 +106,33 @@ impl Cluster {
                 Fault::Resume { .. } => self.field.resume(name)?,
                 Fault::Starve { starved, .. } => self.field.starve(name, *starved)?,
                 // Clients have no disks, and nothing that follows their clocks.
-                _ => {}
+                Fault::Stop { .. }
+                | Fault::ClockJump { .. }
+                | Fault::ClockDrift { .. }
+                | Fault::WipeDisk { .. }
+                | Fault::ImageDisk { .. }
+                | Fault::OldDisk { .. }
+                | Fault::SlowSync { .. }
+                | Fault::HangSync { .. }
+                | Fault::FailSync { .. }
+                | Fault::DiskRoom { .. }
+                | Fault::SmallDisk { .. } => {}
+                Fault::Cut { .. }
+                | Fault::Block { .. }
+                | Fault::Heal { .. }
+                | Fault::Reset { .. }
+                | Fault::Link { .. }
+                | Fault::Stampede { .. }
+                | Fault::Drain { .. }
+                | Fault::Remove { .. }
+                | Fault::Move { .. }
+                | Fault::MoveTo { .. }
+                | Fault::Forge { .. }
+                | Fault::BitFlip { .. }
+                | Fault::LoseRecord { .. }
+                | Fault::Compact { .. } => {
+                    return Err(not_of_one_host(fault));
+                }
             }
         }
         Ok(())
@@ -114,7 +147,33 @@ impl Cluster {
             Fault::Starve { starved, .. } => self.field.starve(name, *starved)?,
             Fault::ClockJump { by_ms, .. } => self.field.jump(name, *by_ms)?,
             Fault::ClockDrift { ppm, .. } => self.field.drift(name, *ppm)?,
-            _ => {}
+            // The host sees to these, below.
+            Fault::Stop { .. }
+            | Fault::Start { .. }
+            | Fault::WipeDisk { .. }
+            | Fault::ImageDisk { .. }
+            | Fault::OldDisk { .. }
+            | Fault::SlowSync { .. }
+            | Fault::HangSync { .. }
+            | Fault::FailSync { .. }
+            | Fault::DiskRoom { .. }
+            | Fault::SmallDisk { .. } => {}
+            Fault::Cut { .. }
+            | Fault::Block { .. }
+            | Fault::Heal { .. }
+            | Fault::Reset { .. }
+            | Fault::Link { .. }
+            | Fault::Stampede { .. }
+            | Fault::Drain { .. }
+            | Fault::Remove { .. }
+            | Fault::Move { .. }
+            | Fault::MoveTo { .. }
+            | Fault::Forge { .. }
+            | Fault::BitFlip { .. }
+            | Fault::LoseRecord { .. }
+            | Fault::Compact { .. } => {
+                return Err(not_of_one_host(fault));
+            }
         }
         let now = self.field.now_us();
         let running = self.field.runs(name);
@@ -167,7 +226,26 @@ impl Cluster {
             Fault::FailSync { fail, .. } => host.fail_syncs(*fail),
             Fault::DiskRoom { free_percent, .. } => host.leave_room(*free_percent),
             Fault::SmallDisk { left_bytes, .. } => host.leave_bytes(*left_bytes),
-            _ => {}
+            // The field has seen to these, above.
+            Fault::Pause { .. }
+            | Fault::Resume { .. }
+            | Fault::Starve { .. }
+            | Fault::ClockJump { .. }
+            | Fault::ClockDrift { .. }
+            | Fault::Cut { .. }
+            | Fault::Block { .. }
+            | Fault::Heal { .. }
+            | Fault::Reset { .. }
+            | Fault::Link { .. }
+            | Fault::Stampede { .. }
+            | Fault::Drain { .. }
+            | Fault::Remove { .. }
+            | Fault::Move { .. }
+            | Fault::MoveTo { .. }
+            | Fault::Forge { .. }
+            | Fault::BitFlip { .. }
+            | Fault::LoseRecord { .. }
+            | Fault::Compact { .. } => {}
         }
         Ok(())
     }
@@ -190,4 +268,9 @@ impl Cluster {
             .map(|name| Ok(act(self.member(name)?)))
             .collect()
     }
+}
+
+/// Why a fault is not injected host by host.
+fn not_of_one_host(fault: &Fault) -> String {
+    format!("{} is not a fault of one host", fault.kind())
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::laps::Laps;
 use crate::history::{AppendEnd, History, Level, Observed};
 use crate::interpose::real_elapsed;
+use crate::oracle::liveness::Failed;
 use crate::oracle::{self, cutoff, liveness, stale};
 use crate::outcome::{Broken, Finding, Goal, Judged, Led, Mark, Outcome, Phase, Promise, Verdict};
-use crate::plan::{Expect, Fault, Plan};
+use crate::plan::{Event, Expect, Fault, Plan};
 use crate::reigns;
 use crate::trace::Trace;
 
@@ -17,6 +18,8 @@ use crate::trace::Trace;
 const RECOVERY_MAX_MS: u64 = 10_000;
 /// What a node says that ended for want of room.
 const NO_ROOM: &str = "no space left";
+/// What a caller is told whose message finds no room.
+const DISK_FULL: &str = "DISK_FULL";
 /// Calls that failed, for people, at most.
 const FAILED_MAX: usize = 20;
 /// Evidence of one kind, at most.
@@ -36,6 +39,8 @@ pub(super) struct Seen {
     pub recovery: Option<Result<u64, String>>,
     /// From the end of the load until the replicas were equal, ms; none when they never were.
     pub rest: Option<u64>,
+    /// Files of snapshots installed since the load began.
+    pub snapshots: u64,
     /// Whether every room was served at rest.
     pub last_probe: Option<Result<u64, String>>,
     /// Nodes asked for their status while faults lasted, and those that did not answer.
@@ -44,6 +49,8 @@ pub(super) struct Seen {
     pub unread: Vec<String>,
     /// Nodes that ended by themselves, and when.
     pub ends: Vec<(u64, String)>,
+    /// Looks at what nodes keep in memory; when it was too much, and whose.
+    pub memory: (u64, Vec<(u64, String)>),
     /// The host of each node id.
     pub nodes: BTreeMap<u64, String>,
     pub site_errors: Vec<String>,
@@ -292,6 +299,15 @@ fn goals(
             seen.rest.is_some_and(|ms| ms <= most),
         );
     }
+    if let Some(most) = expect.snapshots_max {
+        let installed = seen.snapshots;
+        add(
+            "snapshots",
+            format!("≤ {most}"),
+            installed.to_string(),
+            installed <= most,
+        );
+    }
     add(
         "acked",
         format!("≥ {}", expect.acked_min),
@@ -384,6 +400,22 @@ fn promises(
         Vec::new()
     };
     note(Promise::P, small, "room-kept", full);
+    if small > 0 && plan.events.iter().all(is_of_small_disks) {
+        // The operator's probes have short deadlines of their own.
+        let counts = |site: &str| site != super::cluster::OPERATOR;
+        let failed = liveness::failed(&seen.history, counts).into_iter();
+        let otherwise = failed.filter(|failed| !failed.text.contains(DISK_FULL));
+        let otherwise = otherwise.take(EVIDENCE_MAX).map(|Failed { at_ms, text }| {
+            format!("at {at_ms} ms somebody was not told that disks are full: {text}")
+        });
+        note(Promise::P, 1, "room-kept", otherwise.collect());
+    }
+    let (looks, over) = &seen.memory;
+    let over = over.iter().take(EVIDENCE_MAX).map(|(at_us, what)| {
+        let at_ms = since(seen, *at_us);
+        format!("at {at_ms} ms {what}")
+    });
+    note(Promise::P, *looks, "memory-kept", over.collect());
     note(
         Promise::A,
         seen.admin.0,
@@ -398,6 +430,11 @@ fn promises(
         };
     }
     promises
+}
+
+/// Whether a disk becomes small, or has room again.
+fn is_of_small_disks(event: &Event) -> bool {
+    matches!(event.fault, Fault::SmallDisk { .. })
 }
 
 /// How many disks are small at some time, and are not filled by anything else.

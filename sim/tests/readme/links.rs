@@ -123,7 +123,12 @@ fn called(name: &str, folder: &str) -> Vec<String> {
             .flatten();
         for entry in entries.flatten() {
             let path = folder.join(entry.file_name());
-            if pages::root().join(&path).is_dir() {
+            let whole = pages::root().join(&path);
+            // Sources of others that are kept here have names of their own.
+            if whole.join("Cargo.toml").exists() {
+                continue;
+            }
+            if whole.is_dir() {
                 open.push(path);
             } else if entry.file_name() == name {
                 found.push(path.display().to_string());

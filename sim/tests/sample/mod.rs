@@ -96,6 +96,7 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             age_p99_max_ms: None,
             leaderless_max_ms: None,
             rest_max_ms: None,
+            snapshots_max: None,
             acked_min: 1_000,
             pending: Vec::new(),
         },

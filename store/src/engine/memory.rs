@@ -97,6 +97,11 @@ impl Disk {
         self.shared.state.lock().kept.len()
     }
 
+    /// How often files were ingested into it, by all engines that it had.
+    pub fn ingests(&self) -> u64 {
+        self.shared.state.lock().ingests
+    }
+
     /// The copy that [`super::Engine::checkpoint`] made at `directory`.
     pub fn checkpointed(&self, directory: &Path) -> Option<Disk> {
         self.shared.state.lock().checkpoints.get(directory).cloned()

@@ -173,6 +173,11 @@ pub trait Engine: Read {
     /// rewrites. They may until this is called.
     fn compact(&self, may: bool);
 
+    /// Keeps at most so many bytes of blocks in memory from now on. One that keeps none ignores it.
+    fn resize(&self, blocks_bytes: usize) {
+        let _ = blocks_bytes;
+    }
+
     /// Counters since it was opened, and what it takes.
     fn stats(&self) -> Stats;
 }

@@ -33,10 +33,10 @@ use futures::future::BoxFuture;
 use model::id::ShardId;
 use parking_lot::Mutex;
 
-use crate::Error;
 use crate::engine::{self, Engine};
 use crate::key::log as key;
 use crate::key::log::Kind;
+use crate::{Error, Share};
 pub use record::{Record, SEAL_BYTES, unseal};
 use shard::Shard;
 pub use shard::ShardLog;
@@ -89,16 +89,20 @@ pub struct Log {
 struct Handle {
     engine: Arc<dyn Engine>,
     queue: Arc<Queue>,
-    shards: Mutex<BTreeMap<ShardId, Arc<Shard>>>,
     /// The node's own records. Locked before the queue.
     local: Mutex<BTreeMap<String, Bytes>>,
     /// The mark that was found.
     mark_at_open: u64,
-    /// Bytes of entries in memory over all shards, and the most.
-    tails_bytes: AtomicUsize,
-    tails_max: usize,
-    /// Shards that are open.
-    shard_count: AtomicUsize,
+    tails: Arc<Tails>,
+}
+
+/// What the entries in memory take, over all shards.
+struct Tails {
+    bytes: AtomicUsize,
+    max: Share,
+    /// Those that are open.
+    shards: Mutex<BTreeMap<ShardId, Arc<Shard>>>,
+    count: AtomicUsize,
 }
 
 impl Drop for Handle {
@@ -123,17 +127,17 @@ impl Log {
         ),
         Error,
     > {
-        Log::open_within(engine, TAILS_BYTES_MAX)
+        Log::open_within(engine, Share::of(TAILS_BYTES_MAX))
     }
 
-    /// Opens the logs as [`Log::open`] does, and keeps `tails_max` bytes of entries in memory, over all
-    /// shards.
+    /// Opens the logs as [`Log::open`] does, and keeps `tails_max` of entries in memory, over all
+    /// shards. After it has become less, [`Log::trim`] gives back what is too much.
     ///
     /// # Errors
     /// As [`Log::open`].
     pub fn open_within(
         engine: Arc<dyn Engine>,
-        tails_max: usize,
+        tails_max: Share,
     ) -> Result<
         (
             Log,
@@ -144,16 +148,24 @@ impl Log {
         let mut local = load_local(engine.as_ref())?;
         let mark_at_open = take_mark(&mut local)?;
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new(Arc::clone(&engine), Arc::clone(&queue), mark_at_open);
+        let tails = Arc::new(Tails {
+            bytes: AtomicUsize::new(0),
+            max: tails_max,
+            shards: Mutex::default(),
+            count: AtomicUsize::new(0),
+        });
+        let writer = Writer::new(
+            Arc::clone(&engine),
+            Arc::clone(&queue),
+            Arc::clone(&tails),
+            mark_at_open,
+        );
         let handle = Handle {
             local: Mutex::new(local),
             mark_at_open,
             engine,
             queue,
-            shards: Mutex::default(),
-            tails_bytes: AtomicUsize::new(0),
-            tails_max,
-            shard_count: AtomicUsize::new(0),
+            tails,
         };
         Ok((
             Log {
@@ -170,16 +182,18 @@ impl Log {
     /// [`Error::Corrupt`] when a record is damaged or missing, which concerns this shard only: its
     /// replica must not vote until [`Log::remove_shard`] and a rebuild. Others as the disk has.
     pub fn shard(&self, shard: ShardId) -> Result<ShardLog, Error> {
-        let mut shards = self.handle.shards.lock();
+        let tails = &self.handle.tails;
+        let mut shards = tails.shards.lock();
         let shard = match shards.get(&shard) {
             Some(known) => Arc::clone(known),
             None => {
-                let count = self.handle.shard_count.fetch_add(1, Ordering::Relaxed) + 1;
-                let room = (self.handle.tails_max / count).min(TAIL_BYTES_MAX);
+                let count = tails.count.fetch_add(1, Ordering::Relaxed) + 1;
+                let max = tails.max.bytes();
+                let left = max.saturating_sub(tails.bytes.load(Ordering::Relaxed));
+                let room = (max / count).min(TAIL_BYTES_MAX).min(left);
                 let tail = shard::load(self.handle.engine.as_ref(), shard, room)?;
-                self.handle
-                    .tails_bytes
-                    .fetch_add(tail.cache_bytes(), Ordering::Relaxed);
+                let bytes = tail.cache_bytes();
+                tails.bytes.fetch_add(bytes, Ordering::Relaxed);
                 let new = Arc::new(Shard {
                     id: shard,
                     tail: Mutex::new(tail),
@@ -199,26 +213,36 @@ impl Log {
         self.handle.queue.submit_and_wait(Until::Durable, |_, _| {})
     }
 
-    /// Gives back what shards keep in memory beyond their shares, where all of them keep too much: what
-    /// they could not when it came, because it was not written.
+    /// Gives back what shards keep in memory beyond their shares, where all of them keep too much.
     pub fn trim(&self) {
-        if self.tails_bytes() <= self.handle.tails_max {
-            return;
-        }
-        let shards: Vec<Arc<Shard>> = self.handle.shards.lock().values().cloned().collect();
-        for shard in shards {
-            self.handle.evict(&mut shard.tail.lock(), 0);
-        }
+        let queue = &self.handle.queue;
+        self.handle
+            .tails
+            .trim(queue.unwritten_bytes(), queue.written());
     }
 
     /// Bytes of entries in memory, over all shards.
     pub fn tails_bytes(&self) -> usize {
-        self.handle.tails_bytes.load(Ordering::Relaxed)
+        self.handle.tails.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What the entries take in memory that wait for the writer: they stay whatever the bound.
+    pub fn unwritten_bytes(&self) -> usize {
+        self.handle.queue.unwritten_bytes()
+    }
+
+    /// What is known in memory of all entries (sizes, terms) and of each shard beside the entries
+    /// themselves, bytes, about. Looks at every shard.
+    pub fn index_bytes(&self) -> usize {
+        let shards = self.handle.tails.shards.lock();
+        let of = |shard: &Arc<Shard>| shard.tail.lock().index_bytes();
+        shards.values().map(of).sum()
     }
 
     /// How far this disk has been synced: the number of the writer's last round, over all starts,
     /// that is durable; 0 until this start's first sync. Every round writes its number in its own
     /// batch, so no crash leaves less than was given here, and an older copy of the disk has less.
+    /// Rounds of notes alone ([`Log::local_note`]) have no number.
     pub fn mark(&self) -> u64 {
         self.handle.queue.mark()
     }
@@ -252,13 +276,33 @@ impl Log {
         };
         self.handle
             .queue
-            .submit_and_wait(Until::Durable, |round, _| match &value {
-                Some(value) => {
-                    let sealed = record::seal(&disk_key, [value, &[]]);
-                    round.batch.put(disk_key, sealed);
+            .submit_and_wait(Until::Durable, |round, _| {
+                round.unnote(&disk_key);
+                match &value {
+                    Some(value) => {
+                        let sealed = record::seal(&disk_key, [value, &[]]);
+                        round.batch.put(disk_key, sealed);
+                    }
+                    None => round.batch.delete(disk_key),
                 }
-                None => round.batch.delete(disk_key),
             })
+    }
+
+    /// Sets a record of the node itself that may be lost: read at once, and written along with the
+    /// first batch that somebody waits for, or by [`Log::settle`]. It costs no sync of its own, and of
+    /// many values for one name the last is written.
+    pub fn local_note(&self, key: &str, value: Bytes) {
+        let disk_key = Bytes::from(key::local(key));
+        let sealed = record::seal(&disk_key, [&value, &[]]);
+        let mut local = self.handle.local.lock();
+        local.insert(key.to_owned(), value);
+        self.handle.queue.note(disk_key, sealed);
+    }
+
+    /// Completes when all that was noted ([`Log::local_note`]) is durable. It syncs only if that is not
+    /// so yet, and does not raise the mark.
+    pub fn settle(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.handle.queue.settle()
     }
 
     /// The node's own records whose names begin with `prefix`, sorted by name.
@@ -279,12 +323,11 @@ impl Log {
     /// Removes everything of a shard, damaged or not; durable when the future completes. Its
     /// [`ShardLog`]s are empty logs from now on.
     pub fn remove_shard(&self, shard: ShardId) -> BoxFuture<'static, Result<(), Error>> {
-        let shards = self.handle.shards.lock();
+        let shards = self.handle.tails.shards.lock();
         let mut tail = shards.get(&shard).map(|shard| shard.tail.lock());
         if let Some(tail) = &mut tail {
-            self.handle
-                .tails_bytes
-                .fetch_sub(tail.cache_bytes(), Ordering::Relaxed);
+            let bytes = tail.cache_bytes();
+            self.handle.tails.bytes.fetch_sub(bytes, Ordering::Relaxed);
             tail.clear();
         }
         self.handle

@@ -12,9 +12,9 @@ use model::mutant;
 use parking_lot::Mutex;
 
 use super::record::{self, Record, corrupt};
-use super::tail::Tail;
+use super::tail::{Tail, cached_bytes};
 use super::writer::{Done, Progress, Until};
-use super::{Handle, HardState, TAIL_BYTES_MAX, TAIL_BYTES_MIN};
+use super::{Handle, HardState, TAIL_BYTES_MAX, TAIL_BYTES_MIN, Tails};
 use crate::engine::{self, Engine, Order};
 use crate::key::log as key;
 use crate::key::log::Kind;
@@ -37,14 +37,24 @@ pub struct ShardLog {
     pub(super) shard: Arc<Shard>,
 }
 
-impl Handle {
-    /// Keeps the tails in memory within their bounds.
-    pub(super) fn evict(&self, tail: &mut Tail, added: usize) {
+impl Tails {
+    /// Whether they are beyond their bound, but for what is not written.
+    pub(super) fn are_too_much(&self, unwritten: usize) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.max.bytes().saturating_add(unwritten)
+    }
+
+    /// Counts what a tail has more of and keeps all within their bounds, but for entries that are not
+    /// among the `written` rounds.
+    pub(super) fn evict(&self, tail: &mut Tail, added: usize, written: u64) {
+        self.bytes.fetch_add(added, Ordering::Relaxed);
+        self.evict_to(tail, self.max.bytes(), written);
+    }
+
+    fn evict_to(&self, tail: &mut Tail, all_max: usize, written: u64) {
         let before = tail.cache_bytes();
-        let others = self.tails_bytes.fetch_add(added, Ordering::Relaxed) + added - before;
-        let written = self.queue.written();
-        let all_max = self.tails_max;
-        let count = self.shard_count.load(Ordering::Relaxed).max(1);
+        // What others add meanwhile, they evict.
+        let others = self.bytes.load(Ordering::Relaxed).saturating_sub(before);
+        let count = self.count.load(Ordering::Relaxed).max(1);
         let least = TAIL_BYTES_MIN.min(all_max / count);
         while tail.cache_bytes() > TAIL_BYTES_MAX
             || (tail.cache_bytes() > least && others + tail.cache_bytes() > all_max)
@@ -53,8 +63,21 @@ impl Handle {
                 break;
             }
         }
-        self.tails_bytes
+        self.bytes
             .fetch_sub(before - tail.cache_bytes(), Ordering::Relaxed);
+    }
+
+    /// Takes from those that have more than their equal share, where all have too much: down to a
+    /// little less, so that it is not done for each entry.
+    pub(super) fn trim(&self, unwritten: usize, written: u64) {
+        if !self.are_too_much(unwritten) {
+            return;
+        }
+        let max = self.max.bytes();
+        let shards: Vec<Arc<Shard>> = self.shards.lock().values().cloned().collect();
+        for shard in shards {
+            self.evict_to(&mut shard.tail.lock(), max - max / 32, written);
+        }
     }
 }
 
@@ -101,7 +124,8 @@ impl ShardLog {
             let before = tail.cache_bytes();
             let rejected = self.append_sealed(&mut tail, sealed, done);
             let added = tail.cache_bytes() - before;
-            self.handle.evict(&mut tail, added);
+            let written = self.handle.queue.written();
+            self.handle.tails.evict(&mut tail, added, written);
             rejected
         };
         if let Some((done, error)) = rejected {
@@ -141,6 +165,7 @@ impl ShardLog {
                     position: *last,
                 });
                 for (position, key, value) in sealed {
+                    round.tail_bytes += cached_bytes(value.len() - record::DATA_AT);
                     tail.push(position, value.slice(record::DATA_AT..), number);
                     round.batch.put(key, value);
                 }
@@ -372,7 +397,8 @@ impl ShardLog {
         let before = tail.cache_bytes();
         change(tail);
         self.handle
-            .tails_bytes
+            .tails
+            .bytes
             .fetch_sub(before - tail.cache_bytes(), Ordering::Relaxed);
     }
 }

@@ -19,6 +19,14 @@ struct Cached {
     round: u64,
 }
 
+/// What an entry in memory takes beside its data: its place here, and that its bytes are counted.
+const CACHED_BYTES: usize = size_of::<Cached>() + 72;
+
+/// What an entry in memory takes with `data` bytes.
+pub(super) fn cached_bytes(data: usize) -> usize {
+    data + CACHED_BYTES
+}
+
 /// One shard's log and hard states. Disk may lag behind it by what waits for the writer.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
@@ -37,6 +45,13 @@ pub(super) struct Tail {
     pub(super) generation: u64,
     /// The single records, without the purged position.
     pub(super) singles: BTreeMap<Kind, Bytes>,
+}
+
+/// Gives back most of the room for items that are gone.
+fn give_back<T>(items: &mut VecDeque<T>) {
+    if items.capacity() > 64 && items.capacity() / 4 > items.len() {
+        items.shrink_to(items.len() * 2);
+    }
 }
 
 impl Tail {
@@ -71,6 +86,15 @@ impl Tail {
 
     pub(super) fn cache_bytes(&self) -> usize {
         self.cache_bytes
+    }
+
+    /// What it takes in memory beside its last entries, bytes, about.
+    pub(super) fn index_bytes(&self) -> usize {
+        let singles: usize = self.singles.values().map(|single| single.len() + 64).sum();
+        size_of::<Tail>()
+            + self.sizes.capacity() * size_of::<u32>()
+            + self.terms.capacity() * size_of::<(u64, u64)>()
+            + singles
     }
 
     /// The indexes of its entries: from, inclusive, to, exclusive.
@@ -125,7 +149,7 @@ impl Tail {
         let size = u32::try_from(data.len() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX);
         self.sizes.push_back(size);
         self.bytes += u64::from(size);
-        self.cache_bytes += data.len();
+        self.cache_bytes += cached_bytes(data.len());
         self.cache.push_back(Cached {
             position,
             data,
@@ -138,7 +162,8 @@ impl Tail {
     pub(super) fn evict(&mut self, written: u64) -> bool {
         match self.cache.pop_front_if(|cached| cached.round <= written) {
             Some(cached) => {
-                self.cache_bytes -= cached.data.len();
+                self.cache_bytes -= cached_bytes(cached.data.len());
+                give_back(&mut self.cache);
                 true
             }
             None => false,
@@ -184,7 +209,7 @@ impl Tail {
             };
             self.bytes -= u64::from(size);
             if let Some(cached) = self.cache.pop_back() {
-                self.cache_bytes -= cached.data.len();
+                self.cache_bytes -= cached_bytes(cached.data.len());
             }
         }
         let end = self.range().1;
@@ -201,8 +226,10 @@ impl Tail {
             self.first += 1;
         }
         while let Some(cached) = self.cache.pop_front_if(|c| c.position.index <= upto.index) {
-            self.cache_bytes -= cached.data.len();
+            self.cache_bytes -= cached_bytes(cached.data.len());
         }
+        give_back(&mut self.cache);
+        give_back(&mut self.sizes);
         let first = self.first;
         while self.terms.get(1).is_some_and(|(next, _)| *next <= first) {
             self.terms.pop_front();

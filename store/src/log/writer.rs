@@ -9,8 +9,12 @@
 //!
 //! Submitting adds to the open round under one lock, so the order of submission is the order in
 //! the batch. The first error ends it: all who wait and all who come later get that error.
+//!
+//! Notes go along with a round that somebody waits for, at its end; of each there is one at most. A
+//! round of notes alone has no number: marks tell how much would be lost with an older disk, and notes
+//! about others' marks would raise each other for ever.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,9 +28,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::MARK;
 use super::record::{self, FILE};
 use super::shard::Shard;
+use super::{MARK, Tails};
 use crate::engine::{Batch, Engine};
 use crate::key::log as key;
 use crate::{Error, Position};
@@ -59,6 +63,12 @@ pub(super) struct Progress {
 pub(super) struct Round {
     pub(super) batch: Batch,
     pub(super) progress: Vec<Progress>,
+    /// By key: records that go along.
+    notes: BTreeMap<Bytes, Bytes>,
+    /// There is more to it than notes.
+    counts: bool,
+    /// What its entries take in the tails.
+    pub(super) tail_bytes: usize,
     written: Vec<Done>,
     durable: Vec<Done>,
 }
@@ -111,6 +121,8 @@ struct State {
     taken: u64,
     /// Someone waits, so the writer must not.
     wanted: bool,
+    /// The writer has taken notes that no sync has followed.
+    notes_unsynced: bool,
     /// No one can submit any more.
     closed: bool,
     failed: Option<Error>,
@@ -130,15 +142,9 @@ impl Queue {
         if let Some(error) = state.failed.clone() {
             return done.map(|done| (done, error));
         }
-        if state
-            .rounds
-            .back()
-            .is_none_or(|round| round.batch.bytes() >= ROUND_BYTES_MAX)
-        {
-            state.rounds.push_back(Round::default());
-        }
-        let number = state.taken + state.rounds.len() as u64;
+        let number = state.open();
         if let Some(round) = state.rounds.back_mut() {
+            round.counts = true;
             fill(round, number);
             match until {
                 Until::Durable => round.durable.extend(done),
@@ -151,6 +157,42 @@ impl Queue {
             self.work.notify_one();
         }
         None
+    }
+
+    /// Has a record go along with the open round, or the first that somebody waits for; lost with it,
+    /// or when the writer has failed.
+    pub(super) fn note(&self, key: Bytes, value: Bytes) {
+        let mut state = self.state.lock();
+        if state.failed.is_none() {
+            state.open();
+            if let Some(round) = state.rounds.back_mut() {
+                round.notes.insert(key, value);
+            }
+        }
+    }
+
+    /// Completes when all that was noted is durable; without a sync where it is.
+    pub(super) fn settle(&self) -> BoxFuture<'static, Result<(), Error>> {
+        let mut state = self.state.lock();
+        if let Some(error) = state.failed.clone() {
+            return std::future::ready(Err(error)).boxed();
+        }
+        let waits = state.rounds.iter().any(|round| !round.notes.is_empty());
+        if !waits && !state.notes_unsynced {
+            return std::future::ready(Ok(())).boxed();
+        }
+        let (sender, receiver) = oneshot::channel();
+        let done: Done = Box::new(move |result| drop(sender.send(result)));
+        state.open();
+        if let Some(round) = state.rounds.back_mut() {
+            round.durable.push(done);
+        }
+        let asleep = !std::mem::replace(&mut state.wanted, true);
+        drop(state);
+        if asleep {
+            self.work.notify_one();
+        }
+        async move { receiver.await.unwrap_or_else(|_| Err(ended())) }.boxed()
     }
 
     /// As [`Queue::submit`], giving the outcome as a future.
@@ -170,6 +212,12 @@ impl Queue {
     /// How many rounds the engine has got.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
+    }
+
+    /// What the entries that wait to be written take in the tails.
+    pub(super) fn unwritten_bytes(&self) -> usize {
+        let state = self.state.lock();
+        state.rounds.iter().map(|round| round.tail_bytes).sum()
     }
 
     /// How far the disk has been synced.
@@ -203,6 +251,7 @@ impl Queue {
                     match round {
                         Some(round) => {
                             state.taken += 1;
+                            state.notes_unsynced |= !round.notes.is_empty();
                             return Some((round, state.taken));
                         }
                         None if state.closed => return None,
@@ -227,7 +276,23 @@ impl Queue {
     }
 }
 
+impl State {
+    /// Sees to it that a round is open; its number.
+    fn open(&mut self) -> u64 {
+        let full = |round: &Round| round.batch.bytes() >= ROUND_BYTES_MAX;
+        if self.rounds.back().is_none_or(full) {
+            self.rounds.push_back(Round::default());
+        }
+        self.taken + self.rounds.len() as u64
+    }
+}
+
 impl Round {
+    /// What was noted under a key before goes with no round: something newer is said of it.
+    pub(super) fn unnote(&mut self, key: &Bytes) {
+        self.notes.remove(key);
+    }
+
     fn fail(&mut self, error: &Error) {
         for done in self.written.drain(..).chain(self.durable.drain(..)) {
             done(Err(error.clone()));
@@ -253,16 +318,23 @@ fn ended() -> Error {
 pub(super) struct Writer {
     engine: Arc<dyn Engine>,
     queue: Arc<Queue>,
+    tails: Arc<Tails>,
     /// The number of the last round, over all starts.
     mark: u64,
 }
 
 impl Writer {
     /// `mark` is the one found on the disk.
-    pub(super) fn new(engine: Arc<dyn Engine>, queue: Arc<Queue>, mark: u64) -> Writer {
+    pub(super) fn new(
+        engine: Arc<dyn Engine>,
+        queue: Arc<Queue>,
+        tails: Arc<Tails>,
+        mark: u64,
+    ) -> Writer {
         Writer {
             engine,
             queue,
+            tails,
             mark,
         }
     }
@@ -274,13 +346,20 @@ impl Writer {
         let mut unsynced = false;
         let mut progress = Vec::new();
         while let Some((mut round, number)) = self.queue.next().await {
-            self.mark += 1;
-            let mark = record::seal(&mark_key, [&self.mark.to_be_bytes(), &[]]);
-            round.batch.put(mark_key.clone(), mark);
+            for (key, value) in std::mem::take(&mut round.notes) {
+                round.batch.put(key, value);
+            }
+            if round.counts {
+                self.mark += 1;
+                let mark = record::seal(&mark_key, [&self.mark.to_be_bytes(), &[]]);
+                round.batch.put(mark_key.clone(), mark);
+            }
             if let Err(error) = self.engine.write(std::mem::take(&mut round.batch)) {
                 return self.stop(round, error);
             }
             self.queue.written.store(number, Ordering::Release);
+            // What had to stay until it was written; its shards may not append again for long.
+            self.tails.trim(self.queue.unwritten_bytes(), number);
             for done in round.written.drain(..) {
                 done(Ok(()));
             }
@@ -293,11 +372,14 @@ impl Writer {
             let synced = self.engine.sync().await;
             self.queue.syncs.lock().end();
             match synced {
-                Ok(()) => self.queue.mark.store(self.mark, Ordering::Release),
+                Ok(()) if round.counts => self.queue.mark.store(self.mark, Ordering::Release),
+                // What this start has not written is durable only if the one before had synced it.
+                Ok(()) => {}
                 Err(_) if mutant!("fsync-error-ignored") => {}
                 Err(error) => return self.stop(round, error),
             }
             unsynced = false;
+            self.queue.state.lock().notes_unsynced = false;
             for Progress { shard, position } in progress.drain(..) {
                 shard.tail.lock().note_synced(position);
             }

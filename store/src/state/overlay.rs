@@ -42,6 +42,9 @@ pub(crate) struct Overlay<'s> {
     messages: u64,
 }
 
+/// Messages of an apply for which there is room in the next.
+const SEEN_KEPT: usize = 16;
+
 /// What the commands of an apply have changed, for those behind them. Kept from apply to apply for
 /// its capacity alone.
 #[derive(Default)]
@@ -59,6 +62,11 @@ impl Seen {
         self.changed.clear();
         self.due.clear();
         self.dedups.clear();
+        // Each of thousands of shards has one.
+        self.heads.shrink_to(SEEN_KEPT);
+        self.changed.shrink_to(SEEN_KEPT);
+        self.due.shrink_to(SEEN_KEPT);
+        self.dedups.shrink_to(SEEN_KEPT);
     }
 }
 

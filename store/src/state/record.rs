@@ -49,19 +49,29 @@ impl Record for model::cluster::ClusterState {
     }
 }
 
-/// Cuts keys and values out of large pieces of memory: one allocation for hundreds of them.
+/// Cuts keys and values out of pieces of memory, each larger than the one before: one allocation for
+/// hundreds of them.
 #[derive(Default)]
 pub(crate) struct Arena {
     bytes: BytesMut,
+    piece_bytes: usize,
 }
 
 impl Arena {
-    const PIECE_BYTES: usize = 64 * 1024;
+    /// The first piece, and the largest.
+    const PIECE_BYTES: (usize, usize) = (1024, 64 * 1024);
 
     fn room(&mut self, len: usize) {
         if self.bytes.capacity() - self.bytes.len() < len {
-            self.bytes = BytesMut::with_capacity(len.max(Self::PIECE_BYTES));
+            let (first, most) = Self::PIECE_BYTES;
+            self.piece_bytes = (2 * self.piece_bytes).clamp(first, most);
+            self.bytes = BytesMut::with_capacity(len.max(self.piece_bytes));
         }
+    }
+
+    /// Gives back what is left of the last piece: each of thousands of shards has an arena.
+    pub(crate) fn rest(&mut self) {
+        *self = Arena::default();
     }
 
     /// A copy of a key.

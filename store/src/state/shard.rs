@@ -340,6 +340,7 @@ impl ShardState {
         applied.time_ms = machine.time_ms();
         applied.passed_ms = machine.passed_ms();
         self.write(arena, applied, changes)?;
+        arena.rest();
         Ok(replies)
     }
 

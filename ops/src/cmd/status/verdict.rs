@@ -206,7 +206,8 @@ fn has_quorum(shard: &Shard) -> bool {
     up * 2 > shard.replicas.len()
 }
 
-/// Disks that are filled up to their reserve: appends are refused where no other node can lead.
+/// Disks that are filled up to their reserve: appends are refused where no other node can lead, or no
+/// quorum has room.
 fn full_disks(view: &View) -> Vec<Problem> {
     let full: BTreeSet<&str> = view
         .nodes
@@ -223,7 +224,10 @@ fn full_disks(view: &View) -> Vec<Problem> {
             .iter()
             .filter(|replica| is_up(replica))
             .peekable();
-        up.peek().is_some() && up.all(|replica| full.contains(replica.node.as_str()))
+        let is_full = |replica: &Replica| full.contains(replica.node.as_str());
+        let all_up = up.peek().is_some() && up.all(|replica| is_full(replica));
+        let roomy = shard.replicas.iter().filter(|replica| !is_full(replica));
+        all_up || roomy.count() * 2 <= shard.replicas.len()
     };
     // The meta shard takes changes of the map, whose room is kept.
     let data = || view.shards.iter().filter(|shard| shard.shard != 0);
@@ -572,6 +576,8 @@ mod tests {
         };
         let one = ["the disk of busan-1 is full up to its reserve"];
         check(full(&[1]), Verdict::Degraded, &one);
+        let two = ["busan-1, tokyo-1", "every append is refused (DISK_FULL)"];
+        check(full(&[1, 2]), Verdict::NotServing, &two);
         let all = [
             "busan-1, seoul-1, tokyo-1",
             "every append is refused (DISK_FULL)",

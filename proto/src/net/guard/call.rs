@@ -240,6 +240,14 @@ impl Incoming {
             .map(|()| Refused::Unfinished(limit))
     }
 
+    /// Nothing more comes now; refused once that is late.
+    fn waits(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.late(context) {
+            Poll::Ready(refused) => self.refuse(refused),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
     fn refuse(&mut self, refused: Refused) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.done = true;
         self.body = Body::empty();
@@ -277,16 +285,10 @@ impl http_body::Body for Incoming {
         // A stream waits for bytes; HTTP/2 then holds up its sender.
         let this = &mut *self;
         if this.streams && this.wait.goes_on(&this.call, context) {
-            return match self.late(context) {
-                Poll::Ready(refused) => self.refuse(refused),
-                Poll::Pending => Poll::Pending,
-            };
+            return self.waits(context);
         }
         match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Pending => match self.late(context) {
-                Poll::Ready(refused) => self.refuse(refused),
-                Poll::Pending => Poll::Pending,
-            },
+            Poll::Pending => self.waits(context),
             Poll::Ready(Some(Ok(frame))) => match frame.data_ref().map(|data| self.take(data)) {
                 Some(Err(refused)) => self.refuse(refused),
                 Some(Ok(())) | None => Poll::Ready(Some(Ok(frame))),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firebreak_sim::Outcome;
+use firebreak_sim::outcome::Promise;
 use firebreak_sim::reports::MutantResult;
 use firebreak_sim::shrink::Symptom;
 use model::mutants::Mutant;
@@ -174,7 +175,24 @@ pub(super) fn showing(outcome: &Outcome, mutant: &Mutant) -> Option<Showing> {
             evidence: Some(broken.evidence.clone()),
         });
     }
-    // A goal of time is missed for many reasons; it tells nothing of a mutant.
+    // What it says of waits is a goal of its own, which is no broken promise.
+    let waits = mutant.oracles.contains(&"no-downtime");
+    let mut goals = outcome.goals.iter().filter(|_| waits);
+    let missed = goals.find(|goal| goal.name == "gap" && !goal.held && goal.pending.is_none());
+    if let Some(goal) = missed {
+        return Some(Showing {
+            symptom: Symptom {
+                promise: Some(Promise::G),
+                oracle: "no-downtime".to_owned(),
+                detail: String::new(),
+            },
+            evidence: Some(format!(
+                "somebody waited {} where {} was asked",
+                goal.measured, goal.limit
+            )),
+        });
+    }
+    // A goal of time is missed for many reasons; it tells nothing of a mutant that does not name it.
     let tells = |one: &Symptom| match one.promise {
         Some(promise) => promise.safety(),
         None => matches!(one.oracle.as_str(), "panic" | "stopped"),

@@ -295,6 +295,7 @@ impl State {
             }
         }
         self.write_durably(&sound);
+        self.ingests += 1;
         Ok(())
     }
 }

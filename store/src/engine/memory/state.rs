@@ -52,6 +52,8 @@ pub(super) struct State {
     /// How its database lies on a volume, if it is on one.
     pub(super) layout: Option<Layout>,
     pub(super) observer: Option<Observer>,
+    /// How often files were ingested.
+    pub(super) ingests: u64,
     pub(super) stats: Stats,
 }
 
@@ -87,6 +89,7 @@ impl Default for State {
             kept_last: 0,
             layout: None,
             observer: None,
+            ingests: 0,
             stats: Stats::default(),
         }
     }

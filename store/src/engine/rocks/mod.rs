@@ -28,7 +28,7 @@ use futures::future::BoxFuture;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::statistics::Ticker;
 use rocksdb::{
-    DB, ErrorKind, FlushOptions, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch,
+    Cache, DB, ErrorKind, FlushOptions, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch,
     WriteOptions, properties,
 };
 
@@ -84,6 +84,7 @@ pub struct Rocks {
     /// Options that files are exported with; they share the statistics.
     options: Arc<Options>,
     write_options: WriteOptions,
+    cache: Cache,
     db: Arc<Db>,
 }
 
@@ -160,7 +161,7 @@ impl Rocks {
 
     fn open(path: &Path, role: Role, memory: Memory, sizes: Sizes) -> Result<Rocks, Error> {
         let refused = |error: rocksdb::Error| from_rocks("open", path, &error, &[]);
-        let options = options::of(role, memory, sizes).map_err(refused)?;
+        let (options, cache) = options::of(role, memory, sizes).map_err(refused)?;
         salvage::if_needed(path, &options)?;
         let rocks = match DB::open(&options, path) {
             Err(error) if role == Role::Log && error.kind() == ErrorKind::Corruption => {
@@ -205,6 +206,7 @@ impl Rocks {
             kept,
             options: Arc::new(options),
             write_options,
+            cache,
             db,
         })
     }
@@ -556,6 +558,10 @@ impl Engine for Rocks {
             }
             Ok(())
         }));
+    }
+
+    fn resize(&self, blocks_bytes: usize) {
+        self.cache.clone().set_capacity(blocks_bytes);
     }
 
     fn stats(&self) -> Stats {

@@ -22,7 +22,11 @@ const STATE_MEMTABLE_BYTES: usize = 4 * 1024 * MIB;
 const STATE_MEMTABLE_BLOOM_BYTES: usize = MIB;
 
 /// The options of a database.
-pub(super) fn of(role: Role, memory: Memory, sizes: Sizes) -> Result<Options, rocksdb::Error> {
+pub(super) fn of(
+    role: Role,
+    memory: Memory,
+    sizes: Sizes,
+) -> Result<(Options, Cache), rocksdb::Error> {
     // Two that have no setter:
     // - closing must not flush what was not synced (it would break the order of the two databases);
     // - RocksDB must not resume by itself after a background error: its resume has gaps
@@ -69,7 +73,8 @@ pub(super) fn of(role: Role, memory: Memory, sizes: Sizes) -> Result<Options, ro
     let mut table = BlockBasedOptions::default();
     // Two shards of 32 MiB, without a lock. An LRU cache of this size has 64 shards of 1 MiB, which
     // two filters of half a MiB push each other out of: lookups then read whole filters.
-    table.set_block_cache(&Cache::new_hyper_clock_cache(memory.cache_bytes, 0));
+    let cache = Cache::new_hyper_clock_cache(memory.cache_bytes, 0);
+    table.set_block_cache(&cache);
     // Index and filters live in the bounded cache too, and last in it.
     table.set_cache_index_and_filter_blocks(true);
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
@@ -127,7 +132,7 @@ pub(super) fn of(role: Role, memory: Memory, sizes: Sizes) -> Result<Options, ro
         }
     }
     options.set_block_based_table_factory(&table);
-    Ok(options)
+    Ok((options, cache))
 }
 
 fn bytes(size: u64) -> usize {

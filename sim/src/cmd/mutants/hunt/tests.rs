@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use firebreak_sim::outcome::{Broken, Promise};
+use firebreak_sim::outcome::{Broken, Goal, Promise};
 use firebreak_sim::plan::Tier;
 use firebreak_sim::{Verdict, catalogue, oracle};
 use model::mutants;
@@ -105,4 +105,24 @@ fn a_goal_of_time_tells_nothing_of_a_mutant_and_a_panic_catches_nothing() {
     let panic = showing(&outcome, mutant).unwrap();
     assert_eq!(panic.symptom.oracle, "panic");
     assert!(panic.evidence.is_none());
+}
+
+#[test]
+fn a_wait_that_is_too_long_catches_what_is_to_break_no_downtime() {
+    let scenario = Scenario::load("calm", &[], None).unwrap();
+    let mut outcome = outcome(&scenario, &[]);
+    outcome.goals.push(Goal {
+        name: "gap".to_owned(),
+        limit: "≤ 3000 ms".to_owned(),
+        measured: "4000 ms".to_owned(),
+        held: false,
+        pending: None,
+    });
+    let named = |name| mutants::named(name).unwrap();
+    let waits = showing(&outcome, named("turns-without-back-off")).unwrap();
+    assert_eq!(waits.symptom.oracle, "no-downtime");
+    assert!(waits.evidence.unwrap().contains("4000 ms"));
+    assert!(showing(&outcome, named("ack-before-fsync")).is_none());
+    outcome.goals[0].pending = Some("work to come".to_owned());
+    assert!(showing(&outcome, named("turns-without-back-off")).is_none());
 }

@@ -1,0 +1,33 @@
+//! A service for tests of connections: some of its calls wait until they are let go.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tonic::{Request, Response, Status};
+
+use crate::v1::conversations_server::Conversations;
+use crate::v1::{Conversation, CreateConversationRequest, GetConversationRequest};
+
+/// Answers at once, but for creations, each of which waits for `slow`.
+#[derive(Clone, Default)]
+pub(super) struct Rooms {
+    pub(super) slow: Arc<Notify>,
+}
+
+#[tonic::async_trait]
+impl Conversations for Rooms {
+    async fn create_conversation(
+        &self,
+        _: Request<CreateConversationRequest>,
+    ) -> Result<Response<Conversation>, Status> {
+        self.slow.notified().await;
+        Ok(Response::new(Conversation::default()))
+    }
+
+    async fn get_conversation(
+        &self,
+        _: Request<GetConversationRequest>,
+    ) -> Result<Response<Conversation>, Status> {
+        Ok(Response::new(Conversation::default()))
+    }
+}
