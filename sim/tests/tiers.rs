@@ -186,33 +186,13 @@ fn calls_over_a_mbit_and_fifty_ms_stay_short_with_it() {
 }
 
 #[test]
-fn calls_over_a_mbit_and_four_hundred_ms_stay_short_without_http2() {
-    check_catching_up(1, 400, Tier::Direct);
-}
-
-#[test]
 fn calls_over_eight_mbit_and_a_ms_stay_short_without_http2() {
     check_catching_up(8, 1, Tier::Direct);
 }
 
 #[test]
-fn calls_over_eight_mbit_and_a_ms_stay_short_with_it() {
-    check_catching_up(8, 1, Tier::Grpc);
-}
-
-#[test]
 fn calls_over_eight_mbit_and_fifty_ms_stay_short_without_http2() {
     check_catching_up(8, 50, Tier::Direct);
-}
-
-#[test]
-fn calls_over_eight_mbit_and_four_hundred_ms_stay_short_without_http2() {
-    check_catching_up(8, 400, Tier::Direct);
-}
-
-#[test]
-fn calls_over_eight_mbit_and_four_hundred_ms_stay_short_with_it() {
-    check_catching_up(8, 400, Tier::Grpc);
 }
 
 #[test]
@@ -228,9 +208,4 @@ fn calls_over_a_hundred_mbit_and_fifty_ms_stay_short_without_http2() {
 #[test]
 fn calls_over_a_hundred_mbit_and_fifty_ms_stay_short_with_it() {
     check_catching_up(100, 50, Tier::Grpc);
-}
-
-#[test]
-fn calls_over_a_hundred_mbit_and_four_hundred_ms_stay_short_without_http2() {
-    check_catching_up(100, 400, Tier::Direct);
 }

@@ -116,7 +116,12 @@ async fn is_bounded_and_flat(nodes: usize, shards: u32, max_mb: u64) {
         };
         let (memory, open) = (of("memory"), of("open shards"));
         println!("accounted {memory:?}\n{open:?}");
-        assert!(memory.used <= memory.max && memory.wanted == 0, "{stats:?}");
+        for cache in ["heads and ids", "log entries", "commands"] {
+            let cache = of(cache);
+            assert!(cache.used <= cache.max, "{cache:?}");
+        }
+        // Counted as the dearest, replicated ones, they may be too many for the caches' good.
+        assert_eq!(memory.wanted > 0, open.used > open.max, "{stats:?}");
         let least = u64::from(shards) * model::limits::OPEN_SHARD_BYTES as u64;
         assert!(open.used >= least, "{open:?}");
     }
