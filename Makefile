@@ -36,11 +36,32 @@ test: setup lint build ## Everything that CI checks
 	fi
 
 .PHONY: lint
-lint: setup ## Format and lints
+lint: setup ## Format, lints, rustdoc, and what may be depended on
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 \
 	  || rustup component add rustfmt clippy
 	cargo fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --quiet
+	@if cargo deny --version >/dev/null 2>&1; then \
+	  cargo deny --locked check licenses bans sources; \
+	else \
+	  echo "cargo-deny is not installed: licences, bans and sources are not looked at"; \
+	fi
+
+# What an edit-and-try round needs. Left out is all that starts processes or whole clusters, and what
+# only links long: `make test` has it.
+CHECKED := --lib --bins --test golden --test wire --test shard --test placement --test catalogue \
+  --test readme
+QUICK := not (binary(readme) and test(sample))
+.PHONY: check
+check: setup ## After each edit: format, lints, and the tests that start no processes
+	cargo fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  $(CARGO) nextest run --release --workspace $(CHECKED) -E '$(QUICK)'; \
+	else \
+	  $(CARGO) test --release --workspace $(CHECKED) -- --skip sample; \
+	fi
 
 .PHONY: sim-without-rocksdb
 sim-without-rocksdb:

@@ -46,3 +46,9 @@ pub use stats::Stats;
 pub use stream::{Ack, AppendStream};
 pub use tail::{Event, From, Tail};
 pub use tonic::Code;
+
+/// The samples of Rust in these pages compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../docs/api.md")]
+struct Samples;

@@ -1,4 +1,5 @@
-//! Every bound in one place, with the relations between them checked when compiling.
+//! The limits that callers, nodes and operators meet, with the relations between them checked when
+//! compiling. Timings stand beside the mechanism that needs them.
 
 /// Longest tenant or conversation id, bytes.
 pub const NAME_SEGMENT_BYTES_MAX: usize = 128;

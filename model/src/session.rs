@@ -132,7 +132,7 @@ impl Token {
     /// Reads a token; the empty text is that of a session that has seen nothing.
     ///
     /// # Errors
-    /// [`Error`] saying what is wrong with it.
+    /// [`enum@Error`] saying what is wrong with it.
     pub fn decode(text: &str) -> Result<Token, Error> {
         if text.is_empty() {
             return Ok(Token::default());

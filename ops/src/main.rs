@@ -14,6 +14,8 @@ mod bench;
 mod cmd;
 mod data_dir;
 mod demo;
+#[cfg(test)]
+mod docs_tests;
 mod exit;
 mod failover;
 mod logging;

@@ -18,7 +18,7 @@ const FORMAT: u32 = 1;
 /// The record. A disk format: tags are permanent.
 #[derive(Clone, PartialEq, Message)]
 pub struct Record {
-    /// [`FORMAT`] of the writer.
+    /// The format of the writer.
     #[prost(uint32, tag = "1")]
     pub format: u32,
     /// The cluster's id, hex; empty until the node has been let in.
@@ -97,7 +97,7 @@ impl Record {
     /// Reads the record of the node `name`; `None` on a fresh disk.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`enum@Error`].
     pub fn load(log: &Log, name: &str) -> Result<Option<Record>, Error> {
         let Some(bytes) = log.local_get(KEY)? else {
             return Ok(None);

@@ -79,7 +79,7 @@ impl Token {
     /// conversation.
     ///
     /// # Errors
-    /// [`Error`] saying what is wrong with it.
+    /// [`enum@Error`] saying what is wrong with it.
     pub fn decode(text: &str, cursor: bool, key: ConversationKey) -> Result<Token, Error> {
         // Longer than any token; not worth decoding.
         if text.len() > 4 * BYTES {

@@ -14,7 +14,7 @@
 //! wall clock, entropy, the databases' disks and where long reads run ([`host`]). Chance and clocks
 //! that dependencies take from the C library are taken over by [`interpose`], so that the same
 //! [`Plan`] makes the same run; [`trace`] is how that is checked. Why it is built so:
-//! ARCHITECTURE.md.
+//! docs/internals/simulator.md.
 //!
 //! # Fault model
 //!

@@ -5,7 +5,7 @@
 //! a `Sim` of its own here: that is what lets a clock run fast or slow (a step more or less), and a
 //! process be stopped and go on (no steps, then one leap), once or again and again (it is starved). Its network is not used: it delivers at
 //! whole milliseconds, completes a connect whose way back is cut, sends nothing again after a cut,
-//! closes a crashed host's connections politely, and panics when 64 segments wait; [`super::fabric`]
+//! closes a crashed host's connections politely, and panics when 64 segments wait; `fabric`
 //! does all of these as TCP does.
 
 use std::cell::Cell;

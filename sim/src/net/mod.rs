@@ -1,5 +1,5 @@
 //! The simulated network, as seen from inside a host: [`proto::net::Network`] over the simulated
-//! connections of [`fabric`], with the whole HTTP/2 stack on them or without it ([`direct`]).
+//! connections of `fabric`, with the whole HTTP/2 stack on them or without it (`direct`).
 
 pub(crate) mod direct;
 mod fabric;

@@ -1,11 +1,13 @@
-//! The samples of the simulator in the README are what this version prints.
+//! What README.md and docs/ say of the code is so: samples are what this version prints, the table of
+//! scenarios is the catalogue's, links and paths lead somewhere, and commands exist.
 //!
 //! A sample is a block that begins with `$ firebreak sim …`; its lines are some of what that command
 //! prints, in its order. What depends on the machine (seconds and speeds) may be another. When the
-//! product has changed and runs otherwise, this rewrites them:
+//! product has changed and runs otherwise, this rewrites samples, the table, and paths of files that
+//! have moved:
 //!
 //! ```sh
-//! README_WRITE=1 cargo nextest run --release -j 1 -p firebreak-sim --test readme
+//! README_WRITE=1 cargo nextest run --release -j 1 --workspace -E 'binary(readme)'
 //! ```
 
 #![allow(
@@ -14,17 +16,23 @@
     reason = "a test fails where it cannot go on; the program it starts runs in the real world"
 )]
 
-use std::path::{Path, PathBuf};
+mod commands;
+mod links;
+mod pages;
+mod table;
+
+use std::path::PathBuf;
 use std::process::Command;
 
-fn readme() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")
+/// The page that has the samples and the table of scenarios.
+fn page() -> PathBuf {
+    pages::root().join("docs/simulator.md")
 }
 
 /// The lines of a block, and where it begins.
 fn block<'t>(lines: &[&'t str], begins: &str) -> (usize, Vec<&'t str>) {
     let at = lines.iter().position(|line| line.starts_with(begins));
-    let at = at.unwrap_or_else(|| panic!("the README has no sample {begins:?}"));
+    let at = at.unwrap_or_else(|| panic!("docs/simulator.md has no sample {begins:?}"));
     let block = lines[at + 1..].iter().take_while(|line| **line != "```");
     (at + 1, block.copied().collect())
 }
@@ -51,7 +59,7 @@ fn lasting(line: &str) -> String {
 }
 
 fn check(command: &str) {
-    let path = readme();
+    let path = page();
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let (at, sample) = block(&lines, &format!("$ {command}"));
@@ -67,7 +75,7 @@ fn check(command: &str) {
         .iter()
         .map(|line| printed.find(|other| about(other) == about(line)))
         .collect();
-    if std::env::var_os("README_WRITE").is_some() {
+    if pages::rewriting() {
         let mut lines = lines.clone();
         for (line, found) in lines[at..].iter_mut().zip(found) {
             *line = found.unwrap_or(line);
@@ -80,8 +88,8 @@ fn check(command: &str) {
         assert_eq!(
             found,
             Some(lasting(line)),
-            "the README's sample of `{command}` is stale: README_WRITE=1 rewrites it, see \
-             sim/tests/readme.rs"
+            "the sample of `{command}` in docs/simulator.md is stale: README_WRITE=1 rewrites it, \
+             see sim/tests/readme/main.rs"
         );
     }
 }
