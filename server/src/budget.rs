@@ -108,7 +108,7 @@ struct Set {
 /// The most that blocks and last entries are of use for, bytes.
 const CACHED_MAX: u64 = 64 * MIB;
 /// Blocks of the log are hardly ever read: this share of the state's, and this many bytes at most.
-const LOG_CACHE: (usize, usize) = (8, 8 * MIB as usize);
+const LOG_CACHE: (usize, usize) = (8, 8 << 20);
 /// Steps in which a budget is recommended, bytes.
 const WANTED_STEP: u64 = 64 * MIB;
 

@@ -55,7 +55,10 @@ pub struct Account {
 
 /// Where whoever runs a node looks at what it keeps in memory. Clones look at one.
 #[derive(Clone, Default)]
-pub struct Gauge(Arc<RwLock<Option<Box<dyn Fn() -> Account + Send + Sync>>>>);
+pub struct Gauge(Arc<RwLock<Option<Look>>>);
+
+/// Looks at what a node keeps in memory.
+type Look = Box<dyn Fn() -> Account + Send + Sync>;
 
 impl Gauge {
     /// What the node keeps now; none before it has begun and after it has ended.

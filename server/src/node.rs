@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use model::limits::FRAME_BYTES_MAX;
 use proto::net::serve::said;
-use proto::net::{Ending, Network};
+use proto::net::{Ending, Guard, Network};
 use proto::node::peer_server::{Peer, PeerServer};
 use proto::v1::admin_server::AdminServer;
 use proto::v1::conversations_server::ConversationsServer;
@@ -21,7 +21,7 @@ use store::Log;
 use store::state::State;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::guesses::Guesses;
 use crate::identity::Record;
-use crate::memory::Memory;
+use crate::memory::{Gauging, Memory};
 use crate::room;
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
@@ -127,12 +127,45 @@ pub async fn run<N: Network>(
 ) -> Result<(), RunError> {
     // All that runs beside this future; dropped with it.
     let mut tasks = JoinSet::new();
-    let budget = Budget::of(&config, world.machine);
+    let opened = open(&world, &config, &mut tasks).await?;
+    let mut serving = serve(&world, &config, opened, &mut tasks)?;
+    listening();
+    match serving.outcome(shutdown).await {
+        Ok(end) => serving.stop(end).await,
+        Err(error) => {
+            tracing::error!(%error, "stopping at once");
+            Err(error)
+        }
+    }
+}
+
+/// A node that has its databases, its groups and its port, and serves nobody yet.
+struct Opened<N: Network> {
+    incoming: N::Incoming,
+    log: Log,
+    /// Why the log's writer has failed, once it has.
+    log_failure: watch::Receiver<Option<String>>,
+    state: State,
+    raft: Arc<Node>,
+    record: Record,
+    budget: Budget,
+    memory: Memory,
+    guard: Guard,
+    gauging: Gauging,
+}
+
+/// Opens the databases, takes the port, counts the start, and starts the groups.
+async fn open<N: Network>(
+    world: &World<N>,
+    config: &Config,
+    tasks: &mut JoinSet<()>,
+) -> Result<Opened<N>, RunError> {
+    let budget = Budget::of(config, world.machine);
     let guard = budget.guard(config.limits.body_bytes_max);
     let (raftdb, msgdb) = (world.raftdb.clone(), world.msgdb.clone());
     let memory = Memory::new(budget.clone(), guard.clone(), raftdb, msgdb);
     let (log, writer) = Log::open_within(world.raftdb.clone(), memory.tails())?;
-    let (log_failed, mut log_failure) = watch::channel(None);
+    let (log_failed, log_failure) = watch::channel(None);
     tasks.spawn(async move {
         if let Err(error) = writer.await {
             log_failed.send_replace(Some(error.to_string()));
@@ -143,63 +176,102 @@ pub async fn run<N: Network>(
     if let Some(why) = raft::refusal(&log)? {
         return Err(RunError::Refused(why));
     }
-    let incoming = world
-        .network
-        .listen(&config.listen)
-        .await
-        .map_err(|error| RunError::Listen {
-            address: config.listen.clone(),
-            error,
-        })?;
-    count_start(&world, &log, &mut record).await?;
-    stands(&world, &config, &log, &mut record).await?;
+    let listens = world.network.listen(&config.listen).await;
+    let incoming = listens.map_err(|error| RunError::Listen {
+        address: config.listen.clone(),
+        error,
+    })?;
+    count_start(world, &log, &mut record).await?;
+    stands(world, config, &log, &mut record).await?;
 
     let state = State::open_within(world.msgdb.clone(), log.clone(), memory.heads())?;
     memory.has(log.clone(), state.clone());
-    let options = options(&world, &config, &record, (&budget, &memory), &log, &state)?;
+    let options = options(world, config, &record, (&budget, &memory), &log, &state)?;
     let raft = Node::start(options).await.map_err(RunError::Start)?;
-    let _gauging = memory.gauge(&world.gauge, &raft, &log, &state);
+    let gauging = memory.gauge(&world.gauge, &raft, &log, &state);
     tracing::info!(
         node = %raft.identity().node, name = %config.name, boot = record.boot,
         cluster = %record.cluster_id, listen = %config.listen, advertise = %config.advertise,
         data_dir = %config.data_dir.display(), "starting"
     );
     budget.tell();
+    Ok(Opened {
+        incoming,
+        log,
+        log_failure,
+        state,
+        raft,
+        record,
+        budget,
+        memory,
+        guard,
+        gauging,
+    })
+}
 
-    let (stop, stopping) = watch::channel(false);
+/// A node that serves.
+struct Serving {
+    raft: Arc<Node>,
+    gateway: Arc<Gateway>,
+    log_failure: watch::Receiver<Option<String>>,
+    /// Why the listener has ended, once it has.
+    server_ended: watch::Receiver<Option<String>>,
+    health: HealthReporter,
+    /// Sends clients elsewhere while the node drains.
+    elsewhere_task: AbortHandle,
+    elsewhere: watch::Sender<bool>,
+    /// Its clients are to hang up.
+    closing: watch::Sender<bool>,
+    /// No more calls are taken.
+    stop: watch::Sender<bool>,
+    callers: TaskTracker,
+    /// What the node keeps in memory is told for as long as this lives.
+    _gauging: Gauging,
+}
+
+/// Serves on the port, and starts what goes on beside it.
+fn serve<N: Network>(
+    world: &World<N>,
+    config: &Config,
+    opened: Opened<N>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Serving, RunError> {
+    let Opened {
+        incoming,
+        log,
+        log_failure,
+        state,
+        raft,
+        record,
+        budget,
+        memory,
+        guard,
+        gauging,
+    } = opened;
+    let (stop, mut stopping) = watch::channel(false);
     let elsewhere = watch::Sender::new(false);
-    let gateway = Gateway::new(
-        raft.clone(),
-        &config.locality.dc,
-        world.seed,
-        elsewhere.subscribe(),
-    );
+    let dc = &config.locality.dc;
+    let gateway = Gateway::new(raft.clone(), dc, world.seed, elsewhere.subscribe());
     let databases = vec![world.raftdb.clone(), world.msgdb.clone()];
     let reserve = config.limits.disk_reserve;
-    let (disk_seen, disk) = room::watch(
-        world.disk.clone(),
-        databases,
-        state.clone(),
-        raft.clone(),
-        reserve,
-    );
+    let disk = world.disk.clone();
+    let (disk_seen, disk) = room::watch(disk, databases, state.clone(), raft.clone(), reserve);
     tasks.spawn(disk);
     tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
     let (health, health_service) = tonic_health::server::health_reporter();
-    let serving = tasks.spawn(send_elsewhere(
+    let elsewhere_task = tasks.spawn(send_elsewhere(
         health.clone(),
         raft.clone(),
         elsewhere.clone(),
     ));
-
     let admin = Admin {
         gateway: gateway.clone(),
-        log: log.clone(),
+        log,
         state,
         background: world.background.clone(),
         disk: disk_seen,
-        budget: budget.clone(),
-        memory: memory.clone(),
+        budget,
+        memory,
         guard: guard.clone(),
         started: Instant::now(),
         pid: world.pid,
@@ -207,16 +279,10 @@ pub async fn run<N: Network>(
         clock: world.clock.clone(),
         guesses: Guesses::default(),
     };
-    let routes = services(
-        &gateway,
-        admin,
-        config.limits.body_bytes_max,
-        raft.peer_service(),
-    )
-    .map_err(RunError::Start)?
-    .add_service(health_service);
-    let mut stop_serving = stopping;
-    let (served, mut server_ended) = watch::channel(None);
+    let body_bytes_max = config.limits.body_bytes_max;
+    let routes = services(&gateway, admin, body_bytes_max, raft.peer_service());
+    let routes = routes.map_err(RunError::Start)?.add_service(health_service);
+    let (served, server_ended) = watch::channel(None);
     let network = world.network.clone();
     let callers = TaskTracker::new();
     let closing = watch::Sender::new(false);
@@ -226,74 +292,97 @@ pub async fn run<N: Network>(
         callers: callers.clone(),
     };
     tasks.spawn(async move {
-        let stopped = async move { said(&mut stop_serving).await };
+        let stopped = async move { said(&mut stopping).await };
         network
             .serve(incoming, routes, stopped, ending, guard)
             .await;
         served.send_replace(Some("it ended".to_owned()));
     });
-    listening();
+    Ok(Serving {
+        raft,
+        gateway,
+        log_failure,
+        server_ended,
+        health,
+        elsewhere_task,
+        elsewhere,
+        closing,
+        stop,
+        callers,
+        _gauging: gauging,
+    })
+}
 
-    let (mut fatal, mut refused) = (raft.fatal(), raft.refused());
-    let outcome = tokio::select! {
-        biased;
-        reason = reason(&mut fatal) => Err(RunError::Fatal(reason)),
-        reason = reason(&mut log_failure) => Err(RunError::Fatal(reason)),
-        refused = reason(&mut refused) => match refused.removed {
-            // It holds nothing that anybody counts on, and its clients need not notice.
-            true => Ok(Err(RunError::Refused(refused.why))),
-            false => Err(RunError::Refused(refused.why)),
-        },
-        () = shutdown => Ok(Ok(())),
-        why = reason(&mut server_ended) => Err(RunError::Fatal(format!("the listener: {why}"))),
-    };
-    let end = match outcome {
-        Ok(end) => end,
-        Err(error) => {
-            tracing::error!(%error, "stopping at once");
-            return Err(error);
+impl Serving {
+    /// Waits for an end: `Ok` for one that clients need not notice, with what [`run`] gives then; `Err`
+    /// for one at once.
+    async fn outcome(
+        &mut self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Result<(), RunError>, RunError> {
+        let (mut fatal, mut refused) = (self.raft.fatal(), self.raft.refused());
+        tokio::select! {
+            biased;
+            reason = reason(&mut fatal) => Err(RunError::Fatal(reason)),
+            reason = reason(&mut self.log_failure) => Err(RunError::Fatal(reason)),
+            refused = reason(&mut refused) => match refused.removed {
+                // It holds nothing that anybody counts on, and its clients need not notice.
+                true => Ok(Err(RunError::Refused(refused.why))),
+                false => Err(RunError::Refused(refused.why)),
+            },
+            () = shutdown => Ok(Ok(())),
+            why = reason(&mut self.server_ended) => {
+                Err(RunError::Fatal(format!("the listener: {why}")))
+            }
         }
-    };
-    match &end {
-        Ok(()) => tracing::info!("stopping"),
-        Err(error) => tracing::error!(%error, "clients are sent elsewhere, and this node stops"),
     }
-    let left = raft.step_aside(STEP_ASIDE_MAX).await;
-    if left > 0 {
-        tracing::warn!(
-            shards = left,
-            "what nobody could take over is led until the end"
+
+    /// Gives away what the node leads, sends clients elsewhere, lets calls finish, and flushes.
+    async fn stop(self, end: Result<(), RunError>) -> Result<(), RunError> {
+        match &end {
+            Ok(()) => tracing::info!("stopping"),
+            Err(error) => {
+                tracing::error!(%error, "clients are sent elsewhere, and this node stops")
+            }
+        }
+        let left = self.raft.step_aside(STEP_ASIDE_MAX).await;
+        if left > 0 {
+            tracing::warn!(
+                shards = left,
+                "what nobody could take over is led until the end"
+            );
+        }
+        self.elsewhere_task.abort();
+        set_health(&self.health, ServingStatus::NotServing).await;
+        self.closing.send_replace(true);
+        self.elsewhere.send_replace(true);
+        tokio::time::sleep(NOTICE).await;
+        self.stop.send_replace(true);
+        let (calls, callers) = (&self.gateway.calls, &self.callers);
+        tracing::debug!(
+            calls = calls.len(),
+            clients = callers.len(),
+            "taking no more calls"
         );
+        calls.close();
+        if timeout(CALLS_MAX, calls.wait()).await.is_err() {
+            tracing::warn!(calls = calls.len(), "calls were cut off");
+        }
+        tracing::debug!(clients = callers.len(), "every call has ended");
+        callers.close();
+        if timeout(CALLERS_MAX, callers.wait()).await.is_err() {
+            tracing::info!(clients = callers.len(), "clients did not hang up in time");
+        }
+        // Whatever failed until here was no part of stopping.
+        let failed = self.raft.fatal().borrow().clone();
+        if timeout(SHUTDOWN_MAX, self.raft.shutdown()).await.is_err() {
+            tracing::warn!(
+                "the groups did not stop in time; the next start replays what was not flushed"
+            );
+        }
+        tracing::info!("stopped");
+        failed.map_or(end, |reason| Err(RunError::Fatal(reason)))
     }
-    serving.abort();
-    set_health(&health, ServingStatus::NotServing).await;
-    closing.send_replace(true);
-    elsewhere.send_replace(true);
-    tokio::time::sleep(NOTICE).await;
-    stop.send_replace(true);
-    tracing::debug!(
-        calls = gateway.calls.len(),
-        clients = callers.len(),
-        "taking no more calls"
-    );
-    gateway.calls.close();
-    if timeout(CALLS_MAX, gateway.calls.wait()).await.is_err() {
-        tracing::warn!(calls = gateway.calls.len(), "calls were cut off");
-    }
-    tracing::debug!(clients = callers.len(), "every call has ended");
-    callers.close();
-    if timeout(CALLERS_MAX, callers.wait()).await.is_err() {
-        tracing::info!(clients = callers.len(), "clients did not hang up in time");
-    }
-    // Whatever failed until here was no part of stopping.
-    let failed = fatal.borrow().clone();
-    if timeout(SHUTDOWN_MAX, raft.shutdown()).await.is_err() {
-        tracing::warn!(
-            "the groups did not stop in time; the next start replays what was not flushed"
-        );
-    }
-    tracing::info!("stopped");
-    failed.map_or(end, |reason| Err(RunError::Fatal(reason)))
 }
 
 fn options<N: Network>(
