@@ -252,6 +252,10 @@ impl<T> Ran<T> {
 }
 
 /// What ended first: a late attempt, with what is final, or something else.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is moved once"
+)]
 enum First<T, W> {
     Late(Ran<T>),
     Done(W),

@@ -45,6 +45,10 @@ impl Cluster {
     }
 
     /// Gives what there is to say about it beyond the fault itself.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "those of single hosts are matched whole where they are injected"
+    )]
     fn inject(&mut self, fault: &Fault) -> Result<Option<String>, String> {
         match fault {
             Fault::Cut { from, to, reset } => self.field.cut(from, to, *reset),
@@ -82,10 +86,6 @@ impl Cluster {
             Fault::Compact { hosts } => {
                 self.on(hosts, |member: &mut Member| member.host.compact())?;
             }
-            #[allow(
-                clippy::wildcard_enum_match_arm,
-                reason = "they are matched whole where they are injected"
-            )]
             fault => self.hosts_one_by_one(fault)?,
         }
         Ok(None)
