@@ -129,7 +129,7 @@ async fn is_bounded_and_flat(nodes: usize, shards: u32, max_mb: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_shards_that_are_all_used_stay_within_the_budget() {
-    is_bounded_and_flat(1, 5_000, 256).await;
+    is_bounded_and_flat(1, 5_000, 512).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

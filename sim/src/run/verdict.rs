@@ -20,6 +20,11 @@ const RECOVERY_MAX_MS: u64 = 10_000;
 const NO_ROOM: &str = "no space left";
 /// What a caller is told whose message finds no room.
 const DISK_FULL: &str = "DISK_FULL";
+/// Why a message failed that came behind one that did.
+const BEHIND_ONE: &str = "PREDECESSOR_FAILED";
+/// So long after the first refusal for want of room calls are told nothing else: their longest deadline,
+/// twice.
+const TOLD_AFTER_MS: u64 = 10_000;
 /// Calls that failed, for people, at most.
 const FAILED_MAX: usize = 20;
 /// Evidence of one kind, at most.
@@ -403,8 +408,15 @@ fn promises(
     if small > 0 && plan.events.iter().all(is_of_small_disks) {
         // The operator's probes have short deadlines of their own.
         let counts = |site: &str| site != super::cluster::OPERATOR;
-        let failed = liveness::failed(&seen.history, counts).into_iter();
-        let otherwise = failed.filter(|failed| !failed.text.contains(DISK_FULL));
+        let failed = liveness::failed(&seen.history, counts);
+        let told = |failed: &&Failed| failed.text.contains(DISK_FULL);
+        let full_ms = failed.iter().find(told).map(|failed| failed.at_ms);
+        // What was proposed before a leader heard of it ends as it may, and what came behind that in
+        // its conversation with it.
+        let otherwise = failed.iter().filter(|failed| {
+            let late = full_ms.is_some_and(|full| failed.at_ms >= full + TOLD_AFTER_MS);
+            late && !failed.text.contains(DISK_FULL) && !failed.text.contains(BEHIND_ONE)
+        });
         let otherwise = otherwise.take(EVIDENCE_MAX).map(|Failed { at_ms, text }| {
             format!("at {at_ms} ms somebody was not told that disks are full: {text}")
         });
