@@ -1,15 +1,15 @@
 //! openraft's network over the links. One of these exists per group and target; all of a target's
 //! share its link.
 
-use std::collections::VecDeque;
+mod pipeline;
+
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
 use model::id::{NodeId, ShardId};
-use model::{limits, mutant};
+use model::mutant;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
@@ -19,14 +19,10 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
-use parking_lot::Mutex;
 use proto::node as wire;
 use proto::node::frame::Body;
-use store::Position;
-use tokio::sync::Notify;
-use tokio::time::Instant;
 
-use crate::adapter::acks::{Acks, Sent, Unanswered};
+use crate::adapter::acks::{Acks, Sent};
 use crate::adapter::copy;
 use crate::adapter::incarnation::{Member, Place};
 use crate::adapter::log_store::LogStore;
@@ -34,19 +30,10 @@ use crate::adapter::state_machine::SnapshotData;
 use crate::adapter::trust::{self, Said};
 use crate::adapter::types::{self, LogId, Snapshot, Types, Vote};
 use crate::adapter::vote_log_ends::Granted;
-use crate::link::outbox::{Closed, Wait};
 use crate::link::peers::Peers;
 use crate::link::windows;
-use crate::link::{AppendSender, AppendStream, Link, LinkError};
+use crate::link::{Link, LinkError};
 use crate::time::Time;
-
-/// An append that has arrived may wait for a slow fsync; a link that is silent is given up long before.
-const APPEND_ANSWER_MAX: Duration = Duration::from_secs(5);
-/// How often it is looked whether one has arrived.
-const ARRIVAL_LOOK: Duration = Duration::from_millis(500);
-/// A target that lacks more entries than these is behind, and what it gets can wait until it has caught
-/// up: whoever is needed for what is proposed now lacks less.
-const BEHIND_ENTRIES: u64 = 4 * limits::ENTRIES_SPACED_MAX as u64;
 
 /// What a replica's openraft timers do. Who sends an append is awake.
 pub(crate) trait Wake: Send + Sync {
@@ -222,48 +209,6 @@ impl Client {
             }
             SnapshotData::Received { .. } => Err("only a read point can be sent".into()),
         }
-    }
-
-    /// A stream of appends whose answers come in order, while later ones are on their way.
-    fn pipeline<'s, S>(&self, requests: S) -> Result<AppendResults<'s>, RPCError<Types>>
-    where
-        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
-    {
-        let down = || RPCError::Unreachable(unreachable(format!("{} is down", self.target)));
-        let stream = self
-            .link()?
-            .open_stream(self.group.shard.0)
-            .ok_or_else(down)?;
-        let pumped = Arc::new(Pumped::default());
-        let pump = Pump {
-            out: stream.sender(),
-            pumped: pumped.clone(),
-            timers: self.group.timers.clone(),
-            log: self.group.log.clone(),
-            time: self.group.peers.vitals().time().clone(),
-            incarnation: self.incarnation,
-            peers: self.group.peers.clone(),
-            shard: self.group.shard,
-            target: self.target,
-            behind: false,
-        };
-        let pump = tokio::spawn(pump.run(requests));
-        let answers = Answers {
-            stream,
-            pumped,
-            target: self.target,
-            acks: self.group.acks.clone(),
-            log: self.group.log.clone(),
-            arrived: None,
-            _pump: AbortOnDrop(pump),
-        };
-        let results = futures::stream::unfold(Some(answers), |answers| async move {
-            let mut answers = answers?;
-            let item = answers.next().await?;
-            let more = matches!(item, Ok(Ok(_))).then_some(answers);
-            Some((item, more))
-        });
-        Ok(results.boxed())
     }
 
     async fn ask_vote(
@@ -483,248 +428,6 @@ fn follows(result: &StreamAppendResult<Types>) -> bool {
     match result {
         Ok(_) | Err(StreamAppendError::Conflict(_)) => true,
         Err(StreamAppendError::HigherVote(_)) => false,
-    }
-}
-
-/// What became of the requests of a stream. Only those that were sent and not answered have a time
-/// limit, from when they have arrived.
-#[derive(Default)]
-struct Pumped {
-    unanswered: Unanswered,
-    /// Of those that were sent, where they stand in what the link sends, and their bytes.
-    on_the_way: Mutex<OnTheWay>,
-    ended: AtomicBool,
-    changed: Notify,
-    /// Told when one is answered.
-    answered: Notify,
-}
-
-#[derive(Default)]
-struct OnTheWay {
-    requests: VecDeque<(u64, u64)>,
-    bytes: u64,
-}
-
-impl Pumped {
-    fn has_room(&self) -> bool {
-        let way = self.on_the_way.lock();
-        way.requests.len() < limits::APPENDS_UNANSWERED_MAX
-            && way.bytes < limits::APPENDS_UNANSWERED_BYTES_MAX
-    }
-
-    /// Where the request stands that the next answer is for.
-    fn next_position(&self) -> Option<u64> {
-        let way = self.on_the_way.lock();
-        way.requests.front().map(|(position, _)| *position)
-    }
-
-    fn sent(&self, position: u64, bytes: u64) {
-        let mut way = self.on_the_way.lock();
-        way.requests.push_back((position, bytes));
-        way.bytes += bytes;
-    }
-
-    fn pop(&self) -> Option<(Sent, Said)> {
-        let mut way = self.on_the_way.lock();
-        if let Some((_, bytes)) = way.requests.pop_front() {
-            way.bytes -= bytes;
-        }
-        drop(way);
-        self.answered.notify_one();
-        self.unanswered.pop()
-    }
-}
-
-/// Sends the requests of a stream.
-struct Pump {
-    out: AppendSender,
-    pumped: Arc<Pumped>,
-    timers: Arc<dyn Wake>,
-    log: LogStore,
-    time: Time,
-    /// Which replica of the target's the membership names.
-    incarnation: u64,
-    peers: Peers,
-    shard: ShardId,
-    target: NodeId,
-    /// The target lacks many entries, so that what it gets can wait.
-    behind: bool,
-}
-
-impl Pump {
-    async fn run<S>(mut self, mut requests: S)
-    where
-        S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
-    {
-        while let Some(request) = requests.next().await {
-            self.timers.wake();
-            let last = request.entries.last().map(|entry| entry.log_id.index());
-            let after = last.map_or(0, |last| self.log.last_index().saturating_sub(last));
-            self.behind |= after + request.entries.len() as u64 > BEHIND_ENTRIES;
-            if self.send(request).await.is_err() {
-                return;
-            }
-            // It has all of it once this has arrived.
-            self.behind &= after > 0;
-        }
-        self.pumped.ended.store(true, Ordering::SeqCst);
-        self.pumped.changed.notify_one();
-    }
-
-    /// Whether so many bytes of entries can wait.
-    fn wait(&self, bytes: u64) -> Wait {
-        match self.behind && bytes > 0 {
-            false => Wait::No,
-            true if self.peers.needs(self.shard, self.target) => Wait::Needed,
-            true => Wait::Yes,
-        }
-    }
-
-    /// Sends a request, in pieces when it can wait: each is a request of its own, with an answer.
-    async fn send(&self, request: AppendEntriesRequest<Types>) -> Result<(), Closed> {
-        let term = request.vote.leader_id().term;
-        let mut whole = types::append_to_wire(request, self.incarnation);
-        loop {
-            let rest = match self.behind {
-                true => split_off(&mut whole, self.out.piece_bytes()),
-                false => None,
-            };
-            while !self.pumped.has_room() {
-                self.pumped.answered.notified().await;
-            }
-            // Before it is sent, as is said of it.
-            let at = self.time.now();
-            self.pumped
-                .unanswered
-                .push(Sent { term, at }, said_of(&whole));
-            let bytes = bytes_of(&whole);
-            let position = self.out.send(whole, self.wait(bytes)).await?;
-            self.pumped.sent(position, bytes);
-            self.pumped.changed.notify_one();
-            match rest {
-                Some(rest) => whole = rest,
-                None => return Ok(()),
-            }
-        }
-    }
-}
-
-/// What an append says of logs.
-fn said_of(append: &wire::AppendEntries) -> Said {
-    let position = |id: &wire::LogId| Position {
-        term: id.term,
-        index: id.index,
-    };
-    let prev = append.prev.as_ref().map(position);
-    let last = append.entries.last().and_then(|last| last.id.as_ref());
-    Said {
-        prev,
-        last: last.map(position).or(prev),
-    }
-}
-
-fn bytes_of(append: &wire::AppendEntries) -> u64 {
-    let records = append.entries.iter().map(|entry| entry.record.len() as u64);
-    records.sum()
-}
-
-/// Cuts an append behind about so many bytes; what is behind the cut is an append of its own.
-fn split_off(append: &mut wire::AppendEntries, bytes: u64) -> Option<wire::AppendEntries> {
-    let mut kept = 0;
-    let cut = append.entries.iter().position(|entry| {
-        let full = kept >= bytes;
-        kept += entry.record.len() as u64;
-        full
-    })?;
-    let entries = append.entries.split_off(cut);
-    Some(wire::AppendEntries {
-        vote: append.vote,
-        prev: append.entries.last().and_then(|entry| entry.id),
-        entries,
-        commit: append.commit,
-        incarnation: append.incarnation,
-    })
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-struct Answers {
-    stream: AppendStream,
-    pumped: Arc<Pumped>,
-    target: NodeId,
-    acks: Arc<Acks>,
-    log: LogStore,
-    /// Since when the request that the next answer is for is known to have arrived.
-    arrived: Option<Instant>,
-    _pump: AbortOnDrop,
-}
-
-impl Answers {
-    async fn next(&mut self) -> Option<Result<StreamAppendResult<Types>, RPCError<Types>>> {
-        loop {
-            let ended = self.pumped.ended.load(Ordering::SeqCst);
-            let waits = !self.pumped.unanswered.is_empty();
-            if ended && !waits {
-                return None;
-            }
-            let sent = self.pumped.next_position();
-            let frame = tokio::select! {
-                biased;
-                frame = self.stream.next() => frame,
-                () = self.pumped.changed.notified() => continue,
-                () = tokio::time::sleep(ARRIVAL_LOOK), if sent.is_some() => {
-                    if !self.is_late(sent) {
-                        continue;
-                    }
-                    return Some(Err(RPCError::Network(NetworkError::new(&AnyError::error(
-                        "an append was not answered in time",
-                    )))));
-                }
-            };
-            self.arrived = None;
-            return match frame.and_then(|f| f.body) {
-                Some(Body::AppendAnswer(answer)) => Some(self.answered(answer)),
-                Some(Body::Failed(failed)) => {
-                    Some(Err(RPCError::Unreachable(unreachable(failed.message))))
-                }
-                Some(_) => Some(Err(malformed(types::Malformed(
-                    "not an append's answer".into(),
-                )))),
-                None => Some(Err(RPCError::Unreachable(unreachable("the link broke")))),
-            };
-        }
-    }
-
-    /// Whether the request at a position arrived long ago. On a thin line the way there takes its time;
-    /// a link that is silent is given up.
-    fn is_late(&mut self, position: Option<u64>) -> bool {
-        if position.is_none_or(|position| !self.stream.has_arrived(position)) {
-            return false;
-        }
-        self.arrived.get_or_insert_with(Instant::now).elapsed() >= APPEND_ANSWER_MAX
-    }
-
-    /// Each answer belongs to the oldest request that has none.
-    fn answered(
-        &self,
-        answer: wire::AppendAnswer,
-    ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
-        let nothing = || types::Malformed("an answer to nothing".into());
-        let sent = self.pumped.pop();
-        let (sent, said) = sent.ok_or_else(nothing).map_err(malformed)?;
-        let known = self.log.known_term();
-        trust::append_answer(&answer, said, sent.term, known).map_err(malformed)?;
-        let result = types::append_answer_from_wire(answer).map_err(malformed)?;
-        if follows(&result) {
-            self.acks.confirmed(self.target, sent);
-        }
-        Ok(result)
     }
 }
 

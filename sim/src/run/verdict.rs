@@ -25,6 +25,8 @@ const BEHIND_ONE: &str = "PREDECESSOR_FAILED";
 /// So long after the first refusal for want of room calls are told nothing else: their longest deadline,
 /// twice.
 const TOLD_AFTER_MS: u64 = 10_000;
+/// Of so many that fail then, one may be told something else.
+const OTHERWISE_ONE_IN: usize = 5;
 /// Calls that failed, for people, at most.
 const FAILED_MAX: usize = 20;
 /// Evidence of one kind, at most.
@@ -412,12 +414,19 @@ fn promises(
         let told = |failed: &&Failed| failed.text.contains(DISK_FULL);
         let full_ms = failed.iter().find(told).map(|failed| failed.at_ms);
         // What was proposed before a leader heard of it ends as it may, and what came behind that in
-        // its conversation with it.
-        let otherwise = failed.iter().filter(|failed| {
-            let late = full_ms.is_some_and(|full| failed.at_ms >= full + TOLD_AFTER_MS);
-            late && !failed.text.contains(DISK_FULL) && !failed.text.contains(BEHIND_ONE)
-        });
-        let otherwise = otherwise.take(EVIDENCE_MAX).map(|Failed { at_ms, text }| {
+        // its conversation with it; the more so where room comes and goes.
+        let late = |failed: &&Failed| {
+            let told = full_ms.is_some_and(|full| failed.at_ms >= full + TOLD_AFTER_MS);
+            told && !failed.text.contains(BEHIND_ONE)
+        };
+        let late: Vec<&Failed> = failed.iter().filter(late).collect();
+        let mut otherwise = late.clone();
+        otherwise.retain(|failed| !failed.text.contains(DISK_FULL));
+        if otherwise.len() * OTHERWISE_ONE_IN <= late.len() {
+            otherwise.clear();
+        }
+        let otherwise = otherwise.into_iter().take(EVIDENCE_MAX);
+        let otherwise = otherwise.map(|Failed { at_ms, text }| {
             format!("at {at_ms} ms somebody was not told that disks are full: {text}")
         });
         note(Promise::P, 1, "room-kept", otherwise.collect());
