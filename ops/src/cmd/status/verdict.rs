@@ -225,7 +225,7 @@ fn full_disks(view: &View) -> Vec<Problem> {
             .filter(|replica| is_up(replica))
             .peekable();
         let is_full = |replica: &Replica| full.contains(replica.node.as_str());
-        let all_up = up.peek().is_some() && up.all(|replica| is_full(replica));
+        let all_up = up.peek().is_some() && up.all(&is_full);
         let roomy = shard.replicas.iter().filter(|replica| !is_full(replica));
         all_up || roomy.count() * 2 <= shard.replicas.len()
     };
