@@ -94,62 +94,31 @@ impl Cluster {
     /// What is done to one host after the other.
     fn hosts_one_by_one(&mut self, fault: &Fault) -> Result<(), String> {
         for name in fault.hosts() {
-            if !self.is_site(name) {
+            let is_site = self.is_site(name);
+            self.process(name, is_site, fault)?;
+            if !is_site {
                 self.node(name, fault)?;
-                continue;
-            }
-            match fault {
-                Fault::Burn { .. } | Fault::PowerCut { .. } => self.field.go_dark(name)?,
-                Fault::Crash { .. } | Fault::Kill { .. } => self.field.kill(name)?,
-                Fault::Start { .. } => self.field.start(name)?,
-                Fault::Pause { clocks, .. } => self.field.pause(name, *clocks)?,
-                Fault::Resume { .. } => self.field.resume(name)?,
-                Fault::Starve { starved, .. } => self.field.starve(name, *starved)?,
-                // Clients have no disks, and nothing that follows their clocks.
-                Fault::Stop { .. }
-                | Fault::ClockJump { .. }
-                | Fault::ClockDrift { .. }
-                | Fault::WipeDisk { .. }
-                | Fault::ImageDisk { .. }
-                | Fault::OldDisk { .. }
-                | Fault::SlowSync { .. }
-                | Fault::HangSync { .. }
-                | Fault::FailSync { .. }
-                | Fault::DiskRoom { .. }
-                | Fault::SmallDisk { .. } => {}
-                Fault::Cut { .. }
-                | Fault::Block { .. }
-                | Fault::Heal { .. }
-                | Fault::Reset { .. }
-                | Fault::Link { .. }
-                | Fault::Stampede { .. }
-                | Fault::Drain { .. }
-                | Fault::Remove { .. }
-                | Fault::Move { .. }
-                | Fault::MoveTo { .. }
-                | Fault::Forge { .. }
-                | Fault::BitFlip { .. }
-                | Fault::LoseRecord { .. }
-                | Fault::Compact { .. } => {
-                    return Err(not_of_one_host(fault));
-                }
             }
         }
         Ok(())
     }
 
-    fn node(&mut self, name: &str, fault: &Fault) -> Result<(), String> {
+    /// What is done to the process of a node, or of a client site, and to its clocks.
+    fn process(&mut self, name: &str, is_site: bool, fault: &Fault) -> Result<(), String> {
         match fault {
             Fault::Burn { .. } | Fault::PowerCut { .. } => self.field.go_dark(name)?,
             Fault::Crash { .. } | Fault::Kill { .. } => self.field.kill(name)?,
             Fault::Pause { clocks, .. } => self.field.pause(name, *clocks)?,
             Fault::Resume { .. } => self.field.resume(name)?,
             Fault::Starve { starved, .. } => self.field.starve(name, *starved)?,
-            Fault::ClockJump { by_ms, .. } => self.field.jump(name, *by_ms)?,
-            Fault::ClockDrift { ppm, .. } => self.field.drift(name, *ppm)?,
-            // The host sees to these, below.
+            Fault::Start { .. } if is_site => self.field.start(name)?,
+            Fault::ClockJump { by_ms, .. } if !is_site => self.field.jump(name, *by_ms)?,
+            Fault::ClockDrift { ppm, .. } if !is_site => self.field.drift(name, *ppm)?,
+            // A node's host sees to these. Clients have no disks, and nothing that follows their clocks.
             Fault::Stop { .. }
             | Fault::Start { .. }
+            | Fault::ClockJump { .. }
+            | Fault::ClockDrift { .. }
             | Fault::WipeDisk { .. }
             | Fault::ImageDisk { .. }
             | Fault::OldDisk { .. }
@@ -172,9 +141,14 @@ impl Cluster {
             | Fault::BitFlip { .. }
             | Fault::LoseRecord { .. }
             | Fault::Compact { .. } => {
-                return Err(not_of_one_host(fault));
+                return Err(format!("{} is not a fault of one host", fault.kind()));
             }
         }
+        Ok(())
+    }
+
+    /// What is done to a node's disks, and whether it is to run; its process has been seen to.
+    fn node(&mut self, name: &str, fault: &Fault) -> Result<(), String> {
         let now = self.field.now_us();
         let running = self.field.runs(name);
         let member = self.member(name)?;
@@ -226,7 +200,7 @@ impl Cluster {
             Fault::FailSync { fail, .. } => host.fail_syncs(*fail),
             Fault::DiskRoom { free_percent, .. } => host.leave_room(*free_percent),
             Fault::SmallDisk { left_bytes, .. } => host.leave_bytes(*left_bytes),
-            // The field has seen to these, above.
+            // Nothing more is to be done.
             Fault::Pause { .. }
             | Fault::Resume { .. }
             | Fault::Starve { .. }
@@ -268,9 +242,4 @@ impl Cluster {
             .map(|name| Ok(act(self.member(name)?)))
             .collect()
     }
-}
-
-/// Why a fault is not injected host by host.
-fn not_of_one_host(fault: &Fault) -> String {
-    format!("{} is not a fault of one host", fault.kind())
 }
