@@ -109,7 +109,7 @@ impl Client {
     pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
         let answer = self
             .call(Effect::None, |attempt| {
-                let request = attempt.request(v1::GetStatusRequest {});
+                let request = attempt.request(v1::GetStatusRequest::default());
                 async move { admin(attempt.channel).get_status(request).await }
             })
             .await?;
@@ -126,7 +126,11 @@ impl Client {
         limit: Duration,
     ) -> Result<v1::GetStatusResponse, Error> {
         let channel = self.inner.nodes.channel(address)?;
-        let status = once(limit, admin(channel).get_status(v1::GetStatusRequest {})).await?;
+        let status = once(
+            limit,
+            admin(channel).get_status(v1::GetStatusRequest::default()),
+        )
+        .await?;
         let status = status.into_inner();
         self.inner.nodes.learn(address, &status);
         Ok(status)

@@ -294,7 +294,11 @@ impl Nodes {
     pub(crate) async fn probe(&self, address: &str, channel: Channel) -> bool {
         let mut admin =
             AdminClient::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX);
-        let answer = timeout(PROBE_TIMEOUT, admin.get_status(v1::GetStatusRequest {})).await;
+        let answer = timeout(
+            PROBE_TIMEOUT,
+            admin.get_status(v1::GetStatusRequest::default()),
+        )
+        .await;
         let now = Instant::now();
         if let Ok(Ok(status)) = answer {
             self.with(address, |node| {

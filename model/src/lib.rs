@@ -9,6 +9,7 @@
 
 pub mod cluster;
 pub mod command;
+pub mod durations;
 pub mod hash;
 pub mod id;
 pub mod limits;

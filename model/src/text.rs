@@ -39,6 +39,18 @@ pub fn forbidden(text: &str) -> Option<Forbidden> {
     text.chars().find(|one| is_forbidden(*one)).map(Forbidden)
 }
 
+/// Text from strangers must not steer the terminal: control characters are replaced.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|one| match one {
+            '\n' => '⏎',
+            '\t' => ' ',
+            one if is_forbidden(one) => '\u{fffd}',
+            one => one,
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -60,6 +60,13 @@ impl Lost {
     }
 }
 
+impl Lines {
+    /// How many were lost.
+    pub fn lost(&self) -> Lost {
+        self.lost.clone()
+    }
+}
+
 /// Sends the logs of this process to standard error, and panics as [`end_on_panic`] says.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ mod demo;
 mod docs_tests;
 mod exit;
 mod failover;
+mod itself;
 mod logging;
 mod machine;
 mod real;

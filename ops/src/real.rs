@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use proto::net::{Cuts, Distances, FarTcp};
 use raft::Keep;
 use server::budget::Budget;
-use server::world::{Background, DiskSpace, Entropy, Gauge, Space};
+use server::world::{Background, DiskSpace, Entropy, Gauge, Metrics, Space};
 use server::{Config, World};
 use store::Sizes;
 use store::engine::rocks::{Memory, Rocks};
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::ballast::Ballast;
 use crate::data_dir::{DataDir, Presence};
+use crate::itself::Itself;
 use crate::machine;
 
 /// How often a drill's file of cuts is looked at.
@@ -59,6 +60,9 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         entropy: Arc::new(entropy),
         pid: std::process::id(),
         gauge: Gauge::default(),
+        metrics: Metrics::default(),
+        process: Arc::new(Itself::default()),
+        console: None,
         disk: Arc::new(disk),
         background: Arc::new(Os),
         machine,

@@ -87,6 +87,8 @@ pub trait Network: Clone + Send + Sync + 'static {
 /// The options of every server of Firebreak.
 pub fn http2_server() -> Server {
     Server::builder()
+        // Browsers and scrapers speak that; calls do not.
+        .accept_http1(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -374,7 +374,7 @@ fn member() -> v1::NodeStatus {
 
 fn admin(golden: &mut Golden) {
     // It has no fields; its bytes are none, for now.
-    assert_eq!(v1::GetStatusRequest {}.encode_to_vec(), b"");
+    assert_eq!(v1::GetStatusRequest::default().encode_to_vec(), b"");
     golden.check("get_status_response", &status());
     golden.check(
         "node_status_draining",

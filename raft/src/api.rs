@@ -1,5 +1,6 @@
 //! What a node offers to the server above it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,6 +139,41 @@ impl Default for Tuning {
             scrub: Scrubbing::default(),
         }
     }
+}
+
+/// What all replicas of a node come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// Those that lead with a quorum: the shard, and the changes that it has applied.
+    pub led: Vec<(ShardId, u64)>,
+    /// How many are in which state; see [`ReplicaStatus::state`].
+    pub states: BTreeMap<&'static str, u64>,
+    /// How many sleep.
+    pub asleep: u64,
+    /// Those that know of no leader.
+    pub leaderless: Vec<ShardId>,
+    /// Those whose quorum has not been heard for [`limits::QUORUM_LACK_MS_MAX`].
+    pub without_quorum: Vec<ShardId>,
+    /// The most entries that one has committed and not applied.
+    pub unapplied_max: u64,
+    /// The most entries that one keeps in its log.
+    pub log_entries_max: u64,
+}
+
+/// How a node feels another one over its link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The other.
+    pub node: NodeId,
+    /// up, new (never reached yet), doubted (its connection broke a moment ago), silent, reset
+    /// (it refuses connections).
+    pub state: &'static str,
+    /// What a round to it takes at most, as it usually is; none before it was measured.
+    pub round: Option<Duration>,
+    /// For how long nothing has come from it, in time that this process was awake.
+    pub silent: Duration,
+    /// The silence after which it is given up.
+    pub limit: Duration,
 }
 
 /// What a node is started with.

@@ -48,7 +48,7 @@ use tokio::sync::{MutexGuard, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tonic::metadata::MetadataMap;
 
-use crate::api::ProposeError;
+use crate::api::{LinkStatus, ProposeError};
 use crate::link::connection::{Connection, Spot, Waiting, keep_connected};
 use crate::link::hello::{Doorkeeper, Hello};
 use crate::link::outbox::{Closed, Queued, Wait};
@@ -218,6 +218,25 @@ impl Link {
     /// What a round to the other usually takes, when that has been measured.
     pub(crate) fn usual_round(&self) -> Option<Duration> {
         self.shared.rtt.lock().usual_round()
+    }
+
+    /// How this node feels the other.
+    pub(crate) fn status(&self) -> LinkStatus {
+        let shared = &self.shared;
+        let state = match *shared.reach.borrow() {
+            Reach::New => "new",
+            Reach::Up => "up",
+            Reach::Doubted => "doubted",
+            Reach::Gone { reset: true } => "reset",
+            Reach::Gone { reset: false } => "silent",
+        };
+        LinkStatus {
+            node: shared.node,
+            state,
+            round: self.usual_round(),
+            silent: self.unheard_for(),
+            limit: shared.silence_max(),
+        }
     }
 
     /// Sends what has no answer; lost when not connected.

@@ -17,9 +17,11 @@ use store::Error;
 use store::state::ShardState;
 use tokio::sync::watch;
 
-use crate::api::{Identity, Options, ProposeError, ReadError, Refused, ReplicaStatus};
-use crate::link::Reach;
+use crate::api::{
+    Identity, LinkStatus, Options, ProposeError, ReadError, Refused, ReplicaStatus, Replicas,
+};
 use crate::link::room::Room;
+use crate::link::{Link, Reach};
 use crate::replica::age::{Replica, age_since};
 use crate::shared::{Shared, dropped, last_view, refusal};
 use crate::tasks::{self, balance, inbound, read_index, scrub};
@@ -239,6 +241,53 @@ impl Node {
     /// Bytes of the commands that wait for their leader here, or for what it decides.
     pub fn waiting_bytes(&self) -> usize {
         self.inner.waiting().bytes()
+    }
+
+    /// What this node's replicas come to; cheaper than [`Node::replicas`].
+    pub fn replicas_together(&self) -> Replicas {
+        let view = self.inner.current_view();
+        let me = self.inner.id();
+        let mut all = Replicas::default();
+        for group in self.inner.groups() {
+            if !view.holds(me, group.shard) {
+                continue;
+            }
+            group.add_to(&mut all);
+            if self.inner.quorums.lacks(group.shard) {
+                all.without_quorum.push(group.shard);
+            }
+        }
+        let mut broken = self.inner.all_broken();
+        broken.retain(|shard, _| view.holds(me, *shard));
+        if !broken.is_empty() {
+            let count = u64::try_from(broken.len()).unwrap_or(u64::MAX);
+            all.states.insert("broken", count);
+        }
+        all
+    }
+
+    /// What most clocks of the cluster say, Unix milliseconds, as seen from here; `None` before enough
+    /// of them are known.
+    pub fn agreed_ms(&self) -> Option<u64> {
+        self.inner.time().agreed_ms()
+    }
+
+    /// How this node feels each other one, by their numbers.
+    pub fn links(&self) -> Vec<LinkStatus> {
+        let mut links: Vec<LinkStatus> =
+            self.inner.peers().all().iter().map(Link::status).collect();
+        links.sort_by_key(|link| link.node);
+        links
+    }
+
+    /// By how much this node's tasks run late now.
+    pub fn lateness(&self) -> Duration {
+        self.inner.peers().vitals().pulse().lag()
+    }
+
+    /// Whether this node's log waits for its disk.
+    pub fn is_stalled(&self) -> bool {
+        self.inner.peers().vitals().stalled(self.inner.id())
     }
 
     /// How many replicas are open here.

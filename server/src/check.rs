@@ -51,6 +51,16 @@ pub enum Level {
 }
 
 impl Level {
+    /// Its place among [`crate::sight::traffic::LEVELS`].
+    pub fn place(self) -> usize {
+        match self {
+            Level::Linearizable => 0,
+            Level::Session => 1,
+            Level::Bounded(_) => 2,
+            Level::Local => 3,
+        }
+    }
+
     /// Whether the token of the session counts.
     pub fn keeps_sessions(self) -> bool {
         match self {

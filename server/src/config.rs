@@ -16,7 +16,10 @@ use thiserror::Error;
 
 use crate::telemetry::Format;
 
+mod http;
 mod table;
+
+pub use http::Http;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -52,6 +55,40 @@ pub struct Config {
     pub memory: Memory,
     /// Distances and cuts that are made up.
     pub network: Network,
+    /// What operators see.
+    pub http: Http,
+    /// What was set, and where.
+    pub given: Given,
+}
+
+/// What a file of configuration sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The file.
+    pub file: Option<String>,
+    /// The value of each key that is set, with its section.
+    pub values: BTreeMap<String, String>,
+}
+
+impl Given {
+    fn of(root: &toml::de::DeTable<'_>, text: &str) -> Given {
+        let mut values = BTreeMap::new();
+        let shown = |value: &toml::Spanned<toml::de::DeValue<'_>>| {
+            text.get(value.span()).unwrap_or_default().to_owned()
+        };
+        for (key, value) in root {
+            let key = key.get_ref();
+            match value.get_ref() {
+                toml::de::DeValue::Table(section) => {
+                    values.extend(section.iter().map(|(inner, value)| {
+                        (format!("{key}.{}", inner.get_ref()), shown(value))
+                    }));
+                }
+                _ => drop(values.insert(key.to_string(), shown(value))),
+            }
+        }
+        Given { file: None, values }
+    }
 }
 
 /// Where a node stands.
@@ -191,6 +228,7 @@ impl Config {
             Ok((text, path)) => {
                 let mut config = Config::parse(&text, &file)?;
                 config.resolve(path.parent().unwrap_or(&path));
+                config.given.file = Some(path.display().to_string());
                 Ok(config)
             }
             Err(error) => Err(Errors {
@@ -227,7 +265,10 @@ impl Config {
             if reader.failed() {
                 None
             } else {
-                Some(read(&mut reader, root.get_ref()))
+                Some(Config {
+                    given: Given::of(root.get_ref(), text),
+                    ..read(&mut reader, root.get_ref())
+                })
             }
         };
         match config {
@@ -243,7 +284,7 @@ impl Config {
 fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
-        "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network",
+        "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network", "http",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -295,6 +336,8 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
 
     let network = network(reader, &top, &listen, raft.heartbeat_ms);
 
+    let http = http::read(reader, &top, &listen);
+
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
     let cache_mb = reader.number(&storage, "cache_mb", 0, 1..=1_048_576, "MiB");
@@ -321,6 +364,8 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
             ..Memory::default()
         },
         network,
+        http,
+        given: Given::default(),
     }
 }
 

@@ -283,6 +283,19 @@ impl Failure {
         }
     }
 
+    /// The code of gRPC that it is answered with.
+    pub fn code(&self) -> Code {
+        self.row().code
+    }
+
+    /// Its published reason; that of an answer which another node gave is not known here.
+    pub fn reason(&self) -> &'static str {
+        match self.row().reason {
+            "" => "PASSED_ON",
+            reason => reason,
+        }
+    }
+
     /// Whether the same call would fail in the same way however often it is tried.
     pub fn is_final(&self) -> bool {
         match self {

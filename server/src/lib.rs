@@ -30,6 +30,7 @@ pub mod node;
 pub mod read;
 pub mod room;
 pub mod service;
+pub mod sight;
 mod start;
 pub mod stream;
 pub mod tail;

@@ -42,6 +42,12 @@ use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
 use crate::service::grpc;
 use crate::service::messages::{Messages, Pages};
+use crate::sight::api::Api;
+use crate::sight::health::Canary;
+use crate::sight::http;
+use crate::sight::local::Local;
+use crate::sight::metrics::{Attached, Sources};
+use crate::sight::rates::Rates;
 use crate::start::{count_start, identity, seeds, stands};
 
 /// How long a node that stops tries to give its leaders away.
@@ -142,6 +148,8 @@ pub async fn run<N: Network>(
 /// A node that has its databases, its groups and its port, and serves nobody yet.
 struct Opened<N: Network> {
     incoming: N::Incoming,
+    /// Where the console has a port of its own.
+    pages_incoming: Option<N::Incoming>,
     log: Log,
     /// Why the log's writer has failed, once it has.
     log_failure: watch::Receiver<Option<String>>,
@@ -176,11 +184,11 @@ async fn open<N: Network>(
     if let Some(why) = raft::refusal(&log)? {
         return Err(RunError::Refused(why));
     }
-    let listens = world.network.listen(&config.listen).await;
-    let incoming = listens.map_err(|error| RunError::Listen {
-        address: config.listen.clone(),
-        error,
-    })?;
+    let incoming = listen(world, &config.listen).await?;
+    let pages_incoming = match &config.http.listen {
+        Some(own) if config.http.enabled => Some(listen(world, own).await?),
+        Some(_) | None => None,
+    };
     count_start(world, &log, &mut record).await?;
     stands(world, config, &log, &mut record).await?;
 
@@ -197,6 +205,7 @@ async fn open<N: Network>(
     budget.tell();
     Ok(Opened {
         incoming,
+        pages_incoming,
         log,
         log_failure,
         state,
@@ -206,6 +215,14 @@ async fn open<N: Network>(
         memory,
         guard,
         gauging,
+    })
+}
+
+async fn listen<N: Network>(world: &World<N>, address: &str) -> Result<N::Incoming, RunError> {
+    let listens = world.network.listen(address).await;
+    listens.map_err(|error| RunError::Listen {
+        address: address.to_owned(),
+        error,
     })
 }
 
@@ -227,6 +244,8 @@ struct Serving {
     callers: TaskTracker,
     /// What the node keeps in memory is told for as long as this lives.
     _gauging: Gauging,
+    /// Its metrics are told for as long as this lives.
+    _attached: Attached,
 }
 
 /// Serves on the port, and starts what goes on beside it.
@@ -238,6 +257,7 @@ fn serve<N: Network>(
 ) -> Result<Serving, RunError> {
     let Opened {
         incoming,
+        pages_incoming,
         log,
         log_failure,
         state,
@@ -264,7 +284,19 @@ fn serve<N: Network>(
         raft.clone(),
         elsewhere.clone(),
     ));
-    let admin = Admin {
+    let local = Local {
+        gateway: gateway.clone(),
+        canary: Canary::new(gateway.clone()),
+        rates: Rates::default(),
+        http: config.http.address(config),
+        clock: world.clock.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    tasks.spawn(local.clone().watch());
+    if config.http.canary {
+        tasks.spawn(local.canary.clone().sing());
+    }
+    let admin = Arc::new(Admin {
         gateway: gateway.clone(),
         log,
         state,
@@ -278,10 +310,30 @@ fn serve<N: Network>(
         entropy: world.entropy.clone(),
         clock: world.clock.clone(),
         guesses: Guesses::default(),
-    };
+        local: local.clone(),
+    });
+    let attached = world.metrics.attach(Sources {
+        admin: admin.clone(),
+        process: world.process.clone(),
+    });
     let body_bytes_max = config.limits.body_bytes_max;
-    let routes = services(&gateway, admin, body_bytes_max, raft.peer_service());
-    let routes = routes.map_err(RunError::Start)?.add_service(health_service);
+    let routes = services(&gateway, admin.clone(), body_bytes_max, raft.peer_service());
+    let mut routes = routes.map_err(RunError::Start)?.add_service(health_service);
+    let pages = config.http.enabled.then(|| {
+        let shared = http::Shared {
+            api: Arc::new(Api::new(admin, config.clone())),
+            metrics: world.metrics.clone(),
+        };
+        http::router(shared, world.console.clone())
+    });
+    let (pages_incoming, alone) = match (pages, pages_incoming) {
+        (Some(pages), Some(incoming)) => (Some(incoming), Some(pages)),
+        (Some(pages), None) => {
+            routes = http::beside(routes, pages);
+            (None, None)
+        }
+        (None, _) => (None, None),
+    };
     let (served, server_ended) = watch::channel(None);
     let network = world.network.clone();
     let callers = TaskTracker::new();
@@ -291,6 +343,17 @@ fn serve<N: Network>(
         elsewhere: elsewhere.subscribe(),
         callers: callers.clone(),
     };
+    if let (Some(incoming), Some(pages)) = (pages_incoming, alone) {
+        let (network, guard, ending) = (network.clone(), guard.clone(), ending.clone());
+        let mut stopping = stopping.clone();
+        tasks.spawn(async move {
+            let stopped = async move { said(&mut stopping).await };
+            let routes = http::beside(Routes::default(), pages);
+            network
+                .serve(incoming, routes, stopped, ending, guard)
+                .await;
+        });
+    }
     tasks.spawn(async move {
         let stopped = async move { said(&mut stopping).await };
         network
@@ -310,6 +373,7 @@ fn serve<N: Network>(
         stop,
         callers,
         _gauging: gauging,
+        _attached: attached,
     })
 }
 
@@ -415,7 +479,7 @@ fn options<N: Network>(
 /// Everything on one listener.
 fn services(
     gateway: &Arc<Gateway>,
-    admin: Admin,
+    admin: Arc<Admin>,
     body_bytes_max: usize,
     peer: PeerServer<impl Peer>,
 ) -> Result<Routes, String> {
@@ -442,7 +506,7 @@ fn services(
             .max_encoding_message_size(FRAME_BYTES_MAX),
     )
     .add_service(ConversationsServer::new(conversations))
-    .add_service(AdminServer::new(admin))
+    .add_service(AdminServer::from_arc(admin))
     .add_service(
         peer.max_decoding_message_size(FRAME_BYTES_MAX)
             .max_encoding_message_size(FRAME_BYTES_MAX),

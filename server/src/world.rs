@@ -10,6 +10,7 @@ use store::engine::Engine;
 
 pub use crate::budget::Machine;
 pub use crate::memory::Gauge;
+pub use crate::sight::metrics::{Metrics, Process, ProcessFigures};
 
 /// The world of one node.
 pub struct World<N: Network> {
@@ -35,6 +36,12 @@ pub struct World<N: Network> {
     pub machine: Machine,
     /// Where it lets others look at what it keeps in memory.
     pub gauge: Gauge,
+    /// Where it lets others read its metrics.
+    pub metrics: Metrics,
+    /// What its process takes of the machine.
+    pub process: Arc<dyn Process>,
+    /// The pages of the console, where the program has them.
+    pub console: Option<axum::Router>,
 }
 
 /// Runs what would hold up everything else: in production on a thread of its own, in the

@@ -18,7 +18,9 @@ use rand::{Rng as _, RngCore as _};
 use server::budget::MEMORY_BYTES_MIN;
 use server::memory::Account;
 use server::node::{self, InitOptions, RunError};
-use server::world::{Background, DiskSpace, Entropy, Gauge, Machine, Space};
+use server::world::{
+    Background, DiskSpace, Entropy, Gauge, Machine, Metrics, Process, ProcessFigures, Space,
+};
 use server::{Config, World};
 use store::Sizes;
 use store::engine::memory::{self, Disk, Volume};
@@ -99,6 +101,17 @@ pub struct Host {
     state: Mutex<Option<Weak<dyn Engine>>>,
     /// What its node keeps in memory.
     gauge: Gauge,
+    /// What its node lets scrapers read.
+    metrics: Metrics,
+}
+
+/// All nodes are of one process.
+struct NoProcess;
+
+impl Process for NoProcess {
+    fn figures(&self) -> Option<ProcessFigures> {
+        None
+    }
 }
 
 impl Host {
@@ -110,7 +123,7 @@ impl Host {
         let (name, seed) = (&spec.name, plan.seed);
         let text = format!(
             "name = \"{name}\"\nlisten = \"0.0.0.0:{PORT}\"\nadvertise = \"{name}:{PORT}\"\n\
-             data_dir = \"/simulated\"\n[locality]\nregion = \"{region}\"\ndc = \"{dc}\"\n\
+             data_dir = \"/simulated\"\n[http]\ncanary = false\n[locality]\nregion = \"{region}\"\ndc = \"{dc}\"\n\
              rack = \"{}\"\n",
             spec.rack
         );
@@ -146,6 +159,7 @@ impl Host {
             ended: Mutex::default(),
             state: Mutex::default(),
             gauge: Gauge::default(),
+            metrics: Metrics::default(),
         };
         host.usual_syncs();
         Ok(host)
@@ -302,6 +316,9 @@ impl Host {
             background: Arc::new(Inline),
             machine: MACHINE,
             gauge: self.gauge.clone(),
+            metrics: self.metrics.clone(),
+            process: Arc::new(NoProcess),
+            console: None,
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
     }

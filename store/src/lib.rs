@@ -26,7 +26,7 @@ mod share;
 mod sizes;
 
 pub use error::Error;
-pub use log::{HardState, Log, Record, ShardLog};
+pub use log::{HardState, Log, Record, ShardLog, SyncFigures};
 pub use position::Position;
 pub use share::Share;
 pub use sizes::Sizes;

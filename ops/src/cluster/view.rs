@@ -23,7 +23,7 @@ const NAMED_MAX: usize = 8;
 /// What the node or the connection says.
 pub async fn status(channel: Channel) -> Result<GetStatusResponse, Status> {
     let mut admin = AdminClient::new(channel);
-    tokio::time::timeout(STATUS_LIMIT, admin.get_status(GetStatusRequest {}))
+    tokio::time::timeout(STATUS_LIMIT, admin.get_status(GetStatusRequest::default()))
         .await
         .map_err(|_| Status::deadline_exceeded("no status in time"))?
         .map(tonic::Response::into_inner)

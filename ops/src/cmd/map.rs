@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use client::v1::{GetStatusResponse, NodeStatus, ShardStatus, UnrestoredReplica};
 use client::{Client, NodeReport};
-use model::cluster::{ClusterState, Locality, Move, Node, Shard};
-use model::id::ShardId;
+use model::cluster::ClusterState;
 use model::placement::{Facts, Leaders};
+use server::sight::report::{self, Report, answers};
 
 use super::target::{Target, printable};
 use crate::exit::Usage;
@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// What the nodes say, and the newest map among it.
 pub struct Map {
     /// What each node says of itself.
-    pub reports: Vec<NodeReport>,
+    pub reports: Vec<Report>,
     newest: GetStatusResponse,
 }
 
@@ -33,21 +33,15 @@ impl Map {
             .status_all(LIMIT)
             .await
             .with_context(|| format!("no node answers; {}", target.asked()))?;
-        Map::of(reports)
+        Map::of(reports.into_iter().map(told).collect())
     }
 
     /// Of what the nodes said.
     ///
     /// # Errors
     /// As [`Map::ask`].
-    pub fn of(reports: Vec<NodeReport>) -> anyhow::Result<Map> {
-        // Among equals the meta shard's leader: what it sees of the others decides what moves.
-        let rank = |status: &&GetStatusResponse| {
-            let mut replicas = status.replicas.iter();
-            let leads = replicas.any(|one| one.shard == 0 && one.state == "leader");
-            (status.map_epoch, leads)
-        };
-        let newest = answers(&reports).max_by_key(rank);
+    pub fn of(reports: Vec<Report>) -> anyhow::Result<Map> {
+        let newest = report::newest(&reports);
         let newest = newest.context("no node answers")?.clone();
         if newest.map_epoch == 0 {
             return Err(anyhow!(
@@ -75,21 +69,6 @@ impl Map {
         let silent = self.reports.iter().filter(|one| one.status.is_err());
         let listed = silent.filter_map(|one| one.listed.as_ref());
         listed.map(|node| node.node_id).collect()
-    }
-
-    /// Who leads each shard by its own word; what others remember may be long over.
-    pub fn leaders(&self) -> Leaders {
-        let mut newest: BTreeMap<u32, (u64, bool, u64)> = BTreeMap::new();
-        for status in answers(&self.reports) {
-            for replica in &status.replicas {
-                let told = (replica.term, replica.state == "leader", status.node_id);
-                let known = newest.entry(replica.shard).or_insert(told);
-                *known = told.max(*known);
-            }
-        }
-        let led = newest.into_iter().filter(|(_, (_, leads, _))| *leads);
-        led.map(|(shard, (_, _, node))| (ShardId(shard), node))
-            .collect()
     }
 
     /// When all replicas of a shard were last compared, Unix milliseconds: of those that tell, the one
@@ -158,86 +137,36 @@ impl Map {
         Ok(inside)
     }
 
+    /// Who leads each shard by its own word; see [`report::leaders`].
+    pub fn leaders(&self) -> Leaders {
+        report::leaders(&self.reports)
+    }
+
+    /// The map as the model has it.
+    pub fn state(&self) -> ClusterState {
+        report::state(&self.newest)
+    }
+
+    /// What the nodes that answer say of their disks and their load.
+    pub fn facts(&self) -> BTreeMap<u64, Facts> {
+        report::facts(&self.reports)
+    }
+
     /// What people call a node.
     pub fn name(&self, node: u64) -> String {
         let known = self.newest.nodes.iter().find(|one| one.node_id == node);
         known.map_or_else(|| format!("n{node}"), |one| printable(&one.name))
     }
-
-    /// The map as the model has it.
-    pub fn state(&self) -> ClusterState {
-        let node = |node: &NodeStatus| Node {
-            id: node.node_id,
-            name: node.name.clone(),
-            address: node.address.clone(),
-            locality: Some(Locality {
-                region: node.region.clone(),
-                dc: node.dc.clone(),
-                rack: node.rack.clone(),
-            }),
-            ..Node::default()
-        };
-        let status = &self.newest;
-        let data = status.shards.iter().filter(|shard| shard.shard != 0);
-        let meta = status.shards.iter().find(|shard| shard.shard == 0);
-        let leaving = status.nodes.iter().filter(|node| node.leaving);
-        let highest = status.nodes.iter().map(|node| node.node_id).max();
-        ClusterState {
-            epoch: status.map_epoch,
-            nodes: status.nodes.iter().map(node).collect(),
-            shards: data
-                .map(|shard| Shard {
-                    id: shard.shard,
-                    slot_first: shard.slot_first,
-                    slot_last: shard.slot_last,
-                    replicas: shard.replicas.clone(),
-                    changes: 0,
-                })
-                .collect(),
-            meta_replicas: meta.map(|meta| meta.replicas.clone()).unwrap_or_default(),
-            next_node_id: highest.unwrap_or(0) + 1,
-            moves: status
-                .moves
-                .iter()
-                .map(|going| Move {
-                    shard: going.shard,
-                    from: going.from,
-                    to: going.to,
-                    changing: going.changing,
-                    ..Move::default()
-                })
-                .collect(),
-            leaving: leaving.map(|node| node.node_id).collect(),
-            ..ClusterState::default()
-        }
-    }
-
-    /// What the nodes that answer say of their disks and their load.
-    pub fn facts(&self) -> BTreeMap<u64, Facts> {
-        let facts = answers(&self.reports).filter_map(|status| {
-            let stats = status.stats.as_ref()?;
-            let facts = Facts {
-                disk_free_bytes: stats.disk_free_bytes,
-                disk_total_bytes: stats.disk_total_bytes,
-                stored_bytes: stats.stored_bytes,
-                appends_per_s: rate(stats.appended_messages, stats.uptime_ms),
-            };
-            Some((status.node_id, facts))
-        });
-        facts.collect()
-    }
 }
 
-/// What those say that answered.
-fn answers(reports: &[NodeReport]) -> impl Iterator<Item = &GetStatusResponse> {
-    let said = reports.iter().map(|report| report.status.as_ref());
-    said.filter_map(Result::ok)
-}
-
-/// Messages a second since the start.
-#[allow(clippy::cast_precision_loss, reason = "a rate for people")]
-fn rate(messages: u64, uptime_ms: u64) -> f64 {
-    messages as f64 * 1_000.0 / uptime_ms.max(1) as f64
+/// What a node said, as what is common to the server and the command has it.
+pub fn told(report: NodeReport) -> Report {
+    Report {
+        address: report.address,
+        listed: report.listed,
+        status: report.status.map_err(|error| error.to_string()),
+        took: report.took,
+    }
 }
 
 /// A node by its name, or by its number as `n3`, in a map whose shards may not be laid out yet.
@@ -281,7 +210,7 @@ mod tests {
                 why: (*why).to_owned(),
             })
             .collect();
-        let report = |at: usize| NodeReport {
+        let report = |at: usize| Report {
             address: String::new(),
             listed: Some(nodes[at].clone()),
             status: Ok(GetStatusResponse {

@@ -9,7 +9,6 @@ pub mod map;
 pub mod members;
 pub mod policy;
 pub mod read;
-pub mod resources;
 pub mod serve;
 pub mod shard;
 pub mod sim;

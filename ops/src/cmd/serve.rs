@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use server::node::{self, RunError};
@@ -10,6 +11,7 @@ use server::node::{self, RunError};
 use super::init::load;
 use crate::data_dir::DataDir;
 use crate::exit::{FATAL, Unwanted, Usage, tell};
+use crate::itself::Itself;
 use crate::stop::Stop;
 use crate::{logging, real};
 
@@ -74,7 +76,8 @@ impl Args {
         lines.tell_lost();
         logging::end_on_panic(FATAL);
         let directory = DataDir::open(&config.data_dir, &config.name, false)?;
-        let world = real::world(&config, &directory)?;
+        let mut world = real::world(&config, &directory)?;
+        world.process = Arc::new(Itself::with_lost(lines.lost()));
         let line = format!("{} serves on {}", config.name, config.listen);
         // Whoever started the node may not listen.
         let say = || drop(writeln!(std::io::stdout(), "{line}"));

@@ -9,7 +9,7 @@ use client::{Client, v1};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use model::id::ConversationName;
-use model::text::is_forbidden;
+pub use model::text::printable;
 
 /// The arguments that every client command has.
 #[derive(clap::Args, Clone, Debug)]
@@ -365,18 +365,6 @@ pub fn new_table(header: &[&str]) -> Table {
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(header.iter().copied());
     table
-}
-
-/// Text from strangers must not steer the terminal: control characters are replaced.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|one| match one {
-            '\n' => '⏎',
-            '\t' => ' ',
-            one if is_forbidden(one) => '\u{fffd}',
-            one => one,
-        })
-        .collect()
 }
 
 /// A message as a line, which `firebreak import` takes.

@@ -28,7 +28,7 @@ use crate::adapter::network::Network;
 use crate::adapter::state_machine::StateMachine;
 use crate::adapter::types::{LogId, Types, Vote, index};
 use crate::adapter::vote_log_ends::Granted;
-use crate::api::{ReplicaStatus, Tuning};
+use crate::api::{ReplicaStatus, Replicas, Tuning};
 use crate::link::peers::Peers;
 use crate::link::room::SharedRoom;
 use crate::replica::age::Known;
@@ -473,19 +473,48 @@ impl Group {
         follows.map_or(u64::MAX, |follows| follows.max(matched.unwrap_or(0)))
     }
 
-    /// As `firebreak status` shows it.
-    pub(crate) fn status(&self) -> ReplicaStatus {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        let confirmed = self.is_confirmed();
+    /// Its state, as [`ReplicaStatus::state`] has it.
+    fn state_name(&self) -> &'static str {
         // Whether it leads is asked of these everywhere else; the others follow a moment later.
-        let state = match self.raft.server_metrics().borrow_watched().state {
-            openraft::ServerState::Leader if !confirmed => "unconfirmed",
+        match self.raft.server_metrics().borrow_watched().state {
+            openraft::ServerState::Leader if !self.is_confirmed() => "unconfirmed",
             openraft::ServerState::Leader => "leader",
             openraft::ServerState::Candidate => "candidate",
             openraft::ServerState::Follower => "follower",
             openraft::ServerState::Learner => "learner",
             openraft::ServerState::Shutdown => "stopped",
-        };
+        }
+    }
+
+    /// Adds it to what all replicas of the node come to.
+    pub(crate) fn add_to(&self, all: &mut Replicas) {
+        let state = self.state_name();
+        let applied = self.state.applied();
+        *all.states.entry(state).or_default() += 1;
+        if state == "leader" {
+            all.led.push((self.shard, applied.revision));
+        }
+        if self.leadership.sleep.is_asleep() {
+            all.asleep += 1;
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.current_leader.is_none() || state == "unconfirmed" {
+            all.leaderless.push(self.shard);
+        }
+        let applied = applied.position.map_or(0, |position| position.index);
+        let unapplied = index(&metrics.local_committed).saturating_sub(applied);
+        all.unapplied_max = all.unapplied_max.max(unapplied);
+        let last = metrics.last_log_index.unwrap_or(0);
+        let kept = last.saturating_sub(index(&metrics.purged));
+        all.log_entries_max = all.log_entries_max.max(kept);
+    }
+
+    /// As `firebreak status` shows it.
+    pub(crate) fn status(&self) -> ReplicaStatus {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let confirmed = self.is_confirmed();
+        let state = self.state_name();
         let applied = self.state.applied();
         ReplicaStatus {
             shard: self.shard,

@@ -159,6 +159,20 @@ impl<'t> Reader<'t> {
         default.unwrap_or_default().to_owned()
     }
 
+    /// true or false.
+    pub fn boolean(&mut self, section: &Section<'_>, key: &str, default: bool) -> bool {
+        match section.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Boolean(value)) => *value,
+            Some(other) => {
+                let kind = other.type_str();
+                let wrong = format_args!("must be true or false; it is of type {kind}");
+                self.add(section, key, wrong);
+                default
+            }
+            None => default,
+        }
+    }
+
     /// A list of texts, empty when missing.
     pub fn strings(&mut self, section: &Section<'_>, key: &str, max: usize) -> Vec<String> {
         let Some(value) = section.get(key) else {

@@ -26,6 +26,7 @@ use tonic::metadata::MetadataValue;
 use crate::deadline::Deadline;
 use crate::error::Failure;
 use crate::read::CUT_OFF_MAX;
+use crate::sight::traffic::Traffic;
 use crate::telemetry;
 use budget::Budget;
 use retry::{Next, Retry};
@@ -42,6 +43,8 @@ pub struct Gateway {
     pub stopping: watch::Receiver<bool>,
     /// Calls and streams being answered; a graceful stop waits for them.
     pub calls: TaskTracker,
+    /// What callers ask, and how it goes.
+    pub traffic: Traffic,
     view: watch::Receiver<Arc<ClusterState>>,
     served_by: String,
     random: AtomicU64,
@@ -71,6 +74,7 @@ impl Gateway {
             raft,
             stopping,
             calls: TaskTracker::new(),
+            traffic: Traffic::default(),
             view,
             served_by,
             random: AtomicU64::new(seed),

@@ -30,6 +30,7 @@ use crate::gateway::{Gateway, Target};
 use crate::guesses::Guesses;
 use crate::memory::Memory;
 use crate::room::Seen;
+use crate::sight::local::Local;
 use crate::world::{Background, Entropy};
 
 /// The state of a replica that leads, and of one that calls itself leader without a quorum.
@@ -67,15 +68,17 @@ pub struct Admin {
     pub clock: Arc<dyn raft::Clock>,
     /// Who guesses at the join token.
     pub guesses: Guesses,
+    /// What the node knows of itself.
+    pub local: Local,
 }
 
 #[tonic::async_trait]
 impl Service for Admin {
     async fn get_status(
         &self,
-        _: Request<v1::GetStatusRequest>,
+        request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        Ok(Response::new(self.status()))
+        Ok(Response::new(self.status(request.into_inner())))
     }
 
     async fn join_node(
@@ -212,7 +215,8 @@ impl Service for Admin {
 }
 
 impl Admin {
-    fn status(&self) -> v1::GetStatusResponse {
+    /// The cluster as this node sees it.
+    pub fn status(&self, asked: v1::GetStatusRequest) -> v1::GetStatusResponse {
         let raft = &self.gateway.raft;
         let identity = raft.identity();
         let view = self.gateway.view();
@@ -265,6 +269,16 @@ impl Admin {
             nodes_expected: view.nodes_expected,
             moves: view.moves.iter().map(replica_move).collect(),
             unrestored: self.unrestored(&view),
+            figures: Some(self.local.figures(self.log.syncs().1)),
+            links: self.local.links(),
+            health: Some(self.local.health()),
+            version: self.local.version.to_owned(),
+            http: self.local.http.clone().unwrap_or_default(),
+            now_ms: self.local.now_ms(),
+            heat: match asked.with_heat {
+                true => self.local.heat(),
+                false => Vec::new(),
+            },
             stats: Some(v1::NodeStats {
                 pid: u64::from(self.pid),
                 fsyncs: log.syncs,
@@ -277,12 +291,16 @@ impl Admin {
                 disk_reserve_reached: disk.room > Room::Enough,
                 disk_reserve_bytes: disk.reserve,
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                resources: self.budget.resources(
-                    &self.guard,
-                    self.memory.resources(raft, &self.log, &self.state),
-                ),
+                resources: self.resources(),
             }),
         }
+    }
+
+    /// What is bounded, and how much of it is used.
+    pub fn resources(&self) -> Vec<v1::Resource> {
+        let raft = &self.gateway.raft;
+        let memory = self.memory.resources(raft, &self.log, &self.state);
+        self.budget.resources(&self.guard, memory)
     }
 
     /// Whether this node reaches a majority of a shard's replicas, itself among them. A leader that has
@@ -301,7 +319,8 @@ impl Admin {
         })
     }
 
-    pub(super) fn nodes(&self, view: &ClusterState) -> Vec<v1::NodeStatus> {
+    /// The nodes of the cluster as this one sees them.
+    pub fn nodes(&self, view: &ClusterState) -> Vec<v1::NodeStatus> {
         let raft = &self.gateway.raft;
         let health = raft.health();
         let status = |node: &Node| {

@@ -9,6 +9,7 @@ use prost::Message as _;
 use proto::v1;
 use proto::v1::conversations_client::ConversationsClient;
 use proto::v1::conversations_server::Conversations as Service;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::check::{Checker, Level, Wanted};
@@ -46,9 +47,16 @@ impl Service for Conversations {
         let mut check = Checker::new(0);
         let name = check.conversation("name", &request.name);
         let wanted = check.read(request.read.as_ref());
-        let name = check.or(name)?;
-        let found = get(&self.gateway, &name, &wanted, call).await?;
-        Ok(self.gateway.answer(found))
+        let traffic = &self.gateway.traffic;
+        let checked = check.or(name);
+        let name = checked.inspect_err(|wrong| traffic.refused(Some(wrong)))?;
+        let began = Instant::now();
+        let found = get(&self.gateway, &name, &wanted, call).await;
+        if !call.forwarded {
+            let level = wanted.level.place();
+            traffic.read(name.tenant(), level, began, found.as_ref().err());
+        }
+        Ok(self.gateway.answer(found?))
     }
 }
 

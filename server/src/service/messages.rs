@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt as _;
 use model::command::{Answer, Append, Outcome, Reply};
 use model::id::ConversationName;
 use model::limits;
@@ -15,6 +16,7 @@ use proto::v1::messages_server::Messages as Service;
 use proto::{IMPORT, v1};
 use store::engine::Order;
 use store::state::ShardState;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::conversations::options;
@@ -24,6 +26,7 @@ use crate::deadline::{Call, forward};
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use crate::read::{Found, read};
+use crate::sight::traffic::Way;
 use crate::stream::lanes::Lanes;
 use crate::token::{Kind, Token};
 use crate::{convert, stream, tail};
@@ -82,7 +85,8 @@ impl Service for Messages {
         request: Request<Streaming<v1::AppendStreamRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let call = request.extensions().get::<Arc<guard::Call>>().cloned();
-        let lanes = Lanes::new(self.body_bytes_max, request.metadata().contains_key(IMPORT));
+        let imports = request.metadata().contains_key(IMPORT);
+        let lanes = Lanes::new(self.body_bytes_max, imports, self.gateway.traffic.clone());
         let answers = stream::serve(self.gateway.clone(), request.into_inner(), lanes, call);
         Ok(Response::new(answers))
     }
@@ -108,8 +112,23 @@ impl Service for Messages {
     ) -> Result<Response<Self::TailStream>, Status> {
         let _call = self.gateway.calls.token();
         let call = Call::of(request.metadata());
-        let events = tail::open(self.gateway.clone(), request.into_inner(), call).await?;
-        Ok(Response::new(events))
+        let request = request.into_inner();
+        let name = ConversationName::parse(&request.parent).ok();
+        let opened = tail::open(self.gateway.clone(), request, call).await;
+        if call.forwarded {
+            return Ok(Response::new(opened?));
+        }
+        let traffic = &self.gateway.traffic;
+        match &name {
+            Some(name) => traffic.tail(name.tenant(), opened.as_ref().err()),
+            None => traffic.refused(opened.as_ref().err()),
+        }
+        let open = traffic.open_tail();
+        let counted = opened?.inspect(move |_| {
+            // It is open for as long as its events are asked for.
+            let _ = &open;
+        });
+        Ok(Response::new(counted.boxed()))
     }
 }
 
@@ -122,7 +141,7 @@ impl Messages {
         let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
         let name = check.conversation("parent", &request.parent);
         check.message(At("message", None), request.message.as_ref());
-        let name = check.or(name)?;
+        let name = self.checked(check.or(name))?;
         let given = request.message.unwrap_or_default();
         let one = std::slice::from_ref(&given);
         let outcomes = self.send(&name, one, false, request.precondition, call);
@@ -147,7 +166,7 @@ impl Messages {
         let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
         let name = check.conversation("parent", &request.parent);
         check.batch(&request.messages);
-        let name = check.or(name)?;
+        let name = self.checked(check.or(name))?;
         let given = request.messages;
         let outcomes = self.send(&name, &given, true, request.precondition, call);
         let outcomes = outcomes.await?;
@@ -162,6 +181,11 @@ impl Messages {
                 .collect(),
             info: Some(info(&self.gateway, &name, revision)),
         })
+    }
+
+    /// Counts what was wrong.
+    fn checked<T>(&self, checked: Result<T, Failure>) -> Result<T, Failure> {
+        checked.inspect_err(|wrong| self.gateway.traffic.refused(Some(wrong)))
     }
 
     /// Has messages that were checked decided by the leader: an outcome for each.
@@ -180,13 +204,26 @@ impl Messages {
             expected_last_seq: precondition.and_then(|p| p.expected_last_seq),
             ..Append::default()
         });
-        let target = Target::Slot(name.key().slot());
-        let reply = self
-            .gateway
-            .clone()
-            .propose(target, command, call.deadline)
-            .await?;
-        outcomes(reply, given.len())
+        let slot = name.key().slot();
+        let traffic = &self.gateway.traffic;
+        let tenant = traffic.tenant(name.tenant());
+        let appending = traffic.append(tenant, slot, Way::Unary, Instant::now());
+        let gateway = self.gateway.clone();
+        let proposed = gateway.propose(Target::Slot(slot), command, call.deadline);
+        let settled = match proposed.await {
+            Ok(reply) => outcomes(reply, given.len()),
+            Err(failure) => Err(failure),
+        };
+        let all = u64::try_from(given.len()).unwrap_or(u64::MAX);
+        match &settled {
+            Ok(outcomes) => {
+                let old = outcomes.iter().filter(|one| one.deduplicated).count();
+                let old = u64::try_from(old).unwrap_or(u64::MAX);
+                appending.decided(all - old, old, 0);
+            }
+            Err(failure) => appending.failed(failure, all),
+        }
+        settled
     }
 
     async fn list(
@@ -194,14 +231,32 @@ impl Messages {
         request: v1::ListMessagesRequest,
         call: Call,
     ) -> Result<v1::ListMessagesResponse, Failure> {
-        let (name, plan) = Plan::of(&request)?;
+        let (name, plan) = self.checked(Plan::of(&request))?;
+        let began = Instant::now();
+        let page = self.planned(&request, &name, &plan, call).await;
+        // Whoever forwarded it counts it.
+        if !call.forwarded {
+            let level = plan.wanted.level.place();
+            let traffic = &self.gateway.traffic;
+            traffic.read(name.tenant(), level, began, page.as_ref().err());
+        }
+        page
+    }
+
+    async fn planned(
+        &self,
+        request: &v1::ListMessagesRequest,
+        name: &ConversationName,
+        plan: &Plan,
+        call: Call,
+    ) -> Result<v1::ListMessagesResponse, Failure> {
         // A session's answer is its own.
         if plan.wanted.level == Level::Session || !plan.wanted.token.is_empty() {
-            return self.page(&request, &name, &plan, call).await;
+            return self.page(request, name, plan, call).await;
         }
-        let key = plan.key(&name, call.forwarded);
+        let key = plan.key(name, call.forwarded);
         let limit = call.deadline.remaining();
-        let page = self.page(&request, &name, &plan, call);
+        let page = self.page(request, name, plan, call);
         self.pages.ask(key, limit, page).await
     }
 

@@ -16,6 +16,7 @@
 )]
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,12 +24,14 @@ use model::command::{Answer, Append, NewMessage, Reply};
 use model::id::{ConversationName, Slot};
 use model::limits;
 use proto::v1;
+use tokio::time::Instant;
 use v1::append_result::Outcome;
 
 use crate::check::{self, At, Checker};
 use crate::convert;
 use crate::deadline::{self, Deadline};
 use crate::error::Failure;
+use crate::sight::traffic::{Appending, Tenant, Traffic, Way};
 
 /// Bytes of one command; two fit into a Raft entry.
 const COMMAND_BYTES_MAX: usize = limits::ENTRY_BYTES_MAX / 2;
@@ -63,12 +66,18 @@ pub struct Lanes {
     body_bytes_max: usize,
     /// Whether the stream is of an import.
     imports: bool,
+    traffic: Traffic,
 }
 
 #[derive(Debug)]
 struct Lane {
     name: ConversationName,
     slot: Slot,
+    tenant: Arc<Tenant>,
+    /// Since when the first of those that wait does.
+    since: Instant,
+    /// What is in flight, for the counters.
+    appending: Option<Appending>,
     waiting: VecDeque<Waiting>,
     in_flight: Vec<InFlight>,
     busy: bool,
@@ -92,8 +101,9 @@ struct InFlight {
 }
 
 impl Lanes {
-    /// With the bound on bodies that the node is configured with, bytes.
-    pub fn new(body_bytes_max: usize, imports: bool) -> Lanes {
+    /// With the bound on bodies that the node is configured with, bytes. What becomes of the items is
+    /// counted in `traffic`.
+    pub fn new(body_bytes_max: usize, imports: bool, traffic: Traffic) -> Lanes {
         Lanes {
             by_name: HashMap::new(),
             lanes: Vec::new(),
@@ -104,6 +114,7 @@ impl Lanes {
             unanswered_bytes: 0,
             body_bytes_max,
             imports,
+            traffic,
         }
     }
 
@@ -158,8 +169,11 @@ impl Lanes {
         };
         let deadline = lane.deadline.map_or(own, |before| own.max(before));
         lane.deadline = Some(deadline);
-        if !lane.busy && lane.waiting.is_empty() {
-            self.ready.push_back(index);
+        if lane.waiting.is_empty() {
+            lane.since = Instant::now();
+            if !lane.busy {
+                self.ready.push_back(index);
+            }
         }
         // An invalid item's content is gone already.
         let bytes = if given.is_ok() { bytes } else { 0 };
@@ -182,6 +196,11 @@ impl Lanes {
             let (messages, deadline) = lane.pack();
             if let (Some(deadline), false) = (deadline, messages.is_empty()) {
                 lane.busy = true;
+                let (tenant, since) = (lane.tenant.clone(), lane.since);
+                let appending = self.traffic.append(tenant, lane.slot, Way::Stream, since);
+                lane.appending = Some(appending);
+                // What did not fit waits for the next.
+                lane.since = Instant::now();
                 let command = convert::append(Append {
                     conversation: lane.name.as_str().to_owned(),
                     messages,
@@ -204,6 +223,7 @@ impl Lanes {
 
     /// Takes in what became of a lane's command.
     pub fn finish(&mut self, index: usize, outcome: Result<Reply, Failure>) {
+        self.count(index, &outcome);
         let failure = match outcome {
             Ok(Reply {
                 answer: Some(Answer::Appended(appended)),
@@ -241,6 +261,38 @@ impl Lanes {
         let error = failure.to_item();
         self.fail_waiting(index);
         self.settle(index, |_| Some(Outcome::Error(error.clone())));
+    }
+
+    /// Counts what became of a lane's command.
+    fn count(&mut self, index: usize, outcome: &Result<Reply, Failure>) {
+        let Some(lane) = self.lanes.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
+        let Some(appending) = lane.appending.take() else {
+            return;
+        };
+        let sent = lane.in_flight.iter().filter(|item| item.invalid.is_none());
+        let sent = u64::try_from(sent.count()).unwrap_or(u64::MAX);
+        match outcome {
+            Ok(Reply {
+                answer: Some(Answer::Appended(appended)),
+            }) => {
+                let (mut ok, mut old, mut rejected) = (0, 0, 0);
+                for outcome in &appended.outcomes {
+                    match outcome {
+                        outcome if outcome.refusal.is_some() => rejected += 1,
+                        outcome if outcome.deduplicated => old += 1,
+                        _ => ok += 1,
+                    }
+                }
+                appending.decided(ok, old, rejected);
+            }
+            Ok(Reply {
+                answer: Some(Answer::Refused(refusal)),
+            }) => appending.failed(&Failure::Refused(refusal.clone()), sent),
+            Ok(_) => appending.failed(&Failure::Internal(String::new()), sent),
+            Err(failure) => appending.failed(failure, sent),
+        }
     }
 
     /// Answers what was in flight, in order; `outcome` gives that of each valid item.
@@ -299,6 +351,9 @@ impl Lanes {
         }
         let lane = Lane {
             slot: name.key().slot(),
+            tenant: self.traffic.tenant(name.tenant()),
+            since: Instant::now(),
+            appending: None,
             name,
             waiting: VecDeque::new(),
             in_flight: Vec::new(),

@@ -27,7 +27,7 @@ fn invalid(correlation_id: u64, room: &str) -> v1::AppendItem {
 }
 
 fn lanes() -> Lanes {
-    Lanes::new(limits::BODY_BYTES_MAX, false)
+    Lanes::new(limits::BODY_BYTES_MAX, false, Traffic::default())
 }
 
 /// The ids of a command's messages.

@@ -40,6 +40,7 @@ use crate::{Error, Share};
 pub use record::{Record, SEAL_BYTES, unseal};
 use shard::Shard;
 pub use shard::ShardLog;
+pub use writer::SyncFigures;
 use writer::{Queue, Until, Writer};
 
 /// Bytes of entries that one shard keeps in memory at most, beside those not yet written.
@@ -344,6 +345,11 @@ impl Log {
     /// and what a sync has taken lately, smoothed over the last few; `None` when there was none.
     pub fn syncs(&self) -> (Duration, Option<Duration>) {
         self.handle.queue.syncs()
+    }
+
+    /// What syncs came to since this was opened; goes on counting.
+    pub fn sync_figures(&self) -> Arc<SyncFigures> {
+        self.handle.queue.sync_figures()
     }
 
     /// Counters of the engine since it was opened.

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
+use model::durations::Durations;
 use model::mutant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -85,9 +86,20 @@ pub(super) struct Queue {
     syncs: Mutex<Syncs>,
 }
 
+/// What syncs of the log came to since it was opened.
+#[derive(Debug, Default)]
+pub struct SyncFigures {
+    /// What each took.
+    pub durations: Durations,
+    /// How many appends, votes and notes were waited for: those that share a sync count one each.
+    pub waited: AtomicU64,
+}
+
 /// How the disk has been syncing.
 #[derive(Default)]
 struct Syncs {
+    /// What each took, and how many waited for it.
+    figures: Arc<SyncFigures>,
     /// When the sync that runs began.
     running: Option<Instant>,
     /// What syncs take, smoothed, and when the last ended.
@@ -102,10 +114,13 @@ impl Syncs {
         self.running = Some(Instant::now());
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, waited: usize) {
         let now = Instant::now();
         if let Some(began) = self.running.take() {
             let took = now - began;
+            self.figures.durations.add(took);
+            let waited = u64::try_from(waited).unwrap_or(u64::MAX);
+            self.figures.waited.fetch_add(waited, Ordering::Relaxed);
             let usual = match self.usual {
                 Some((usual, at)) if now - at < USUAL_VALID => (usual * 3 + took) / 4,
                 Some(_) | None => took,
@@ -232,6 +247,11 @@ impl Queue {
         let running = syncs.running.map_or(Duration::ZERO, |began| now - began);
         let usual = syncs.usual.filter(|(_, at)| now - *at < USUAL_VALID);
         (running, usual.map(|(usual, _)| usual))
+    }
+
+    /// What syncs came to since the log was opened.
+    pub(super) fn sync_figures(&self) -> Arc<SyncFigures> {
+        self.syncs.lock().figures.clone()
     }
 
     /// Lets the writer end when it has written what there is.
@@ -370,7 +390,7 @@ impl Writer {
             }
             self.queue.syncs.lock().begin();
             let synced = self.engine.sync().await;
-            self.queue.syncs.lock().end();
+            self.queue.syncs.lock().end(round.durable.len());
             match synced {
                 Ok(()) if round.counts => self.queue.mark.store(self.mark, Ordering::Release),
                 // What this start has not written is durable only if the one before had synced it.

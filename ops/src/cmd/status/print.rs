@@ -4,8 +4,8 @@ use comfy_table::{Cell, CellAlignment, Color};
 use model::id::ShardId;
 
 use super::super::target::{colour, new_table};
-use super::verdict::{Judged, TOLD_MAX, Verdict, span};
-use super::{Node, Replica, View};
+use server::sight::verdict::{Judged, TOLD_MAX, Verdict, span};
+use server::sight::view::{Node, Replica, View};
 
 /// Lines about replicas that are not restored; JSON has them all.
 const UNRESTORED_SHOWN: usize = 12;
@@ -85,7 +85,7 @@ pub(super) fn tables(view: &View) {
     }
     println!("{nodes}");
     for node in &view.nodes {
-        for line in super::super::resources::lines(&node.name, &node.resources) {
+        for line in server::sight::resources::lines(&node.name, &node.resources) {
             println!("{line}");
         }
     }

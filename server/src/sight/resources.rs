@@ -1,25 +1,27 @@
 //! What a node has only so much of, as `firebreak status` tells it.
 
-use client::v1::NodeStats;
+use model::text::printable;
+use proto::v1::NodeStats;
 use serde::Serialize;
-
-use super::target::printable;
 
 /// From this share of a bound on, percent, it is told to people.
 const TOLD_PERCENT: u64 = 80;
 
 /// Something bounded.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Resource {
-    name: String,
-    used: u64,
-    max: u64,
+    /// What people call it.
+    pub name: String,
+    /// How much of it is in use.
+    pub used: u64,
+    /// Its bound.
+    pub max: u64,
     /// How often it was short since the node's start.
-    refused: u64,
+    pub refused: u64,
     /// The key of `node.toml` that sets the bound.
-    setting: String,
+    pub setting: String,
     /// The bound that would be right, where this one is too small; else 0.
-    wanted: u64,
+    pub wanted: u64,
 }
 
 /// Those of a node.
@@ -74,15 +76,15 @@ mod tests {
 
     #[test]
     fn only_what_is_short_is_told_to_people() {
-        let resource = |name: &str, used, refused| client::v1::Resource {
+        let resource = |name: &str, used, refused| proto::v1::Resource {
             name: name.to_owned(),
             used,
             max: 100,
             refused,
             setting: "limits.x".to_owned(),
-            ..client::v1::Resource::default()
+            ..proto::v1::Resource::default()
         };
-        let small = client::v1::Resource {
+        let small = proto::v1::Resource {
             wanted: 512 * 1_048_576,
             ..resource("memory", 70, 0)
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Node, Replica, Shard, View};
+use super::view::{Node, Replica, Shard, View};
 
 /// How a cluster stands, as the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,6 +30,75 @@ pub struct Problem {
     pub stops: bool,
     /// For people.
     pub what: String,
+    /// What that means, for people.
+    pub why: &'static str,
+    /// The runbook that says what to do: `firebreak generate runbooks` writes them.
+    pub runbook: &'static str,
+    /// Where to look next.
+    pub command: &'static str,
+}
+
+/// What can be wrong; each has a runbook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Silent,
+    Forming,
+    NoQuorum,
+    NoLeader,
+    DiskFull,
+    NodeSilent,
+    Broken,
+    Misplaced,
+    ClockOff,
+}
+
+impl Kind {
+    fn runbook(self) -> &'static str {
+        match self {
+            Kind::Silent => "no-node-answers",
+            Kind::Forming => "cluster-forming",
+            Kind::NoQuorum => "no-quorum",
+            Kind::NoLeader => "no-leader",
+            Kind::DiskFull => "disk-full",
+            Kind::NodeSilent => "node-silent",
+            Kind::Broken => "replica-broken",
+            Kind::Misplaced => "replica-misplaced",
+            Kind::ClockOff => "clock-off",
+        }
+    }
+
+    fn why(self) -> &'static str {
+        match self {
+            Kind::Silent => "nobody can be asked, so nothing is known of the cluster from here",
+            Kind::Forming => "shards are laid out once all nodes that were promised have joined",
+            Kind::NoQuorum => {
+                "a majority of a shard's replicas must answer before anything of it is acknowledged"
+            }
+            Kind::NoLeader => "calls to these shards wait, and are served once one is elected",
+            Kind::DiskFull => "a node keeps a reserve so that its databases never run out of room",
+            Kind::NodeSilent => {
+                "its shards are led elsewhere; with another loss some may be without a quorum"
+            }
+            Kind::Broken => "what it stored cannot be read; it is rebuilt from the others",
+            Kind::Misplaced => {
+                "a shard is safe against the next loss once all its replicas are whole"
+            }
+            Kind::ClockOff => {
+                "times of messages would be wrong, and leases are measured less surely"
+            }
+        }
+    }
+
+    fn command(self) -> &'static str {
+        match self {
+            Kind::Silent | Kind::Forming | Kind::NoQuorum | Kind::NoLeader => {
+                "firebreak status --watch"
+            }
+            Kind::DiskFull => "firebreak node list",
+            Kind::NodeSilent | Kind::ClockOff => "firebreak node list",
+            Kind::Broken | Kind::Misplaced => "firebreak shard list",
+        }
+    }
 }
 
 /// What follows from a view.
@@ -72,7 +141,11 @@ impl Verdict {
 impl Judged {
     /// Of a cluster that nobody answers for.
     pub fn silent(asked: &str) -> Judged {
-        Judged::of(vec![stop(format!("no node answers; {asked}"))], "", vec![])
+        Judged::of(
+            vec![stop(Kind::Silent, format!("no node answers; {asked}"))],
+            "",
+            vec![],
+        )
     }
 
     /// Of what was seen.
@@ -123,12 +196,22 @@ impl Judged {
     }
 }
 
-fn stop(what: String) -> Problem {
-    Problem { stops: true, what }
+fn stop(kind: Kind, what: String) -> Problem {
+    problem(kind, true, what)
 }
 
-fn bear(what: String) -> Problem {
-    Problem { stops: false, what }
+fn bear(kind: Kind, what: String) -> Problem {
+    problem(kind, false, what)
+}
+
+fn problem(kind: Kind, stops: bool, what: String) -> Problem {
+    Problem {
+        stops,
+        what,
+        why: kind.why(),
+        runbook: kind.runbook(),
+        command: kind.command(),
+    }
 }
 
 /// What is said when nothing is wrong.
@@ -149,6 +232,10 @@ fn whole(view: &View) -> String {
     if !drained.is_empty() {
         text.push_str(&format!("; drained: {}", list(&drained)));
     }
+    let may_burn = at_risk(view).is_empty() && dcs.len() > 1;
+    if may_burn {
+        text.push_str("; any one data center may burn now and nothing is lost");
+    }
     text
 }
 
@@ -160,8 +247,13 @@ fn forming(view: &View) -> Vec<Problem> {
             "the cluster is forming: {joined} nodes have joined, its shards are being laid out"
         ),
     };
-    let whys = view.unrestored.iter().map(|one| stop(one.why.clone()));
-    std::iter::once(stop(what)).chain(whys).collect()
+    let whys = view
+        .unrestored
+        .iter()
+        .map(|one| stop(Kind::Forming, one.why.clone()));
+    std::iter::once(stop(Kind::Forming, what))
+        .chain(whys)
+        .collect()
 }
 
 /// Shards that nobody leads, those without a quorum apart.
@@ -169,9 +261,10 @@ fn not_led(view: &View) -> Vec<Problem> {
     let dark = view.shards.iter().filter(|shard| shard.leader.is_none());
     let (electing, lost): (Vec<&Shard>, Vec<&Shard>) = dark.partition(|shard| has_quorum(shard));
     let mut problems = Vec::new();
-    for (shards, why) in [
-        (lost, "no quorum of their replicas answers"),
+    for (kind, shards, why) in [
+        (Kind::NoQuorum, lost, "no quorum of their replicas answers"),
         (
+            Kind::NoLeader,
             electing,
             "nobody leads them; an election takes about a second",
         ),
@@ -179,17 +272,20 @@ fn not_led(view: &View) -> Vec<Problem> {
         if !shards.is_empty() {
             let names: Vec<String> = shards.iter().map(|shard| shard_name(shard)).collect();
             let (of, all) = (shards.len(), view.shards.len());
-            problems.push(stop(format!(
-                "{of} of {all} shards are not served ({}): {why}",
-                list(&names)
-            )));
+            problems.push(stop(
+                kind,
+                format!(
+                    "{of} of {all} shards are not served ({}): {why}",
+                    list(&names)
+                ),
+            ));
         }
     }
     problems
 }
 
 /// Whether a replica is there to vote.
-fn is_up(replica: &Replica) -> bool {
+pub fn is_up(replica: &Replica) -> bool {
     let absent = matches!(
         replica.state.as_str(),
         "unreachable" | "missing" | "learner"
@@ -197,7 +293,8 @@ fn is_up(replica: &Replica) -> bool {
     !absent && replica.broken_reason.is_none()
 }
 
-fn has_quorum(shard: &Shard) -> bool {
+/// Whether most replicas of a shard are there to vote.
+pub fn has_quorum(shard: &Shard) -> bool {
     let up = shard
         .replicas
         .iter()
@@ -239,14 +336,21 @@ fn full_disks(view: &View) -> Vec<Problem> {
     };
     let of = data().count();
     vec![match refusing.len() {
-        0 => bear(format!("{disks}: others lead what it would")),
-        some if some == of => stop(format!(
-            "{disks}: every append is refused (DISK_FULL), reads are answered"
-        )),
-        _ => stop(format!(
-            "{disks}: appends to shards {} are refused (DISK_FULL), reads are answered",
-            list(&refusing)
-        )),
+        0 => bear(
+            Kind::DiskFull,
+            format!("{disks}: others lead what it would"),
+        ),
+        some if some == of => stop(
+            Kind::DiskFull,
+            format!("{disks}: every append is refused (DISK_FULL), reads are answered"),
+        ),
+        _ => stop(
+            Kind::DiskFull,
+            format!(
+                "{disks}: appends to shards {} are refused (DISK_FULL), reads are answered",
+                list(&refusing)
+            ),
+        ),
     }]
 }
 
@@ -273,11 +377,14 @@ fn silent_nodes(view: &View) -> Vec<Problem> {
         true => String::new(),
         false => format!(", all of data center {}", list(&whole_dcs)),
     };
-    vec![bear(format!(
-        "{dark} of {all} nodes {} not answer: {}{dcs}",
-        if dark == 1 { "does" } else { "do" },
-        list(&names)
-    ))]
+    vec![bear(
+        Kind::NodeSilent,
+        format!(
+            "{dark} of {all} nodes {} not answer: {}{dcs}",
+            if dark == 1 { "does" } else { "do" },
+            list(&names)
+        ),
+    )]
 }
 
 fn gone(node: &Node) -> String {
@@ -298,11 +405,14 @@ fn broken(view: &View) -> Vec<Problem> {
     let replicas: Vec<String> = replicas.collect();
     match replicas.is_empty() {
         true => Vec::new(),
-        false => vec![bear(format!(
-            "{} broken and stopped: {}",
-            are(replicas.len(), "replica"),
-            list(&replicas)
-        ))],
+        false => vec![bear(
+            Kind::Broken,
+            format!(
+                "{} broken and stopped: {}",
+                are(replicas.len(), "replica"),
+                list(&replicas)
+            ),
+        )],
     }
 }
 
@@ -336,18 +446,21 @@ fn not_restored(view: &View) -> Vec<Problem> {
         .collect();
     match names.is_empty() {
         true => Vec::new(),
-        false => vec![bear(format!(
-            "{} not where or as they should be: {}",
-            are(names.len(), "replica"),
-            list(&names)
-        ))],
+        false => vec![bear(
+            Kind::Misplaced,
+            format!(
+                "{} not where or as they should be: {}",
+                are(names.len(), "replica"),
+                list(&names)
+            ),
+        )],
     }
 }
 
 /// Nodes whose clock is off.
 fn clocks_off(view: &View) -> Vec<Problem> {
     let off = view.nodes.iter().filter(|node| node.clock_off_ms != 0);
-    off.map(|node| bear(clock_off(&node.name, node.clock_off_ms)))
+    off.map(|node| bear(Kind::ClockOff, clock_off(&node.name, node.clock_off_ms)))
         .collect()
 }
 
@@ -447,7 +560,6 @@ mod tests {
     fn whole_view() -> View {
         let names = ["seoul-1", "busan-1", "tokyo-1"];
         let node = |(at, name): (usize, &&str)| Node {
-            resources: Vec::new(),
             node_id: at as u64 + 1,
             name: (*name).to_owned(),
             dc: name.trim_end_matches("-1").to_owned(),
@@ -459,8 +571,7 @@ mod tests {
             replicas: 3,
             disk_free_bytes: Some(1 << 30),
             disk_reserve_reached: false,
-            problem: None,
-            clock_off_ms: 0,
+            ..Node::default()
         };
         let shard = |shard: u32| Shard {
             shard,
@@ -602,7 +713,7 @@ mod tests {
         let says = ["1 replica is not where or as they should be: 2 on seoul-1"];
         check(missing, Verdict::Degraded, &says);
         let unrestored = |view: &mut View| {
-            view.unrestored.push(super::super::Unrestored {
+            view.unrestored.push(crate::sight::view::Unrestored {
                 shard: 0,
                 node: "tokyo-1".to_owned(),
                 why: "osaka-1 is learning it".to_owned(),

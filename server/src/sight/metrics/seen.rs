@@ -1,0 +1,160 @@
+//! What is looked at for one scrape.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use model::cluster::ClusterState;
+use model::id::NodeId;
+use proto::v1;
+use raft::{LinkStatus, Replicas};
+use store::engine::Stats;
+
+use crate::room::Seen as Disk;
+use crate::service::admin::Admin;
+use crate::sight::local::Local;
+
+/// What the process takes of its machine; a parameter, since the simulator's nodes share one process.
+pub trait Process: Send + Sync + 'static {
+    /// What it takes now; `None` where that cannot be known.
+    fn figures(&self) -> Option<ProcessFigures>;
+}
+
+/// What a process takes of its machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProcessFigures {
+    /// Of all its threads since its start.
+    pub cpu_seconds: f64,
+    /// In memory now.
+    pub resident_bytes: u64,
+    /// Open now.
+    pub descriptors: u64,
+    /// That it may open.
+    pub descriptors_max: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Threads of the async runtime.
+    pub runtime_workers: u64,
+    /// Tasks of the async runtime that have not ended.
+    pub runtime_tasks: u64,
+    /// Tasks that wait for a worker.
+    pub runtime_queued: u64,
+    /// The time workers have worked, all together.
+    pub runtime_busy_seconds: f64,
+    /// Log lines that could not be written.
+    pub log_lines_lost: u64,
+}
+
+/// Where it looks.
+#[derive(Clone)]
+pub struct Sources {
+    /// The node, as it answers operators.
+    pub admin: Arc<Admin>,
+    /// Its process.
+    pub process: Arc<dyn Process>,
+}
+
+/// A node at one moment.
+pub(super) struct Seen<'a> {
+    pub local: &'a Local,
+    pub admin: &'a Admin,
+    pub view: Arc<ClusterState>,
+    pub replicas: Replicas,
+    pub links: Vec<LinkStatus>,
+    pub resources: Vec<v1::Resource>,
+    pub disk: Disk,
+    pub raftdb: Stats,
+    pub msgdb: Stats,
+    pub process: Option<ProcessFigures>,
+    names: BTreeMap<u64, (String, String)>,
+}
+
+impl Seen<'_> {
+    pub fn of(sources: &Sources) -> Seen<'_> {
+        let admin = &*sources.admin;
+        let local = &admin.local;
+        let raft = &local.gateway.raft;
+        let view = local.gateway.view();
+        let dc = |node: &model::cluster::Node| {
+            let locality = node.locality.as_ref();
+            locality.map_or_else(String::new, |place| place.dc.clone())
+        };
+        let names = view.nodes.iter();
+        let names = names.map(|node| (node.id, (node.name.clone(), dc(node))));
+        Seen {
+            names: names.collect(),
+            local,
+            admin,
+            replicas: raft.replicas_together(),
+            links: raft.links(),
+            resources: admin.resources(),
+            disk: *admin.disk.borrow(),
+            raftdb: admin.log.stats(),
+            msgdb: admin.state.stats(),
+            process: sources.process.figures(),
+            view,
+        }
+    }
+
+    /// What people call a node, and its data center.
+    pub fn name(&self, node: NodeId) -> (String, String) {
+        let known = self.names.get(&node.0).cloned();
+        known.unwrap_or_else(|| (node.to_string(), String::new()))
+    }
+}
+
+/// The replicas of this node that have the most to apply, and the busiest, as series.
+pub(super) fn shards(sources: &Sources, worst: usize) -> String {
+    let raft = &sources.admin.local.gateway.raft;
+    let rates: BTreeMap<u32, f64> = {
+        let busiest = sources.admin.local.rates.busiest().into_iter();
+        busiest.map(|(shard, rate)| (shard.0, rate)).collect()
+    };
+    let mut replicas = raft.replicas();
+    let behind = |one: &raft::ReplicaStatus| one.committed_index.saturating_sub(one.applied_index);
+    let rate = |one: &raft::ReplicaStatus| rates.get(&one.shard.0).copied().unwrap_or(0.0);
+    replicas.sort_by(|a, b| {
+        let broken = |one: &raft::ReplicaStatus| one.broken_reason.is_some();
+        let worse = (broken(b), b.leader.is_none()).cmp(&(broken(a), a.leader.is_none()));
+        worse
+            .then(behind(b).cmp(&behind(a)))
+            .then(rate(b).total_cmp(&rate(a)))
+            .then(a.shard.cmp(&b.shard))
+    });
+    replicas.truncate(worst);
+    let mut text = String::new();
+    let mut family = |name: &str, help: &str, value: &dyn Fn(&raft::ReplicaStatus) -> String| {
+        // A text takes all that is written to it.
+        let _ = writeln!(text, "# HELP firebreak_shard_{name} {help}");
+        let _ = writeln!(text, "# TYPE firebreak_shard_{name} gauge");
+        for one in &replicas {
+            let (shard, state) = (one.shard.0, one.state);
+            let value = value(one);
+            let _ = writeln!(
+                text,
+                "firebreak_shard_{name}{{shard=\"{shard}\",state=\"{state}\"}} {value}"
+            );
+        }
+    };
+    family(
+        "unapplied_entries",
+        "Committed and not applied here.",
+        &|one| behind(one).to_string(),
+    );
+    family("term", "Its Raft term.", &|one| one.term.to_string());
+    family(
+        "changes_per_second",
+        "Applied here as its leader.",
+        &|one| rate(one).to_string(),
+    );
+    family("asleep", "1 while nobody uses it.", &|one| {
+        u8::from(one.asleep).to_string()
+    });
+    family(
+        "leader_known",
+        "1 while its leader is known here.",
+        &|one| u8::from(one.leader.is_some()).to_string(),
+    );
+    text.push_str("# EOF\n");
+    text
+}
