@@ -1,5 +1,7 @@
 //! What a node offers to the server above it.
 
+mod events;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use model::limits;
 use proto::net::Dialer;
 use store::{Log, Share, state::State};
 use thiserror::Error;
+
+pub use events::*;
 
 /// What a machine's clocks show beside the monotonic one of the runtime; a parameter so that the
 /// simulator can bend it.
@@ -160,6 +164,8 @@ pub struct Options {
     pub queue_bytes_max: Share,
     /// Bytes that may wait to be sent to other nodes, beside entries.
     pub links_bytes_max: Share,
+    /// Told what happens on the node.
+    pub events: Arc<dyn Events>,
     /// Told how many replicas are open, whenever that changes.
     pub opened: Arc<dyn Fn(usize) + Send + Sync>,
     /// Addresses to ask for the cluster's view when nothing is known yet.

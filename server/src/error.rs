@@ -283,6 +283,11 @@ impl Failure {
         }
     }
 
+    /// The reason, as callers are told; empty where another node has told it.
+    pub fn reason(&self) -> &'static str {
+        self.row().reason
+    }
+
     /// Whether the same call would fail in the same way however often it is tried.
     pub fn is_final(&self) -> bool {
         match self {

@@ -21,6 +21,7 @@ pub mod contained;
 pub mod convert;
 pub mod deadline;
 pub mod error;
+pub mod events;
 pub mod found;
 pub mod gateway;
 pub mod guesses;

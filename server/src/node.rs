@@ -33,6 +33,7 @@ pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, jo
 use crate::World;
 use crate::budget::Budget;
 use crate::config::Config;
+use crate::events::{Event, Refusals, Told, watch_refusals};
 use crate::gateway::Gateway;
 use crate::guesses::Guesses;
 use crate::identity::Record;
@@ -133,6 +134,8 @@ pub async fn run<N: Network>(
     match serving.outcome(shutdown).await {
         Ok(end) => serving.stop(end).await,
         Err(error) => {
+            let why = error.to_string();
+            serving.told.tell(&Event::Died { why });
             tracing::error!(%error, "stopping at once");
             Err(error)
         }
@@ -152,6 +155,8 @@ struct Opened<N: Network> {
     memory: Memory,
     guard: Guard,
     gauging: Gauging,
+    told: Told,
+    refusals: Arc<Refusals>,
 }
 
 /// Opens the databases, takes the port, counts the start, and starts the groups.
@@ -186,7 +191,14 @@ async fn open<N: Network>(
 
     let state = State::open_within(world.msgdb.clone(), log.clone(), memory.heads())?;
     memory.has(log.clone(), state.clone());
-    let options = options(world, config, &record, (&budget, &memory), &log, &state)?;
+    let refusals = Arc::<Refusals>::default();
+    let told = Told::new(vec![refusals.clone()]);
+    let mut options = options(world, config, &record, (&budget, &memory), &log, &state)?;
+    options.events = Arc::new(told.clone());
+    told.tell(&Event::Started {
+        boot: record.boot,
+        version: env!("CARGO_PKG_VERSION"),
+    });
     let raft = Node::start(options).await.map_err(RunError::Start)?;
     let gauging = memory.gauge(&world.gauge, &raft, &log, &state);
     tracing::info!(
@@ -206,6 +218,8 @@ async fn open<N: Network>(
         memory,
         guard,
         gauging,
+        told,
+        refusals,
     })
 }
 
@@ -227,6 +241,7 @@ struct Serving {
     callers: TaskTracker,
     /// What the node keeps in memory is told for as long as this lives.
     _gauging: Gauging,
+    told: Told,
 }
 
 /// Serves on the port, and starts what goes on beside it.
@@ -247,16 +262,32 @@ fn serve<N: Network>(
         memory,
         guard,
         gauging,
+        told,
+        refusals,
     } = opened;
     let (stop, mut stopping) = watch::channel(false);
     let elsewhere = watch::Sender::new(false);
     let dc = &config.locality.dc;
-    let gateway = Gateway::new(raft.clone(), dc, world.seed, elsewhere.subscribe());
+    let gateway = Gateway::new(
+        raft.clone(),
+        dc,
+        world.seed,
+        elsewhere.subscribe(),
+        told.clone(),
+    );
     let databases = vec![world.raftdb.clone(), world.msgdb.clone()];
     let reserve = config.limits.disk_reserve;
     let disk = world.disk.clone();
-    let (disk_seen, disk) = room::watch(disk, databases, state.clone(), raft.clone(), reserve);
+    let (disk_seen, disk) = room::watch(
+        disk,
+        databases,
+        state.clone(),
+        raft.clone(),
+        reserve,
+        told.clone(),
+    );
     tasks.spawn(disk);
+    tasks.spawn(watch_refusals(refusals, guard.clone(), told.clone()));
     tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
     let (health, health_service) = tonic_health::server::health_reporter();
     let elsewhere_task = tasks.spawn(send_elsewhere(
@@ -310,6 +341,7 @@ fn serve<N: Network>(
         stop,
         callers,
         _gauging: gauging,
+        told,
     })
 }
 
@@ -345,6 +377,7 @@ impl Serving {
                 tracing::error!(%error, "clients are sent elsewhere, and this node stops")
             }
         }
+        self.told.tell(&Event::Stopping);
         let left = self.raft.step_aside(STEP_ASIDE_MAX).await;
         if left > 0 {
             tracing::warn!(
@@ -380,6 +413,7 @@ impl Serving {
                 "the groups did not stop in time; the next start replays what was not flushed"
             );
         }
+        self.told.tell(&Event::Stopped);
         tracing::info!("stopped");
         failed.map_or(end, |reason| Err(RunError::Fatal(reason)))
     }
@@ -406,6 +440,7 @@ fn options<N: Network>(
         body_bytes_max: config.limits.body_bytes_max,
         queue_bytes_max: memory.queue(),
         links_bytes_max: memory.links(),
+        events: Arc::new(raft::Nobody),
         opened: Arc::new(move |shards| opened.opened(shards)),
         seeds: seeds(config, record),
         found: record.found.clone(),
