@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::ballast::Ballast;
 use crate::data_dir::{DataDir, Presence};
 use crate::machine;
+use crate::tape::Files;
 
 /// How often a drill's file of cuts is looked at.
 const CUTS_LOOK: Duration = Duration::from_millis(20);
@@ -59,6 +60,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         entropy: Arc::new(entropy),
         pid: std::process::id(),
         gauge: Gauge::default(),
+        tape: Arc::new(Files::of(directory.path())),
         disk: Arc::new(disk),
         background: Arc::new(Os),
         machine,

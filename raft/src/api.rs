@@ -174,6 +174,21 @@ pub struct Options {
     pub found: Option<ClusterState>,
 }
 
+/// The way from this node to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The other.
+    pub peer: NodeId,
+    /// Whether frames get through.
+    pub up: bool,
+    /// What a round takes at most, as it usually is.
+    pub round: Duration,
+    /// For how long nothing has come.
+    pub unheard: Duration,
+    /// How long it may be silent.
+    pub limit: Duration,
+}
+
 /// Why one attempt to propose did not give a reply. All but [`ProposeError::Unknown`] say that
 /// nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

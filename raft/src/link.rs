@@ -217,6 +217,11 @@ impl Link {
         self.shared.rtt.lock().round()
     }
 
+    /// How long the other may be silent.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.shared.silence_max()
+    }
+
     /// What a round to the other usually takes, when that has been measured.
     pub(crate) fn usual_round(&self) -> Option<Duration> {
         self.shared.rtt.lock().usual_round()

@@ -17,9 +17,9 @@ use store::Error;
 use store::state::ShardState;
 use tokio::sync::watch;
 
-use crate::api::{Identity, Options, ProposeError, ReadError, Refused, ReplicaStatus};
-use crate::link::Reach;
+use crate::api::{Identity, LinkStatus, Options, ProposeError, ReadError, Refused, ReplicaStatus};
 use crate::link::room::Room;
+use crate::link::{Link, Reach};
 use crate::replica::age::{Replica, age_since};
 use crate::shared::{Shared, dropped, last_view, refusal};
 use crate::tasks::{self, balance, inbound, read_index, scrub};
@@ -207,6 +207,31 @@ impl Node {
     /// it is right, or not known.
     pub fn clock_off_ms(&self, node: NodeId) -> Option<i64> {
         self.inner.time().off_ms(node)
+    }
+
+    /// What most clocks say, Unix milliseconds; `None` until that is known.
+    pub fn agreed_ms(&self) -> Option<u64> {
+        self.inner.time().agreed_ms()
+    }
+
+    /// By how much tasks of this process run late now.
+    pub fn lateness(&self) -> Duration {
+        let pulse = self.inner.peers().vitals().pulse();
+        pulse.lag().max(pulse.late())
+    }
+
+    /// The ways to the other nodes, by their numbers.
+    pub fn links(&self) -> Vec<LinkStatus> {
+        let mut links = self.inner.peers().all();
+        links.sort_by_key(|link| link.node());
+        let status = |link: &Link| LinkStatus {
+            peer: link.node(),
+            up: link.is_up(),
+            round: link.round(),
+            unheard: link.unheard_for(),
+            limit: link.silence_max(),
+        };
+        links.iter().map(status).collect()
     }
 
     /// When and how fast replicas are replaced, were this node the meta shard's leader.

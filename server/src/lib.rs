@@ -29,6 +29,7 @@ pub mod identity;
 pub mod memory;
 pub mod node;
 pub mod read;
+pub mod recorder;
 pub mod room;
 pub mod service;
 mod start;

@@ -38,6 +38,7 @@ use crate::gateway::Gateway;
 use crate::guesses::Guesses;
 use crate::identity::Record;
 use crate::memory::{Gauging, Memory};
+use crate::recorder::{LAST_WRITE_MAX, Recorder};
 use crate::room;
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
@@ -135,7 +136,7 @@ pub async fn run<N: Network>(
         Ok(end) => serving.stop(end).await,
         Err(error) => {
             let why = error.to_string();
-            serving.told.tell(&Event::Died { why });
+            serving.end(&Event::Died { why }).await;
             tracing::error!(%error, "stopping at once");
             Err(error)
         }
@@ -157,6 +158,7 @@ struct Opened<N: Network> {
     gauging: Gauging,
     told: Told,
     refusals: Arc<Refusals>,
+    recorder: Recorder,
 }
 
 /// Opens the databases, takes the port, counts the start, and starts the groups.
@@ -192,14 +194,21 @@ async fn open<N: Network>(
     let state = State::open_within(world.msgdb.clone(), log.clone(), memory.heads())?;
     memory.has(log.clone(), state.clone());
     let refusals = Arc::<Refusals>::default();
-    let told = Told::new(vec![refusals.clone()]);
+    let (clock, background) = (world.clock.clone(), world.background.clone());
+    let tape = world.tape.clone();
+    let recorder = Recorder::new(clock, background, tape, config.recorder_bytes);
+    let told = Told::new(vec![refusals.clone(), Arc::new(recorder.clone())]);
     let mut options = options(world, config, &record, (&budget, &memory), &log, &state)?;
     options.events = Arc::new(told.clone());
     told.tell(&Event::Started {
         boot: record.boot,
         version: env!("CARGO_PKG_VERSION"),
     });
+    recorder.named(options.identity.node.0, &config.name);
+    let tuning = options.tuning.clone();
     let raft = Node::start(options).await.map_err(RunError::Start)?;
+    recorder.of(&raft, &log, tuning);
+    tasks.spawn(recorder.clone().run());
     let gauging = memory.gauge(&world.gauge, &raft, &log, &state);
     tracing::info!(
         node = %raft.identity().node, name = %config.name, boot = record.boot,
@@ -220,6 +229,7 @@ async fn open<N: Network>(
         gauging,
         told,
         refusals,
+        recorder,
     })
 }
 
@@ -242,6 +252,7 @@ struct Serving {
     /// What the node keeps in memory is told for as long as this lives.
     _gauging: Gauging,
     told: Told,
+    recorder: Recorder,
 }
 
 /// Serves on the port, and starts what goes on beside it.
@@ -264,6 +275,7 @@ fn serve<N: Network>(
         gauging,
         told,
         refusals,
+        recorder,
     } = opened;
     let (stop, mut stopping) = watch::channel(false);
     let elsewhere = watch::Sender::new(false);
@@ -309,6 +321,7 @@ fn serve<N: Network>(
         entropy: world.entropy.clone(),
         clock: world.clock.clone(),
         guesses: Guesses::default(),
+        recorder: recorder.clone(),
     };
     let body_bytes_max = config.limits.body_bytes_max;
     let routes = services(&gateway, admin, body_bytes_max, raft.peer_service());
@@ -342,6 +355,7 @@ fn serve<N: Network>(
         callers,
         _gauging: gauging,
         told,
+        recorder,
     })
 }
 
@@ -367,6 +381,13 @@ impl Serving {
                 Err(RunError::Fatal(format!("the listener: {why}")))
             }
         }
+    }
+
+    /// Tells of the end, and has the recorder write it, unless the disk holds it up.
+    async fn end(&self, event: &Event) {
+        self.told.tell(event);
+        // What is not written by then is lost.
+        let _ = timeout(LAST_WRITE_MAX, self.recorder.flush()).await;
     }
 
     /// Gives away what the node leads, sends clients elsewhere, lets calls finish, and flushes.
@@ -413,7 +434,7 @@ impl Serving {
                 "the groups did not stop in time; the next start replays what was not flushed"
             );
         }
-        self.told.tell(&Event::Stopped);
+        self.end(&Event::Stopped).await;
         tracing::info!("stopped");
         failed.map_or(end, |reason| Err(RunError::Fatal(reason)))
     }

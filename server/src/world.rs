@@ -10,6 +10,7 @@ use store::engine::Engine;
 
 pub use crate::budget::Machine;
 pub use crate::memory::Gauge;
+pub use crate::recorder::tape::{self, Tape};
 
 /// The world of one node.
 pub struct World<N: Network> {
@@ -35,6 +36,8 @@ pub struct World<N: Network> {
     pub machine: Machine,
     /// Where it lets others look at what it keeps in memory.
     pub gauge: Gauge,
+    /// Where the flight recorder writes.
+    pub tape: Arc<dyn Tape>,
 }
 
 /// Runs what would hold up everything else: in production on a thread of its own, in the

@@ -18,7 +18,7 @@ use rand::{Rng as _, RngCore as _};
 use server::budget::MEMORY_BYTES_MIN;
 use server::memory::Account;
 use server::node::{self, InitOptions, RunError};
-use server::world::{Background, DiskSpace, Entropy, Gauge, Machine, Space};
+use server::world::{Background, DiskSpace, Entropy, Gauge, Machine, Space, tape};
 use server::{Config, World};
 use store::Sizes;
 use store::engine::memory::{self, Disk, Volume};
@@ -99,6 +99,8 @@ pub struct Host {
     state: Mutex<Option<Weak<dyn Engine>>>,
     /// What its node keeps in memory.
     gauge: Gauge,
+    /// What its flight recorder wrote; burns with its disks.
+    tape: Arc<tape::Memory>,
 }
 
 impl Host {
@@ -146,6 +148,7 @@ impl Host {
             ended: Mutex::default(),
             state: Mutex::default(),
             gauge: Gauge::default(),
+            tape: Arc::default(),
         };
         host.usual_syncs();
         Ok(host)
@@ -302,6 +305,7 @@ impl Host {
             background: Arc::new(Inline),
             machine: MACHINE,
             gauge: self.gauge.clone(),
+            tape: self.tape.clone(),
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
     }
@@ -332,6 +336,7 @@ impl Host {
     /// As [`Host::cut_power`].
     pub fn destroy(&self) -> Result<(), String> {
         self.destroyed.store(true, Ordering::Relaxed);
+        self.tape.wipe();
         self.disks.wipe()
     }
 
@@ -348,7 +353,13 @@ impl Host {
     pub fn wipe(&self) -> Result<(), String> {
         self.member.store(false, Ordering::Relaxed);
         self.refused.store(false, Ordering::Relaxed);
+        self.tape.wipe();
         self.disks.wipe()
+    }
+
+    /// What its flight recorder wrote.
+    pub fn tape(&self) -> &Arc<tape::Memory> {
+        &self.tape
     }
 
     /// Takes an image of the disks.
