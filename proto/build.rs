@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "firebreak/v1/messages.proto",
         "firebreak/v1/admin.proto",
+        "firebreak/v1/recorder.proto",
         "firebreak/node/v1/peer.proto",
     ];
     println!("cargo::rerun-if-changed=proto");

@@ -5,6 +5,7 @@
 //!   LOCK     locked while a process works here; holds its process id
 //!   raftdb/  Raft logs, votes, who the node is
 //!   msgdb/   the state of its shards
+//!   recorder/ what happened here, for `firebreak outage` ([`crate::tape`])
 //!   ballast  room, to be given back when the disk is full ([`crate::ballast`])
 //! ```
 

@@ -23,6 +23,7 @@ mod logging;
 mod machine;
 mod real;
 mod stop;
+mod tape;
 
 use std::process::ExitCode;
 

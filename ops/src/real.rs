@@ -20,6 +20,7 @@ use crate::ballast::Ballast;
 use crate::data_dir::{DataDir, Presence};
 use crate::itself::Itself;
 use crate::machine;
+use crate::tape::Files;
 
 /// How often a drill's file of cuts is looked at.
 const CUTS_LOOK: Duration = Duration::from_millis(20);
@@ -63,6 +64,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         metrics: Metrics::default(),
         process: Arc::new(Itself::default()),
         console: None,
+        tape: Arc::new(Files::of(directory.path())),
         disk: Arc::new(disk),
         background: Arc::new(Os),
         machine,

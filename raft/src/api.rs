@@ -1,5 +1,7 @@
 //! What a node offers to the server above it.
 
+mod events;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use model::limits;
 use proto::net::Dialer;
 use store::{Log, Share, state::State};
 use thiserror::Error;
+
+pub use events::*;
 
 /// What a machine's clocks show beside the monotonic one of the runtime; a parameter so that the
 /// simulator can bend it.
@@ -196,6 +200,8 @@ pub struct Options {
     pub queue_bytes_max: Share,
     /// Bytes that may wait to be sent to other nodes, beside entries.
     pub links_bytes_max: Share,
+    /// Told what happens on the node.
+    pub events: Arc<dyn Events>,
     /// Told how many replicas are open, whenever that changes.
     pub opened: Arc<dyn Fn(usize) + Send + Sync>,
     /// Addresses to ask for the cluster's view when nothing is known yet.
@@ -203,7 +209,6 @@ pub struct Options {
     /// Set on the founder's first start: the cluster to found, this node in it.
     pub found: Option<ClusterState>,
 }
-
 /// Why one attempt to propose did not give a reply. All but [`ProposeError::Unknown`] say that
 /// nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -48,7 +48,7 @@ use tokio::sync::{MutexGuard, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tonic::metadata::MetadataMap;
 
-use crate::api::{LinkStatus, ProposeError};
+use crate::api::{Events, LinkStatus, ProposeError};
 use crate::link::connection::{Connection, Spot, Waiting, keep_connected};
 use crate::link::hello::{Doorkeeper, Hello};
 use crate::link::outbox::{Closed, Queued, Wait};
@@ -119,6 +119,7 @@ impl Link {
         view: watch::Receiver<Arc<ClusterState>>,
         queued: Arc<Queued>,
         refused: mpsc::UnboundedSender<(NodeId, tonic::Status)>,
+        events: Arc<dyn Events>,
     ) -> std::io::Result<Link> {
         let node = NodeId(member.id);
         let hints = whereabouts.hints(node);
@@ -151,6 +152,7 @@ impl Link {
             snapshots: tokio::sync::Mutex::default(),
             pace: Mutex::default(),
             vitals,
+            events,
         });
         tokio::spawn(keep_connected(Arc::downgrade(&shared), refused));
         Ok(Link { shared })

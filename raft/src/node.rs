@@ -211,6 +211,17 @@ impl Node {
         self.inner.time().off_ms(node)
     }
 
+    /// What most clocks say, Unix milliseconds; `None` until that is known.
+    pub fn agreed_ms(&self) -> Option<u64> {
+        self.inner.time().agreed_ms()
+    }
+
+    /// By how much tasks of this process run late now.
+    pub fn lateness(&self) -> Duration {
+        let pulse = self.inner.peers().vitals().pulse();
+        pulse.lag().max(pulse.late())
+    }
+
     /// When and how fast replicas are replaced, were this node the meta shard's leader.
     pub fn placement_policy(&self) -> Policy {
         self.inner.placement_policy()
@@ -266,23 +277,12 @@ impl Node {
         all
     }
 
-    /// What most clocks of the cluster say, Unix milliseconds, as seen from here; `None` before enough
-    /// of them are known.
-    pub fn agreed_ms(&self) -> Option<u64> {
-        self.inner.time().agreed_ms()
-    }
-
     /// How this node feels each other one, by their numbers.
     pub fn links(&self) -> Vec<LinkStatus> {
         let mut links: Vec<LinkStatus> =
             self.inner.peers().all().iter().map(Link::status).collect();
         links.sort_by_key(|link| link.node);
         links
-    }
-
-    /// By how much this node's tasks run late now.
-    pub fn lateness(&self) -> Duration {
-        self.inner.peers().vitals().pulse().lag()
     }
 
     /// Whether this node's log waits for its disk.

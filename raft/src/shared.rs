@@ -11,7 +11,7 @@ pub(crate) mod stamps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use crate::api::{Identity, Keep, Options, Refused, Tuning};
+use crate::api::{DrainStep, Event, Identity, Keep, Options, Refused, Tuning};
 use crate::link::Link;
 use crate::link::hello::{self, Doorkeeper, Hello};
 use crate::link::outbox::Queued;
@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) body_bytes_max: usize,
     room: SharedRoom,
     waiting: Arc<Waiting>,
+    /// Rounds that were asked for reads, since they were told last.
+    pub(crate) read_rounds: AtomicU64,
     /// Told how many of `groups` there are.
     opened: Arc<dyn Fn(usize) + Send + Sync>,
     /// Told when the disk has become full, or has room again.
@@ -204,6 +206,7 @@ impl Shared {
             view.subscribe(),
             Arc::new(Queued::new(options.links_bytes_max.clone())),
             refused,
+            options.events.clone(),
         );
         let shared = Shared {
             stamps: Stamps::new(identity.boot_nonce, time),
@@ -237,6 +240,7 @@ impl Shared {
             stalled: watch::Sender::default(),
             leaders: watch::Sender::default(),
             opens,
+            read_rounds: AtomicU64::new(0),
             opened: options.opened.clone(),
             stop: CancellationToken::new(),
         };
@@ -249,6 +253,11 @@ impl Shared {
 
     pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.identity
+    }
+
+    /// Tells what happened.
+    pub(crate) fn note(&self, event: Event) {
+        self.peers.events().note(event);
     }
 
     pub(crate) fn peers(&self) -> &Peers {
@@ -381,6 +390,10 @@ impl Shared {
         let changes = |now: &mut bool| std::mem::replace(now, aside) != aside;
         if self.aside.send_if_modified(changes) {
             tracing::info!(aside, "the node drains");
+            if aside {
+                let step = DrainStep::Aside;
+                self.note(Event::Drain { step });
+            }
         }
     }
 

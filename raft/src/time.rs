@@ -223,8 +223,13 @@ impl Time {
         self.inner.known.lock().unfit.contains(&node)
     }
 
-    /// Looks at all clocks. `members` are the nodes of the cluster, `me` is this one.
-    pub(crate) fn look(&self, me: NodeId, members: &BTreeSet<NodeId>) {
+    /// Looks at all clocks. `members` are the nodes of the cluster, `me` is this one. Gives those that
+    /// are off since now, and by how much, and those that are right again.
+    pub(crate) fn look(
+        &self,
+        me: NodeId,
+        members: &BTreeSet<NodeId>,
+    ) -> Vec<(NodeId, Option<i64>)> {
         let now = self.now();
         let own_ms = self.offset_ms(self.wall_ms());
         let told: BTreeMap<NodeId, Told> = {
@@ -245,7 +250,7 @@ impl Time {
         let ms = |then: Steady| i64::try_from(now.since(then).as_millis()).unwrap_or(i64::MAX);
         let before = self.agreed_offset_ms();
         let Some(agreed) = sight.agree(before, ms(last), ms(first)) else {
-            return;
+            return Vec::new();
         };
         self.inner.agreed_ms.store(agreed, Ordering::Relaxed);
         if before.is_none() {
@@ -270,7 +275,7 @@ impl Time {
                 Some((node, sight.off_ms(told.wall_ms, told.error_ms, agreed)?))
             })
             .collect();
-        known.see(off, now);
+        known.see(off, now)
     }
 }
 
@@ -290,18 +295,21 @@ impl Known {
         self.drawn = drawn;
     }
 
-    /// Notes whose clocks are off.
-    fn see(&mut self, off: BTreeMap<NodeId, i64>, now: Steady) {
+    /// Notes whose clocks are off; gives what is news.
+    fn see(&mut self, off: BTreeMap<NodeId, i64>, now: Steady) -> Vec<(NodeId, Option<i64>)> {
+        let mut news = Vec::new();
         for (node, by_ms) in &off {
             if !self.off.contains_key(node) {
                 tracing::warn!(%node, by = by(*by_ms), "a node's clock is off");
                 self.since.insert(*node, now);
+                news.push((*node, Some(*by_ms)));
             }
         }
         for node in self.off.keys() {
             if !off.contains_key(node) {
                 tracing::info!(%node, "a node's clock is right again");
                 self.since.insert(*node, now);
+                news.push((*node, None));
             }
         }
         self.off = off;
@@ -320,6 +328,7 @@ impl Known {
                 true | false => true,
             }
         });
+        news
     }
 }
 

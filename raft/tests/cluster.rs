@@ -147,6 +147,7 @@ async fn start_over(
         body_bytes_max: model::limits::BODY_BYTES_MAX,
         queue_bytes_max: store::Share::of(usize::MAX),
         links_bytes_max: store::Share::of(usize::MAX),
+        events: std::sync::Arc::new(firebreak_raft::Nobody),
         opened: std::sync::Arc::new(|_| ()),
         seeds,
         found,

@@ -57,6 +57,8 @@ pub struct Config {
     pub network: Network,
     /// What operators see.
     pub http: Http,
+    /// What the flight recorder keeps, bytes; 0 = it is off.
+    pub recorder_bytes: u64,
     /// What was set, and where.
     pub given: Given,
 }
@@ -285,6 +287,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
         "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network", "http",
+        "recorder",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -345,6 +348,9 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     reader.known(&memory, &["max_mb", "heads_mb"]);
     let heads_mb = reader.number(&memory, "heads_mb", 0, 1..=1_048_576, "MiB");
     let max_mb = reader.number(&memory, "max_mb", 0, 128..=16_777_216, "MiB");
+    let recorder = reader.section(&top, "recorder");
+    reader.known(&recorder, &["max_mb"]);
+    let recorder_mb = reader.number(&recorder, "max_mb", 64, 0..=65_536, "MiB");
     Config {
         name,
         listen,
@@ -366,6 +372,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         network,
         http,
         given: Given::default(),
+        recorder_bytes: recorder_mb * MIB,
     }
 }
 

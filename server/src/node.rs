@@ -33,10 +33,12 @@ pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, jo
 use crate::World;
 use crate::budget::Budget;
 use crate::config::Config;
+use crate::events::{Event, Refusals, Told, watch_refusals};
 use crate::gateway::Gateway;
 use crate::guesses::Guesses;
 use crate::identity::Record;
 use crate::memory::{Gauging, Memory};
+use crate::recorder::{LAST_WRITE_MAX, Recorder};
 use crate::room;
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
@@ -139,6 +141,8 @@ pub async fn run<N: Network>(
     match serving.outcome(shutdown).await {
         Ok(end) => serving.stop(end).await,
         Err(error) => {
+            let why = error.to_string();
+            serving.end(&Event::Died { why }).await;
             tracing::error!(%error, "stopping at once");
             Err(error)
         }
@@ -160,6 +164,9 @@ struct Opened<N: Network> {
     memory: Memory,
     guard: Guard,
     gauging: Gauging,
+    told: Told,
+    refusals: Arc<Refusals>,
+    recorder: Recorder,
 }
 
 /// Opens the databases, takes the port, counts the start, and starts the groups.
@@ -194,8 +201,22 @@ async fn open<N: Network>(
 
     let state = State::open_within(world.msgdb.clone(), log.clone(), memory.heads())?;
     memory.has(log.clone(), state.clone());
-    let options = options(world, config, &record, (&budget, &memory), &log, &state)?;
+    let refusals = Arc::<Refusals>::default();
+    let (clock, background) = (world.clock.clone(), world.background.clone());
+    let tape = world.tape.clone();
+    let recorder = Recorder::new(clock, background, tape, config.recorder_bytes);
+    let told = Told::new(vec![refusals.clone(), Arc::new(recorder.clone())]);
+    let mut options = options(world, config, &record, (&budget, &memory), &log, &state)?;
+    options.events = Arc::new(told.clone());
+    told.tell(&Event::Started {
+        boot: record.boot,
+        version: env!("CARGO_PKG_VERSION"),
+    });
+    recorder.named(options.identity.node.0, &config.name);
+    let tuning = options.tuning.clone();
     let raft = Node::start(options).await.map_err(RunError::Start)?;
+    recorder.of(&raft, &log, tuning);
+    tasks.spawn(recorder.clone().run());
     let gauging = memory.gauge(&world.gauge, &raft, &log, &state);
     tracing::info!(
         node = %raft.identity().node, name = %config.name, boot = record.boot,
@@ -215,6 +236,9 @@ async fn open<N: Network>(
         memory,
         guard,
         gauging,
+        told,
+        refusals,
+        recorder,
     })
 }
 
@@ -246,6 +270,8 @@ struct Serving {
     _gauging: Gauging,
     /// Its metrics are told for as long as this lives.
     _attached: Attached,
+    told: Told,
+    recorder: Recorder,
 }
 
 /// Serves on the port, and starts what goes on beside it.
@@ -267,16 +293,33 @@ fn serve<N: Network>(
         memory,
         guard,
         gauging,
+        told,
+        refusals,
+        recorder,
     } = opened;
     let (stop, mut stopping) = watch::channel(false);
     let elsewhere = watch::Sender::new(false);
     let dc = &config.locality.dc;
-    let gateway = Gateway::new(raft.clone(), dc, world.seed, elsewhere.subscribe());
+    let gateway = Gateway::new(
+        raft.clone(),
+        dc,
+        world.seed,
+        elsewhere.subscribe(),
+        told.clone(),
+    );
     let databases = vec![world.raftdb.clone(), world.msgdb.clone()];
     let reserve = config.limits.disk_reserve;
     let disk = world.disk.clone();
-    let (disk_seen, disk) = room::watch(disk, databases, state.clone(), raft.clone(), reserve);
+    let (disk_seen, disk) = room::watch(
+        disk,
+        databases,
+        state.clone(),
+        raft.clone(),
+        reserve,
+        told.clone(),
+    );
     tasks.spawn(disk);
+    tasks.spawn(watch_refusals(refusals, guard.clone(), told.clone()));
     tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
     let (health, health_service) = tonic_health::server::health_reporter();
     let elsewhere_task = tasks.spawn(send_elsewhere(
@@ -311,6 +354,7 @@ fn serve<N: Network>(
         clock: world.clock.clone(),
         guesses: Guesses::default(),
         local: local.clone(),
+        recorder: recorder.clone(),
     });
     let attached = world.metrics.attach(Sources {
         admin: admin.clone(),
@@ -374,6 +418,8 @@ fn serve<N: Network>(
         callers,
         _gauging: gauging,
         _attached: attached,
+        told,
+        recorder,
     })
 }
 
@@ -401,6 +447,13 @@ impl Serving {
         }
     }
 
+    /// Tells of the end, and has the recorder write it, unless the disk holds it up.
+    async fn end(&self, event: &Event) {
+        self.told.tell(event);
+        // What is not written by then is lost.
+        let _ = timeout(LAST_WRITE_MAX, self.recorder.flush()).await;
+    }
+
     /// Gives away what the node leads, sends clients elsewhere, lets calls finish, and flushes.
     async fn stop(self, end: Result<(), RunError>) -> Result<(), RunError> {
         match &end {
@@ -409,6 +462,7 @@ impl Serving {
                 tracing::error!(%error, "clients are sent elsewhere, and this node stops")
             }
         }
+        self.told.tell(&Event::Stopping);
         let left = self.raft.step_aside(STEP_ASIDE_MAX).await;
         if left > 0 {
             tracing::warn!(
@@ -444,6 +498,7 @@ impl Serving {
                 "the groups did not stop in time; the next start replays what was not flushed"
             );
         }
+        self.end(&Event::Stopped).await;
         tracing::info!("stopped");
         failed.map_or(end, |reason| Err(RunError::Fatal(reason)))
     }
@@ -470,6 +525,7 @@ fn options<N: Network>(
         body_bytes_max: config.limits.body_bytes_max,
         queue_bytes_max: memory.queue(),
         links_bytes_max: memory.links(),
+        events: Arc::new(raft::Nobody),
         opened: Arc::new(move |shards| opened.opened(shards)),
         seeds: seeds(config, record),
         found: record.found.clone(),

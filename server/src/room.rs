@@ -25,6 +25,7 @@ use store::state::State;
 use tokio::sync::watch;
 
 use crate::config::Reserve;
+use crate::events::{Event, Told};
 use crate::telemetry;
 use crate::world::{DiskSpace, Space};
 
@@ -106,6 +107,7 @@ pub fn watch(
     state: State,
     raft: Arc<Node>,
     reserve: Reserve,
+    told: Told,
 ) -> (watch::Receiver<Seen>, impl Future<Output = ()> + Send) {
     let none = Seen {
         space: Space { free: 0, total: 0 },
@@ -122,6 +124,7 @@ pub fn watch(
         reserve,
         seen,
         blind: false,
+        told,
     };
     // Before anything is taken.
     watching.look();
@@ -143,6 +146,7 @@ struct Watching {
     seen: watch::Sender<Seen>,
     /// The disk did not say how much room there is, and that was told.
     blind: bool,
+    told: Told,
 }
 
 impl Watching {
@@ -158,6 +162,10 @@ impl Watching {
                 self.blind = false;
                 if now.room != before {
                     tell(&now);
+                    self.told.tell(&Event::Room {
+                        room: now.room,
+                        free: now.space.free,
+                    });
                     let may = now.room < Room::Tight;
                     self.databases.iter().for_each(|one| one.compact(may));
                     self.raft.set_room(now.room);

@@ -10,6 +10,7 @@ use store::engine::Engine;
 
 pub use crate::budget::Machine;
 pub use crate::memory::Gauge;
+pub use crate::recorder::tape::{self, Tape};
 pub use crate::sight::metrics::{Metrics, Process, ProcessFigures};
 
 /// The world of one node.
@@ -42,6 +43,8 @@ pub struct World<N: Network> {
     pub process: Arc<dyn Process>,
     /// The pages of the console, where the program has them.
     pub console: Option<axum::Router>,
+    /// Where the flight recorder writes.
+    pub tape: Arc<dyn Tape>,
 }
 
 /// Runs what would hold up everything else: in production on a thread of its own, in the

@@ -19,7 +19,7 @@ use server::budget::MEMORY_BYTES_MIN;
 use server::memory::Account;
 use server::node::{self, InitOptions, RunError};
 use server::world::{
-    Background, DiskSpace, Entropy, Gauge, Machine, Metrics, Process, ProcessFigures, Space,
+    Background, DiskSpace, Entropy, Gauge, Machine, Metrics, Process, ProcessFigures, Space, tape,
 };
 use server::{Config, World};
 use store::Sizes;
@@ -103,6 +103,8 @@ pub struct Host {
     gauge: Gauge,
     /// What its node lets scrapers read.
     metrics: Metrics,
+    /// What its flight recorder wrote; burns with its disks.
+    tape: Arc<tape::Memory>,
 }
 
 /// All nodes are of one process.
@@ -160,6 +162,7 @@ impl Host {
             state: Mutex::default(),
             gauge: Gauge::default(),
             metrics: Metrics::default(),
+            tape: Arc::default(),
         };
         host.usual_syncs();
         Ok(host)
@@ -319,6 +322,7 @@ impl Host {
             metrics: self.metrics.clone(),
             process: Arc::new(NoProcess),
             console: None,
+            tape: self.tape.clone(),
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
     }
@@ -349,6 +353,7 @@ impl Host {
     /// As [`Host::cut_power`].
     pub fn destroy(&self) -> Result<(), String> {
         self.destroyed.store(true, Ordering::Relaxed);
+        self.tape.wipe();
         self.disks.wipe()
     }
 
@@ -365,7 +370,13 @@ impl Host {
     pub fn wipe(&self) -> Result<(), String> {
         self.member.store(false, Ordering::Relaxed);
         self.refused.store(false, Ordering::Relaxed);
+        self.tape.wipe();
         self.disks.wipe()
+    }
+
+    /// What its flight recorder wrote.
+    pub fn tape(&self) -> &Arc<tape::Memory> {
+        &self.tape
     }
 
     /// Takes an image of the disks.

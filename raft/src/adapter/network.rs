@@ -21,6 +21,7 @@ use openraft::raft::{
 use openraft::{AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use proto::node as wire;
 use proto::node::frame::Body;
+use tokio::time::Instant;
 
 use crate::adapter::acks::{Acks, Sent};
 use crate::adapter::copy;
@@ -30,6 +31,7 @@ use crate::adapter::state_machine::SnapshotData;
 use crate::adapter::trust::{self, Said};
 use crate::adapter::types::{self, LogId, Snapshot, Types, Vote};
 use crate::adapter::vote_log_ends::Granted;
+use crate::api::Event;
 use crate::link::peers::Peers;
 use crate::link::windows;
 use crate::link::{Link, LinkError};
@@ -205,7 +207,16 @@ impl Client {
             SnapshotData::Outgoing(outgoing) => {
                 let of = (self.group.shard, self.incarnation);
                 let needed = || self.group.peers.needs(self.group.shard, self.target);
-                copy::send(over, needed, of, vote, &outgoing).await
+                let began = Instant::now();
+                let sent = copy::send(over, needed, of, vote, &outgoing).await;
+                if sent.is_ok() {
+                    let (shard, to) = (self.group.shard, self.target);
+                    let took = began.elapsed();
+                    tracing::info!(%shard, %to, ms = took.as_millis(), "a snapshot was sent");
+                    let event = Event::SnapshotSent { shard, to, took };
+                    self.group.peers.events().note(event);
+                }
+                sent
             }
             SnapshotData::Received { .. } => Err("only a read point can be sent".into()),
         }

@@ -19,7 +19,7 @@ use proto::node::peer_client::PeerClient;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::ProposeError;
+use crate::api::{Event, Events, ProposeError, Verdict};
 use crate::link::hello::{Doorkeeper, Hello, Proof};
 use crate::link::outbox::{Outbox, Queued};
 use crate::link::pace::Pace;
@@ -113,6 +113,8 @@ pub(super) struct Connection {
     pub(super) knocked: Arc<Notify>,
     /// Snapshots go to it one after the other.
     pub(super) snapshots: tokio::sync::Mutex<()>,
+    /// Told of verdicts.
+    pub(super) events: Arc<dyn Events>,
     /// What the last connection has shown of the line.
     pub(super) pace: Mutex<Pace>,
 }
@@ -403,10 +405,31 @@ impl Connection {
     fn turn(&self, next: Reach) {
         let gone = matches!(next, Reach::Gone { .. });
         self.vitals.reaches(self.node, !gone);
-        self.reach.send_if_modified(|reach| {
+        let changed = self.reach.send_if_modified(|reach| {
             let changed = *reach != next;
             *reach = next;
             changed
+        });
+        if changed {
+            self.tell(next);
+        }
+    }
+
+    /// Tells what this node thinks of the other now.
+    fn tell(&self, reach: Reach) {
+        let verdict = match reach {
+            Reach::New => return,
+            Reach::Up => Verdict::Up,
+            Reach::Doubted => Verdict::Reset,
+            Reach::Gone { reset: true } => Verdict::Refused,
+            Reach::Gone { reset: false } => Verdict::Silent,
+        };
+        let (peer, round) = (self.node, self.rtt.lock().round());
+        self.events.note(Event::Verdict {
+            peer,
+            verdict,
+            round,
+            limit: self.silence_max(),
         });
     }
 

@@ -12,6 +12,7 @@ use proto::net::Dialer;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tonic::Status;
 
+use crate::api::Events;
 use crate::link::Link;
 use crate::link::hello::{Doorkeeper, Hello};
 use crate::link::outbox::Queued;
@@ -34,6 +35,7 @@ struct Inner {
     view: watch::Receiver<Arc<ClusterState>>,
     queued: Arc<Queued>,
     refused: mpsc::UnboundedSender<(NodeId, Status)>,
+    events: Arc<dyn Events>,
     peers: RwLock<BTreeMap<NodeId, Link>>,
     /// Turns of those who send snapshots.
     snapshots: Semaphore,
@@ -54,6 +56,7 @@ impl Peers {
         view: watch::Receiver<Arc<ClusterState>>,
         queued: Arc<Queued>,
         refused: mpsc::UnboundedSender<(NodeId, Status)>,
+        events: Arc<dyn Events>,
     ) -> Peers {
         let peers = RwLock::default();
         Peers {
@@ -67,6 +70,7 @@ impl Peers {
                 view,
                 queued,
                 refused,
+                events,
                 peers,
                 snapshots: Semaphore::new(limits::SNAPSHOTS_SENT_MAX),
             }),
@@ -99,6 +103,7 @@ impl Peers {
                 inner.view.clone(),
                 inner.queued.clone(),
                 inner.refused.clone(),
+                inner.events.clone(),
             );
             match link {
                 Ok(link) => {
@@ -109,6 +114,11 @@ impl Peers {
             }
         }
         opened
+    }
+
+    /// Told what happens.
+    pub(crate) fn events(&self) -> &Arc<dyn Events> {
+        &self.inner.events
     }
 
     /// Where nodes are.
@@ -228,6 +238,7 @@ mod tests {
             view,
             Arc::default(),
             refused,
+            Arc::new(crate::api::Nobody),
         );
         let node = |id, port: u16| Node {
             id,

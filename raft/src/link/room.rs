@@ -32,7 +32,7 @@ impl Room {
     const ALL: [Room; 4] = [Room::Enough, Room::Reserved, Room::Tight, Room::Spent];
 
     /// As it is told to others; permanent.
-    pub(crate) fn step(self) -> u8 {
+    pub fn step(self) -> u8 {
         match self {
             Room::Enough => 0,
             Room::Reserved => 1,

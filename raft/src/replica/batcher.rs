@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::adapter::types::{Payload, Types};
-use crate::api::ProposeError;
+use crate::api::{Event, Events, ProposeError};
 use crate::link::frame;
 use crate::link::out::Out;
 use crate::link::room::SharedRoom;
@@ -135,6 +135,7 @@ const ITEM_BYTES: usize = 256;
 /// A command that waits.
 struct Item {
     command: Bytes,
+    queued: Instant,
     expires: Instant,
     done: Done,
     held: Held,
@@ -161,10 +162,11 @@ impl Batcher {
         time: CommandTime,
         room: SharedRoom,
         waiting: Arc<Waiting>,
+        events: Arc<dyn Events>,
     ) -> Batcher {
         let (queue, items) = mpsc::unbounded_channel();
         let state = time.state.clone();
-        tokio::spawn(run(leadership.clone(), time, items));
+        tokio::spawn(run(leadership.clone(), time, items, events));
         Batcher {
             queue,
             leadership,
@@ -197,6 +199,7 @@ impl Batcher {
         };
         let item = Box::new(Item {
             command,
+            queued: Instant::now(),
             expires,
             done,
             held,
@@ -299,13 +302,39 @@ fn able(leadership: &Leadership, time: &Time) -> bool {
     members.all(|member| member == leadership.node || time.has_told(member))
 }
 
-type Answered = (Vec<(Done, Held)>, Result<Vec<Reply>, ProposeError>);
+/// What became of an entry.
+struct Answered {
+    waiting: Vec<(Done, Held)>,
+    replies: Result<Vec<Reply>, ProposeError>,
+    /// Bytes of its commands.
+    bytes: u64,
+    /// When the oldest of them was queued.
+    oldest: Instant,
+}
+
+impl Answered {
+    /// Answers all who wait, and tells of it.
+    fn give(self, shard: ShardId, events: &dyn Events) {
+        let decided = self.replies.is_ok();
+        let commands = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        answer(self.waiting, self.replies);
+        events.note(Event::Decided {
+            shard,
+            commands,
+            bytes: self.bytes,
+            took: self.oldest.elapsed(),
+            decided,
+        });
+    }
+}
 
 async fn run(
     leadership: Leadership,
     mut time: CommandTime,
     mut items: mpsc::UnboundedReceiver<Box<Item>>,
+    events: Arc<dyn Events>,
 ) {
+    let shard = leadership.shard;
     let mut on_their_way: FuturesOrdered<BoxFuture<'static, Answered>> = FuturesOrdered::new();
     let mut batch = Batch::default();
     // When the next entry may follow however little it holds.
@@ -319,8 +348,8 @@ async fn run(
         };
         tokio::select! {
             biased;
-            Some((waiting, replies)) = on_their_way.next(), if in_flight > 0 => {
-                answer(waiting, replies);
+            Some(answered) = on_their_way.next(), if in_flight > 0 => {
+                answered.give(shard, &*events);
             }
             more = batch.fill(&mut items, worth_it), if in_flight < in_flight_max => {
                 if !more {
@@ -334,8 +363,8 @@ async fn run(
             () = tokio::time::sleep_until(next_due), if !due => {}
         }
     }
-    while let Some((waiting, replies)) = on_their_way.next().await {
-        answer(waiting, replies);
+    while let Some(answered) = on_their_way.next().await {
+        answered.give(shard, &*events);
     }
 }
 
@@ -428,10 +457,13 @@ async fn propose(
     let items = batch.take();
     let mut commands = Vec::with_capacity(items.len());
     let mut waiting = Vec::with_capacity(items.len());
+    let (mut bytes, mut oldest) = (0, now);
     for item in items {
         if item.expires <= now {
             item.done.answer(Err(ProposeError::Expired));
         } else {
+            bytes += item.command.len() as u64;
+            oldest = oldest.min(item.queued);
             commands.push(item.command);
             waiting.push((item.done, item.held));
         }
@@ -481,7 +513,12 @@ async fn propose(
             Ok(Err(error)) => Err(write_error(shard, error)),
             Err(_) => Err(ProposeError::Unknown("the replica stopped".into())),
         };
-        (waiting, replies)
+        Answered {
+            waiting,
+            replies,
+            bytes,
+            oldest,
+        }
     }))
 }
 

@@ -28,7 +28,7 @@ use crate::adapter::network::Network;
 use crate::adapter::state_machine::StateMachine;
 use crate::adapter::types::{LogId, Types, Vote, index};
 use crate::adapter::vote_log_ends::Granted;
-use crate::api::{ReplicaStatus, Replicas, Tuning};
+use crate::api::{Events, ReplicaStatus, Replicas, Tuning};
 use crate::link::peers::Peers;
 use crate::link::room::SharedRoom;
 use crate::replica::age::Known;
@@ -91,6 +91,8 @@ pub(crate) struct Group {
     pub(crate) granted: Arc<Granted>,
     /// The disk's.
     pub(crate) room: SharedRoom,
+    /// Told what happens.
+    pub(crate) events: Arc<dyn Events>,
     /// What has come of a snapshot of the shard.
     pub(crate) coming: Coming,
     /// The snapshot that this replica sends.
@@ -137,6 +139,7 @@ impl Group {
         let time = peers.vitals().time().clone();
         let granted = Arc::<Granted>::default();
         let place = Arc::new(Place::new(node, incarnation));
+        let events = peers.events().clone();
         let network = Network {
             shard,
             peers,
@@ -163,7 +166,13 @@ impl Group {
             patience: Duration::from_millis(tuning.heartbeat_ms),
         };
         let stamps = CommandTime::new(time.clone(), state.clone());
-        let batcher = Batcher::start(leadership.clone(), stamps, room.clone(), waiting);
+        let batcher = Batcher::start(
+            leadership.clone(),
+            stamps,
+            room.clone(),
+            waiting,
+            events.clone(),
+        );
         Ok(Arc::new(Group {
             shard,
             raft,
@@ -181,6 +190,7 @@ impl Group {
             outlogged: AtomicU64::default(),
             granted,
             room,
+            events,
             coming: Coming::default(),
             held,
             log,

@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 use crate::adapter::snapshot;
 use crate::adapter::state_machine::SnapshotData;
 use crate::adapter::types::{self, Snapshot};
+use crate::api::Event;
 use crate::replica::group::Group;
 
 /// What has come of a snapshot that broke off is kept for so long.
@@ -276,6 +277,7 @@ pub(crate) async fn install(
         }
         SnapshotData::Outgoing(_) => return Err(Status::internal("only files are received")),
     };
+    let index = meta.last_log_id.as_ref().map_or(0, |last| last.index());
     let snapshot = Snapshot {
         meta,
         snapshot: data,
@@ -286,6 +288,9 @@ pub(crate) async fn install(
         .await
         .map_err(|e| Status::unavailable(e.to_string()))?;
     group.leadership.sleep.wake();
+    let shard = group.shard;
+    tracing::info!(%shard, index, "a snapshot is installed");
+    group.events.note(Event::SnapshotInstalled { shard, index });
     Ok(types::vote_to_wire(&installed.vote))
 }
 

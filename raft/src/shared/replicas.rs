@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{BROKEN, Broken, Opened, Shared, VIEW, dropped};
 use crate::adapter::incarnation;
+use crate::api::Event;
 use crate::replica::group::{Group, OpenError, Opening};
 
 impl Shared {
@@ -123,6 +124,7 @@ impl Shared {
             wiped => wiped.map_err(disk)?,
         }
         self.open_replica(shard, slots, false).await?;
+        self.note(Event::ReplicaRebuilt { shard });
         if let Some(group) = self.group(shard) {
             self.tell(Opened::Begins(group, None));
         }
@@ -164,6 +166,7 @@ impl Shared {
             };
             dropped::begin(&self.log, id, slots(shard), last).await?;
             tracing::info!(shard = %id, "this node gives up its replica");
+            self.note(Event::ReplicaClosed { shard: id });
             given_up.push(id);
         }
         Ok(given_up)
@@ -205,6 +208,10 @@ impl Shared {
                     group.leadership.sleep.hold();
                 }
                 self.have(&group);
+                self.note(Event::ReplicaOpened {
+                    shard,
+                    incarnation: group.place.incarnation,
+                });
                 self.tell(Opened::Replica(group.clone()));
                 if group.place.incarnation > 0 {
                     let named = group.clone();
@@ -273,6 +280,11 @@ impl Shared {
             "this replica is broken and has stopped; the node's other shards go on, and it is rebuilt \
              from the others as soon as these are all there"
         );
+        let event = Event::ReplicaBroken {
+            shard,
+            why: why.clone(),
+        };
+        self.note(event);
         let noted = self
             .log
             .local_put(&broken_key(shard), Some(Bytes::from(why)))

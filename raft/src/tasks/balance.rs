@@ -19,7 +19,7 @@ use model::id::{NodeId, ShardId};
 use model::limits;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::HandOverError;
+use crate::api::{DrainStep, Event, HandOverCause, HandOverError};
 use crate::replica::group::Group;
 
 use crate::shared::Shared;
@@ -83,6 +83,7 @@ pub(crate) async fn keep(node: Arc<Shared>) {
     let mut pause = LOOK;
     // Since when it drains and leads nothing.
     let mut empty_since = None;
+    let mut drains = false;
     loop {
         tokio::select! {
             () = sleep(pause) => {}
@@ -96,19 +97,28 @@ pub(crate) async fn keep(node: Arc<Shared>) {
         // One that is to be removed sends its clients elsewhere while it gives up what it holds: behind
         // that it reaches nobody.
         let leaves = view.leaving.contains(&node.id().0);
-        if !leaves && !view.is_draining(node.id()) {
+        let wanted = leaves || view.is_draining(node.id());
+        if std::mem::replace(&mut drains, wanted) != wanted {
+            note_drain(&node, wanted);
+        }
+        if !wanted {
             node.set_aside(false);
             (pause, empty_since) = (LOOK, None);
-            if node.disk_is_full() || node.time().is_unfit(node.id()) {
+            let full = node.disk_is_full();
+            if full || node.time().is_unfit(node.id()) {
+                let cause = match full {
+                    true => HandOverCause::DiskFull,
+                    false => HandOverCause::Clock,
+                };
                 // Nobody to give it to: their disks are full, too, or their clocks off.
-                let given = give_away(&node, &view, false).await;
+                let given = give_away(&node, &view, cause).await;
                 pause = if given.stuck > 0 { LOOK } else { LOOK_AGAIN };
             } else if !node.is_leaving() {
                 prefer(&node, &view, &reachable).await;
             }
             continue;
         }
-        give_away(&node, &view, false).await;
+        give_away(&node, &view, HandOverCause::Drain).await;
         let now = Instant::now();
         match led(&node).is_empty() {
             true => drop(empty_since.get_or_insert(now)),
@@ -121,6 +131,19 @@ pub(crate) async fn keep(node: Arc<Shared>) {
         node.set_aside(done);
         pause = if done { LOOK } else { LOOK_AGAIN };
     }
+}
+
+/// Tells that a drain of this node begins or ends.
+fn note_drain(node: &Shared, begins: bool) {
+    let (step, told) = match begins {
+        true => (
+            DrainStep::Begun,
+            "this node is to give away all that it leads",
+        ),
+        false => (DrainStep::Ended, "this node may lead again"),
+    };
+    tracing::info!("{told}");
+    node.note(Event::Drain { step });
 }
 
 /// Whether another node that drains is known to lead a shard still.
@@ -143,7 +166,7 @@ pub(crate) async fn step_aside(node: &Shared, limit: Duration) -> usize {
     let work = async {
         let mut stuck_since = None;
         while !led(node).is_empty() {
-            let given = give_away(node, &node.current_view(), true).await;
+            let given = give_away(node, &node.current_view(), HandOverCause::Shutdown).await;
             let now = Instant::now();
             match given.moved {
                 0 if now - *stuck_since.get_or_insert(now) >= NO_HEIR_MAX => return,
@@ -177,8 +200,9 @@ pub(crate) fn led(node: &Shared) -> Vec<Arc<Group>> {
     groups
 }
 
-/// Hands everything that this node leads to others; to nodes that drain only as a `last_resort`.
-async fn give_away(node: &Shared, view: &ClusterState, last_resort: bool) -> Given {
+/// Hands everything that this node leads to others; to nodes that drain only when it stops.
+async fn give_away(node: &Shared, view: &ClusterState, cause: HandOverCause) -> Given {
+    let last_resort = cause == HandOverCause::Shutdown;
     let vitals = node.peers().vitals();
     let right = |other| !node.time().is_unfit(other) && !vitals.short_of_room(other);
     let best = cluster::leaders(view, |other| {
@@ -192,7 +216,7 @@ async fn give_away(node: &Shared, view: &ClusterState, last_resort: bool) -> Giv
             .filter(|other| last_resort || (!view.is_draining(*other) && right(*other)));
         let mut targets: Vec<NodeId> = best.get(&group.shard).copied().into_iter().collect();
         targets.extend(others.filter(|other| best.get(&group.shard) != Some(other)));
-        async move { hand_over(node, &group, &targets).await }
+        async move { hand_over(node, &group, &targets, cause).await }
     });
     let mut moves = moves.buffer_unordered(limits::HAND_OVERS_AT_ONCE_MAX);
     let mut given = Given::default();
@@ -228,7 +252,7 @@ async fn prefer(node: &Shared, view: &ClusterState, reachable: &Reachable) {
         let Some(to) = wanted.get(&group.shard).filter(|to| **to != me) else {
             continue;
         };
-        match hand_over(node, &group, &[*to]).await {
+        match hand_over(node, &group, &[*to], HandOverCause::Balance).await {
             Ok(_) | Err(HandOverError::NotLeader(_) | HandOverError::NoHeir) => {}
             Err(error @ HandOverError::Lost) => {
                 tracing::warn!(shard = %group.shard, %to, %error, "a leader was to be moved");

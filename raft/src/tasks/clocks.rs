@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::id::NodeId;
 use tokio::time::sleep;
 
+use crate::api::Event;
 use crate::shared::Shared;
 use crate::time::{LOOK, SUSPENDED_MS_TOLD};
 
@@ -20,12 +21,16 @@ pub(crate) async fn watch(node: Arc<Shared>) {
             ids.collect()
         };
         if !members.is_empty() {
-            time.look(node.id(), &members);
+            for (of, off_ms) in time.look(node.id(), &members) {
+                node.note(Event::ClockOff { node: of, off_ms });
+            }
         }
         let now = time.suspended();
         let ms = now.saturating_sub(suspended).as_millis();
         if ms >= SUSPENDED_MS_TOLD {
             tracing::warn!(ms, "this machine was suspended");
+            let lasted = now.saturating_sub(suspended);
+            node.note(Event::Suspended { lasted });
         }
         suspended = now;
         sleep(LOOK).await;

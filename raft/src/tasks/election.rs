@@ -42,6 +42,7 @@ use proto::node::frame::Body;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::adapter::types::{self, Types, Vote};
+use crate::api::{ElectionCause, Event};
 use crate::link::{Link, Reach};
 use crate::replica::group::Group;
 use crate::shared::Shared;
@@ -202,13 +203,64 @@ async fn elect_inserted(node: Arc<Shared>, group: Arc<Group>, old: NodeId) {
     };
     let needed = election.needed();
     if needed {
+        let (cause, began) = (cause(&node, &group, old), Instant::now());
+        note_began(&node, &group, Some(old), cause);
         node.stop.run_until_cancelled(election.run()).await;
+        let won = group
+            .leader()
+            .filter(|leader| !election.needed_for(*leader));
+        note_ended(&node, &group, (Some(old), cause), began.elapsed(), won);
     }
     node.electing.lock().remove(&group.shard);
     if needed {
         // What came of it, openraft's own timers go on from there.
         group.leadership.sleep.wake();
     }
+}
+
+/// Why `old` is to lead no more, as it looks from here.
+fn cause(node: &Shared, group: &Group, old: NodeId) -> ElectionCause {
+    let vitals = node.peers().vitals();
+    let reach = node.peers().link(old).map(|link| *link.watch().borrow());
+    match reach {
+        Some(Reach::Gone { reset: true }) => ElectionCause::Reset,
+        Some(Reach::Gone { reset: false }) => ElectionCause::Silent,
+        _ if vitals.stalled(old) => ElectionCause::DiskStalled,
+        _ if vitals.unfit(old, group.shard) => ElectionCause::Unfit,
+        _ if group.lost_by_hand_over(old, vitals.lateness([node.id(), old])) => {
+            ElectionCause::LostHandOver
+        }
+        // Nearly: another has asked, and the silence is as good as at its limit.
+        _ => ElectionCause::Silent,
+    }
+}
+
+/// Tells that an election begins here.
+pub(crate) fn note_began(node: &Shared, group: &Group, old: Option<NodeId>, cause: ElectionCause) {
+    let shard = group.shard;
+    node.note(Event::ElectionBegan { shard, old, cause });
+}
+
+/// Tells what has come of it.
+pub(crate) fn note_ended(
+    node: &Shared,
+    group: &Group,
+    (old, cause): (Option<NodeId>, ElectionCause),
+    took: Duration,
+    won: Option<NodeId>,
+) {
+    let (shard, ms, why) = (group.shard, took.as_millis(), cause.name());
+    match won {
+        Some(leader) => tracing::info!(%shard, %leader, ms, why, "an election has ended"),
+        None => tracing::info!(%shard, ms, why, "an election has ended without a leader"),
+    }
+    node.note(Event::ElectionEnded {
+        shard,
+        old,
+        cause,
+        took,
+        won,
+    });
 }
 
 struct Election<'a> {
@@ -320,10 +372,13 @@ impl Election<'_> {
         if !self.group.place.counts() {
             return false;
         }
-        match self.group.leader() {
-            None => true,
-            Some(leader) => leader == self.old && lost(self.node, self.group, leader),
-        }
+        let leader = self.group.leader();
+        leader.is_none_or(|leader| self.needed_for(leader))
+    }
+
+    /// Whether who leads cannot.
+    fn needed_for(&self, leader: NodeId) -> bool {
+        leader == self.old && lost(self.node, self.group, leader)
     }
 
     /// Whether this replica has another vote than `vote` within `limit`.

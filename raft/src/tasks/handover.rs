@@ -23,7 +23,7 @@ use proto::node::frame::Body;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::adapter::types::Types;
-use crate::api::HandOverError;
+use crate::api::{Event, HandOverCause, HandOverError};
 use crate::replica::group::Group;
 use crate::shared::Shared;
 use crate::tasks::election;
@@ -56,7 +56,23 @@ pub(crate) async fn hand_over(
     node: &Shared,
     group: &Group,
     targets: &[NodeId],
+    cause: HandOverCause,
 ) -> Result<NodeId, HandOverError> {
+    let began = Instant::now();
+    let handed = give(node, group, targets).await;
+    // Who does not lead, or finds nobody, has not begun; that is looked for again and again.
+    if let Ok(_) | Err(HandOverError::Lost) = &handed {
+        node.note(Event::HandedOver {
+            shard: group.shard,
+            cause,
+            took: began.elapsed(),
+            to: handed.as_ref().ok().copied(),
+        });
+    }
+    handed
+}
+
+async fn give(node: &Shared, group: &Group, targets: &[NodeId]) -> Result<NodeId, HandOverError> {
     let (term, leader) = group.leadership.now();
     if leader != Some(group.node) {
         return Err(HandOverError::NotLeader(leader));

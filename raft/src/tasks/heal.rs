@@ -41,6 +41,7 @@ use tokio::time::timeout;
 
 use crate::adapter::incarnation::Member;
 use crate::adapter::types::{self, LogId, StoredMembership};
+use crate::api::{Event, MoveStep};
 use crate::replica::group::Group;
 use crate::shared::Shared;
 use crate::tasks::STEP_MAX;
@@ -161,6 +162,7 @@ async fn bring(
             let added = group.raft.add_learner(id, Member { incarnation }, false);
             let added = timeout(STEP_MAX, added).await.map_err(|_| "no quorum")?;
             added.map_err(|e| e.to_string())?;
+            note_learning(node, group, id);
             Err(format!("n{id} learns"))
         }
         Some(member) if member.incarnation != incarnation && !forgetful => {
@@ -176,6 +178,18 @@ async fn bring(
             false => Err(format!("n{id} is behind")),
         },
     }
+}
+
+/// Tells that a replica learns: of a move, or to be whole again where it was.
+fn note_learning(node: &Shared, group: &Group, to: u64) {
+    let view = node.current_view();
+    let going = view.move_of(group.shard).filter(|going| going.to == to);
+    node.note(Event::Move {
+        shard: group.shard,
+        from: NodeId(going.map_or(to, |going| going.from)),
+        to: NodeId(to),
+        step: MoveStep::Learning,
+    });
 }
 
 /// Whether a log that ends so has nearly all of this leader's.

@@ -23,6 +23,7 @@ use prost::Message;
 use tokio::time::sleep;
 
 use crate::adapter::types::StoredMembership;
+use crate::api::{Event, HandOverCause, MoveStep};
 use crate::replica::group::Group;
 use crate::shared::Shared;
 use crate::tasks::handover;
@@ -76,8 +77,20 @@ async fn step(
     }
     heal::restore(node, group, &wanted, &Decided { node, going }).await?;
     let (from, to) = (NodeId(going.from), NodeId(going.to));
+    ask(node, ChangeBody::FinishMove(going.step())).await?;
     tracing::info!(shard = %group.shard, %from, %to, "a replica has moved");
-    ask(node, ChangeBody::FinishMove(going.step())).await
+    node.note(event(going, MoveStep::Ended));
+    Ok(())
+}
+
+/// What is told of a move.
+pub(crate) fn event(going: &Move, step: MoveStep) -> Event {
+    Event::Move {
+        shard: ShardId(going.shard),
+        from: NodeId(going.from),
+        to: NodeId(going.to),
+        step,
+    }
 }
 
 /// The meta shard decides when the voters may change.
@@ -88,7 +101,13 @@ struct Decided<'a> {
 
 impl Permit for Decided<'_> {
     async fn permit(&self) -> Result<(), String> {
-        ask(self.node, ChangeBody::ChangeVoters(self.going.step())).await
+        ask(self.node, ChangeBody::ChangeVoters(self.going.step())).await?;
+        if !self.going.changing {
+            let (shard, to) = (ShardId(self.going.shard), NodeId(self.going.to));
+            tracing::info!(%shard, %to, "the voters may change");
+            self.node.note(event(self.going, MoveStep::Changing));
+        }
+        Ok(())
     }
 }
 
@@ -107,7 +126,7 @@ pub(crate) async fn hand_over(
 ) -> Result<(), String> {
     let mut targets = cluster::leader_order(&node.current_view(), group.shard);
     targets.retain(|id| may(id.0) && node.peers().reachable(*id));
-    let handed = handover::hand_over(node, group, &targets).await;
+    let handed = handover::hand_over(node, group, &targets, HandOverCause::Move).await;
     handed.map(drop).map_err(|error| error.to_string())
 }
 

@@ -12,6 +12,7 @@ use model::cluster::ClusterState;
 use model::id::{NodeId, ShardId};
 use tokio::time::sleep;
 
+use crate::api::Event;
 use crate::shared::Shared;
 use crate::shared::quorums::LACK_MAX;
 
@@ -48,7 +49,16 @@ pub(crate) async fn watch(node: Arc<Shared>) {
             .served
             .lock()
             .retain(|shard, _| lost.contains(shard));
-        node.quorums.unheard.send_replace(Arc::new(lost));
+        let before = node.quorums.unheard.send_replace(Arc::new(lost.clone()));
+        note(&node, &before, &lost);
+    }
+}
+
+/// Tells what has changed.
+fn note(node: &Shared, before: &BTreeSet<ShardId>, now: &BTreeSet<ShardId>) {
+    for shard in now.symmetric_difference(before) {
+        let (shard, lost) = (*shard, now.contains(shard));
+        node.note(Event::Quorum { shard, lost });
     }
 }
 

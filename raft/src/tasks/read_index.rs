@@ -32,6 +32,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -46,7 +47,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::adapter::acks::Sent;
-use crate::api::ReadError;
+use crate::api::{Event, ReadError};
 use crate::link::Link;
 use crate::replica::group::Group;
 use crate::replica::questions::Told;
@@ -63,6 +64,8 @@ const QUESTIONS_MAX: usize = 4;
 /// How long a replica may take to apply what it was told of: the entries come over the same link as the
 /// word of them, so that one which is later than this was cut off or searched, and the leader is nearer.
 const APPLY_MAX: Duration = Duration::from_millis(100);
+/// Between two words of how many rounds there were.
+const ROUNDS_TOLD: Duration = Duration::from_secs(1);
 /// Leaders that a reader is sent to one behind the other before its caller waits.
 const AT_ONCE_MAX: u32 = 3;
 /// Between background questions.
@@ -340,6 +343,7 @@ async fn positions(
         }
     }
     if !open.is_empty() {
+        node.read_rounds.fetch_add(1, Ordering::Relaxed);
         // Those that are not confirmed by then are left out.
         let _ = timeout(ROUND_MAX, round(node, &open, since)).await;
         let confirmed = open.iter().filter(|open| open.confirmed(since));
@@ -408,8 +412,16 @@ async fn round(node: &Arc<Shared>, open: &[Open], since: Steady) {
 
 /// Asks, again and again, the leaders of all replicas of this node how far they have come.
 pub(crate) async fn keep_known(node: Arc<Shared>) {
+    let mut told = Instant::now();
     loop {
         sleep(INTERVAL).await;
+        if told.elapsed() >= ROUNDS_TOLD {
+            told = Instant::now();
+            match node.read_rounds.swap(0, Ordering::Relaxed) {
+                0 => {}
+                rounds => node.note(Event::ReadRounds { rounds }),
+            }
+        }
         let mut led: BTreeMap<NodeId, Vec<Arc<Group>>> = BTreeMap::new();
         for group in node.groups() {
             crate::tasks::sleep::wake_unconfirmed(&node, &group);

@@ -11,6 +11,7 @@ use model::id::{NodeId, ShardId};
 use model::placement;
 use tokio::time::sleep;
 
+use crate::api::MoveStep;
 use crate::replica::group::Group;
 use crate::shared::Shared;
 use crate::tasks::{LOOK, STEP_MAX, heal, moves, search};
@@ -109,7 +110,11 @@ async fn place(node: &Shared, meta: &Group, view: &ClusterState) -> Result<(), S
     let plan = placement::plan(view, &node.health(), &node.placement_policy());
     for step in plan.drop {
         tracing::info!(shard = %ShardId(step.shard), "a move is taken back");
+        let going = view.move_of(ShardId(step.shard)).cloned();
         decide(meta, ChangeBody::DropMove(step)).await?;
+        if let Some(going) = going {
+            node.note(moves::event(&going, MoveStep::Cancelled));
+        }
     }
     for wanted in plan.begin {
         let Move {
@@ -122,7 +127,9 @@ async fn place(node: &Shared, meta: &Group, view: &ClusterState) -> Result<(), S
             degraded = wanted.degraded,
             "a replica moves"
         );
+        let begun = moves::event(&wanted, MoveStep::Begun);
         decide(meta, ChangeBody::BeginMove(wanted)).await?;
+        node.note(begun);
     }
     for node in placement::Plan::removable(view) {
         tracing::info!(node = %NodeId(node), "a node is removed");

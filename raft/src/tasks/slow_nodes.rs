@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
 use crate::adapter::types::index;
+use crate::api::{Event, HandOverCause};
 use crate::link::Link;
 use crate::replica::group::Group;
 use crate::shared::Shared;
@@ -65,6 +66,13 @@ pub(crate) async fn watch(node: Arc<Shared>) {
             let changed = *known != stalled;
             if changed {
                 tracing::warn!(?stalled, "the disks of these nodes do not answer");
+                for (of, stalled) in known
+                    .difference(&stalled)
+                    .map(|id| (*id, false))
+                    .chain(stalled.difference(known).map(|id| (*id, true)))
+                {
+                    node.note(Event::DiskStalled { node: of, stalled });
+                }
                 *known = stalled;
             }
             changed
@@ -131,7 +139,7 @@ fn heir(node: &Shared, group: &Group, heirs: &Quicker) -> Option<NodeId> {
 async fn move_away(node: Arc<Shared>, group: Arc<Group>, to: NodeId, permit: OwnedSemaphorePermit) {
     let stop = node.stop.clone();
     let moved = async {
-        if let Err(error) = hand_over(&node, &group, &[to]).await {
+        if let Err(error) = hand_over(&node, &group, &[to], HandOverCause::Slow).await {
             tracing::info!(shard = %group.shard, %to, %error, "a slow node's shard did not move");
         }
         drop(permit);

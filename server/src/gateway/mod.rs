@@ -25,6 +25,7 @@ use tonic::metadata::MetadataValue;
 
 use crate::deadline::Deadline;
 use crate::error::Failure;
+use crate::events::{Event, Told};
 use crate::read::CUT_OFF_MAX;
 use crate::sight::traffic::Traffic;
 use crate::telemetry;
@@ -49,6 +50,7 @@ pub struct Gateway {
     served_by: String,
     random: AtomicU64,
     budget: Budget,
+    told: Told,
 }
 
 /// Where a command goes.
@@ -61,12 +63,13 @@ pub enum Target {
 }
 
 impl Gateway {
-    /// In front of `raft`; `dc` is this node's.
+    /// In front of `raft`; `dc` is this node's, and `told` hears of each command's end.
     pub fn new(
         raft: Arc<Node>,
         dc: &str,
         seed: u64,
         stopping: watch::Receiver<bool>,
+        told: Told,
     ) -> Arc<Gateway> {
         let served_by = format!("{} ({dc})", raft.identity().name);
         let view = raft.view();
@@ -79,6 +82,7 @@ impl Gateway {
             served_by,
             random: AtomicU64::new(seed),
             budget: Budget::new(Instant::now()),
+            told,
         })
     }
 
@@ -138,6 +142,26 @@ impl Gateway {
     /// [`Failure::DeadlineExceeded`] when it may have been done; any other says that it was not.
     pub async fn propose(
         self: Arc<Self>,
+        target: Target,
+        command: Bytes,
+        deadline: Deadline,
+    ) -> Result<Reply, Failure> {
+        let began = Instant::now();
+        let answered = self.decided(target, command, deadline).await;
+        let shard = match target {
+            Target::Shard(shard) => Some(shard),
+            Target::Slot(slot) => self.shard_of(slot),
+        };
+        self.told.tell(&Event::Asked {
+            shard,
+            took: began.elapsed(),
+            failed: answered.as_ref().err().map(Failure::reason),
+        });
+        answered
+    }
+
+    async fn decided(
+        &self,
         target: Target,
         command: Bytes,
         deadline: Deadline,

@@ -23,12 +23,14 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status};
 
+use super::events;
 use crate::budget::Budget;
 use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use crate::guesses::Guesses;
 use crate::memory::Memory;
+use crate::recorder::Recorder;
 use crate::room::Seen;
 use crate::sight::local::Local;
 use crate::world::{Background, Entropy};
@@ -70,6 +72,8 @@ pub struct Admin {
     pub guesses: Guesses,
     /// What the node knows of itself.
     pub local: Local,
+    /// What happened here.
+    pub recorder: Recorder,
 }
 
 #[tonic::async_trait]
@@ -79,6 +83,19 @@ impl Service for Admin {
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         Ok(Response::new(self.status(request.into_inner())))
+    }
+
+    type GetEventsStream = events::Pages;
+
+    async fn get_events(
+        &self,
+        request: Request<v1::GetEventsRequest>,
+    ) -> Result<Response<Self::GetEventsStream>, Status> {
+        let (request, _, _token) = self.begin(request);
+        let identity = self.gateway.raft.identity();
+        let of = (identity.node.0, identity.name.clone());
+        let pages = events::pages(self.recorder.clone(), of, request).await?;
+        Ok(Response::new(pages))
     }
 
     async fn join_node(

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod conversations;
+pub mod events;
 pub mod grpc;
 mod leading;
 pub mod messages;

@@ -352,6 +352,11 @@ impl Log {
         self.handle.queue.sync_figures()
     }
 
+    /// What the longest sync took of those that ended within the last `over`, 8 s at most, or runs now.
+    pub fn slowest_sync(&self, over: Duration) -> Duration {
+        self.handle.queue.slowest_sync(over)
+    }
+
     /// Counters of the engine since it was opened.
     pub fn stats(&self) -> engine::Stats {
         self.handle.engine.stats()

@@ -104,7 +104,13 @@ struct Syncs {
     running: Option<Instant>,
     /// What syncs take, smoothed, and when the last ended.
     usual: Option<(Duration, Instant)>,
+    /// The longest of each tenth of a second, by their ends.
+    longest: VecDeque<(Instant, Duration)>,
 }
+
+/// For how long, and how finely, the longest syncs are known.
+const LONGEST_VALID: Duration = Duration::from_secs(8);
+const LONGEST_STEP: Duration = Duration::from_millis(100);
 
 /// Until when the last sync's end says something about the next.
 const USUAL_VALID: Duration = Duration::from_secs(5);
@@ -126,7 +132,26 @@ impl Syncs {
                 Some(_) | None => took,
             };
             self.usual = Some((usual, now));
+            match self.longest.back_mut() {
+                Some((at, longest)) if now - *at < LONGEST_STEP => *longest = took.max(*longest),
+                Some(_) | None => self.longest.push_back((now, took)),
+            }
+            while self
+                .longest
+                .front()
+                .is_some_and(|(at, _)| now - *at >= LONGEST_VALID)
+            {
+                self.longest.pop_front();
+            }
         }
+    }
+
+    fn longest(&self, over: Duration) -> Duration {
+        let now = Instant::now();
+        let running = self.running.map_or(Duration::ZERO, |began| now - began);
+        let ended = self.longest.iter().filter(|(at, _)| now - *at <= over);
+        let longest = ended.map(|(_, took)| *took).max().unwrap_or_default();
+        longest.max(running)
     }
 }
 
@@ -238,6 +263,11 @@ impl Queue {
     /// How far the disk has been synced.
     pub(super) fn mark(&self) -> u64 {
         self.mark.load(Ordering::Acquire)
+    }
+
+    /// The longest sync of the last `over`.
+    pub(super) fn slowest_sync(&self, over: Duration) -> Duration {
+        self.syncs.lock().longest(over)
     }
 
     /// For how long the present sync has been running, and what syncs take.

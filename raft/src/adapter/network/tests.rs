@@ -157,8 +157,9 @@ async fn script() -> Script {
     let (doorkeeper, dialer) = (Arc::new(doorkeeper), Tcp.dialer());
     let view = view.subscribe();
     let queued = Arc::default();
+    let events = Arc::new(crate::api::Nobody);
     let peers = Peers::new(
-        ME, dialer, places, hello, doorkeeper, vitals, view, queued, refused,
+        ME, dialer, places, hello, doorkeeper, vitals, view, queued, refused, events,
     );
     let links = peers.update(&ClusterState {
         nodes: vec![Node {
