@@ -45,6 +45,7 @@ use crate::service::conversations::Conversations;
 use crate::service::grpc;
 use crate::service::messages::{Messages, Pages};
 use crate::sight::api::Api;
+use crate::sight::happened::Happened;
 use crate::sight::health::Canary;
 use crate::sight::http;
 use crate::sight::local::Local;
@@ -167,6 +168,7 @@ struct Opened<N: Network> {
     told: Told,
     refusals: Arc<Refusals>,
     recorder: Recorder,
+    happened: Happened,
 }
 
 /// Opens the databases, takes the port, counts the start, and starts the groups.
@@ -205,7 +207,12 @@ async fn open<N: Network>(
     let (clock, background) = (world.clock.clone(), world.background.clone());
     let tape = world.tape.clone();
     let recorder = Recorder::new(clock, background, tape, config.recorder_bytes);
-    let told = Told::new(vec![refusals.clone(), Arc::new(recorder.clone())]);
+    let happened = Happened::default();
+    let told = Told::new(vec![
+        refusals.clone(),
+        Arc::new(recorder.clone()),
+        Arc::new(happened.clone()),
+    ]);
     let mut options = options(world, config, &record, (&budget, &memory), &log, &state)?;
     options.events = Arc::new(told.clone());
     told.tell(&Event::Started {
@@ -239,6 +246,7 @@ async fn open<N: Network>(
         told,
         refusals,
         recorder,
+        happened,
     })
 }
 
@@ -296,6 +304,7 @@ fn serve<N: Network>(
         told,
         refusals,
         recorder,
+        happened,
     } = opened;
     let (stop, mut stopping) = watch::channel(false);
     let elsewhere = watch::Sender::new(false);
@@ -330,6 +339,7 @@ fn serve<N: Network>(
     let local = Local {
         gateway: gateway.clone(),
         canary: Canary::new(gateway.clone()),
+        happened,
         rates: Rates::default(),
         http: config.http.address(config),
         clock: world.clock.clone(),

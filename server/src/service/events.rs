@@ -26,6 +26,7 @@ pub async fn pages(
         from_ms,
         to_ms,
         after,
+        without_seconds,
     } = request;
     let to_ms = if to_ms == 0 { u64::MAX } else { to_ms };
     if from_ms > to_ms {
@@ -40,7 +41,21 @@ pub async fn pages(
     };
     recorder.flush().await;
     let found = recorder.read((from_ms, to_ms), after, CALL_BYTES);
-    let found = found.await.map_err(Failure::Internal)?;
+    let mut found = found.await.map_err(Failure::Internal)?;
+    let last = found
+        .records
+        .last()
+        .map(|(position, _)| position.to_string());
+    if without_seconds {
+        let counts = |record: &v1::Record| {
+            use v1::record::What;
+            matches!(
+                record.what,
+                Some(What::Second(_) | What::Links(_) | What::Cluster(_))
+            )
+        };
+        found.records.retain(|(_, record)| !counts(record));
+    }
     let (wall, ahead) = recorder.clocks();
     let base = v1::GetEventsResponse {
         next: after.to_string(),
@@ -55,7 +70,12 @@ pub async fn pages(
         off: recorder.is_off(),
         ..v1::GetEventsResponse::default()
     };
-    Ok(stream::iter(split(found, &base)).map(Ok).boxed())
+    let mut pages = split(found, &base);
+    // A caller goes on behind what was left out, too.
+    if let (Some(page), Some(last)) = (pages.last_mut(), last) {
+        page.next = last;
+    }
+    Ok(stream::iter(pages).map(Ok).boxed())
 }
 
 /// Pages of what was found; one at least, so that a caller hears who answers.

@@ -4,6 +4,7 @@
 mod jobs;
 mod now;
 mod shards;
+mod timeline;
 mod whatif;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub struct Api {
     config: Config,
     last: Mutex<Option<(Instant, Arc<Look>)>>,
     losses: whatif::Losses,
+    recent: timeline::Recent,
 }
 
 /// What all nodes said at one moment.
@@ -77,6 +79,7 @@ impl Api {
             config,
             last: Mutex::default(),
             losses: whatif::Losses::default(),
+            recent: timeline::Recent::default(),
         }
     }
 
@@ -222,12 +225,12 @@ pub async fn timeline(
     State(api): State<Arc<Api>>,
     Query(range): Query<BTreeMap<String, String>>,
 ) -> Response {
-    let _ = (api, range);
-    wrong(
-        StatusCode::NOT_IMPLEMENTED,
-        "not_yet",
-        "no recorder yet".to_owned(),
-    )
+    let range = match timeline::Range::parse(&range, api.local().now_ms()) {
+        Ok(range) => range,
+        Err(message) => return wrong(StatusCode::BAD_REQUEST, "bad_range", message),
+    };
+    let look = api.look().await;
+    json(&timeline::Timeline::of(&api, &look, range).await)
 }
 
 /// Every shard.

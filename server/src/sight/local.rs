@@ -7,6 +7,7 @@ use proto::v1;
 use raft::{Clock, LinkStatus};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::happened::Happened;
 use super::health::Canary;
 use super::rates::{self, Rates};
 use super::traffic::{self, Whose};
@@ -24,6 +25,8 @@ pub struct Local {
     pub gateway: Arc<Gateway>,
     /// Whether clients can append.
     pub canary: Canary,
+    /// What happened since its start.
+    pub happened: Happened,
     /// How much its shards are used.
     pub rates: Rates,
     /// host:port of its console and metrics; none = it serves none.

@@ -9,6 +9,7 @@
 //! All of it is of this node and of those that answer it: it needs no quorum and no leader.
 
 pub mod api;
+pub mod happened;
 pub mod health;
 pub mod http;
 pub mod local;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::shards::margin;
+use super::timeline::Happening;
 use super::whatif::Lose;
 use super::{Api, Look, SeenBy};
 use crate::sight::report::{answers, newest};
@@ -28,7 +29,7 @@ pub struct Now {
     dcs: Vec<Dc>,
     nodes: Vec<Node>,
     links: Vec<Link>,
-    recent: Vec<()>,
+    recent: Vec<Happening>,
 }
 
 #[derive(Serialize)]
@@ -99,7 +100,7 @@ impl Now {
             shards: shards(look, &view),
             dcs: dcs(&view, &losses),
             links: links(look),
-            recent: Vec::new(),
+            recent: api.recent.of(api, look).await,
             cluster_id: view.cluster_id,
             map_epoch: view.map_epoch,
             nodes: view.nodes,

@@ -288,6 +288,102 @@ pub const METRICS: &[Metric] = &[
         "The most entries that a replica of this node keeps in its log",
         |seen, to| to.one(seen.replicas.log_entries_max),
     ),
+    // What happened.
+    counter(
+        "elections",
+        &["cause", "outcome"],
+        "Elections that ended here, by why they began and how: another leads (replaced), the old one leads \
+         on (kept), nobody leads (nobody)",
+        |seen, to| {
+            for (cause, outcome, count) in seen.local.happened.elections() {
+                to.of([cause, outcome], count);
+            }
+        },
+    ),
+    durations(
+        "election_duration",
+        &[],
+        "From when a replica began to look for a leader until one led",
+        |seen, to| to.durations([], seen.local.happened.election_durations()),
+    ),
+    counter(
+        "hand_overs",
+        &["cause", "outcome"],
+        "Shards that this node gave away, or tried to, by why, and whether another took them",
+        |seen, to| {
+            for (cause, outcome, count) in seen.local.happened.hand_overs() {
+                to.of([cause, outcome], count);
+            }
+        },
+    ),
+    durations(
+        "hand_over_duration",
+        &[],
+        "What hand-overs took",
+        |seen, to| {
+            to.durations([], seen.local.happened.hand_over_durations());
+        },
+    ),
+    counter(
+        "verdicts",
+        &["verdict"],
+        "How often this node came to think of another as up, silent, reset or refused",
+        |seen, to| {
+            for (verdict, count) in seen.local.happened.verdicts() {
+                to.of([verdict], count);
+            }
+        },
+    ),
+    counter(
+        "move_steps",
+        &["step"],
+        "Steps of moves of replicas that this node carries out or decides",
+        |seen, to| {
+            for (step, count) in seen.local.happened.moves() {
+                to.of([step], count);
+            }
+        },
+    ),
+    counter(
+        "snapshots",
+        &["direction"],
+        "Snapshots sent and installed",
+        |seen, to| {
+            for (direction, count) in seen.local.happened.snapshots() {
+                to.of([direction], count);
+            }
+        },
+    ),
+    counter(
+        "read_rounds",
+        &[],
+        "Rounds among followers so that reads could be answered",
+        |seen, to| to.one(seen.local.happened.read_rounds()),
+    ),
+    counter(
+        "disk_stalls",
+        &[],
+        "How often a node's log began to wait for its disk, as seen from here",
+        |seen, to| to.one(seen.local.happened.stalls()),
+    ),
+    counter(
+        "quorums_lost",
+        &[],
+        "How often the majority of a shard was not heard any more",
+        |seen, to| to.one(seen.local.happened.quorums_lost()),
+    ),
+    counter(
+        "replicas_broken",
+        &[],
+        "How often a replica of this node broke",
+        |seen, to| to.one(seen.local.happened.replicas_broken()),
+    ),
+    counter(
+        "recorder_dropped",
+        &[],
+        "Records that the flight recorder lost",
+        |seen, to| to.one(seen.admin.recorder.dropped()),
+    ),
     // Links.
     gauge(
         "link_state",
