@@ -1,0 +1,138 @@
+// Who hears whom: rows speak, as they feel it; opened, the same between nodes.
+import { useState } from "preact/hooks";
+import { nodes, now } from "../lib/net.js";
+import { DASH, list, num, span, text } from "../lib/fmt.js";
+import { dcNames } from "../lib/places.js";
+import { Dc, Letter, Section } from "./bits.jsx";
+
+/** A link that was silent for that share of its limit is about to be called dead. */
+const NEAR_LIMIT = 0.6;
+
+/** The links of one cell: their state in a class, a shape and words. */
+function judged(links, pairs) {
+  const up = links.filter((link) => link.up);
+  const rounds = up.map((link) => num(link.round_ms)).filter((ms) => ms !== null);
+  const round = rounds.length > 0 ? Math.max(...rounds) : null;
+  const silent = up.some((link) => num(link.silent_ms) / num(link.limit_ms) > NEAR_LIMIT);
+  if (pairs === 0) return { cls: "blank", sign: "", words: "one node", round: null };
+  if (links.length === 0) return { cls: "unknown", sign: "?", words: "nobody tells", round: null };
+  if (up.length === 0) return { cls: "failed", sign: "✗", words: "cut", round: null };
+  if (up.length < links.length) return { cls: "pending", sign: "▲", words: `${up.length} of ${links.length} up`, round };
+  if (silent) return { cls: "pending", sign: "▲", words: "falling silent", round };
+  return { cls: "held", sign: "✓", words: links.length < pairs ? `${links.length} of ${pairs} tell` : "all up", round };
+}
+
+export function Matrix() {
+  const [open, setOpen] = useState(null);
+  const dcs = dcNames.value;
+  const links = list(now.value?.links).filter((link) => text(link?.from) && text(link?.to));
+  const of = new Map(nodes.value.map((node) => [node.name, node.dc]));
+  const members = (dc) => nodes.value.filter((node) => node.dc === dc);
+  const between = (from, to) => links.filter((link) => of.get(link.from) === from && of.get(link.to) === to);
+  if (dcs.length === 0) return null;
+  const shown = open && dcs.includes(open.from) && dcs.includes(open.to) ? open : null;
+  return (
+    <Section title="Who hears whom" more={<span class="told">each row as it feels the column; a click opens the nodes</span>}>
+      <div class="wide" tabIndex={0} role="group" aria-label="Links between data centers">
+        <table class="heard">
+          <thead>
+            <tr>
+              <th scope="col">from ↓ to →</th>
+              {dcs.map((dc) => (
+                <th scope="col" key={dc}>
+                  <Dc dc={dc} />
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {dcs.map((from) => (
+              <tr key={from}>
+                <th scope="row">
+                  <Dc dc={from} />
+                </th>
+                {dcs.map((to) => {
+                  const pairs = members(from).length * members(to).length - (from === to ? members(from).length : 0);
+                  const isOpen = shown?.from === from && shown?.to === to;
+                  return (
+                    <td key={to}>
+                      <Cell
+                        {...judged(between(from, to), pairs)}
+                        label={`${from} to ${to}`}
+                        open={isOpen}
+                        onClick={() => setOpen(isOpen ? null : { from, to })}
+                      />
+                    </td>
+                  );
+                })}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {shown && <Opened from={shown.from} to={shown.to} links={between(shown.from, shown.to)} members={members} />}
+    </Section>
+  );
+}
+
+function Cell({ cls, sign, words, round, label, open, onClick }) {
+  return (
+    <button type="button" class={`cell ${cls}`} aria-expanded={open} onClick={onClick} aria-label={`${label}: ${words}`}>
+      <i aria-hidden="true">{sign}</i> <span>{words}</span>
+      {round !== null && <b>{span(round)}</b>}
+    </button>
+  );
+}
+
+function Opened({ from, to, links, members }) {
+  const [rows, columns] = [members(from), members(to)];
+  const found = (a, b) => links.find((link) => link.from === a.name && link.to === b.name);
+  return (
+    <div class="opened">
+      <h3>
+        <Letter dc={from} /> {from} → <Letter dc={to} /> {to}: round trip, and for how long nothing was heard
+      </h3>
+      <div class="wide" tabIndex={0} role="group" aria-label={`Links from ${from} to ${to}`}>
+        <table class="heard nodes">
+          <thead>
+            <tr>
+              <th scope="col">from ↓ to →</th>
+              {columns.map((node) => (
+                <th scope="col" key={node.name}>
+                  {node.name}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row) => (
+              <tr key={row.name}>
+                <th scope="row">{row.name}</th>
+                {columns.map((column) => (
+                  <td key={column.name}>
+                    <Link link={found(row, column)} self={row.name === column.name} silent={row.silent} />
+                  </td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </div>
+  );
+}
+
+function Link({ link, self, silent }) {
+  if (self) return <span class="cell blank">{DASH}</span>;
+  if (!link) return <span class="cell unknown">? {silent ? "silent itself" : "not told"}</span>;
+  const near = num(link.silent_ms) / num(link.limit_ms) > NEAR_LIMIT;
+  const [cls, sign] = !link.up ? ["failed", "✗"] : near ? ["pending", "▲"] : ["held", "✓"];
+  return (
+    <span class={`cell ${cls}`}>
+      <i aria-hidden="true">{sign}</i> {link.up ? span(link.round_ms) : "cut"}
+      <small>
+        {span(link.silent_ms)} of {span(link.limit_ms)}
+      </small>
+    </span>
+  );
+}
