@@ -85,10 +85,10 @@ function Range({ range, body }) {
             last {name}
           </button>
         ))}
-        <button type="button" onClick={() => show(from - length / 2, to - length / 2)} aria-label="Earlier">
+        <button type="button" onClick={() => show(from - length / 2, to - length / 2)}>
           ← earlier
         </button>
-        <button type="button" onClick={() => show(from + length / 2, to + length / 2)} aria-label="Later">
+        <button type="button" onClick={() => show(from + length / 2, to + length / 2)}>
           later →
         </button>
         <button type="button" onClick={() => show(from - length / 2, to + length / 2)}>

@@ -104,8 +104,8 @@ export function Notices() {
       {notices.value.map(({ key, words, at_ms }) => (
         <p class="notice" key={key}>
           <i aria-hidden="true">⇄</i> <span>{words}</span> <small>{moment(at_ms)}</small>
-          <button type="button" onClick={() => forget(key)} aria-label="Dismiss this notice">
-            ok
+          <button type="button" onClick={() => forget(key)}>
+            dismiss
           </button>
         </p>
       ))}

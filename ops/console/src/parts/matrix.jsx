@@ -77,7 +77,8 @@ export function Matrix() {
 
 function Cell({ cls, sign, words, round, label, open, onClick }) {
   return (
-    <button type="button" class={`cell ${cls}`} aria-expanded={open} onClick={onClick} aria-label={`${label}: ${words}`}>
+    <button type="button" class={`cell ${cls}`} aria-expanded={open} onClick={onClick}>
+      <span class="hidden">{label}: </span>
       <i aria-hidden="true">{sign}</i> <span>{words}</span>
       {round !== null && <b>{span(round)}</b>}
     </button>
