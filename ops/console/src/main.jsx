@@ -1,5 +1,5 @@
 // The console: three questions in this order. Are users hurt, can we bear the next loss, what moves.
-import { render } from "preact";
+import { Component, render } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Foot, Nav, Notices, Verdict, verdictOf } from "./parts/head.jsx";
 import { Now } from "./pages/now.jsx";
@@ -64,12 +64,44 @@ function App() {
       <main ref={main} tabIndex={-1} id="page">
         <Notices />
         <h1 class="hidden">{found?.name ?? "No such page"}</h1>
-        {now.value || !found || page === "settings" ? <Page /> : <Waiting />}
+        {now.value || !found || page === "settings" ? (
+          <Shown key={page} body={now.value}>
+            <Page />
+          </Shown>
+        ) : (
+          <Waiting />
+        )}
       </main>
       <Foot />
       <Patterns />
     </>
   );
+}
+
+/** A page that cannot show what a node told leaves the sentence, the other pages and the next answer alone. */
+class Shown extends Component {
+  state = { wrong: null };
+
+  componentDidCatch(error) {
+    this.setState({ wrong: error, body: this.props.body });
+  }
+
+  componentDidUpdate() {
+    if (this.state.wrong && this.state.body !== this.props.body) this.setState({ wrong: null });
+  }
+
+  render() {
+    const { wrong } = this.state;
+    if (!wrong) return this.props.children;
+    return (
+      <Section title="This page cannot be shown">
+        <Empty>
+          What the node told is not understood here: {String(wrong.message)}. The page tries again with the next answer; the others
+          work, and so does <code>firebreak status</code>.
+        </Empty>
+      </Section>
+    );
+  }
 }
 
 function Waiting() {

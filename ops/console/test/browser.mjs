@@ -17,14 +17,15 @@ export function launch() {
 }
 
 /** A tab of that width and theme, and what went wrong in it. */
-export async function open(browser, { width = "wide", theme = "light", url, allowed }) {
+export async function open(browser, { width = "wide", theme = "light", url, allowed, clock = false }) {
   const context = await browser.newContext({ viewport: WIDTHS[width], colorScheme: theme, hasTouch: width === "phone", reducedMotion: "reduce" });
   const page = await context.newPage();
+  if (clock) await page.clock.install();
   const wrong = [];
   page.on("pageerror", (error) => wrong.push(`threw: ${error.message}`));
   page.on("console", (message) => {
-    // A node that is dead is told by the browser itself, and nobody can keep it from that.
-    const dead = /^Failed to load resource: net::ERR_/.test(message.text());
+    // The browser itself tells of a dead node and of a refused question; a page cannot keep it from that.
+    const dead = /^Failed to load resource: (net::ERR_|the server responded with a status of 4)/.test(message.text());
     if (message.type() === "error" && !dead) wrong.push(`console: ${message.text()}`);
   });
   page.on("request", (request) => {
@@ -53,6 +54,7 @@ export async function sound(page, where) {
     return over.slice(0, 5).map((one) => `${one.tagName}.${one.getAttribute("class")} ends at ${Math.round(one.getBoundingClientRect().right)}`);
   });
   assert.deepEqual(wide, [], `${where}: wider than the screen`);
+  assert.equal(await page.getByText("This page cannot be shown").count(), 0, `${where}: it fell over what it was told`);
   await page.evaluate(axe);
   const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   const grave = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
@@ -62,5 +64,11 @@ export async function sound(page, where) {
 
 export async function shoot(page, name) {
   await mkdir(folder, { recursive: true });
+  // As high as what it shows, so that what is fixed to an edge stands at the edge.
+  const before = page.viewportSize();
+  await page.evaluate(() => scrollTo(0, 0));
+  const height = await page.evaluate(() => document.documentElement.scrollHeight);
+  await page.setViewportSize({ width: before.width, height: Math.max(before.height, height) });
   await page.screenshot({ path: join(folder, `${name.replaceAll(/[^\w-]+/g, "-")}.png`), fullPage: true });
+  await page.setViewportSize(before);
 }

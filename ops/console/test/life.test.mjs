@@ -14,10 +14,10 @@ after(() => browser.close());
 /** Opens the page of `from` and hands it to `check`. */
 function live(name, options, check) {
   test(name, async () => {
-    const { from = "seoul-1", hash = "now", width = "wide", ...rest } = options;
+    const { from = "seoul-1", hash = "now", width = "wide", clock = false, ...rest } = options;
     const fixture = await Fixture.start(rest);
     const allowed = NODES.map((node) => fixture.url(node.name));
-    const { page, wrong, close } = await open(browser, { width, url: `${fixture.url(from)}#/${hash}`, allowed });
+    const { page, wrong, close } = await open(browser, { width, clock, url: `${fixture.url(from)}#/${hash}`, allowed });
     try {
       await settled(page);
       await check(page, fixture);
@@ -44,14 +44,12 @@ live("a node that refuses is left for a living one, and the page says so", {}, a
   for (const hash of ["timeline", "shards", "places", "whatif", "jobs", "settings"]) await visit(page, hash);
 });
 
-live("with two of three data centers hanging it finds the third within 5 s", {}, async (page, fixture) => {
-  const began = Date.now();
+live("with two of three data centers hanging it finds the third, without asking one after the other", {}, async (page, fixture) => {
   fixture.set("two_dead");
-  await page.getByText(/you now look from busan-\d\./).waitFor({ timeout: 8000 });
-  // 2 s until the next look, 2 s until silence is called that, and the way to the others.
-  assert.ok(Date.now() - began < 5000, `took ${Date.now() - began} ms`);
-  await page.getByText("Not serving", { exact: true }).waitFor();
-  assert.match(await page.locator(".card.ghost").first().textContent(), /seoul.*0 of 3 nodes/s);
+  await page.getByText(/you now look from busan-\d\./).waitFor({ timeout: 10_000 });
+  // 2 s until the next look, 2 s until silence is called that. Asking six silent ones in turn takes 12 s more.
+  await page.locator(".top.failed").waitFor();
+  assert.match(await page.locator(".card.ghost").first().textContent(), /(seoul|tokyo).*0 of 3 nodes/s);
 });
 
 live("the dead stay on the page with their last word", { from: "busan-1" }, async (page, fixture) => {
@@ -91,7 +89,7 @@ live("a name from an address bar that nobody knows is a clear answer", { hash: "
 });
 
 live("what burns is marked by hand, and the address says it", { hash: "whatif" }, async (page) => {
-  await page.getByText("Nothing burns").waitFor();
+  await page.getByText("Nothing burns:").waitFor();
   await page.getByRole("checkbox", { name: /tokyo burns|^T? ?tokyo$/ }).check();
   await page.getByText("Still serves").waitFor();
   await page.getByRole("checkbox", { name: /seoul-2/ }).check();
@@ -118,20 +116,22 @@ live("the keyboard opens a shard, and goes to another node's view", { hash: "sha
   await page.getByPlaceholder(/slot 4711/).fill("slot 20000");
   await page.getByRole("link", { name: "shard 4", exact: true }).press("Enter");
   await page.waitForURL("**/#/shards/4");
-  assert.match(await page.locator("section.one").textContent(), /led by .* term/s);
+  assert.match(await page.locator("section.one").textContent(), /led by busan-1 in.*term \d/s);
   await page.getByLabel("Look from").selectOption("tokyo-3");
   await page.waitForFunction(() => document.querySelector(".view b").textContent === "tokyo-3");
 });
 
-live("a hidden page asks nobody", {}, async (page, fixture) => {
+live("a hidden page asks nobody", { clock: true }, async (page, fixture) => {
   await page.evaluate(() => {
     Object.defineProperty(document, "hidden", { configurable: true, get: () => globalThis.away });
     globalThis.away = true;
   });
   // One look may be under way; after it there is none.
-  await page.waitForTimeout(2500);
+  await page.clock.runFor(2500);
+  await page.waitForLoadState("networkidle");
   const asked = fixture.asked.length;
-  await page.waitForTimeout(4500);
+  await page.clock.runFor(60_000);
+  await page.waitForLoadState("networkidle");
   assert.equal(fixture.asked.length, asked);
   await page.evaluate(() => {
     globalThis.away = false;

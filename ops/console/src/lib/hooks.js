@@ -13,7 +13,7 @@ export function useWidth() {
   const [width, setWidth] = useState(0);
   useEffect(() => {
     const watch = new ResizeObserver(([entry]) => setWidth(Math.round(entry.contentRect.width)));
-    watch.observe(ref.current);
+    if (ref.current) watch.observe(ref.current);
     return () => watch.disconnect();
   }, []);
   return [ref, width];

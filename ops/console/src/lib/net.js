@@ -73,6 +73,16 @@ function present(node) {
   return Object.fromEntries(Object.entries(node).filter(([, value]) => value !== null));
 }
 
+/** Without nulls in lists of things: a list of numbers keeps them, as moments that are not known. */
+function whole(value) {
+  if (Array.isArray(value)) {
+    const things = value.some((one) => one !== null && typeof one === "object");
+    return (things ? value.filter((one) => one !== null) : value).map(whole);
+  }
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, whole(one)]));
+}
+
 class Silent extends Error {}
 
 /** Asks one node. Throws `Silent` when it does not answer in time, or not as a node does. */
@@ -83,7 +93,7 @@ async function ask(origin, path, limitMs, outer) {
   outer?.addEventListener("abort", stop);
   try {
     const response = await fetch(origin + path, { signal: abort.signal, cache: "no-store", credentials: "omit" });
-    const body = await response.json();
+    const body = whole(await response.json());
     if (response.ok && body && typeof body === "object") return { body };
     const said = text(body?.message) || text(body?.error) || `HTTP ${response.status}`;
     return { error: said, status: response.status };

@@ -2,6 +2,7 @@
 import { useAnswer } from "../lib/hooks.js";
 import { nodes, now } from "../lib/net.js";
 import { clockOff, count, counted, list, num, percent, span, text } from "../lib/fmt.js";
+import { dcNames } from "../lib/places.js";
 import { href } from "../lib/route.js";
 import { Dc, Figure, Mark, Section, Share, Spark, Told, nodeState } from "../parts/bits.jsx";
 import { LaneChart } from "../parts/lanes.jsx";
@@ -18,7 +19,7 @@ export function Now() {
       <Problems problems={problems} />
       <h2 class="over">Can the next loss be borne?</h2>
       <div class="cards">
-        {list(body.dcs).map((dc) => (
+        {[...list(body.dcs)].sort((a, b) => order(a) - order(b)).map((dc) => (
           <Center key={dc.dc} dc={dc} />
         ))}
       </div>
@@ -30,6 +31,8 @@ export function Now() {
     </>
   );
 }
+
+const order = (dc) => dcNames.value.indexOf(dc?.dc);
 
 /** Margin in words: what one more loss of a replica means. */
 function margin(figures) {
@@ -127,10 +130,11 @@ function Center({ dc }) {
 }
 
 function NodeDot({ node }) {
-  const { cls, sign, word } = nodeState(node);
+  const { cls, sign, word, short } = nodeState(node);
   return (
     <a class={`dot ${cls}`} href={href("places", [node.name])} title={`${node.name}: ${word}`}>
       <i aria-hidden="true">{sign}</i> {node.name}
+      {cls !== "held" && ` ${short ?? word}`}
     </a>
   );
 }
@@ -141,7 +145,8 @@ function Loss({ dc, dead }) {
   if (dead) {
     return (
       <>
-        <Mark cls="failed" sign="✗">lost now</Mark> <span class="why">{text(lose.why)}</span>
+        <Mark cls="failed" sign="✗">lost now</Mark>
+        <span class="why line">{text(lose.why)}</span>
       </>
     );
   }
@@ -154,12 +159,11 @@ function Loss({ dc, dead }) {
         </Mark>
       ) : (
         <Mark cls="failed" sign="✗">would stop serving</Mark>
-      )}{" "}
-      <span class="why">
+      )}
+      <span class="why line">
         {text(lose.why)}
-        {bad}
-      </span>{" "}
-      <a href={href("whatif", [], [["dc", dc.dc]])}>what if</a>
+        {bad} <a href={href("whatif", [], [["dc", dc.dc]])}>what if</a>
+      </span>
     </>
   );
 }

@@ -5,11 +5,12 @@ import { count, counted, list, num, span, text } from "../lib/fmt.js";
 import { nodeNow } from "../lib/net.js";
 import { dcOf } from "../lib/places.js";
 import { href, route } from "../lib/route.js";
-import { Command, Dc, Empty, Letter, Mark, Section, Told } from "../parts/bits.jsx";
+import { Command, Dc, Empty, Figure, Letter, Mark, Section, Told } from "../parts/bits.jsx";
 import { Heat } from "../parts/heat.jsx";
 import { Strip } from "../parts/strip.jsx";
 
 const SHOWN = 60;
+const HOT = 5;
 
 export const shardName = (shard) => (shard === 0 ? "meta" : `shard ${shard}`);
 
@@ -33,6 +34,7 @@ export function Shards() {
   return (
     <>
       <Told answer={answer} />
+      {body && <Glance shards={shards} moves={list(body.moves)} />}
       {open !== null && body && <One shard={shards.find((shard) => shard.shard === open)} number={open} moves={list(body.moves)} />}
       {body && (
         <>
@@ -47,6 +49,34 @@ export function Shards() {
         </>
       )}
     </>
+  );
+}
+
+/** What one wants to know of all of them. */
+function Glance({ shards, moves }) {
+  const states = shards.map(shardState);
+  const dark = states.filter(({ rank }) => rank === 0).length;
+  const broken = states.filter(({ rank }) => rank === 1).length;
+  const margins = shards.map((shard) => num(shard.margin)).filter((n) => n !== null);
+  const weakest = margins.length > 0 ? Math.min(...margins) : null;
+  const hot = [...shards].sort((a, b) => (num(b.acks_per_s) ?? 0) - (num(a.acks_per_s) ?? 0)).slice(0, HOT);
+  return (
+    <div class="figures">
+      <Figure name="Without a leader" value={`${dark} of ${shards.length}`} below={dark ? "not served" : "all are served"} cls={dark ? "failed" : "held"} />
+      <Figure name="Weakest margin" value={margin({ margin: weakest })} below="replicas above a quorum" cls={weakest < 0 ? "failed" : weakest === 0 ? "pending" : "held"} />
+      <Figure name="Broken" value={count(broken)} below="shards with a broken replica" cls={broken ? "failed" : "held"} />
+      <Figure name="Moving" value={count(moves.length)} below={moves.length > 0 ? "see below what they wait for" : "nothing moves"} />
+      <Figure name="Asleep" value={count(shards.filter((shard) => shard.asleep).length)} below="nobody uses them" />
+      <Figure
+        name="Hottest"
+        value={hot[0] ? `${count(hot[0].acks_per_s)}/s` : "–"}
+        below={hot.map((shard) => (
+          <a key={shard.shard} href={href("shards", [String(shard.shard)])} title={`${count(shard.acks_per_s)} acks/s`}>
+            {shard.shard === 0 ? "meta" : shard.shard}
+          </a>
+        ))}
+      />
+    </div>
   );
 }
 
@@ -76,7 +106,7 @@ function Move({ move }) {
 
 const COLUMNS = [
   { key: "shard", name: "shard", of: (shard) => shard.shard },
-  { key: "state", name: "stands", of: (shard) => shardState(shard).rank },
+  { key: "state", name: "state", of: (shard) => shardState(shard).rank },
   { key: "leader", name: "leader", of: (shard) => text(shard.leader, "~") },
   { key: "acks", name: "acks/s", of: (shard) => -(num(shard.acks_per_s) ?? -1), n: true },
   { key: "margin", name: "margin", of: (shard) => num(shard.margin) ?? 99, n: true },
@@ -86,7 +116,7 @@ const COLUMNS = [
 
 function Table({ shards }) {
   const [words, setWords] = useState("");
-  const [sort, setSort] = useState("shard");
+  const [sort, setSort] = useState("state");
   const [most, setMost] = useState(SHOWN);
   const wanted = words.trim().toLowerCase();
   const by = COLUMNS.find(({ key }) => key === sort).of;
@@ -104,7 +134,7 @@ function Table({ shards }) {
           <select value={sort} onChange={(event) => setSort(event.currentTarget.value)}>
             {COLUMNS.map(({ key, name }) => (
               <option key={key} value={key}>
-                by {name}
+                {key === "state" ? "the worst" : `by ${name}`}
               </option>
             ))}
           </select>
@@ -181,7 +211,10 @@ function Row({ shard }) {
   );
 }
 
-const margin = (shard) => (num(shard.margin) === null ? "–" : shard.margin < 0 ? "none" : `+${shard.margin}`);
+const margin = ({ margin: n }) => (num(n) === null ? "–" : n < 0 ? "no quorum" : n === 0 ? "0" : `+${n}`);
+
+/** Entries that a replica is behind are normal below that. */
+const LAG_TOLD = 10;
 
 const STATES = {
   leader: ["held", "★"],
@@ -204,9 +237,9 @@ export function replicaState(one) {
 function Replica({ one }) {
   const { cls, sign, word } = replicaState(one);
   const short = cls === "held" ? "" : ` ${word}`;
-  const lag = num(one.lag) ? ` −${count(one.lag)}` : "";
+  const lag = num(one.lag) >= LAG_TOLD ? ` ${count(one.lag)} behind` : "";
   return (
-    <span class={`mark small ${cls}`} title={`${one.node}: ${word}${lag && `, ${one.lag} entries behind`}`}>
+    <span class={`mark small ${cls}`} title={`${one.node}: ${word}, ${count(one.lag)} entries behind`}>
       <i aria-hidden="true">{sign}</i> {text(one.node, "?")}
       {short}
       {lag}
@@ -259,7 +292,7 @@ function One({ shard, number, moves }) {
       ) : (
         <p class="told">It does not move, {counted(list(shard.replicas).length, "replica")}.</p>
       )}
-      <Command words={`firebreak shard list`} />
+      <Command words="firebreak shard list" />
     </Section>
   );
 }

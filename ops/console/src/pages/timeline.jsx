@@ -120,7 +120,7 @@ function Felt({ gaps }) {
   return (
     <Section title={`Gaps that callers felt: ${gaps.length}`}>
       <div class="wide" tabIndex={0} role="group" aria-label="Gaps">
-        <table>
+        <table class="narrow">
           <thead>
             <tr>
               <th scope="col" class="n">lasted</th>

@@ -92,7 +92,7 @@ function After({ body, nothing, lost }) {
         {!nothing && (
           <p class="facts">
             <span>lost <b>{list(body.lost).join(", ") || "nothing"}</b></span>
-            <span>without a leader for about <b>{span(body.leaderless_for_ms)}</b></span>
+            <span>without a leader for about <b>{num(body.leaderless_for_ms) === null ? "as long as they are lost" : span(body.leaderless_for_ms)}</b></span>
             <span>
               shards that stop <b>{stopped.length} of {body.shards ?? "–"}</b>
               {stopped.length > 0 && `: ${stopped.slice(0, 24).map((one) => (one === 0 ? "meta" : one)).join(", ")}${stopped.length > 24 ? " …" : ""}`}
@@ -113,14 +113,7 @@ function After({ body, nothing, lost }) {
               <Mark cls="held" sign="✓">Nothing: every replica finds a place on the nodes that are left.</Mark>
             </p>
           ) : (
-            <ul class="moves">
-              {bad.slice(0, 50).map((one, at) => (
-                <li key={at}>
-                  <a href={href("shards", [String(one.shard)])}>{one.shard === 0 ? "meta" : `shard ${one.shard}`}</a>{" "}
-                  <span class="why">{text(one.why)}</span>
-                </li>
-              ))}
-            </ul>
+            <Reasons bad={bad} />
           )}
         </Section>
       )}
@@ -128,8 +121,35 @@ function After({ body, nothing, lost }) {
   );
 }
 
+const NAMED = 24;
+
+/** Reasons, each with the shards that share it. */
+function Reasons({ bad }) {
+  const groups = new Map();
+  for (const one of bad) groups.set(text(one?.why, "no reason is known"), [...(groups.get(text(one?.why, "no reason is known")) ?? []), one?.shard]);
+  return (
+    <ul class="moves">
+      {[...groups].map(([why, shards]) => (
+        <li key={why}>
+          <b>{counted(shards.length, "shard")}</b>: {why}
+          <br />
+          <span class="why">
+            {shards.slice(0, NAMED).map((shard) => (
+              <a key={shard} href={href("shards", [String(shard)])}>
+                {shard === 0 ? "meta" : shard}
+              </a>
+            ))}
+            {shards.length > NAMED && ` and ${shards.length - NAMED} more`}
+          </span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 /** Bars of before and after, a pair for each data center. */
-function Pairs({ title, rows, before, after, words, most }) {
+function Pairs({ title, rows: told, before, after, words, most }) {
+  const rows = [...told].sort((a, b) => dcNames.value.indexOf(a?.dc) - dcNames.value.indexOf(b?.dc));
   const values = rows.flatMap((row) => [num(row?.[before]), num(row?.[after])]);
   const full = most ?? Math.max(1, ...values.filter((value) => value !== null));
   const width = (value) => ({ width: `${Math.min(100, ((num(value) ?? 0) / full) * 100)}%` });

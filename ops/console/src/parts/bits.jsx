@@ -139,9 +139,8 @@ export function Share({ value, cls = "", label }) {
 /** How a node stands: a shape and a word. */
 export function nodeState(node) {
   if (node.silent || node.reachable === false) {
-    // Whatever word came last: a node of which nobody heard has none.
-    const since = num(node.gone_ms) ?? (num(node.last_seen_ms) && nodeNow() ? nodeNow() - node.last_seen_ms : null);
-    return { cls: "failed", sign: "✗", word: since === null ? "silent" : `silent for ${span(since)}` };
+        const since = num(node.gone_ms) ?? (num(node.last_seen_ms) && nodeNow() ? nodeNow() - node.last_seen_ms : null);
+    return { cls: "failed", sign: "✗", word: since === null ? "silent" : `silent for ${span(since)}`, short: "silent" };
   }
   if (node.health && node.health.ok === false) return { cls: "failed", sign: "✗", word: "cannot append" };
   if (text(node.problem)) return { cls: "pending", sign: "▲", word: "has a problem" };

@@ -27,8 +27,8 @@ function draw(canvas, rows, columns, most) {
     for (let x = 0; x < columns; x += 1) {
       const value = num(list(row.acks_per_s)[x]);
       if (value === null) continue;
-      // The square root keeps the quiet ones apart too.
-      const heat = Math.sqrt(Math.min(1, value / most)) * 2;
+      // Not in proportion, so that the quiet ones are told apart too.
+      const heat = Math.min(1, value / most) ** 0.7 * 2;
       const [a, b] = heat < 1 ? [cold, warm] : [warm, hot];
       const part = heat < 1 ? heat : heat - 1;
       const at = (y * columns + x) * 4;

@@ -39,14 +39,15 @@ export function LaneChart({ body, children, onRange, onPick }) {
   const gut = width < 620 ? 78 : 128;
   const plot = Math.max(120, width - gut);
   const groups = grouped(body);
+  const gaps = list(body.gaps).filter((gap) => num(gap.from_ms) !== null && num(gap.to_ms) !== null);
   const ticks = axis.ticks(plot);
   return (
     <div class="chart" ref={ref} style={{ "--gut": `${gut}px` }} {...pointer(hover, axis, gut, onRange)}>
       <Legend groups={groups} />
       <div class="drawn">
-        <Layer axis={axis} ticks={ticks} gaps={list(body.gaps)} />
+        <Layer axis={axis} ticks={ticks} gaps={gaps} />
         <Ticks axis={axis} ticks={ticks} plot={plot} />
-        <Gaps axis={axis} gaps={list(body.gaps)} plot={plot} />
+        <Gaps axis={axis} gaps={gaps} plot={plot} />
         {groups.map(([dc, lanes]) => (
           <Group key={dc} dc={dc} lanes={lanes} axis={axis} plot={plot} onPick={onPick} />
         ))}
@@ -148,9 +149,8 @@ function Ticks({ axis, ticks, plot }) {
 }
 
 function Gaps({ axis, gaps, plot }) {
-  const known = gaps.filter((gap) => num(gap?.from_ms) !== null);
-  if (known.length === 0) return null;
-  const longest = known.reduce((most, gap) => ((gap.ms ?? 0) > (most.ms ?? 0) ? gap : most));
+  if (gaps.length === 0) return null;
+  const longest = gaps.reduce((most, gap) => ((gap.ms ?? 0) > (most.ms ?? 0) ? gap : most));
   const words = `${span(longest.ms)} at ${clock(longest.from_ms)}, ${text(longest.node)}`;
   const from = axis.part(longest.from_ms) * plot;
   const before = from + words.length * 6 + 16 > plot;
@@ -160,7 +160,7 @@ function Gaps({ axis, gaps, plot }) {
         <span class="row middle">longest gap</span>
       </div>
       <svg class="plot" height="22" role="img" aria-label={`Longest gap: ${words}`}>
-        {known.map((gap, at) => (
+        {gaps.map((gap, at) => (
           <rect key={at} class="gapbar" x={axis.x(gap.from_ms)} width={axis.width(gap.from_ms, gap.to_ms)} y="5" height="12">
             <title>{`${span(gap.ms)} at ${clock(gap.from_ms)}, ${text(gap.node)}`}</title>
           </rect>

@@ -66,7 +66,8 @@ export function Load({ load, where }) {
   const times = list(load?.at_ms);
   if (times.length < 2) return <p class="empty">No load was recorded in this time.</p>;
   const acks = numbers(load.acks_per_s, times.length);
-  const failed = numbers(load.failed_per_s, times.length);
+  // Where none failed there is no line: one at the bottom would look like a finding.
+  const failed = numbers(load.failed_per_s, times.length).map((value) => value || null);
   const p99 = numbers(load.p99_ms, times.length);
   return (
     <>

@@ -9,14 +9,16 @@ import { Dc, Letter, Section } from "./bits.jsx";
 const NEAR_LIMIT = 0.6;
 
 /** The links of one cell: their state in a class, a shape and words. */
-function judged(links, pairs) {
+function judged(links, pairs, gone) {
   const up = links.filter((link) => link.up);
   const rounds = up.map((link) => num(link.round_ms)).filter((ms) => ms !== null);
   const round = rounds.length > 0 ? Math.max(...rounds) : null;
   const silent = up.some((link) => num(link.silent_ms) / num(link.limit_ms) > NEAR_LIMIT);
   if (pairs === 0) return { cls: "blank", sign: "", words: "one node", round: null };
   if (links.length === 0) return { cls: "unknown", sign: "?", words: "nobody tells", round: null };
-  if (up.length === 0) return { cls: "failed", sign: "✗", words: "cut", round: null };
+  const shortest = Math.min(...links.map((link) => num(link.silent_ms) ?? Infinity));
+  const since = Number.isFinite(shortest) ? ` for ${span(shortest)}` : "";
+  if (up.length === 0) return { cls: "failed", sign: "✗", words: `${gone ? "silent" : "cut"}${since}`, round: null };
   if (up.length < links.length) return { cls: "pending", sign: "▲", words: `${up.length} of ${links.length} up`, round };
   if (silent) return { cls: "pending", sign: "▲", words: "falling silent", round };
   return { cls: "held", sign: "✓", words: links.length < pairs ? `${links.length} of ${pairs} tell` : "all up", round };
@@ -29,10 +31,19 @@ export function Matrix() {
   const of = new Map(nodes.value.map((node) => [node.name, node.dc]));
   const members = (dc) => nodes.value.filter((node) => node.dc === dc);
   const between = (from, to) => links.filter((link) => of.get(link.from) === from && of.get(link.to) === to);
+  const cell = (from, to) => {
+    const pairs = members(from).length * members(to).length - (from === to ? members(from).length : 0);
+    const gone = members(to).length > 0 && members(to).every((node) => node.silent);
+    return { ...judged(between(from, to), pairs, gone), gone };
+  };
   if (dcs.length === 0) return null;
-  const shown = open && dcs.includes(open.from) && dcs.includes(open.to) ? open : null;
+  const cells = dcs.flatMap((from) => dcs.map((to) => ({ from, to, ...cell(from, to) })));
+  // Unless told otherwise the worst cell is open: at night nobody should have to look for it.
+  const worst = cells.find(({ cls, gone }) => cls === "failed" && !gone) ?? cells.find(({ cls }) => cls === "pending");
+  const shown = open === null ? worst : cells.find(({ from, to }) => from === open.from && to === open.to);
   return (
     <Section title="Who hears whom" more={<span class="told">each row as it feels the column; a click opens the nodes</span>}>
+      <div class={shown ? "columns even" : ""}>
       <div class="wide" tabIndex={0} role="group" aria-label="Links between data centers">
         <table class="heard">
           <thead>
@@ -51,17 +62,11 @@ export function Matrix() {
                 <th scope="row">
                   <Dc dc={from} />
                 </th>
-                {dcs.map((to) => {
-                  const pairs = members(from).length * members(to).length - (from === to ? members(from).length : 0);
-                  const isOpen = shown?.from === from && shown?.to === to;
+                {cells.filter((one) => one.from === from).map((one) => {
+                  const isOpen = shown === one;
                   return (
-                    <td key={to}>
-                      <Cell
-                        {...judged(between(from, to), pairs)}
-                        label={`${from} to ${to}`}
-                        open={isOpen}
-                        onClick={() => setOpen(isOpen ? null : { from, to })}
-                      />
+                    <td key={one.to}>
+                      <Cell {...one} open={isOpen} onClick={() => setOpen(isOpen ? {} : { from, to: one.to })} />
                     </td>
                   );
                 })}
@@ -71,14 +76,15 @@ export function Matrix() {
         </table>
       </div>
       {shown && <Opened from={shown.from} to={shown.to} links={between(shown.from, shown.to)} members={members} />}
+      </div>
     </Section>
   );
 }
 
-function Cell({ cls, sign, words, round, label, open, onClick }) {
+function Cell({ cls, sign, words, round, from, to, open, onClick }) {
   return (
     <button type="button" class={`cell ${cls}`} aria-expanded={open} onClick={onClick}>
-      <span class="hidden">{label}: </span>
+      <span class="hidden">{from} to {to}: </span>
       <i aria-hidden="true">{sign}</i> <span>{words}</span>
       {round !== null && <b>{span(round)}</b>}
     </button>
@@ -91,7 +97,7 @@ function Opened({ from, to, links, members }) {
   return (
     <div class="opened">
       <h3>
-        <Letter dc={from} /> {from} → <Letter dc={to} /> {to}: round trip, and for how long nothing was heard
+        <Letter dc={from} /> {from} → <Letter dc={to} /> {to}: round trips; called dead after {span(num(links[0]?.limit_ms))} of silence
       </h3>
       <div class="wide" tabIndex={0} role="group" aria-label={`Links from ${from} to ${to}`}>
         <table class="heard nodes">
@@ -132,7 +138,8 @@ function Link({ link, self, silent }) {
     <span class={`cell ${cls}`}>
       <i aria-hidden="true">{sign}</i> {link.up ? span(link.round_ms) : "cut"}
       <small>
-        {span(link.silent_ms)} of {span(link.limit_ms)}
+        {link.up ? "heard" : "silent"} {span(link.silent_ms)}
+        {link.up ? " ago" : ""}
       </small>
     </span>
   );

@@ -38,7 +38,7 @@ function Problem({ one }) {
   return (
     <li class={one.stops ? "failed" : "pending"}>
       <div class="what">
-        {one.stops ? <Mark cls="failed" sign="✗">stops calls</Mark> : <Mark cls="pending" sign="▲">is borne</Mark>}
+        {one.stops ? <Mark cls="failed" sign="✗">stops calls</Mark> : <Mark cls="pending" sign="▲">still served</Mark>}
         <b>{text(one.what, "something without a name")}</b>
       </div>
       {text(one.why) && <p class="why">{one.why}</p>}

@@ -6,7 +6,8 @@ import { go, href } from "../lib/route.js";
 import { Letter } from "./bits.jsx";
 
 const SLOTS = 65_536;
-const ROW_PX = 24;
+/** Of a row when it is the only one, and else. */
+const ROW_PX = [40, 24];
 const ROWS_MAX = 64;
 /** A shard should have that much room in a row. */
 const SHARD_PX = 17;
@@ -25,6 +26,7 @@ export function Strip({ shards, open }) {
   const owning = shards.filter((shard) => num(shard.slot_last) !== null && shard.slot_last > shard.slot_first);
   const rows = rowsFor(owning.length, width || 300);
   const each = SLOTS / rows;
+  const height = ROW_PX[rows > 1 ? 1 : 0];
   const counts = new Map();
   for (const shard of shards) {
     const dc = notLed(shard) ? null : text(shard.leader_dc);
@@ -42,9 +44,9 @@ export function Strip({ shards, open }) {
           <i class="swatch nobody" aria-hidden="true" /> nobody leads <b>{counts.get(null) ?? 0}</b>
         </span>
       </p>
-      <svg width="100%" height={rows * ROW_PX + 2} role="img" aria-label={`Slots by leading data center: ${spoken(counts)}`}>
+      <svg width="100%" height={rows * height + 2} role="img" aria-label={`Slots by leading data center: ${spoken(counts)}`}>
         {Array.from({ length: rows }, (_, row) => (
-          <Row key={row} row={row} each={each} width={width} shards={owning} open={open} />
+          <Row key={row} row={row} height={height} each={each} width={width} shards={owning} open={open} />
         ))}
       </svg>
       <p class="told ends">
@@ -58,21 +60,21 @@ function spoken(counts) {
   return [...counts].map(([dc, shards]) => `${dc ?? "nobody"} ${shards}`).join(", ");
 }
 
-function Row({ row, each, width, shards, open }) {
+function Row({ row, height, each, width, shards, open }) {
   const first = row * each;
   const here = shards.filter((shard) => shard.slot_last >= first && shard.slot_first < first + each);
   return list(here).map((shard) => {
     const from = Math.max(shard.slot_first, first) - first;
     const to = Math.min(shard.slot_last + 1, first + each) - first;
-    return <Slots key={shard.shard} shard={shard} left={from / each} part={(to - from) / each} row={row} width={width} open={open} />;
+    return <Slots key={shard.shard} shard={shard} left={from / each} part={(to - from) / each} top={row * height} height={height} width={width} open={open} />;
   });
 }
 
-function Slots({ shard, left, part, row, width, open }) {
+function Slots({ shard, left, part, top, height, width, open }) {
   const dc = text(shard.leader_dc);
   const dark = notLed(shard);
   const cls = dark ? "nobody" : colour(dc);
-  const at = { x: `${(left * 100).toFixed(3)}%`, width: `${(part * 100).toFixed(3)}%`, y: row * ROW_PX + 2, height: ROW_PX - 4 };
+  const at = { x: `${(left * 100).toFixed(3)}%`, width: `${(part * 100).toFixed(3)}%`, y: top + 2, height: height - 4 };
   const px = part * width;
   const words = dark ? "✗" : px > 70 ? `${letter(dc)} ${shard.shard}` : letter(dc);
   return (
@@ -81,7 +83,7 @@ function Slots({ shard, left, part, row, width, open }) {
       <rect class={`area ${cls} ${shard.asleep ? "asleep" : ""}`} {...at} />
       {!dark && pattern(dc) > 0 && <rect class="over" fill={`url(#pat${pattern(dc)})`} {...at} />}
       {px > 9 && (
-        <text class={`host on-${cls}`} x={`${((left + part / 2) * 100).toFixed(3)}%`} y={row * ROW_PX + 16} text-anchor="middle">
+        <text class={`host on-${cls}`} x={`${((left + part / 2) * 100).toFixed(3)}%`} y={top + height / 2 + 4} text-anchor="middle">
           {words}
         </text>
       )}
