@@ -108,14 +108,14 @@ export class World {
     if (this.state === "burning") {
       return {
         verdict: "degraded",
-        sentence: `All ${all} shards are led. Data center seoul does not answer for 4 min. Losing busan or tokyo now would stop shards.`,
+        sentence: `DEGRADED, but serving: all ${all} shards are led. Data center seoul does not answer for 4 min. Losing busan or tokyo now would stop shards.`,
         problems: [silent("seoul", 4), { stops: false, what: `${all} shards have a bare quorum: one of 3 replicas is silent`, why: "They are replaced on other nodes once seoul is gone for 5 min; there is no fourth data center to put them in.", runbook: "bare-quorum", command: "firebreak whatif --lose dc=busan" }],
       };
     }
     if (this.state === "two_dead") {
       return {
-        verdict: "not_serving",
-        sentence: `${all} of ${all} shards are not served: no quorum of their replicas answers. Data centers seoul and tokyo are silent.`,
+        verdict: "not-serving",
+        sentence: `NOT SERVING: ${all} of ${all} shards are not served: no quorum of their replicas answers. Data centers seoul and tokyo are silent.`,
         problems: [silent("seoul", 12), silent("tokyo", 1), { stops: true, what: `${all} of ${all} shards are not served (meta, 1, 2, 3, 4, 5 and ${all - 6} more): no quorum`, why: "2 of 3 replicas of each are in seoul and tokyo. Nothing acknowledged is lost; it is served again once one of the two is back.", runbook: "no-quorum", command: target }],
       };
     }
@@ -143,6 +143,7 @@ export class World {
     const weakest = Math.min(...this.shards.map((shard) => shard.margin));
     return {
       acks_per_s: load.acks_per_s.at(-1),
+      reads_per_s: load.acks_per_s.at(-1) * 2.2,
       p99_ms: this.state === "two_dead" ? null : load.p99_ms.at(-1),
       gap_5m_ms: gap[0],
       gap_5m_whose: gap[1],
@@ -163,7 +164,7 @@ export class World {
     const why = alive === 0 ? (others.length > 1 ? "no shard has a quorum without it" : "every shard keeps a quorum elsewhere") : served ? "every shard keeps a quorum elsewhere" : `${this.shards.length} shards would have 1 of 3 replicas left`;
     return {
       dc, region, nodes: 3, alive, draining: own.filter(this.drained).length, leads, leads_pct: (leads / this.shards.length) * 100,
-      lose: { served, why, gap_ms: served ? 500 : null, disk_after_pct: others.length > 0 ? 88 : 41, unrestorable: others.length > 0 ? this.shards.length : 0 },
+      lose: { served, why, gap_ms: served ? 500 : null, disk_after_pct: others.length > 0 ? 88 : 41, unrestorable: 0 },
       disk_used_pct: alive === 0 ? null : 33 + dc.length, clock_off_ms: alive === 0 ? null : this.state === "gray" && dc === "tokyo" ? -4120 : 0,
     };
   }
@@ -208,7 +209,7 @@ export class World {
         const since = this.deadSince(to);
         const cut = this.state === "gray" && from.name === "busan-1" && to.name === "tokyo-3";
         const up = since === null && !cut;
-        links.push({ from: from.name, to: to.name, up, round_ms: up ? roundTrip(from.dc, to.dc) * (1 + ((from.node_id * 7 + to.node_id * 3) % 9) / 50) : null, silent_ms: since ?? (cut ? 61_000 : 40 + ((from.node_id * 31 + to.node_id * 17) % 120)), limit_ms: 450 });
+        links.push({ from: from.name, to: to.name, up, state: up ? "up" : "silent", round_ms: up ? roundTrip(from.dc, to.dc) * (1 + ((from.node_id * 7 + to.node_id * 3) % 9) / 50) : null, silent_ms: since ?? (cut ? 61_000 : 40 + ((from.node_id * 31 + to.node_id * 17) % 120)), limit_ms: 450 });
       }
     }
     return links;
@@ -318,7 +319,7 @@ export class World {
     const leadsAfter = (shard, there) => (there.length < 2 ? null : there.includes(shard.leader) ? shard.leader.dc : there[shard.shard % there.length].dc);
     const gone = DCS.filter(({ dc }) => NODES.filter((node) => node.dc === dc).every((node) => lost.includes(node) || !this.alive(node)));
     return {
-      seen_by: this.seenBy(name), lost: lost.map((node) => node.name), served: stopped.length === 0, shards: this.shards.length, stopped, leaderless_for_ms: lost.length === 0 ? 0 : stopped.length > 0 ? null : 500,
+      seen_by: this.seenBy(name), gone_already: NODES.filter((node) => !this.alive(node)).map((node) => node.name), lost: lost.map((node) => node.name), served: stopped.length === 0, shards: this.shards.length, stopped, leaderless_for_ms: lost.length === 0 ? 0 : stopped.length > 0 ? null : 500,
       sentence: stopped.length === 0 ? `All ${this.shards.length} shards keep a quorum: nothing is lost, and what had its leader there is led again within about 0.5 s.` : `${stopped.length} of ${this.shards.length} shards would have no quorum. Nothing acknowledged is lost; they serve again once one of the lost is back.`,
       leads: DCS.map(({ dc }) => ({ dc, before: this.shards.filter((shard) => shard.leader?.dc === dc).length, after: after(dc, leadsAfter) })),
       disk: DCS.map(({ dc }, at) => ({ dc, before_pct: 33 + at * 4, after_pct: gone.some((one) => one.dc === dc) ? 0 : 33 + at * 4 + lost.length * 4.5 })),

@@ -61,7 +61,7 @@ function App() {
     <>
       <Verdict />
       <Nav pages={PAGES} current={page} />
-      <main ref={main} tabIndex={-1} id="page">
+      <main ref={main} tabIndex={-1} class={silence.value ? "past" : ""}>
         <Notices />
         <h1 class="hidden">{found?.name ?? "No such page"}</h1>
         {now.value || !found || page === "settings" ? (

@@ -45,7 +45,7 @@ function Job({ job }) {
           </small>
         )}
       </div>
-      {num(job.done_pct) === null ? <span class="told">share not known</span> : <Share value={job.done_pct} label={`${Math.round(job.done_pct)} % done`} />}
+      {num(job.done_pct) !== null && <Share value={job.done_pct} label={`${Math.round(job.done_pct)} % done`} />}
     </li>
   );
 }

@@ -1,6 +1,6 @@
 // Now: whether users are hurt, whether the next loss can be borne, and what moves.
 import { useAnswer } from "../lib/hooks.js";
-import { nodes, now } from "../lib/net.js";
+import { nodeNow, nodes, now } from "../lib/net.js";
 import { clockOff, count, counted, list, num, percent, span, text } from "../lib/fmt.js";
 import { dcNames } from "../lib/places.js";
 import { href } from "../lib/route.js";
@@ -26,13 +26,20 @@ export function Now() {
       <Matrix />
       <Section title="The last 30 minutes" more={<a href="#/timeline">Timeline, with load and events</a>}>
         <Told answer={timeline} />
-        {timeline.body && <LaneChart body={timeline.body} />}
+        {timeline.body ? <LaneChart body={timeline.body} /> : timeline.error && <LaneChart body={fromEvents(body)} />}
       </Section>
     </>
   );
 }
 
 const order = (dc) => dcNames.value.indexOf(dc?.dc);
+
+/** Lanes of what `/api/now` itself tells, where no recording is to be had. */
+function fromEvents(body) {
+  const to_ms = num(body.seen_by?.at_ms) ?? nodeNow() ?? 0;
+  const lanes = nodes.value.map(({ name, dc }) => ({ node: name, dc, events: list(body.recent).filter((event) => event.node === name) }));
+  return { from_ms: to_ms - 30 * 60_000, to_ms, lanes };
+}
 
 /** Margin in words: what one more loss of a replica means. */
 function margin(figures) {
@@ -54,11 +61,11 @@ function Figures({ body, load }) {
   const asleep = num(shards.asleep) ? `, ${count(shards.asleep)} asleep` : "";
   return (
     <div class="figures">
-      <Figure name="Acknowledged" value={`${count(figures.acks_per_s)}/s`} below="appends a second">
+      <Figure name="Acknowledged" value={`${count(figures.acks_per_s)}/s`} below={num(figures.reads_per_s) === null ? "appends a second" : `appends; ${count(figures.reads_per_s)} reads/s`}>
         <Spark values={list(load?.acks_per_s)} cls="acks" label="Appends a second over the last 30 minutes" />
       </Figure>
       <Figure name="p99" value={span(figures.p99_ms)} below="of appends">
-        <Spark values={list(load?.p99_ms)} cls="p99" label="p99 over the last 30 minutes" />
+        <Spark values={list(load?.p99_ms)} cls="p99" label="p99 over the last 30 minutes" log />
       </Figure>
       <Figure name="Longest gap, 5 min" value={span(figures.gap_5m_ms)} below={text(figures.gap_5m_whose, "nobody waited")} />
       <Figure
@@ -150,19 +157,17 @@ function Loss({ dc, dead }) {
       </>
     );
   }
-  const bad = num(lose.unrestorable) ? `; ${counted(lose.unrestorable, "replica")} could not be restored` : "";
   return (
     <>
       {lose.served ? (
         <Mark cls="held" sign="✓">
-          still serves, gap about {span(lose.gap_ms)}
+          still serves, {lose.gap_ms === 0 ? "nobody notices" : num(lose.gap_ms) === null ? "gap not known" : `gap about ${span(lose.gap_ms)}`}
         </Mark>
       ) : (
         <Mark cls="failed" sign="✗">would stop serving</Mark>
       )}
       <span class="why line">
-        {text(lose.why)}
-        {bad} <a href={href("whatif", [], [["dc", dc.dc]])}>what if</a>
+        {text(lose.why)} <a href={href("whatif", [], [["dc", dc.dc]])}>what if</a>
       </span>
     </>
   );

@@ -58,10 +58,10 @@ function Table({ values }) {
               <code>{value.key}</code>
             </th>
             <td>
-              <b>{shown(value.value)}</b> {value.set && <Mark cls="net" sign="◆">set</Mark>}
+              {value.set ? <b>{shown(value.value)}</b> : shown(value.value ?? value.default)} {value.set && <Mark cls="net" sign="◆">set</Mark>}
             </td>
             <td data-label="default">{shown(value.default)}</td>
-            <td class="why">{text(value.about)}</td>
+            <td class="why">{text(value.about).replaceAll("`", "")}</td>
           </tr>
         ))}
       </tbody>

@@ -144,6 +144,8 @@ function Felt({ gaps }) {
 }
 
 const SHOWN = 100;
+/** Of a longer range each time has its day. */
+const DAY_TOLD_MS = 12 * 3_600_000;
 
 function Events({ body, picked, setPicked }) {
   const [kind, setKind] = useState("");
@@ -186,7 +188,7 @@ function Events({ body, picked, setPicked }) {
       ) : (
         <ol class="events">
           {found.slice(0, most).map((event, at) => (
-            <Event key={`${event.at_ms} ${event.node} ${at}`} event={event} />
+            <Event key={`${event.at_ms} ${event.node} ${at}`} event={event} withDay={body.to_ms - body.from_ms > DAY_TOLD_MS} />
           ))}
         </ol>
       )}
@@ -199,10 +201,26 @@ function Events({ body, picked, setPicked }) {
   );
 }
 
-function Event({ event }) {
+/** The words of an event, with a link to its shard where they name it, or behind them. */
+function Said({ event }) {
+  const words = text(event.text);
+  if (num(event.shard) === null) return words;
+  const name = event.shard === 0 ? "meta" : `shard ${event.shard}`;
+  const [before, ...rest] = words.split(new RegExp(`\\b${name}\\b`));
+  return (
+    <>
+      {before}
+      {rest.length === 0 && " "}
+      <a href={href("shards", [String(event.shard)])}>{name}</a>
+      {rest.join(name)}
+    </>
+  );
+}
+
+function Event({ event, withDay }) {
   return (
     <li>
-      <time>{moment(event.at_ms)}</time>
+      <time>{moment(event.at_ms, withDay)}</time>
       <span class={`who ${colour(event.dc)}-ink`}>
         <Letter dc={event.dc} /> {event.node}
       </span>
@@ -210,13 +228,7 @@ function Event({ event }) {
         <Glyph kind={event.kind} /> {kindOf(event).word}
       </span>
       <span class="said">
-        {text(event.text)}
-        {num(event.shard) !== null && (
-          <>
-            {" "}
-            <a href={href("shards", [String(event.shard)])}>shard {event.shard}</a>
-          </>
-        )}
+        <Said event={event} />
       </span>
     </li>
   );

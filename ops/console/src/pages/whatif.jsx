@@ -91,6 +91,9 @@ function After({ body, nothing, lost }) {
         </p>
         {!nothing && (
           <p class="facts">
+            {list(body.gone_already).length > 0 && (
+              <span>dead already <b>{body.gone_already.join(", ")}</b></span>
+            )}
             <span>lost <b>{list(body.lost).join(", ") || "nothing"}</b></span>
             <span>without a leader for about <b>{num(body.leaderless_for_ms) === null ? "as long as they are lost" : span(body.leaderless_for_ms)}</b></span>
             <span>

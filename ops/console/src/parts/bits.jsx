@@ -73,7 +73,8 @@ export function Figure({ name, value, below, cls = "", children }) {
 }
 
 /** A line of the newest values, drawn without an axis: whether now is as before. */
-export function Spark({ values, cls, label }) {
+export function Spark({ values: told, cls, label, log = false }) {
+  const values = log ? told.map((value) => (value > 0 ? Math.log10(1 + value) : null)) : told;
   const known = values.filter((value) => num(value) !== null);
   if (known.length < 2) return null;
   const most = Math.max(...known, 1e-9);

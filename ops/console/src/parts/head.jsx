@@ -25,7 +25,7 @@ const OLD_MS = 6000;
 export function Verdict() {
   const body = now.value;
   const { cls, sign, word } = verdictOf(body, silence.value);
-  const sentence = withoutWord(text(body?.sentence), word);
+  const sentence = withoutWord(text(body?.sentence));
   return (
     <header class={`top ${cls}`}>
       <div class="verdict">
@@ -42,9 +42,8 @@ export function Verdict() {
 }
 
 /** The sentence without a first word that stands beside the shape already. */
-function withoutWord(sentence, word) {
-  const begin = new RegExp(`^${word}[:.]\\s*`, "i");
-  const rest = sentence.replace(begin, "");
+function withoutWord(sentence) {
+  const rest = sentence.replace(/^(serving|whole|degraded(, but serving)?|not serving)[:.]\s*/i, "");
   return rest.charAt(0).toUpperCase() + rest.slice(1);
 }
 
@@ -73,7 +72,7 @@ function View() {
       </b>
       {all !== null && (
         <>
-          ; <span class={few ? "few" : ""}>{`${answered ?? "–"} of ${all} answer`}</span>
+          ; <span class={few ? "few" : ""}>{silence.value ? `${answered ?? "–"} of ${all} answered then` : `${answered ?? "–"} of ${all} answer`}</span>
         </>
       )}
       <Clock />

@@ -175,13 +175,24 @@ function Gaps({ axis, gaps, plot }) {
   );
 }
 
-function Group({ dc, lanes, axis, plot, onPick }) {
+/** Lanes of one data center that are drawn; of more, those where something happened come first. */
+const LANES_MAX = 24;
+
+function busy(lane) {
+  const other = list(lane.spans).some((one) => one.kind !== "up");
+  return (lane.missing || other ? 1000 : 0) + list(lane.events).length;
+}
+
+function Group({ dc, lanes: all, axis, plot, onPick }) {
+  const some = all.length > LANES_MAX;
+  const lanes = some ? [...all].sort((a, b) => busy(b) - busy(a)).slice(0, LANES_MAX) : all;
   return (
     <>
       <div class="head">
         <h3>
           <Dc dc={dc} />
         </h3>
+        {some && <span class="key">the {LANES_MAX} of {all.length} nodes where most happened</span>}
       </div>
       <div class="panel">
         <div class="gut">
@@ -221,7 +232,7 @@ function Lane({ lane, axis, plot, onPick }) {
 
 function Missing({ lane }) {
   const last = nodes.value.find((node) => node.name === lane.node)?.last;
-  const words = last ? `does not answer; last word at ${clock(last.at_ms)}` : "does not answer: its own recording is missing";
+  const words = last ? `no answer; last word at ${clock(last.at_ms)}` : "no answer, so no recording";
   return (
     <>
       <rect class="ghostbar" x="0" width="100%" y="2.5" height="13" />

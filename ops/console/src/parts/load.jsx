@@ -11,7 +11,13 @@ function token(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-function options({ axis, gut, plot, ticks, series, words }) {
+/** Of a latency: powers of ten around what there is, as on the simulator's pages. */
+function powers(_, least, most) {
+  if (!(most > 0)) return [1, 10];
+  return [10 ** Math.floor(Math.log10(least)), 10 ** Math.max(Math.ceil(Math.log10(most)), Math.floor(Math.log10(least)) + 1)];
+}
+
+function options({ axis, gut, plot, ticks, series, words, log }) {
   const font = "11.5px system-ui, sans-serif";
   const grid = { stroke: token("--grid"), width: 1 };
   return {
@@ -20,22 +26,22 @@ function options({ axis, gut, plot, ticks, series, words }) {
     padding: [8, 0, 4, 0],
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: false, range: [axis.from, axis.to] }, y: { range: (_, __, most) => [0, Math.max(most * 1.08, 1)] } },
+    scales: { x: { time: false, range: [axis.from, axis.to] }, y: log ? { distr: 3, range: powers } : { range: (_, __, most) => [0, Math.max(most * 1.08, 1)] } },
     axes: [
       { show: false, splits: () => ticks },
-      { size: gut, gap: 8, space: 32, font, stroke: token("--mute"), grid, ticks: { show: false }, values: (_, at) => at.map(words) },
+      { size: gut, gap: 8, space: 32, font, stroke: token("--mute"), grid, ticks: { show: false }, values: (_, at) => at.map((value) => (value === null ? "" : words(value))) },
     ],
     series: [{}, ...series.map((one) => ({ width: 1.5, points: { show: false }, paths: stepped, ...one }))],
   };
 }
 
-function Plot({ title, keys, values, series, words, where, label }) {
+function Plot({ title, keys, values, series, words, where, label, log = false }) {
   const box = useRef(null);
   const dark = useDark();
   const { axis, gut, plot, ticks } = where;
   useEffect(() => {
     const colours = series.map(({ colour, fill, ...one }) => ({ ...one, stroke: token(colour), fill: fill && `${token(colour)}${fill}` }));
-    const chart = new uPlot(options({ axis, gut, plot, ticks, series: colours, words }), values, box.current);
+    const chart = new uPlot(options({ axis, gut, plot, ticks, series: colours, words, log }), values, box.current);
     return () => chart.destroy();
   }, [values, plot, gut, axis.from, axis.to, dark, ticks.join()]);
   return (
@@ -68,7 +74,7 @@ export function Load({ load, where }) {
   const acks = numbers(load.acks_per_s, times.length);
   // Where none failed there is no line: one at the bottom would look like a finding.
   const failed = numbers(load.failed_per_s, times.length).map((value) => value || null);
-  const p99 = numbers(load.p99_ms, times.length);
+  const p99 = numbers(load.p99_ms, times.length).map((value) => (value > 0 ? value : null));
   return (
     <>
       <Plot
@@ -95,6 +101,7 @@ export function Load({ load, where }) {
         values={[times, p99]}
         series={[{ colour: "--p99", fill: "24" }]}
         words={(n) => span(n)}
+        log
         where={where}
       />
     </>

@@ -8,19 +8,28 @@ import { Dc, Letter, Section } from "./bits.jsx";
 /** A link that was silent for that share of its limit is about to be called dead. */
 const NEAR_LIMIT = 0.6;
 
+/** How a link is, also where only `up` is told: up, new (not judged yet), doubted, or dead. */
+function stateOf(link) {
+  const state = text(link.state, link.up ? "up" : "silent");
+  if (state === "up") return num(link.silent_ms) / num(link.limit_ms) > NEAR_LIMIT ? "doubted" : "up";
+  return state === "new" || state === "doubted" ? state : "dead";
+}
+
 /** The links of one cell: their state in a class, a shape and words. */
 function judged(links, pairs, gone) {
-  const up = links.filter((link) => link.up);
+  const is = (state) => links.filter((link) => stateOf(link) === state);
+  const dead = is("dead");
+  const up = [...is("up"), ...is("doubted")];
   const rounds = up.map((link) => num(link.round_ms)).filter((ms) => ms !== null);
   const round = rounds.length > 0 ? Math.max(...rounds) : null;
-  const silent = up.some((link) => num(link.silent_ms) / num(link.limit_ms) > NEAR_LIMIT);
   if (pairs === 0) return { cls: "blank", sign: "", words: "one node", round: null };
   if (links.length === 0) return { cls: "unknown", sign: "?", words: "nobody tells", round: null };
-  const shortest = Math.min(...links.map((link) => num(link.silent_ms) ?? Infinity));
+  const shortest = Math.min(...dead.map((link) => num(link.silent_ms) ?? Infinity));
   const since = Number.isFinite(shortest) ? ` for ${span(shortest)}` : "";
-  if (up.length === 0) return { cls: "failed", sign: "✗", words: `${gone ? "silent" : "cut"}${since}`, round: null };
-  if (up.length < links.length) return { cls: "pending", sign: "▲", words: `${up.length} of ${links.length} up`, round };
-  if (silent) return { cls: "pending", sign: "▲", words: "falling silent", round };
+  if (dead.length === links.length) return { cls: "failed", sign: "✗", words: `${gone ? "silent" : "cut"}${since}`, round: null };
+  if (dead.length > 0) return { cls: "pending", sign: "▲", words: `${links.length - dead.length} of ${links.length} up`, round };
+  if (is("new").length === links.length) return { cls: "unknown", sign: "◌", words: "new", round: null };
+  if (is("doubted").length > 0) return { cls: "pending", sign: "▲", words: "falling silent", round };
   return { cls: "held", sign: "✓", words: links.length < pairs ? `${links.length} of ${pairs} tell` : "all up", round };
 }
 
@@ -132,14 +141,16 @@ function Opened({ from, to, links, members }) {
 function Link({ link, self, silent }) {
   if (self) return <span class="cell blank">{DASH}</span>;
   if (!link) return <span class="cell unknown">? {silent ? "silent itself" : "not told"}</span>;
-  const near = num(link.silent_ms) / num(link.limit_ms) > NEAR_LIMIT;
-  const [cls, sign] = !link.up ? ["failed", "✗"] : near ? ["pending", "▲"] : ["held", "✓"];
+  const state = stateOf(link);
+  const [cls, sign] = { up: ["held", "✓"], doubted: ["pending", "▲"], new: ["unknown", "◌"], dead: ["failed", "✗"] }[state];
+  const dead = state === "dead";
+  const words = dead ? (link.state === "reset" ? "reset" : "cut") : state === "new" ? "new" : span(link.round_ms);
   return (
     <span class={`cell ${cls}`}>
-      <i aria-hidden="true">{sign}</i> {link.up ? span(link.round_ms) : "cut"}
+      <i aria-hidden="true">{sign}</i> {words}
       <small>
-        {link.up ? "heard" : "silent"} {span(link.silent_ms)}
-        {link.up ? " ago" : ""}
+        {dead ? "silent" : "heard"} {span(link.silent_ms)}
+        {dead ? "" : " ago"}
       </small>
     </span>
   );
