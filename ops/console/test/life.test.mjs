@@ -1,0 +1,148 @@
+// The page lives on while nodes die, and what is pressed does what it says.
+import { after, before, test } from "node:test";
+import assert from "node:assert/strict";
+import { NODES } from "../dev/world.mjs";
+import { Fixture } from "../dev/fixture.mjs";
+import { launch, open, settled, shoot, visit } from "./browser.mjs";
+
+let browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser.close());
+
+/** Opens the page of `from` and hands it to `check`. */
+function live(name, options, check) {
+  test(name, async () => {
+    const { from = "seoul-1", hash = "now", width = "wide", clock = false, ...rest } = options;
+    const fixture = await Fixture.start(rest);
+    const allowed = NODES.map((node) => fixture.url(node.name));
+    const { page, wrong, close } = await open(browser, { width, clock, url: `${fixture.url(from)}#/${hash}`, allowed });
+    try {
+      await settled(page);
+      await check(page, fixture);
+      assert.deepEqual(wrong, []);
+    } finally {
+      await close();
+      await fixture.stop();
+    }
+  });
+}
+
+const seenBy = (page) => page.locator(".view b").first().textContent();
+
+live("a node that refuses is left for a living one, and the page says so", {}, async (page, fixture) => {
+  assert.equal(await seenBy(page), "seoul-1");
+  await fixture.kill("seoul-1");
+  const notice = page.getByText(/seoul-1 fell silent \(.*\); you now look from (busan|tokyo)-\d\./);
+  await notice.waitFor({ timeout: 8000 });
+  assert.match(await seenBy(page), /^(busan|tokyo)-\d$/, "another data center comes first");
+  await shoot(page, "failover");
+  await page.getByRole("button", { name: "dismiss" }).click();
+  assert.equal(await notice.count(), 0);
+  // All other pages work from there too, although they came from the dead one.
+  for (const hash of ["timeline", "shards", "places", "whatif", "jobs", "settings"]) await visit(page, hash);
+});
+
+live("with two of three data centers hanging it finds the third, without asking one after the other", {}, async (page, fixture) => {
+  fixture.set("two_dead");
+  await page.getByText(/you now look from busan-\d\./).waitFor({ timeout: 10_000 });
+  // 2 s until the next look, 2 s until silence is called that. Asking six silent ones in turn takes 12 s more.
+  await page.locator(".top.failed").waitFor();
+  assert.match(await page.locator(".card.ghost").first().textContent(), /(seoul|tokyo).*0 of 3 nodes/s);
+});
+
+live("the dead stay on the page with their last word", { from: "busan-1" }, async (page, fixture) => {
+  fixture.set("burning");
+  await page.getByText("Degraded, but serving").waitFor({ timeout: 8000 });
+  await visit(page, "places/seoul-2");
+  const ghost = page.locator("#node-seoul-2");
+  assert.match(await ghost.textContent(), /Its last word was at \d\d:\d\d:\d\d; the figures are of then/);
+  assert.match(await ghost.textContent(), /0\.1\.0/, "the version that it last said");
+});
+
+live("when all are gone it says so with an age, and comes back by itself", { from: "busan-1" }, async (page, fixture) => {
+  const ports = new Map(fixture.ports);
+  await fixture.stop();
+  await page.getByText("Nobody answers").waitFor({ timeout: 8000 });
+  assert.match(await page.locator(".view").textContent(), /As seen by busan-1, ▲ \d/);
+  await fixture.listen("tokyo-3", ports.get("tokyo-3"));
+  await page.getByText(/you now look from tokyo-3\./).waitFor({ timeout: 12_000 });
+  assert.equal(await seenBy(page), "tokyo-3");
+});
+
+live("a node of another cluster at a known address is not believed", {}, async (page, fixture) => {
+  const other = (name) => ({ ...Object.getPrototypeOf(fixture.world).now.call(fixture.world, name), cluster_id: "another" });
+  fixture.world.now = (name) => (name === "tokyo-1" ? { ...other(name), cluster_id: undefined } : other(name));
+  await page.getByText(/it is of another cluster now/).waitFor({ timeout: 8000 });
+  assert.equal(await seenBy(page), "tokyo-1", "the only one that does not say that it is another's");
+});
+
+live("a name from an address bar that nobody knows is a clear answer", { hash: "nonsense" }, async (page) => {
+  await page.getByText("There is no page “nonsense”").waitFor();
+  await visit(page, "shards/9999");
+  await page.getByText("No node tells of such a shard.").waitFor();
+  await visit(page, "whatif?dc=nowhere");
+  await page.getByText("no data center or node is called like that").waitFor();
+  await visit(page, "timeline?from=20&to=10");
+  await page.getByText("from_ms is later than to_ms").waitFor();
+});
+
+live("what burns is marked by hand, and the address says it", { hash: "whatif" }, async (page) => {
+  await page.getByText("Nothing burns:").waitFor();
+  await page.getByRole("checkbox", { name: /tokyo burns|^T? ?tokyo$/ }).check();
+  await page.getByText("Still serves").waitFor();
+  await page.getByRole("checkbox", { name: /seoul-2/ }).check();
+  await page.getByText("Stops serving").waitFor();
+  assert.match(page.url(), /#\/whatif\?dc=tokyo&node=seoul-2$/);
+  await page.getByText("firebreak whatif --lose dc=tokyo --lose node=seoul-2").waitFor();
+});
+
+live("a range is asked for in the zone that is chosen", { hash: "timeline" }, async (page, fixture) => {
+  await page.getByLabel("Times in").selectOption("kst");
+  await page.getByLabel("from", { exact: true }).fill("2026-11-30 03:10");
+  await page.getByLabel("to", { exact: true }).fill("2026-11-30 03:25");
+  await page.getByRole("button", { name: "show", exact: true }).click();
+  const [from, to] = [Date.UTC(2026, 10, 29, 18, 10), Date.UTC(2026, 10, 29, 18, 25)];
+  await page.waitForURL(`**/#/timeline?from=${from}&to=${to}`);
+  await settled(page);
+  assert.ok(fixture.asked.some(({ path }) => path === `/api/timeline?from_ms=${from}&to_ms=${to}`));
+  await page.getByLabel("from", { exact: true }).fill("yesterday");
+  await page.getByRole("button", { name: "show", exact: true }).click();
+  await page.getByText(/A time is written as 2026-11-30 03:25:00/).waitFor();
+});
+
+live("the keyboard opens a shard, and goes to another node's view", { hash: "shards" }, async (page) => {
+  await page.getByPlaceholder(/slot 4711/).fill("slot 20000");
+  await page.getByRole("link", { name: "shard 4", exact: true }).press("Enter");
+  await page.waitForURL("**/#/shards/4");
+  assert.match(await page.locator("section.one").textContent(), /led by busan-1 in.*term \d/s);
+  await page.getByLabel("Look from").selectOption("tokyo-3");
+  await page.waitForFunction(() => document.querySelector(".view b").textContent === "tokyo-3");
+});
+
+live("a hidden page asks nobody", { clock: true }, async (page, fixture) => {
+  await page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => globalThis.away });
+    globalThis.away = true;
+  });
+  // One look may be under way; after it there is none.
+  await page.clock.runFor(2500);
+  await page.waitForLoadState("networkidle");
+  const asked = fixture.asked.length;
+  await page.clock.runFor(60_000);
+  await page.waitForLoadState("networkidle");
+  assert.equal(fixture.asked.length, asked);
+  await page.evaluate(() => {
+    globalThis.away = false;
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await page.waitForFunction(() => parseFloat(document.querySelector(".view b:nth-of-type(2)").textContent) < 2);
+  assert.ok(fixture.asked.length > asked);
+});
+
+live("a command is copied on plain HTTP too", { state: "burning", from: "busan-1" }, async (page) => {
+  const button = page.getByRole("button", { name: /^Copy the command firebreak status/ });
+  await button.first().click();
+  await page.getByText("copied").waitFor();
+});
