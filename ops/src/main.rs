@@ -12,6 +12,7 @@
 mod ballast;
 mod bench;
 mod cmd;
+mod console;
 mod data_dir;
 mod demo;
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         gauge: Gauge::default(),
         metrics: Metrics::default(),
         process: Arc::new(Itself::default()),
-        console: None,
+        console: Some(crate::console::router()),
         tape: Arc::new(Files::of(directory.path())),
         disk: Arc::new(disk),
         background: Arc::new(Os),
