@@ -388,70 +388,88 @@ fn lane(tape: &Tape, names: &BTreeMap<u64, String>, range: Range) -> Lane {
     }
 }
 
-/// When the node was up, drained, or stood still, as its recorder shows.
+/// When the node was up, drained, or stood still, as its recorder shows. Of the time before its first
+/// word nothing is known.
 fn spans(tape: &Tape, range: Range) -> Vec<Span> {
     let Some(records) = &tape.records else {
         return Vec::new();
     };
+    let mut records: Vec<&v1::Record> = records.iter().collect();
+    records.sort_by_key(|record| (record.boot, at_ms(record)));
     let mut spans = Vec::new();
-    // Before its first word it was what it was then: up, unless that word is of a start.
-    let starts = records
-        .iter()
-        .find_map(|record| match record.what.as_ref()? {
-            What::Cluster(_) | What::Links(_) => None,
-            What::Started(_) => Some(true),
-            _ => Some(false),
-        });
-    let mut up_since = (starts != Some(true)).then_some(range.from_ms);
-    let mut drains_since = None;
-    let mut last_ms = range.from_ms;
-    let span = |from_ms: u64, to_ms: u64, kind| Span {
-        from_ms,
-        to_ms: to_ms.max(from_ms),
-        kind,
-    };
+    let mut drawing = Drawing::default();
     for record in records {
         let at_ms = at_ms(record).clamp(range.from_ms, range.to_ms);
-        match record.what.as_ref() {
-            Some(What::Started(_)) => {
-                // What ran before ended without a word.
-                if let Some(since) = up_since.take() {
-                    spans.push(span(since, last_ms, "up"));
-                }
-                if last_ms < at_ms {
-                    spans.push(span(last_ms, at_ms, "down"));
-                }
-                up_since = Some(at_ms);
+        drawing.take(record, at_ms, &mut spans);
+    }
+    drawing.end(range.to_ms, &mut spans);
+    spans
+}
+
+/// How far a lane is drawn.
+#[derive(Default)]
+struct Drawing {
+    boot: Option<u64>,
+    /// When it was heard of last.
+    last_ms: u64,
+    up_since: Option<u64>,
+    drains_since: Option<u64>,
+}
+
+impl Drawing {
+    fn take(&mut self, record: &v1::Record, at_ms: u64, spans: &mut Vec<Span>) {
+        let mut span = |from_ms: u64, to_ms: u64, kind| {
+            if from_ms < to_ms {
+                spans.push(Span {
+                    from_ms,
+                    to_ms,
+                    kind,
+                });
             }
+        };
+        if self.boot != Some(record.boot) {
+            // What ran before ended without a word, or with one.
+            if let Some(since) = self.up_since {
+                span(since, self.last_ms, "up");
+            }
+            if self.boot.is_some() {
+                span(self.last_ms, at_ms, "down");
+            }
+            self.boot = Some(record.boot);
+            self.up_since = Some(at_ms);
+        }
+        self.last_ms = at_ms;
+        match record.what.as_ref() {
             Some(What::Stop(stop)) if stop.done => {
-                if let Some(since) = up_since.take() {
-                    spans.push(span(since, at_ms, "up"));
+                if let Some(since) = self.up_since.take() {
+                    span(since, at_ms, "up");
                 }
             }
             Some(What::Stood(stood)) => {
-                spans.push(span(
-                    at_ms.saturating_sub(stood.lasted_ms),
-                    at_ms,
-                    "stalled",
-                ));
+                span(at_ms.saturating_sub(stood.lasted_ms), at_ms, "stalled");
             }
-            Some(What::Drain(drain)) if drain.step == "begun" => drains_since = Some(at_ms),
+            Some(What::Drain(drain)) if drain.step == "begun" => self.drains_since = Some(at_ms),
             Some(What::Drain(drain)) if drain.step == "ended" => {
-                if let Some(since) = drains_since.take() {
-                    spans.push(span(since, at_ms, "draining"));
+                if let Some(since) = self.drains_since.take() {
+                    span(since, at_ms, "draining");
                 }
             }
             Some(_) | None => {}
         }
-        last_ms = at_ms;
     }
-    if let Some(since) = up_since {
-        spans.push(span(since, range.to_ms, "up"));
+
+    /// It answers, so that what it was last it is still.
+    fn end(self, to_ms: u64, spans: &mut Vec<Span>) {
+        let open = [(self.up_since, "up"), (self.drains_since, "draining")];
+        let open = open
+            .into_iter()
+            .filter_map(|(since, kind)| Some((since?, kind)));
+        spans.extend(open.map(|(from_ms, kind)| Span {
+            from_ms,
+            to_ms,
+            kind,
+        }));
     }
-    if let Some(since) = drains_since {
-        spans.push(span(since, range.to_ms, "draining"));
-    }
-    spans
 }
 
 /// What clients asked of all nodes, in columns of some seconds each.
@@ -568,15 +586,18 @@ mod tests {
 
     #[test]
     fn a_node_that_was_killed_shows_a_gap_and_its_clock_does_not_matter() {
-        let started = |at, ahead| record(at, ahead, What::Started(v1::StartedRecord::default()));
+        let second = |boot, unix_ms, ahead_ms| v1::Record {
+            boot,
+            ..record(unix_ms, ahead_ms, What::Second(v1::SecondRecord::default()))
+        };
         let tape = Tape {
             node: "seoul-1".to_owned(),
             dc: "seoul".to_owned(),
+            // It comes back with a clock that is a second behind.
             records: Some(vec![
-                record(1_500, 0, What::Second(v1::SecondRecord::default())),
-                record(2_500, 0, What::Second(v1::SecondRecord::default())),
-                // It comes back with a clock that is an hour behind.
-                started(6_000, 1_000),
+                second(3, 1_500, 0),
+                second(3, 2_500, 0),
+                second(4, 6_000, 1_000),
             ]),
         };
         let range = Range {
@@ -588,7 +609,7 @@ mod tests {
             .map(|span| (span.from_ms, span.to_ms, span.kind))
             .collect();
         let expected = [
-            (1_000, 2_500, "up"),
+            (1_500, 2_500, "up"),
             (2_500, 7_000, "down"),
             (7_000, 10_000, "up"),
         ];
