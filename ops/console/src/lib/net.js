@@ -114,7 +114,19 @@ async function askNow(origin, outer) {
   return body;
 }
 
+/** Of the node that sent this page, when it sent it. */
+let version = null;
+
+/** After an upgrade the page in the browser is an old one; nodes that differ while that goes on are not meant. */
+function outdated(origin, body) {
+  const runs = text(body.version);
+  if (origin !== OWN || !runs) return;
+  if (version && version !== runs) tell(`This page is of version ${version}, its node now runs ${runs}: reload it when you can.`);
+  version = runs;
+}
+
 function take(origin, body) {
+  outdated(origin, body);
   const seen = body.seen_by ?? {};
   cluster = text(body.cluster_id) || cluster;
   here.value = { origin, name: text(seen.node) || here.value.name };

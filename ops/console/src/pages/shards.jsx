@@ -9,7 +9,7 @@ import { Command, Dc, Empty, Figure, Letter, Mark, Section, Told } from "../part
 import { Heat } from "../parts/heat.jsx";
 import { Strip } from "../parts/strip.jsx";
 
-const SHOWN = 60;
+const SHOWN = 40;
 const HOT = 5;
 
 export const shardName = (shard) => (shard === 0 ? "meta" : `shard ${shard}`);

@@ -253,6 +253,7 @@ function Span({ one, lane, axis, plot }) {
   const draining = cls === "draining" ? ` ${colour(lane.dc || dcOf(lane.node))}` : "";
   return (
     <>
+      {cls !== "up" && <rect class="under" x={axis.x(from)} width={axis.width(from, to)} y="2.5" height="13" />}
       <rect class={`span ${shown}${draining}`} x={axis.x(from)} width={axis.width(from, to)} y="2.5" height="13">
         <title>{`${lane.node} ${word}, ${clock(from)} to ${clock(to)}`}</title>
       </rect>
