@@ -10,7 +10,7 @@ const TWO = [["wide", "light"], ["phone", "dark"]];
 const CASES = [
   ...["healthy", "burning", "two_dead", "drain"].map((state) => [state, 12, ALL]),
   ...["healthy", "burning"].map((state) => [state, 511, TWO]),
-  ...["gray", "bare", "hostile"].map((state) => [state, 12, TWO]),
+  ...["forming", "gray", "bare", "hostile"].map((state) => [state, 12, TWO]),
 ];
 
 let browser;

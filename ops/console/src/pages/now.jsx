@@ -26,7 +26,7 @@ export function Now() {
       <Matrix />
       <Section title="The last 30 minutes" more={<a href="#/timeline">Timeline, with load and events</a>}>
         <Told answer={timeline} />
-        {timeline.body ? <LaneChart body={timeline.body} /> : timeline.error && <LaneChart body={fromEvents(body)} />}
+        {timeline.body ? <LaneChart body={timeline.body} /> : timeline.error && list(body.recent).length > 0 && <LaneChart body={fromEvents(body)} />}
       </Section>
     </>
   );
