@@ -262,6 +262,11 @@ export class World {
     if (this.drained(node)) for (let n = 0; n < 3; n += 1) add(9 * MINUTE - n * 1500, "hand_over", `hands shard ${node.node_id + n * 3} over: it drains`, node.node_id + n * 3);
     if (this.state === "gray" && node.name === "seoul-2") {
       add(14 * MINUTE, "stall", "fsync took 2.1 s");
+      add(11 * MINUTE, "quorum", "hears no quorum of shard 4", 4);
+      add(10 * MINUTE, "clock", "its clock is 40 ms off");
+      add(9 * MINUTE, "snapshot", "takes a snapshot of shard 4", 4);
+      add(7 * MINUTE, "replica", "opens shard 4", 4);
+      add(6 * MINUTE, "something_new", "what a later version tells");
       add(12 * MINUTE, "refusal", "refuses appends: 4096 calls are open (TOO_MANY_CALLS)");
     }
     return events.sort((a, b) => a.at_ms - b.at_ms);
@@ -269,8 +274,8 @@ export class World {
 
   gaps() {
     const base = this.clock();
-    const gaps = [{ from_ms: base - 23 * MINUTE, to_ms: base - 23 * MINUTE + 112, node: "tokyo-2", ms: 112 }];
-    if (this.what.dead?.seoul) gaps.push({ from_ms: base - this.what.dead.seoul, to_ms: base - this.what.dead.seoul + 871, node: "busan-1", ms: 871 });
+    const gaps = [{ from_ms: base - 23 * MINUTE, to_ms: base - 23 * MINUTE + 112, node: "tokyo-2", shard: 7, ms: 112 }];
+    if (this.what.dead?.seoul) gaps.push({ from_ms: base - this.what.dead.seoul, to_ms: base - this.what.dead.seoul + 871, node: "busan-1", shard: 3, ms: 871 });
     if (this.what.dead?.tokyo) gaps.push({ from_ms: base - 91_400, to_ms: base, node: "busan-2", ms: 91_400 });
     return gaps;
   }

@@ -147,6 +147,7 @@ export function nodeState(node) {
   if (text(node.problem)) return { cls: "pending", sign: "▲", word: "has a problem" };
   if (node.leaving) return { cls: "pending", sign: "◐", word: "leaving" };
   if (node.draining) return { cls: "pending", sign: "◐", word: "drained" };
+  if (node.reachable !== true) return { cls: "pending", sign: "?", word: "not known" };
   return { cls: "held", sign: "●", word: "alive" };
 }
 
