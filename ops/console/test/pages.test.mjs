@@ -54,7 +54,7 @@ for (const [width, theme] of ALL) {
       await visit(page, "shards");
       await visit(page, "now");
       await fixture.stop();
-      await page.getByText("Nobody answers").waitFor({ timeout: 8000 });
+      await page.getByText("Nobody answers").waitFor({ timeout: 20_000 });
       for (const hash of ["now", "shards", "places"]) {
         await visit(page, hash);
         await shoot(page, `nobody-${hash}-${width}-${theme}`);

@@ -6,7 +6,7 @@ export const KINDS = {
   stop: { word: "stop", cls: "failed", path: "M0 4.5 4.5-3.5H-4.5Z" },
   refusal: { word: "refusal", cls: "failed", path: "M-4-2.4-2.4-4 0-1.6 2.4-4 4-2.4 1.6 0 4 2.4 2.4 4 0 1.6-2.4 4-4 2.4-1.6 0Z" },
   stall: { word: "stall", cls: "disk", path: "M-4-4h3v8h-3zM1-4h3v8h-3z" },
-  quorum: { word: "quorum lost or back", cls: "failed", path: "M-4.5-1.6h9v3.2h-9z" },
+  quorum: { word: "quorum", cls: "failed", path: "M-4.5-1.6h9v3.2h-9z" },
   verdict: { word: "verdict on a node", cls: "net", path: "M0-5 5 0 0 5-5 0Z" },
   election: { word: "election", cls: "fire", path: "M0-5 5 0 0 5-5 0ZM0-2.2-2.2 0 0 2.2 2.2 0Z" },
   steps_down: { word: "steps down", cls: "story", path: "M-4 0a4 4 0 1 1 8 0 4 4 0 1 1-8 0ZM-2.2 0a2.2 2.2 0 1 0 4.4 0 2.2 2.2 0 1 0-4.4 0Z" },
