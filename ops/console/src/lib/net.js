@@ -174,11 +174,15 @@ function nameOf({ origin, name }) {
 }
 
 async function look() {
+  const { origin } = here.value;
+  // Whoever was chosen by hand meanwhile is asked next; an answer of another must not undo that.
+  const chosen = () => here.value.origin !== origin;
   try {
-    take(here.value.origin, await askNow(here.value.origin));
+    const body = await askNow(origin);
+    if (!chosen()) take(origin, body);
   } catch (error) {
     if (!(error instanceof Silent)) throw error;
-    await moveOn(error.message);
+    if (!chosen()) await moveOn(error.message);
   }
 }
 
@@ -190,6 +194,7 @@ async function moveOn(why) {
   try {
     const { origin, body } = await Promise.any(tries);
     others.abort();
+    if (here.value !== left) return;
     take(origin, body);
     const from = nameOf(left);
     // A page that a dead node's neighbour opens says nothing of a node that it never saw.

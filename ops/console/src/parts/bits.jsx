@@ -61,7 +61,7 @@ const SIGNS = { held: "✓", pending: "▲", failed: "✗" };
 export function Figure({ name, value, below, cls = "", children }) {
   return (
     <div class={`figure ${cls}`}>
-      <h3>{name}</h3>
+      <h2>{name}</h2>
       <p>
         {SIGNS[cls] && cls !== "held" && <i aria-hidden="true">{SIGNS[cls]}</i>}
         {value}
