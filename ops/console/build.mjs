@@ -90,8 +90,9 @@ async function check(built) {
 }
 
 async function write(built) {
-  await rm(dist, { recursive: true, force: true });
   await mkdir(dist, { recursive: true });
+  const stays = Object.keys(built).flatMap((name) => [name, `${name}.br`, `${name}.gz`]);
+  for (const name of await readdir(dist)) if (!stays.includes(name)) await rm(join(dist, name), { recursive: true });
   for (const [name, bytes] of Object.entries(built)) {
     await writeFile(join(dist, name), bytes);
     await writeFile(join(dist, `${name}.gz`), gzip(bytes));

@@ -19,6 +19,7 @@ export const STATES = {
   two_dead: { dead: { seoul: 12 * MINUTE, tokyo: 1.5 * MINUTE } },
   drain: { drained: ["busan"] },
   gray: { gray: true },
+  forming: { forming: true },
   bare: { bare: true },
   hostile: { hostile: true },
 };
@@ -52,6 +53,7 @@ export class World {
   find = (name) => NODES.find((node) => node.name === name);
 
   layOut() {
+    if (this.what.forming) return [];
     const rand = random(this.data);
     const each = SLOTS / this.data;
     return Array.from({ length: this.data + 1 }, (_, shard) => {
@@ -90,7 +92,7 @@ export class World {
       cluster_id: "0199fd0c-5a1b-7c44-9d1e-4b6f2a90c3aa",
       map_epoch: 17,
       version: "0.1.0",
-      forming: false,
+      forming: Boolean(this.what.forming),
       ...this.verdict(dark),
       figures: this.figures(dark),
       shards: { total: this.shards.length, led: led.length, leaderless: dark.length, no_quorum: dark.length, asleep: this.shards.filter((shard) => shard.asleep).length, broken: 0, moving: this.moves().length },
@@ -105,6 +107,10 @@ export class World {
     const all = this.shards.length;
     const target = `firebreak status --target ${this.where("busan-1")}`;
     const silent = (dc, mins) => ({ stops: false, what: `All 3 nodes of data center ${dc} do not answer, for ${mins} min`, why: `Every node of ${dc} fell silent within 300 ms: power, or the way there. Shards that it led are led elsewhere.`, runbook: "dc-silent", command: target });
+    if (this.what.forming) {
+      const what = "the cluster is forming: 9 of 12 nodes have joined";
+      return { verdict: "not-serving", sentence: `NOT SERVING: ${what}`, problems: [{ stops: true, what, why: "shards are laid out once all nodes that were promised have joined", runbook: "cluster-forming", command: "firebreak status --watch" }] };
+    }
     if (this.state === "burning") {
       return {
         verdict: "degraded",
@@ -140,7 +146,7 @@ export class World {
   figures(dark) {
     const load = this.load();
     const gap = { burning: [871, "seoul-1: tenant chat, shard 3"], two_dead: [91_400, "busan-2: tenant chat, all shards"] }[this.state] ?? [112, "tokyo-2: tenant chat, shard 7"];
-    const weakest = Math.min(...this.shards.map((shard) => shard.margin));
+    const weakest = this.what.forming ? null : Math.min(...this.shards.map((shard) => shard.margin));
     return {
       acks_per_s: load.acks_per_s.at(-1),
       reads_per_s: load.acks_per_s.at(-1) * 2.2,
@@ -163,8 +169,8 @@ export class World {
     const served = others.length === 0 || (others.length === 1 && others.includes(dc));
     const why = alive === 0 ? (others.length > 1 ? "no shard has a quorum without it" : "every shard keeps a quorum elsewhere") : served ? "every shard keeps a quorum elsewhere" : `${this.shards.length} shards would have 1 of 3 replicas left`;
     return {
-      dc, region, nodes: 3, alive, draining: own.filter(this.drained).length, leads, leads_pct: (leads / this.shards.length) * 100,
-      lose: { served, why, gap_ms: served ? 500 : null, disk_after_pct: others.length > 0 ? 88 : 41, unrestorable: 0 },
+      dc, region, nodes: 3, alive, draining: own.filter(this.drained).length, leads, leads_pct: (leads / Math.max(1, this.shards.length)) * 100,
+      lose: this.what.forming ? null : { served, why, gap_ms: served ? 500 : null, disk_after_pct: others.length > 0 ? 88 : 41, unrestorable: 0 },
       disk_used_pct: alive === 0 ? null : 33 + dc.length, clock_off_ms: alive === 0 ? null : this.state === "gray" && dc === "tokyo" ? -4120 : 0,
     };
   }
@@ -256,6 +262,11 @@ export class World {
     if (this.drained(node)) for (let n = 0; n < 3; n += 1) add(9 * MINUTE - n * 1500, "hand_over", `hands shard ${node.node_id + n * 3} over: it drains`, node.node_id + n * 3);
     if (this.state === "gray" && node.name === "seoul-2") {
       add(14 * MINUTE, "stall", "fsync took 2.1 s");
+      add(11 * MINUTE, "quorum", "hears no quorum of shard 4", 4);
+      add(10 * MINUTE, "clock", "its clock is 40 ms off");
+      add(9 * MINUTE, "snapshot", "takes a snapshot of shard 4", 4);
+      add(7 * MINUTE, "replica", "opens shard 4", 4);
+      add(6 * MINUTE, "something_new", "what a later version tells");
       add(12 * MINUTE, "refusal", "refuses appends: 4096 calls are open (TOO_MANY_CALLS)");
     }
     return events.sort((a, b) => a.at_ms - b.at_ms);
@@ -263,8 +274,8 @@ export class World {
 
   gaps() {
     const base = this.clock();
-    const gaps = [{ from_ms: base - 23 * MINUTE, to_ms: base - 23 * MINUTE + 112, node: "tokyo-2", ms: 112 }];
-    if (this.what.dead?.seoul) gaps.push({ from_ms: base - this.what.dead.seoul, to_ms: base - this.what.dead.seoul + 871, node: "busan-1", ms: 871 });
+    const gaps = [{ from_ms: base - 23 * MINUTE, to_ms: base - 23 * MINUTE + 112, node: "tokyo-2", shard: 7, ms: 112 }];
+    if (this.what.dead?.seoul) gaps.push({ from_ms: base - this.what.dead.seoul, to_ms: base - this.what.dead.seoul + 871, node: "busan-1", shard: 3, ms: 871 });
     if (this.what.dead?.tokyo) gaps.push({ from_ms: base - 91_400, to_ms: base, node: "busan-2", ms: 91_400 });
     return gaps;
   }
@@ -305,7 +316,7 @@ export class World {
       seen_by: this.seenBy(name),
       shards: this.shards.map((shard) => ({ shard: shard.shard, slot_first: shard.slot_first, slot_last: shard.slot_last, leader: shard.leader?.name ?? null, leader_dc: shard.leader?.dc ?? null, term: shard.term, asleep: shard.asleep, degraded_dc: this.state === "burning" ? "seoul" : null, acks_per_s: shard.load, margin: shard.margin, replicas: shard.members.map((node) => replica(shard, node)) })),
       moves: this.moves(),
-      heat: { at_ms, rows: this.shards.filter((shard) => shard.shard > 0).map((shard) => ({ shard: shard.shard, acks_per_s: at_ms.map((_, n) => (this.state === "two_dead" && n > 85 ? 0 : shard.shard === 9 && n < 4 ? null : shard.load * (0.7 + 0.5 * rand() + 0.2 * Math.sin(n / 9)))) })) },
+      heat: this.what.forming ? { at_ms: [], rows: [] } : { at_ms, rows: this.shards.filter((shard) => shard.shard > 0).map((shard) => ({ shard: shard.shard, acks_per_s: at_ms.map((_, n) => (this.state === "two_dead" && n > 85 ? 0 : shard.shard === 9 && n < 4 ? null : shard.load * (0.7 + 0.5 * rand() + 0.2 * Math.sin(n / 9)))) })) },
     };
   }
 

@@ -42,7 +42,7 @@ export async function visit(page, hash) {
 }
 
 export async function settled(page) {
-  await page.waitForFunction(() => !/Asking(…| this node)/.test(document.body.textContent), null, { timeout: 15_000 });
+  await page.waitForFunction(() => !/Asking(…| this node)/.test(document.body.textContent), null, { timeout: 30_000 });
 }
 
 /** Nothing is wider than the screen, and axe finds nothing serious. */

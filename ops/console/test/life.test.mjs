@@ -35,7 +35,7 @@ live("a node that refuses is left for a living one, and the page says so", {}, a
   assert.equal(await seenBy(page), "seoul-1");
   await fixture.kill("seoul-1");
   const notice = page.getByText(/seoul-1 fell silent \(.*\); you now look from (busan|tokyo)-\d\./);
-  await notice.waitFor({ timeout: 8000 });
+  await notice.waitFor({ timeout: 20_000 });
   assert.match(await seenBy(page), /^(busan|tokyo)-\d$/, "another data center comes first");
   await shoot(page, "failover");
   await page.getByRole("button", { name: "dismiss" }).click();
@@ -54,7 +54,7 @@ live("with two of three data centers hanging it finds the third, without asking 
 
 live("the dead stay on the page with their last word", { from: "busan-1" }, async (page, fixture) => {
   fixture.set("burning");
-  await page.getByText("Degraded, but serving").waitFor({ timeout: 8000 });
+  await page.getByText("Degraded, but serving").waitFor({ timeout: 20_000 });
   await visit(page, "places/seoul-2");
   const ghost = page.locator("#node-seoul-2");
   assert.match(await ghost.textContent(), /Its last word was at \d\d:\d\d:\d\d; the figures are of then/);
@@ -64,17 +64,17 @@ live("the dead stay on the page with their last word", { from: "busan-1" }, asyn
 live("when all are gone it says so with an age, and comes back by itself", { from: "busan-1" }, async (page, fixture) => {
   const ports = new Map(fixture.ports);
   await fixture.stop();
-  await page.getByText("Nobody answers").waitFor({ timeout: 8000 });
+  await page.getByText("Nobody answers").waitFor({ timeout: 20_000 });
   assert.match(await page.locator(".view").textContent(), /As seen by busan-1, ▲ \d/);
   await fixture.listen("tokyo-3", ports.get("tokyo-3"));
-  await page.getByText(/you now look from tokyo-3\./).waitFor({ timeout: 12_000 });
+  await page.getByText(/you now look from tokyo-3\./).waitFor({ timeout: 20_000 });
   assert.equal(await seenBy(page), "tokyo-3");
 });
 
 live("a node of another cluster at a known address is not believed", {}, async (page, fixture) => {
   const other = (name) => ({ ...Object.getPrototypeOf(fixture.world).now.call(fixture.world, name), cluster_id: "another" });
   fixture.world.now = (name) => (name === "tokyo-1" ? { ...other(name), cluster_id: undefined } : other(name));
-  await page.getByText(/it is of another cluster now/).waitFor({ timeout: 8000 });
+  await page.getByText(/it is of another cluster now/).waitFor({ timeout: 20_000 });
   assert.equal(await seenBy(page), "tokyo-1", "the only one that does not say that it is another's");
 });
 
@@ -110,6 +110,28 @@ live("a range is asked for in the zone that is chosen", { hash: "timeline" }, as
   await page.getByLabel("from", { exact: true }).fill("yesterday");
   await page.getByRole("button", { name: "show", exact: true }).click();
   await page.getByText(/A time is written as 2026-11-30 03:25:00/).waitFor();
+});
+
+live("the mouse reads a chart out, and marks a range", { hash: "timeline" }, async (page) => {
+  const chart = page.locator(".drawn");
+  const { x, y, width } = await chart.boundingBox();
+  await page.mouse.move(x + width * 0.4, y + 60);
+  await page.getByText(/^\d\d:\d\d:\d\d · \d+ acks\/s · p99 [\d.]+ ms/).waitFor();
+  await page.mouse.down();
+  await page.mouse.move(x + width * 0.6, y + 60, { steps: 3 });
+  await page.mouse.up();
+  await page.waitForURL(/#\/timeline\?from=\d+&to=\d+$/);
+  const query = new URL(page.url().replace("#/", "")).searchParams;
+  const minutes = (query.get("to") - query.get("from")) / 60_000;
+  // A fifth of the chart, whose names take a tenth of it: 6.7 of 30 minutes.
+  assert.ok(minutes > 6 && minutes < 7.5, `${minutes} min`);
+});
+
+live("a mark of the timeline names what happened then", { hash: "timeline" }, async (page) => {
+  await page.locator(".pick").last().click();
+  await page.getByRole("button", { name: /^only tokyo-3, marked moment/ }).click();
+  await page.getByLabel("kind").selectOption("hand_over");
+  assert.equal(await page.locator(".events li").count(), 3);
 });
 
 live("the keyboard opens a shard, and goes to another node's view", { hash: "shards" }, async (page) => {

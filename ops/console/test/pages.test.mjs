@@ -10,7 +10,7 @@ const TWO = [["wide", "light"], ["phone", "dark"]];
 const CASES = [
   ...["healthy", "burning", "two_dead", "drain"].map((state) => [state, 12, ALL]),
   ...["healthy", "burning"].map((state) => [state, 511, TWO]),
-  ...["gray", "bare", "hostile"].map((state) => [state, 12, TWO]),
+  ...["forming", "gray", "bare", "hostile"].map((state) => [state, 12, TWO]),
 ];
 
 let browser;
@@ -54,7 +54,7 @@ for (const [width, theme] of ALL) {
       await visit(page, "shards");
       await visit(page, "now");
       await fixture.stop();
-      await page.getByText("Nobody answers").waitFor({ timeout: 8000 });
+      await page.getByText("Nobody answers").waitFor({ timeout: 20_000 });
       for (const hash of ["now", "shards", "places"]) {
         await visit(page, hash);
         await shoot(page, `nobody-${hash}-${width}-${theme}`);

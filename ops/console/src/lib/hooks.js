@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { answers, want } from "./net.js";
 
 /** The newest answer of a path: { body, error, perf }, kept coming while the caller is on the page. */
@@ -9,14 +9,15 @@ export function useAnswer(path, everyMs = 2000) {
 
 /** A ref, and the width of what it is on in px; 0 before it is known. */
 export function useWidth() {
-  const ref = useRef(null);
+  const [element, setElement] = useState(null);
   const [width, setWidth] = useState(0);
   useEffect(() => {
+    if (!element) return undefined;
     const watch = new ResizeObserver(([entry]) => setWidth(Math.round(entry.contentRect.width)));
-    if (ref.current) watch.observe(ref.current);
+    watch.observe(element);
     return () => watch.disconnect();
-  }, []);
-  return [ref, width];
+  }, [element]);
+  return [setElement, width];
 }
 
 const darkMedia = matchMedia("(prefers-color-scheme: dark)");

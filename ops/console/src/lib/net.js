@@ -114,7 +114,19 @@ async function askNow(origin, outer) {
   return body;
 }
 
+/** Of the node that sent this page, when it sent it. */
+let version = null;
+
+/** After an upgrade the page in the browser is an old one; nodes that differ while that goes on are not meant. */
+function outdated(origin, body) {
+  const runs = text(body.version);
+  if (origin !== OWN || !runs) return;
+  if (version && version !== runs) tell(`This page is of version ${version}, its node now runs ${runs}: reload it when you can.`);
+  version = runs;
+}
+
 function take(origin, body) {
+  outdated(origin, body);
   const seen = body.seen_by ?? {};
   cluster = text(body.cluster_id) || cluster;
   here.value = { origin, name: text(seen.node) || here.value.name };
@@ -162,11 +174,15 @@ function nameOf({ origin, name }) {
 }
 
 async function look() {
+  const { origin } = here.value;
+  // Whoever was chosen by hand meanwhile is asked next; an answer of another must not undo that.
+  const chosen = () => here.value.origin !== origin;
   try {
-    take(here.value.origin, await askNow(here.value.origin));
+    const body = await askNow(origin);
+    if (!chosen()) take(origin, body);
   } catch (error) {
     if (!(error instanceof Silent)) throw error;
-    await moveOn(error.message);
+    if (!chosen()) await moveOn(error.message);
   }
 }
 
@@ -178,6 +194,7 @@ async function moveOn(why) {
   try {
     const { origin, body } = await Promise.any(tries);
     others.abort();
+    if (here.value !== left) return;
     take(origin, body);
     const from = nameOf(left);
     // A page that a dead node's neighbour opens says nothing of a node that it never saw.

@@ -26,7 +26,7 @@ export function Now() {
       <Matrix />
       <Section title="The last 30 minutes" more={<a href="#/timeline">Timeline, with load and events</a>}>
         <Told answer={timeline} />
-        {timeline.body ? <LaneChart body={timeline.body} /> : timeline.error && <LaneChart body={fromEvents(body)} />}
+        {timeline.body ? <LaneChart body={timeline.body} /> : timeline.error && list(body.recent).length > 0 && <LaneChart body={fromEvents(body)} />}
       </Section>
     </>
   );
@@ -67,12 +67,12 @@ function Figures({ body, load }) {
       <Figure name="p99" value={span(figures.p99_ms)} below="of appends">
         <Spark values={list(load?.p99_ms)} cls="p99" label="p99 over the last 30 minutes" log />
       </Figure>
-      <Figure name="Longest gap, 5 min" value={span(figures.gap_5m_ms)} below={text(figures.gap_5m_whose, "nobody waited")} />
+      <Figure name="Longest gap, 5 min" value={span(figures.gap_5m_ms)} below={text(figures.gap_5m_whose, num(figures.gap_5m_ms) === null ? "not known" : "nobody waited")} />
       <Figure
         name="Failed calls, 5 min"
         value={count(failed)}
-        below={failed ? "users were told no" : "no call was refused"}
-        cls={failed ? "failed" : "held"}
+        below={failed ? "users were told no" : failed === 0 ? "no call failed" : "not known"}
+        cls={failed ? "failed" : failed === 0 ? "held" : ""}
       />
       <Figure
         name="Shards without leader"
@@ -90,7 +90,7 @@ function Center({ dc }) {
   const alive = num(dc.alive);
   const dead = alive === 0;
   const some = alive !== null && alive < num(dc.nodes);
-  const state = dead ? ["failed", "✗"] : some ? ["pending", "▲"] : ["held", "●"];
+  const state = alive === null ? ["pending", "?"] : dead ? ["failed", "✗"] : some ? ["pending", "▲"] : ["held", "●"];
   return (
     <section class={`card ${dead ? "ghost" : ""}`} aria-label={`Data center ${dc.dc}`}>
       <h3>

@@ -140,14 +140,18 @@ function Resources({ resources }) {
   );
 }
 
+/** A bound above that is one of bytes: there are not so many connections or calls. */
+const BYTES_FROM = 2 ** 21;
+
 function Resource({ one }) {
+  const words = num(one.max) > BYTES_FROM ? bytes : count;
   const share = num(one.max) ? ((num(one.used) ?? 0) / one.max) * 100 : null;
   const near = share !== null && share >= NEAR_PCT;
   return (
     <tr>
       <th scope="row">{text(one.name, "?")}</th>
       <td>
-        <Share value={share} cls={near ? "near" : ""} label={`${near ? "▲ " : ""}${count(one.used)} of ${count(one.max)}`} />
+        <Share value={share} cls={near ? "near" : ""} label={`${near ? "▲ " : ""}${words(one.used)} of ${words(one.max)}`} />
       </td>
       <td class="n" data-label="refused">
         {num(one.refused) ? <Mark cls="failed" sign="✗">{count(one.refused)}</Mark> : count(one.refused)}

@@ -58,15 +58,21 @@ function Table({ values }) {
               <code>{value.key}</code>
             </th>
             <td>
-              {value.set ? <b>{shown(value.value)}</b> : shown(value.value ?? value.default)} {value.set && <Mark cls="net" sign="◆">set</Mark>}
+              <Value value={value} /> {value.set && <Mark cls="net" sign="◆">set</Mark>}
             </td>
-            <td data-label="default">{shown(value.default)}</td>
+            <td data-label="default">{shown(value.default).replaceAll("`", "")}</td>
             <td class="why">{text(value.about).replaceAll("`", "")}</td>
           </tr>
         ))}
       </tbody>
     </table>
   );
+}
+
+function Value({ value }) {
+  if (value.set) return <b>{shown(value.value)}</b>;
+  const same = value.value === null || value.value === undefined || value.value === "" || value.value === value.default;
+  return same ? <span class="told">as by default</span> : shown(value.value);
 }
 
 /** A value as it is, also where it came as a number or as a list. */

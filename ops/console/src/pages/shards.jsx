@@ -2,15 +2,17 @@
 import { useState } from "preact/hooks";
 import { useAnswer } from "../lib/hooks.js";
 import { count, counted, list, num, span, text } from "../lib/fmt.js";
-import { nodeNow } from "../lib/net.js";
+import { answers, nodeNow } from "../lib/net.js";
 import { dcOf } from "../lib/places.js";
 import { href, route } from "../lib/route.js";
 import { Command, Dc, Empty, Figure, Letter, Mark, Section, Told } from "../parts/bits.jsx";
 import { Heat } from "../parts/heat.jsx";
 import { Strip } from "../parts/strip.jsx";
 
-const SHOWN = 60;
+const SHOWN = 40;
 const HOT = 5;
+/** From so many on they are asked for less often: each answer is some megabytes. */
+const MANY = 2000;
 
 export const shardName = (shard) => (shard === 0 ? "meta" : `shard ${shard}`);
 
@@ -27,7 +29,7 @@ export function shardState(shard) {
 }
 
 export function Shards() {
-  const answer = useAnswer("/api/shards", 2000);
+  const answer = useAnswer("/api/shards", list(answers.value["/api/shards"]?.body?.shards).length > MANY ? 10_000 : 2000);
   const { body } = answer;
   const shards = list(body?.shards).filter((shard) => num(shard?.shard) !== null);
   const open = route.value.rest[0] === undefined ? null : Number(route.value.rest[0]);
@@ -59,7 +61,7 @@ function Glance({ shards, moves }) {
   const broken = states.filter(({ rank }) => rank === 1).length;
   const margins = shards.map((shard) => num(shard.margin)).filter((n) => n !== null);
   const weakest = margins.length > 0 ? Math.min(...margins) : null;
-  const hot = [...shards].sort((a, b) => (num(b.acks_per_s) ?? 0) - (num(a.acks_per_s) ?? 0)).slice(0, HOT);
+  const hot = shards.filter((shard) => num(shard.acks_per_s) > 0).sort((a, b) => (num(b.acks_per_s) ?? 0) - (num(a.acks_per_s) ?? 0)).slice(0, HOT);
   return (
     <div class="figures">
       <Figure name="Without a leader" value={`${dark} of ${shards.length}`} below={dark ? "not served" : "all are served"} cls={dark ? "failed" : "held"} />
@@ -69,8 +71,8 @@ function Glance({ shards, moves }) {
       <Figure name="Asleep" value={count(shards.filter((shard) => shard.asleep).length)} below="nobody uses them" />
       <Figure
         name="Hottest"
-        value={hot[0] ? `${count(hot[0].acks_per_s)}/s` : "–"}
-        below={hot.map((shard) => (
+        value={hot[0] ? `${count(hot[0].acks_per_s)}/s` : "0/s"}
+        below={hot.length === 0 ? "nothing is sent" : hot.map((shard) => (
           <a key={shard.shard} href={href("shards", [String(shard.shard)])} title={`${count(shard.acks_per_s)} acks/s`}>
             {shard.shard === 0 ? "meta" : shard.shard}
           </a>

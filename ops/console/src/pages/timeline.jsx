@@ -19,6 +19,8 @@ const RANGES = [
   ["24 h", 1440],
 ];
 const LIVE_MS = 30 * 60_000;
+/** A node tells of no more at once. */
+const RANGE_MS_MAX = 24 * 3_600_000;
 
 /** The range that the address asks for; null for the last 30 minutes, which move. */
 function asked() {
@@ -74,6 +76,8 @@ function Range({ range, body }) {
     show(begin, end);
   };
   const length = to - from;
+  const middle = (from + to) / 2;
+  const wider = Math.min(length * 2, RANGE_MS_MAX);
   return (
     <>
       <div class="ranges">
@@ -91,7 +95,7 @@ function Range({ range, body }) {
         <button type="button" onClick={() => show(from + length / 2, to + length / 2)}>
           later →
         </button>
-        <button type="button" onClick={() => show(from - length / 2, to + length / 2)}>
+        <button type="button" onClick={() => show(middle - wider / 2, middle + wider / 2)} disabled={length >= RANGE_MS_MAX}>
           wider
         </button>
       </div>
@@ -133,7 +137,15 @@ function Felt({ gaps }) {
               <tr key={at}>
                 <td class="n">{span(gap.ms)}</td>
                 <td>{moment(gap.from_ms)}</td>
-                <td>{text(gap.node, "–")}</td>
+                <td>
+                  {text(gap.node, "–")}
+                  {num(gap.shard) !== null && (
+                    <>
+                      {", "}
+                      <a href={href("shards", [String(gap.shard)])}>{gap.shard === 0 ? "meta" : `shard ${gap.shard}`}</a>
+                    </>
+                  )}
+                </td>
               </tr>
             ))}
           </tbody>
@@ -153,6 +165,7 @@ function Events({ body, picked, setPicked }) {
   const [most, setMost] = useState(SHOWN);
   const lanes = list(body.lanes);
   const all = lanes.flatMap((lane) => list(lane.events).map((event) => ({ ...event, node: lane.node, dc: lane.dc })));
+  const more = lanes.reduce((sum, lane) => sum + (num(lane.more) ?? 0), 0);
   const wanted = words.trim().toLowerCase();
   const found = all
     .filter((event) => !kind || event.kind === kind)
@@ -192,6 +205,7 @@ function Events({ body, picked, setPicked }) {
           ))}
         </ol>
       )}
+      {more > 0 && <p class="told">Of the oldest {more} are not told: choose a shorter range.</p>}
       {found.length > most && (
         <button type="button" onClick={() => setMost(most + 400)}>
           show more of {found.length}

@@ -95,7 +95,11 @@ function After({ body, nothing, lost }) {
               <span>dead already <b>{body.gone_already.join(", ")}</b></span>
             )}
             <span>lost <b>{list(body.lost).join(", ") || "nothing"}</b></span>
-            <span>without a leader for about <b>{num(body.leaderless_for_ms) === null ? "as long as they are lost" : span(body.leaderless_for_ms)}</b></span>
+            {num(body.leaderless_for_ms) !== null && stopped.length < num(body.shards) && (
+              <span>
+                {stopped.length > 0 ? "all others " : ""}led again within about <b>{span(body.leaderless_for_ms)}</b>
+              </span>
+            )}
             <span>
               shards that stop <b>{stopped.length} of {body.shards ?? "–"}</b>
               {stopped.length > 0 && `: ${stopped.slice(0, 24).map((one) => (one === 0 ? "meta" : one)).join(", ")}${stopped.length > 24 ? " …" : ""}`}

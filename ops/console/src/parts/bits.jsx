@@ -61,7 +61,7 @@ const SIGNS = { held: "✓", pending: "▲", failed: "✗" };
 export function Figure({ name, value, below, cls = "", children }) {
   return (
     <div class={`figure ${cls}`}>
-      <h3>{name}</h3>
+      <h2>{name}</h2>
       <p>
         {SIGNS[cls] && cls !== "held" && <i aria-hidden="true">{SIGNS[cls]}</i>}
         {value}
@@ -147,6 +147,7 @@ export function nodeState(node) {
   if (text(node.problem)) return { cls: "pending", sign: "▲", word: "has a problem" };
   if (node.leaving) return { cls: "pending", sign: "◐", word: "leaving" };
   if (node.draining) return { cls: "pending", sign: "◐", word: "drained" };
+  if (node.reachable !== true) return { cls: "pending", sign: "?", word: "not known" };
   return { cls: "held", sign: "●", word: "alive" };
 }
 

@@ -41,6 +41,7 @@ export function LaneChart({ body, children, onRange, onPick }) {
   const groups = grouped(body);
   const gaps = list(body.gaps).filter((gap) => num(gap.from_ms) !== null && num(gap.to_ms) !== null);
   const ticks = axis.ticks(plot);
+  if (num(body.from_ms) === null || groups.length === 0) return <p class="empty" ref={ref}>Of this time nothing was told.</p>;
   return (
     <div class="chart" ref={ref} style={{ "--gut": `${gut}px` }} {...pointer(hover, axis, gut, onRange)}>
       <Legend groups={groups} />
@@ -253,6 +254,7 @@ function Span({ one, lane, axis, plot }) {
   const draining = cls === "draining" ? ` ${colour(lane.dc || dcOf(lane.node))}` : "";
   return (
     <>
+      {cls !== "up" && <rect class="under" x={axis.x(from)} width={axis.width(from, to)} y="2.5" height="13" />}
       <rect class={`span ${shown}${draining}`} x={axis.x(from)} width={axis.width(from, to)} y="2.5" height="13">
         <title>{`${lane.node} ${word}, ${clock(from)} to ${clock(to)}`}</title>
       </rect>

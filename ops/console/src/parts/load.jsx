@@ -17,6 +17,13 @@ function powers(_, least, most) {
   return [10 ** Math.floor(Math.log10(least)), 10 ** Math.max(Math.ceil(Math.log10(most)), Math.floor(Math.log10(least)) + 1)];
 }
 
+/** Ticks at powers of ten alone: nine lines between them say nothing. */
+function decades(_, __, least, most) {
+  const ticks = [];
+  for (let tick = least; tick <= most * 1.01; tick *= 10) ticks.push(tick);
+  return ticks;
+}
+
 function options({ axis, gut, plot, ticks, series, words, log }) {
   const font = "11.5px system-ui, sans-serif";
   const grid = { stroke: token("--grid"), width: 1 };
@@ -29,7 +36,7 @@ function options({ axis, gut, plot, ticks, series, words, log }) {
     scales: { x: { time: false, range: [axis.from, axis.to] }, y: log ? { distr: 3, range: powers } : { range: (_, __, most) => [0, Math.max(most * 1.08, 1)] } },
     axes: [
       { show: false, splits: () => ticks },
-      { size: gut, gap: 8, space: 32, font, stroke: token("--mute"), grid, ticks: { show: false }, values: (_, at) => at.map((value) => (value === null ? "" : words(value))) },
+      { size: gut, gap: 8, space: 32, font, stroke: token("--mute"), grid, ticks: { show: false }, values: (_, at) => at.map((value) => (value === null ? "" : words(value))), ...(log && { splits: decades, filter: (_, at) => at }) },
     ],
     series: [{}, ...series.map((one) => ({ width: 1.5, points: { show: false }, paths: stepped, ...one }))],
   };
