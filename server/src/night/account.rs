@@ -207,6 +207,7 @@ impl Account {
     /// Who led from the begin on: whoever decided entries first, or was replaced first.
     fn before(&mut self, night: &Night, stretches: &BTreeMap<u32, Vec<Stretch>>) {
         let mut first: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        let mut before: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
         for (shard, all) in stretches {
             if let Some(one) = all.first() {
                 first.insert(*shard, (one.from_ms, one.node));
@@ -219,6 +220,19 @@ impl Account {
             {
                 first.insert(e.shard, (at, e.old));
             }
+        }
+        for (node, what) in night.heads() {
+            if let What::Led(led) = what
+                && led.own
+            {
+                let known = before.get(&led.shard);
+                if known.is_none_or(|known: &(u64, u64)| known.0 < led.term) {
+                    before.insert(led.shard, (led.term, node));
+                }
+            }
+        }
+        for (shard, (_, node)) in before {
+            first.entry(shard).or_insert((night.from_ms, node));
         }
         for (shard, (at, node)) in first {
             let led = self.leaders.iter().filter(|led| led.shard == shard);

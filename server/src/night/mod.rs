@@ -67,6 +67,8 @@ pub struct NodeNight {
     pub cut_short: Option<String>,
     /// The recorder is off there.
     pub off: bool,
+    /// What was known before: who it is, the cluster, the ways, and who led.
+    pub head: Vec<Record>,
     /// Its records, by time.
     pub records: Vec<Record>,
 }
@@ -122,7 +124,8 @@ impl Night {
             // Stable: what was noted in one millisecond stays as it was noted.
             node.records.sort_by_key(at_ms);
         }
-        let records = self.nodes.iter().flat_map(|node| &node.records);
+        let records = self.nodes.iter();
+        let records = records.flat_map(|node| node.head.iter().chain(&node.records));
         let clusters = records.filter_map(|record| match &record.what {
             Some(What::Cluster(cluster)) => Some(cluster),
             _ => None,
@@ -145,6 +148,17 @@ impl Night {
     pub fn dc_of(&self, node: u64) -> &str {
         let known = self.cluster.nodes.iter().find(|one| one.node_id == node);
         known.map_or("", |node| node.dc.as_str())
+    }
+
+    /// What all nodes knew before the time.
+    pub fn heads(&self) -> impl Iterator<Item = (u64, &What)> {
+        let of = |node: &'_ NodeNight| node.node_id;
+        let nodes = self.nodes.iter();
+        nodes.flat_map(move |node| {
+            let id = of(node);
+            let words = node.head.iter().filter_map(|record| record.what.as_ref());
+            words.map(move |what| (id, what))
+        })
     }
 
     /// All records of the time, of all nodes, by time.

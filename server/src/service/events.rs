@@ -40,7 +40,10 @@ pub async fn pages(
     };
     recorder.flush().await;
     let found = recorder.read((from_ms, to_ms), after, CALL_BYTES);
-    let found = found.await.map_err(Failure::Internal)?;
+    let mut found = found.await.map_err(Failure::Internal)?;
+    if after != Position::default() {
+        found.head.clear();
+    }
     let (wall, ahead) = recorder.clocks();
     let base = v1::GetEventsResponse {
         next: after.to_string(),
@@ -53,6 +56,7 @@ pub async fn pages(
         torn_bytes: found.torn_bytes,
         first_ms: found.first_ms,
         off: recorder.is_off(),
+        head: Vec::new(),
         ..v1::GetEventsResponse::default()
     };
     Ok(stream::iter(split(found, &base)).map(Ok).boxed())
@@ -60,7 +64,10 @@ pub async fn pages(
 
 /// Pages of what was found; one at least, so that a caller hears who answers.
 fn split(found: Found, base: &v1::GetEventsResponse) -> Vec<v1::GetEventsResponse> {
-    let mut pages = vec![base.clone()];
+    let mut pages = vec![v1::GetEventsResponse {
+        head: found.head,
+        ..base.clone()
+    }];
     let mut bytes = 0;
     for (position, record) in found.records {
         let size = prost::Message::encoded_len(&record) as u64;

@@ -25,6 +25,8 @@ use cluster::Cluster;
 
 /// How long the cluster may take until all shards are led, ms.
 const FOUNDING_MAX_MS: u64 = 60_000;
+/// How much longer, where leaders move to the data centers that should lead.
+const PREFERRED_MAX_MS: u64 = 200_000;
 /// How long the last calls may take to be answered behind the end of the load, ms, beside their
 /// deadline.
 const TAIL_MAX_MS: u64 = 30_000;
@@ -72,7 +74,11 @@ fn drive(plan: &Plan, seen: &mut verdict::Seen) -> Result<(), String> {
 
 fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Result<(), String> {
     while !cluster.has_begun()? {
-        if cluster.field.now_us() > FOUNDING_MAX_MS * 1_000 {
+        let more_ms = match plan.topology.prefer.is_empty() {
+            true => 0,
+            false => PREFERRED_MAX_MS,
+        };
+        if cluster.field.now_us() > (FOUNDING_MAX_MS + more_ms) * 1_000 {
             return Err("the cluster did not come to life".to_owned());
         }
         cluster.step()?;
