@@ -18,6 +18,8 @@ mod verdict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use server::night::NodeNight;
+
 use crate::interpose;
 use crate::outcome::{Outcome, Phase};
 use crate::plan::{Event, Plan};
@@ -36,6 +38,11 @@ const REST_MAX_MS: u64 = 240_000;
 /// Makes a run, on this thread, which draws and tells time for the simulation meanwhile. The same
 /// plan makes the same run in a process that has made no other, or the same others.
 pub fn run(plan: &Plan) -> Outcome {
+    run_and_record(plan).0
+}
+
+/// As [`run`], with what the nodes' flight recorders had written by its end.
+pub fn run_and_record(plan: &Plan) -> (Outcome, Vec<NodeNight>) {
     let began = interpose::real_elapsed();
     interpose::enter(plan.seed);
     raft::interleave(Some(interpose::yields));
@@ -51,7 +58,8 @@ pub fn run(plan: &Plan) -> Outcome {
             Some(format!("panic: {}", panic_text(&*panic)))
         }
     };
-    verdict::outcome(plan, seen, began)
+    let recorded = std::mem::take(&mut seen.recorded);
+    (verdict::outcome(plan, seen, began), recorded)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
