@@ -63,6 +63,11 @@ async fn once<T>(
     }
 }
 
+/// For the next page of a node's events.
+const EVENTS_PAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is taken of one node's events, bytes, about.
+const EVENTS_BYTES_MAX: usize = 96 * 1024 * 1024;
+
 /// Gives each listed node what it said itself, wherever that was. `first` is an answer from before.
 fn by_who_answered(reports: Vec<NodeReport>, first: &v1::GetStatusResponse) -> Vec<NodeReport> {
     let mine = |status: &v1::GetStatusResponse| status.cluster_id == first.cluster_id;
@@ -157,6 +162,55 @@ impl Client {
         let mut reports = by_who_answered(futures::future::join_all(asks).await, &seen);
         reports.sort_by_key(|report| report.listed.as_ref().map(|node| node.node_id));
         Ok(reports)
+    }
+
+    /// What the flight recorder of the node at `address` has of a time, Unix milliseconds; it has `begin` to
+    /// begin its answer. What it gave before it broke off is given with why it did.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the node refuses, or is silent for `begin`.
+    pub async fn events_of(
+        &self,
+        address: &str,
+        (from_ms, to_ms): (u64, u64),
+        begin: Duration,
+    ) -> Result<(Vec<v1::GetEventsResponse>, Option<Error>), Error> {
+        let mut pages: Vec<v1::GetEventsResponse> = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let channel = self.inner.nodes.channel(address)?;
+            let after = pages.last().map(|page| page.next.clone());
+            let request = v1::GetEventsRequest {
+                from_ms,
+                to_ms,
+                after: after.unwrap_or_default(),
+            };
+            let limit = match pages.is_empty() {
+                true => begin,
+                false => EVENTS_PAGE_TIMEOUT,
+            };
+            let asked = once(limit, admin(channel).get_events(request)).await;
+            let mut answer = match asked {
+                Err(error) if pages.is_empty() => return Err(error),
+                Err(error) => return Ok((pages, Some(error))),
+                Ok(answer) => answer.into_inner(),
+            };
+            loop {
+                match once(EVENTS_PAGE_TIMEOUT, answer.message()).await {
+                    Ok(Some(page)) => {
+                        bytes += prost::Message::encoded_len(&page);
+                        pages.push(page);
+                    }
+                    Ok(None) => break,
+                    Err(error) if pages.is_empty() => return Err(error),
+                    Err(error) => return Ok((pages, Some(error))),
+                }
+            }
+            let more = pages.last().is_some_and(|page| page.more);
+            if !more || bytes > EVENTS_BYTES_MAX {
+                return Ok((pages, None));
+            }
+        }
     }
 
     /// Reads the replica of `shard` on the node at `address` back from its disk and hashes it.

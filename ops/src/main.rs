@@ -78,6 +78,8 @@ enum Command {
     Demo(Box<demo::Args>),
     #[command(hide = true)]
     Failover(failover::Args),
+    #[command(subcommand)]
+    Outage(cmd::outage::Outage),
     Sim(cmd::sim::Args),
 }
 
@@ -121,6 +123,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
         Command::Failover(args) => cmd::block_on(args.run()),
+        Command::Outage(command) => command.run(),
         Command::Sim(args) => args.run(),
     };
     exit::report(outcome)

@@ -24,11 +24,6 @@ impl Files {
         }
     }
 
-    /// Where they are.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     fn path(&self, segment: u64) -> PathBuf {
         self.folder.join(format!("{segment:06}.{EXTENSION}"))
     }
@@ -93,14 +88,14 @@ mod tests {
         files.append(7, b"one").unwrap();
         files.append(7, b"two").unwrap();
         files.append(8, b"x").unwrap();
-        fs::write(files.folder().join("notes.txt"), "mine").unwrap();
+        fs::write(files.folder.join("notes.txt"), "mine").unwrap();
         assert_eq!(files.segments().unwrap(), BTreeMap::from([(7, 6), (8, 1)]));
         assert_eq!(files.read(7, 4).unwrap(), b"onet");
         files.remove(7).unwrap();
         assert_eq!(files.segments().unwrap(), BTreeMap::from([(8, 1)]));
         assert!(files.read(7, 4).is_err());
         // A folder that was removed is made again, but not its data directory.
-        fs::remove_dir_all(files.folder()).unwrap();
+        fs::remove_dir_all(&files.folder).unwrap();
         files.append(9, b"y").unwrap();
         let gone = Files::of(&folder.path().join("gone"));
         assert!(gone.append(1, b"z").is_err());

@@ -40,5 +40,10 @@ pub const IMPORT: &str = "firebreak-import";
 /// Metadata of answers to calls: this node drains or stops, and further calls should go elsewhere.
 pub const GOING_AWAY: &str = "firebreak-going-away";
 
+/// Whether a document can leave a value out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Descriptors of every service, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/firebreak.bin"));

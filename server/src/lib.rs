@@ -27,6 +27,7 @@ pub mod gateway;
 pub mod guesses;
 pub mod identity;
 pub mod memory;
+pub mod night;
 pub mod node;
 pub mod read;
 pub mod recorder;

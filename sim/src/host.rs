@@ -12,12 +12,16 @@ use std::time::Duration;
 
 use disks::{Devices, Disks, Engines};
 use parking_lot::Mutex;
+use proto::v1::Record;
+use proto::v1::record::What;
 use raft::Keep;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _};
 use server::budget::MEMORY_BYTES_MIN;
 use server::memory::Account;
+use server::night::NodeNight;
 use server::node::{self, InitOptions, RunError};
+use server::recorder::ring::{self, Position};
 use server::world::{
     Background, DiskSpace, Entropy, Gauge, Machine, Metrics, Process, ProcessFigures, Space, tape,
 };
@@ -374,9 +378,21 @@ impl Host {
         self.disks.wipe()
     }
 
-    /// What its flight recorder wrote.
-    pub fn tape(&self) -> &Arc<tape::Memory> {
-        &self.tape
+    /// What its flight recorder wrote; none where that burned.
+    pub fn recorded(&self) -> Option<NodeNight> {
+        let found = ring::read(&*self.tape, (0, u64::MAX), Position::default(), u64::MAX);
+        let records = found.ok()?.records.into_iter().map(|(_, record)| record);
+        let records: Vec<Record> = records.collect();
+        let node_id = records.iter().find_map(|record| match &record.what {
+            Some(What::Started(started)) => Some(started.node_id),
+            _ => None,
+        })?;
+        Some(NodeNight {
+            node_id,
+            name: self.name.clone(),
+            records,
+            ..NodeNight::default()
+        })
     }
 
     /// Takes an image of the disks.

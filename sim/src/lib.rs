@@ -59,6 +59,7 @@ pub mod history;
 pub mod host;
 pub mod interpose;
 pub mod net;
+pub mod night;
 pub mod oracle;
 pub mod outcome;
 pub mod plan;

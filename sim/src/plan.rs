@@ -85,6 +85,9 @@ pub struct Topology {
     /// How often everything is read back and compared, ms; 0 lets the product choose.
     #[serde(default)]
     pub scrub_every_ms: u64,
+    /// Data centers that should lead, best first; empty = as laid out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefer: Vec<String>,
 }
 
 /// A data center.

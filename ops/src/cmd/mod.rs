@@ -7,6 +7,7 @@ pub mod init;
 pub mod join;
 pub mod map;
 pub mod members;
+pub mod outage;
 pub mod policy;
 pub mod read;
 pub mod serve;

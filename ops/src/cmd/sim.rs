@@ -35,15 +35,23 @@ impl Args {
     /// # Errors
     /// [`Usage`] when it is not there; anything else that keeps it from being started.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let exe = std::env::current_exe().ok();
-        let beside = exe.as_deref().map(|exe| exe.with_file_name(PROGRAM));
-        let program = chosen(beside);
-        let error = Command::new(&program).arg0(CALLED).args(self.args).exec();
-        if error.kind() == io::ErrorKind::NotFound {
-            return Err(Usage(missing(exe.as_deref())).into());
-        }
-        Err(anyhow!(error).context(format!("cannot start {}", program.display())))
+        go_on(self.args)
     }
+}
+
+/// Goes on as the simulator with these arguments.
+///
+/// # Errors
+/// As [`Args::run`].
+pub fn go_on(args: Vec<OsString>) -> anyhow::Result<ExitCode> {
+    let exe = std::env::current_exe().ok();
+    let beside = exe.as_deref().map(|exe| exe.with_file_name(PROGRAM));
+    let program = chosen(beside);
+    let error = Command::new(&program).arg0(CALLED).args(args).exec();
+    if error.kind() == io::ErrorKind::NotFound {
+        return Err(Usage(missing(exe.as_deref())).into());
+    }
+    Err(anyhow!(error).context(format!("cannot start {}", program.display())))
 }
 
 /// The one beside this program, if it is there, or else whichever is in PATH.

@@ -369,3 +369,41 @@ pub fn words(what: &What, names: &BTreeMap<u64, String>) -> Option<String> {
         What::Quorum(q) => format!("hears a majority of {} again", shard(q.shard)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn the_table_in_the_docs_is_this_one() {
+        let page = include_str!("../../../docs/operating.md");
+        let mut table = "| record | what it says |\n|---|---|\n".to_owned();
+        for (kind, says) in KINDS {
+            table.push_str(&format!("| `{kind}` | {says} |\n"));
+        }
+        assert!(
+            page.contains(&table),
+            "docs/operating.md should have\n{table}"
+        );
+    }
+
+    #[test]
+    fn each_kind_of_record_is_in_the_table() {
+        let descriptors = prost_types::FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap();
+        let messages = descriptors.file.iter().flat_map(|file| &file.message_type);
+        let record = { messages }
+            .find(|message| message.name() == "Record")
+            .unwrap();
+        let of_oneof = record
+            .field
+            .iter()
+            .filter(|field| field.oneof_index.is_some());
+        let mut names: Vec<&str> = of_oneof.map(|field| field.name()).collect();
+        let mut kinds: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
+        names.sort_unstable();
+        kinds.sort_unstable();
+        assert_eq!(names, kinds);
+    }
+}

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use proto::v1::Record;
+use proto::v1::record::What;
 
 use super::tape::Tape;
 
@@ -30,6 +31,8 @@ const SEGMENTS_MAX: usize = 512;
 const HEAD_BYTES: usize = 256 * 1024;
 /// Of a frame, in front of its payload.
 const FRAME_HEAD: usize = 8;
+/// Shards whose leaders before are told.
+const HEAD_MAX: usize = 8_192;
 /// By how much clocks may have moved between two files, ms.
 const SLACK_MS: u64 = 10 * 60_000;
 
@@ -212,6 +215,9 @@ impl std::str::FromStr for Position {
 pub struct Found {
     /// The records, oldest first, each with where one goes on behind it.
     pub records: Vec<(Position, Record)>,
+    /// The last words before that time on who the node is, the cluster, the ways, and each shard that it
+    /// led.
+    pub head: Vec<Record>,
     /// There is more: `bytes_max` was reached.
     pub more: bool,
     /// Bytes of files that could not be read.
@@ -236,6 +242,7 @@ pub fn read(
     let begins = begins.collect::<io::Result<Vec<_>>>()?;
     found.first_ms = begins.iter().flatten().next().copied().unwrap_or(0);
     let mut given = 0;
+    let mut head = Head::default();
     for (at, number) in numbers.iter().enumerate() {
         let ends = begins.get(at + 1).copied().flatten();
         let before = ends.is_some_and(|ends| ends.saturating_add(SLACK_MS) < from_ms);
@@ -258,18 +265,47 @@ pub fn read(
                 offset,
             };
             let at = at_ms(&record);
-            if position <= after || at < from_ms || at > to_ms {
+            if at < from_ms {
+                head.note(record);
+                continue;
+            }
+            if position <= after || at > to_ms {
                 continue;
             }
             if given > 0 && given + size > bytes_max {
                 found.more = true;
+                found.head = head.records();
                 return Ok(found);
             }
             given += size;
             found.records.push((position, record));
         }
     }
+    found.head = head.records();
     Ok(found)
+}
+
+/// The last words of what a time begins with, by what they are about.
+#[derive(Default)]
+struct Head(BTreeMap<(&'static str, u32), Record>);
+
+impl Head {
+    fn note(&mut self, record: Record) {
+        let about = match &record.what {
+            Some(What::Started(_)) => ("started", 0),
+            Some(What::Cluster(_)) => ("cluster", 0),
+            Some(What::Links(_)) => ("links", 0),
+            Some(What::Led(led)) if self.0.len() < HEAD_MAX => ("led", led.shard),
+            _ => return,
+        };
+        self.0.insert(about, record);
+    }
+
+    fn records(self) -> Vec<Record> {
+        let mut records: Vec<Record> = self.0.into_values().collect();
+        records.sort_by_key(at_ms);
+        records
+    }
 }
 
 /// When a file begins; `None` where that cannot be read.

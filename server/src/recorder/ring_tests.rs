@@ -1,5 +1,4 @@
 use proptest::prelude::*;
-use proto::v1::record::What;
 use proto::v1::{LedRecord, StartedRecord};
 
 use super::*;
@@ -95,6 +94,8 @@ fn a_time_is_found_and_pages_go_on_where_they_ended() {
     let of = |from, to| terms(&read(&*tape, (from, to), Position::default(), u64::MAX).unwrap());
     assert_eq!(of(10, 12), [10, 11, 12]);
     assert_eq!(of(101, 200), Vec::<u64>::new());
+    let later = read(&*tape, (50, 60), Position::default(), u64::MAX).unwrap();
+    assert_eq!(later.head, [led(49)], "who led before");
     let (mut seen, mut after) = (Vec::new(), Position::default());
     loop {
         let page = read(&*tape, (1, 100), after, 100).unwrap();

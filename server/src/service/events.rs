@@ -56,6 +56,9 @@ pub async fn pages(
         };
         found.records.retain(|(_, record)| !counts(record));
     }
+    if after != Position::default() {
+        found.head.clear();
+    }
     let (wall, ahead) = recorder.clocks();
     let base = v1::GetEventsResponse {
         next: after.to_string(),
@@ -68,6 +71,7 @@ pub async fn pages(
         torn_bytes: found.torn_bytes,
         first_ms: found.first_ms,
         off: recorder.is_off(),
+        head: Vec::new(),
         ..v1::GetEventsResponse::default()
     };
     let mut pages = split(found, &base);
@@ -80,7 +84,10 @@ pub async fn pages(
 
 /// Pages of what was found; one at least, so that a caller hears who answers.
 fn split(found: Found, base: &v1::GetEventsResponse) -> Vec<v1::GetEventsResponse> {
-    let mut pages = vec![base.clone()];
+    let mut pages = vec![v1::GetEventsResponse {
+        head: found.head,
+        ..base.clone()
+    }];
     let mut bytes = 0;
     for (position, record) in found.records {
         let size = prost::Message::encoded_len(&record) as u64;

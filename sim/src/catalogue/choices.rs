@@ -149,6 +149,7 @@ mod tests {
             replicas,
             replace_after_ms: 0,
             scrub_every_ms: 0,
+            prefer: Vec::new(),
         };
         let all = Choices::of(&topology).0;
         let of = |size| all.iter().filter(|set| set.count_ones() == size).count();

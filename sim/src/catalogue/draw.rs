@@ -163,6 +163,7 @@ fn nodes(spec: &Topology, seed: u64) -> plan::Topology {
         replicas: spec.replicas,
         replace_after_ms: spec.replace_after_ms,
         scrub_every_ms: spec.scrub_every_ms,
+        prefer: Vec::new(),
     }
 }
 

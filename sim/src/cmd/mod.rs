@@ -16,6 +16,7 @@ mod files;
 mod here;
 mod list;
 mod mutants;
+mod outage;
 mod pool;
 mod prove;
 mod replay;
@@ -79,6 +80,8 @@ enum Command {
     Shrink(Box<shrink::Args>),
     Mutants(Box<mutants::Args>),
     Bench(bench::Args),
+    #[command(subcommand, hide = true)]
+    Outage(outage::Outage),
     /// Makes the run of a plan from stdin; what the others start for each of their runs.
     #[command(hide = true)]
     Worker,
@@ -124,6 +127,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Shrink(args) => args.run(),
         Command::Mutants(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Outage(command) => command.run(),
         Command::Worker => worker::live(),
     };
     ended.unwrap_or_else(|failure| {

@@ -23,6 +23,7 @@ mod junit;
 mod lanes;
 mod load;
 mod matrix;
+pub(crate) mod night;
 mod page;
 mod panels;
 mod setup;

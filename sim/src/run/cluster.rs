@@ -551,6 +551,8 @@ impl Cluster {
                 seen.site_errors.push(format!("{name}: {why}"));
             }
         }
+        let hosts = self.members.iter().map(|member| &member.host);
+        seen.recorded = hosts.filter_map(|host| host.recorded()).collect();
         seen.retries = self.recorder.retries();
         let (history, places) = self.recorder.finish();
         seen.history = history;

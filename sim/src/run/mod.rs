@@ -18,6 +18,8 @@ mod verdict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use server::night::NodeNight;
+
 use crate::interpose;
 use crate::outcome::{Outcome, Phase};
 use crate::plan::{Event, Plan};
@@ -25,6 +27,8 @@ use cluster::Cluster;
 
 /// How long the cluster may take until all shards are led, ms.
 const FOUNDING_MAX_MS: u64 = 60_000;
+/// How much longer, where leaders move to the data centers that should lead.
+const PREFERRED_MAX_MS: u64 = 200_000;
 /// How long the last calls may take to be answered behind the end of the load, ms, beside their
 /// deadline.
 const TAIL_MAX_MS: u64 = 30_000;
@@ -34,6 +38,11 @@ const REST_MAX_MS: u64 = 240_000;
 /// Makes a run, on this thread, which draws and tells time for the simulation meanwhile. The same
 /// plan makes the same run in a process that has made no other, or the same others.
 pub fn run(plan: &Plan) -> Outcome {
+    run_and_record(plan).0
+}
+
+/// As [`run`], with what the nodes' flight recorders had written by its end.
+pub fn run_and_record(plan: &Plan) -> (Outcome, Vec<NodeNight>) {
     let began = interpose::real_elapsed();
     interpose::enter(plan.seed);
     raft::interleave(Some(interpose::yields));
@@ -49,7 +58,8 @@ pub fn run(plan: &Plan) -> Outcome {
             Some(format!("panic: {}", panic_text(&*panic)))
         }
     };
-    verdict::outcome(plan, seen, began)
+    let recorded = std::mem::take(&mut seen.recorded);
+    (verdict::outcome(plan, seen, began), recorded)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -72,7 +82,11 @@ fn drive(plan: &Plan, seen: &mut verdict::Seen) -> Result<(), String> {
 
 fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Result<(), String> {
     while !cluster.has_begun()? {
-        if cluster.field.now_us() > FOUNDING_MAX_MS * 1_000 {
+        let more_ms = match plan.topology.prefer.is_empty() {
+            true => 0,
+            false => PREFERRED_MAX_MS,
+        };
+        if cluster.field.now_us() > (FOUNDING_MAX_MS + more_ms) * 1_000 {
             return Err("the cluster did not come to life".to_owned());
         }
         cluster.step()?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::v1::{
-    GetStatusResponse, MoveReplicaRequest, RemoveNodeRequest, ReplicaMove, ReplicaStatus,
+    GetStatusResponse, MoveReplicaRequest, Policy, RemoveNodeRequest, ReplicaMove, ReplicaStatus,
     ShardStatus,
 };
 use client::{Client, Drain, ReplicaHash};
@@ -37,6 +37,8 @@ const ADMIN_AFTER_US: u64 = 2_000_000;
 const SETTLE_MAX_US: u64 = 60_000_000;
 /// Replicas that are read back at a time.
 const HASHES_AT_ONCE: usize = 64;
+/// How long it is waited for leaders that move to where they should be.
+const PREFERRED_MAX_US: u64 = 150_000_000;
 /// How long a probe goes on.
 const PROBE_MAX: Duration = Duration::from_secs(60);
 
@@ -208,6 +210,7 @@ async fn work(env: &Env, told: &Told, hosts: &[Arc<Host>]) -> Result<(), String>
         if let Ok(seen) = seen
             && whole(&seen, founders).is_ok()
         {
+            prefer(env, told, &client).await?;
             let mut state = told.state.lock();
             state.nodes = node_names(&seen);
             state.serves = true;
@@ -243,6 +246,41 @@ async fn work(env: &Env, told: &Told, hosts: &[Arc<Host>]) -> Result<(), String>
     }
     state.rested = true;
     Ok(())
+}
+
+/// Has the plan's data centers lead, where it names any, and waits until they do as far as they can.
+async fn prefer(env: &Env, told: &Told, client: &Client) -> Result<(), String> {
+    let wanted = &env.plan.topology.prefer;
+    let Some(first) = wanted.first() else {
+        return Ok(());
+    };
+    let policy = Policy {
+        prefer: wanted.clone(),
+        ..Policy::default()
+    };
+    let set = client.set_policy(None, Some(policy)).await;
+    set.map_err(|error| format!("the policy prefer={}: {error}", wanted.join(",")))?;
+    let until = now_us() + PREFERRED_MAX_US;
+    while now_us() < until {
+        sleep(LOOK).await;
+        let seen = statuses(client, &told.running()).await;
+        if seen.is_ok_and(|seen| leads(&seen, first)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a data center leads all data shards that it has a replica of.
+fn leads(statuses: &[GetStatusResponse], dc: &str) -> bool {
+    statuses.iter().all(|status| {
+        let there = |id: u64| {
+            let mut nodes = status.nodes.iter();
+            nodes.any(|node| node.node_id == id && node.dc == dc)
+        };
+        let mut data = status.shards.iter().filter(|shard| shard.shard != 0);
+        data.all(|shard| there(shard.leader) || !shard.replicas.iter().any(|id| there(*id)))
+    })
 }
 
 /// Does what the timeline wants done, through whatever node answers.

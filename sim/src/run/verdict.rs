@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::laps::Laps;
+use server::night::NodeNight;
+
 use crate::history::{AppendEnd, History, Level, Observed};
 use crate::interpose::real_elapsed;
 use crate::oracle::liveness::Failed;
@@ -64,6 +66,8 @@ pub(super) struct Seen {
     pub stopped: Option<String>,
     pub panicked: bool,
     pub laps: Laps,
+    /// What the nodes' flight recorders wrote.
+    pub recorded: Vec<NodeNight>,
 }
 
 /// Judges a run that began at that real moment.

@@ -80,6 +80,7 @@ pub fn plan() -> Plan {
             replicas: 3,
             replace_after_ms: 0,
             scrub_every_ms: 0,
+            prefer: Vec::new(),
         },
         workload: workload(DCS.iter().map(site).collect()),
         events: Vec::new(),

@@ -58,6 +58,7 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             replicas: 3,
             replace_after_ms: 0,
             scrub_every_ms: 0,
+            prefer: Vec::new(),
         },
         workload: Workload {
             duration_ms: 60_000,

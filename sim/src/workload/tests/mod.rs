@@ -65,6 +65,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
             replicas: 3,
             replace_after_ms: 0,
             scrub_every_ms: 0,
+            prefer: Vec::new(),
         },
         workload: Workload {
             duration_ms: 10_000,
