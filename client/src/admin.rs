@@ -184,6 +184,7 @@ impl Client {
                 from_ms,
                 to_ms,
                 after: after.unwrap_or_default(),
+                without_seconds: false,
             };
             let limit = match pages.is_empty() {
                 true => begin,

@@ -571,6 +571,15 @@ impl Admin for Node {
         Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
     }
 
+    type GetEventsStream = Answers<v1::GetEventsResponse>;
+
+    async fn get_events(
+        &self,
+        _: Request<v1::GetEventsRequest>,
+    ) -> Result<Response<Self::GetEventsStream>, Status> {
+        Err(Status::unimplemented("this node has no recorder"))
+    }
+
     type HashReplicaStream = Answers<v1::HashReplicaResponse>;
 
     async fn hash_replica(

@@ -145,7 +145,7 @@ impl Settings {
             let mut cells = row.trim_matches('|').split('|').map(str::trim);
             let key = cells.next()?.trim_matches('`').to_owned();
             let about = cells.next()?.to_owned();
-            let default = cells.next()?.trim_matches('`').to_owned();
+            let default = cells.next()?.replace('`', "");
             let value = given.values.get(&key).cloned();
             Some(Setting {
                 set: value.is_some(),

@@ -171,7 +171,7 @@ fn why(left: &Left) -> String {
     }
     if left.unplaced > 0 {
         return format!(
-            "everything stays served, but {} replicas would find no node to take them over",
+            "every shard keeps a quorum elsewhere; {} replicas would have no other place until nodes return",
             left.unplaced
         );
     }
