@@ -571,6 +571,13 @@ impl Admin for Node {
         Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
     }
 
+    async fn get_outages(
+        &self,
+        _: Request<v1::GetOutagesRequest>,
+    ) -> Result<Response<v1::GetOutagesResponse>, Status> {
+        Err(Status::unimplemented("this node accounts for no outages"))
+    }
+
     type GetEventsStream = Answers<v1::GetEventsResponse>;
 
     async fn get_events(

@@ -85,6 +85,12 @@ impl Canary {
         }
     }
 
+    /// Whether the last one failed. Before the first nothing is known.
+    pub fn is_failing(&self) -> bool {
+        let (sent, _) = self.counts();
+        sent > 0 && self.0.health.borrow().why_not.is_some()
+    }
+
     /// Those sent, and of them those that failed.
     pub fn counts(&self) -> (u64, u64) {
         let inner = &self.0;
