@@ -469,3 +469,7 @@ fn differ(known: &v1::LinksRecord, now: &v1::LinksRecord) -> bool {
     let mut pairs = known.links.iter().zip(&now.links);
     known.links.len() != now.links.len() || !pairs.all(|(a, b)| same(a, b))
 }
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;
