@@ -220,6 +220,11 @@ impl Node {
         pulse.lag().max(pulse.late())
     }
 
+    /// For how long this process was stopped since its start: standstills of more than a second.
+    pub fn stopped(&self) -> Duration {
+        self.inner.peers().vitals().pulse().stopped()
+    }
+
     /// The ways to the other nodes, by their numbers.
     pub fn links(&self) -> Vec<LinkStatus> {
         let mut links = self.inner.peers().all();

@@ -95,6 +95,7 @@ struct Head {
 /// What was looked at before.
 #[derive(Default)]
 struct Before {
+    stopped: Duration,
     syncs: u64,
     epoch: Option<u64>,
     ticks: u32,
@@ -183,12 +184,7 @@ impl Recorder {
         loop {
             sleep_until(due).await;
             let late = due.elapsed();
-            if late >= STOOD {
-                self.inner.push(What::Stood(v1::StoodRecord {
-                    lasted_ms: micros(late) / 1_000,
-                    suspended: false,
-                }));
-            }
+            self.inner.stood(&mut before, late);
             due = (due + SECOND).max(Instant::now());
             self.inner.tick(&mut before, late);
             if !*self.inner.writing.borrow() {
@@ -329,6 +325,21 @@ impl Inner {
             let count = count as u64;
             self.dropped.fetch_add(count, Ordering::Relaxed);
             self.queue.lock().second.dropped += count;
+        }
+    }
+
+    /// Tells of a standstill: the node's pulse knows those of more than a second to the beat, and of shorter
+    /// ones a late tick tells.
+    fn stood(&self, before: &mut Before, late: Duration) {
+        let stopped = self.raft().map_or(Duration::ZERO, |raft| raft.stopped());
+        let more = stopped.saturating_sub(before.stopped);
+        before.stopped = before.stopped.max(stopped);
+        let lasted = more.max(late);
+        if lasted >= STOOD {
+            self.push(What::Stood(v1::StoodRecord {
+                lasted_ms: micros(lasted) / 1_000,
+                suspended: false,
+            }));
         }
     }
 
