@@ -174,8 +174,9 @@ impl Client {
         limit: Duration,
     ) -> Result<v1::GetOutagesResponse, Error> {
         let channel = self.inner.nodes.channel(address)?;
-        let asked = once(limit, admin(channel).get_outages(v1::GetOutagesRequest {}));
-        Ok(asked.await?.into_inner())
+        let request = v1::GetOutagesRequest {};
+        let told = once(limit, admin(channel).get_outages(request)).await?;
+        Ok(told.into_inner())
     }
 
     /// What the flight recorder of the node at `address` has of a time, Unix milliseconds; it has `begin` to
