@@ -339,7 +339,7 @@ fn serve<N: Network>(
     ));
     let local = Local {
         gateway: gateway.clone(),
-        canary: Canary::new(gateway.clone()),
+        canary: Canary::new(gateway.clone(), config.http.canary),
         happened,
         rates: Rates::default(),
         outages: Outages::default(),

@@ -146,7 +146,6 @@ async fn hear(client: &Client, target: &Target, range: (u64, u64)) -> anyhow::Re
                     node: name.clone(),
                     from_ms,
                     to_ms: from_ms + 1_000,
-                    calls: failed,
                 });
             }
         }

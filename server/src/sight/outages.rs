@@ -22,6 +22,7 @@ use prost::Message as _;
 use proto::v1;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::health;
 use super::local::Local;
 use super::traffic::{Outcome, Outcomes, Tenant};
 use crate::convert;
@@ -30,6 +31,8 @@ use crate::gateway::Target;
 
 /// The tenant whose conversations hold what was not served.
 pub const TENANT: &str = "firebreak-outages";
+/// Tenants whose conversations nodes keep for themselves.
+const OWN: [&str; 2] = [TENANT, health::TENANT];
 /// For how long outages are told, days.
 pub const KEPT_DAYS: u64 = 400;
 /// A window ends after so long without a call that was not served.
@@ -146,7 +149,9 @@ impl Outages {
             before => before.min(now_ms),
         };
         inner.looked_ms = now_ms;
-        for tenant in local.gateway.traffic.tenants() {
+        let tenants = local.gateway.traffic.tenants().into_iter();
+        // What the node keeps for itself is nobody's outage.
+        for tenant in tenants.filter(|tenant| !OWN.contains(&tenant.name.as_str())) {
             for feature in Feature::ALL {
                 let key = (tenant.name.clone(), feature);
                 let counted = Outcome::ALL.map(|outcome| feature.outcomes(&tenant).get(outcome));

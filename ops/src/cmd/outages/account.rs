@@ -17,8 +17,6 @@ pub struct Felt {
     pub from_ms: u64,
     /// Unix milliseconds, agreed.
     pub to_ms: u64,
-    /// Calls that failed.
-    pub calls: u64,
 }
 
 /// A time in which a tenant was not served.
@@ -73,20 +71,17 @@ pub fn of(outages: &[Outage], felt: &[Felt]) -> Vec<Account> {
     let mut used = BTreeSet::new();
     for account in &mut accounts {
         let before = (account.from_ms, account.to_ms);
-        if account.feature == "send" {
-            for (at, seen) in canaries.iter().enumerate() {
-                if account.touches(seen) && account.widen(seen, "canary") {
-                    used.insert(at);
-                } else if account.touches(seen) {
-                    used.insert(at);
-                    account.see("canary");
-                }
+        // Both try, or count, appends alone.
+        let appends = account.feature == "send";
+        for (at, seen) in canaries.iter().enumerate().filter(|_| appends) {
+            if account.touches(seen) {
+                account.widen(seen, "canary");
+                used.insert(at);
             }
         }
-        for seen in &recorders {
+        for seen in recorders.iter().filter(|_| appends) {
             if account.touches(seen) {
                 account.widen(seen, "recorder");
-                account.see("recorder");
             }
         }
         account.explain(before);
@@ -184,18 +179,10 @@ impl Account {
             && self.from_ms <= seen.to_ms + APART_MS
     }
 
-    /// Takes the wider time; whether that was the witness's.
-    fn widen(&mut self, seen: &Seen<'_>, witness: &'static str) -> bool {
-        let wider = seen.from_ms < self.from_ms || seen.to_ms > self.to_ms;
+    /// Takes the wider time, and notes who saw it.
+    fn widen(&mut self, seen: &Seen<'_>, witness: &'static str) {
         self.from_ms = self.from_ms.min(seen.from_ms);
         self.to_ms = self.to_ms.max(seen.to_ms);
-        if wider {
-            self.see(witness);
-        }
-        wider
-    }
-
-    fn see(&mut self, witness: &'static str) {
         if !self.witnesses.contains(&witness) {
             self.witnesses.push(witness);
         }
@@ -287,7 +274,6 @@ mod tests {
             node: "seoul-1".to_owned(),
             from_ms: 103_000,
             to_ms: 106_000,
-            calls: 4,
         };
         let accounts = of(&[gateway.clone(), canary.clone()], &[felt]);
         assert_eq!(accounts.len(), 1, "{accounts:?}");
