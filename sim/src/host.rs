@@ -19,7 +19,8 @@ use server::budget::MEMORY_BYTES_MIN;
 use server::memory::Account;
 use server::node::{self, InitOptions, RunError};
 use server::world::{
-    Background, DiskSpace, Entropy, Gauge, Machine, Metrics, Process, ProcessFigures, Space, tape,
+    Background, DiskSpace, Entropy, Gauge, Machine, Metrics, NoDebug, Process, ProcessFigures,
+    Space, tape,
 };
 use server::{Config, World};
 use store::Sizes;
@@ -323,6 +324,7 @@ impl Host {
             process: Arc::new(NoProcess),
             console: None,
             tape: self.tape.clone(),
+            debug: Arc::new(NoDebug),
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
     }
