@@ -16,6 +16,7 @@ mod data_dir;
 mod demo;
 #[cfg(test)]
 mod docs_tests;
+mod evidence;
 mod exit;
 mod failover;
 mod itself;
