@@ -11,6 +11,7 @@
 
 mod ballast;
 mod bench;
+mod bundle;
 mod cmd;
 mod data_dir;
 mod demo;
@@ -74,6 +75,8 @@ enum Command {
     Read(cmd::read::Args),
     Tail(cmd::tail::Args),
     Status(cmd::status::Args),
+    #[command(subcommand)]
+    Debug(bundle::Debug),
     Bench(Box<bench::Args>),
     Demo(Box<demo::Args>),
     #[command(hide = true)]
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
         Command::Read(args) => cmd::block_on(args.run()),
         Command::Tail(args) => cmd::block_on(args.run()),
         Command::Status(args) => cmd::block_on(args.run()),
+        Command::Debug(command) => cmd::block_on(command.run()),
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
         Command::Failover(args) => cmd::block_on(args.run()),
