@@ -26,6 +26,7 @@ mod machine;
 mod real;
 mod stop;
 mod tape;
+mod top;
 
 use std::process::ExitCode;
 
@@ -75,6 +76,7 @@ enum Command {
     Read(cmd::read::Args),
     Tail(cmd::tail::Args),
     Status(cmd::status::Args),
+    Top(top::Args),
     #[command(subcommand)]
     Debug(bundle::Debug),
     Bench(Box<bench::Args>),
@@ -121,6 +123,7 @@ fn main() -> ExitCode {
         Command::Read(args) => cmd::block_on(args.run()),
         Command::Tail(args) => cmd::block_on(args.run()),
         Command::Status(args) => cmd::block_on(args.run()),
+        Command::Top(args) => cmd::block_on(args.run()),
         Command::Debug(command) => cmd::block_on(command.run()),
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
