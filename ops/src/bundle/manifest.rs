@@ -10,6 +10,7 @@ use serde::Serialize;
 use server::sight::verdict::{Judged, Verdict};
 use server::sight::view::View;
 
+use super::archive::Entry;
 use super::gather::Gathered;
 use super::when::Range;
 use crate::cmd::target::new_table;
@@ -143,6 +144,15 @@ impl Manifest {
         self.sentence = Some(judged.sentence.clone());
     }
 
+    /// Notes a file.
+    pub fn file(&mut self, entry: &Entry) {
+        self.files.push(File {
+            path: entry.path.clone(),
+            bytes: entry.data.len() as u64,
+            left_out_bytes: entry.left_out_bytes,
+        });
+    }
+
     /// Notes what a node gave.
     pub fn add(&mut self, gathered: &Gathered) {
         let bytes = |data: &Vec<u8>| data.len() as u64;
@@ -153,11 +163,7 @@ impl Manifest {
             bytes: gathered.entries.iter().map(|one| bytes(&one.data)).sum(),
             missing: gathered.missing.len(),
         });
-        self.files.extend(gathered.entries.iter().map(|one| File {
-            path: one.path.clone(),
-            bytes: bytes(&one.data),
-            left_out_bytes: one.left_out_bytes,
-        }));
+        gathered.entries.iter().for_each(|one| self.file(one));
         self.missing.extend(gathered.missing.iter().cloned());
         self.nodes
             .sort_by(|a, b| (&a.dc, &a.node).cmp(&(&b.dc, &b.node)));
@@ -256,7 +262,6 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::archive::Entry;
 
     #[test]
     fn what_is_missing_is_told_once_a_reason_and_makes_it_incomplete() {

@@ -184,10 +184,9 @@ impl Args {
         };
         let view = View::of(&reports);
         let judged = Judged::view(&view);
-        archive.add(vec![Entry::of(
-            "cluster.json",
-            json::cluster(&judged, &view)?,
-        )])?;
+        let told = Entry::of("cluster.json", json::cluster(&judged, &view)?);
+        manifest.file(&told);
+        archive.add(vec![told])?;
         manifest.told(&view, &judged);
         let alive = reports.iter().filter(|one| one.status.is_ok()).count();
         bar.set_length((alive * gather::STEPS) as u64);

@@ -25,9 +25,9 @@ use super::{Looked, Seen};
 
 /// From this age on, what is shown is told to be old.
 const OLD: Duration = Duration::from_secs(4);
-/// Lines of the sentence that are shown, and where the page below says the same at length.
+/// Lines of the sentence that are shown, and where the page below says all of it at length.
 const SENTENCE_ROWS: usize = 4;
-const SENTENCE_ROWS_NOW: usize = 2;
+const SENTENCE_ROWS_AGAIN: usize = 2;
 /// A narrower terminal shows a part of what is drawn for this width.
 const ROOM_MIN: usize = 20;
 
@@ -253,8 +253,10 @@ impl App {
         }
         let style = self.style.of_verdict(seen.now.verdict);
         let mut sentence = wrap(&seen.now.sentence, room - 1, 0);
-        let rows = match self.page == Page::Now && !seen.now.problems.is_empty() {
-            true => SENTENCE_ROWS_NOW,
+        // Of a cluster that serves, its end says what must not be lost now.
+        let again = self.page == Page::Now && seen.now.verdict == Verdict::NotServing;
+        let rows = match again {
+            true => SENTENCE_ROWS_AGAIN,
             false => SENTENCE_ROWS,
         };
         if sentence.len() > rows {
