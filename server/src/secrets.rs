@@ -58,7 +58,13 @@ fn token_in(text: &[u8]) -> Option<std::ops::Range<usize>> {
     begins.find_map(|(start, _)| {
         let digits = &text[start + TOKEN.len()..];
         let count = digits.iter().take_while(|byte| byte.is_ascii_hexdigit());
-        let count = count.count();
+        let mut count = count.count();
+        // What another token right behind it begins with are digits too.
+        let behind = count.saturating_sub(TOKEN.len() - 1);
+        let next = digits.get(behind..behind + TOKEN.len());
+        if next.is_some_and(|next| next.eq_ignore_ascii_case(TOKEN)) {
+            count = behind;
+        }
         (count >= DIGITS_MIN).then(|| start..start + TOKEN.len() + count)
     })
 }
