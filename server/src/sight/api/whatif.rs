@@ -102,7 +102,10 @@ pub fn losses_of(look: &Look) -> BTreeMap<String, Lose> {
 
 /// What was found out last for every data center, and for which map.
 #[derive(Default)]
-pub struct Losses(Mutex<Option<(Key, Arc<BTreeMap<String, Lose>>)>>);
+pub struct Losses(Mutex<Option<(Key, Found)>>);
+
+/// By data center.
+type Found = Arc<BTreeMap<String, Lose>>;
 
 /// What the answer depends on; disks fill slowly.
 type Key = (u64, BTreeSet<u64>, Leaders);
