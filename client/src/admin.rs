@@ -130,12 +130,18 @@ impl Client {
         address: &str,
         limit: Duration,
     ) -> Result<v1::GetStatusResponse, Error> {
+        self.status_with(address, limit, v1::GetStatusRequest::default())
+            .await
+    }
+
+    async fn status_with(
+        &self,
+        address: &str,
+        limit: Duration,
+        asked: v1::GetStatusRequest,
+    ) -> Result<v1::GetStatusResponse, Error> {
         let channel = self.inner.nodes.channel(address)?;
-        let status = once(
-            limit,
-            admin(channel).get_status(v1::GetStatusRequest::default()),
-        )
-        .await?;
+        let status = once(limit, admin(channel).get_status(asked)).await?;
         let status = status.into_inner();
         self.inner.nodes.learn(address, &status);
         Ok(status)
@@ -148,10 +154,23 @@ impl Client {
     /// # Errors
     /// [`Error::Deadline`] when no node answers at all.
     pub async fn status_all(&self, limit: Duration) -> Result<Vec<NodeReport>, Error> {
+        self.status_all_with(limit, v1::GetStatusRequest::default())
+            .await
+    }
+
+    /// As [`Client::status_all`], with more of what each node says.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn status_all_with(
+        &self,
+        limit: Duration,
+        asked: v1::GetStatusRequest,
+    ) -> Result<Vec<NodeReport>, Error> {
         let seen = self.status().await?;
         let asks = seen.nodes.iter().map(|node| async {
             let begun = Instant::now();
-            let status = self.status_of(&node.address, limit).await;
+            let status = self.status_with(&node.address, limit, asked).await;
             NodeReport {
                 address: node.address.clone(),
                 listed: Some(node.clone()),

@@ -18,6 +18,7 @@ mod admin;
 mod append;
 mod budget;
 mod builder;
+mod debug;
 mod error;
 mod maintain;
 mod message;

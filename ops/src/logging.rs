@@ -3,6 +3,7 @@
 //!
 //! Lines go through a bounded queue to a thread of their own. What does not fit into the queue, and what
 //! cannot be written, is lost and counted; the next line that can be written behind it says how many were.
+//! The last lines are kept in memory too, for `firebreak debug bundle`.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use server::telemetry::{self, Format};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+use crate::evidence::Kept;
 
 /// Lines that wait to be written.
 const LINES_MAX: usize = 4_096;
@@ -20,6 +23,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// The way of log lines; dropped, it waits a second at most until those that wait are written.
 pub struct Lines {
     lost: Lost,
+    kept: Kept,
     _worker: WorkerGuard,
 }
 
@@ -50,6 +54,23 @@ impl<W: Write> Write for Counting<W> {
     }
 }
 
+/// Sends lines on their way, and keeps them.
+struct Tee {
+    to: NonBlocking,
+    kept: Kept,
+}
+
+impl Write for Tee {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.kept.add(line);
+        self.to.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 impl Lost {
     /// Since the process started.
     pub fn lines(&self) -> u64 {
@@ -64,6 +85,11 @@ impl Lines {
     /// How many were lost.
     pub fn lost(&self) -> Lost {
         self.lost.clone()
+    }
+
+    /// The last of them.
+    pub fn kept(&self) -> Kept {
+        self.kept.clone()
     }
 }
 
@@ -86,9 +112,15 @@ pub fn install(level: &str, format: Format) -> Result<Lines, String> {
         unwritten,
         unqueued: writer.error_counter(),
     };
-    telemetry::install(level, format, writer)?;
+    let kept = Kept::default();
+    let lines = kept.clone();
+    telemetry::install(level, format, move || Tee {
+        to: writer.clone(),
+        kept: lines.clone(),
+    })?;
     Ok(Lines {
         lost,
+        kept,
         _worker: worker,
     })
 }

@@ -11,12 +11,14 @@
 
 mod ballast;
 mod bench;
+mod bundle;
 mod cmd;
 mod console;
 mod data_dir;
 mod demo;
 #[cfg(test)]
 mod docs_tests;
+mod evidence;
 mod exit;
 mod failover;
 mod itself;
@@ -25,6 +27,7 @@ mod machine;
 mod real;
 mod stop;
 mod tape;
+mod top;
 
 use std::process::ExitCode;
 
@@ -74,6 +77,9 @@ enum Command {
     Read(cmd::read::Args),
     Tail(cmd::tail::Args),
     Status(cmd::status::Args),
+    Top(top::Args),
+    #[command(subcommand)]
+    Debug(bundle::Debug),
     Bench(Box<bench::Args>),
     Demo(Box<demo::Args>),
     #[command(hide = true)]
@@ -121,6 +127,8 @@ fn main() -> ExitCode {
         Command::Read(args) => cmd::block_on(args.run()),
         Command::Tail(args) => cmd::block_on(args.run()),
         Command::Status(args) => cmd::block_on(args.run()),
+        Command::Top(args) => cmd::block_on(args.run()),
+        Command::Debug(command) => cmd::block_on(command.run()),
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
         Command::Failover(args) => cmd::block_on(args.run()),

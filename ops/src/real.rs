@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use proto::net::{Cuts, Distances, FarTcp};
 use raft::Keep;
 use server::budget::Budget;
-use server::world::{Background, DiskSpace, Entropy, Gauge, Metrics, Space};
+use server::world::{Background, DiskSpace, Entropy, Gauge, Metrics, NoDebug, Space};
 use server::{Config, World};
 use store::Sizes;
 use store::engine::rocks::{Memory, Rocks};
@@ -65,6 +65,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         process: Arc::new(Itself::default()),
         console: Some(crate::console::router()),
         tape: Arc::new(Files::of(directory.path())),
+        debug: Arc::new(NoDebug),
         disk: Arc::new(disk),
         background: Arc::new(Os),
         machine,

@@ -32,6 +32,7 @@ pub mod node;
 pub mod read;
 pub mod recorder;
 pub mod room;
+pub mod secrets;
 pub mod service;
 pub mod sight;
 mod start;

@@ -42,6 +42,7 @@ use crate::recorder::{LAST_WRITE_MAX, Recorder};
 use crate::room;
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
+use crate::service::debug::Files;
 use crate::service::grpc;
 use crate::service::messages::{Messages, Pages};
 use crate::sight::api::Api;
@@ -368,6 +369,7 @@ fn serve<N: Network>(
         guesses: Guesses::default(),
         local: local.clone(),
         recorder: recorder.clone(),
+        files: Arc::new(files(world, config)),
     });
     let attached = world.metrics.attach(Sources {
         admin: admin.clone(),
@@ -434,6 +436,20 @@ fn serve<N: Network>(
         told,
         recorder,
     })
+}
+
+/// What the node tells of itself and its process.
+fn files<N: Network>(world: &World<N>, config: &Config) -> Files {
+    Files {
+        config: config.clone(),
+        metrics: world.metrics.clone(),
+        process: world.process.clone(),
+        debug: world.debug.clone(),
+        background: world.background.clone(),
+        pid: world.pid,
+        machine: world.machine,
+        calls: Files::calls(),
+    }
 }
 
 impl Serving {

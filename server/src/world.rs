@@ -45,6 +45,42 @@ pub struct World<N: Network> {
     pub console: Option<axum::Router>,
     /// Where the flight recorder writes.
     pub tape: Arc<dyn Tape>,
+    /// What its process knows of itself, for `firebreak debug bundle`.
+    pub debug: Arc<dyn Debug>,
+}
+
+/// What only a node's process knows of itself: its log lines, its databases' own logs, its limits.
+pub trait Debug: Send + Sync + 'static {
+    /// The files there are, by plain names; those that a slow disk cannot hold up come first.
+    fn files(&self) -> &'static [&'static str];
+
+    /// Reads a file, or its last `bytes_max` bytes. May wait for a disk.
+    ///
+    /// # Errors
+    /// As the disk has; [`io::ErrorKind::NotFound`] for a file that is none of [`Debug::files`].
+    fn read(&self, file: &str, bytes_max: u64) -> io::Result<Piece>;
+}
+
+/// The end of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Its last bytes.
+    pub data: Vec<u8>,
+    /// Bytes in front of them, which are left out.
+    pub left_out_bytes: u64,
+}
+
+/// A process that tells nothing, as a simulated node's.
+pub struct NoDebug;
+
+impl Debug for NoDebug {
+    fn files(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn read(&self, _: &str, _: u64) -> io::Result<Piece> {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 /// Runs what would hold up everything else: in production on a thread of its own, in the

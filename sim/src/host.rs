@@ -23,7 +23,8 @@ use server::night::NodeNight;
 use server::node::{self, InitOptions, RunError};
 use server::recorder::ring::{self, Position};
 use server::world::{
-    Background, DiskSpace, Entropy, Gauge, Machine, Metrics, Process, ProcessFigures, Space, tape,
+    Background, DiskSpace, Entropy, Gauge, Machine, Metrics, NoDebug, Process, ProcessFigures,
+    Space, tape,
 };
 use server::{Config, World};
 use store::Sizes;
@@ -327,6 +328,7 @@ impl Host {
             process: Arc::new(NoProcess),
             console: None,
             tape: self.tape.clone(),
+            debug: Arc::new(NoDebug),
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
     }

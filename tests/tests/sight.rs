@@ -289,14 +289,18 @@ async fn a_node_that_drains_says_so_and_lives() {
     let node = &cluster.nodes()[0];
     let address = node.address.clone();
     wait_for(&address, "/healthz", 200, "");
-    cluster.run_ok(&["node", "drain", &node.name, "--target", &address]).unwrap();
+    cluster
+        .run_ok(&["node", "drain", &node.name, "--target", &address])
+        .unwrap();
     wait_for(&address, "/healthz", 503, "drain");
     wait_for(&address, "/readyz", 503, "drains");
     assert_eq!(get(&address, "/livez", "").status, 200);
     let jobs = json(&address, "/api/jobs");
     let drains = jobs["jobs"].as_array().unwrap().iter();
     assert!(drains.clone().any(|job| job["kind"] == "drain"), "{jobs}");
-    cluster.run_ok(&["node", "undrain", &node.name, "--target", &address]).unwrap();
+    cluster
+        .run_ok(&["node", "undrain", &node.name, "--target", &address])
+        .unwrap();
     wait_for(&address, "/healthz", 200, "");
     wait_for(&address, "/readyz", 200, "");
 }

@@ -578,6 +578,15 @@ impl Admin for Node {
         Err(Status::unimplemented("this node accounts for no outages"))
     }
 
+    type GetDebugStream = Answers<v1::GetDebugPart>;
+
+    async fn get_debug(
+        &self,
+        _: Request<v1::GetDebugRequest>,
+    ) -> Result<Response<Self::GetDebugStream>, Status> {
+        Err(Status::unimplemented("this node has nothing to debug"))
+    }
+
     type GetEventsStream = Answers<v1::GetEventsResponse>;
 
     async fn get_events(

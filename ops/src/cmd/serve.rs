@@ -10,6 +10,7 @@ use server::node::{self, RunError};
 
 use super::init::load;
 use crate::data_dir::DataDir;
+use crate::evidence::Evidence;
 use crate::exit::{FATAL, Unwanted, Usage, tell};
 use crate::itself::Itself;
 use crate::stop::Stop;
@@ -78,6 +79,7 @@ impl Args {
         let directory = DataDir::open(&config.data_dir, &config.name, false)?;
         let mut world = real::world(&config, &directory)?;
         world.process = Arc::new(Itself::with_lost(lines.lost()));
+        world.debug = Arc::new(Evidence::of(directory.path(), lines.kept()));
         let line = format!("{} serves on {}", config.name, config.listen);
         // Whoever started the node may not listen.
         let say = || drop(writeln!(std::io::stdout(), "{line}"));

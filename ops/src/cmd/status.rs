@@ -167,18 +167,10 @@ impl Look {
     }
 }
 
-/// Asks all nodes, and again where leaders call themselves so whose majority does not answer.
+/// Asks all nodes.
 async fn look(client: &Client, target: &Target) -> anyhow::Result<Look> {
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let begun = Instant::now();
-    let mut reports = ask(client).await;
-    if let Some(first) = &reports
-        && View::of(first).shards.iter().any(Shard::is_doubtful)
-    {
-        sleep_until(begun + NOTICED_WITHIN).await;
-        reports = ask(client).await;
-    }
-    let Some(reports) = reports else {
+    let Some(reports) = settled(client).await else {
         return Ok(Look {
             view: None,
             judged: Judged::silent(&target.asked()),
@@ -198,6 +190,18 @@ async fn look(client: &Client, target: &Target) -> anyhow::Result<Look> {
             .max()
             .unwrap_or_default(),
     })
+}
+
+/// What each node says of itself, asked again where leaders call themselves so whose majority does not
+/// answer; `None` when no node answers.
+pub async fn settled(client: &Client) -> Option<Vec<Report>> {
+    let begun = Instant::now();
+    let first = ask(client).await?;
+    if !View::of(&first).shards.iter().any(Shard::is_doubtful) {
+        return Some(first);
+    }
+    sleep_until(begun + NOTICED_WITHIN).await;
+    ask(client).await
 }
 
 /// What each node says of itself; `None` when none answers.

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status};
 
-use super::events;
+use super::{debug, events};
 use crate::budget::Budget;
 use crate::deadline::Call;
 use crate::error::Failure;
@@ -74,6 +74,8 @@ pub struct Admin {
     pub local: Local,
     /// What happened here.
     pub recorder: Recorder,
+    /// What is given to `firebreak debug bundle`.
+    pub files: Arc<debug::Files>,
 }
 
 #[tonic::async_trait]
@@ -106,6 +108,16 @@ impl Service for Admin {
         let of = (identity.node.0, identity.name.clone());
         let pages = events::pages(self.recorder.clone(), of, request).await?;
         Ok(Response::new(pages))
+    }
+
+    type GetDebugStream = debug::Parts;
+
+    async fn get_debug(
+        &self,
+        request: Request<v1::GetDebugRequest>,
+    ) -> Result<Response<Self::GetDebugStream>, Status> {
+        let (request, _, _token) = self.begin(request);
+        Ok(Response::new(debug::parts(self.files.clone(), request)?))
     }
 
     async fn join_node(

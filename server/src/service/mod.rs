@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod conversations;
+pub mod debug;
 pub mod events;
 pub mod grpc;
 mod leading;

@@ -1,11 +1,11 @@
 //! What the console shows, as JSON. Any node answers, from what it has itself and from those that
 //! answer it within [`ASK_MAX`]; it needs no quorum. Every answer says who told it and how old it is.
 
-mod jobs;
-mod now;
-mod shards;
-mod timeline;
-mod whatif;
+pub mod jobs;
+pub mod now;
+pub mod shards;
+pub mod timeline;
+pub mod whatif;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::local::Local;
-use super::report::Report;
+use super::report::{Report, answers};
 use crate::config::Config;
 use crate::service::admin::Admin;
 
@@ -54,14 +54,45 @@ pub struct Look {
     taken: Instant,
 }
 
+impl Look {
+    /// Of what was said to who asked at `at_ms`, which was `taken`.
+    pub fn of(reports: Vec<Report>, at_ms: u64, taken: Instant) -> Look {
+        let answered = reports.iter().filter(|report| report.status.is_ok());
+        let age = answered.map(|report| report.took).max();
+        Look {
+            reports,
+            at_ms,
+            age: age.unwrap_or_default(),
+            taken,
+        }
+    }
+
+    /// Who says it: `asker` did ask.
+    pub fn seen_by(&self, asker: &str) -> SeenBy {
+        let age = self.age.max(self.taken.elapsed());
+        SeenBy {
+            node: asker.to_owned(),
+            at_ms: self.at_ms,
+            age_ms: age.as_millis().max(1),
+            answered: answers(&self.reports).count(),
+            nodes: self.reports.len(),
+        }
+    }
+}
+
 /// Who says it, and how old it is.
-#[derive(Serialize)]
-struct SeenBy {
-    node: String,
-    at_ms: u64,
-    age_ms: u128,
-    answered: usize,
-    nodes: usize,
+#[derive(Clone, Debug, Serialize)]
+pub struct SeenBy {
+    /// Who asked the nodes.
+    pub node: String,
+    /// When, Unix milliseconds.
+    pub at_ms: u64,
+    /// How old what they said was at most, when it was told.
+    pub age_ms: u128,
+    /// Nodes that answered.
+    pub answered: usize,
+    /// Nodes of the cluster.
+    pub nodes: usize,
 }
 
 /// Why something is not told.
@@ -134,15 +165,7 @@ impl Api {
         let (at_ms, taken) = (self.local().now_ms(), Instant::now());
         let listed = self.admin.nodes(&self.local().gateway.view());
         let asked = listed.into_iter().map(|node| self.ask_one(node, request));
-        let reports = futures::future::join_all(asked).await;
-        let answered = reports.iter().filter(|report| report.status.is_ok());
-        let age = answered.map(|report| report.took).max();
-        Look {
-            reports,
-            at_ms,
-            age: age.unwrap_or_default(),
-            taken,
-        }
+        Look::of(futures::future::join_all(asked).await, at_ms, taken)
     }
 
     async fn ask_one(&self, listed: v1::NodeStatus, request: v1::GetStatusRequest) -> Report {
@@ -179,14 +202,7 @@ impl Api {
     }
 
     fn seen_by(&self, look: &Look) -> SeenBy {
-        let age = look.age.max(look.taken.elapsed());
-        SeenBy {
-            node: self.local().gateway.raft.identity().name.clone(),
-            at_ms: look.at_ms,
-            age_ms: age.as_millis().max(1),
-            answered: look.reports.iter().filter(|one| one.status.is_ok()).count(),
-            nodes: look.reports.len(),
-        }
+        look.seen_by(&self.local().gateway.raft.identity().name)
     }
 }
 

@@ -4,29 +4,44 @@ use serde::Serialize;
 
 use super::shards::moves;
 use super::{Api, Look, SeenBy};
-use crate::config::REFERENCE;
+use crate::config::{Config, REFERENCE};
+use crate::secrets;
 use crate::sight::report::newest;
 
 /// What is under way in the cluster.
 #[derive(Serialize)]
 pub struct Jobs {
-    seen_by: SeenBy,
-    jobs: Vec<Job>,
+    /// Who says it.
+    pub seen_by: SeenBy,
+    /// What is under way.
+    pub jobs: Vec<Job>,
 }
 
+/// Something under way.
 #[derive(Serialize)]
-struct Job {
-    kind: &'static str,
-    what: String,
-    state: String,
-    waits_for: String,
-    done_pct: Option<f64>,
-    since_ms: Option<u64>,
+pub struct Job {
+    /// move, leave, drain, rebuild.
+    pub kind: &'static str,
+    /// Of what.
+    pub what: String,
+    /// How far it is.
+    pub state: String,
+    /// What it waits for.
+    pub waits_for: String,
+    /// How much is done.
+    pub done_pct: Option<f64>,
+    /// Since when, Unix milliseconds.
+    pub since_ms: Option<u64>,
 }
 
 impl Jobs {
+    /// Of what this node saw.
+    pub(super) fn of(api: &Api, look: &Look) -> Jobs {
+        Jobs::told(api.seen_by(look), look)
+    }
+
     /// Of what was seen.
-    pub fn of(api: &Api, look: &Look) -> Jobs {
+    pub fn told(seen_by: SeenBy, look: &Look) -> Jobs {
         let mut jobs: Vec<Job> = moves(look)
             .into_iter()
             .map(|going| Job {
@@ -42,10 +57,7 @@ impl Jobs {
             })
             .collect();
         let Some(status) = newest(&look.reports) else {
-            return Jobs {
-                seen_by: api.seen_by(look),
-                jobs,
-            };
+            return Jobs { seen_by, jobs };
         };
         for node in &status.nodes {
             let held = status
@@ -104,10 +116,7 @@ impl Jobs {
                 since_ms: None,
             });
         }
-        Jobs {
-            seen_by: api.seen_by(look),
-            jobs,
-        }
+        Jobs { seen_by, jobs }
     }
 }
 
@@ -128,8 +137,9 @@ pub struct Settings {
     values: Vec<Setting>,
 }
 
+/// A key of `node.toml`.
 #[derive(Serialize)]
-struct Setting {
+pub struct Setting {
     key: String,
     value: Option<String>,
     default: String,
@@ -137,30 +147,35 @@ struct Setting {
     about: String,
 }
 
+/// Every key, and what `config` sets of them; values of secrets are not told.
+pub fn settings(config: &Config) -> Vec<Setting> {
+    let rows = REFERENCE.lines().skip(2).filter_map(|row| {
+        let mut cells = row.trim_matches('|').split('|').map(str::trim);
+        let key = cells.next()?.trim_matches('`').to_owned();
+        let about = cells.next()?.to_owned();
+        let default = cells.next()?.replace('`', "");
+        let value = config.given.values.get(&key);
+        let value = value.map(|value| secrets::shown(&key, value));
+        Some(Setting {
+            set: value.is_some(),
+            value,
+            default,
+            about,
+            key,
+        })
+    });
+    rows.collect()
+}
+
 impl Settings {
     /// Of this node.
-    pub fn of(api: &Api, look: &Look) -> Settings {
-        let given = &api.config.given;
-        let rows = REFERENCE.lines().skip(2).filter_map(|row| {
-            let mut cells = row.trim_matches('|').split('|').map(str::trim);
-            let key = cells.next()?.trim_matches('`').to_owned();
-            let about = cells.next()?.to_owned();
-            let default = cells.next()?.replace('`', "");
-            let value = given.values.get(&key).cloned();
-            Some(Setting {
-                set: value.is_some(),
-                value,
-                default,
-                about,
-                key,
-            })
-        });
+    pub(super) fn of(api: &Api, look: &Look) -> Settings {
         Settings {
             seen_by: api.seen_by(look),
             node: api.config.name.clone(),
             version: api.local().version,
-            file: given.file.clone(),
-            values: rows.collect(),
+            file: api.config.given.file.clone(),
+            values: settings(&api.config),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The first page: are users hurt, what may still burn, what moves.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -16,91 +15,156 @@ use crate::sight::view::{self, Node, View};
 /// All that the first page shows.
 #[derive(Serialize)]
 pub struct Now {
-    seen_by: SeenBy,
-    cluster_id: String,
-    map_epoch: u64,
-    version: &'static str,
-    forming: bool,
-    verdict: Verdict,
-    sentence: String,
-    problems: Vec<Problem>,
-    figures: Figures,
-    shards: Shards,
-    dcs: Vec<Dc>,
-    nodes: Vec<Node>,
-    links: Vec<Link>,
-    recent: Vec<Happening>,
+    /// Who says it.
+    pub seen_by: SeenBy,
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// Of its map; 0 = it forms.
+    pub map_epoch: u64,
+    /// Of the program that tells.
+    pub version: &'static str,
+    /// Its shards are not laid out yet.
+    pub forming: bool,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// The same in a sentence.
+    pub sentence: String,
+    /// What is not as it should be, the gravest first.
+    pub problems: Vec<Problem>,
+    /// What its users feel.
+    pub figures: Figures,
+    /// Its shards, counted.
+    pub shards: Shards,
+    /// Its data centers.
+    pub dcs: Vec<Dc>,
+    /// Its nodes.
+    pub nodes: Vec<Node>,
+    /// How nodes feel each other.
+    pub links: Vec<Link>,
+    /// What happened lately.
+    pub recent: Vec<Happening>,
 }
 
+/// What the users of a cluster feel.
 #[derive(Serialize)]
-struct Figures {
-    acks_per_s: f64,
-    reads_per_s: f64,
-    p99_ms: Option<f64>,
-    gap_5m_ms: f64,
-    gap_5m_whose: String,
-    failed_5m: u64,
-    leaderless: usize,
-    no_quorum: usize,
-    margin: Option<i64>,
-    margin_shards: usize,
+pub struct Figures {
+    /// Messages acknowledged a second.
+    pub acks_per_s: f64,
+    /// Reads answered a second.
+    pub reads_per_s: f64,
+    /// What 99 of 100 appends took at most, at the slowest node.
+    pub p99_ms: Option<f64>,
+    /// The longest that an append waited within 5 minutes.
+    pub gap_5m_ms: f64,
+    /// Whose that was.
+    pub gap_5m_whose: String,
+    /// Calls that were not served within 5 minutes.
+    pub failed_5m: u64,
+    /// Shards that nobody leads.
+    pub leaderless: usize,
+    /// Shards without a quorum.
+    pub no_quorum: usize,
+    /// Replicas above a bare quorum, of the weakest shard; -1 = there is none.
+    pub margin: Option<i64>,
+    /// As many shards have no more.
+    pub margin_shards: usize,
 }
 
+/// Shards, counted.
 #[derive(Serialize)]
-struct Shards {
-    total: usize,
-    led: usize,
-    leaderless: usize,
-    no_quorum: usize,
-    asleep: usize,
-    broken: usize,
-    moving: usize,
+pub struct Shards {
+    /// All of them.
+    pub total: usize,
+    /// Those with a leader.
+    pub led: usize,
+    /// Those without one.
+    pub leaderless: usize,
+    /// Those without a quorum.
+    pub no_quorum: usize,
+    /// Those that nobody uses.
+    pub asleep: usize,
+    /// Those with a replica that is broken.
+    pub broken: usize,
+    /// Replicas on their way.
+    pub moving: usize,
 }
 
+/// A data center.
 #[derive(Serialize)]
-struct Dc {
-    dc: String,
-    region: String,
-    nodes: usize,
-    alive: usize,
-    draining: usize,
-    leads: usize,
-    leads_pct: f64,
-    lose: Option<Lose>,
-    disk_used_pct: Option<f64>,
-    clock_off_ms: i64,
+pub struct Dc {
+    /// Its name.
+    pub dc: String,
+    /// Its region.
+    pub region: String,
+    /// Its nodes.
+    pub nodes: usize,
+    /// Those that answer.
+    pub alive: usize,
+    /// Those that drain.
+    pub draining: usize,
+    /// Shards that it leads.
+    pub leads: usize,
+    /// The same, percent of all that are led.
+    pub leads_pct: f64,
+    /// What its loss would mean; none while the cluster forms.
+    pub lose: Option<Lose>,
+    /// How full its fullest disk is.
+    pub disk_used_pct: Option<f64>,
+    /// By how much its worst clock is off.
+    pub clock_off_ms: i64,
 }
 
 /// How one node feels another one.
 #[derive(Serialize)]
-struct Link {
-    from: String,
-    to: String,
-    state: String,
-    up: bool,
-    round_ms: Option<f64>,
-    silent_ms: f64,
-    limit_ms: f64,
+pub struct Link {
+    /// Who feels it.
+    pub from: String,
+    /// Whom.
+    pub to: String,
+    /// up, new, doubted, silent, reset.
+    pub state: String,
+    /// It is up.
+    pub up: bool,
+    /// A round, as it usually is.
+    pub round_ms: Option<f64>,
+    /// Nothing has come for so long.
+    pub silent_ms: f64,
+    /// The silence after which it is given up.
+    pub limit_ms: f64,
 }
 
 impl Now {
-    /// Of what was seen.
-    pub async fn of(api: &Api, look: &Look) -> Now {
+    /// Of what this node saw.
+    pub(super) async fn of(api: &Api, look: &Look) -> Now {
         let losses = api.losses.of(api, look).await;
+        let told = Now::told(api.seen_by(look), api.local().version, look, &losses);
+        Now {
+            recent: api.recent.of(api, look).await,
+            ..told
+        }
+    }
+
+    /// Of what was seen, and what the loss of each data center would mean.
+    pub fn told(
+        seen_by: SeenBy,
+        version: &'static str,
+        look: &Look,
+        losses: &BTreeMap<String, Lose>,
+    ) -> Now {
         let view = View::of(&look.reports);
         let judged = Judged::view(&view);
         Now {
-            seen_by: api.seen_by(look),
-            version: api.local().version,
+            seen_by,
+            version,
             forming: view.map_epoch == 0,
             verdict: judged.verdict,
             sentence: judged.sentence,
             problems: judged.problems,
             figures: figures(&view),
             shards: shards(look, &view),
-            dcs: dcs(&view, &losses),
+            dcs: dcs(&view, losses),
             links: links(look),
-            recent: api.recent.of(api, look).await,
+            recent: Vec::new(),
             cluster_id: view.cluster_id,
             map_epoch: view.map_epoch,
             nodes: view.nodes,
@@ -177,7 +241,7 @@ fn shards(look: &Look, view: &View) -> Shards {
     }
 }
 
-fn dcs(view: &View, losses: &Arc<BTreeMap<String, Lose>>) -> Vec<Dc> {
+fn dcs(view: &View, losses: &BTreeMap<String, Lose>) -> Vec<Dc> {
     let mut dcs: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
     for node in &view.nodes {
         dcs.entry(&node.dc).or_default().push(node);

@@ -15,36 +15,57 @@ const SAME_CELL_MS: u64 = 30_000;
 /// Of all shards.
 #[derive(Serialize)]
 pub struct Shards {
-    seen_by: SeenBy,
-    shards: Vec<Shard>,
-    moves: Vec<Moving>,
-    heat: Heat,
+    /// Who says it.
+    pub seen_by: SeenBy,
+    /// Every shard.
+    pub shards: Vec<Shard>,
+    /// Replicas on their way.
+    pub moves: Vec<Moving>,
+    /// How they were used.
+    pub heat: Heat,
 }
 
+/// A shard.
 #[derive(Serialize)]
-struct Shard {
-    shard: u32,
-    slot_first: u32,
-    slot_last: u32,
-    leader: Option<String>,
-    leader_dc: Option<String>,
-    term: u64,
-    asleep: bool,
-    degraded_dc: Option<String>,
-    acks_per_s: f64,
+pub struct Shard {
+    /// Its number.
+    pub shard: u32,
+    /// Its first slot.
+    pub slot_first: u32,
+    /// Its last slot, inclusive.
+    pub slot_last: u32,
+    /// Who leads it.
+    pub leader: Option<String>,
+    /// In which data center.
+    pub leader_dc: Option<String>,
+    /// The highest that was told.
+    pub term: u64,
+    /// Nobody uses it.
+    pub asleep: bool,
+    /// The data center that holds a majority for want of others.
+    pub degraded_dc: Option<String>,
+    /// Changes a second.
+    pub acks_per_s: f64,
     /// Replicas above a bare quorum; -1 = there is none.
-    margin: i64,
-    replicas: Vec<Replica>,
+    pub margin: i64,
+    /// Its replicas.
+    pub replicas: Vec<Replica>,
 }
 
+/// A replica of a shard.
 #[derive(Serialize)]
-struct Replica {
-    dc: String,
-    committed_index: Option<u64>,
-    applied_index: Option<u64>,
-    scrubbed_ms: Option<u64>,
+pub struct Replica {
+    /// The data center of its node.
+    pub dc: String,
+    /// What it knows committed.
+    pub committed_index: Option<u64>,
+    /// What it has applied.
+    pub applied_index: Option<u64>,
+    /// When it was last read back, Unix milliseconds.
+    pub scrubbed_ms: Option<u64>,
+    /// Its node, state and lag.
     #[serde(flatten)]
-    of_view: view::Replica,
+    pub of_view: view::Replica,
 }
 
 /// A replica on its way.
@@ -62,21 +83,32 @@ pub struct Moving {
     pub waits_for: String,
 }
 
+/// How shards were used over the last half hour.
 #[derive(Default, Serialize)]
-struct Heat {
-    at_ms: Vec<u64>,
-    rows: Vec<HeatRow>,
+pub struct Heat {
+    /// When each column ended, Unix milliseconds.
+    pub at_ms: Vec<u64>,
+    /// A shard each.
+    pub rows: Vec<HeatRow>,
 }
 
+/// How a shard was used.
 #[derive(Serialize)]
-struct HeatRow {
-    shard: u32,
-    acks_per_s: Vec<f64>,
+pub struct HeatRow {
+    /// The shard.
+    pub shard: u32,
+    /// Changes a second, column by column.
+    pub acks_per_s: Vec<f64>,
 }
 
 impl Shards {
+    /// Of what this node saw.
+    pub(super) fn of(api: &Api, look: &Look) -> Shards {
+        Shards::told(api.seen_by(look), look)
+    }
+
     /// Of what was seen.
-    pub fn of(api: &Api, look: &Look) -> Shards {
+    pub fn told(seen_by: SeenBy, look: &Look) -> Shards {
         let view = View::of(&look.reports);
         let rates: BTreeMap<u32, f64> = answers(&look.reports)
             .filter_map(|status| status.figures.as_ref())
@@ -127,7 +159,7 @@ impl Shards {
             }
         });
         Shards {
-            seen_by: api.seen_by(look),
+            seen_by,
             shards: shards.collect(),
             moves: moves(look),
             heat: heat(look),

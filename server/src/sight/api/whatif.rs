@@ -82,16 +82,30 @@ impl Known {
 /// What the loss of a data center would mean.
 #[derive(Clone, Debug, Serialize)]
 pub struct Lose {
-    served: bool,
-    why: String,
-    gap_ms: Option<u64>,
-    disk_after_pct: Option<f64>,
-    unrestorable: usize,
+    /// Everything would stay served.
+    pub served: bool,
+    /// Why, for people.
+    pub why: String,
+    /// How long some calls would wait; none = not known.
+    pub gap_ms: Option<u64>,
+    /// How full the fullest disk would be behind it.
+    pub disk_after_pct: Option<f64>,
+    /// Replicas that would find no other node.
+    pub unrestorable: usize,
+}
+
+/// What the loss of each data center would mean, worked out at once.
+pub fn losses_of(look: &Look) -> BTreeMap<String, Lose> {
+    let known = Known::of(look);
+    known.map_or_else(BTreeMap::new, |known| losses(&known, gap_ms(look)))
 }
 
 /// What was found out last for every data center, and for which map.
 #[derive(Default)]
-pub struct Losses(Mutex<Option<(Key, Arc<BTreeMap<String, Lose>>)>>);
+pub struct Losses(Mutex<Option<(Key, Found)>>);
+
+/// By data center.
+type Found = Arc<BTreeMap<String, Lose>>;
 
 /// What the answer depends on; disks fill slowly.
 type Key = (u64, BTreeSet<u64>, Leaders);

@@ -8,6 +8,7 @@ use model::cluster::ClusterState;
 use model::id::NodeId;
 use proto::v1;
 use raft::{LinkStatus, Replicas};
+use serde::Serialize;
 use store::engine::Stats;
 
 use crate::room::Seen as Disk;
@@ -21,7 +22,7 @@ pub trait Process: Send + Sync + 'static {
 }
 
 /// What a process takes of its machine.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ProcessFigures {
     /// Of all its threads since its start.
     pub cpu_seconds: f64,

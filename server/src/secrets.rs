@@ -1,0 +1,111 @@
+//! What must never leave a node in a file that is sent around: values of secret keys, and join tokens.
+
+/// What stands where a secret was.
+pub const REMOVED: &str = "(removed)";
+
+/// Parts of a key's name that make its value a secret.
+const SECRET_WORDS: [&str; 6] = [
+    "token",
+    "secret",
+    "password",
+    "passphrase",
+    "credential",
+    "private",
+];
+/// What a join token begins with; hexadecimal digits follow ([`crate::found`]).
+const TOKEN: &[u8] = b"fb-";
+/// So many digits make a token; a new one has 40.
+const DIGITS_MIN: usize = 16;
+
+/// Whether a key of `node.toml` holds a secret, by its name.
+pub fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| key.contains(word))
+}
+
+/// The value of a key as it may be shown.
+pub fn shown(key: &str, value: &str) -> String {
+    match is_secret(key) {
+        true => REMOVED.to_owned(),
+        false => String::from_utf8_lossy(&clean(value.as_bytes().to_vec())).into_owned(),
+    }
+}
+
+/// A text without the join tokens that are in it.
+pub fn clean(text: Vec<u8>) -> Vec<u8> {
+    let Some(mut at) = token_in(&text) else {
+        return text;
+    };
+    let mut cleaned = Vec::with_capacity(text.len());
+    let mut rest = &text[..];
+    loop {
+        cleaned.extend_from_slice(&rest[..at.start]);
+        cleaned.extend_from_slice(REMOVED.as_bytes());
+        rest = &rest[at.end..];
+        match token_in(rest) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    cleaned.extend_from_slice(rest);
+    cleaned
+}
+
+/// Where the first token is.
+fn token_in(text: &[u8]) -> Option<std::ops::Range<usize>> {
+    let begins = text.windows(TOKEN.len()).enumerate();
+    let mut begins = begins.filter(|(_, window)| window.eq_ignore_ascii_case(TOKEN));
+    begins.find_map(|(start, _)| {
+        let digits = &text[start + TOKEN.len()..];
+        let count = digits.iter().take_while(|byte| byte.is_ascii_hexdigit());
+        let mut count = count.count();
+        // What another token right behind it begins with are digits too.
+        let behind = count.saturating_sub(TOKEN.len() - 1);
+        let next = digits.get(behind..behind + TOKEN.len());
+        if next.is_some_and(|next| next.eq_ignore_ascii_case(TOKEN)) {
+            count = behind;
+        }
+        (count >= DIGITS_MIN).then(|| start..start + TOKEN.len() + count)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_join_token_is_taken_out_wherever_it_stands() {
+        let token = format!("fb-{}", "0a".repeat(20));
+        for (text, left) in [
+            (format!("token={token} x"), "token=(removed) x"),
+            (format!("{token}{token}"), "(removed)(removed)"),
+            (token.to_uppercase(), "(removed)"),
+            ("fb-… and fb-12 stay".to_owned(), "fb-… and fb-12 stay"),
+            (String::new(), ""),
+        ] {
+            assert_eq!(clean(text.clone().into_bytes()), left.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_of_keys_that_name_a_secret_are_not_shown() {
+        assert_eq!(shown("http.password", "\"x\""), REMOVED);
+        assert_eq!(shown("auth.Join_Token", "\"x\""), REMOVED);
+        assert_eq!(shown("name", "\"seoul-1\""), "\"seoul-1\"");
+        let token = format!("\"fb-{}\"", "1".repeat(40));
+        assert_eq!(shown("peers", &token), "\"(removed)\"");
+    }
+
+    #[test]
+    fn every_new_token_is_known_as_one() {
+        struct Zeros;
+        impl crate::world::Entropy for Zeros {
+            fn fill(&self, bytes: &mut [u8]) -> std::io::Result<()> {
+                bytes.fill(7);
+                Ok(())
+            }
+        }
+        let token = crate::found::new_token(&Zeros).unwrap();
+        assert_eq!(clean(token.into_bytes()), REMOVED.as_bytes());
+    }
+}
