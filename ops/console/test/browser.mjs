@@ -12,8 +12,8 @@ export const folder = process.env.SCREENSHOTS ?? join(here, "target-ignored");
 export const WIDTHS = { wide: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
 export const PAGES = ["now", "timeline", "shards", "shards/3", "places", "whatif", "whatif?dc=seoul&node=busan-1", "jobs", "settings"];
 
-export function launch() {
-  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+export function launch(more = []) {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...more] });
 }
 
 /** A tab of that width and theme, and what went wrong in it. */
@@ -45,8 +45,8 @@ export async function settled(page) {
   await page.waitForFunction(() => !/Asking(…| this node)/.test(document.body.textContent), null, { timeout: 30_000 });
 }
 
-/** Nothing is wider than the screen, and axe finds nothing serious. */
-export async function sound(page, where) {
+/** Nothing is wider than the screen, and no page fell over. */
+export async function fits(page, where) {
   const wide = await page.evaluate(() => {
     const { clientWidth, scrollWidth } = document.documentElement;
     if (scrollWidth <= clientWidth) return [];
@@ -55,6 +55,11 @@ export async function sound(page, where) {
   });
   assert.deepEqual(wide, [], `${where}: wider than the screen`);
   assert.equal(await page.getByText("This page cannot be shown").count(), 0, `${where}: it fell over what it was told`);
+}
+
+/** It fits, and axe finds nothing serious. */
+export async function sound(page, where) {
+  await fits(page, where);
   await page.evaluate(axe);
   const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   const grave = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
