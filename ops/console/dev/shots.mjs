@@ -1,11 +1,14 @@
 // Takes pictures of the console of nine real processes under load: each page, wide and on a phone, light and
 // dark; healthy, during a drain, with one data center burning, and with two of three dead.
 //
-//   node dev/shots.mjs FIREBREAK OUT [STATE…]
+//   node dev/shots.mjs FIREBREAK OUT [--states drain,burning] [--pages now,places] [--quick] [--dist]
 //
-// Exit code 1 when a page is not as it must be: see `wrong` of a row.
-import { mkdir, readdir, rm } from "node:fs/promises";
+// --quick takes wide and light pictures alone, without axe. --dist shows the pages of dist/ instead of those that
+// the nodes have embedded. Exit code 1 when a page is not as it must be: see `wrong` of a row.
+import { mkdir, readFile, readdir, rm } from "node:fs/promises";
 import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { Cluster, DCS } from "./cluster.mjs";
 
 /** A survivor has to answer each page within that. */
@@ -40,14 +43,31 @@ const say = (words) => console.log(`${String(Math.round((performance.now() - beg
 const pause = (ms) => new Promise((after) => setTimeout(after, ms));
 const targets = (cluster) => cluster.survivors.map(({ address }) => address).join(",");
 
-const [binary, out, ...chosen] = process.argv.slice(2);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { states: { type: "string" }, pages: { type: "string" }, quick: { type: "boolean" }, dist: { type: "boolean" } },
+});
+const [binary, out] = positionals;
+const chosen = values.states?.split(",") ?? Object.keys(STATES);
+const pages = values.pages?.split(",") ?? PAGES;
 if (!binary || !out || chosen.some((state) => !STATES[state])) {
-  console.error(`usage: node dev/shots.mjs FIREBREAK OUT [${Object.keys(STATES).join("|")}]…`);
+  console.error(`usage: node dev/shots.mjs FIREBREAK OUT [--states ${Object.keys(STATES).join(",")}] [--pages now,places] [--quick] [--dist]`);
   process.exit(2);
 }
 // The browser's helper reads that when it is loaded.
 process.env.SCREENSHOTS = resolve(out);
 const { WIDTHS, fits, launch, open, settled, shoot, sound } = await import("../test/browser.mjs");
+
+const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8", svg: "image/svg+xml" };
+/** Puts the pages of dist/ in the place of those that a node serves; what they ask the node is its own answer. */
+async function prepare(page) {
+  if (!values.dist) return;
+  await page.route(/^http:\/\/127\.0\.0\.1:\d+\/(app\.js|app\.css|icon\.svg)?$/, async (route) => {
+    const name = new URL(route.request().url()).pathname.slice(1) || "index.html";
+    const body = await readFile(fileURLToPath(new URL(`../dist/${name}`, import.meta.url)));
+    await route.fulfill({ body, contentType: TYPES[name.split(".").at(-1)] });
+  });
+}
 
 /** Leaders are back in seoul, so that there is something to lose; one a shard and minute at most. */
 async function led(cluster) {
@@ -87,7 +107,7 @@ async function look(browser, cluster, state, hash, width) {
   const allowed = cluster.nodes.map(({ origin }) => origin);
   const { origin } = cluster.nodes.find(({ name }) => name === FROM);
   const from = performance.now();
-  const tab = await open(browser, { width, url: `${origin}/#/${hash}`, allowed });
+  const tab = await open(browser, { width, url: `${origin}/#/${hash}`, allowed, prepare });
   let ms = null;
   let shots = 0;
   try {
@@ -96,12 +116,12 @@ async function look(browser, cluster, state, hash, width) {
     if (ms > ANSWER_MS) wrong.push(`it took ${ms} ms`);
     const sign = (await tab.page.title()).charAt(0);
     if (sign !== STATES[state].sign) wrong.push(`it says ${sign}, not ${STATES[state].sign}: ${await sentence(tab.page)}`);
-    for (const theme of ["light", "dark"]) {
+    for (const theme of values.quick ? ["light"] : ["light", "dark"]) {
       await tab.page.emulateMedia({ colorScheme: theme });
       await shoot(tab.page, `${where}-${theme}`);
       shots += 1;
       // axe takes seconds: each theme and each width once.
-      const check = (width === "phone") === (theme === "dark") ? sound : fits;
+      const check = !values.quick && (width === "phone") === (theme === "dark") ? sound : fits;
       await check(tab.page, `${where}-${theme}`);
     }
   } catch (error) {
@@ -120,7 +140,7 @@ async function follow(browser, cluster, begin) {
   const wrong = [];
   const left = cluster.in("seoul")[0];
   const allowed = cluster.nodes.map(({ origin }) => origin);
-  const tab = await open(browser, { url: `${left.origin}/#/now`, allowed });
+  const tab = await open(browser, { url: `${left.origin}/#/now`, allowed, prepare });
   const row = { state: "burning", hash: "now, opened at seoul-1", width: "wide", shots: 0, ms: null, wrong };
   try {
     await settled(tab.page);
@@ -146,13 +166,13 @@ async function take(browser, cluster, state) {
   say(`${state}: begins`);
   if (state === "burning") rows.push(await follow(browser, cluster, begin));
   else await begin();
-  if (chosen.length > 0 && !chosen.includes(state)) return [];
+  if (!chosen.includes(state)) return [];
   const { slowest, wrong } = await answers(cluster);
   say(`${state}: the slowest of all answers of ${cluster.survivors.length} nodes: ${slowest.what} in ${slowest.ms} ms`);
   rows.push({ state, hash: "all answers, all survivors", width: "", shots: 0, ms: slowest.ms, wrong });
-  for (const [at, hash] of PAGES.entries()) {
-    say(`${state}: ${hash} (${at + 1} of ${PAGES.length})`);
-    for (const width of Object.keys(WIDTHS)) rows.push(await look(browser, cluster, state, hash, width));
+  for (const [at, hash] of pages.entries()) {
+    say(`${state}: ${hash} (${at + 1} of ${pages.length})`);
+    for (const width of values.quick ? ["wide"] : Object.keys(WIDTHS)) rows.push(await look(browser, cluster, state, hash, width));
   }
   return rows;
 }
@@ -193,7 +213,7 @@ let fine = false;
 try {
   await mkdir(process.env.SCREENSHOTS, { recursive: true });
   for (const name of await readdir(process.env.SCREENSHOTS)) {
-    const old = chosen.length === 0 || chosen.some((state) => name.startsWith(`${state}-`));
+    const old = chosen.some((state) => name.startsWith(`${state}-`));
     if (old && name.endsWith(".png")) await rm(resolve(process.env.SCREENSHOTS, name));
   }
   cluster = await Cluster.start(binary, say);
@@ -201,7 +221,7 @@ try {
   for (const [dc] of DCS) cluster.load(dc, RATE, LOAD_S);
   say(`nine nodes serve; load runs for ${SETTLE_MS / 1000} s before the first picture`);
   await pause(SETTLE_MS);
-  const last = Math.max(...(chosen.length > 0 ? chosen : Object.keys(STATES)).map((state) => Object.keys(STATES).indexOf(state)));
+  const last = Math.max(...chosen.map((state) => Object.keys(STATES).indexOf(state)));
   const rows = [];
   for (const state of Object.keys(STATES).slice(0, last + 1)) rows.push(...(await take(browser, cluster, state)));
   fine = report(rows);

@@ -16,8 +16,8 @@ export function launch(more = []) {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...more] });
 }
 
-/** A tab of that width and theme, and what went wrong in it. */
-export async function open(browser, { width = "wide", theme = "light", url, allowed, clock = false }) {
+/** A tab of that width and theme, and what went wrong in it. `prepare` gets the page before it asks for anything. */
+export async function open(browser, { width = "wide", theme = "light", url, allowed, clock = false, prepare }) {
   const context = await browser.newContext({ viewport: WIDTHS[width], colorScheme: theme, hasTouch: width === "phone", reducedMotion: "reduce" });
   const page = await context.newPage();
   if (clock) await page.clock.install();
@@ -31,6 +31,7 @@ export async function open(browser, { width = "wide", theme = "light", url, allo
   page.on("request", (request) => {
     if (!allowed.some((origin) => request.url().startsWith(origin))) wrong.push(`asked elsewhere: ${request.url()}`);
   });
+  await prepare?.(page);
   await page.goto(url);
   return { page, wrong, close: () => context.close() };
 }

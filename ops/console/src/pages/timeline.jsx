@@ -5,6 +5,7 @@ import { list, moment, num, parseStamp, span, stamp, text } from "../lib/fmt.js"
 import { nodeNow } from "../lib/net.js";
 import { colour } from "../lib/places.js";
 import { go, href, route } from "../lib/route.js";
+import { live, whole } from "../lib/tape.js";
 import { zone } from "../lib/zone.js";
 import { Empty, Letter, Section, Told } from "../parts/bits.jsx";
 import { Glyph, KINDS, kindOf } from "../parts/events.jsx";
@@ -37,6 +38,7 @@ export function Timeline() {
   const answer = useAnswer(path, range ? 30_000 : 4000);
   const [picked, setPicked] = useState(null);
   const { body } = answer;
+  const tape = body && (range ? whole(body) : live(body));
   return (
     <>
       <Section title="When" cls="when">
@@ -46,17 +48,17 @@ export function Timeline() {
         <Told answer={answer} />
         {body && list(body.missing).length > 0 && (
           <p class="wrong">
-            <i aria-hidden="true">▲</i> Without the recordings of {list(body.missing).join(", ")}: no answer. What they felt is not here.
+            <i aria-hidden="true">▲</i> Without the recordings of {list(body.missing).join(", ")}: no answer. They are on their disks.
           </p>
         )}
         {body && (
-          <LaneChart body={body} onRange={show} onPick={setPicked}>
+          <LaneChart body={tape} onRange={show} onPick={setPicked}>
             {(where) => <Load load={body.load} where={where} />}
           </LaneChart>
         )}
       </Section>
       {body && <Felt gaps={list(body.gaps)} />}
-      {body && <Events body={body} picked={picked} setPicked={setPicked} />}
+      {body && <Events body={tape} picked={picked} setPicked={setPicked} />}
     </>
   );
 }
@@ -118,11 +120,15 @@ function Range({ range, body }) {
   );
 }
 
+/** A node tells of no more gaps than that. */
+const TOLD_MAX = 50;
+const LONGEST = 10;
+
 function Felt({ gaps }) {
   if (gaps.length === 0) return null;
   const longest = [...gaps].sort((a, b) => (b.ms ?? 0) - (a.ms ?? 0));
   return (
-    <Section title={`Gaps that callers felt: ${gaps.length}`}>
+    <Section title={`Gaps that callers felt: ${gaps.length}${gaps.length >= TOLD_MAX ? " or more" : ""}`} more={gaps.length > LONGEST && <span class="told">the {LONGEST} longest</span>}>
       <div class="wide" tabIndex={0} role="group" aria-label="Gaps">
         <table class="narrow">
           <thead>
@@ -133,7 +139,7 @@ function Felt({ gaps }) {
             </tr>
           </thead>
           <tbody>
-            {longest.slice(0, 10).map((gap, at) => (
+            {longest.slice(0, LONGEST).map((gap, at) => (
               <tr key={at}>
                 <td class="n">{span(gap.ms)}</td>
                 <td>{moment(gap.from_ms)}</td>

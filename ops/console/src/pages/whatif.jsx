@@ -72,7 +72,9 @@ function Burns({ dc, lost }) {
 
 function After({ body, nothing, lost }) {
   const stopped = list(body.stopped);
-  const bad = list(body.unrestorable);
+  // Those that stop can get no replica back; others would, but where the next loss weighs more.
+  const bad = list(body.unrestorable).filter((one) => stopped.includes(one?.shard));
+  const worse = list(body.unrestorable).filter((one) => !stopped.includes(one?.shard));
   const flags = [...lost.dcs.map((dc) => `--lose dc=${dc}`), ...lost.nodes.map((name) => `--lose node=${name}`)];
   return (
     <>
@@ -114,13 +116,23 @@ function After({ body, nothing, lost }) {
         <Pairs title="Disk in use" rows={list(body.disk)} before="before_pct" after="after_pct" words={percent} most={100} />
       </div>
       {!nothing && (
-        <Section title={bad.length > 0 ? `Cannot be restored: ${bad.length}` : "Cannot be restored"}>
-          {bad.length === 0 ? (
-            <p class="empty">
-              <Mark cls="held" sign="✓">Nothing: every replica finds a place on the nodes that are left.</Mark>
+        <Section title="After the repair">
+          {bad.length > 0 && (
+            <p>
+              <Mark cls="failed" sign="✗">Cannot be restored: {counted(bad.length, "shard")}</Mark>
             </p>
-          ) : (
-            <Reasons bad={bad} />
+          )}
+          <Reasons bad={bad} />
+          {worse.length > 0 && (
+            <p>
+              <Mark cls="pending" sign="▲">Restored, but less safe than before: {counted(worse.length, "shard")}</Mark>
+            </p>
+          )}
+          <Reasons bad={worse} />
+          {bad.length + worse.length === 0 && (
+            <p class="empty">
+              <Mark cls="held" sign="✓">As safe as before: every replica finds a place on the nodes that are left.</Mark>
+            </p>
           )}
         </Section>
       )}

@@ -121,11 +121,17 @@ function Layer({ axis, ticks, gaps }) {
       {ticks.map((ms) => (
         <line key={ms} class="grid" x1={axis.x(ms)} x2={axis.x(ms)} y1="0" y2="100%" />
       ))}
-      {gaps.map((gap, at) => (
+      {longest(gaps).map((gap, at) => (
         <rect key={at} class="gap" x={axis.x(gap.from_ms)} width={axis.width(gap.from_ms, gap.to_ms)} y="0" height="100%" />
       ))}
     </svg>
   );
+}
+
+/** Those that are drawn through all lanes; where many wait a little, that would hide everything. */
+function longest(gaps) {
+  const most = Math.max(0, ...gaps.map((gap) => num(gap.ms) ?? 0));
+  return gaps.filter((gap) => (num(gap.ms) ?? most) * 2 > most);
 }
 
 function Ticks({ axis, ticks, plot }) {
@@ -220,7 +226,7 @@ function Lane({ lane, axis, plot, onPick }) {
   const spans = [...list(lane.spans)].sort((a, b) => order.indexOf(a?.kind) - order.indexOf(b?.kind));
   return (
     <>
-      {lane.missing && <Missing lane={lane} />}
+      {lane.missing && <Missing lane={lane} axis={axis} plot={plot} />}
       {spans.map((one, at) => (
         <Span key={at} one={one} lane={lane} axis={axis} plot={plot} />
       ))}
@@ -231,12 +237,17 @@ function Lane({ lane, axis, plot, onPick }) {
   );
 }
 
-function Missing({ lane }) {
+/** The time that only the node itself could tell of. */
+function Missing({ lane, axis, plot }) {
   const last = nodes.value.find((node) => node.name === lane.node)?.last;
-  const words = last ? `no answer; last word at ${clock(last.at_ms)}` : "no answer, so no recording";
+  const until = num(lane.since) ?? axis.to;
+  if (until <= axis.from) return null;
+  const said = num(lane.since) === null && last ? `no answer; last word at ${clock(last.at_ms)}` : "its recording is on its disk";
+  const room = axis.part(until) * plot;
+  const words = [said, "not told"].find((one) => one.length * 6.5 + 12 < room) ?? "";
   return (
     <>
-      <rect class="ghostbar" x="0" width="100%" y="2.5" height="13" />
+      <rect class="ghostbar" x="0" width={axis.width(axis.from, until)} y="2.5" height="13" />
       <text class="label" x="6" y="13">
         {words}
       </text>

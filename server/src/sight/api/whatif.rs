@@ -181,6 +181,13 @@ fn why(left: &Left) -> String {
             left.disks_short
         );
     }
+    if left.degraded > 0 {
+        return format!(
+            "every shard keeps a quorum elsewhere, and can be repaired; one data center would then \
+             hold a majority of {} of them",
+            left.degraded
+        );
+    }
     "every shard keeps a quorum elsewhere, and can be repaired".to_owned()
 }
 
