@@ -146,14 +146,15 @@ async function follow(browser, cluster, begin) {
     await settled(tab.page);
     await begin();
     const from = performance.now();
-    await tab.page.getByText(/seoul-1 fell silent \(.*\); you now look from/).waitFor({ timeout: 4 * ANSWER_MS });
+    await tab.page.waitForFunction(() => !/^seoul/.test(document.querySelector(".view b").textContent), null, { timeout: 4 * ANSWER_MS });
     row.ms = Math.round(performance.now() - from);
     if (row.ms > ANSWER_MS) wrong.push(`it took ${row.ms} ms`);
-    await shoot(tab.page, "burning-moved-wide-light");
-    row.shots = 1;
+    const told = await tab.page.locator(".notices").textContent();
+    if (!/fell silent/.test(told)) wrong.push(`it does not say that it moved: ${told}`);
   } catch (error) {
-    wrong.push(error.message);
+    wrong.push(error.message.split("\n")[0]);
   } finally {
+    await shoot(tab.page, "burning-moved-wide-light").then(() => (row.shots = 1), (error) => wrong.push(error.message));
     wrong.push(...tab.wrong);
     await tab.close();
   }

@@ -354,43 +354,53 @@ fn full_disks(view: &View) -> Vec<Problem> {
     }]
 }
 
-/// Nodes that do not answer, by data center where all of one are silent.
+/// Nodes that do not answer; a data center of which all are silent is named instead of them.
 fn silent_nodes(view: &View) -> Vec<Problem> {
-    let silent: Vec<&Node> = view.nodes.iter().filter(|node| !node.reachable).collect();
-    if silent.is_empty() {
+    let mut dcs: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
+    for node in &view.nodes {
+        dcs.entry(&node.dc).or_default().push(node);
+    }
+    let (mut names, mut single) = (Vec::new(), Vec::new());
+    for (dc, nodes) in dcs {
+        let silent: Vec<&Node> = { nodes.iter() }
+            .filter(|node| !node.reachable)
+            .copied()
+            .collect();
+        if silent.len() > 1 && silent.len() == nodes.len() {
+            let since = silent.iter().filter_map(|node| node.gone_ms).min();
+            names.push(gone(&format!("all of data center {dc}"), since));
+        } else {
+            single.extend(silent.iter().map(|node| gone(&node.name, node.gone_ms)));
+        }
+    }
+    names.extend(single);
+    if names.is_empty() {
         return Vec::new();
     }
-    let mut dcs: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for node in &view.nodes {
-        let (dark, all) = dcs.entry(&node.dc).or_default();
-        *dark += usize::from(!node.reachable);
-        *all += 1;
-    }
-    let whole_dcs: Vec<&str> = dcs
-        .iter()
-        .filter(|(_, (dark, all))| dark == all)
-        .map(|(dc, _)| *dc)
-        .collect();
-    let names: Vec<String> = silent.iter().map(|node| gone(node)).collect();
-    let (dark, all) = (silent.len(), view.nodes.len());
-    let dcs = match whole_dcs.is_empty() || dcs.len() == all {
-        true => String::new(),
-        false => format!(", all of data center {}", list(&whole_dcs)),
+    let dark = view.nodes.iter().filter(|node| !node.reachable).count();
+    let what = format!(
+        "{dark} of {} nodes {} not answer: {}",
+        view.nodes.len(),
+        if dark == 1 { "does" } else { "do" },
+        list(&names)
+    );
+    let missed = |shard: &Shard| {
+        let mut replicas = shard.replicas.iter();
+        !has_quorum(shard) && replicas.any(|replica| replica.state == "unreachable")
     };
-    vec![bear(
-        Kind::NodeSilent,
-        format!(
-            "{dark} of {all} nodes {} not answer: {}{dcs}",
-            if dark == 1 { "does" } else { "do" },
-            list(&names)
-        ),
-    )]
+    match view.shards.iter().any(missed) {
+        true => vec![Problem {
+            why: "shards have no quorum without them: enough of them must come back",
+            ..stop(Kind::NodeSilent, what)
+        }],
+        false => vec![bear(Kind::NodeSilent, what)],
+    }
 }
 
-fn gone(node: &Node) -> String {
-    match node.gone_ms {
-        None | Some(0) => node.name.clone(),
-        Some(ms) => format!("{} (gone for {})", node.name, span(ms)),
+fn gone(what: &str, ms: Option<u64>) -> String {
+    match ms {
+        None | Some(0) => what.to_owned(),
+        Some(ms) => format!("{what} (gone for {})", span(ms)),
     }
 }
 
@@ -656,6 +666,29 @@ mod tests {
                 "losing seoul or tokyo now would stop shards",
             ],
         );
+    }
+
+    #[test]
+    fn a_data_center_that_is_silent_is_named_instead_of_its_nodes() {
+        let burnt = |view: &mut View| {
+            lose(view, "busan-1");
+            view.nodes.push(Node {
+                name: "busan-2".to_owned(),
+                gone_ms: Some(41_000),
+                ..view.nodes[1].clone()
+            });
+        };
+        let says = ["2 of 4 nodes do not answer: all of data center busan (gone for 41 s); losing"];
+        check(burnt, Verdict::Degraded, &says);
+    }
+
+    #[test]
+    fn nodes_without_which_there_is_no_quorum_are_not_called_borne() {
+        let mut view = whole_view();
+        lose(&mut view, "busan-1");
+        assert!(Judged::view(&view).problems.iter().all(|one| !one.stops));
+        lose(&mut view, "tokyo-1");
+        assert!(Judged::view(&view).problems.iter().all(|one| one.stops));
     }
 
     #[test]

@@ -10,6 +10,7 @@ const SHOWN = 200;
 export function Jobs() {
   const answer = useAnswer("/api/jobs", 2000);
   const jobs = list(answer.body?.jobs);
+  const groups = grouped(jobs);
   return (
     <>
       <Told answer={answer} />
@@ -17,18 +18,33 @@ export function Jobs() {
         <Section title={jobs.length > 0 ? `Under way: ${jobs.length}` : "Under way"}>
           {jobs.length === 0 && <Empty>Nothing moves, drains, leaves or is rebuilt.</Empty>}
           <ul class="jobs">
-            {jobs.slice(0, SHOWN).map((job, at) => (
-              <Job key={`${job?.kind} ${job?.what} ${at}`} job={job ?? {}} />
+            {groups.slice(0, SHOWN).map(([job, ...alike]) => (
+              <Job key={`${job.kind} ${job.what}`} job={job} alike={alike} />
             ))}
           </ul>
-          {jobs.length > SHOWN && <p class="told">and {jobs.length - SHOWN} more</p>}
+          {groups.length > SHOWN && <p class="told">and {groups.length - SHOWN} more</p>}
         </Section>
       )}
     </>
   );
 }
 
-function Job({ job }) {
+/** Jobs that wait for the same are one line: a burnt data center is hundreds of them. */
+function grouped(jobs) {
+  const groups = new Map();
+  for (const job of jobs.filter(Boolean)) {
+    const key = num(job.done_pct) === null && text(job.waits_for) ? [job.kind, job.state, job.waits_for].join("\n") : Symbol("alone");
+    groups.set(key, [...(groups.get(key) ?? []), job]);
+  }
+  return [...groups.values()];
+}
+
+const NAMED = 6;
+
+/** What it waits for, without a word that stands there already. */
+const waits = (job) => text(job.waits_for).replace(/^waiting: /, "");
+
+function Job({ job, alike }) {
   const since = num(job.since_ms);
   return (
     <li>
@@ -36,8 +52,14 @@ function Job({ job }) {
         <i aria-hidden="true">{SIGNS[job.kind] ?? "•"}</i> {text(job.kind, "job")}
       </span>
       <div class="work">
-        <b>{text(job.what, "–")}</b> <span>{text(job.state)}</span>
-        <p class="why">{text(job.waits_for) ? `waits for: ${job.waits_for}` : "waits for nothing"}</p>
+        <b>{alike.length > 0 ? `${alike.length + 1} alike` : text(job.what, "–")}</b> <span>{text(job.state)}</span>
+        <p class="why">{text(job.waits_for) ? `waits for: ${waits(job)}` : "waits for nothing"}</p>
+        {alike.length > 0 && (
+          <p class="why">
+            {[job, ...alike].slice(0, NAMED).map((one) => text(one.what, "–")).join(", ")}
+            {alike.length + 1 > NAMED && ` and ${alike.length + 1 - NAMED} more`}
+          </p>
+        )}
         {since !== null && (
           <small class="told">
             since {moment(since)}

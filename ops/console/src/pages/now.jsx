@@ -102,6 +102,7 @@ function Center({ dc }) {
   const own = nodes.value.filter((node) => node.dc === dc.dc);
   const alive = num(dc.alive);
   const dead = alive === 0;
+  const dark = num(now.value.shards?.total) > 0 && num(now.value.figures?.no_quorum) === now.value.shards.total;
   const some = alive !== null && alive < num(dc.nodes);
   const state = alive === null ? ["pending", "?"] : dead ? ["failed", "✗"] : some ? ["pending", "▲"] : ["held", "●"];
   return (
@@ -128,7 +129,7 @@ function Center({ dc }) {
         </dd>
         <dt>Lose it</dt>
         <dd>
-          <Loss dc={dc} dead={dead} />
+          <Loss dc={dc} dead={dead} dark={dark} />
         </dd>
         <dt>Disk</dt>
         <dd>
@@ -159,7 +160,7 @@ function NodeDot({ node }) {
   );
 }
 
-function Loss({ dc, dead }) {
+function Loss({ dc, dead, dark }) {
   const lose = dc.lose;
   if (!lose) return "not known";
   if (dead) {
@@ -177,10 +178,10 @@ function Loss({ dc, dead }) {
           still serves, {lose.gap_ms === 0 ? "nobody notices" : num(lose.gap_ms) === null ? "gap not known" : `gap about ${span(lose.gap_ms)}`}
         </Mark>
       ) : (
-        <Mark cls="failed" sign="✗">would stop serving</Mark>
+        <Mark cls="failed" sign="✗">{dark ? "serves nothing already" : "would stop serving"}</Mark>
       )}
       <span class="why line">
-        {text(lose.why)} <a href={href("whatif", [], [["dc", dc.dc]])}>what if</a>
+        {dark ? "no shard has a quorum" : text(lose.why)} <a href={href("whatif", [], [["dc", dc.dc]])}>what if</a>
       </span>
     </>
   );

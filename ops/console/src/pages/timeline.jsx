@@ -178,6 +178,7 @@ function Events({ body, picked, setPicked }) {
     .filter((event) => !picked || (event.node === picked.node && event.at_ms >= picked.from && event.at_ms <= picked.to))
     .filter((event) => !wanted || `${event.node} ${event.kind} ${event.text} shard ${event.shard}`.toLowerCase().includes(wanted))
     .sort((a, b) => (b.at_ms ?? 0) - (a.at_ms ?? 0));
+  const lines = bundled(found);
   const kinds = [...new Set(all.map((event) => event.kind))].filter(Boolean).sort();
   return (
     <Section title={`Events: ${found.length}${found.length < all.length ? ` of ${all.length}` : ""}`} id="events">
@@ -206,26 +207,60 @@ function Events({ body, picked, setPicked }) {
         <Empty>{all.length === 0 ? "Nothing happened in this time." : "No event is like that."}</Empty>
       ) : (
         <ol class="events">
-          {found.slice(0, most).map((event, at) => (
+          {lines.slice(0, most).map((event, at) => (
             <Event key={`${event.at_ms} ${event.node} ${at}`} event={event} withDay={body.to_ms - body.from_ms > DAY_TOLD_MS} />
           ))}
         </ol>
       )}
       {more > 0 && <p class="told">Of the oldest {more} are not told: choose a shorter range.</p>}
-      {found.length > most && (
+      {lines.length > most && (
         <button type="button" onClick={() => setMost(most + 400)}>
-          show more of {found.length}
+          show more of {lines.length} lines
         </button>
       )}
     </Section>
   );
 }
 
+const NAMED = 12;
+
+/** Events of one node and second that differ in their shard alone are one line. */
+function bundled(events) {
+  const lines = new Map();
+  for (const event of events) {
+    const name = num(event.shard) === null ? null : shardWords(event.shard);
+    const [before, ...after] = name === null ? [] : text(event.text).split(new RegExp(`\\b${name}\\b`));
+    const key = after.length === 1 ? [Math.floor(event.at_ms / 1000), event.node, event.kind, before, after[0]].join("\n") : Symbol("alone");
+    const line = lines.get(key);
+    if (line) line.shards.push(event.shard);
+    else lines.set(key, after.length === 1 ? { ...event, before, after: after[0], shards: [event.shard] } : event);
+  }
+  return [...lines.values()];
+}
+
+const shardWords = (shard) => (shard === 0 ? "meta" : `shard ${shard}`);
+
 /** The words of an event, with a link to its shard where they name it, or behind them. */
 function Said({ event }) {
+  if (event.shards?.length > 1) {
+    const shards = [...new Set(event.shards)].sort((a, b) => a - b);
+    return (
+      <>
+        {event.before}
+        {shards.slice(0, NAMED).map((shard, at) => (
+          <span key={shard}>
+            {at > 0 && ", "}
+            <a href={href("shards", [String(shard)])}>{at === 0 ? shardWords(shard) : shard}</a>
+          </span>
+        ))}
+        {shards.length > NAMED && ` and ${shards.length - NAMED} more`}
+        {event.after}
+      </>
+    );
+  }
   const words = text(event.text);
   if (num(event.shard) === null) return words;
-  const name = event.shard === 0 ? "meta" : `shard ${event.shard}`;
+  const name = shardWords(event.shard);
   const [before, ...rest] = words.split(new RegExp(`\\b${name}\\b`));
   return (
     <>

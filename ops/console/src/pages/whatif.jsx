@@ -28,7 +28,7 @@ export function WhatIf() {
         title="What burns?"
         more={
           <button type="button" onClick={() => show([], [])} disabled={nothing}>
-            nothing burns
+            clear the marks
           </button>
         }
       >
@@ -75,12 +75,20 @@ function After({ body, nothing, lost }) {
   // Those that stop can get no replica back; others would, but where the next loss weighs more.
   const bad = list(body.unrestorable).filter((one) => stopped.includes(one?.shard));
   const worse = list(body.unrestorable).filter((one) => !stopped.includes(one?.shard));
+  const gone = list(body.gone_already);
   const flags = [...lost.dcs.map((dc) => `--lose dc=${dc}`), ...lost.nodes.map((name) => `--lose node=${name}`)];
   return (
     <>
-      <section class={`answer ${nothing ? "" : body.served ? "held" : "failed"}`} aria-live="polite">
+      <section class={`answer ${nothing && gone.length === 0 ? "" : body.served ? "held" : "failed"}`} aria-live="polite">
         <p class="say">
-          {nothing ? (
+          {nothing && gone.length > 0 ? (
+            <>
+              <b>
+                <i aria-hidden="true">▲</i> Dead already
+              </b>{" "}
+              {gone.join(", ")}. {text(body.sentence)} Mark what burns next.
+            </>
+          ) : nothing ? (
             "Nothing burns: mark a data center or a node."
           ) : (
             <>
@@ -93,8 +101,8 @@ function After({ body, nothing, lost }) {
         </p>
         {!nothing && (
           <p class="facts">
-            {list(body.gone_already).length > 0 && (
-              <span>dead already <b>{body.gone_already.join(", ")}</b></span>
+            {gone.length > 0 && (
+              <span>dead already <b>{gone.join(", ")}</b></span>
             )}
             <span>lost <b>{list(body.lost).join(", ") || "nothing"}</b></span>
             {num(body.leaderless_for_ms) !== null && stopped.length < num(body.shards) && (
@@ -115,7 +123,7 @@ function After({ body, nothing, lost }) {
         <Pairs title="Replicas" rows={list(body.replicas)} before="before" after="after" words={(n) => counted(n, "replica")} />
         <Pairs title="Disk in use" rows={list(body.disk)} before="before_pct" after="after_pct" words={percent} most={100} />
       </div>
-      {!nothing && (
+      {(!nothing || gone.length > 0) && (
         <Section title="After the repair">
           {bad.length > 0 && (
             <p>

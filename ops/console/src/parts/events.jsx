@@ -48,5 +48,5 @@ export const SPANS = {
   alone: { word: "alone", cls: "alone" },
   stalled: { word: "stood still", cls: "stalled" },
   down: { word: "down", cls: "nobody" },
-  silent: { word: "does not answer", cls: "nobody" },
+  silent: { word: "no answer", cls: "nobody" },
 };

@@ -89,20 +89,27 @@ function pointer(hover, axis, gut, onRange) {
   };
 }
 
+/** Swatch → the words that it stands for. */
+function bySwatch(kinds) {
+  const swatches = new Map();
+  for (const [kind, { word, cls }] of Object.entries(SPANS)) {
+    if (kinds.has(kind)) swatches.set(cls, [...(swatches.get(cls) ?? []), word]);
+  }
+  return swatches;
+}
+
 function Legend({ groups }) {
   const lanes = groups.flatMap(([, lanes]) => lanes);
   const kinds = new Set(lanes.flatMap((lane) => list(lane.events).map((event) => event?.kind)));
   const spans = new Set(lanes.flatMap((lane) => list(lane.spans).map((one) => one?.kind)));
   return (
     <p class="keys">
-      {Object.entries(SPANS)
-        .filter(([kind]) => spans.has(kind))
-        .map(([kind, { word, cls }]) => (
-          <span class="key" key={kind}>
-            <i class={`swatch ${cls}`} aria-hidden="true" />
-            {word}
-          </span>
-        ))}
+      {[...bySwatch(spans)].map(([cls, words]) => (
+        <span class="key" key={cls}>
+          <i class={`swatch ${cls}`} aria-hidden="true" />
+          {words.join(" or ")}
+        </span>
+      ))}
       {Object.keys(KINDS)
         .filter((kind) => kinds.has(kind))
         .map((kind) => (
@@ -155,12 +162,19 @@ function Ticks({ axis, ticks, plot }) {
   );
 }
 
+/** The gap left of which words of that width cover no other one. */
+function clear(gaps, gap, left, right, room) {
+  const sorted = [...gaps].sort((a, b) => b.from_ms - a.from_ms);
+  return sorted.reduce((at, one) => (left(one) < left(at) && right(one) > left(at) - room ? one : at), gap);
+}
+
 function Gaps({ axis, gaps, plot }) {
   if (gaps.length === 0) return null;
   const longest = gaps.reduce((most, gap) => ((gap.ms ?? 0) > (most.ms ?? 0) ? gap : most));
   const words = `${span(longest.ms)} at ${clock(longest.from_ms)}, ${text(longest.node)}`;
-  const from = axis.part(longest.from_ms) * plot;
-  const before = from + words.length * 6 + 16 > plot;
+  const room = words.length * 6.2 + 16;
+  const before = axis.part(longest.from_ms) * plot + room > plot;
+  const at = before ? clear(gaps, longest, (gap) => axis.part(gap.from_ms) * plot, (gap) => axis.part(gap.to_ms) * plot, room) : longest;
   return (
     <div class="panel">
       <div class="gut">
@@ -172,7 +186,7 @@ function Gaps({ axis, gaps, plot }) {
             <title>{`${span(gap.ms)} at ${clock(gap.from_ms)}, ${text(gap.node)}`}</title>
           </rect>
         ))}
-        <svg x={before ? axis.x(longest.from_ms) : axis.x(longest.to_ms)} class="free">
+        <svg x={before ? axis.x(at.from_ms) : axis.x(at.to_ms)} class="free">
           <text class="label" x={before ? -6 : 6} y="15" text-anchor={before ? "end" : "start"}>
             {words}
           </text>
