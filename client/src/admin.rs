@@ -164,6 +164,21 @@ impl Client {
         Ok(reports)
     }
 
+    /// When callers of the node at `address` were not served, as far as that is not stored yet.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it does not answer within `limit`.
+    pub async fn outages_of(
+        &self,
+        address: &str,
+        limit: Duration,
+    ) -> Result<v1::GetOutagesResponse, Error> {
+        let channel = self.inner.nodes.channel(address)?;
+        let request = v1::GetOutagesRequest {};
+        let told = once(limit, admin(channel).get_outages(request)).await?;
+        Ok(told.into_inner())
+    }
+
     /// What the flight recorder of the node at `address` has of a time, Unix milliseconds; it has `begin` to
     /// begin its answer. What it gave before it broke off is given with why it did.
     ///

@@ -322,6 +322,22 @@ async fn every_node_is_asked_and_a_silent_one_is_told_as_such() {
     assert_eq!((hashes.applied_index, hashes.conversations.len()), (4, 2));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_recorder_has_is_taken_page_by_page_and_a_silent_node_is_left_at_once() {
+    let cluster = Cluster::start(1, 1).await;
+    let client = cluster.client(5, 10 * SECOND);
+    let asked = client.events_of(&cluster.nodes[0].address, (1, 2), SECOND);
+    let (pages, broke) = asked.await.unwrap();
+    assert!(broke.is_none());
+    let next: Vec<&str> = pages.iter().map(|page| page.next.as_str()).collect();
+    assert_eq!(next, ["1:10", "1:20", "1:30", "1:40"]);
+    cluster.net.set(&cluster.nodes[1].address, Link::Silent);
+    let began = Instant::now();
+    let asked = client.events_of(&cluster.nodes[1].address, (1, 2), SECOND);
+    assert!(matches!(asked.await, Err(Error::Refused(_))));
+    assert!(began.elapsed() <= 2 * SECOND);
+}
+
 #[test]
 fn any_mix_of_failures_gives_each_call_one_effect() {
     with_seeds(

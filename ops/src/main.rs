@@ -80,6 +80,7 @@ enum Command {
     Failover(failover::Args),
     #[command(subcommand)]
     Outage(cmd::outage::Outage),
+    Outages(cmd::outages::Args),
     Sim(cmd::sim::Args),
 }
 
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
         Command::Failover(args) => cmd::block_on(args.run()),
+        Command::Outages(args) => cmd::block_on(args.run()),
         Command::Outage(command) => command.run(),
         Command::Sim(args) => args.run(),
     };

@@ -222,6 +222,11 @@ impl Node {
         pulse.lag().max(pulse.late())
     }
 
+    /// For how long this process was stopped since its start: standstills of more than a second.
+    pub fn stopped(&self) -> Duration {
+        self.inner.peers().vitals().pulse().stopped()
+    }
+
     /// When and how fast replicas are replaced, were this node the meta shard's leader.
     pub fn placement_policy(&self) -> Policy {
         self.inner.placement_policy()

@@ -50,6 +50,7 @@ use crate::sight::health::Canary;
 use crate::sight::http;
 use crate::sight::local::Local;
 use crate::sight::metrics::{Attached, Sources};
+use crate::sight::outages::Outages;
 use crate::sight::rates::Rates;
 use crate::start::{count_start, identity, seeds, stands};
 
@@ -338,14 +339,16 @@ fn serve<N: Network>(
     ));
     let local = Local {
         gateway: gateway.clone(),
-        canary: Canary::new(gateway.clone()),
+        canary: Canary::new(gateway.clone(), config.http.canary),
         happened,
         rates: Rates::default(),
+        outages: Outages::default(),
         http: config.http.address(config),
         clock: world.clock.clone(),
         version: env!("CARGO_PKG_VERSION"),
     };
     tasks.spawn(local.clone().watch());
+    tasks.spawn(local.outages.clone().watch(local.clone()));
     if config.http.canary {
         tasks.spawn(local.canary.clone().sing());
     }

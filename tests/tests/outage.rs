@@ -102,7 +102,10 @@ async fn a_node_that_is_killed_is_told_as_such_and_the_night_is_replayed() {
     assert_eq!(recorded["nodes"], 2);
     assert_eq!(recorded["missing"][0]["name"], name.as_str());
     let shown = show(&file);
-    assert_eq!(felt(&shown, &name), ["killed"], "{shown:#}");
+    assert!(
+        felt(&shown, &name).contains(&"killed".to_owned()),
+        "{shown:#}"
+    );
     assert!(shown["answered"].as_u64().unwrap() >= 300);
     assert_eq!(shown["failed"], 0);
     let others = shown["leaders"].as_array().unwrap().len();
@@ -116,7 +119,7 @@ async fn a_node_that_is_killed_is_told_as_such_and_the_night_is_replayed() {
         (&recorded["nodes"], &recorded["missing"]),
         (&3.into(), &Value::Array(vec![]))
     );
-    assert_eq!(felt(&show(&file), &name), ["killed"]);
+    assert!(felt(&show(&file), &name).contains(&"killed".to_owned()));
     load.stop().await.assert_no_call_failed();
 
     let page = place.path().join("night.html");
@@ -175,7 +178,7 @@ async fn a_node_that_was_stopped_and_went_on_is_told_as_such_from_its_files_alon
     let recorded = run(None, &[&args[..], &folders[..]].concat());
     assert_eq!(recorded.status.code(), Some(0), "{}", text(&recorded));
     let felt = felt(&show(&file), &name);
-    assert_eq!(felt.first().map(String::as_str), Some("still"), "{felt:?}");
+    assert!(felt.contains(&"still".to_owned()), "{felt:?}");
 }
 
 #[test]

@@ -571,13 +571,35 @@ impl Admin for Node {
         Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
     }
 
+    async fn get_outages(
+        &self,
+        _: Request<v1::GetOutagesRequest>,
+    ) -> Result<Response<v1::GetOutagesResponse>, Status> {
+        Err(Status::unimplemented("this node accounts for no outages"))
+    }
+
     type GetEventsStream = Answers<v1::GetEventsResponse>;
 
     async fn get_events(
         &self,
-        _: Request<v1::GetEventsRequest>,
+        request: Request<v1::GetEventsRequest>,
     ) -> Result<Response<Self::GetEventsStream>, Status> {
-        Err(Status::unimplemented("this node has no recorder"))
+        // Two answers, of two pages each.
+        let again = !request.into_inner().after.is_empty();
+        let page = |next: &str, more| {
+            Ok(v1::GetEventsResponse {
+                records: vec![v1::Record::default()],
+                next: next.to_owned(),
+                more,
+                node_id: 7,
+                ..v1::GetEventsResponse::default()
+            })
+        };
+        let pages = match again {
+            false => vec![page("1:10", false), page("1:20", true)],
+            true => vec![page("1:30", false), page("1:40", false)],
+        };
+        Ok(Response::new(Box::pin(futures::stream::iter(pages))))
     }
 
     type HashReplicaStream = Answers<v1::HashReplicaResponse>;

@@ -267,8 +267,8 @@ fn told(outcome: &Outcome) -> String {
 
 #[cfg(test)]
 mod tests {
-    use server::sight::report::Report;
     use client::v1::{GetStatusResponse, NodeStatus, ReplicaStatus};
+    use server::sight::report::Report;
 
     use super::*;
 

@@ -8,6 +8,7 @@ pub mod join;
 pub mod map;
 pub mod members;
 pub mod outage;
+pub mod outages;
 pub mod policy;
 pub mod read;
 pub mod serve;

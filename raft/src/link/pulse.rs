@@ -87,6 +87,11 @@ impl Pulse {
         stalled.then_some(BEAT)
     }
 
+    /// For how long this process was stopped, in all: standstills of more than a second.
+    pub(crate) fn stopped(&self) -> Duration {
+        self.beats.lock().moment(Instant::now()).stopped
+    }
+
     /// By how much tasks run late, smoothed.
     pub(crate) fn lag(&self) -> Duration {
         self.beats.lock().lag

@@ -6,7 +6,10 @@ use proto::v1::record::What;
 use serde::Serialize;
 
 use super::Night;
-use super::felt::{Felt, felt};
+use super::felt::{Felt, Kind, felt};
+
+/// Around a standstill, ms.
+const AROUND_MS: u64 = 2_000;
 
 /// A night, told.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -167,13 +170,25 @@ impl Account {
         }
     }
 
+    /// Whether a node stood still in a second: what took long then was that.
+    fn stood(&self, node: u64, at: u64) -> bool {
+        self.felt.iter().any(|felt| {
+            let still = matches!(felt.kind, Kind::Still | Kind::Suspended);
+            let to = felt.to_ms.unwrap_or(u64::MAX).saturating_add(AROUND_MS);
+            let around = felt.from_ms.saturating_sub(AROUND_MS)..=to;
+            still && felt.nodes.contains(&node) && around.contains(&at)
+        })
+    }
+
     fn second(&mut self, night: &Night, at: u64, node: u64, second: &proto::v1::SecondRecord) {
         let most = |known: Option<(u64, u64)>, us: u64| {
             let now = (us / 1_000, node);
             Some(known.map_or(now, |known| if now.0 > known.0 { now } else { known }))
         };
-        self.slowest_sync = most(self.slowest_sync, second.sync_max_us);
-        self.latest = most(self.latest, second.lateness_us);
+        if !self.stood(node, at) {
+            self.slowest_sync = most(self.slowest_sync, second.sync_max_us);
+            self.latest = most(self.latest, second.lateness_us);
+        }
         let index = usize::try_from((at - night.from_ms.min(at)) / 1_000).unwrap_or(usize::MAX);
         for asked in &second.asked {
             self.answered += asked.answered;
@@ -275,17 +290,25 @@ fn gaps(stretches: BTreeMap<u32, Vec<Stretch>>) -> Vec<Gap> {
     let mut gaps = Vec::new();
     for (shard, mut all) in stretches {
         all.sort_by_key(|stretch| stretch.from_ms);
-        for pair in all.windows(2) {
-            let (a, b) = (&pair[0], &pair[1]);
-            if a.node != b.node {
+        // Up to where anybody has decided entries, and who. One that stood still answers what others have
+        // decided long before when it goes on: that lies within.
+        let mut last: Option<(u64, u64)> = None;
+        for stretch in &all {
+            if let Some((until, before)) = last
+                && stretch.from_ms > until
+                && stretch.node != before
+            {
                 gaps.push(Gap {
                     shard,
-                    from_ms: a.to_ms,
-                    to_ms: b.from_ms,
-                    before: a.node,
-                    after: b.node,
-                    ms: b.from_ms.saturating_sub(a.to_ms),
+                    from_ms: until,
+                    to_ms: stretch.from_ms,
+                    before,
+                    after: stretch.node,
+                    ms: stretch.from_ms - until,
                 });
+            }
+            if last.is_none_or(|(until, _)| stretch.to_ms > until) {
+                last = Some((stretch.to_ms, stretch.node));
             }
         }
         let own = all.iter().filter(|stretch| stretch.gap_ms >= OWN_MIN_MS);
@@ -329,6 +352,29 @@ mod tests {
             sync_max_us: 7_000,
             ..SecondRecord::default()
         })
+    }
+
+    #[test]
+    fn what_a_node_answers_that_went_on_is_no_pause_of_its_shard() {
+        let stood = proto::v1::StoodRecord {
+            lasted_ms: 5_000,
+            suspended: false,
+        };
+        let account = Account::of(&night(vec![
+            (1, 0, second(0, 900, 5_000, 0)),
+            (2, 1_000, second(400, 990, 5_000, 0)),
+            (2, 5_000, second(0, 990, 5_000, 0)),
+            (1, 5_500, second(100, 100, 5_000_000, 0)),
+            (1, 5_550, What::Stood(stood)),
+            (2, 6_000, second(10, 990, 5_000, 0)),
+        ]));
+        let gaps: Vec<_> = account
+            .gaps
+            .iter()
+            .map(|g| (g.ms, g.before, g.after))
+            .collect();
+        assert_eq!(gaps, [(500, 1, 2)]);
+        assert_eq!(account.slowest_sync, Some((7, 2)), "not of who stood still");
     }
 
     #[test]

@@ -78,8 +78,18 @@ pub fn felt(night: &Night) -> Vec<Felt> {
     }
     let cuts = cuts(night, &felt);
     felt.extend(cuts);
+    // A sync that a standstill held up says nothing of its disk.
+    let stood = felt.clone();
+    felt.retain(|one| one.kind != Kind::DiskStalled || !stood.iter().any(|s| held_up(one, s)));
     felt.sort_by_key(|one| (one.from_ms, one.kind, one.nodes.clone()));
     together(night, felt)
+}
+
+/// Whether a disk that did not answer was that of a node that stood still.
+fn held_up(stall: &Felt, stood: &Felt) -> bool {
+    let still = matches!(stood.kind, Kind::Still | Kind::Suspended);
+    let to = stood.to_ms.unwrap_or(u64::MAX).saturating_add(AROUND_MS);
+    still && stood.nodes == stall.nodes && (stood.from_ms..=to).contains(&stall.from_ms)
 }
 
 fn one(kind: Kind, node: u64, from_ms: u64, to_ms: Option<u64>, evidence: &str) -> Felt {

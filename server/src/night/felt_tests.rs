@@ -12,6 +12,11 @@ fn verdict(peer: u64, verdict: &str) -> What {
     })
 }
 
+fn stall(stalled: bool) -> What {
+    let node_id = 1;
+    What::Stall(proto::v1::StallRecord { node_id, stalled })
+}
+
 fn started() -> What {
     What::Started(StartedRecord::default())
 }
@@ -53,6 +58,8 @@ fn who_stood_still_says_so_and_the_others_verdicts_need_no_cut() {
             (2, 10_300, verdict(1, "silent")),
             (3, 10_310, verdict(1, "silent")),
             (1, 30_000, stood),
+            (1, 30_010, stall(true)),
+            (1, 30_100, stall(false)),
             (1, 30_010, verdict(2, "reset")),
             (2, 30_200, verdict(1, "up")),
             (3, 30_300, verdict(1, "up")),

@@ -95,6 +95,7 @@ struct Head {
 /// What was looked at before.
 #[derive(Default)]
 struct Before {
+    stopped: Duration,
     syncs: u64,
     epoch: Option<u64>,
     ticks: u32,
@@ -183,12 +184,7 @@ impl Recorder {
         loop {
             sleep_until(due).await;
             let late = due.elapsed();
-            if late >= STOOD {
-                self.inner.push(What::Stood(v1::StoodRecord {
-                    lasted_ms: micros(late) / 1_000,
-                    suspended: false,
-                }));
-            }
+            self.inner.stood(&mut before, late);
             due = (due + SECOND).max(Instant::now());
             self.inner.tick(&mut before, late);
             if !*self.inner.writing.borrow() {
@@ -332,6 +328,21 @@ impl Inner {
         }
     }
 
+    /// Tells of a standstill: the node's pulse knows those of more than a second to the beat, and of shorter
+    /// ones a late tick tells.
+    fn stood(&self, before: &mut Before, late: Duration) {
+        let stopped = self.raft().map_or(Duration::ZERO, |raft| raft.stopped());
+        let more = stopped.saturating_sub(before.stopped);
+        before.stopped = before.stopped.max(stopped);
+        let lasted = more.max(late);
+        if lasted >= STOOD {
+            self.push(What::Stood(v1::StoodRecord {
+                lasted_ms: micros(lasted) / 1_000,
+                suspended: false,
+            }));
+        }
+    }
+
     /// Ends the second, and looks at what is told from time to time.
     fn tick(&self, before: &mut Before, late: Duration) {
         let now = Instant::now();
@@ -469,3 +480,7 @@ fn differ(known: &v1::LinksRecord, now: &v1::LinksRecord) -> bool {
     let mut pairs = known.links.iter().zip(&now.links);
     known.links.len() != now.links.len() || !pairs.all(|(a, b)| same(a, b))
 }
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;

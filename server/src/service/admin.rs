@@ -85,6 +85,16 @@ impl Service for Admin {
         Ok(Response::new(self.status(request.into_inner())))
     }
 
+    async fn get_outages(
+        &self,
+        _: Request<v1::GetOutagesRequest>,
+    ) -> Result<Response<v1::GetOutagesResponse>, Status> {
+        Ok(Response::new(v1::GetOutagesResponse {
+            outages: self.local.outages.pending(&self.local),
+            lost: self.local.outages.lost(),
+        }))
+    }
+
     type GetEventsStream = events::Pages;
 
     async fn get_events(

@@ -2,11 +2,12 @@
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use proto::v1;
+use tokio::time::timeout;
 use tonic::Status;
 
 use crate::error::Failure;
-use crate::recorder::Recorder;
 use crate::recorder::ring::{Found, Position};
+use crate::recorder::{LAST_WRITE_MAX, Recorder};
 
 /// What a caller is sent.
 pub type Pages = BoxStream<'static, Result<v1::GetEventsResponse, Status>>;
@@ -39,7 +40,8 @@ pub async fn pages(
             .parse()
             .map_err(|why: String| Failure::field("after", why))?,
     };
-    recorder.flush().await;
+    // A disk that hangs holds this up, and what is on it already is worth telling.
+    let _ = timeout(LAST_WRITE_MAX, recorder.flush()).await;
     let found = recorder.read((from_ms, to_ms), after, CALL_BYTES);
     let mut found = found.await.map_err(Failure::Internal)?;
     let last = found

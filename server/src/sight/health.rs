@@ -64,11 +64,14 @@ struct Inner {
 }
 
 impl Canary {
-    /// Of the node behind `gateway`; not tried yet.
-    pub fn new(gateway: Arc<Gateway>) -> Canary {
+    /// Of the node behind `gateway`. One that does not `sing` knows only what the node knows of itself.
+    pub fn new(gateway: Arc<Gateway>, sings: bool) -> Canary {
         Canary(Arc::new(Inner {
             gateway,
-            health: watch::Sender::new(Health::not("no append has been tried yet")),
+            health: watch::Sender::new(match sings {
+                true => Health::not("no append has been tried yet"),
+                false => Health { why_not: None },
+            }),
             durations: Durations::default(),
             sent: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -83,6 +86,12 @@ impl Canary {
             Some(why) => Health::not(why),
             None => self.0.health.borrow().clone(),
         }
+    }
+
+    /// Whether the last one failed. Before the first nothing is known.
+    pub fn is_failing(&self) -> bool {
+        let (sent, _) = self.counts();
+        sent > 0 && self.0.health.borrow().why_not.is_some()
     }
 
     /// Those sent, and of them those that failed.

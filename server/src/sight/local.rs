@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::happened::Happened;
 use super::health::Canary;
+use super::outages::Outages;
 use super::rates::{self, Rates};
 use super::traffic::{self, Whose};
 use crate::gateway::Gateway;
@@ -29,6 +30,8 @@ pub struct Local {
     pub happened: Happened,
     /// How much its shards are used.
     pub rates: Rates,
+    /// When callers were not served.
+    pub outages: Outages,
     /// host:port of its console and metrics; none = it serves none.
     pub http: Option<String>,
     /// For the time of day where the cluster's is not known.

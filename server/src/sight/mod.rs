@@ -14,6 +14,7 @@ pub mod health;
 pub mod http;
 pub mod local;
 pub mod metrics;
+pub mod outages;
 pub mod rates;
 pub mod report;
 pub mod resources;

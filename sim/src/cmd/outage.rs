@@ -136,18 +136,7 @@ impl ShowArgs {
         let as_it_was = Counterfactual::default();
         let told = translate(&self.file, (&night, &account), window, &as_it_was, false)?;
         let outcome = recorded(&night, &account, window, &told.plan);
-        let facts: Vec<String> = night
-            .missing
-            .iter()
-            .map(|missing| format!("missing: {}: {}", missing.name, missing.why))
-            .chain(
-                account
-                    .felt
-                    .iter()
-                    .map(|felt| felt.evidence.clone())
-                    .take(0),
-            )
-            .collect();
+        let facts = facts(&night, &account, &told.plan);
         let page = page::show(&title(&night), &outcome, &facts);
         files::write(Path::new(&self.html), &page)?;
         Console::beside(&[Some(&self.html)]).say(&format!("page: {}", self.html));
@@ -155,7 +144,20 @@ impl ShowArgs {
     }
 }
 
-/// The time, as Unix seconds would tell nobody anything: its day and its hours, UTC.
+/// What was felt and how that is known, and what is missing.
+fn facts(night: &Night, account: &Account, plan: &Plan) -> Vec<String> {
+    let felt = plan.events.iter().filter(|event| !event.fault.ends());
+    let felt = felt.filter_map(|event| {
+        let line = usize::try_from(event.line).ok()?;
+        let evidence = &account.felt.get(line)?.evidence;
+        Some(format!("{}: {evidence}", event.fault))
+    });
+    let missing = night.missing.iter();
+    let missing = missing.map(|one| format!("missing: {}: {}", one.name, one.why));
+    felt.chain(missing).collect()
+}
+
+/// The time of day, UTC.
 fn title(night: &Night) -> String {
     let clock = |ms: u64| {
         let s = ms / 1_000 % 86_400;

@@ -2,7 +2,7 @@
 
 mod record;
 mod show;
-mod when;
+pub mod when;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -12,6 +12,24 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// # Errors
 /// What is wrong, and what would be right.
 pub fn range(from: &str, to: &str, date: Option<&str>, now_ms: u64) -> Result<(u64, u64), String> {
+    let (from_ms, to_ms) = range_within(from, to, date, now_ms, u64::MAX)?;
+    if to_ms - from_ms > RANGE_MS_MAX {
+        return Err("more than a day: record the hours that matter, one file each".to_owned());
+    }
+    Ok((from_ms, to_ms))
+}
+
+/// As [`range()`], of `longest_ms` at most.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn range_within(
+    from: &str,
+    to: &str,
+    date: Option<&str>,
+    now_ms: u64,
+    longest_ms: u64,
+) -> Result<(u64, u64), String> {
     let day = match date {
         None => now_ms - now_ms % DAY_MS,
         Some(date) => moment(&format!("{date}T00:00:00Z"))
@@ -38,8 +56,11 @@ pub fn range(from: &str, to: &str, date: Option<&str>, now_ms: u64) -> Result<(u
             clock(now_ms)
         ));
     }
-    if to_ms - from_ms > RANGE_MS_MAX {
-        return Err("more than a day: record the hours that matter, one file each".to_owned());
+    if to_ms - from_ms > longest_ms {
+        let days = longest_ms / DAY_MS;
+        return Err(format!(
+            "more than {days} days, and nothing is kept for longer"
+        ));
     }
     Ok((from_ms, to_ms.min(now_ms)))
 }
