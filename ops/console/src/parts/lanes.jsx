@@ -135,10 +135,13 @@ function Layer({ axis, ticks, gaps }) {
   );
 }
 
+/** People notice a wait from there on. */
+const FELT_MS = 500;
+
 /** Those that are drawn through all lanes; where many wait a little, that would hide everything. */
 function longest(gaps) {
   const most = Math.max(0, ...gaps.map((gap) => num(gap.ms) ?? 0));
-  return gaps.filter((gap) => (num(gap.ms) ?? most) * 2 > most);
+  return gaps.filter((gap) => num(gap.ms) >= FELT_MS && gap.ms * 2 > most);
 }
 
 function Ticks({ axis, ticks, plot }) {
@@ -187,7 +190,7 @@ function Gaps({ axis, gaps, plot }) {
           </rect>
         ))}
         <svg x={before ? axis.x(at.from_ms) : axis.x(at.to_ms)} class="free">
-          <text class="label" x={before ? -6 : 6} y="15" text-anchor={before ? "end" : "start"}>
+          <text class="label solid" x={before ? -6 : 6} y="15" text-anchor={before ? "end" : "start"}>
             {words}
           </text>
         </svg>
