@@ -217,11 +217,10 @@ fn problem(kind: Kind, stops: bool, what: String) -> Problem {
 /// What is said when nothing is wrong.
 fn whole(view: &View) -> String {
     let dcs: BTreeSet<&str> = view.nodes.iter().map(|node| node.dc.as_str()).collect();
-    let drained: Vec<&str> = view
-        .nodes
-        .iter()
-        .filter(|node| node.draining)
-        .map(|node| node.name.as_str())
+    let (whole_dcs, others) = by_dc(view, |node| node.draining);
+    let drained: Vec<String> = { whole_dcs.iter() }
+        .map(|(dc, _)| format!("data center {dc}"))
+        .chain(others.iter().map(|node| node.name.clone()))
         .collect();
     let mut text = format!(
         "all {} are led, {} in {} answer, every replica is in its place",
@@ -356,24 +355,13 @@ fn full_disks(view: &View) -> Vec<Problem> {
 
 /// Nodes that do not answer; a data center of which all are silent is named instead of them.
 fn silent_nodes(view: &View) -> Vec<Problem> {
-    let mut dcs: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
-    for node in &view.nodes {
-        dcs.entry(&node.dc).or_default().push(node);
-    }
-    let (mut names, mut single) = (Vec::new(), Vec::new());
-    for (dc, nodes) in dcs {
-        let silent: Vec<&Node> = { nodes.iter() }
-            .filter(|node| !node.reachable)
-            .copied()
-            .collect();
-        if silent.len() > 1 && silent.len() == nodes.len() {
-            let since = silent.iter().filter_map(|node| node.gone_ms).min();
-            names.push(gone(&format!("all of data center {dc}"), since));
-        } else {
-            single.extend(silent.iter().map(|node| gone(&node.name, node.gone_ms)));
-        }
-    }
-    names.extend(single);
+    let (whole_dcs, others) = by_dc(view, |node| !node.reachable);
+    let dcs = whole_dcs.iter().map(|(dc, nodes)| {
+        let since = nodes.iter().filter_map(|node| node.gone_ms).min();
+        gone(&format!("all of data center {dc}"), since)
+    });
+    let others = others.iter().map(|node| gone(&node.name, node.gone_ms));
+    let names: Vec<String> = dcs.chain(others).collect();
     if names.is_empty() {
         return Vec::new();
     }
@@ -395,6 +383,22 @@ fn silent_nodes(view: &View) -> Vec<Problem> {
         }],
         false => vec![bear(Kind::NodeSilent, what)],
     }
+}
+
+/// Data centers of more than one node of which all are such, with these, and the other such nodes.
+fn by_dc(view: &View, such: impl Fn(&Node) -> bool) -> (Vec<(&str, Vec<&Node>)>, Vec<&Node>) {
+    let mut dcs: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
+    for node in &view.nodes {
+        dcs.entry(&node.dc).or_default().push(node);
+    }
+    let (mut whole, mut others) = (Vec::new(), Vec::new());
+    for (dc, nodes) in dcs {
+        match nodes.len() > 1 && nodes.iter().all(|node| such(node)) {
+            true => whole.push((dc, nodes)),
+            false => others.extend(nodes.into_iter().filter(|node| such(node))),
+        }
+    }
+    (whole, others)
 }
 
 fn gone(what: &str, ms: Option<u64>) -> String {
@@ -654,6 +658,14 @@ mod tests {
         check(|_| (), Verdict::Whole, &["whole: ", all]);
         let drain = |view: &mut View| view.nodes[1].draining = true;
         check(drain, Verdict::Whole, &[all, "drained: busan-1"]);
+        let all_of_one = |view: &mut View| {
+            view.nodes[1].draining = true;
+            view.nodes.push(Node {
+                name: "busan-2".to_owned(),
+                ..view.nodes[1].clone()
+            });
+        };
+        check(all_of_one, Verdict::Whole, &["drained: data center busan"]);
     }
 
     #[test]
