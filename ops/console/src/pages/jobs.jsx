@@ -39,12 +39,27 @@ function grouped(jobs) {
   return [...groups.values()];
 }
 
-const NAMED = 6;
+const NAMED = 12;
+
+/** Of jobs that wait for the same: what all of them are, and what tells them apart. */
+function told(jobs) {
+  const whats = jobs.map((job) => text(job.what, "–"));
+  const nodes = new Set(whats.map((what) => / on (\S+)$/.exec(what)?.[1]));
+  const [node] = nodes;
+  const same = nodes.size === 1 && node;
+  const parts = same ? whats.map((what) => what.slice(0, -` on ${node}`.length)) : whats;
+  const named = parts.slice(0, NAMED).join(", ");
+  return {
+    all: same ? `${whats.length} replicas on ${node}` : `${whats.length} alike`,
+    named: parts.length > NAMED ? `${named} and ${parts.length - NAMED} more` : named,
+  };
+}
 
 /** What it waits for, without a word that stands there already. */
 const waits = (job) => text(job.waits_for).replace(/^waiting: /, "");
 
 function Job({ job, alike }) {
+  const { all, named } = told([job, ...alike]);
   const since = num(job.since_ms);
   return (
     <li>
@@ -52,14 +67,9 @@ function Job({ job, alike }) {
         <i aria-hidden="true">{SIGNS[job.kind] ?? "•"}</i> {text(job.kind, "job")}
       </span>
       <div class="work">
-        <b>{alike.length > 0 ? `${alike.length + 1} alike` : text(job.what, "–")}</b> <span>{text(job.state)}</span>
+        <b>{alike.length > 0 ? all : text(job.what, "–")}</b> <span>{text(job.state)}</span>
         <p class="why">{text(job.waits_for) ? `waits for: ${waits(job)}` : "waits for nothing"}</p>
-        {alike.length > 0 && (
-          <p class="why">
-            {[job, ...alike].slice(0, NAMED).map((one) => text(one.what, "–")).join(", ")}
-            {alike.length + 1 > NAMED && ` and ${alike.length + 1 - NAMED} more`}
-          </p>
-        )}
+        {alike.length > 0 && <p class="why">{named}</p>}
         {since !== null && (
           <small class="told">
             since {moment(since)}

@@ -76,10 +76,11 @@ function After({ body, nothing, lost }) {
   const bad = list(body.unrestorable).filter((one) => stopped.includes(one?.shard));
   const worse = list(body.unrestorable).filter((one) => !stopped.includes(one?.shard));
   const gone = list(body.gone_already);
+  const cls = nothing && gone.length === 0 ? "" : !body.served ? "failed" : nothing ? "missed" : "held";
   const flags = [...lost.dcs.map((dc) => `--lose dc=${dc}`), ...lost.nodes.map((name) => `--lose node=${name}`)];
   return (
     <>
-      <section class={`answer ${nothing && gone.length === 0 ? "" : body.served ? "held" : "failed"}`} aria-live="polite">
+      <section class={`answer ${cls}`} aria-live="polite">
         <p class="say">
           {nothing && gone.length > 0 ? (
             <>
