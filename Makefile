@@ -36,7 +36,7 @@ test: setup lint build ## Everything that CI checks
 	fi
 
 .PHONY: lint
-lint: setup ## Format, lints, rustdoc, and what may be depended on
+lint: setup console-check ## Format, lints, rustdoc, and what may be depended on
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 \
 	  || rustup component add rustfmt clippy
 	cargo fmt --all --check
@@ -112,6 +112,42 @@ bench: build ## Throughput, latency and CPU of three durable replicas on this ma
 .PHONY: failover
 failover: build ## Real processes lose data centers under load in Rust, Python and Node; ARGS="--runs 1"
 	$(FIREBREAK) failover --json target/failover.json $(ARGS)
+
+CONSOLE := ops/console
+# Where the pictures go.
+OUT ?= $(CARGO_TARGET_DIR)/screenshots
+.PHONY: console
+console: console-setup build $(CONSOLE)/node_modules/.package-lock.json ## Pictures of every page of the console of nine real nodes, healthy and burning; OUT=, ARGS="--states drain"
+	node $(CONSOLE)/dev/shots.mjs $(FIREBREAK) $(OUT) $(ARGS)
+
+# Only these pictures and the console's own build need them; nodes embed what is committed.
+CHROMIUM ?= /usr/bin/chromium
+export CHROMIUM
+.PHONY: console-setup
+console-setup:
+	@missing=""; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || missing="$$missing nodejs"; \
+	[ -x "$(CHROMIUM)" ] || missing="$$missing chromium"; \
+	[ -z "$$missing" ] || { echo "Missing:$$missing. Install with: sudo apt-get install -y$$missing" \
+	  "(Node 20 or later; CHROMIUM= names another browser)" >&2; exit 1; }
+
+$(CONSOLE)/node_modules/.package-lock.json: $(CONSOLE)/package-lock.json
+	npm ci --prefix $(CONSOLE) --no-audit --no-fund
+	@touch $@
+
+# Needs npm and its registry, as a bare machine has not.
+.PHONY: console-check
+console-check: ## Whether the console that nodes embed is what its sources build
+	@if ! command -v npm >/dev/null; then \
+	  echo "npm is not installed: $(CONSOLE)/dist is not compared with its sources"; \
+	elif $(MAKE) --no-print-directory -s $(CONSOLE)/node_modules/.package-lock.json; then \
+	  npm run --silent --prefix $(CONSOLE) check && echo "$(CONSOLE)/dist is what its sources build"; \
+	elif npm ping >/dev/null 2>&1; then \
+	  exit 1; \
+	else \
+	  echo "npm's registry does not answer: $(CONSOLE)/dist is not compared with its sources"; \
+	fi
 
 .PHONY: build
 build: setup ## The firebreak command, into CARGO_TARGET_DIR/release

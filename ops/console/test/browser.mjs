@@ -12,12 +12,12 @@ export const folder = process.env.SCREENSHOTS ?? join(here, "target-ignored");
 export const WIDTHS = { wide: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
 export const PAGES = ["now", "timeline", "shards", "shards/3", "places", "whatif", "whatif?dc=seoul&node=busan-1", "jobs", "settings"];
 
-export function launch() {
-  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+export function launch(more = []) {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...more] });
 }
 
-/** A tab of that width and theme, and what went wrong in it. */
-export async function open(browser, { width = "wide", theme = "light", url, allowed, clock = false }) {
+/** A tab of that width and theme, and what went wrong in it. `prepare` gets the page before it asks for anything. */
+export async function open(browser, { width = "wide", theme = "light", url, allowed, clock = false, prepare }) {
   const context = await browser.newContext({ viewport: WIDTHS[width], colorScheme: theme, hasTouch: width === "phone", reducedMotion: "reduce" });
   const page = await context.newPage();
   if (clock) await page.clock.install();
@@ -31,6 +31,7 @@ export async function open(browser, { width = "wide", theme = "light", url, allo
   page.on("request", (request) => {
     if (!allowed.some((origin) => request.url().startsWith(origin))) wrong.push(`asked elsewhere: ${request.url()}`);
   });
+  await prepare?.(page);
   await page.goto(url);
   return { page, wrong, close: () => context.close() };
 }
@@ -45,8 +46,8 @@ export async function settled(page) {
   await page.waitForFunction(() => !/Asking(…| this node)/.test(document.body.textContent), null, { timeout: 30_000 });
 }
 
-/** Nothing is wider than the screen, and axe finds nothing serious. */
-export async function sound(page, where) {
+/** Nothing is wider than the screen, and no page fell over. */
+export async function fits(page, where) {
   const wide = await page.evaluate(() => {
     const { clientWidth, scrollWidth } = document.documentElement;
     if (scrollWidth <= clientWidth) return [];
@@ -55,6 +56,11 @@ export async function sound(page, where) {
   });
   assert.deepEqual(wide, [], `${where}: wider than the screen`);
   assert.equal(await page.getByText("This page cannot be shown").count(), 0, `${where}: it fell over what it was told`);
+}
+
+/** It fits, and axe finds nothing serious. */
+export async function sound(page, where) {
+  await fits(page, where);
   await page.evaluate(axe);
   const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   const grave = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");

@@ -168,3 +168,56 @@ live("a command is copied on plain HTTP too", { state: "burning", from: "busan-1
   await button.first().click();
   await page.getByText("copied").waitFor();
 });
+
+live("the lane of a silent node shows since when, and what others remember of it", { state: "burning", from: "busan-1" }, async (page, fixture) => {
+  const now = fixture.world.now.bind(fixture.world);
+  const at_ms = fixture.world.clock() - 6 * 60_000;
+  fixture.world.now = (name) => ({ ...now(name), recent: [{ node: "seoul-2", at_ms, kind: "stop", shard: null, text: "its last word" }] });
+  for (const hash of ["timeline", "now"]) {
+    await visit(page, hash);
+    await page.locator("title", { hasText: /^seoul-2 no answer, \d\d:\d\d:\d\d to/ }).waitFor({ state: "attached" });
+    await page.locator("title", { hasText: /^seoul-2\s+\d\d:\d\d:\d\d its last word/ }).waitFor({ state: "attached" });
+  }
+});
+
+live("the first page asks for all recordings seldom, and its lanes go on all the same", { clock: true }, async (page, fixture) => {
+  const now = fixture.world.now.bind(fixture.world);
+  await page.locator(".drawn").waitFor();
+  const asked = () => fixture.asked.filter(({ path }) => path === "/api/timeline").length;
+  const before = asked();
+  fixture.world.now = (name) => {
+    const told = now(name);
+    const at_ms = told.seen_by.at_ms + 60_000;
+    return { ...told, seen_by: { ...told.seen_by, at_ms }, recent: [{ node: "busan-3", at_ms: at_ms - 10, kind: "refusal", shard: null, text: "came just now" }] };
+  };
+  await page.clock.runFor(10_000);
+  await page.locator("title", { hasText: /^busan-3\s+\d\d:\d\d:\d\d came just now/ }).waitFor({ state: "attached" });
+  assert.ok(asked() - before <= 1, `${asked() - before} more in 10 s`);
+});
+
+live("what was drained by hand is not called broken", { state: "drain" }, async (page, fixture) => {
+  const now = fixture.world.now.bind(fixture.world);
+  fixture.world.now = (name) => {
+    const told = now(name);
+    const refuses = (node) => (node.draining ? { ...node, health: { ok: false, why: "it drains" } } : node);
+    return { ...told, problems: [], nodes: told.nodes.map(refuses) };
+  };
+  await page.getByText(/is drained: it leads nothing and takes no clients/).waitFor({ timeout: 10_000 });
+  assert.equal(await page.getByText("cannot append").count(), 0);
+});
+
+live("jobs that wait for the same, and events of many shards, are one line", { state: "burning", from: "busan-1", hash: "jobs" }, async (page, fixture) => {
+  const jobs = fixture.world.jobs.bind(fixture.world);
+  const rebuild = (shard) => ({ kind: "rebuild", what: `shard ${shard} on seoul-1`, state: "waiting", waits_for: "waiting: seoul-1 has been gone 66 s of 5 min", done_pct: null, since_ms: null });
+  fixture.world.jobs = (name) => ({ ...jobs(name), jobs: [1, 2, 6].map(rebuild) });
+  await page.getByText("3 replicas on seoul-1").waitFor({ timeout: 10_000 });
+  assert.match(await page.locator(".jobs").textContent(), /waits for: seoul-1 has been gone 66 s of 5 minshard 1, shard 2, shard 6/);
+  const timeline = fixture.world.timeline.bind(fixture.world);
+  fixture.world.timeline = (...asked) => {
+    const told = timeline(...asked);
+    const events = [3, 1, 2].map((shard) => ({ at_ms: told.to_ms - 5000, kind: "quorum", shard, text: `hears no majority of shard ${shard}` }));
+    return { ...told, lanes: told.lanes.map((lane) => ({ ...lane, events: lane.node === "busan-1" ? events : [] })) };
+  };
+  await visit(page, "timeline");
+  await page.getByText("hears no majority of shard 1, 2, 3", { exact: true }).waitFor();
+});

@@ -217,11 +217,10 @@ fn problem(kind: Kind, stops: bool, what: String) -> Problem {
 /// What is said when nothing is wrong.
 fn whole(view: &View) -> String {
     let dcs: BTreeSet<&str> = view.nodes.iter().map(|node| node.dc.as_str()).collect();
-    let drained: Vec<&str> = view
-        .nodes
-        .iter()
-        .filter(|node| node.draining)
-        .map(|node| node.name.as_str())
+    let (whole_dcs, others) = by_dc(view, |node| node.draining);
+    let drained: Vec<String> = { whole_dcs.iter() }
+        .map(|(dc, _)| format!("data center {dc}"))
+        .chain(others.iter().map(|node| node.name.clone()))
         .collect();
     let mut text = format!(
         "all {} are led, {} in {} answer, every replica is in its place",
@@ -354,43 +353,58 @@ fn full_disks(view: &View) -> Vec<Problem> {
     }]
 }
 
-/// Nodes that do not answer, by data center where all of one are silent.
+/// Nodes that do not answer; a data center of which all are silent is named instead of them.
 fn silent_nodes(view: &View) -> Vec<Problem> {
-    let silent: Vec<&Node> = view.nodes.iter().filter(|node| !node.reachable).collect();
-    if silent.is_empty() {
+    let (whole_dcs, others) = by_dc(view, |node| !node.reachable);
+    let dcs = whole_dcs.iter().map(|(dc, nodes)| {
+        let since = nodes.iter().filter_map(|node| node.gone_ms).min();
+        gone(&format!("all of data center {dc}"), since)
+    });
+    let others = others.iter().map(|node| gone(&node.name, node.gone_ms));
+    let names: Vec<String> = dcs.chain(others).collect();
+    if names.is_empty() {
         return Vec::new();
     }
-    let mut dcs: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for node in &view.nodes {
-        let (dark, all) = dcs.entry(&node.dc).or_default();
-        *dark += usize::from(!node.reachable);
-        *all += 1;
-    }
-    let whole_dcs: Vec<&str> = dcs
-        .iter()
-        .filter(|(_, (dark, all))| dark == all)
-        .map(|(dc, _)| *dc)
-        .collect();
-    let names: Vec<String> = silent.iter().map(|node| gone(node)).collect();
-    let (dark, all) = (silent.len(), view.nodes.len());
-    let dcs = match whole_dcs.is_empty() || dcs.len() == all {
-        true => String::new(),
-        false => format!(", all of data center {}", list(&whole_dcs)),
+    let dark = view.nodes.iter().filter(|node| !node.reachable).count();
+    let what = format!(
+        "{dark} of {} nodes {} not answer: {}",
+        view.nodes.len(),
+        if dark == 1 { "does" } else { "do" },
+        list(&names)
+    );
+    let missed = |shard: &Shard| {
+        let mut replicas = shard.replicas.iter();
+        !has_quorum(shard) && replicas.any(|replica| replica.state == "unreachable")
     };
-    vec![bear(
-        Kind::NodeSilent,
-        format!(
-            "{dark} of {all} nodes {} not answer: {}{dcs}",
-            if dark == 1 { "does" } else { "do" },
-            list(&names)
-        ),
-    )]
+    match view.shards.iter().any(missed) {
+        true => vec![Problem {
+            why: "shards have no quorum without them: enough of them must come back",
+            ..stop(Kind::NodeSilent, what)
+        }],
+        false => vec![bear(Kind::NodeSilent, what)],
+    }
 }
 
-fn gone(node: &Node) -> String {
-    match node.gone_ms {
-        None | Some(0) => node.name.clone(),
-        Some(ms) => format!("{} (gone for {})", node.name, span(ms)),
+/// Data centers of more than one node of which all are such, with these, and the other such nodes.
+fn by_dc(view: &View, such: impl Fn(&Node) -> bool) -> (Vec<(&str, Vec<&Node>)>, Vec<&Node>) {
+    let mut dcs: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
+    for node in &view.nodes {
+        dcs.entry(&node.dc).or_default().push(node);
+    }
+    let (mut whole, mut others) = (Vec::new(), Vec::new());
+    for (dc, nodes) in dcs {
+        match nodes.len() > 1 && nodes.iter().all(|node| such(node)) {
+            true => whole.push((dc, nodes)),
+            false => others.extend(nodes.into_iter().filter(|node| such(node))),
+        }
+    }
+    (whole, others)
+}
+
+fn gone(what: &str, ms: Option<u64>) -> String {
+    match ms {
+        None | Some(0) => what.to_owned(),
+        Some(ms) => format!("{what} (gone for {})", span(ms)),
     }
 }
 
@@ -644,6 +658,14 @@ mod tests {
         check(|_| (), Verdict::Whole, &["whole: ", all]);
         let drain = |view: &mut View| view.nodes[1].draining = true;
         check(drain, Verdict::Whole, &[all, "drained: busan-1"]);
+        let all_of_one = |view: &mut View| {
+            view.nodes[1].draining = true;
+            view.nodes.push(Node {
+                name: "busan-2".to_owned(),
+                ..view.nodes[1].clone()
+            });
+        };
+        check(all_of_one, Verdict::Whole, &["drained: data center busan"]);
     }
 
     #[test]
@@ -656,6 +678,29 @@ mod tests {
                 "losing seoul or tokyo now would stop shards",
             ],
         );
+    }
+
+    #[test]
+    fn a_data_center_that_is_silent_is_named_instead_of_its_nodes() {
+        let burnt = |view: &mut View| {
+            lose(view, "busan-1");
+            view.nodes.push(Node {
+                name: "busan-2".to_owned(),
+                gone_ms: Some(41_000),
+                ..view.nodes[1].clone()
+            });
+        };
+        let says = ["2 of 4 nodes do not answer: all of data center busan (gone for 41 s); losing"];
+        check(burnt, Verdict::Degraded, &says);
+    }
+
+    #[test]
+    fn nodes_without_which_there_is_no_quorum_are_not_called_borne() {
+        let mut view = whole_view();
+        lose(&mut view, "busan-1");
+        assert!(Judged::view(&view).problems.iter().all(|one| !one.stops));
+        lose(&mut view, "tokyo-1");
+        assert!(Judged::view(&view).problems.iter().all(|one| one.stops));
     }
 
     #[test]

@@ -10,6 +10,7 @@ const SHOWN = 200;
 export function Jobs() {
   const answer = useAnswer("/api/jobs", 2000);
   const jobs = list(answer.body?.jobs);
+  const groups = grouped(jobs);
   return (
     <>
       <Told answer={answer} />
@@ -17,18 +18,48 @@ export function Jobs() {
         <Section title={jobs.length > 0 ? `Under way: ${jobs.length}` : "Under way"}>
           {jobs.length === 0 && <Empty>Nothing moves, drains, leaves or is rebuilt.</Empty>}
           <ul class="jobs">
-            {jobs.slice(0, SHOWN).map((job, at) => (
-              <Job key={`${job?.kind} ${job?.what} ${at}`} job={job ?? {}} />
+            {groups.slice(0, SHOWN).map(([job, ...alike]) => (
+              <Job key={`${job.kind} ${job.what}`} job={job} alike={alike} />
             ))}
           </ul>
-          {jobs.length > SHOWN && <p class="told">and {jobs.length - SHOWN} more</p>}
+          {groups.length > SHOWN && <p class="told">and {groups.length - SHOWN} more</p>}
         </Section>
       )}
     </>
   );
 }
 
-function Job({ job }) {
+/** Jobs that wait for the same are one line: a burnt data center is hundreds of them. */
+function grouped(jobs) {
+  const groups = new Map();
+  for (const job of jobs.filter(Boolean)) {
+    const key = num(job.done_pct) === null && text(job.waits_for) ? [job.kind, job.state, job.waits_for].join("\n") : Symbol("alone");
+    groups.set(key, [...(groups.get(key) ?? []), job]);
+  }
+  return [...groups.values()];
+}
+
+const NAMED = 12;
+
+/** Of jobs that wait for the same: what all of them are, and what tells them apart. */
+function told(jobs) {
+  const whats = jobs.map((job) => text(job.what, "–"));
+  const nodes = new Set(whats.map((what) => / on (\S+)$/.exec(what)?.[1]));
+  const [node] = nodes;
+  const same = nodes.size === 1 && node;
+  const parts = same ? whats.map((what) => what.slice(0, -` on ${node}`.length)) : whats;
+  const named = parts.slice(0, NAMED).join(", ");
+  return {
+    all: same ? `${whats.length} replicas on ${node}` : `${whats.length} alike`,
+    named: parts.length > NAMED ? `${named} and ${parts.length - NAMED} more` : named,
+  };
+}
+
+/** What it waits for, without a word that stands there already. */
+const waits = (job) => text(job.waits_for).replace(/^waiting: /, "");
+
+function Job({ job, alike }) {
+  const { all, named } = told([job, ...alike]);
   const since = num(job.since_ms);
   return (
     <li>
@@ -36,8 +67,9 @@ function Job({ job }) {
         <i aria-hidden="true">{SIGNS[job.kind] ?? "•"}</i> {text(job.kind, "job")}
       </span>
       <div class="work">
-        <b>{text(job.what, "–")}</b> <span>{text(job.state)}</span>
-        <p class="why">{text(job.waits_for) ? `waits for: ${job.waits_for}` : "waits for nothing"}</p>
+        <b>{alike.length > 0 ? all : text(job.what, "–")}</b> <span>{text(job.state)}</span>
+        <p class="why">{text(job.waits_for) ? `waits for: ${waits(job)}` : "waits for nothing"}</p>
+        {alike.length > 0 && <p class="why">{named}</p>}
         {since !== null && (
           <small class="told">
             since {moment(since)}

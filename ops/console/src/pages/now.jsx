@@ -1,22 +1,29 @@
 // Now: whether users are hurt, whether the next loss can be borne, and what moves.
 import { useAnswer } from "../lib/hooks.js";
-import { nodeNow, nodes, now } from "../lib/net.js";
+import { nodes, now } from "../lib/net.js";
 import { clockOff, count, counted, list, num, percent, span, text } from "../lib/fmt.js";
 import { dcNames } from "../lib/places.js";
 import { href } from "../lib/route.js";
+import { fromNow, live } from "../lib/tape.js";
 import { Dc, Figure, Mark, Section, Share, Spark, Told, nodeState } from "../parts/bits.jsx";
 import { LaneChart } from "../parts/lanes.jsx";
 import { Matrix } from "../parts/matrix.jsx";
 import { Problems } from "../parts/problems.jsx";
 
+/** Between two looks at the recordings of all nodes. */
+const TAPE_MS = 30_000;
+
 export function Now() {
   const body = now.value;
-  const timeline = useAnswer("/api/timeline", 10_000);
+  // What came since then is in each answer of `/api/now`.
+  const timeline = useAnswer("/api/timeline", TAPE_MS);
   const problems = list(body.problems);
+  const tape = timeline.body ? live(timeline.body) : timeline.error && list(body.recent).length > 0 ? fromNow() : null;
+  const minutes = tape ? Math.max(1, Math.round((tape.to_ms - tape.from_ms) / 60_000)) : 30;
   return (
     <>
       <Figures body={body} load={timeline.body?.load} />
-      <Problems problems={problems} />
+      <Problems problems={problems} moves={moves(body)} />
       <h2 class="over">Can the next loss be borne?</h2>
       <div class="cards">
         {[...list(body.dcs)].sort((a, b) => order(a) - order(b)).map((dc) => (
@@ -24,9 +31,9 @@ export function Now() {
         ))}
       </div>
       <Matrix />
-      <Section title="The last 30 minutes" more={<a href="#/timeline">Timeline, with load and events</a>}>
-        <Told answer={timeline} />
-        {timeline.body ? <LaneChart body={timeline.body} /> : timeline.error && list(body.recent).length > 0 && <LaneChart body={fromEvents(body)} />}
+      <Section title={minutes === 1 ? "The last minute" : `The last ${minutes} minutes`} more={<a href="#/timeline">Timeline, with load and events</a>}>
+        <Told answer={timeline} freshMs={2 * TAPE_MS} />
+        {tape && <LaneChart body={tape} />}
       </Section>
     </>
   );
@@ -34,11 +41,17 @@ export function Now() {
 
 const order = (dc) => dcNames.value.indexOf(dc?.dc);
 
-/** Lanes of what `/api/now` itself tells, where no recording is to be had. */
-function fromEvents(body) {
-  const to_ms = num(body.seen_by?.at_ms) ?? nodeNow() ?? 0;
-  const lanes = nodes.value.map(({ name, dc }) => ({ node: name, dc, events: list(body.recent).filter((event) => event.node === name) }));
-  return { from_ms: to_ms - 30 * 60_000, to_ms, lanes };
+/** What moves, or was sent away, by hand or by itself: nothing is wrong with it. */
+function moves(body) {
+  const drained = nodes.value.filter((node) => node.draining && !node.silent);
+  const dcs = list(body.dcs).filter((dc) => num(dc?.draining) > 0 && dc.draining === dc.nodes);
+  const others = drained.filter((node) => !dcs.some(({ dc }) => dc === node.dc));
+  const moving = num(body.shards?.moving) ?? 0;
+  return [
+    ...dcs.map(({ dc }) => `${dc} is drained: it leads nothing and takes no clients`),
+    ...(others.length > 0 ? [`${others.map(({ name }) => name).slice(0, 6).join(", ")}${others.length > 6 ? ` and ${others.length - 6} more` : ""} drained`] : []),
+    ...(moving > 0 ? [`${counted(moving, "replica")} on the way to another node`] : []),
+  ];
 }
 
 /** Margin in words: what one more loss of a replica means. */
@@ -89,6 +102,7 @@ function Center({ dc }) {
   const own = nodes.value.filter((node) => node.dc === dc.dc);
   const alive = num(dc.alive);
   const dead = alive === 0;
+  const dark = num(now.value.shards?.total) > 0 && num(now.value.figures?.no_quorum) === now.value.shards.total;
   const some = alive !== null && alive < num(dc.nodes);
   const state = alive === null ? ["pending", "?"] : dead ? ["failed", "✗"] : some ? ["pending", "▲"] : ["held", "●"];
   return (
@@ -115,7 +129,7 @@ function Center({ dc }) {
         </dd>
         <dt>Lose it</dt>
         <dd>
-          <Loss dc={dc} dead={dead} />
+          <Loss dc={dc} dead={dead} dark={dark} />
         </dd>
         <dt>Disk</dt>
         <dd>
@@ -146,7 +160,7 @@ function NodeDot({ node }) {
   );
 }
 
-function Loss({ dc, dead }) {
+function Loss({ dc, dead, dark }) {
   const lose = dc.lose;
   if (!lose) return "not known";
   if (dead) {
@@ -164,10 +178,10 @@ function Loss({ dc, dead }) {
           still serves, {lose.gap_ms === 0 ? "nobody notices" : num(lose.gap_ms) === null ? "gap not known" : `gap about ${span(lose.gap_ms)}`}
         </Mark>
       ) : (
-        <Mark cls="failed" sign="✗">would stop serving</Mark>
+        <Mark cls="failed" sign="✗">{dark ? "serves nothing already" : "would stop serving"}</Mark>
       )}
       <span class="why line">
-        {text(lose.why)} <a href={href("whatif", [], [["dc", dc.dc]])}>what if</a>
+        {dark ? "no shard has a quorum" : text(lose.why)} <a href={href("whatif", [], [["dc", dc.dc]])}>what if</a>
       </span>
     </>
   );

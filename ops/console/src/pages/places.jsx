@@ -66,7 +66,7 @@ function Node({ node, wanted }) {
           {node.disk_reserve_reached ? "✗ full" : percent(used)}
         </Fact>
         <Fact name="clock" cls={num(node.clock_off_ms) ? "pending" : ""}>
-          {num(node.clock_off_ms) ? `▲ ${clockOff(node.clock_off_ms)}` : clockOff(node.clock_off_ms)}
+          {node.silent && !node.last && !node.clock_off_ms ? "–" : num(node.clock_off_ms) ? `▲ ${clockOff(node.clock_off_ms)}` : clockOff(node.clock_off_ms)}
         </Fact>
         <Fact name="version">{text(node.version, "–")}</Fact>
       </summary>
@@ -127,7 +127,7 @@ function Resources({ resources }) {
         <tr>
           <th scope="col">bound</th>
           <th scope="col">in use</th>
-          <th scope="col" class="n">refused</th>
+          <th scope="col" class="n">refused or given up</th>
           <th scope="col">setting that raises it</th>
         </tr>
       </thead>
@@ -154,7 +154,7 @@ function Resource({ one }) {
         <Share value={share} cls={near ? "near" : ""} label={`${near ? "▲ " : ""}${words(one.used)} of ${words(one.max)}`} />
       </td>
       <td class="n" data-label="refused">
-        {num(one.refused) ? <Mark cls="failed" sign="✗">{count(one.refused)}</Mark> : count(one.refused)}
+        {num(one.refused) ? <Mark cls="pending" sign="▲">{count(one.refused)}</Mark> : count(one.refused)}
       </td>
       <td>
         <code>{text(one.setting, "–")}</code>

@@ -5,6 +5,7 @@ import { list, moment, num, parseStamp, span, stamp, text } from "../lib/fmt.js"
 import { nodeNow } from "../lib/net.js";
 import { colour } from "../lib/places.js";
 import { go, href, route } from "../lib/route.js";
+import { live, whole } from "../lib/tape.js";
 import { zone } from "../lib/zone.js";
 import { Empty, Letter, Section, Told } from "../parts/bits.jsx";
 import { Glyph, KINDS, kindOf } from "../parts/events.jsx";
@@ -37,6 +38,7 @@ export function Timeline() {
   const answer = useAnswer(path, range ? 30_000 : 4000);
   const [picked, setPicked] = useState(null);
   const { body } = answer;
+  const tape = body && (range ? whole(body) : live(body));
   return (
     <>
       <Section title="When" cls="when">
@@ -46,17 +48,17 @@ export function Timeline() {
         <Told answer={answer} />
         {body && list(body.missing).length > 0 && (
           <p class="wrong">
-            <i aria-hidden="true">▲</i> Without the recordings of {list(body.missing).join(", ")}: no answer. What they felt is not here.
+            <i aria-hidden="true">▲</i> Without the recordings of {list(body.missing).join(", ")}: no answer. They are on their disks.
           </p>
         )}
         {body && (
-          <LaneChart body={body} onRange={show} onPick={setPicked}>
+          <LaneChart body={tape} onRange={show} onPick={setPicked}>
             {(where) => <Load load={body.load} where={where} />}
           </LaneChart>
         )}
       </Section>
       {body && <Felt gaps={list(body.gaps)} />}
-      {body && <Events body={body} picked={picked} setPicked={setPicked} />}
+      {body && <Events body={tape} picked={picked} setPicked={setPicked} />}
     </>
   );
 }
@@ -118,11 +120,15 @@ function Range({ range, body }) {
   );
 }
 
+/** A node tells of no more gaps than that. */
+const TOLD_MAX = 50;
+const LONGEST = 10;
+
 function Felt({ gaps }) {
   if (gaps.length === 0) return null;
   const longest = [...gaps].sort((a, b) => (b.ms ?? 0) - (a.ms ?? 0));
   return (
-    <Section title={`Gaps that callers felt: ${gaps.length}`}>
+    <Section title={`Gaps that callers felt: ${gaps.length}${gaps.length >= TOLD_MAX ? " or more" : ""}`} more={gaps.length > LONGEST && <span class="told">the {LONGEST} longest</span>}>
       <div class="wide" tabIndex={0} role="group" aria-label="Gaps">
         <table class="narrow">
           <thead>
@@ -133,7 +139,7 @@ function Felt({ gaps }) {
             </tr>
           </thead>
           <tbody>
-            {longest.slice(0, 10).map((gap, at) => (
+            {longest.slice(0, LONGEST).map((gap, at) => (
               <tr key={at}>
                 <td class="n">{span(gap.ms)}</td>
                 <td>{moment(gap.from_ms)}</td>
@@ -172,6 +178,7 @@ function Events({ body, picked, setPicked }) {
     .filter((event) => !picked || (event.node === picked.node && event.at_ms >= picked.from && event.at_ms <= picked.to))
     .filter((event) => !wanted || `${event.node} ${event.kind} ${event.text} shard ${event.shard}`.toLowerCase().includes(wanted))
     .sort((a, b) => (b.at_ms ?? 0) - (a.at_ms ?? 0));
+  const lines = bundled(found);
   const kinds = [...new Set(all.map((event) => event.kind))].filter(Boolean).sort();
   return (
     <Section title={`Events: ${found.length}${found.length < all.length ? ` of ${all.length}` : ""}`} id="events">
@@ -200,26 +207,60 @@ function Events({ body, picked, setPicked }) {
         <Empty>{all.length === 0 ? "Nothing happened in this time." : "No event is like that."}</Empty>
       ) : (
         <ol class="events">
-          {found.slice(0, most).map((event, at) => (
+          {lines.slice(0, most).map((event, at) => (
             <Event key={`${event.at_ms} ${event.node} ${at}`} event={event} withDay={body.to_ms - body.from_ms > DAY_TOLD_MS} />
           ))}
         </ol>
       )}
       {more > 0 && <p class="told">Of the oldest {more} are not told: choose a shorter range.</p>}
-      {found.length > most && (
+      {lines.length > most && (
         <button type="button" onClick={() => setMost(most + 400)}>
-          show more of {found.length}
+          show more of {lines.length} lines
         </button>
       )}
     </Section>
   );
 }
 
+const NAMED = 12;
+
+/** Events of one node and second that differ in their shard alone are one line. */
+function bundled(events) {
+  const lines = new Map();
+  for (const event of events) {
+    const name = num(event.shard) === null ? null : shardWords(event.shard);
+    const [before, ...after] = name === null ? [] : text(event.text).split(new RegExp(`\\b${name}\\b`));
+    const key = after.length === 1 ? [Math.floor(event.at_ms / 1000), event.node, event.kind, before, after[0]].join("\n") : Symbol("alone");
+    const line = lines.get(key);
+    if (line) line.shards.push(event.shard);
+    else lines.set(key, after.length === 1 ? { ...event, before, after: after[0], shards: [event.shard] } : event);
+  }
+  return [...lines.values()];
+}
+
+const shardWords = (shard) => (shard === 0 ? "meta" : `shard ${shard}`);
+
 /** The words of an event, with a link to its shard where they name it, or behind them. */
 function Said({ event }) {
+  if (event.shards?.length > 1) {
+    const shards = [...new Set(event.shards)].sort((a, b) => a - b);
+    return (
+      <>
+        {event.before}
+        {shards.slice(0, NAMED).map((shard, at) => (
+          <span key={shard}>
+            {at > 0 && ", "}
+            <a href={href("shards", [String(shard)])}>{at === 0 ? shardWords(shard) : shard}</a>
+          </span>
+        ))}
+        {shards.length > NAMED && ` and ${shards.length - NAMED} more`}
+        {event.after}
+      </>
+    );
+  }
   const words = text(event.text);
   if (num(event.shard) === null) return words;
-  const name = event.shard === 0 ? "meta" : `shard ${event.shard}`;
+  const name = shardWords(event.shard);
   const [before, ...rest] = words.split(new RegExp(`\\b${name}\\b`));
   return (
     <>

@@ -28,7 +28,7 @@ export function WhatIf() {
         title="What burns?"
         more={
           <button type="button" onClick={() => show([], [])} disabled={nothing}>
-            nothing burns
+            clear the marks
           </button>
         }
       >
@@ -72,13 +72,24 @@ function Burns({ dc, lost }) {
 
 function After({ body, nothing, lost }) {
   const stopped = list(body.stopped);
-  const bad = list(body.unrestorable);
+  // Those that stop can get no replica back; others would, but where the next loss weighs more.
+  const bad = list(body.unrestorable).filter((one) => stopped.includes(one?.shard));
+  const worse = list(body.unrestorable).filter((one) => !stopped.includes(one?.shard));
+  const gone = list(body.gone_already);
+  const cls = nothing && gone.length === 0 ? "" : !body.served ? "failed" : nothing ? "missed" : "held";
   const flags = [...lost.dcs.map((dc) => `--lose dc=${dc}`), ...lost.nodes.map((name) => `--lose node=${name}`)];
   return (
     <>
-      <section class={`answer ${nothing ? "" : body.served ? "held" : "failed"}`} aria-live="polite">
+      <section class={`answer ${cls}`} aria-live="polite">
         <p class="say">
-          {nothing ? (
+          {nothing && gone.length > 0 ? (
+            <>
+              <b>
+                <i aria-hidden="true">▲</i> Dead already
+              </b>{" "}
+              {gone.join(", ")}. {text(body.sentence)} Mark what burns next.
+            </>
+          ) : nothing ? (
             "Nothing burns: mark a data center or a node."
           ) : (
             <>
@@ -91,8 +102,8 @@ function After({ body, nothing, lost }) {
         </p>
         {!nothing && (
           <p class="facts">
-            {list(body.gone_already).length > 0 && (
-              <span>dead already <b>{body.gone_already.join(", ")}</b></span>
+            {gone.length > 0 && (
+              <span>dead already <b>{gone.join(", ")}</b></span>
             )}
             <span>lost <b>{list(body.lost).join(", ") || "nothing"}</b></span>
             {num(body.leaderless_for_ms) !== null && stopped.length < num(body.shards) && (
@@ -113,14 +124,24 @@ function After({ body, nothing, lost }) {
         <Pairs title="Replicas" rows={list(body.replicas)} before="before" after="after" words={(n) => counted(n, "replica")} />
         <Pairs title="Disk in use" rows={list(body.disk)} before="before_pct" after="after_pct" words={percent} most={100} />
       </div>
-      {!nothing && (
-        <Section title={bad.length > 0 ? `Cannot be restored: ${bad.length}` : "Cannot be restored"}>
-          {bad.length === 0 ? (
-            <p class="empty">
-              <Mark cls="held" sign="✓">Nothing: every replica finds a place on the nodes that are left.</Mark>
+      {(!nothing || gone.length > 0) && (
+        <Section title="After the repair">
+          {bad.length > 0 && (
+            <p>
+              <Mark cls="failed" sign="✗">Cannot be restored: {counted(bad.length, "shard")}</Mark>
             </p>
-          ) : (
-            <Reasons bad={bad} />
+          )}
+          <Reasons bad={bad} />
+          {worse.length > 0 && (
+            <p>
+              <Mark cls="pending" sign="▲">Restored, but less safe than before: {counted(worse.length, "shard")}</Mark>
+            </p>
+          )}
+          <Reasons bad={worse} />
+          {bad.length + worse.length === 0 && (
+            <p class="empty">
+              <Mark cls="held" sign="✓">As safe as before: every replica finds a place on the nodes that are left.</Mark>
+            </p>
           )}
         </Section>
       )}

@@ -19,7 +19,7 @@ export function Section({ title, more, children, cls = "", id }) {
 export const Empty = ({ children }) => <p class="empty">{children}</p>;
 
 /** What an answer could not tell, and its age where it is not of now. */
-export function Told({ answer }) {
+export function Told({ answer, freshMs = 15_000 }) {
   const { body, error, perf } = answer;
   const old = perf === undefined ? 0 : Math.max(0, tick.value - perf);
   const by = text(body?.seen_by?.node);
@@ -30,7 +30,7 @@ export function Told({ answer }) {
           <i aria-hidden="true">▲</i> {error}
         </p>
       )}
-      {body && (old > 15_000 || (by && by !== now.value?.seen_by?.node)) && (
+      {body && (old > freshMs || (by && by !== now.value?.seen_by?.node)) && (
         <p class="told">
           Below: as told by {by || "a node"}, {span(old + (num(body.seen_by?.age_ms) ?? 0))} ago.
         </p>
@@ -140,13 +140,14 @@ export function Share({ value, cls = "", label }) {
 /** How a node stands: a shape and a word. */
 export function nodeState(node) {
   if (node.silent || node.reachable === false) {
-        const since = num(node.gone_ms) ?? (num(node.last_seen_ms) && nodeNow() ? nodeNow() - node.last_seen_ms : null);
+    const since = num(node.gone_ms) ?? (num(node.last_seen_ms) && nodeNow() ? nodeNow() - node.last_seen_ms : null);
     return { cls: "failed", sign: "✗", word: since === null ? "silent" : `silent for ${span(since)}`, short: "silent" };
   }
+  // A drained node sends its clients elsewhere, as it was told to.
+  if (node.draining && !node.leaving && !text(node.problem)) return { cls: "pending", sign: "◐", word: "drained" };
   if (node.health && node.health.ok === false) return { cls: "failed", sign: "✗", word: "cannot append" };
   if (text(node.problem)) return { cls: "pending", sign: "▲", word: "has a problem" };
   if (node.leaving) return { cls: "pending", sign: "◐", word: "leaving" };
-  if (node.draining) return { cls: "pending", sign: "◐", word: "drained" };
   if (node.reachable !== true) return { cls: "pending", sign: "?", word: "not known" };
   return { cls: "held", sign: "●", word: "alive" };
 }

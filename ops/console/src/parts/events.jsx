@@ -48,4 +48,5 @@ export const SPANS = {
   alone: { word: "alone", cls: "alone" },
   stalled: { word: "stood still", cls: "stalled" },
   down: { word: "down", cls: "nobody" },
+  silent: { word: "no answer", cls: "nobody" },
 };

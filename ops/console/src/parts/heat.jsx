@@ -73,11 +73,16 @@ export function Heat({ heat }) {
         <span class="key">
           hottest: <a href={href("shards", [String(hottest)])}>shard {hottest}</a>
         </span>
+        {rows.some((row) => row.acks_per_s.some((value) => num(value) === null)) && (
+          <span class="key">
+            <i class="swatch untold" aria-hidden="true" /> only silent nodes know
+          </span>
+        )}
         <Read hover={hover} rows={rows} times={times} />
       </p>
       <div class="heatbox">
         <span class="told">
-          {rows[0].shard}
+          {rows[0].shard === 0 ? "meta" : rows[0].shard}
           <br />
           <span class="last">{rows.at(-1).shard}</span>
         </span>

@@ -89,20 +89,27 @@ function pointer(hover, axis, gut, onRange) {
   };
 }
 
+/** Swatch → the words that it stands for. */
+function bySwatch(kinds) {
+  const swatches = new Map();
+  for (const [kind, { word, cls }] of Object.entries(SPANS)) {
+    if (kinds.has(kind)) swatches.set(cls, [...(swatches.get(cls) ?? []), word]);
+  }
+  return swatches;
+}
+
 function Legend({ groups }) {
   const lanes = groups.flatMap(([, lanes]) => lanes);
   const kinds = new Set(lanes.flatMap((lane) => list(lane.events).map((event) => event?.kind)));
   const spans = new Set(lanes.flatMap((lane) => list(lane.spans).map((one) => one?.kind)));
   return (
     <p class="keys">
-      {Object.entries(SPANS)
-        .filter(([kind]) => spans.has(kind))
-        .map(([kind, { word, cls }]) => (
-          <span class="key" key={kind}>
-            <i class={`swatch ${cls}`} aria-hidden="true" />
-            {word}
-          </span>
-        ))}
+      {[...bySwatch(spans)].map(([cls, words]) => (
+        <span class="key" key={cls}>
+          <i class={`swatch ${cls}`} aria-hidden="true" />
+          {words.join(" or ")}
+        </span>
+      ))}
       {Object.keys(KINDS)
         .filter((kind) => kinds.has(kind))
         .map((kind) => (
@@ -121,11 +128,20 @@ function Layer({ axis, ticks, gaps }) {
       {ticks.map((ms) => (
         <line key={ms} class="grid" x1={axis.x(ms)} x2={axis.x(ms)} y1="0" y2="100%" />
       ))}
-      {gaps.map((gap, at) => (
+      {longest(gaps).map((gap, at) => (
         <rect key={at} class="gap" x={axis.x(gap.from_ms)} width={axis.width(gap.from_ms, gap.to_ms)} y="0" height="100%" />
       ))}
     </svg>
   );
+}
+
+/** People notice a wait from there on. */
+const FELT_MS = 500;
+
+/** Those that are drawn through all lanes; where many wait a little, that would hide everything. */
+function longest(gaps) {
+  const most = Math.max(0, ...gaps.map((gap) => num(gap.ms) ?? 0));
+  return gaps.filter((gap) => num(gap.ms) >= FELT_MS && gap.ms * 2 > most);
 }
 
 function Ticks({ axis, ticks, plot }) {
@@ -149,12 +165,19 @@ function Ticks({ axis, ticks, plot }) {
   );
 }
 
+/** The gap left of which words of that width cover no other one. */
+function clear(gaps, gap, left, right, room) {
+  const sorted = [...gaps].sort((a, b) => b.from_ms - a.from_ms);
+  return sorted.reduce((at, one) => (left(one) < left(at) && right(one) > left(at) - room ? one : at), gap);
+}
+
 function Gaps({ axis, gaps, plot }) {
   if (gaps.length === 0) return null;
   const longest = gaps.reduce((most, gap) => ((gap.ms ?? 0) > (most.ms ?? 0) ? gap : most));
   const words = `${span(longest.ms)} at ${clock(longest.from_ms)}, ${text(longest.node)}`;
-  const from = axis.part(longest.from_ms) * plot;
-  const before = from + words.length * 6 + 16 > plot;
+  const room = words.length * 6.2 + 16;
+  const before = axis.part(longest.from_ms) * plot + room > plot;
+  const at = before ? clear(gaps, longest, (gap) => axis.part(gap.from_ms) * plot, (gap) => axis.part(gap.to_ms) * plot, room) : longest;
   return (
     <div class="panel">
       <div class="gut">
@@ -166,8 +189,8 @@ function Gaps({ axis, gaps, plot }) {
             <title>{`${span(gap.ms)} at ${clock(gap.from_ms)}, ${text(gap.node)}`}</title>
           </rect>
         ))}
-        <svg x={before ? axis.x(longest.from_ms) : axis.x(longest.to_ms)} class="free">
-          <text class="label" x={before ? -6 : 6} y="15" text-anchor={before ? "end" : "start"}>
+        <svg x={before ? axis.x(at.from_ms) : axis.x(at.to_ms)} class="free">
+          <text class="label solid" x={before ? -6 : 6} y="15" text-anchor={before ? "end" : "start"}>
             {words}
           </text>
         </svg>
@@ -220,7 +243,7 @@ function Lane({ lane, axis, plot, onPick }) {
   const spans = [...list(lane.spans)].sort((a, b) => order.indexOf(a?.kind) - order.indexOf(b?.kind));
   return (
     <>
-      {lane.missing && <Missing lane={lane} />}
+      {lane.missing && <Missing lane={lane} axis={axis} plot={plot} />}
       {spans.map((one, at) => (
         <Span key={at} one={one} lane={lane} axis={axis} plot={plot} />
       ))}
@@ -231,12 +254,17 @@ function Lane({ lane, axis, plot, onPick }) {
   );
 }
 
-function Missing({ lane }) {
+/** The time that only the node itself could tell of. */
+function Missing({ lane, axis, plot }) {
   const last = nodes.value.find((node) => node.name === lane.node)?.last;
-  const words = last ? `no answer; last word at ${clock(last.at_ms)}` : "no answer, so no recording";
+  const until = num(lane.since) ?? axis.to;
+  if (until <= axis.from) return null;
+  const said = num(lane.since) === null && last ? `no answer; last word at ${clock(last.at_ms)}` : "its recording is on its disk";
+  const room = axis.part(until) * plot;
+  const words = [said, "not told"].find((one) => one.length * 6.5 + 12 < room) ?? "";
   return (
     <>
-      <rect class="ghostbar" x="0" width="100%" y="2.5" height="13" />
+      <rect class="ghostbar" x="0" width={axis.width(axis.from, until)} y="2.5" height="13" />
       <text class="label" x="6" y="13">
         {words}
       </text>

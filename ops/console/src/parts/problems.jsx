@@ -5,7 +5,7 @@ import { Command, Mark, Section } from "./bits.jsx";
 
 const SHOWN = 8;
 
-export function Problems({ problems }) {
+export function Problems({ problems, moves }) {
   const [all, setAll] = useState(false);
   if (problems.length === 0) {
     return (
@@ -13,6 +13,7 @@ export function Problems({ problems }) {
         <p class="empty">
           <Mark cls="held" sign="✓">Nothing. Everything is in its place.</Mark>
         </p>
+        <Moves moves={moves} />
       </Section>
     );
   }
@@ -30,8 +31,22 @@ export function Problems({ problems }) {
           {all ? `show the worst ${SHOWN}` : `show all ${worst.length}`}
         </button>
       )}
+      <Moves moves={moves} />
+      {worst.some((one) => text(one?.runbook)) && (
+        <p class="told runbooks">
+          Runbooks are in the binary: <code>firebreak generate runbooks NAME</code> prints one.
+        </p>
+      )}
     </Section>
   );
+}
+
+function Moves({ moves }) {
+  return list(moves).map((words) => (
+    <p class="moving" key={words}>
+      <Mark cls="pending" sign="◐">{words}</Mark> <a href="#/jobs">Jobs</a>
+    </p>
+  ));
 }
 
 function Problem({ one }) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proto::v1::HeatCell;
 use serde::Serialize;
 
 use super::{Api, Look, SeenBy};
@@ -9,8 +10,8 @@ use crate::sight::report::{answers, newest};
 use crate::sight::verdict::is_up;
 use crate::sight::view::{self, View};
 
-/// Half minutes of the heat map that may have ended at moments this far apart, ms.
-const SAME_CELL_MS: u64 = 30_000;
+/// A column of the heat map, and what a node tells of at once, ms.
+const CELL_MS: u64 = 30_000;
 
 /// Of all shards.
 #[derive(Serialize)]
@@ -97,8 +98,8 @@ pub struct Heat {
 pub struct HeatRow {
     /// The shard.
     pub shard: u32,
-    /// Changes a second, column by column.
-    pub acks_per_s: Vec<f64>,
+    /// Changes a second, column by column; none where only nodes that do not answer would know.
+    pub acks_per_s: Vec<Option<f64>>,
 }
 
 impl Shards {
@@ -162,7 +163,7 @@ impl Shards {
             seen_by,
             shards: shards.collect(),
             moves: moves(look),
-            heat: heat(look),
+            heat: heat(look, &view),
         }
     }
 }
@@ -221,36 +222,103 @@ pub fn moves(look: &Look) -> Vec<Moving> {
 }
 
 /// The last half hour by half minutes, put together from the nodes that led.
-fn heat(look: &Look) -> Heat {
-    let cells: Vec<_> = answers(&look.reports)
-        .flat_map(|status| &status.heat)
+fn heat(look: &Look, view: &View) -> Heat {
+    let tapes: Vec<&[HeatCell]> = answers(&look.reports)
+        .map(|status| status.heat.as_slice())
         .collect();
-    // Nodes look at moments of their own; what falls into one half minute is of one column.
-    let columns: BTreeSet<u64> = cells.iter().map(|cell| cell.at_ms / SAME_CELL_MS).collect();
-    let places: BTreeMap<u64, usize> = columns
-        .iter()
-        .enumerate()
-        .map(|(at, one)| (*one, at))
-        .collect();
-    let mut rows: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-    for cell in cells {
-        let Some(place) = places.get(&(cell.at_ms / SAME_CELL_MS)) else {
-            continue;
-        };
-        for (shard, changes) in cell.shards.iter().zip(&cell.changes) {
-            let row = rows
-                .entry(*shard)
-                .or_insert_with(|| vec![0.0; columns.len()]);
-            #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
-            let per_s = *changes as f64 * 1_000.0 / SAME_CELL_MS as f64;
-            row[*place] += per_s;
+    let silent = view.nodes.iter().filter(|node| !node.reachable);
+    let since = silent.map(|node| look.at_ms.saturating_sub(node.gone_ms.unwrap_or(0)));
+    spread(&tapes, since.max().unwrap_or(0))
+}
+
+/// Nodes end their half minutes at moments of their own: each is shared out to the columns that it
+/// lies in. Where nothing is told of a time before `silent_since`, a node led that cannot tell.
+fn spread(tapes: &[&[HeatCell]], silent_since: u64) -> Heat {
+    let ends = || tapes.iter().filter_map(|cells| Some(cells.last()?.at_ms));
+    let newest = ends().max().unwrap_or(0);
+    // A column is told once all have told of it, but for a node whose clock is far behind.
+    let until = ends().filter(|end| newest - end < 2 * CELL_MS).min();
+    let until = until.unwrap_or(0) / CELL_MS;
+    let mut columns = BTreeSet::new();
+    let mut rows: BTreeMap<u32, BTreeMap<u64, f64>> = BTreeMap::new();
+    for cell in tapes.iter().copied().flatten() {
+        let first = cell.at_ms.saturating_sub(CELL_MS) / CELL_MS;
+        let behind = cell
+            .at_ms
+            .saturating_sub((first + 1) * CELL_MS)
+            .min(CELL_MS);
+        for (column, ms) in [(first, CELL_MS - behind), (first + 1, behind)] {
+            if column >= until || ms == 0 {
+                continue;
+            }
+            columns.insert(column);
+            for (shard, changes) in cell.shards.iter().zip(&cell.changes) {
+                #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+                let per_s = *changes as f64 * 1_000.0 * ms as f64 / (CELL_MS * CELL_MS) as f64;
+                *rows.entry(*shard).or_default().entry(column).or_default() += per_s;
+            }
         }
     }
-    let rows = rows.into_iter();
+    let row = |(shard, told): (u32, BTreeMap<u64, f64>)| {
+        let value = |column: &u64| match told.get(column) {
+            None if column * CELL_MS < silent_since => None,
+            None => Some(0.0),
+            told => told.copied(),
+        };
+        HeatRow {
+            shard,
+            acks_per_s: columns.iter().map(value).collect(),
+        }
+    };
     Heat {
-        at_ms: columns.iter().map(|column| column * SAME_CELL_MS).collect(),
-        rows: rows
-            .map(|(shard, acks_per_s)| HeatRow { shard, acks_per_s })
-            .collect(),
+        at_ms: columns.iter().map(|column| column * CELL_MS).collect(),
+        rows: rows.into_iter().map(row).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(at_ms: u64, changes: &[(u32, u64)]) -> HeatCell {
+        HeatCell {
+            at_ms,
+            shards: changes.iter().map(|(shard, _)| *shard).collect(),
+            changes: changes.iter().map(|(_, changes)| *changes).collect(),
+        }
+    }
+
+    #[test]
+    fn half_minutes_that_end_at_other_moments_are_shared_out_and_the_open_column_waits() {
+        let even = [cell(60_000, &[(1, 300)]), cell(90_000, &[(1, 300)])];
+        // Two thirds of each lie in the column before.
+        let odd = [
+            cell(70_000, &[(2, 300)]),
+            cell(100_000, &[(2, 300)]),
+            cell(130_000, &[(2, 300)]),
+        ];
+        let heat = spread(&[&even, &odd], 0);
+        assert_eq!(heat.at_ms, [30_000, 60_000]);
+        let told = |at: usize| -> Vec<i64> {
+            let values = heat.rows[at].acks_per_s.iter();
+            #[allow(clippy::cast_possible_truncation, reason = "small")]
+            let whole = values.map(|value| value.unwrap().round() as i64);
+            whole.collect()
+        };
+        assert_eq!(told(0), [10, 10]);
+        assert_eq!(told(1), [7, 10]);
+    }
+
+    #[test]
+    fn of_the_time_before_a_leader_fell_silent_nothing_is_not_called_zero() {
+        let cells = [cell(60_000, &[(1, 30)]), cell(90_000, &[(2, 30)])];
+        let heat = spread(&[&cells], 61_000);
+        let told: Vec<Vec<bool>> = { heat.rows.iter() }
+            .map(|row| row.acks_per_s.iter().map(Option::is_some).collect())
+            .collect();
+        assert_eq!(told, [[true, false], [false, true]]);
+        let heat = spread(&[&cells], 0);
+        let mut values = heat.rows.iter().flat_map(|row| &row.acks_per_s);
+        assert!(values.all(Option::is_some));
     }
 }

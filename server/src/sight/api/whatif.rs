@@ -195,6 +195,13 @@ fn why(left: &Left) -> String {
             left.disks_short
         );
     }
+    if left.degraded > 0 {
+        return format!(
+            "every shard keeps a quorum elsewhere, and can be repaired; one data center would then \
+             hold a majority of {} of them",
+            left.degraded
+        );
+    }
     "every shard keeps a quorum elsewhere, and can be repaired".to_owned()
 }
 
@@ -345,7 +352,11 @@ fn answer(
     let led_now = |node: u64| {
         let of = |shard: &ShardId| {
             let leader = known.leaders.get(shard).copied();
-            leader.or_else(|| known.state.replicas_of(*shard).first().copied())
+            // One that nobody says to lead is led by somebody soon, if it can be.
+            let replicas = known.state.replicas_of(*shard);
+            let alive = replicas.iter().filter(|one| !known.gone.contains(*one));
+            let can = alive.clone().count() * 2 > replicas.len();
+            leader.or_else(|| alive.copied().next().filter(|_| can))
         };
         let shards = known.state.shard_ids();
         shards
@@ -397,7 +408,7 @@ fn answer(
         lost: asked.iter().map(name).collect(),
         gone_already: known.gone.difference(asked).map(name).collect(),
         served: left.quorums_lost == 0,
-        sentence: sentence(asked.iter().map(name).collect(), left, gap_ms),
+        sentence: sentence(&told(asked, &dc_of, name), left, gap_ms),
         shards: known.state.shards.len() + 1,
         stopped: stopped.map(|shard| shard.shard.0).collect(),
         leaderless_for_ms: match left.leaders_lost {
@@ -425,11 +436,34 @@ fn answer(
     }
 }
 
-fn sentence(lost: Vec<String>, left: &Left, gap_ms: Option<u64>) -> String {
+/// What is lost, in words: a data center instead of all its nodes.
+fn told(
+    asked: &BTreeSet<u64>,
+    dc_of: &BTreeMap<u64, String>,
+    name: impl Fn(&u64) -> String,
+) -> String {
+    let mut dcs: BTreeMap<&String, Vec<u64>> = BTreeMap::new();
+    for (node, dc) in dc_of {
+        dcs.entry(dc).or_default().push(*node);
+    }
+    let mut names = Vec::new();
+    for (dc, nodes) in dcs {
+        let lost: Vec<u64> = { nodes.iter() }
+            .filter(|node| asked.contains(*node))
+            .copied()
+            .collect();
+        match lost.len() > 1 && lost.len() == nodes.len() {
+            true => names.push(format!("data center {dc}")),
+            false => names.extend(lost.iter().map(&name)),
+        }
+    }
+    names.join(", ")
+}
+
+fn sentence(lost: &str, left: &Left, gap_ms: Option<u64>) -> String {
     if lost.is_empty() {
         return format!("Nothing more lost: {}.", why(left));
     }
-    let lost = lost.join(", ");
     match (left.quorums_lost, left.leaders_lost, gap_ms) {
         (0, 0, _) => format!("Without {lost}: {}; nobody waits.", why(left)),
         (0, led, Some(ms)) => {
@@ -444,7 +478,7 @@ fn sentence(lost: Vec<String>, left: &Left, gap_ms: Option<u64>) -> String {
             "Without {lost}: {}; {led} shards elect a leader.",
             why(left)
         ),
-        _ => format!("Without {lost}: NOT SERVED, {}.", why(left)),
+        _ => format!("Without {lost}: {}.", why(left)),
     }
 }
 
@@ -460,5 +494,26 @@ mod tests {
         assert!(Asked::parse("").unwrap().dcs.is_empty());
         let wrong = Asked::parse("rack=1").err().unwrap();
         assert!(wrong.contains("\"rack\" is not known"), "{wrong}");
+    }
+
+    #[test]
+    fn a_data_center_that_is_lost_whole_is_named_instead_of_its_nodes() {
+        let dc_of = [(1, "seoul"), (2, "seoul"), (3, "busan"), (4, "busan")];
+        let dc_of: BTreeMap<u64, String> = dc_of.map(|(node, dc)| (node, dc.to_owned())).into();
+        let told = |lost: &[u64]| {
+            let lost: BTreeSet<u64> = lost.iter().copied().collect();
+            told(&lost, &dc_of, |node| format!("n{node}"))
+        };
+        assert_eq!(told(&[1, 2, 4]), "n4, data center seoul");
+        assert_eq!(told(&[]), "");
+    }
+
+    #[test]
+    fn repair_that_gives_one_data_center_a_majority_is_said_beside_the_rest() {
+        let mut left = Left::default();
+        assert!(why(&left).ends_with("and can be repaired"));
+        left.degraded = 2;
+        let says = "one data center would then hold a majority of 2 of them";
+        assert!(why(&left).ends_with(says), "{}", why(&left));
     }
 }
