@@ -24,6 +24,11 @@ impl Files {
         }
     }
 
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn path(&self, segment: u64) -> PathBuf {
         self.folder.join(format!("{segment:06}.{EXTENSION}"))
     }

@@ -271,6 +271,7 @@ impl Events {
                 from_ms,
                 to_ms,
                 after: after.clone(),
+                without_seconds: false,
             };
             let mut pages = match client.recorded_of(address, request).await {
                 Ok(pages) => pages,

@@ -51,8 +51,12 @@ fn sorted(shards: &[Shard], sort: usize) -> Vec<&Shard> {
 /// A line for each shard.
 fn each(page: &Shards, sort: usize, room: usize, style: Style) -> Vec<Line<'static>> {
     let heat = page.heat.rows.iter();
-    let heat = heat.map(|row| (row.shard, &row.acks_per_s[..]));
-    let heat: BTreeMap<u32, &[f64]> = heat.collect();
+    // What nobody knows is drawn as nothing.
+    let heat = heat.map(|row| {
+        let cells = row.acks_per_s.iter();
+        (row.shard, cells.map(|cell| cell.unwrap_or(0.0)).collect())
+    });
+    let heat: BTreeMap<u32, Vec<f64>> = heat.collect();
     let columns = [
         column(" ", 0),
         number("shard", 0),
