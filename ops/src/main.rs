@@ -77,6 +77,8 @@ enum Command {
     #[command(hide = true)]
     Failover(failover::Args),
     Sim(cmd::sim::Args),
+    #[command(subcommand)]
+    Generate(cmd::generate::Generate),
 }
 
 /// Exit code when whoever read the output has gone away, as of a command that SIGPIPE ended.
@@ -120,6 +122,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => cmd::block_on(args.run()),
         Command::Failover(args) => cmd::block_on(args.run()),
         Command::Sim(args) => args.run(),
+        Command::Generate(command) => command.run(),
     };
     exit::report(outcome)
 }

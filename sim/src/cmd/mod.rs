@@ -9,6 +9,7 @@
 //! was missed (or a file could not be written), 2 unusable input, 3 a safety promise was broken, the
 //! product panicked, or a promise of the simulator itself was.
 
+mod alarms;
 mod bench;
 mod cases;
 mod control;
@@ -79,6 +80,7 @@ enum Command {
     Shrink(Box<shrink::Args>),
     Mutants(Box<mutants::Args>),
     Bench(bench::Args),
+    Alarms(alarms::Args),
     /// Makes the run of a plan from stdin; what the others start for each of their runs.
     #[command(hide = true)]
     Worker,
@@ -124,6 +126,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Shrink(args) => args.run(),
         Command::Mutants(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Alarms(args) => args.run(),
         Command::Worker => worker::live(),
     };
     ended.unwrap_or_else(|failure| {
