@@ -111,6 +111,11 @@ const RUNS: &[Run] = &[
         &["FirebreakFsyncSlow"],
     ),
     run(
+        "rot",
+        "records on a disk go bad, and a scrub finds it",
+        &["FirebreakReplicaBroken"],
+    ),
+    run(
         "clock-jump-1h",
         "clocks jump by an hour",
         &["FirebreakClockOff"],

@@ -52,7 +52,7 @@ const CASES: &[Case] = &[
                 "0x10 2+2x110",
             ),
         ],
-        58,
+        34,
     ),
     case(
         "FirebreakReadsFail",
@@ -66,7 +66,7 @@ const CASES: &[Case] = &[
                 "0x10 2+2x110",
             ),
         ],
-        58,
+        34,
     ),
     case(
         "FirebreakAppendsWait",
@@ -175,7 +175,7 @@ const CASES: &[Case] = &[
             ("firebreak_fsync_duration_seconds_sum", "0+0.2x60"),
             ("firebreak_fsync_duration_seconds_count", "0+1x60"),
         ],
-        16,
+        11,
     ),
     case(
         "FirebreakResourceShort",
@@ -211,8 +211,8 @@ const CASES: &[Case] = &[
     ),
     case(
         "FirebreakTasksLate",
-        &[("firebreak_lateness_seconds", "0.1x5 0.2x30")],
-        20,
+        &[("firebreak_lateness_seconds", "0.01x5 0.2x60")],
+        35,
     ),
     case(
         "FirebreakClockOff",

@@ -28,8 +28,8 @@ Examples:
   firebreak generate systemd | sudo tee /etc/systemd/system/firebreak.service
   firebreak generate completions bash > /etc/bash_completion.d/firebreak
 
-Without --out one file goes to standard output. With --out files are written below that folder, all or none:
-a file that is there with another content is kept unless --force says otherwise.
+Without --out one file goes to standard output. With --out all are written below that folder, or none:
+a file that is there with another content is kept, unless --force says otherwise.
 Exit codes: 0 written, 1 it could not be written, 2 wrong arguments, or a file is there already.";
 
 /// Write alerts, runbooks, dashboards and what else stands beside a cluster.

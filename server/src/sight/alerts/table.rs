@@ -54,7 +54,10 @@ pub const ALERTS: &[Alert] = &[
         "FirebreakShardsWithoutLeader",
         (Serving, Critical),
         "no-leader",
-        (10, "firebreak_shards_without_leader > 0"),
+        (
+            10,
+            "(firebreak_shards_without_leader > 0) unless (firebreak_disk_stalled == 1)",
+        ),
         (
             "{{ $labels.instance }} knows no leader of {{ $value }} shards",
             "Calls to these shards wait; an election takes about a second where a quorum is heard.",
@@ -259,8 +262,8 @@ pub const ALERTS: &[Alert] = &[
         (Disks, Warning),
         "disk-slow",
         (
-            15,
-            "rate(firebreak_fsync_duration_seconds_sum[1m]) / rate(firebreak_fsync_duration_seconds_count[1m]) > 0.1",
+            10,
+            "rate(firebreak_fsync_duration_seconds_sum[30s]) / rate(firebreak_fsync_duration_seconds_count[30s]) > 0.1",
         ),
         (
             "a sync takes {{ $value | humanizeDuration }} at {{ $labels.instance }}",
@@ -322,7 +325,7 @@ pub const ALERTS: &[Alert] = &[
         "FirebreakTasksLate",
         (Limits, Warning),
         "tasks-late",
-        (15, "firebreak_lateness_seconds > 0.1"),
+        (30, "max_over_time(firebreak_lateness_seconds[15s]) > 0.03"),
         (
             "tasks of {{ $labels.instance }} run {{ $value | humanizeDuration }} late",
             "The machine wants processor time; leases and elections wait longer for it.",
