@@ -267,8 +267,8 @@ fn told(outcome: &Outcome) -> String {
 
 #[cfg(test)]
 mod tests {
-    use client::NodeReport;
     use client::v1::{GetStatusResponse, NodeStatus, ReplicaStatus};
+    use server::sight::report::Report;
 
     use super::*;
 
@@ -298,8 +298,8 @@ mod tests {
             },
             ..ReplicaStatus::default()
         };
-        let silent = || client::Error::Config("silent".to_owned());
-        let report = |(node, leads): (&NodeStatus, Option<&[u32]>)| NodeReport {
+        let silent = || "silent".to_owned();
+        let report = |(node, leads): (&NodeStatus, Option<&[u32]>)| Report {
             address: String::new(),
             listed: Some(node.clone()),
             status: leads.ok_or_else(silent).map(|leads| GetStatusResponse {
