@@ -24,7 +24,7 @@ demo: build ## Nine nodes, real chat, one data center burns: proves that nothing
 	$(FIREBREAK) demo $(ARGS)
 
 .PHONY: test
-test: setup lint build ## Everything that CI checks
+test: setup lint build promtool ## Everything that CI checks
 	@$(MAKE) --no-print-directory sim-without-rocksdb
 	@$(MAKE) --no-print-directory sim-check
 	$(FIREBREAK) --version
@@ -152,6 +152,12 @@ console-check: ## Whether the console that nodes embed is what its sources build
 .PHONY: build
 build: setup ## The firebreak command, into CARGO_TARGET_DIR/release
 	$(CARGO) build --release --workspace --bin firebreak
+
+# What the alerts and metrics are compared with, where it is there; nothing needs it.
+.PHONY: promtool
+promtool:
+	@command -v promtool >/dev/null || echo "promtool is not installed: alerts, dashboards and metrics" \
+	  "are not checked by it (apt-get install --no-install-recommends prometheus)"
 
 # RocksDB needs a C++ compiler, and its bindings need libclang.
 .PHONY: setup

@@ -1,4 +1,4 @@
-//! The commands that README.md and docs/ show are commands, with these options.
+//! The commands that README.md, docs/ and the runbooks show are commands, with these options.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ const BEGINS: [&str; 8] = ["until", "do", "|", "&&", ";", "$(", "# or:", "$"];
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut pages = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
-    for folder in ["docs", "docs/internals"] {
+    for folder in ["docs", "docs/internals", "ops/src/cmd/generate/runbooks"] {
         let entries = std::fs::read_dir(root.join(folder)).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
         pages.extend(paths.filter(|path| path.extension().is_some_and(|end| end == "md")));

@@ -88,6 +88,8 @@ enum Command {
     Outage(cmd::outage::Outage),
     Outages(cmd::outages::Args),
     Sim(cmd::sim::Args),
+    #[command(subcommand)]
+    Generate(cmd::generate::Generate),
 }
 
 /// Exit code when whoever read the output has gone away, as of a command that SIGPIPE ended.
@@ -135,6 +137,7 @@ fn main() -> ExitCode {
         Command::Outages(args) => cmd::block_on(args.run()),
         Command::Outage(command) => command.run(),
         Command::Sim(args) => args.run(),
+        Command::Generate(command) => command.run(),
     };
     exit::report(outcome)
 }

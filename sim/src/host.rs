@@ -5,6 +5,7 @@ mod disks;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -33,6 +34,7 @@ use store::engine::{Engine, Snapshot};
 use store::key::state::Named;
 use tokio::sync::watch;
 
+use crate::alarms::recording::Scraped;
 use crate::dice::{derive, dice};
 use crate::net::Net;
 use crate::net::field::Clocks;
@@ -110,6 +112,8 @@ pub struct Host {
     metrics: Metrics,
     /// What its flight recorder wrote; burns with its disks.
     tape: Arc<tape::Memory>,
+    /// What it answers to them, and the series that they want; none when nobody scrapes.
+    scraped: Option<(Scraped, Arc<BTreeSet<String>>)>,
 }
 
 /// All nodes are of one process.
@@ -168,9 +172,21 @@ impl Host {
             gauge: Gauge::default(),
             metrics: Metrics::default(),
             tape: Arc::default(),
+            scraped: None,
         };
         host.usual_syncs();
         Ok(host)
+    }
+
+    /// Has its node sing its canaries and answer scrapes of these series.
+    pub fn record(&mut self, wanted: Arc<BTreeSet<String>>) {
+        self.config.lock().http.canary = true;
+        self.scraped = Some((Scraped::default(), wanted));
+    }
+
+    /// What its node answers to scrapes, if it does.
+    pub fn scraped(&self) -> Option<&Scraped> {
+        self.scraped.as_ref().map(|(scraped, _)| scraped)
     }
 
     /// host:port of its node.
@@ -254,7 +270,15 @@ impl Host {
         };
         let world = self.world(net).await?;
         let config = self.config.lock().clone();
-        let ended = node::run(world, config, stopped, || ()).await;
+        let run = node::run(world, config, stopped, || ());
+        let ended = match &self.scraped {
+            None => run.await,
+            Some((scraped, wanted)) => tokio::select! {
+                biased;
+                ended = run => ended,
+                never = scraped.answer(&self.metrics, wanted) => match never {},
+            },
+        };
         if matches!(ended, Err(RunError::Refused(_))) {
             self.refused.store(true, Ordering::Relaxed);
         }

@@ -53,6 +53,7 @@
 //! - *Malice*: nodes crash, stand still and err about the time, but follow the protocol.
 //! - *Clients' machines* have no clocks of their own to go wrong.
 
+pub mod alarms;
 pub mod catalogue;
 pub mod dice;
 pub mod history;
@@ -73,4 +74,4 @@ pub mod workload;
 
 pub use outcome::{Outcome, Verdict};
 pub use plan::Plan;
-pub use run::run;
+pub use run::{record, run};

@@ -2,6 +2,7 @@
 
 pub mod drain;
 pub mod forget;
+pub mod generate;
 pub mod import;
 pub mod init;
 pub mod join;

@@ -263,6 +263,19 @@ impl Drop for Attached {
     }
 }
 
+/// The metric that a series is of, by the series' name as it is scraped.
+pub fn find(series: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| {
+        let full = metric.full_name();
+        match metric.kind {
+            Kind::Counter | Kind::Gauge => full == series,
+            Kind::Histogram => series
+                .strip_prefix(&full)
+                .is_some_and(|end| ["_sum", "_count", "_bucket"].contains(&end)),
+        }
+    })
+}
+
 /// How many series there are in a text.
 pub fn series(text: &str) -> usize {
     text.lines()

@@ -3,11 +3,12 @@
 //! ```text
 //!   services ─► traffic ─┐
 //!   canary ─► health ────┼─► local ─► Admin.GetStatus ─► view, verdict ─► api (JSON), `firebreak status`
-//!   raft, store, budget ─┘       └──► metrics (Prometheus)
+//!   raft, store, budget ─┘       └──► metrics (Prometheus) ─► alerts
 //! ```
 //!
 //! All of it is of this node and of those that answer it: it needs no quorum and no leader.
 
+pub mod alerts;
 pub mod api;
 pub mod happened;
 pub mod health;

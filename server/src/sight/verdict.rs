@@ -52,7 +52,24 @@ enum Kind {
     ClockOff,
 }
 
+/// The runbooks that problems name.
+pub fn runbooks() -> impl Iterator<Item = &'static str> {
+    Kind::ALL.into_iter().map(Kind::runbook)
+}
+
 impl Kind {
+    const ALL: [Kind; 9] = [
+        Kind::Silent,
+        Kind::Forming,
+        Kind::NoQuorum,
+        Kind::NoLeader,
+        Kind::DiskFull,
+        Kind::NodeSilent,
+        Kind::Broken,
+        Kind::Misplaced,
+        Kind::ClockOff,
+    ];
+
     fn runbook(self) -> &'static str {
         match self {
             Kind::Silent => "no-node-answers",

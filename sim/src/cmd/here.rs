@@ -61,6 +61,20 @@ pub(crate) fn make(plan: &Plan, mutant: Option<&str>) -> Result<Made, Failure> {
     if let Some(name) = mutant {
         mutants::activate(name).map_err(|refused| Failure::Usage(refused.to_string()))?;
     }
+    on_a_thread(|| {
+        let began = interpose::cpu_elapsed();
+        let mut outcome = firebreak_sim::run(plan);
+        let cpu = interpose::cpu_elapsed().saturating_sub(began);
+        note_panics(&mut outcome);
+        Made {
+            outcome,
+            cpu_seconds: cpu.as_secs_f64(),
+        }
+    })
+}
+
+/// Does something on a thread of its own, as every run does.
+pub(crate) fn on_a_thread<T: Send>(act: impl FnOnce() -> T + Send) -> Result<T, Failure> {
     if !interpose::works() {
         let why = "chance and clocks of this program are the real ones: it was linked wrongly";
         return Err(Failure::Failed(why.to_owned()));
@@ -69,16 +83,7 @@ pub(crate) fn make(plan: &Plan, mutant: Option<&str>) -> Result<Made, Failure> {
         let thread = thread::Builder::new()
             .name(RUN.to_owned())
             .stack_size(STACK_BYTES);
-        let running = thread.spawn_scoped(scope, || {
-            let began = interpose::cpu_elapsed();
-            let mut outcome = firebreak_sim::run(plan);
-            let cpu = interpose::cpu_elapsed().saturating_sub(began);
-            note_panics(&mut outcome);
-            Made {
-                outcome,
-                cpu_seconds: cpu.as_secs_f64(),
-            }
-        });
+        let running = thread.spawn_scoped(scope, act);
         running.map(thread::ScopedJoinHandle::join)
     });
     match made {

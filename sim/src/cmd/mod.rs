@@ -9,6 +9,7 @@
 //! was missed (or a file could not be written), 2 unusable input, 3 a safety promise was broken, the
 //! product panicked, or a promise of the simulator itself was.
 
+mod alarms;
 mod bench;
 mod cases;
 mod control;
@@ -82,6 +83,7 @@ enum Command {
     Bench(bench::Args),
     #[command(subcommand, hide = true)]
     Outage(outage::Outage),
+    Alarms(alarms::Args),
     /// Makes the run of a plan from stdin; what the others start for each of their runs.
     #[command(hide = true)]
     Worker,
@@ -128,6 +130,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Mutants(args) => args.run(),
         Command::Bench(args) => args.run(),
         Command::Outage(command) => command.run(),
+        Command::Alarms(args) => args.run(),
         Command::Worker => worker::live(),
     };
     ended.unwrap_or_else(|failure| {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::forger::Forgery;
 use super::operator::{self, Order, Told};
 use super::verdict::Seen;
+use crate::alarms::Recording;
 use crate::dice::derive;
 use crate::host::{self, Founding, Host};
 use crate::net::{Field, Net};
@@ -29,6 +30,8 @@ const EDGE_US: u64 = 2_000;
 const OPERATOR_US: u64 = 5_000;
 /// How often the operator is told who runs, microseconds.
 const LOOK_US: u64 = 20_000;
+/// Between two scrapes, microseconds.
+const SECOND_US: u64 = 1_000_000;
 /// A node that stopped by itself is started again this much later, as systemd would, ms.
 const RESTART_MS: u64 = 1_000;
 
@@ -77,6 +80,8 @@ pub(super) struct Cluster {
     founding: Option<Arc<Founding>>,
     /// Looks at what nodes keep in memory, and what was too much.
     memory: (u64, Vec<(u64, String)>),
+    /// The nodes' series of each second since the load began, when they are recorded.
+    pub recording: Option<Recording>,
 }
 
 /// The group of a client site: inside of its data center, or near it.
@@ -94,7 +99,7 @@ pub(super) fn edge(dc: &str) -> String {
 
 impl Cluster {
     /// All machines, running.
-    pub(super) fn build(plan: &Plan) -> Result<Cluster, String> {
+    pub(super) fn build(plan: &Plan, record: bool) -> Result<Cluster, String> {
         if let Some(why) = host::refuse(plan) {
             return Err(why);
         }
@@ -119,6 +124,7 @@ impl Cluster {
             told: Told::default(),
             founding: None,
             memory: (0, Vec::new()),
+            recording: record.then(Recording::default),
             plan,
         };
         cluster.lay_links();
@@ -191,8 +197,13 @@ impl Cluster {
             founded: AtomicBool::new(false),
         });
         self.founding = Some(founding.clone());
+        let wanted = Arc::new(Recording::wanted());
         for (dc, spec) in plan.topology.nodes() {
-            let host = Arc::new(Host::new(spec, (&dc.name, &dc.region), &plan)?);
+            let mut host = Host::new(spec, (&dc.name, &dc.region), &plan)?;
+            if self.recording.is_some() {
+                host.record(wanted.clone());
+            }
+            let host = Arc::new(host);
             let net = self.field.net(&spec.name, &dc.name);
             let (mine, founding) = (host.clone(), founding.clone());
             let clocks = self.field.machine(&spec.name, &dc.name, move || {
@@ -326,11 +337,32 @@ impl Cluster {
                     .trace(What::Host, [at as u64, 1], name.as_bytes());
             }
         }
+        self.scrape(now);
         if now.is_multiple_of(LOOK_US) {
             self.told.set_running(self.running());
             self.look_at_memory(now);
         }
         Ok(())
+    }
+
+    /// At each whole second, what a Prometheus gets that stands with most of the nodes.
+    fn scrape(&mut self, now: u64) {
+        let (Some(began), true) = (self.began_us, now.is_multiple_of(SECOND_US)) else {
+            return;
+        };
+        let Some(mut recording) = self.recording.take() else {
+            return;
+        };
+        let reached = self.running();
+        let second = usize::try_from((now - began) / SECOND_US).unwrap_or(usize::MAX);
+        for member in &self.members {
+            let name = &member.host.name;
+            if let Some(scraped) = member.host.scraped() {
+                let reached = reached.iter().any(|(other, _)| other == name);
+                scraped.scrape(name, reached, (second, now), &mut recording);
+            }
+        }
+        self.recording = Some(recording);
     }
 
     /// What each node keeps is within its budget, and each part of it within its share.

@@ -20,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use server::night::NodeNight;
 
+use crate::alarms::Recording;
 use crate::interpose;
 use crate::outcome::{Outcome, Phase};
 use crate::plan::{Event, Plan};
@@ -44,22 +45,44 @@ pub fn run(plan: &Plan) -> Outcome {
 /// As [`run`], with what the nodes' flight recorders had written by its end.
 pub fn run_and_record(plan: &Plan) -> (Outcome, Vec<NodeNight>) {
     let began = interpose::real_elapsed();
-    interpose::enter(plan.seed);
-    raft::interleave(Some(interpose::yields));
     let mut seen = verdict::Seen::default();
-    let made = catch_unwind(AssertUnwindSafe(|| drive(plan, &mut seen)));
-    raft::interleave(None);
-    interpose::leave();
-    seen.stopped = match made {
-        Ok(Ok(())) => None,
-        Ok(Err(why)) => Some(why),
-        Err(panic) => {
-            seen.panicked = true;
-            Some(format!("panic: {}", panic_text(&*panic)))
-        }
-    };
+    let (stopped, panicked) = inside(plan, || drive(plan, &mut seen));
+    (seen.stopped, seen.panicked) = (stopped, panicked);
     let recorded = std::mem::take(&mut seen.recorded);
     (verdict::outcome(plan, seen, began), recorded)
+}
+
+/// What a Prometheus would have of a plan's load: each node's series that the shipped alerts name, for
+/// each second. The nodes sing their canaries, so that it is not quite the run of [`run`]; it ends with the
+/// load, and nothing is judged.
+///
+/// # Errors
+/// What kept the run from its end.
+pub fn record(plan: &Plan) -> Result<Recording, String> {
+    let mut recording = Recording::default();
+    let (stopped, _) = inside(plan, || {
+        let mut cluster = Cluster::build(plan, true)?;
+        let mut seen = verdict::Seen::default();
+        found(plan, &mut cluster)?;
+        load(plan, &mut cluster, &mut seen, |_| true)?;
+        recording = cluster.recording.take().unwrap_or_default();
+        Ok(())
+    });
+    stopped.map_or(Ok(recording), Err)
+}
+
+/// Does something in the world of a plan's run. Gives what stopped it, and whether that was a panic.
+fn inside(plan: &Plan, act: impl FnOnce() -> Result<(), String>) -> (Option<String>, bool) {
+    interpose::enter(plan.seed);
+    raft::interleave(Some(interpose::yields));
+    let made = catch_unwind(AssertUnwindSafe(act));
+    raft::interleave(None);
+    interpose::leave();
+    match made {
+        Ok(Ok(())) => (None, false),
+        Ok(Err(why)) => (Some(why), false),
+        Err(panic) => (Some(format!("panic: {}", panic_text(&*panic))), true),
+    }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -73,7 +96,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 fn drive(plan: &Plan, seen: &mut verdict::Seen) -> Result<(), String> {
-    let mut cluster = Cluster::build(plan)?;
+    let mut cluster = Cluster::build(plan, false)?;
     let driven = phases(plan, &mut cluster, seen);
     // What was seen until something went wrong is worth knowing, too.
     cluster.tell(seen);
@@ -81,33 +104,9 @@ fn drive(plan: &Plan, seen: &mut verdict::Seen) -> Result<(), String> {
 }
 
 fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Result<(), String> {
-    while !cluster.has_begun()? {
-        let more_ms = match plan.topology.prefer.is_empty() {
-            true => 0,
-            false => PREFERRED_MAX_MS,
-        };
-        if cluster.field.now_us() > (FOUNDING_MAX_MS + more_ms) * 1_000 {
-            return Err("the cluster did not come to life".to_owned());
-        }
-        cluster.step()?;
-    }
+    found(plan, cluster)?;
     seen.laps.end(Phase::Founding, cluster.field.now_us());
-    let last = plan.events.iter().map(|event| event.at_ms).max();
-    let load_ms = plan.workload.duration_ms.max(last.unwrap_or(0));
-    let limit_ms = load_ms + plan.workload.deadline_ms + TAIL_MAX_MS;
-    let last_end = plan.events.iter().rposition(|event| event.fault.ends());
-    let mut events = plan.events.iter().enumerate().peekable();
-    while cluster.load_ms() < load_ms || !cluster.loaded() {
-        if cluster.load_ms() > limit_ms {
-            return Err(format!("calls hang: {}", cluster.hanging()));
-        }
-        let now_ms = cluster.load_ms();
-        let due = |next: &(usize, &Event)| next.1.at_ms <= now_ms;
-        while let Some((at, event)) = events.next_if(due) {
-            cluster.act(event, last_end == Some(at), seen)?;
-        }
-        cluster.step()?;
-    }
+    load(plan, cluster, seen, Cluster::loaded)?;
     seen.laps.end(Phase::Load, cluster.field.now_us());
     cluster.rest();
     let began_us = cluster.field.now_us();
@@ -118,5 +117,46 @@ fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Resul
         cluster.step()?;
     }
     seen.laps.end(Phase::Rest, cluster.field.now_us());
+    Ok(())
+}
+
+/// Until the cluster serves.
+fn found(plan: &Plan, cluster: &mut Cluster) -> Result<(), String> {
+    while !cluster.has_begun()? {
+        let more_ms = match plan.topology.prefer.is_empty() {
+            true => 0,
+            false => PREFERRED_MAX_MS,
+        };
+        if cluster.field.now_us() > (FOUNDING_MAX_MS + more_ms) * 1_000 {
+            return Err("the cluster did not come to life".to_owned());
+        }
+        cluster.step()?;
+    }
+    Ok(())
+}
+
+/// Load and faults, until their time is over and they are `done`.
+fn load(
+    plan: &Plan,
+    cluster: &mut Cluster,
+    seen: &mut verdict::Seen,
+    done: impl Fn(&Cluster) -> bool,
+) -> Result<(), String> {
+    let last = plan.events.iter().map(|event| event.at_ms).max();
+    let load_ms = plan.workload.duration_ms.max(last.unwrap_or(0));
+    let limit_ms = load_ms + plan.workload.deadline_ms + TAIL_MAX_MS;
+    let last_end = plan.events.iter().rposition(|event| event.fault.ends());
+    let mut events = plan.events.iter().enumerate().peekable();
+    while cluster.load_ms() < load_ms || !done(cluster) {
+        if cluster.load_ms() > limit_ms {
+            return Err(format!("calls hang: {}", cluster.hanging()));
+        }
+        let now_ms = cluster.load_ms();
+        let due = |next: &(usize, &Event)| next.1.at_ms <= now_ms;
+        while let Some((at, event)) = events.next_if(due) {
+            cluster.act(event, last_end == Some(at), seen)?;
+        }
+        cluster.step()?;
+    }
     Ok(())
 }

@@ -45,6 +45,27 @@ fn rows() -> String {
 }
 
 #[test]
+fn the_page_of_metrics_has_every_one() {
+    let page = pages::root().join("docs/metrics.md");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let (before, table) = text
+        .split_once("## All series\n")
+        .expect("the table's head");
+    let rest = format!(
+        "\nA histogram is told as `…_bucket`, `…_sum` and `…_count`.\n\n{}",
+        server::sight::metrics::reference()
+    );
+    if pages::rewriting() {
+        std::fs::write(&page, format!("{before}## All series\n{rest}")).unwrap();
+        return;
+    }
+    assert_eq!(
+        table, rest,
+        "docs/metrics.md is stale: README_WRITE=1 rewrites it"
+    );
+}
+
+#[test]
 fn the_table_of_scenarios_is_the_catalogue_s() {
     let text = std::fs::read_to_string(crate::page()).unwrap();
     let (before, rest) = text.split_once(HEAD).expect("the table's head");

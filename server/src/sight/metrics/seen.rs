@@ -1,6 +1,6 @@
 //! What is looked at for one scrape.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -102,6 +102,34 @@ impl Seen<'_> {
         let known = self.names.get(&node.0).cloned();
         known.unwrap_or_else(|| (node.to_string(), String::new()))
     }
+
+    /// How many shards with a replica here have a quorum, as heard from here, that the loss of one
+    /// more data center would take.
+    pub fn at_risk(&self) -> usize {
+        let me = self.local.gateway.me().0;
+        let gone = self.links.iter();
+        let gone = gone.filter(|link| matches!(link.state, "silent" | "reset"));
+        let gone: BTreeSet<u64> = gone.map(|link| link.node.0).collect();
+        let dcs = self.names.iter();
+        let dcs: BTreeMap<u64, &str> = dcs.map(|(node, (_, dc))| (*node, dc.as_str())).collect();
+        let data = self.view.shards.iter().map(|shard| &shard.replicas[..]);
+        let shards = data.chain([&self.view.meta_replicas[..]]);
+        let here = shards.filter(|replicas| replicas.contains(&me));
+        here.filter(|replicas| loss_stops(replicas, |node| !gone.contains(&node), &dcs))
+            .count()
+    }
+}
+
+/// Whether replicas that have a quorum would have none without one of the data centers.
+fn loss_stops(replicas: &[u64], up: impl Fn(u64) -> bool, dcs: &BTreeMap<u64, &str>) -> bool {
+    let up: Vec<Option<&&str>> = replicas
+        .iter()
+        .filter(|node| up(**node))
+        .map(|node| dcs.get(node))
+        .collect();
+    let quorum = |count: usize| 2 * count > replicas.len();
+    let left = |dc| up.iter().filter(|other| **other != dc).count();
+    quorum(up.len()) && up.iter().any(|dc| !quorum(left(*dc)))
 }
 
 /// The replicas of this node that have the most to apply, and the busiest, as series.
@@ -158,4 +186,26 @@ pub(super) fn shards(sources: &Sources, worst: usize) -> String {
     );
     text.push_str("# EOF\n");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_at_risk_when_one_more_data_center_would_take_its_quorum() {
+        let dcs = BTreeMap::from([(1, "a"), (2, "b"), (3, "c"), (4, "a"), (5, "b")]);
+        let check = |replicas: &[u64], gone: &[u64], at_risk: bool| {
+            let found = loss_stops(replicas, |node| !gone.contains(&node), &dcs);
+            assert_eq!(found, at_risk, "{replicas:?} without {gone:?}");
+        };
+        check(&[1, 2, 3], &[], false);
+        check(&[1, 2, 3], &[3], true);
+        // It has no quorum any more: another alert says so.
+        check(&[1, 2, 3], &[2, 3], false);
+        check(&[1, 2, 3, 4, 5], &[], false);
+        check(&[1, 2, 3, 4, 5], &[3], true);
+        // Two of three in one data center: that one must not burn.
+        check(&[1, 4, 3], &[], true);
+    }
 }

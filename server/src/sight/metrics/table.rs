@@ -255,6 +255,12 @@ pub const METRICS: &[Metric] = &[
         |seen, to| to.one(seen.replicas.without_quorum.len()),
     ),
     gauge(
+        "shards_at_risk",
+        &[],
+        "Shards with a replica here that have a quorum now, and would have none without one more data center",
+        |seen, to| to.one(seen.at_risk()),
+    ),
+    gauge(
         "shards",
         &[],
         "Shards of the cluster, the meta shard left out",
