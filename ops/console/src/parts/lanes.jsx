@@ -189,7 +189,7 @@ function Gaps({ axis, gaps, plot }) {
             <title>{`${span(gap.ms)} at ${clock(gap.from_ms)}, ${text(gap.node)}`}</title>
           </rect>
         ))}
-        <svg x={before ? axis.x(at.from_ms) : axis.x(at.to_ms)} class="free">
+        <svg x={before ? Math.max(room, axis.part(at.from_ms) * plot) : axis.x(at.to_ms)} class="free">
           <text class="label solid" x={before ? -6 : 6} y="15" text-anchor={before ? "end" : "start"}>
             {words}
           </text>
