@@ -156,6 +156,8 @@ async fn a_node_that_was_stopped_and_went_on_is_told_as_such_from_its_files_alon
     let leader = busiest_leader(&cluster).await;
     let name = cluster.nodes()[leader].name.clone();
     cluster.signal(&[leader], libc::SIGSTOP).unwrap();
+    // So long it stands still: that is the fault, not a wait for something.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     load.more(500).await;
     cluster.signal(&[leader], libc::SIGCONT).unwrap();
     cluster.wait_ready(LIMIT).await.unwrap();

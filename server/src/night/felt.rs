@@ -180,6 +180,12 @@ fn down(night: &Night, node: u64) -> Vec<Felt> {
                 let fresh = asked.is_some() || began_anew(night, node, at);
                 if let Some(before) = last.filter(|_| fresh) {
                     felt.push(death(night, node, (before, at), asked, Some(at)));
+                } else if last.is_none() && is_start(night, node, at) {
+                    // What it had said before was lost with it; others know when.
+                    let before = (night.from_ms, at);
+                    if lost(night, node, before).is_some() {
+                        felt.push(death(night, node, before, asked, Some(at)));
+                    }
                 }
             }
             What::Stop(stop) if !stop.done => stopping = Some(at),
@@ -198,6 +204,17 @@ fn down(night: &Night, node: u64) -> Vec<Felt> {
         }
     }
     felt
+}
+
+/// Whether a node began to run at this moment, rather than say again who it is.
+fn is_start(night: &Night, node: u64, at: u64) -> bool {
+    const BEGUN_US: u64 = 1_000_000;
+    let nodes = night.nodes.iter().filter(|one| one.node_id == node);
+    let mut records = nodes.flat_map(|one| &one.records);
+    records.any(|record| {
+        let starts = matches!(record.what, Some(What::Started(_)));
+        starts && record.run_us < BEGUN_US && super::at_ms(record) == at
+    })
 }
 
 /// Whether the record of a start at this moment is of another start than what was before.
