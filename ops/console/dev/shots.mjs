@@ -107,10 +107,11 @@ async function look(browser, cluster, state, hash, width) {
   const allowed = cluster.nodes.map(({ origin }) => origin);
   const { origin } = cluster.nodes.find(({ name }) => name === FROM);
   const from = performance.now();
-  const tab = await open(browser, { width, url: `${origin}/#/${hash}`, allowed, prepare });
   let ms = null;
   let shots = 0;
+  let tab = null;
   try {
+    tab = await open(browser, { width, url: `${origin}/#/${hash}`, allowed, prepare });
     await settled(tab.page);
     ms = Math.round(performance.now() - from);
     if (ms > ANSWER_MS) wrong.push(`it took ${ms} ms`);
@@ -127,8 +128,8 @@ async function look(browser, cluster, state, hash, width) {
   } catch (error) {
     wrong.push(error.message.split("\n+ actual")[0]);
   } finally {
-    wrong.push(...tab.wrong);
-    await tab.close();
+    wrong.push(...(tab?.wrong ?? []));
+    await tab?.close();
   }
   return { state, hash, width, shots, ms, wrong };
 }

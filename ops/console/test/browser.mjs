@@ -31,8 +31,13 @@ export async function open(browser, { width = "wide", theme = "light", url, allo
   page.on("request", (request) => {
     if (!allowed.some((origin) => request.url().startsWith(origin))) wrong.push(`asked elsewhere: ${request.url()}`);
   });
-  await prepare?.(page);
-  await page.goto(url);
+  try {
+    await prepare?.(page);
+    await page.goto(url);
+  } catch (error) {
+    await context.close();
+    throw error;
+  }
   return { page, wrong, close: () => context.close() };
 }
 
