@@ -37,6 +37,8 @@ export class Cluster {
   #binary;
   #processes = new Map();
   #loads = new Map();
+  #commands = new Set();
+  #ended = false;
 
   constructor(binary, dir, nodes) {
     this.#binary = binary;
@@ -112,8 +114,11 @@ export class Cluster {
 
   /** Runs a command of firebreak and returns what it prints; throws with what it says when it fails. */
   run(args) {
+    if (this.#ended) return Promise.reject(new Error("the cluster was ended"));
     return new Promise((resolve, reject) => {
       const process = spawn(this.#binary, args, { stdio: ["ignore", "pipe", "pipe"], timeout: COMMAND_MS });
+      this.#commands.add(process);
+      process.once("close", () => this.#commands.delete(process));
       let [out, err] = ["", ""];
       process.stdout.on("data", (part) => (out += part));
       process.stderr.on("data", (part) => (err += part));
@@ -147,7 +152,8 @@ export class Cluster {
 
   /** Ends every process that was started here, and removes their data. */
   async stop() {
-    await Promise.all([...this.#loads.values(), ...this.#processes.values()].map(end));
+    this.#ended = true;
+    await Promise.all([...this.#commands, ...this.#loads.values(), ...this.#processes.values()].map(end));
     await rm(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
 }
