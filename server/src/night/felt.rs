@@ -25,6 +25,8 @@ const STOOD_MIN_MS: u64 = 700;
 const TOGETHER_MS: u64 = 2_500;
 /// Around a node's being down, others' not hearing it needs no other reason, ms.
 const AROUND_MS: u64 = 3_000;
+/// By how much agreed times of two nodes may differ, ms.
+const CLOCKS_MS: u64 = 100;
 
 /// What befell nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -198,7 +200,10 @@ fn down(night: &Night, node: u64) -> Vec<Felt> {
         (last, None) => {
             let from = last.map_or(night.from_ms, |last| last.saturating_sub(AROUND_MS));
             let silent = ends_unheard(night, node);
-            if let Some((at, _)) = lost(night, node, (from, night.to_ms)).filter(|_| silent) {
+            // One that noted something well behind that lived on.
+            let dead = |at: u64| last.is_none_or(|last| at + CLOCKS_MS >= last);
+            let found = lost(night, node, (from, night.to_ms));
+            if let Some((at, _)) = found.filter(|(at, _)| silent && dead(*at)) {
                 felt.push(death(night, node, (at, night.to_ms), None, None));
             }
         }
