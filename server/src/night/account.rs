@@ -197,7 +197,10 @@ impl Account {
                 *self.reasons.entry(asked.reason.clone()).or_default() += asked.failed;
             }
             let ms = asked.max_us / 1_000;
-            if self.longest_wait.as_ref().is_none_or(|known| ms > known.ms) && asked.answered > 0 {
+            // Who calls a node that stands still waits for that node; its shards may be served elsewhere.
+            let own = self.stood(node, at);
+            let longer = self.longest_wait.as_ref().is_none_or(|known| ms > known.ms);
+            if longer && !own && asked.answered > 0 {
                 self.longest_wait = Some(Wait {
                     ms,
                     node,
