@@ -177,7 +177,12 @@ fn promtool(metrics: &str) {
     input.write_all(metrics.as_bytes()).unwrap();
     drop(input);
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    // `check metrics` reads the older text format. In OpenMetrics, which Prometheus asks a node for, the help of
+    // a counter stands under its name without `_total`.
+    let said = said(&output);
+    let wrong = |line: &&str| !line.is_empty() && !line.ends_with("_total no help text");
+    let wrong: Vec<&str> = said.lines().filter(wrong).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

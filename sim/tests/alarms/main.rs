@@ -34,8 +34,8 @@ fn says(part: &str, text: &str) {
         format!("<!-- {part} begins -->\n"),
         format!("<!-- {part} ends -->"),
     );
-    let (before, rest) = old.split_once(&begin).expect("the part's begin");
-    let (stale, after) = rest.split_once(&end).expect("the part's end");
+    let (before, rest) = old.split_once(&begin).unwrap();
+    let (stale, after) = rest.split_once(&end).unwrap();
     if std::env::var_os("README_WRITE").is_some() {
         std::fs::write(&page, format!("{before}{begin}{text}{end}{after}")).unwrap();
         return;
