@@ -1,5 +1,5 @@
 //! What the console shows, as JSON. Any node answers, from what it has itself and from those that
-//! answer it within [`ASK_MAX`]; it needs no quorum. Every answer says who told it and how old it is.
+//! answer it within a second; it needs no quorum. Every answer says who told it and how old it is.
 
 pub mod jobs;
 pub mod now;
