@@ -482,7 +482,8 @@ fn draw<const N: usize>(entropy: &dyn Entropy) -> Result<[u8; N], std::io::Error
     Ok(bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two digits for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes
         .iter()

@@ -14,7 +14,7 @@ use serde::Serialize;
 use server::sight::outages::{KEPT_DAYS, conversation};
 
 use self::account::{Account, Felt};
-use super::outage::when;
+use super::outage::when::{self, When};
 use super::target::{Target, new_table, printable};
 use crate::exit::Usage;
 
@@ -42,15 +42,8 @@ const PAGE: u32 = 500;
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// From when, UTC: 03:10, 03:10:30 or 2026-11-30T03:10:00Z
-    #[arg(long, value_name = "TIME")]
-    from: String,
-    /// Until when
-    #[arg(long, value_name = "TIME")]
-    to: String,
-    /// The day of times without one; today when not given
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    date: Option<String>,
+    #[command(flatten)]
+    when: When,
     /// Only of this tenant
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
@@ -88,9 +81,7 @@ impl Args {
     /// As exit codes tell.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let longest_ms = KEPT_DAYS * 24 * 3_600_000;
-        let date = self.date.as_deref();
-        let now_ms = when::now_ms();
-        let range = when::range_within(&self.from, &self.to, date, now_ms, longest_ms);
+        let range = self.when.range_within(when::now_ms(), longest_ms);
         let (from_ms, to_ms) = range.map_err(Usage)?;
         let client = self.target.client(DEADLINE).await?;
         let heard = hear(&client, &self.target, (from_ms, to_ms)).await?;
@@ -192,11 +183,6 @@ async fn stored(client: &Client, (from_ms, to_ms): (u64, u64), into: &mut Vec<Ou
     stale
 }
 
-fn time(ms: u64) -> String {
-    let at = std::time::UNIX_EPOCH + Duration::from_millis(ms);
-    humantime::format_rfc3339_millis(at).to_string()
-}
-
 fn named(tenant: &str) -> String {
     match tenant {
         "" => "all (canary)".to_owned(),
@@ -225,8 +211,8 @@ fn print(accounts: &[Account], heard: &Heard) {
             table.add_row([
                 named(&one.tenant),
                 one.feature.clone(),
-                time(one.from_ms),
-                time(one.to_ms),
+                when::rfc3339(one.from_ms),
+                when::rfc3339(one.to_ms),
                 format!("{:.1} s", lasted.as_secs_f64()),
                 one.calls.to_string(),
                 one.nodes
@@ -257,8 +243,8 @@ fn csv(accounts: &[Account]) -> String {
             "{},{},{},{},{}.{:03},{},{},{},{}\n",
             quoted(&one.tenant),
             one.feature,
-            time(one.from_ms),
-            time(one.to_ms),
+            when::rfc3339(one.from_ms),
+            when::rfc3339(one.to_ms),
             ms / 1_000,
             ms % 1_000,
             one.calls,

@@ -359,6 +359,19 @@ fn content(message: &v1::Message) -> String {
     }
 }
 
+/// `12.3 GiB`.
+#[allow(clippy::cast_precision_loss, reason = "a size for people")]
+pub fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1_024.0 {
+            return format!("{value:.1} {unit}");
+        }
+        value /= 1_024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
 /// A table as all commands print them.
 pub fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();

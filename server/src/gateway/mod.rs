@@ -101,6 +101,11 @@ impl Gateway {
         response
     }
 
+    /// Whether clients should go elsewhere: an operator drains this node, or it stops.
+    pub fn sends_away(&self) -> bool {
+        *self.stopping.borrow() || self.view.borrow().is_draining(self.me())
+    }
+
     /// This node.
     pub fn me(&self) -> NodeId {
         self.raft.identity().node

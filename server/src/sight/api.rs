@@ -122,11 +122,10 @@ impl Api {
     /// Why this node should not be sent clients; `None` when it should.
     pub fn why_not_ready(&self) -> Option<String> {
         let gateway = &self.local().gateway;
-        let view = gateway.view();
-        if *gateway.stopping.borrow() || view.is_draining(gateway.me()) {
+        if gateway.sends_away() {
             return Some("this node drains or stops".to_owned());
         }
-        let laid_out = !view.shards.is_empty();
+        let laid_out = !gateway.view().shards.is_empty();
         (!laid_out)
             .then(|| "the cluster's shards are not laid out yet, or not known here".to_owned())
     }

@@ -13,6 +13,7 @@ use super::outages::Outages;
 use super::rates::{self, Rates};
 use super::traffic::{self, Whose};
 use crate::gateway::Gateway;
+use crate::recorder::seconds::micros as us;
 
 /// Looks of [`traffic`] in one of [`rates`].
 const LOOKS: u32 = 5;
@@ -132,8 +133,4 @@ fn link(link: LinkStatus) -> v1::LinkStatus {
         silent_us: us(link.silent),
         limit_us: us(link.limit),
     }
-}
-
-fn us(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

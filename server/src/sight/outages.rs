@@ -11,8 +11,9 @@
 //! the flight recorder, is asked when outages are told; where witnesses differ the wider one counts.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use model::command::{Answer, Append, NewMessage};
@@ -27,6 +28,7 @@ use super::local::Local;
 use super::traffic::{Outcome, Outcomes, Tenant};
 use crate::convert;
 use crate::deadline::Deadline;
+use crate::found::hex;
 use crate::gateway::Target;
 
 /// The tenant whose conversations hold what was not served.
@@ -170,9 +172,7 @@ impl Outages {
                 inner.note(key, reasons, (since_ms, now_ms));
             }
         }
-        let drains = *local.gateway.stopping.borrow()
-            || local.gateway.view().is_draining(local.gateway.me());
-        let failing = local.canary.is_failing() && !drains;
+        let failing = local.canary.is_failing() && !local.gateway.sends_away();
         let canary = match failing {
             true => BTreeMap::from([("canary", 1)]),
             false => BTreeMap::new(),
@@ -280,20 +280,16 @@ fn outage(node: &str, (tenant, feature): &Key, open: &Open) -> v1::Outage {
 
 /// The conversation of the month in which a moment lies: `tenants/firebreak-outages/conversations/2026-12`.
 pub fn conversation(ms: u64) -> Option<ConversationName> {
-    let (year, month) = month(ms);
-    ConversationName::new(TENANT, &format!("{year:04}-{month:02}")).ok()
+    ConversationName::new(TENANT, &month(ms)?).ok()
 }
 
-/// Year and month of a moment, UTC. After Howard Hinnant's `civil_from_days`.
-fn month(ms: u64) -> (u64, u64) {
-    let days = ms / 86_400_000 + 719_468;
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + u64::from(month <= 2), month)
+/// Year and month of a moment, UTC: `2026-12`; `None` beyond what a calendar has.
+fn month(ms: u64) -> Option<String> {
+    let at = UNIX_EPOCH.checked_add(Duration::from_millis(ms))?;
+    let mut text = String::new();
+    write!(text, "{}", humantime::format_rfc3339_seconds(at)).ok()?;
+    text.truncate("2026-12".len());
+    Some(text)
 }
 
 /// Appends one; whether that is done.
@@ -337,8 +333,7 @@ async fn append(local: &Local, outage: &v1::Outage) -> bool {
 }
 
 fn short_id(text: &str) -> String {
-    let hash = model::hash::dedup_id(b"outage", text.as_bytes());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&model::hash::dedup_id(b"outage", text.as_bytes()))
 }
 
 #[cfg(test)]
@@ -355,7 +350,9 @@ mod tests {
             (1_798_761_599_999, (2026, 12)),
             (1_798_761_600_000, (2027, 1)),
         ] {
-            assert_eq!(month(ms), expected, "{ms}");
+            let (year, number) = expected;
+            let expected = format!("{year:04}-{number:02}");
+            assert_eq!(month(ms), Some(expected), "{ms}");
         }
         let name = conversation(1_796_083_200_000).unwrap();
         assert_eq!(

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::error::Failure;
+use crate::recorder::seconds::micros;
 
 /// Tenants that are counted by name; all others together are [`OTHERS`].
 pub const TENANTS_MAX: usize = 20;
@@ -245,7 +246,7 @@ struct Gaps {
 
 impl Gaps {
     fn note(&self, waited: Duration, whose: impl FnOnce() -> Whose) {
-        let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        let us = micros(waited);
         if self.longest_us.fetch_max(us, Ordering::Relaxed) < us {
             *self.whose.lock() = Some(whose());
         }

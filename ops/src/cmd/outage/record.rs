@@ -13,7 +13,7 @@ use proto::v1::record::What;
 use server::night::{FORMAT, KIND, Missing, Night, NodeNight};
 use server::recorder::ring::{self, Position};
 
-use super::when;
+use super::when::{self, When};
 use crate::cmd::target::Target;
 use crate::exit::Usage;
 use crate::tape::Files;
@@ -41,15 +41,8 @@ Exit codes: 0 something was recorded, 1 no node answered or the file cannot be w
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// From when, UTC: 03:10, 03:10:30 or 2026-11-30T03:10:00Z
-    #[arg(long, value_name = "TIME")]
-    from: String,
-    /// Until when
-    #[arg(long, value_name = "TIME")]
-    to: String,
-    /// The day of times without one; today when not given
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    date: Option<String>,
+    #[command(flatten)]
+    when: When,
     /// Where it goes; standard output when not given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -70,8 +63,7 @@ impl Args {
     /// As exit codes tell.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let now_ms = when::now_ms();
-        let date = self.date.as_deref();
-        let (from_ms, to_ms) = when::range(&self.from, &self.to, date, now_ms).map_err(Usage)?;
+        let (from_ms, to_ms) = self.when.range(now_ms).map_err(Usage)?;
         let (nodes, missing) = match self.data_dir.is_empty() {
             true => self.ask(from_ms, to_ms).await?,
             false => read_all(&self.data_dir, from_ms, to_ms)?,

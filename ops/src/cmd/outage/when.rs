@@ -7,6 +7,39 @@ const RANGE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
+/// A time, as commands are told it.
+#[derive(clap::Args, Debug)]
+pub struct When {
+    /// From when, UTC: 03:10, 03:10:30 or 2026-11-30T03:10:00Z
+    #[arg(long, value_name = "TIME")]
+    from: String,
+    /// Until when
+    #[arg(long, value_name = "TIME")]
+    to: String,
+    /// The day of times without one; today when not given
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    date: Option<String>,
+}
+
+impl When {
+    /// As [`range()`].
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn range(&self, now_ms: u64) -> Result<(u64, u64), String> {
+        range(&self.from, &self.to, self.date.as_deref(), now_ms)
+    }
+
+    /// As [`range_within()`].
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn range_within(&self, now_ms: u64, longest_ms: u64) -> Result<(u64, u64), String> {
+        let date = self.date.as_deref();
+        range_within(&self.from, &self.to, date, now_ms, longest_ms)
+    }
+}
+
 /// From when to when, Unix milliseconds. `date` is the day of times without one, UTC, today when none.
 ///
 /// # Errors

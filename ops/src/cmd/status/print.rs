@@ -3,7 +3,7 @@
 use comfy_table::{Cell, CellAlignment, Color};
 use model::id::ShardId;
 
-use super::super::target::{colour, new_table};
+use super::super::target::{bytes, colour, new_table};
 use server::sight::verdict::{Judged, TOLD_MAX, Verdict, span};
 use server::sight::view::{Node, Replica, View};
 
@@ -162,17 +162,4 @@ fn describe(replica: &Replica) -> String {
         (Some(lag), state) => format!("{} {lag} ({state})", replica.node),
         (None, state) => format!("{} ({state})", replica.node),
     }
-}
-
-/// `12.3 GiB`.
-#[allow(clippy::cast_precision_loss, reason = "a size for people")]
-fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1_024.0 {
-            return format!("{value:.1} {unit}");
-        }
-        value /= 1_024.0;
-    }
-    format!("{value:.1} TiB")
 }

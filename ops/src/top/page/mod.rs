@@ -8,6 +8,7 @@ use ratatui::text::{Line, Span};
 
 use super::screen::{Page, Style};
 use super::table::Column;
+use crate::cmd::target::bytes;
 
 pub use jobs::jobs;
 pub use now::now;
@@ -72,17 +73,4 @@ fn ms(ms: f64) -> String {
 
 fn or_none(text: Option<String>) -> String {
     text.unwrap_or_else(|| NONE.to_owned())
-}
-
-/// `12.3 GiB`.
-#[allow(clippy::cast_precision_loss, reason = "a size for people")]
-fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1_024.0 {
-            return format!("{value:.1} {unit}");
-        }
-        value /= 1_024.0;
-    }
-    format!("{value:.1} TiB")
 }

@@ -104,10 +104,7 @@ pub const METRICS: &[Metric] = &[
         "draining",
         &[],
         "1 while the node is drained or stops: clients should go elsewhere",
-        |seen, to| {
-            let gateway = &seen.local.gateway;
-            to.one(seen.view.is_draining(gateway.me()) || *gateway.stopping.borrow());
-        },
+        |seen, to| to.one(seen.local.gateway.sends_away()),
     ),
     seconds(gauge(
         "clock_offset",
