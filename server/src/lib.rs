@@ -20,6 +20,7 @@ pub mod config;
 pub mod contained;
 pub mod convert;
 pub mod deadline;
+pub mod drill;
 pub mod error;
 pub mod events;
 pub mod found;

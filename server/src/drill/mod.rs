@@ -1,0 +1,14 @@
+//! Drills: a data center burns on purpose, on the live cluster, and ends by itself.
+//!
+//! ```text
+//!  scenario ─► Plan ─► preflight ─► rehearse ─► approve ─► run ─► verify ─► report, certificate
+//!                │                     │                    │
+//!                │                  Rehearsal               │  Faults of each node, with a time to live
+//!                └──── what the meta shard keeps ───────────┴─► Paper: all that was seen
+//! ```
+//!
+//! Here is what all parts share: the plan, the rehearsal, and the paper.
+
+pub mod paper;
+pub mod plan;
+pub mod rehearsal;
