@@ -20,3 +20,4 @@ pub mod session;
 pub mod shard;
 pub mod state;
 pub mod text;
+pub mod trace;

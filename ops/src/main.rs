@@ -28,6 +28,7 @@ mod real;
 mod stop;
 mod tape;
 mod top;
+mod traces;
 
 use std::process::ExitCode;
 

@@ -63,6 +63,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         gauge: Gauge::default(),
         metrics: Metrics::default(),
         process: Arc::new(Itself::default()),
+        traces: crate::traces::of(config)?,
         console: Some(crate::console::router()),
         tape: Arc::new(Files::of(directory.path())),
         debug: Arc::new(NoDebug),

@@ -33,6 +33,9 @@ pub mod net;
 /// Metadata of a call that a node forwards: whoever gets it answers or refuses, and never forwards on.
 pub const FORWARDED: &str = "firebreak-forwarded";
 
+/// Metadata of a call that belongs to a trace: `traceparent` of W3C Trace Context.
+pub const TRACE: &str = "traceparent";
+
 /// Metadata of appends that belong to an import: only these may use ids that begin with `import:`,
 /// which are remembered for ever.
 pub const IMPORT: &str = "firebreak-import";

@@ -706,6 +706,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 entries: vec![node::Entry {
                     id: log_id(1_000),
                     record: Bytes::from_static(b"\x01record"),
+                    ..node::Entry::default()
                 }],
                 commit: log_id(998),
                 incarnation: 0,
@@ -840,6 +841,27 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 timeout_ms: 5_000,
                 commands: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
                 pass_on: false,
+                ..node::Forward::default()
+            }),
+        ),
+        (
+            "forward_traced",
+            Body::Forward(node::Forward {
+                timeout_ms: 5_000,
+                commands: vec![Bytes::from_static(b"one")],
+                trace: Bytes::from_static(&[7; 24]),
+                ..node::Forward::default()
+            }),
+        ),
+        (
+            "append_traced",
+            Body::Append(node::AppendEntries {
+                entries: vec![node::Entry {
+                    id: log_id(1_000),
+                    record: Bytes::from_static(b"\x01record"),
+                    traces: Bytes::from_static(&[7; 48]),
+                }],
+                ..node::AppendEntries::default()
             }),
         ),
         (

@@ -1,6 +1,7 @@
 //! What a node offers to the server above it.
 
 mod events;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use store::{Log, Share, state::State};
 use thiserror::Error;
 
 pub use events::*;
+pub use spans::{Piece, Span};
 
 /// What a machine's clocks show beside the monotonic one of the runtime; a parameter so that the
 /// simulator can bend it.

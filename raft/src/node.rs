@@ -11,6 +11,7 @@ use model::id::{NodeId, ShardId};
 #[cfg(doc)]
 use model::limits;
 use model::placement::{Health, Policy};
+use model::trace::Context;
 use proto::net::Channel;
 use proto::node as wire;
 use store::Error;
@@ -84,6 +85,16 @@ impl Node {
         &self,
         shard: ShardId,
         command: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
+        self.propose_traced(shard, (command, None), timeout)
+    }
+
+    /// As [`Node::propose`], for a call that may be traced.
+    pub fn propose_traced(
+        &self,
+        shard: ShardId,
+        command: (Bytes, Option<Context>),
         timeout: Duration,
     ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
         self.inner.clone().propose(shard, command, timeout)

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use model::id::NodeId;
-use proto::{FORWARDED, IMPORT};
+use model::trace::Context;
+use proto::{FORWARDED, IMPORT, TRACE};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
@@ -54,6 +55,8 @@ pub struct Call {
     pub forwarded: bool,
     /// Whether it is part of an import.
     pub imports: bool,
+    /// The trace that it belongs to.
+    pub trace: Option<Context>,
 }
 
 impl Call {
@@ -63,6 +66,9 @@ impl Call {
             deadline: Deadline::of(metadata),
             forwarded: metadata.contains_key(FORWARDED),
             imports: metadata.contains_key(IMPORT),
+            trace: metadata
+                .get(TRACE)
+                .and_then(|header| Context::parse(header.to_str().ok()?)),
         }
     }
 }
@@ -75,6 +81,21 @@ pub fn forward<T>(message: T, timeout: Option<Duration>) -> tonic::Request<T> {
         .insert(FORWARDED, tonic::metadata::MetadataValue::from_static("1"));
     if let Some(timeout) = timeout {
         request.set_timeout(timeout);
+    }
+    request
+}
+
+/// The same, as a part of a trace.
+pub fn forward_traced<T>(
+    message: T,
+    timeout: Option<Duration>,
+    trace: Option<Context>,
+) -> tonic::Request<T> {
+    let mut request = forward(message, timeout);
+    if let Some(trace) = trace
+        && let Ok(header) = trace.header().parse()
+    {
+        request.metadata_mut().insert(TRACE, header);
     }
     request
 }

@@ -16,6 +16,8 @@ use proto::net::Guard;
 use raft::Room;
 use tokio::time::{Instant, sleep};
 
+use crate::sight::traces::Traces;
+
 /// Between two looks at what was refused.
 const LOOK: Duration = Duration::from_secs(1);
 /// A reason for which nothing was refused for so long is over.
@@ -79,14 +81,21 @@ pub trait Events: Send + Sync + 'static {
 #[derive(Clone, Default)]
 pub struct Told {
     listeners: Arc<[Arc<dyn Events>]>,
+    traces: Traces,
 }
 
 impl Told {
     /// To these, in this order.
-    pub fn new(listeners: Vec<Arc<dyn Events>>) -> Told {
+    pub fn new(listeners: Vec<Arc<dyn Events>>, traces: Traces) -> Told {
         Told {
             listeners: listeners.into(),
+            traces,
         }
+    }
+
+    /// Where traced calls are told.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Tells an event.
@@ -100,6 +109,10 @@ impl Told {
 impl raft::Events for Told {
     fn note(&self, event: raft::Event) {
         self.tell(&Event::Raft(event));
+    }
+
+    fn span(&self, span: raft::Span) {
+        self.traces.tell(span);
     }
 }
 

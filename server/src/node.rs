@@ -33,7 +33,7 @@ pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, jo
 use crate::World;
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::events::{Event, Refusals, Told, watch_refusals};
+use crate::events::{Event, Events, Refusals, Told, watch_refusals};
 use crate::gateway::Gateway;
 use crate::guesses::Guesses;
 use crate::identity::Record;
@@ -210,11 +210,12 @@ async fn open<N: Network>(
     let tape = world.tape.clone();
     let recorder = Recorder::new(clock, background, tape, config.recorder_bytes);
     let happened = Happened::default();
-    let told = Told::new(vec![
+    let listeners: Vec<Arc<dyn Events>> = vec![
         refusals.clone(),
         Arc::new(recorder.clone()),
         Arc::new(happened.clone()),
-    ]);
+    ];
+    let told = Told::new(listeners, world.traces.clone());
     let mut options = options(world, config, &record, (&budget, &memory), &log, &state)?;
     options.events = Arc::new(told.clone());
     told.tell(&Event::Started {

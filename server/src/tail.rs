@@ -120,6 +120,7 @@ async fn verify(gateway: Arc<Gateway>, name: ConversationName, start: Start) -> 
             deadline: Deadline::after(VERIFY_MAX),
             forwarded: false,
             imports: false,
+            trace: None,
         };
         let wanted = Wanted::linearizable();
         match conversations::get(&gateway, &name, &wanted, call).await {

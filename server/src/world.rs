@@ -12,6 +12,7 @@ pub use crate::budget::Machine;
 pub use crate::memory::Gauge;
 pub use crate::recorder::tape::{self, Tape};
 pub use crate::sight::metrics::{Metrics, Process, ProcessFigures};
+pub use crate::sight::traces::{Spans, Traces};
 
 /// The world of one node.
 pub struct World<N: Network> {
@@ -41,6 +42,8 @@ pub struct World<N: Network> {
     pub metrics: Metrics,
     /// What its process takes of the machine.
     pub process: Arc<dyn Process>,
+    /// Where traced calls are told.
+    pub traces: Traces,
     /// The pages of the console, where the program has them.
     pub console: Option<axum::Router>,
     /// Where the flight recorder writes.

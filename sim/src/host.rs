@@ -25,7 +25,7 @@ use server::node::{self, InitOptions, RunError};
 use server::recorder::ring::{self, Position};
 use server::world::{
     Background, DiskSpace, Entropy, Gauge, Machine, Metrics, NoDebug, Process, ProcessFigures,
-    Space, tape,
+    Space, Traces, tape,
 };
 use server::{Config, World};
 use store::Sizes;
@@ -350,6 +350,7 @@ impl Host {
             gauge: self.gauge.clone(),
             metrics: self.metrics.clone(),
             process: Arc::new(NoProcess),
+            traces: Traces::default(),
             console: None,
             tape: self.tape.clone(),
             debug: Arc::new(NoDebug),

@@ -147,6 +147,7 @@ async fn terms_that_leap_and_logs_that_are_none_are_refused_and_stop_nobody() {
                         index: *index,
                     }),
                     record: Bytes::from_static(&[0]),
+                    ..wire::Entry::default()
                 });
                 Body::Append(wire::AppendEntries {
                     vote: Some(vote),

@@ -1,13 +1,16 @@
 //! openraft's log storage over one shard's log. Keeps rule 3 of the store: the log is cut only up
 //! to a flushed position.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::Stream;
+use model::id::{NodeId, ShardId};
 use model::mutant;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
@@ -15,9 +18,11 @@ use parking_lot::Mutex;
 use prost::Message;
 use proto::node as wire;
 use store::{HardState, ShardLog};
+use tokio::time::Instant;
 
 use crate::adapter::fault::Fault;
-use crate::adapter::types::{self, Entry, LogId, Types, Vote};
+use crate::adapter::types::{self, Entry, LogId, Traces, Types, Vote};
+use crate::api::{Events, Piece, Span};
 
 /// Bytes of entries that one read returns at most, beyond the first entry.
 const READ_BYTES_MAX: usize = 1024 * 1024;
@@ -34,11 +39,81 @@ pub(crate) struct LogStore {
     cuttable: Cuttable,
     fault: Fault,
     vote: Arc<Mutex<Option<Vote>>>,
+    traced: Arc<Traced>,
+}
+
+/// Entries of this log whose commands are traced, the latest of them: they are read from the log to be sent,
+/// which knows nothing of traces.
+pub(crate) struct Traced {
+    node: NodeId,
+    shard: ShardId,
+    events: Arc<dyn Events>,
+    /// Whether there are any, so that the others cost one look.
+    any: AtomicBool,
+    entries: Mutex<VecDeque<(u64, Traces)>>,
+}
+
+/// Entries that are remembered: more than are on their way.
+const TRACED_MAX: usize = 256;
+
+impl Traced {
+    /// Of this node's replica of a shard; `events` hears of syncs.
+    pub(crate) fn new(node: NodeId, shard: ShardId, events: Arc<dyn Events>) -> Traced {
+        Traced {
+            node,
+            shard,
+            events,
+            any: AtomicBool::new(false),
+            entries: Mutex::default(),
+        }
+    }
+
+    /// Notes an entry that is to be written, where it is traced, and its calls in `all`.
+    fn note(&self, entry: &Entry, all: &mut Traces) {
+        let traces = types::traces_of(entry);
+        if traces.is_empty() {
+            return;
+        }
+        all.extend_from_slice(traces);
+        let mut kept = self.entries.lock();
+        kept.push_back((entry.log_id.index(), traces.to_vec()));
+        if kept.len() > TRACED_MAX {
+            kept.pop_front();
+        }
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts traces back to entries that were read.
+    fn mark(&self, entries: &mut [Entry]) {
+        if !self.any.load(Ordering::Relaxed) {
+            return;
+        }
+        let kept = self.entries.lock();
+        for entry in entries {
+            let index = entry.log_id.index();
+            if let Some((_, traces)) = kept.iter().find(|(at, _)| *at == index) {
+                types::set_traces(entry, traces.clone());
+            }
+        }
+    }
+
+    /// Entries with these calls were synced.
+    fn synced(&self, traces: Traces, began: Instant) {
+        for trace in traces {
+            let span = Span::within(trace, self.node, Piece::Sync, (began, self.shard));
+            self.events.span(span);
+        }
+    }
 }
 
 impl LogStore {
     /// Reads the vote, which stays in memory from then on.
-    pub(crate) fn open(log: ShardLog, cuttable: Cuttable, fault: Fault) -> io::Result<LogStore> {
+    pub(crate) fn open(
+        log: ShardLog,
+        cuttable: Cuttable,
+        fault: Fault,
+        traced: Traced,
+    ) -> io::Result<LogStore> {
         if mutant!("committed-log-truncated")
             && let Some(bytes) = fault.note(log.load(HardState::Committed))?
         {
@@ -53,6 +128,7 @@ impl LogStore {
             cuttable,
             fault,
             vote: Arc::new(Mutex::new(vote)),
+            traced: Arc::new(traced),
         })
     }
 
@@ -69,10 +145,10 @@ impl LogStore {
 
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let records = self.fault.note(self.log.read(from, to, bytes_max))?;
-        records
-            .into_iter()
-            .map(|record| Ok(types::decode_entry(record)?))
-            .collect()
+        let entries = records.into_iter().map(types::decode_entry);
+        let mut entries: Vec<Entry> = entries.collect::<Result<_, _>>()?;
+        self.traced.mark(&mut entries);
+        Ok(entries)
     }
 
     /// The index of the last entry; 0 when there is none.
@@ -199,16 +275,20 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let records = entries
-            .into_iter()
-            .map(|entry| types::encode_entry(&entry))
-            .collect();
+        let (traced, began) = (self.traced.clone(), Instant::now());
+        let mut traces = Traces::new();
+        let encode = |entry: Entry| {
+            traced.note(&entry, &mut traces);
+            types::encode_entry(&entry)
+        };
+        let records = entries.into_iter().map(encode).collect();
         let fault = self.fault.clone();
         let late = mutant!("hard-state-and-log-in-the-wrong-order")
             .then(|| (self.log.clone(), *self.vote.lock()));
         self.log.append(
             records,
             Box::new(move |result| {
+                traced.synced(traces, began);
                 if let Some((log, Some(vote))) = late {
                     let bytes = types::vote_to_wire(&vote).encode_to_vec();
                     drop(log.save(HardState::Vote, bytes.into()));
@@ -263,7 +343,9 @@ mod tests {
             let state = state.shard(shard, 0..=u16::MAX).unwrap();
             // The suite cuts logs of which it applied nothing.
             let cuttable: Cuttable = Arc::new(|| Some(u64::MAX));
-            let log = LogStore::open(log.shard(shard).unwrap(), cuttable, fault.clone()).unwrap();
+            let traced = Traced::new(NodeId(1), shard, Arc::new(crate::api::Nobody));
+            let log = log.shard(shard).unwrap();
+            let log = LogStore::open(log, cuttable, fault.clone(), traced).unwrap();
             Ok(((), log, StateMachine::new(state, fault)))
         }
     }

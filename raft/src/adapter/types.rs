@@ -6,6 +6,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use model::command::Reply;
+use model::trace::{CONTEXT_BYTES, Context};
 use openraft::impls::leader_id_std;
 use openraft::{EntryPayload, Membership};
 use prost::Message;
@@ -16,27 +17,41 @@ use crate::adapter::incarnation::Member;
 
 /// The bytes of one command entry, tag included, so that log and wire carry them as they are.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Payload(Bytes);
+pub(crate) struct Payload {
+    record: Bytes,
+    /// Calls whose commands are in it and are traced; not in the log.
+    traces: Traces,
+}
+
+/// The traced calls of an entry, at most [`TRACES_MAX`].
+pub(crate) type Traces = Vec<Context>;
+
+/// Of one entry; the others of a busy one are not followed further.
+pub(crate) const TRACES_MAX: usize = 16;
 
 impl Payload {
     /// Encodes an entry once, for the log, the wire and the state machine.
-    pub(crate) fn encode(entry: &model::command::Entry) -> Payload {
+    pub(crate) fn encode(entry: &model::command::Entry, mut traces: Traces) -> Payload {
+        traces.truncate(TRACES_MAX);
         let mut record = BytesMut::with_capacity(1 + entry.encoded_len());
         record.put_u8(TAG_COMMANDS);
         // A growing buffer cannot run out of room.
         entry.encode_raw(&mut record);
-        Payload(record.freeze())
+        Payload {
+            record: record.freeze(),
+            traces,
+        }
     }
 
     /// The encoded `model::command::Entry`.
     pub(crate) fn entry(&self) -> Bytes {
-        self.0.slice(1..)
+        self.record.slice(1..)
     }
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        write!(f, "{} bytes", self.record.len())
     }
 }
 
@@ -186,7 +201,7 @@ pub(crate) fn log_id(position: Position) -> LogId {
 pub(crate) fn encode_entry(entry: &Entry) -> Record {
     let data = match &entry.payload {
         EntryPayload::Blank => Bytes::from_static(&[TAG_BLANK]),
-        EntryPayload::Normal(payload) => payload.0.clone(),
+        EntryPayload::Normal(payload) => payload.record.clone(),
         EntryPayload::Membership(membership) => {
             let record = membership_record(membership);
             let mut data = BytesMut::with_capacity(1 + record.encoded_len());
@@ -201,11 +216,43 @@ pub(crate) fn encode_entry(entry: &Entry) -> Record {
     }
 }
 
+/// The traced calls of an entry.
+pub(crate) fn traces_of(entry: &Entry) -> &[Context] {
+    match &entry.payload {
+        EntryPayload::Normal(payload) => &payload.traces,
+        EntryPayload::Blank | EntryPayload::Membership(_) => &[],
+    }
+}
+
+/// Puts the traced calls of an entry back to it.
+pub(crate) fn set_traces(entry: &mut Entry, traces: Traces) {
+    if let EntryPayload::Normal(payload) = &mut entry.payload {
+        payload.traces = traces;
+    }
+}
+
+pub(crate) fn traces_to_wire(traces: &[Context]) -> Bytes {
+    if traces.is_empty() {
+        return Bytes::new();
+    }
+    let bytes = traces.iter().flat_map(|trace| trace.to_bytes());
+    bytes.collect()
+}
+
+/// What cannot be read is left out: nothing depends on it.
+pub(crate) fn traces_from_wire(bytes: &[u8]) -> Traces {
+    let contexts = bytes.chunks_exact(CONTEXT_BYTES).take(TRACES_MAX);
+    contexts.filter_map(Context::from_bytes).collect()
+}
+
 /// Reads what [`encode_entry`] wrote.
 pub(crate) fn decode_entry(record: Record) -> Result<Entry, Malformed> {
     let payload = match record.data.first() {
         Some(&TAG_BLANK) => EntryPayload::Blank,
-        Some(&TAG_COMMANDS) => EntryPayload::Normal(Payload(record.data)),
+        Some(&TAG_COMMANDS) => EntryPayload::Normal(Payload {
+            record: record.data,
+            traces: Traces::new(),
+        }),
         Some(&TAG_MEMBERSHIP) => {
             let membership = MembershipRecord::decode(record.data.slice(1..)).map_err(|e| {
                 Malformed(format!("membership entry {}: {e}", record.position.index))
@@ -280,6 +327,7 @@ pub(crate) fn append_to_wire(
                         index: record.position.index,
                     }),
                     record: record.data,
+                    traces: traces_to_wire(traces_of(entry)),
                 }
             })
             .collect(),
@@ -296,13 +344,16 @@ pub(crate) fn append_from_wire(
         let id = entry
             .id
             .ok_or_else(|| Malformed("an entry lacks its log id".into()))?;
-        entries.push(decode_entry(Record {
+        let traces = traces_from_wire(&entry.traces);
+        let mut decoded = decode_entry(Record {
             position: Position {
                 term: id.term,
                 index: id.index,
             },
             data: entry.record,
-        })?);
+        })?;
+        set_traces(&mut decoded, traces);
+        entries.push(decoded);
     }
     Ok(openraft::raft::AppendEntriesRequest {
         vote: required_vote(rpc.vote)?,
@@ -398,7 +449,11 @@ mod tests {
             ("entry blank", payload(EntryPayload::Blank).to_vec()),
             (
                 "entry commands",
-                payload(EntryPayload::Normal(Payload::encode(&commands))).to_vec(),
+                payload(EntryPayload::Normal(Payload::encode(
+                    &commands,
+                    Traces::new(),
+                )))
+                .to_vec(),
             ),
             (
                 "entry membership",

@@ -5,10 +5,15 @@ use std::time::Duration;
 
 use model::id::{NodeId, ShardId};
 
+use super::Span;
+
 /// Takes what happens on a node.
 pub trait Events: Send + Sync + 'static {
     /// Notes an event. Called where it happens, under locks too: must be cheap, never wait, never panic.
     fn note(&self, event: Event);
+
+    /// Notes a piece of a call that is traced, as it ends; the same holds for it.
+    fn span(&self, _span: Span) {}
 }
 
 /// Notes nothing.

@@ -498,6 +498,7 @@ mod tests {
         let entry = wire::Entry {
             id: None,
             record: vec![0; bytes].into(),
+            ..wire::Entry::default()
         };
         let append = wire::AppendEntries {
             entries: vec![entry],

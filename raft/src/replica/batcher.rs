@@ -14,6 +14,7 @@ use futures::stream::FuturesOrdered;
 use model::cluster::{Change, ChangeBody, Join};
 use model::command::{self, Command, Entry, FORMAT, FORMAT_WITHOUT_PASSED, Reply};
 use model::id::{NodeId, ShardId};
+use model::trace::Context;
 use model::{hash, limits, mutant};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{ClientWriteError, ForwardReason};
@@ -26,8 +27,8 @@ use store::state::ShardState;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::adapter::types::{Payload, Types};
-use crate::api::{Event, Events, ProposeError};
+use crate::adapter::types::{Payload, Traces, Types};
+use crate::api::{Event, Events, Piece, ProposeError, Span};
 use crate::link::frame;
 use crate::link::out::Out;
 use crate::link::room::SharedRoom;
@@ -139,6 +140,7 @@ struct Item {
     expires: Instant,
     done: Done,
     held: Held,
+    trace: Option<Context>,
 }
 
 /// A cheap handle to a shard's batcher.
@@ -177,7 +179,13 @@ impl Batcher {
     }
 
     /// Queues a command, in the order of calls. `done` is always answered.
-    pub(crate) fn submit(&self, command: Bytes, expires: Instant, done: Done) {
+    pub(crate) fn submit(
+        &self,
+        command: Bytes,
+        expires: Instant,
+        done: Done,
+        trace: Option<Context>,
+    ) {
         self.leadership.sleep.begin();
         if !self.leadership.shard.is_meta() && self.lacks_room() {
             // Whoever asks must find the next leader when this one has given its place away.
@@ -203,6 +211,7 @@ impl Batcher {
             expires,
             done,
             held,
+            trace,
         });
         if let Err(mpsc::error::SendError(item)) = self.queue.send(item) {
             item.done.answer(Err(self.leadership.led_by(None)));
@@ -356,7 +365,7 @@ async fn run(
                     break;
                 }
                 next_due = Instant::now() + SPACING;
-                if let Some(entry) = propose(&leadership, &mut time, &mut batch).await {
+                if let Some(entry) = propose(&leadership, &mut time, &mut batch, &events).await {
                     on_their_way.push_back(entry);
                 }
             }
@@ -448,6 +457,7 @@ async fn propose(
     leadership: &Leadership,
     time: &mut CommandTime,
     batch: &mut Batch,
+    events: &Arc<dyn Events>,
 ) -> Option<BoxFuture<'static, Answered>> {
     let ready = leadership.ready().await;
     if ready.is_ok() {
@@ -458,12 +468,18 @@ async fn propose(
     let mut commands = Vec::with_capacity(items.len());
     let mut waiting = Vec::with_capacity(items.len());
     let (mut bytes, mut oldest) = (0, now);
+    let mut traces = Traces::new();
     for item in items {
         if item.expires <= now {
             item.done.answer(Err(ProposeError::Expired));
         } else {
             bytes += item.command.len() as u64;
             oldest = oldest.min(item.queued);
+            if let Some(trace) = item.trace {
+                let at = (item.queued, leadership.shard);
+                events.span(Span::within(trace, leadership.node, Piece::Queue, at));
+                traces.push(trace);
+            }
             commands.push(item.command);
             waiting.push((item.done, item.held));
         }
@@ -488,14 +504,17 @@ async fn propose(
     };
     let shard = leadership.shard;
     let (responder, result) = ProgressResponder::complete_only();
-    let proposed = leadership
-        .raft
-        .client_write_ff(Payload::encode(&entry), Some(responder));
+    let within = traces
+        .iter()
+        .map(|trace| Piece::Decide.of(*trace, leadership.node));
+    let payload = Payload::encode(&entry, within.collect());
+    let proposed = leadership.raft.client_write_ff(payload, Some(responder));
     if proposed.await.is_err() {
         answer(waiting, Err(not_leader(shard, None)));
         return None;
     }
     let leaders = leadership.leaders.clone();
+    let (node, events) = (leadership.node, events.clone());
     Some(Box::pin(async move {
         let replies = match result.await {
             Ok(Ok(mut response)) => {
@@ -513,6 +532,11 @@ async fn propose(
             Ok(Err(error)) => Err(write_error(shard, error)),
             Err(_) => Err(ProposeError::Unknown("the replica stopped".into())),
         };
+        for trace in traces {
+            let span = Span::within(trace, node, Piece::Decide, (now, shard));
+            let failed = replies.as_ref().err().map(ToString::to_string);
+            events.span(Span { failed, ..span });
+        }
         Answered {
             waiting,
             replies,

@@ -23,7 +23,7 @@ use crate::adapter::acks::Acks;
 use crate::adapter::copy::Held;
 use crate::adapter::fault::Fault;
 use crate::adapter::incarnation::Place;
-use crate::adapter::log_store::LogStore;
+use crate::adapter::log_store::{LogStore, Traced};
 use crate::adapter::network::Network;
 use crate::adapter::state_machine::StateMachine;
 use crate::adapter::types::{LogId, Types, Vote, index};
@@ -129,7 +129,9 @@ impl Group {
         };
         let flushed = state.clone();
         let cuttable = Arc::new(move || flushed.flushed().position.map(|p| p.index));
-        let store = LogStore::open(log.clone(), cuttable, fault.clone()).map_err(|e| fail(&e))?;
+        let traced = Traced::new(node, shard, peers.events().clone());
+        let store = LogStore::open(log.clone(), cuttable, fault.clone(), traced);
+        let store = store.map_err(|e| fail(&e))?;
         let vote = store.vote();
         let config = Arc::new(config(shard, &tuning, incarnation).map_err(OpenError::Node)?);
         let acks = Arc::new(Acks::default());
@@ -418,8 +420,8 @@ impl Group {
         let (done, answered) = oneshot::channel();
         let command = prost::Message::encode_to_vec(command).into();
         let expires = Instant::now() + limit;
-        self.batcher
-            .submit(command, expires, crate::replica::batcher::Done::Here(done));
+        let done = crate::replica::batcher::Done::Here(done);
+        self.batcher.submit(command, expires, done, None);
         match tokio::time::timeout_at(expires, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(crate::api::ProposeError::Unknown(

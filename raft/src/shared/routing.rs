@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
+use model::trace::Context;
 use proto::node as wire;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -44,12 +45,12 @@ impl Shared {
     pub(crate) fn propose(
         self: Arc<Self>,
         shard: ShardId,
-        command: Bytes,
+        (command, trace): (Bytes, Option<Context>),
         timeout: Duration,
     ) -> impl Future<Output = Result<Reply, ProposeError>> + Send + 'static {
         let expires = Instant::now() + timeout;
         // Sent now, not when first polled, so that the order is that of the calls.
-        let begun = self.begin(shard, command, timeout);
+        let begun = self.begin(shard, (command, trace), timeout);
         async move {
             let (asked, result) = match begun {
                 Ok((asked, answered)) => {
@@ -157,7 +158,7 @@ impl Shared {
     pub(crate) fn pass_on(
         &self,
         shard: ShardId,
-        command: &Bytes,
+        (command, trace): (&Bytes, Option<Context>),
         expires: Instant,
     ) -> Option<impl Future<Output = Result<Reply, ProposeError>> + Send + 'static> {
         let leader = self.group(shard)?.leadership.expected()?;
@@ -165,7 +166,8 @@ impl Shared {
             return None;
         }
         let left = expires.saturating_duration_since(Instant::now());
-        let answered = self.forward(shard, command.clone(), left, Asked::directly(leader));
+        let command = (command.clone(), trace);
+        let answered = self.forward(shard, command, left, Asked::directly(leader));
         let answered = answered.ok()?;
         Some(async move {
             let unknown = |why: &str| Err(ProposeError::Unknown(why.into()));
@@ -181,7 +183,7 @@ impl Shared {
     fn forward(
         &self,
         shard: ShardId,
-        command: Bytes,
+        (command, trace): (Bytes, Option<Context>),
         timeout: Duration,
         asked: Asked,
     ) -> Result<Answered, ProposeError> {
@@ -192,11 +194,17 @@ impl Shared {
             timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
             commands: vec![command],
             pass_on: asked.node != asked.leader,
+            trace: trace.map_or_else(Bytes::new, |trace| trace.to_bytes().to_vec().into()),
         };
         link.propose(shard.0, forward)
     }
 
-    fn begin(&self, shard: ShardId, command: Bytes, timeout: Duration) -> Begun {
+    fn begin(
+        &self,
+        shard: ShardId,
+        (command, trace): (Bytes, Option<Context>),
+        timeout: Duration,
+    ) -> Begun {
         let none = || {
             (
                 None,
@@ -217,12 +225,11 @@ impl Shared {
             if self.quorums.lacks(shard) {
                 return Err((Some(asked), none().1));
             }
-            group
-                .batcher
-                .submit(command, Instant::now() + timeout, Done::Here(done));
+            let (expires, done) = (Instant::now() + timeout, Done::Here(done));
+            group.batcher.submit(command, expires, done, trace);
             return Ok((asked, answered));
         }
-        match self.forward(shard, command, timeout, asked) {
+        match self.forward(shard, (command, trace), timeout, asked) {
             Ok(answered) => Ok((asked, answered)),
             Err(error) => Err((Some(asked), error)),
         }

@@ -134,7 +134,9 @@ pub(crate) async fn hand_over(
 async fn ask(node: &Arc<Shared>, body: ChangeBody) -> Result<(), String> {
     let command = Command::meta(Change { body: Some(body) });
     let command = Bytes::from(command.encode_to_vec());
-    let asked = node.clone().propose(ShardId::META, command, STEP_MAX);
+    let asked = node
+        .clone()
+        .propose(ShardId::META, (command, None), STEP_MAX);
     match asked.await.map_err(|e| e.to_string())?.answer {
         Some(Answer::Meta(_)) => Ok(()),
         Some(Answer::Refused(refusal)) => Err(refusal.message),

@@ -15,6 +15,7 @@ use model::cluster::ClusterState;
 use model::command::{Answer, Reason, Reply};
 use model::id::{NodeId, ShardId, Slot};
 use model::limits;
+use model::trace::Context;
 use proto::GOING_AWAY;
 use raft::{Node, ProposeError};
 use tokio::sync::watch;
@@ -23,10 +24,11 @@ use tokio_util::task::TaskTracker;
 use tonic::Response;
 use tonic::metadata::MetadataValue;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Call, Deadline};
 use crate::error::Failure;
 use crate::events::{Event, Told};
 use crate::read::CUT_OFF_MAX;
+use crate::sight::traces::Open;
 use crate::sight::traffic::Traffic;
 use crate::telemetry;
 use budget::Budget;
@@ -124,6 +126,17 @@ impl Gateway {
             .map(|shard| ShardId(shard.id))
     }
 
+    /// A call begins; what is open is told of when it is traced.
+    pub fn trace(&self, name: &'static str, call: &Call) -> Option<Open> {
+        self.trace_of(name, call.trace)
+    }
+
+    /// The same, of a call that brings this trace.
+    pub fn trace_of(&self, name: &'static str, brings: Option<Context>) -> Option<Open> {
+        let brings = (self.me().0, brings);
+        self.told.traces().begin(name, brings, || self.random())
+    }
+
     /// Whether this node has heard of its cluster.
     pub fn is_founded(&self) -> bool {
         self.view.borrow().epoch > 0
@@ -151,8 +164,22 @@ impl Gateway {
         command: Bytes,
         deadline: Deadline,
     ) -> Result<Reply, Failure> {
+        self.propose_traced(target, command, deadline, None).await
+    }
+
+    /// As [`Gateway::propose`], for a call that may be traced.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn propose_traced(
+        self: Arc<Self>,
+        target: Target,
+        command: Bytes,
+        deadline: Deadline,
+        open: Option<&Open>,
+    ) -> Result<Reply, Failure> {
         let began = Instant::now();
-        let answered = self.decided(target, command, deadline).await;
+        let answered = self.decided(target, command, deadline, open).await;
         let shard = match target {
             Target::Shard(shard) => Some(shard),
             Target::Slot(slot) => self.shard_of(slot),
@@ -170,8 +197,10 @@ impl Gateway {
         target: Target,
         command: Bytes,
         deadline: Deadline,
+        open: Option<&Open>,
     ) -> Result<Reply, Failure> {
         let mut retry = Retry::default();
+        let mut attempts = 0;
         loop {
             let remaining = deadline.remaining();
             let shard = match target {
@@ -184,7 +213,16 @@ impl Gateway {
             let next = match shard {
                 None => retry.without_map(remaining, self.random(), self.is_founded()),
                 Some(shard) => {
-                    match settled(self.attempt(shard, command.clone(), remaining).await) {
+                    let part = open.map(|open| open.part("attempt", self.me().0, attempts));
+                    attempts += 1;
+                    let trace = part.as_ref().map(Open::context);
+                    let command = (command.clone(), trace);
+                    let outcome = settled(self.attempt(shard, command, remaining).await);
+                    if let Some(part) = part {
+                        let failed = outcome.as_ref().err().map(ToString::to_string);
+                        part.end_with(Some(shard), failed);
+                    }
+                    match outcome {
                         Ok(reply) => {
                             self.budget.earn();
                             return Ok(reply);
@@ -218,18 +256,15 @@ impl Gateway {
     async fn attempt(
         &self,
         shard: ShardId,
-        command: Bytes,
+        command: (Bytes, Option<Context>),
         remaining: Duration,
     ) -> Result<Reply, ProposeError> {
         if self.raft.lacks_quorum(shard) {
-            return self
-                .raft
-                .propose(shard, command, remaining.min(CUT_OFF_MAX))
-                .await;
+            let short = remaining.min(CUT_OFF_MAX);
+            return self.raft.propose_traced(shard, command, short).await;
         }
-        let attempt = self
-            .raft
-            .propose(shard, command, remaining.min(ATTEMPT_MAX));
+        let limit = remaining.min(ATTEMPT_MAX);
+        let attempt = self.raft.propose_traced(shard, command, limit);
         tokio::select! {
             biased;
             outcome = attempt => outcome,

@@ -22,10 +22,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::conversations::options;
 use crate::check::{At, Checker, Level, Wanted};
 use crate::coalesce::Coalescer;
-use crate::deadline::{Call, forward};
+use crate::deadline::{Call, forward_traced};
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use crate::read::{Found, read};
+use crate::sight::traces::Open;
 use crate::sight::traffic::Way;
 use crate::stream::lanes::Lanes;
 use crate::token::{Kind, Token};
@@ -209,11 +210,16 @@ impl Messages {
         let tenant = traffic.tenant(name.tenant());
         let appending = traffic.append(tenant, slot, Way::Unary, Instant::now());
         let gateway = self.gateway.clone();
-        let proposed = gateway.propose(Target::Slot(slot), command, call.deadline);
+        let open = gateway.trace("append", &call);
+        let (target, open_at) = (Target::Slot(slot), open.as_ref());
+        let proposed = gateway.propose_traced(target, command, call.deadline, open_at);
         let settled = match proposed.await {
             Ok(reply) => outcomes(reply, given.len()),
             Err(failure) => Err(failure),
         };
+        if let Some(open) = open {
+            open.end(self.gateway.shard_of(slot), settled.as_ref().err());
+        }
         let all = u64::try_from(given.len()).unwrap_or(u64::MAX);
         match &settled {
             Ok(outcomes) => {
@@ -233,7 +239,15 @@ impl Messages {
     ) -> Result<v1::ListMessagesResponse, Failure> {
         let (name, plan) = self.checked(Plan::of(&request))?;
         let began = Instant::now();
-        let page = self.planned(&request, &name, &plan, call).await;
+        let open = self.gateway.trace("list", &call);
+        let trace = open.as_ref().map(Open::context);
+        let page = self
+            .planned(&request, &name, &plan, Call { trace, ..call })
+            .await;
+        if let Some(open) = open {
+            let shard = self.gateway.shard_of(name.key().slot());
+            open.end(shard, page.as_ref().err());
+        }
         // Whoever forwarded it counts it.
         if !call.forwarded {
             let level = plan.wanted.level.place();
@@ -279,7 +293,7 @@ impl Messages {
                     ..request.clone()
                 };
                 async move {
-                    let request = forward(request, Some(timeout));
+                    let request = forward_traced(request, Some(timeout), call.trace);
                     let mut client = MessagesClient::new(channel)
                         .max_decoding_message_size(limits::FRAME_BYTES_MAX);
                     Ok(client.list_messages(request).await?.into_inner())

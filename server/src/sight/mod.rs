@@ -19,6 +19,7 @@ pub mod outages;
 pub mod rates;
 pub mod report;
 pub mod resources;
+pub mod traces;
 pub mod traffic;
 pub mod verdict;
 pub mod view;

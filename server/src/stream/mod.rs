@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use model::command::Reply;
 use model::limits;
 use proto::net::guard::Call;
 use proto::net::serve::said;
@@ -24,7 +25,7 @@ use tonic::{Status, Streaming};
 
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
-use lanes::Lanes;
+use lanes::{Dispatch, Lanes};
 
 /// Frames of answers that wait for the caller to take them.
 const ANSWERS_WAITING_MAX: usize = 4;
@@ -84,13 +85,7 @@ async fn run(
             }
         }
         while let Some(dispatch) = lanes.next_command() {
-            let (gateway, lane) = (gateway.clone(), dispatch.lane);
-            let target = Target::Slot(dispatch.slot);
-            flights.push(
-                gateway
-                    .propose(target, dispatch.command, dispatch.deadline)
-                    .map(move |outcome| (lane, outcome)),
-            );
+            flights.push(decided(gateway.clone(), dispatch));
         }
         let results = lanes.take_answers();
         if !results.is_empty() || going_away {
@@ -134,6 +129,26 @@ async fn run(
         // A caller that is gone does not need the reason.
         let _ = answers.send(Err(failure.into())).await;
     }
+}
+
+/// Has the commands of one conversation decided.
+async fn decided(gateway: Arc<Gateway>, dispatch: Dispatch) -> (usize, Result<Reply, Failure>) {
+    let Dispatch {
+        lane,
+        slot,
+        command,
+        deadline,
+    } = dispatch;
+    // Of an item of a stream no caller names the trace.
+    let open = gateway.trace_of("append", None);
+    let (asked, target) = (gateway.clone(), Target::Slot(slot));
+    let outcome = asked
+        .propose_traced(target, command, deadline, open.as_ref())
+        .await;
+    if let Some(open) = open {
+        open.end(gateway.shard_of(slot), outcome.as_ref().err());
+    }
+    (lane, outcome)
 }
 
 /// Takes a frame in; says why when it was the last.

@@ -22,7 +22,8 @@ use super::{AppendResults, Client, Wake, follows, malformed, unreachable};
 use crate::adapter::acks::{Acks, Sent, Unanswered};
 use crate::adapter::log_store::LogStore;
 use crate::adapter::trust::{self, Said};
-use crate::adapter::types::{self, Types};
+use crate::adapter::types::{self, Traces, Types};
+use crate::api::{Events, Piece, Span};
 use crate::link::outbox::{Closed, Wait};
 use crate::link::peers::Peers;
 use crate::link::{AppendSender, AppendStream};
@@ -57,6 +58,7 @@ impl Client {
             incarnation: self.incarnation,
             peers: self.group.peers.clone(),
             shard: self.group.shard,
+            node: self.group.place.node,
             target: self.target,
             behind: false,
         };
@@ -64,7 +66,10 @@ impl Client {
         let answers = Answers {
             stream,
             pumped,
+            shard: self.group.shard,
+            node: self.group.place.node,
             target: self.target,
+            events: self.group.peers.events().clone(),
             acks: self.group.acks.clone(),
             log: self.group.log.clone(),
             arrived: None,
@@ -95,8 +100,17 @@ struct Pumped {
 
 #[derive(Default)]
 struct OnTheWay {
-    requests: VecDeque<(u64, u64)>,
+    requests: VecDeque<Request>,
     bytes: u64,
+}
+
+/// One that was sent.
+struct Request {
+    /// Where it stands in what the link sends.
+    position: u64,
+    bytes: u64,
+    /// Calls whose commands are in it and are traced, and when it was sent.
+    traced: Option<Box<(Instant, Traces)>>,
 }
 
 impl Pumped {
@@ -109,23 +123,23 @@ impl Pumped {
     /// Where the request stands that the next answer is for.
     fn next_position(&self) -> Option<u64> {
         let way = self.on_the_way.lock();
-        way.requests.front().map(|(position, _)| *position)
+        way.requests.front().map(|request| request.position)
     }
 
-    fn sent(&self, position: u64, bytes: u64) {
+    fn sent(&self, request: Request) {
         let mut way = self.on_the_way.lock();
-        way.requests.push_back((position, bytes));
-        way.bytes += bytes;
+        way.bytes += request.bytes;
+        way.requests.push_back(request);
     }
 
-    fn pop(&self) -> Option<(Sent, Said)> {
+    fn pop(&self) -> Option<(Sent, Said, Option<Request>)> {
         let mut way = self.on_the_way.lock();
-        if let Some((_, bytes)) = way.requests.pop_front() {
-            way.bytes -= bytes;
-        }
+        let request = way.requests.pop_front();
+        way.bytes -= request.as_ref().map_or(0, |request| request.bytes);
         drop(way);
         self.answered.notify_one();
-        self.unanswered.pop()
+        let (sent, said) = self.unanswered.pop()?;
+        Some((sent, said, request))
     }
 }
 
@@ -140,6 +154,7 @@ struct Pump {
     incarnation: u64,
     peers: Peers,
     shard: ShardId,
+    node: NodeId,
     target: NodeId,
     /// The target lacks many entries, so that what it gets can wait.
     behind: bool,
@@ -174,6 +189,20 @@ impl Pump {
         }
     }
 
+    /// Names the way to the target in what is traced; what was there before.
+    fn traced(&self, append: &mut wire::AppendEntries) -> Option<Box<(Instant, Traces)>> {
+        let mut all = Traces::new();
+        let traced = append.entries.iter_mut();
+        for entry in traced.filter(|entry| !entry.traces.is_empty()) {
+            let traces = types::traces_from_wire(&entry.traces);
+            let piece = Piece::Replicate(self.target);
+            let below = traces.iter().map(|trace| piece.of(*trace, self.node));
+            entry.traces = types::traces_to_wire(&below.collect::<Traces>());
+            all.extend(traces);
+        }
+        (!all.is_empty()).then(|| Box::new((Instant::now(), all)))
+    }
+
     /// Sends a request, in pieces when it can wait: each is a request of its own, with an answer.
     async fn send(&self, request: AppendEntriesRequest<Types>) -> Result<(), Closed> {
         let term = request.vote.leader_id().term;
@@ -192,8 +221,13 @@ impl Pump {
                 .unanswered
                 .push(Sent { term, at }, said_of(&whole));
             let bytes = bytes_of(&whole);
+            let traced = self.traced(&mut whole);
             let position = self.out.send(whole, self.wait(bytes)).await?;
-            self.pumped.sent(position, bytes);
+            self.pumped.sent(Request {
+                position,
+                bytes,
+                traced,
+            });
             self.pumped.changed.notify_one();
             match rest {
                 Some(rest) => whole = rest,
@@ -251,7 +285,10 @@ impl Drop for AbortOnDrop {
 struct Answers {
     stream: AppendStream,
     pumped: Arc<Pumped>,
+    shard: ShardId,
+    node: NodeId,
     target: NodeId,
+    events: Arc<dyn Events>,
     acks: Arc<Acks>,
     log: LogStore,
     /// Since when the request that the next answer is for is known to have arrived.
@@ -311,7 +348,16 @@ impl Answers {
     ) -> Result<StreamAppendResult<Types>, RPCError<Types>> {
         let nothing = || types::Malformed("an answer to nothing".into());
         let sent = self.pumped.pop();
-        let (sent, said) = sent.ok_or_else(nothing).map_err(malformed)?;
+        let (sent, said, request) = sent.ok_or_else(nothing).map_err(malformed)?;
+        if let Some(traced) = request.and_then(|request| request.traced) {
+            let (began, traces) = *traced;
+            for trace in traces {
+                let piece = Piece::Replicate(self.target);
+                let span = Span::within(trace, self.node, piece, (began, self.shard));
+                let peer = Some(self.target);
+                self.events.span(Span { peer, ..span });
+            }
+        }
         let known = self.log.known_term();
         trust::append_answer(&answer, said, sent.term, known).map_err(malformed)?;
         let result = types::append_answer_from_wire(answer).map_err(malformed)?;

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::adapter::fault::Fault;
+use crate::adapter::log_store::Traced;
 use crate::adapter::types::LogId;
 use crate::api::Identity;
 use crate::link::Reach;
@@ -176,7 +177,8 @@ async fn script() -> Script {
         .unwrap()
         .unwrap();
     let acks = Arc::new(Acks::default());
-    let store = LogStore::open(shard_log, Arc::new(|| None), Fault::new()).unwrap();
+    let traced = Traced::new(ME, ShardId(1), Arc::new(crate::api::Nobody));
+    let store = LogStore::open(shard_log, Arc::new(|| None), Fault::new(), traced).unwrap();
     let group = Network {
         shard: ShardId(1),
         peers,

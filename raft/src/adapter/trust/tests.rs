@@ -28,6 +28,7 @@ fn entries(ids: &[(u64, u64)]) -> Vec<wire::Entry> {
     let entry = |(term, index): &(u64, u64)| wire::Entry {
         id: id(*term, *index),
         record: vec![0].into(),
+        ..wire::Entry::default()
     };
     ids.iter().map(entry).collect()
 }

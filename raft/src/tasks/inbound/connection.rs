@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use model::command::{Command, Reason, Reply};
 use model::id::{NodeId, ShardId};
+use model::trace::Context;
 use model::{limits, rules};
 use openraft::raft::AppendEntriesRequest;
 use prost::Message;
@@ -226,6 +227,7 @@ impl Connection {
             let reason = wire::failed::Reason::NotLeader;
             return self.answer(id, shard.0, frame::failed(reason, None, message));
         }
+        let trace = Context::from_bytes(&forward.trace);
         // One command a frame: the frames are what is batched.
         let mut commands = forward.commands.into_iter();
         let (Some(command), None) = (commands.next(), commands.next()) else {
@@ -245,12 +247,12 @@ impl Connection {
         }
         // Sent on now, so that the order stays that of the frames.
         let passed = match forward.pass_on {
-            true => self.node.pass_on(shard, &command, expires),
+            true => self.node.pass_on(shard, (&command, trace), expires),
             false => None,
         };
         match passed {
             Some(answered) => drop(tokio::spawn(async move { done.answer(answered.await) })),
-            None => group.batcher.submit(command, expires, done),
+            None => group.batcher.submit(command, expires, done, trace),
         }
     }
 
