@@ -368,6 +368,7 @@ fn serve<N: Network>(
         entropy: world.entropy.clone(),
         clock: world.clock.clone(),
         guesses: Guesses::default(),
+        metrics: world.metrics.clone(),
         local: local.clone(),
         recorder: recorder.clone(),
         files: Arc::new(files(world, config)),

@@ -13,10 +13,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use firebreak::cluster::Cluster;
-use firebreak_tests::{LIMIT, Load, client, cluster};
+use firebreak::cluster::{Cluster, Plan};
+use firebreak_tests::{LIMIT, Load, Place, binary, client, cluster};
 use serde_json::Value;
-use server::sight::metrics::{METRICS, series};
+use server::sight::metrics::{METRICS, budget, series};
 
 /// How long any page and verb may take, whatever has burned.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -199,6 +199,7 @@ fn metrics_are_those_of_the_table(address: &str) {
     assert_eq!(named, kept);
     let count = series(&scraped.body);
     assert!(count < SERIES_MAX, "{count} series");
+    assert!(count <= budget(3), "{count} series of {}", budget(3));
     assert!(
         scraped.body.contains("firebreak_healthy 1"),
         "{}",
@@ -215,6 +216,47 @@ fn metrics_are_those_of_the_table(address: &str) {
         "{}",
         shards.body
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_shards_add_no_series_and_status_tells_the_budget() {
+    let place = Place::new();
+    let mut counts = Vec::new();
+    for shards in [1, 10_000] {
+        let folder = place.path().join(shards.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let mut plan = Plan::three_dcs(&folder, &binary(), 1);
+        plan.places.truncate(1);
+        (plan.shards, plan.replicas) = (Some(shards), 1);
+        plan.settings.push_str("\n[memory]\nmax_mb = 2048\n");
+        let cluster = Cluster::start(plan).await.unwrap();
+        let address = &cluster.nodes()[0].address;
+        let scraped = tokio::task::block_in_place(|| get(address, "/metrics", ""));
+        counts.push(series(&scraped.body));
+        assert!(
+            !scraped.body.contains("shard=\""),
+            "no series is of a shard"
+        );
+        let status = cluster
+            .run(&["status", "--json", "--target", address])
+            .unwrap();
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        assert_eq!(
+            status["shards"].as_array().unwrap().len(),
+            shards as usize + 1
+        );
+        let resources = status["nodes"][0]["resources"].as_array().unwrap();
+        let told = resources.iter().find(|one| one["name"] == "metric series");
+        let (used, max) = (&told.unwrap()["used"], &told.unwrap()["max"]);
+        assert_eq!(max.as_u64().unwrap(), budget(1) as u64);
+        assert!(
+            used.as_u64().unwrap() <= max.as_u64().unwrap(),
+            "{used} of {max}"
+        );
+    }
+    // What has not happened on one may have on the other: a reason, an election's cause.
+    assert!(counts[1] <= counts[0] + 100, "{counts:?}");
+    assert!(counts.iter().all(|count| *count <= budget(1)), "{counts:?}");
 }
 
 fn wrong_requests_are_told(address: &str) {

@@ -33,6 +33,7 @@ use crate::memory::Memory;
 use crate::recorder::Recorder;
 use crate::room::Seen;
 use crate::sight::local::Local;
+use crate::sight::metrics::{self, Metrics};
 use crate::world::{Background, Entropy};
 
 /// The state of a replica that leads, and of one that calls itself leader without a quorum.
@@ -70,6 +71,8 @@ pub struct Admin {
     pub clock: Arc<dyn raft::Clock>,
     /// Who guesses at the join token.
     pub guesses: Guesses,
+    /// What scrapers read.
+    pub metrics: Metrics,
     /// What the node knows of itself.
     pub local: Local,
     /// What happened here.
@@ -330,7 +333,11 @@ impl Admin {
                 disk_reserve_reached: disk.room > Room::Enough,
                 disk_reserve_bytes: disk.reserve,
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                resources: self.resources(),
+                resources: self
+                    .resources()
+                    .into_iter()
+                    .chain([self.series(&view)])
+                    .collect(),
             }),
         }
     }
@@ -340,6 +347,18 @@ impl Admin {
         let raft = &self.gateway.raft;
         let memory = self.memory.resources(raft, &self.log, &self.state);
         self.budget.resources(&self.guard, memory)
+    }
+
+    /// How many series a scraper gets, and how many it can get at most.
+    fn series(&self, view: &ClusterState) -> v1::Resource {
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        v1::Resource {
+            name: "metric series".to_owned(),
+            used: count(self.metrics.series()),
+            max: count(metrics::budget(view.nodes.len().max(1))),
+            setting: "http.enabled".to_owned(),
+            ..v1::Resource::default()
+        }
     }
 
     /// Whether this node reaches a majority of a shard's replicas, itself among them. A leader that has

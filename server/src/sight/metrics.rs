@@ -11,6 +11,7 @@ mod table;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
@@ -21,6 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use seen::{Process, ProcessFigures, Sources};
 pub use table::METRICS;
 
+use crate::sight::traffic::TENANTS_MAX;
 use model::durations::{BOUNDS_US, Counted};
 use seen::Seen;
 
@@ -227,6 +229,47 @@ pub struct Metrics(Arc<RwLock<Option<Registered>>>);
 struct Registered {
     registry: Registry,
     sources: Sources,
+    /// Series of the last scrape; 0 before the first.
+    series: AtomicUsize,
+}
+
+/// The most values that labels of a metric have together, on a node of a cluster of `nodes`; `None` where
+/// one of them is not known here. None grows with shards or conversations.
+fn values_max(labels: &[&str], nodes: usize) -> Option<usize> {
+    let values = |label: &&str| {
+        Some(match *label {
+            // Of one node, link, database: they go together with the others.
+            "node" | "dc" | "region" | "version" => 1,
+            "peer" => nodes.saturating_sub(1),
+            "tenant" => TENANTS_MAX + 1,
+            "direction" | "database" => 2,
+            "way" | "level" => 4,
+            "outcome" | "state" | "step" | "verdict" => 8,
+            "cause" => 12,
+            "reason" | "resource" => 32,
+            _ => return None,
+        })
+    };
+    labels.iter().map(values).product()
+}
+
+/// Lines of a metric's series.
+fn lines_of(kind: Kind) -> usize {
+    match kind {
+        Kind::Counter | Kind::Gauge => 1,
+        // Buckets, the one above all bounds, their sum and their count.
+        Kind::Histogram => BOUNDS_US.len() + 3,
+    }
+}
+
+/// The most series that a node of a cluster of `nodes` gives a scraper, however many shards,
+/// conversations and tenants there are.
+pub fn budget(nodes: usize) -> usize {
+    let most = METRICS.iter().map(|metric| {
+        // That every label is known is a test's.
+        values_max(metric.labels, nodes).unwrap_or(0) * lines_of(metric.kind)
+    });
+    most.sum()
 }
 
 impl Metrics {
@@ -234,17 +277,36 @@ impl Metrics {
     pub fn attach(&self, sources: Sources) -> Attached {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Node(sources.clone())));
-        *self.0.write() = Some(Registered { registry, sources });
+        *self.0.write() = Some(Registered {
+            registry,
+            sources,
+            series: AtomicUsize::new(0),
+        });
         Attached(self.clone())
     }
 
     /// All series as Prometheus scrapes them; `None` when no node runs.
     pub fn text(&self) -> Option<String> {
         let registered = self.0.read();
+        let registered = registered.as_ref()?;
         let mut encoded = String::new();
-        let told = text::encode(&mut encoded, &registered.as_ref()?.registry);
+        let told = text::encode(&mut encoded, &registered.registry);
+        registered.series.store(series(&encoded), Ordering::Relaxed);
         // A row that does not fit its metric is found by a test.
         told.is_ok().then_some(encoded)
+    }
+
+    /// How many series the last scrape got; one is made where there was none. 0 when no node runs.
+    pub fn series(&self) -> usize {
+        let counted = || {
+            let registered = self.0.read();
+            let series = registered.as_ref().map(|one| &one.series);
+            series.map_or(0, |series| series.load(Ordering::Relaxed))
+        };
+        match counted() {
+            0 => self.text().map_or(0, |_| counted()),
+            counted => counted,
+        }
     }
 
     /// The series of the shards that are furthest behind or busiest, `worst` of them.
@@ -301,4 +363,20 @@ pub fn reference() -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_has_a_bound_that_no_data_raises() {
+        for metric in METRICS {
+            let values = values_max(metric.labels, 9);
+            assert!(values.is_some_and(|values| values > 0), "{}", metric.name);
+            assert_eq!(values_max(&["shard"], 9), None);
+        }
+        let (three, nine) = (budget(3), budget(9));
+        assert!(three < nine && nine < 2_500, "{three} {nine}");
+    }
 }

@@ -1,6 +1,7 @@
 //! `outage show` and `outage replay`: a recorded night as a page, and run again. `firebreak outage` goes on
 //! as this.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -220,6 +221,9 @@ impl ReplayArgs {
         if self.replicas == Some(4) {
             return Err(Failure::Usage("--replicas is 3 or 5".to_owned()));
         }
+        if let Some(replicas) = self.replicas {
+            room_for(night, replicas).map_err(Failure::Usage)?;
+        }
         let prefer = self.policy.clone().map(|Prefer(dcs)| dcs);
         for dc in prefer.iter().flatten() {
             let known: Vec<&str> = night.cluster.nodes.iter().map(|n| n.dc.as_str()).collect();
@@ -260,9 +264,57 @@ impl ReplayArgs {
     }
 }
 
+/// Whether the night's nodes could hold so many replicas, a minority of them in each data center.
+fn room_for(night: &Night, replicas: u32) -> Result<(), String> {
+    let minority = replicas / 2;
+    let mut dcs: BTreeMap<&str, u32> = BTreeMap::new();
+    for node in &night.cluster.nodes {
+        *dcs.entry(&node.dc).or_default() += 1;
+    }
+    let room: u32 = dcs.values().map(|nodes| minority.min(*nodes)).sum();
+    if room >= replicas {
+        return Ok(());
+    }
+    let nodes = night.cluster.nodes.len();
+    Err(format!(
+        "--replicas {replicas}: the night has {nodes} nodes in {} data centers, and {replicas} replicas \
+         need {replicas} nodes with at most {minority} of a shard in one data center",
+        dcs.len()
+    ))
+}
+
 /// The run in the middle.
 fn typical(made: &[Outcome]) -> Option<&Outcome> {
     let mut order: Vec<&Outcome> = made.iter().filter(|one| one.stopped.is_none()).collect();
     order.sort_by_key(|outcome| outcome.longest_gap_ms);
     order.get(order.len() / 2).copied().or_else(|| made.first())
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::v1::RecordedNode;
+
+    use super::*;
+
+    fn night(dcs: &[&str]) -> Night {
+        let node = |dc: &&str| RecordedNode {
+            dc: (*dc).to_owned(),
+            ..RecordedNode::default()
+        };
+        let mut night = Night::default();
+        night.cluster.nodes = dcs.iter().map(node).collect();
+        night
+    }
+
+    #[test]
+    fn more_replicas_than_the_nights_nodes_can_hold_are_refused_with_the_reason() {
+        let three = night(&["seoul", "busan", "tokyo"]);
+        assert_eq!(room_for(&three, 3), Ok(()));
+        let why = room_for(&three, 5).expect_err("three nodes hold no five replicas");
+        assert!(why.contains("need 5 nodes"), "{why}");
+        let six = night(&["seoul", "seoul", "busan", "busan", "tokyo", "tokyo"]);
+        assert_eq!(room_for(&six, 5), Ok(()));
+        let crowded = night(&["seoul", "seoul", "seoul", "seoul", "busan"]);
+        assert!(room_for(&crowded, 5).is_err());
+    }
 }
