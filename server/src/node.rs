@@ -484,6 +484,7 @@ fn drills<N: Network>(
         address: listen.clone(),
         error,
     })?;
+    let address = address.map(|bound| Drill::reached(&bound, &config.advertise));
     if !local {
         tracing::warn!(
             listens_at = address,

@@ -223,7 +223,7 @@ impl Abort for Io {
 
 /// Accepts connections.
 pub struct Incoming {
-    plain: TcpIncoming,
+    pub(super) plain: TcpIncoming,
     network: FarTcp,
 }
 

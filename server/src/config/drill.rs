@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::address;
 use super::table::{Reader, Section};
+use super::{address, anywhere};
 
 /// Drills on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,19 @@ pub struct Drill {
     pub listen: String,
     /// Whether the node listens on the loopback, which only its own machine reaches.
     pub local: bool,
+}
+
+impl Drill {
+    /// host:port where others reach what listens on `bound`: on the host where the node is reached, if it
+    /// listens on all of them.
+    pub fn reached(bound: &str, advertise: &str) -> String {
+        if anywhere(bound).is_ok() {
+            return bound.to_owned();
+        }
+        let port = bound.rsplit_once(':').map_or("", |(_, port)| port);
+        let host = advertise.rsplit_once(':').map_or("", |(host, _)| host);
+        format!("{host}:{port}")
+    }
 }
 
 /// Reads it; `listen` is where the node itself listens, `pages` where its console does.

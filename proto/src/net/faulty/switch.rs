@@ -88,7 +88,7 @@ pub(super) struct Whom {
 }
 
 impl Peers {
-    fn has(&self, whom: &Whom) -> bool {
+    pub(super) fn has(&self, whom: &Whom) -> bool {
         if let Some(address) = &whom.dialled {
             let known = whom.socket.is_some_and(|at| self.sockets.contains(&at));
             return known || self.addresses.contains(address);

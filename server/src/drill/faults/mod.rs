@@ -85,3 +85,6 @@ impl Stage for NoStage {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests;
