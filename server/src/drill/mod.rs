@@ -9,6 +9,8 @@
 //!
 //! Here is what all parts share: the plan, the rehearsal, and the paper.
 
+pub mod check;
 pub mod paper;
 pub mod plan;
 pub mod rehearsal;
+pub mod sign;
