@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// What the flight recorder keeps is in documents for people, too. A message says there only what differs
 /// from its default, and does not mind what a later version adds.
-const RECORDED: [&str; 26] = [
+const RECORDED: [&str; 27] = [
     "StartedRecord",
     "StopRecord",
     "ClusterRecord",
@@ -56,6 +56,7 @@ const RECORDED: [&str; 26] = [
     "DrainRecord",
     "SnapshotRecord",
     "QuorumRecord",
+    "FaultRecord",
 ];
 
 fn recorded(mut builder: tonic_prost_build::Builder) -> tonic_prost_build::Builder {

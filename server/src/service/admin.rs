@@ -26,6 +26,7 @@ use tonic::{Request, Response, Status};
 use super::{debug, events};
 use crate::budget::Budget;
 use crate::deadline::Call;
+use crate::drill::faults::control::ToldOf;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use crate::guesses::Guesses;
@@ -76,6 +77,8 @@ pub struct Admin {
     pub recorder: Recorder,
     /// What is given to `firebreak debug bundle`.
     pub files: Arc<debug::Files>,
+    /// What drills do to this node, where they may.
+    pub faults: Option<ToldOf>,
 }
 
 #[tonic::async_trait]
@@ -327,7 +330,7 @@ impl Admin {
             degraded_dc: degraded(&shard.replicas),
         }));
         let (log, state) = (self.log.stats(), self.state.stats());
-        v1::GetStatusResponse {
+        let mut status = v1::GetStatusResponse {
             cluster_id: identity.cluster_id.clone(),
             node_id: identity.node.0,
             node_name: identity.name.clone(),
@@ -366,7 +369,12 @@ impl Admin {
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
                 resources: self.resources(),
             }),
+            ..v1::GetStatusResponse::default()
+        };
+        if let Some(faults) = &self.faults {
+            faults.tell(&mut status);
         }
+        status
     }
 
     /// What is bounded, and how much of it is used.
