@@ -9,7 +9,9 @@
 //!
 //! Here is what all parts share: the plan, the rehearsal, and the paper; and the [`faults`] of a node.
 
+pub mod check;
 pub mod faults;
 pub mod paper;
 pub mod plan;
 pub mod rehearsal;
+pub mod sign;

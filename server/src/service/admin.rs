@@ -245,6 +245,40 @@ impl Service for Admin {
         Ok(Response::new(self.rotate(request, &call).await?))
     }
 
+    async fn get_drills(
+        &self,
+        _: Request<v1::GetDrillsRequest>,
+    ) -> Result<Response<v1::GetDrillsResponse>, Status> {
+        Ok(Response::new(self.drills()?))
+    }
+
+    async fn change_drill(
+        &self,
+        request: Request<v1::ChangeDrillRequest>,
+    ) -> Result<Response<v1::ChangeDrillResponse>, Status> {
+        let (request, call, _token) = self.begin(request);
+        Ok(Response::new(
+            Admin::change_drill(self, &request, &call).await?,
+        ))
+    }
+
+    async fn sign_drill(
+        &self,
+        request: Request<v1::SignDrillRequest>,
+    ) -> Result<Response<v1::SignDrillResponse>, Status> {
+        let (request, call, _token) = self.begin(request);
+        Ok(Response::new(self.sign(&request, &call).await?))
+    }
+
+    async fn get_drill_key(
+        &self,
+        request: Request<v1::GetDrillKeyRequest>,
+    ) -> Result<Response<v1::GetDrillKeyResponse>, Status> {
+        let (_, call, _token) = self.begin(request);
+        let public_key = self.signing_key(&call).await?.public().into();
+        Ok(Response::new(v1::GetDrillKeyResponse { public_key }))
+    }
+
     async fn set_draining(
         &self,
         request: Request<v1::SetDrainingRequest>,
