@@ -13,12 +13,14 @@ use firebreak::cluster::{Cluster, Plan};
 use firebreak_tests::{LIMIT, Place, binary, cluster};
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
+use proto::v1::change_drill_request::Change;
 use proto::v1::faults_client::FaultsClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
 /// The longest time to live there is.
 const TTL_MS: u64 = 60_000;
+const DRILL: &str = "test";
 
 async fn status(cluster: &Cluster, node: usize) -> v1::GetStatusResponse {
     let mut admin = AdminClient::new(cluster.nodes()[node].channel());
@@ -31,6 +33,68 @@ async fn status(cluster: &Cluster, node: usize) -> v1::GetStatusResponse {
             // A connection that a silence has ended.
             Err(error) => assert!(began.elapsed() < LIMIT, "{error}"),
         }
+    }
+}
+
+async fn change(cluster: &Cluster, change: Change) {
+    let mut admin = AdminClient::new(cluster.nodes()[2].channel());
+    let request = v1::ChangeDrillRequest {
+        change: Some(change),
+    };
+    let mut request = Request::new(request);
+    request.set_timeout(LIMIT);
+    admin.change_drill(request).await.unwrap();
+}
+
+/// The drill as a node knows it.
+async fn drill(cluster: &Cluster, node: usize) -> Option<v1::Drill> {
+    let mut admin = AdminClient::new(cluster.nodes()[node].channel());
+    let drills = admin.get_drills(v1::GetDrillsRequest {}).await.unwrap();
+    let drills = drills.into_inner().drills.unwrap_or_default().drills;
+    drills.into_iter().find(|drill| drill.id == DRILL)
+}
+
+/// Has the drill run, and waits until `node` knows it.
+async fn begin(cluster: &Cluster, node: usize) {
+    let plan = format!(
+        "format = 1\nid = \"{DRILL}\"\nscenario = \"dc-silent\"\nabout = \"\"\nhypothesis = \"\"\n\
+         target = \"\"\ncluster_id = \"\"\nmap_epoch = 0\nmade_ms = 0\nbefore_ms = 1\nafter_ms = 1\n\
+         [caps]\n[goals]\n[[step]]\nat_ms = 0\nfor_ms = 1\naction = \"silence\"\nnodes = [\"{}\"]\n",
+        cluster.nodes()[node].name
+    );
+    let (id, who) = (|| DRILL.to_owned(), |who: &str| who.to_owned());
+    let store = v1::StoreDrill {
+        id: id(),
+        plan,
+        scenario: "dc-silent".to_owned(),
+        who: who("ann"),
+        ..v1::StoreDrill::default()
+    };
+    change(cluster, Change::Store(store)).await;
+    let began = Instant::now();
+    let digest = loop {
+        if let Some(drill) = drill(cluster, 2).await {
+            break drill.plan_digest;
+        }
+        assert!(began.elapsed() < LIMIT, "it is not stored");
+    };
+    for one in ["ann", "bea"] {
+        let approve = v1::ApproveDrill {
+            id: id(),
+            who: who(one),
+            digest: digest.clone(),
+        };
+        change(cluster, Change::Approve(approve)).await;
+    }
+    let begin = v1::BeginDrill {
+        id: id(),
+        who: who("test"),
+        plan_digest: digest,
+    };
+    change(cluster, Change::Begin(begin)).await;
+    let runs = |drill: v1::Drill| drill.state() == v1::drill::State::Running;
+    while !drill(cluster, node).await.is_some_and(runs) {
+        assert!(began.elapsed() < LIMIT, "it does not run");
     }
 }
 
@@ -51,7 +115,7 @@ fn fault(id: &str, kind: &str) -> v1::Fault {
 
 fn start(faults: Vec<v1::Fault>, ttl_ms: u64) -> v1::StartFaultsRequest {
     v1::StartFaultsRequest {
-        drill: "test".to_owned(),
+        drill: DRILL.to_owned(),
         faults,
         ttl_ms,
     }
@@ -91,6 +155,11 @@ async fn a_silence_that_nobody_renews_is_felt_and_gone_when_its_time_is_over() {
     let told = status(&cluster, 0).await;
     assert!(told.drill_allowed && told.faults.is_empty());
     let mut node = faults(&cluster, 0).await;
+    // No drill runs.
+    let bare = start(vec![fault("a", "silence")], SHORT_MS);
+    let bare = node.start_faults(bare).await.unwrap_err();
+    assert_eq!(bare.code(), Code::FailedPrecondition);
+    begin(&cluster, 0).await;
     let began = Instant::now();
     let on = node
         .start_faults(start(vec![fault("a", "silence")], SHORT_MS))
@@ -114,7 +183,7 @@ async fn a_silence_that_nobody_renews_is_felt_and_gone_when_its_time_is_over() {
     assert!(began.elapsed() >= Duration::from_millis(SHORT_MS));
     assert!(status(&cluster, 0).await.faults.is_empty());
     let over = node.renew_faults(v1::RenewFaultsRequest {
-        drill: "test".to_owned(),
+        drill: DRILL.to_owned(),
         ttl_ms: SHORT_MS,
         ids: vec!["a".to_owned()],
     });
@@ -125,13 +194,14 @@ async fn a_silence_that_nobody_renews_is_felt_and_gone_when_its_time_is_over() {
 async fn a_standstill_ends_at_a_word_and_the_node_goes_on() {
     let (_place, cluster) = cluster(1).await;
     let mut node = faults(&cluster, 1).await;
+    begin(&cluster, 1).await;
     let still = start(vec![fault("s", "stand-still")], TTL_MS);
     node.start_faults(still).await.unwrap();
     until_reached(&cluster, 1, false).await;
     let ended = node.end_faults(v1::EndFaultsRequest::default()).await;
     assert!(ended.unwrap().into_inner().faults.is_empty());
     until_reached(&cluster, 1, true).await;
-    let mut slow = fault("d", "slow-sync");
+    let mut slow = fault(DRILL, "slow-sync");
     slow.sync_ms = Some(1);
     let on = start(vec![slow, fault("f", "full-disk")], TTL_MS);
     node.start_faults(on).await.unwrap();
@@ -168,9 +238,46 @@ async fn where_drills_are_not_allowed_there_is_nobody_to_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_lever_ends_all_and_bars_new_ones_until_it_is_released() {
+    let (_place, cluster) = cluster(1).await;
+    begin(&cluster, 0).await;
+    let mut node = faults(&cluster, 0).await;
+    let slow = v1::Fault {
+        delay_ms: 20,
+        hears: true,
+        ..fault("a", "slow")
+    };
+    let on = node.start_faults(start(vec![slow.clone()], TTL_MS)).await;
+    assert_eq!(on.unwrap().into_inner().faults.len(), 1);
+    let pull = v1::PullLever {
+        who: "ann".to_owned(),
+        why: "smoke".to_owned(),
+    };
+    change(&cluster, Change::Pull(pull)).await;
+    let began = Instant::now();
+    loop {
+        let told = node
+            .get_faults(v1::GetFaultsRequest {})
+            .await
+            .unwrap()
+            .into_inner();
+        if told.faults.is_empty() && told.lever.contains("smoke") {
+            break;
+        }
+        assert!(began.elapsed() < LIMIT, "{told:?}");
+    }
+    let refused = node
+        .start_faults(start(vec![slow], TTL_MS))
+        .await
+        .unwrap_err();
+    assert!(refused.message().contains("smoke"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_told_apart_or_is_wrong_is_refused_with_the_reason() {
     let (_place, cluster) = cluster(1).await;
     let mut node = faults(&cluster, 0).await;
+    begin(&cluster, 0).await;
     let other = cluster.nodes()[1].name.clone();
     let with = |peer: &str| v1::Fault {
         peers: vec![peer.to_owned()],
@@ -182,12 +289,12 @@ async fn what_cannot_be_told_apart_or_is_wrong_is_refused_with_the_reason() {
     };
     for (request, code, why) in [
         (
-            of("d", vec![fault("a", "silence")], 0),
+            of(DRILL, vec![fault("a", "silence")], 0),
             Code::InvalidArgument,
             "ttl_ms",
         ),
         (
-            of("d", vec![fault("a", "silence")], 60_001),
+            of(DRILL, vec![fault("a", "silence")], 60_001),
             Code::InvalidArgument,
             "ttl_ms",
         ),
@@ -197,23 +304,23 @@ async fn what_cannot_be_told_apart_or_is_wrong_is_refused_with_the_reason() {
             "name",
         ),
         (
-            of("d", vec![fault("a", "fire")], 1),
+            of(DRILL, vec![fault("a", "fire")], 1),
             Code::InvalidArgument,
             "no kind",
         ),
         (
-            of("d", vec![fault("a", "cut")], 1),
+            of(DRILL, vec![fault("a", "cut")], 1),
             Code::InvalidArgument,
             "sends",
         ),
         (
-            of("d", vec![with("nobody")], 1),
+            of(DRILL, vec![with("nobody")], 1),
             Code::InvalidArgument,
             "no node",
         ),
         // All are at 127.0.0.1.
         (
-            of("d", vec![with(&other)], 1),
+            of(DRILL, vec![with(&other)], 1),
             Code::FailedPrecondition,
             "told apart",
         ),

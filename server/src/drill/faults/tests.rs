@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use model::cluster::drills::{Drill, Drills, Lever, State};
 use model::cluster::{ClusterState, Node};
 use model::id::NodeId;
 use parking_lot::Mutex;
@@ -64,8 +65,7 @@ struct Stand {
     done: Arc<Done>,
     disk: DiskSwitch,
     control: Arc<Control>,
-    /// Kept, as a node keeps it.
-    _view: watch::Sender<Arc<ClusterState>>,
+    view: watch::Sender<Arc<ClusterState>>,
 }
 
 fn node(id: u64, name: &str, address: &str) -> Node {
@@ -74,6 +74,20 @@ fn node(id: u64, name: &str, address: &str) -> Node {
         name: name.to_owned(),
         address: address.to_owned(),
         ..Node::default()
+    }
+}
+
+/// These run, as the cluster knows it.
+fn drills(run: &[&str], lever: Option<Lever>) -> Drills {
+    let drill = |id: &&str| Drill {
+        id: (*id).to_owned(),
+        state: State::Running as i32,
+        ..Drill::default()
+    };
+    Drills {
+        drills: run.iter().map(drill).collect(),
+        lever,
+        ..Drills::default()
     }
 }
 
@@ -88,6 +102,7 @@ fn stand() -> Stand {
             node(3, "busan-2", "127.0.1.2:7401"),
             node(4, "tokyo-1", "127.0.1.3:7400"),
         ],
+        drills: Some(drills(&["d", "e"], None)),
         ..ClusterState::default()
     }));
     let control = Control::new(Parts {
@@ -103,7 +118,7 @@ fn stand() -> Stand {
         done,
         disk,
         control,
-        _view: view,
+        view,
     }
 }
 
@@ -285,6 +300,45 @@ async fn faults_are_of_one_drill_at_a_time() {
         .start("e", vec![fault("a", "silence")], 1_000)
         .await
         .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_end_when_the_drill_does_or_the_lever_is_pulled_and_none_begins_then() {
+    let stand = stand();
+    let pulled = || Lever {
+        who: "ann".to_owned(),
+        why: "smoke".to_owned(),
+        ..Lever::default()
+    };
+    for (now, why) in [
+        (drills(&["e"], None), "no drill \"d\""),
+        (
+            drills(&["d"], Some(pulled())),
+            "ann pulled the lever: smoke",
+        ),
+    ] {
+        let learn = |drills| {
+            stand
+                .view
+                .send_modify(|view| Arc::make_mut(view).drills = Some(drills));
+        };
+        learn(drills(&["d"], None));
+        let on = vec![fault("a", "silence")];
+        stand.start("d", on.clone(), MINUTE_MS).await.unwrap();
+        learn(now);
+        // Nobody has asked, and its time is not over.
+        pass(1).await;
+        assert_eq!(stand.rules(), 0, "{why}");
+        let refused = stand.start("d", on, MINUTE_MS).await.unwrap_err();
+        assert!(refused.to_string().contains(why), "{refused}");
+        assert!(stand.renew(&[], MINUTE_MS).is_err());
+        let told = stand.done.told.lock();
+        let Some(Event::Fault { ended, .. }) = told.last() else {
+            panic!("nothing was told");
+        };
+        assert!(ended.as_ref().is_some_and(|ended| ended.contains(why)));
+    }
+    assert!(stand.control.told().lever.contains("smoke"));
 }
 
 #[tokio::test(start_paused = true)]
