@@ -201,7 +201,7 @@ async fn a_standstill_ends_at_a_word_and_the_node_goes_on() {
     let ended = node.end_faults(v1::EndFaultsRequest::default()).await;
     assert!(ended.unwrap().into_inner().faults.is_empty());
     until_reached(&cluster, 1, true).await;
-    let mut slow = fault(DRILL, "slow-sync");
+    let mut slow = fault("d", "slow-sync");
     slow.sync_ms = Some(1);
     let on = start(vec![slow, fault("f", "full-disk")], TTL_MS);
     node.start_faults(on).await.unwrap();

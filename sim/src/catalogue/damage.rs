@@ -185,6 +185,17 @@ impl Damage {
                 let nodes = self.nodes(hosts);
                 self.imaged.extend(nodes);
             }
+            Fault::Drill { hosts, drill } => {
+                let others = |name: &&String| !hosts.contains(name);
+                let others: Vec<String> = self.names.iter().filter(others).cloned().collect();
+                let [there, back] = [self.pairs(hosts, &others), self.pairs(&others, hosts)];
+                for pair in there.into_iter().chain(back) {
+                    match drill {
+                        Some(_) => self.cut.insert(pair),
+                        None => self.cut.remove(&pair),
+                    };
+                }
+            }
             Fault::FailSync { fail: false, .. }
             | Fault::Compact { .. }
             | Fault::Reset { .. }

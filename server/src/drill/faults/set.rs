@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::mutant;
 use proto::v1;
 use tokio::time::Instant;
 
@@ -25,6 +26,9 @@ pub struct On {
 
 impl On {
     fn ends(&self) -> Instant {
+        if mutant!("fault-outlives-its-ttl") {
+            return self.lives + Duration::from_secs(3_600);
+        }
         self.lasts.map_or(self.lives, |lasts| lasts.min(self.lives))
     }
 }
