@@ -1,9 +1,8 @@
 //! A standstill: each worker of the runtime is given a task that does not let go of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 
 /// Holds up the workers of a runtime, and whatever else runs on it with them.
@@ -38,7 +37,7 @@ impl Still {
     /// Holds them until then, or lets go. They go on by themselves when that time has come.
     pub fn until(&self, until: Option<Instant>) {
         let until = until.filter(|until| *until > Instant::now());
-        let mut state = self.shared.state.lock();
+        let mut state = self.shared.lock();
         let held = state.until.is_some_and(|until| until > Instant::now());
         state.until = until;
         match until {
@@ -56,13 +55,20 @@ impl Still {
 }
 
 impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds this.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns when the standstill of this number is over. Blocks its thread on purpose.
     fn hold(&self, number: u64) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         while state.number == number {
             match state.until {
                 Some(until) if until > Instant::now() => {
-                    self.changed.wait_until(&mut state, until);
+                    let left = until.saturating_duration_since(Instant::now());
+                    let waited = self.changed.wait_timeout(state, left);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
                 Some(_) | None => return,
             }
