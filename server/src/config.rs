@@ -16,10 +16,12 @@ use thiserror::Error;
 
 use crate::telemetry::Format;
 
+mod drill;
 mod http;
 mod table;
 mod traces;
 
+pub use drill::Drill;
 pub use http::Http;
 pub use traces::Traces;
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub http: Http,
     /// Where traced calls are told.
     pub traces: Traces,
+    /// Drills on it.
+    pub drill: Drill,
     /// What the flight recorder keeps, bytes; 0 = it is off.
     pub recorder_bytes: u64,
     /// What was set, and where.
@@ -291,7 +295,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
         "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network", "http",
-        "recorder", "traces",
+        "recorder", "traces", "drill",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -345,6 +349,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
 
     let http = http::read(reader, &top, &listen);
     let traces = traces::read(reader, &top);
+    let drill = drill::read(reader, &top, &listen, http.listen.as_deref());
 
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
@@ -377,6 +382,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         network,
         http,
         traces,
+        drill,
         given: Given::default(),
         recorder_bytes: recorder_mb * MIB,
     }

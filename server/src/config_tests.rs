@@ -92,7 +92,8 @@ fn all_problems_come_at_once_with_their_lines() {
         [
             "node.toml: name: is required",
             "node.toml:1: nmae: is not a key; known here: name, listen, advertise, data_dir, \
-             peers, locality, limits, raft, scrub, log, storage, memory, network, http, recorder, traces",
+             peers, locality, limits, raft, scrub, log, storage, memory, network, http, recorder, \
+             traces, drill",
             "node.toml:2: listen: must be a text in quotes; it is of type integer",
             "node.toml:4: locality.region: is required",
             "node.toml:5: locality.dc: dc \"a b\" must be 1 to 128 characters of a-z A-Z 0-9 \
@@ -144,6 +145,57 @@ fn timings_must_fit_each_other() {
     assert!(with("heartbeat_ms = 750")[0].contains("raft.election_min_ms: must be more than two"));
     assert!(with("election_max_ms = 1500")[0].contains("must be more than election_min_ms"));
     assert!(with("read_lease_ms = 1500")[0].contains("must be less than election_min_ms"));
+}
+
+#[test]
+fn drills_are_allowed_by_default_where_only_the_own_machine_reaches_the_node() {
+    let file = |listen: &str, drill: &str| {
+        let good = GOOD.replace("0.0.0.0:7101", listen);
+        format!("{good}[drill]\n{drill}\n")
+    };
+    for (listen, set, allowed, at) in [
+        ("0.0.0.0:7101", "", false, "0.0.0.0:0"),
+        ("10.0.0.1:7101", "", false, "10.0.0.1:0"),
+        ("127.0.1.2:7101", "", true, "127.0.1.2:0"),
+        ("[::1]:7101", "", true, "[::1]:0"),
+        ("localhost:7101", "", true, "localhost:0"),
+        ("127.0.0.1:7101", "allowed = false", false, "127.0.0.1:0"),
+        ("10.0.0.1:7101", "allowed = true", true, "10.0.0.1:0"),
+        (
+            "127.0.0.1:7101",
+            "listen = \"127.0.0.1:7199\"",
+            true,
+            "127.0.0.1:7199",
+        ),
+    ] {
+        let drill = Config::parse(&file(listen, set), "node.toml")
+            .expect("valid")
+            .drill;
+        assert_eq!(
+            (drill.allowed, drill.listen.as_str()),
+            (allowed, at),
+            "{listen} {set}"
+        );
+    }
+    let with = |drill: &str| problems(&file("127.0.0.1:7101", drill));
+    assert!(
+        with("listen = \"127.0.0.1:7101\"")[0].contains("drill.listen: is where the node listens")
+    );
+    assert!(with("listen = \"here\"")[0].contains("drill.listen"));
+    assert!(with("allowed = 1")[0].contains("drill.allowed: must be true or false"));
+    let idle = with("allowed = false\nlisten = \"127.0.0.1:7199\"");
+    assert!(
+        idle[0].contains("of no use while drills are not allowed"),
+        "{idle:?}"
+    );
+    assert_eq!(
+        Drill::reached("0.0.0.0:7199", "10.0.0.1:7101"),
+        "10.0.0.1:7199"
+    );
+    assert_eq!(
+        Drill::reached("127.0.0.1:7199", "10.0.0.1:7101"),
+        "127.0.0.1:7199"
+    );
 }
 
 #[test]

@@ -205,10 +205,26 @@ pub struct Observed {
     /// For each acknowledged append (by its place in [`History::appends`]): who had it on synced
     /// storage at that moment.
     pub covers: Vec<Cover>,
+    /// When faults of drills were on nodes.
+    #[serde(default)]
+    pub drills: Vec<DrillSeen>,
     /// Replicas at rest.
     pub replicas: Vec<ReplicaSeen>,
     /// Why replicas could not be compared, when they could not.
     pub unsettled: Option<String>,
+}
+
+/// Faults of a drill on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrillSeen {
+    /// The node.
+    pub host: String,
+    /// Since when.
+    pub began_us: u64,
+    /// Until when they may live, as their controller was last told.
+    pub until_us: u64,
+    /// When they ended, or the node did; none = not before the run's end.
+    pub ended_us: Option<u64>,
 }
 
 /// A vote on a disk.

@@ -2,6 +2,7 @@
 //! again. Everything that a node takes from its [`World`] is made here.
 
 mod disks;
+mod drill;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 
@@ -32,14 +33,16 @@ use store::Sizes;
 use store::engine::memory::{self, Disk, Volume};
 use store::engine::{Engine, Snapshot};
 use store::key::state::Named;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::alarms::recording::Scraped;
 use crate::dice::{derive, dice};
+use crate::history::DrillSeen;
 use crate::net::Net;
 use crate::net::field::Clocks;
-use crate::plan::{NodeSpec, Part, Plan};
+use crate::plan::{Event, Fault, NodeSpec, Part, Plan};
 pub use disks::refuse;
+pub use drill::Order as DrillOrder;
 
 /// What each host gives to its node.
 const MACHINE: Machine = Machine {
@@ -110,6 +113,8 @@ pub struct Host {
     gauge: Gauge,
     /// What its node lets scrapers read.
     metrics: Metrics,
+    /// Where drills tell its node what to do.
+    desk: Arc<drill::Desk>,
     /// What its flight recorder wrote; burns with its disks.
     tape: Arc<tape::Memory>,
     /// What it answers to them, and the series that they want; none when nobody scrapes.
@@ -139,6 +144,8 @@ impl Host {
             spec.rack
         );
         let mut config = Config::parse(&text, name).map_err(|errors| errors.to_string())?;
+        let drills = |event: &Event| matches!(event.fault, Fault::Drill { .. });
+        config.drill.allowed = plan.events.iter().any(drills);
         keep(&mut config, seed);
         config.raft.read_lease_ms = read_lease(spec, seed, config.raft.read_lease_ms);
         if plan.topology.replace_after_ms > 0 {
@@ -171,6 +178,7 @@ impl Host {
             state: Mutex::default(),
             gauge: Gauge::default(),
             metrics: Metrics::default(),
+            desk: Arc::default(),
             tape: Arc::default(),
             scraped: None,
         };
@@ -251,6 +259,16 @@ impl Host {
     /// How the node ended by itself, once.
     pub fn ended(&self) -> Option<Result<(), String>> {
         self.ended.lock().take()
+    }
+
+    /// Tells its node something about a drill, whatever is wrong on the network.
+    pub fn drill(&self, order: DrillOrder) -> oneshot::Receiver<Result<(), String>> {
+        self.desk.post(order)
+    }
+
+    /// When faults of drills were on its nodes.
+    pub fn drilled(&self) -> Vec<DrillSeen> {
+        self.desk.seen()
     }
 
     /// Asks the node to stop, as SIGTERM does.
@@ -335,7 +353,7 @@ impl Host {
         let start = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
         let stream = |what| format!("{} {what} {start}", self.name);
         Ok(World {
-            network,
+            network: network.clone(),
             raftdb,
             msgdb,
             clock: Arc::new(Wall(self.clocks.lock().clone())),
@@ -354,6 +372,11 @@ impl Host {
             console: None,
             tape: self.tape.clone(),
             debug: Arc::new(NoDebug),
+            stage: Arc::new(drill::Simulated {
+                host: self.name.clone(),
+                net: network.clone(),
+                desk: self.desk.clone(),
+            }),
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
     }

@@ -476,11 +476,31 @@ pub enum Fault {
         /// Takes back what is on its way there.
         back: bool,
     },
+    /// A drill has nodes put a silence on themselves, which lives only as long as it is renewed; or it is
+    /// over.
+    Drill {
+        /// Hosts.
+        hosts: Vec<String>,
+        /// How its controller does; none = it is over.
+        drill: Option<Drill>,
+    },
     /// Every client of these sites drops its connections and comes back at once.
     Stampede {
         /// Client sites.
         hosts: Vec<String>,
     },
+}
+
+/// How the controller of a drill does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// How long a fault lives without being renewed, ms.
+    pub ttl_ms: u64,
+    /// How long the controller lives, ms; then it renews nothing, and says nothing. None = it does so until
+    /// the drill is over, and ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renews_ms: Option<u64>,
 }
 
 /// What the clocks of a machine do that stands still.
@@ -610,6 +630,7 @@ macro_rules! named_hosts {
             | Fault::ClockDrift { hosts, .. }
             | Fault::Drain { hosts, .. }
             | Fault::MoveTo { hosts, .. }
+            | Fault::Drill { hosts, .. }
             | Fault::Stampede { hosts } => Some(hosts),
             Fault::Cut { .. }
             | Fault::Block { .. }
@@ -666,6 +687,7 @@ impl Fault {
             Fault::ClockDrift { .. } => "clock-drift",
             Fault::Drain { .. } => "drain",
             Fault::MoveTo { .. } => "move-to",
+            Fault::Drill { .. } => "drill",
             Fault::Stampede { .. } => "stampede",
         }
     }
@@ -685,6 +707,7 @@ impl Fault {
             Fault::Drain { drain, .. } => !drain,
             Fault::Block { block, .. } => !block,
             Fault::MoveTo { back, .. } => *back,
+            Fault::Drill { drill, .. } => drill.is_none(),
             _ => false,
         }
     }

@@ -268,7 +268,7 @@ fn swarms_of_any_scenario_leave_what_it_promises_and_seeds_differ() {
     }
 }
 
-const KINDS: [&str; 33] = [
+const KINDS: [&str; 34] = [
     "burn",
     "power-cut",
     "crash",
@@ -301,6 +301,7 @@ const KINDS: [&str; 33] = [
     "clock-drift",
     "drain",
     "move-to",
+    "drill",
     "stampede",
 ];
 

@@ -538,6 +538,15 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "fault-outlives-its-ttl",
+        bug: "a drill's fault goes on until somebody ends it",
+        promise: 'P',
+        oracles: &["drill-ends"],
+        scenarios: &["drill-controller-dies"],
+        hint: "a drill whose controller dies",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "page-boundary-skips-one",
         bug: "the next page of a list begins one message too late",
         promise: 'O',

@@ -50,6 +50,7 @@ pub(super) enum Verb {
     Drain,
     Undrain,
     MoveTo,
+    Drill,
     Stampede,
 }
 
@@ -88,6 +89,7 @@ pub(super) const VERBS: &[(&str, Verb)] = &[
     ("drain", Verb::Drain),
     ("undrain", Verb::Undrain),
     ("move-to", Verb::MoveTo),
+    ("drill", Verb::Drill),
     ("stampede", Verb::Stampede),
 ];
 
@@ -105,6 +107,7 @@ impl Verb {
             Verb::BitFlip => &["part"],
             Verb::Move => &["to"],
             Verb::Pause => &["clocks"],
+            Verb::Drill => &["ttl", "renews"],
             Verb::ClockJump => &["by"],
             Verb::ClockDrift => &["drift"],
             Verb::Burn
@@ -274,6 +277,12 @@ pub(super) fn read(reader: &mut Reader<'_>, table: &Section<'_>, verb: Verb) -> 
         Verb::Drain => Action::Drain,
         Verb::Undrain => Action::Undrain,
         Verb::MoveTo => Action::MoveTo,
+        Verb::Drill => {
+            let ttl = values::window_ms(1..=server::drill::plan::TTL_MS_MAX);
+            let ttl_ms = reader.need(table, "ttl", ttl)?;
+            let renews_ms = reader.get(table, "renews", values::window_ms(0..=3_600_000));
+            Action::Drill { ttl_ms, renews_ms }
+        }
         Verb::Stampede => Action::Stampede,
     })
 }

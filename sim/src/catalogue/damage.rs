@@ -41,6 +41,8 @@ pub(super) struct Damage {
     burned: BTreeSet<usize>,
     imaged: BTreeSet<usize>,
     cut: BTreeSet<(usize, usize)>,
+    /// What a drill has cut, and whether its controller is there to end it when something happens.
+    drilled: (BTreeSet<(usize, usize)>, bool),
     bad_links: BTreeSet<(String, String)>,
 }
 
@@ -72,6 +74,7 @@ impl Damage {
             burned: BTreeSet::new(),
             imaged: BTreeSet::new(),
             cut: BTreeSet::new(),
+            drilled: Default::default(),
             bad_links: links
                 .map(|link| (link.from.clone(), link.to.clone()))
                 .collect(),
@@ -185,6 +188,16 @@ impl Damage {
                 let nodes = self.nodes(hosts);
                 self.imaged.extend(nodes);
             }
+            Fault::Drill { hosts, drill } => {
+                let others = |name: &&String| !hosts.contains(name);
+                let others: Vec<String> = self.names.iter().filter(others).cloned().collect();
+                let [mut pairs, back] = [self.pairs(hosts, &others), self.pairs(&others, hosts)];
+                pairs.extend(back);
+                self.drilled = match drill {
+                    Some(drill) => (pairs.into_iter().collect(), drill.renews_ms.is_none()),
+                    None => Default::default(),
+                };
+            }
             Fault::FailSync { fail: false, .. }
             | Fault::Compact { .. }
             | Fault::Reset { .. }
@@ -248,6 +261,9 @@ impl Damage {
                 return Err(format!("{} {does} while it is paused", self.names[node]));
             }
             self.down.insert(node);
+            if self.drilled.1 {
+                self.drilled = Default::default();
+            }
             if how == How::Burned {
                 self.lost.insert(node);
                 self.burned.insert(node);
@@ -340,7 +356,8 @@ impl Damage {
     fn joined(&self, a: usize, b: usize) -> bool {
         let way = |a: usize, b: usize| {
             let link = (self.dc[a].clone(), self.dc[b].clone());
-            !self.cut.contains(&(a, b)) && !self.bad_links.contains(&link)
+            let cut = self.cut.contains(&(a, b)) || self.drilled.0.contains(&(a, b));
+            !cut && !self.bad_links.contains(&link)
         };
         way(a, b) && way(b, a)
     }

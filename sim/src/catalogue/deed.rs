@@ -6,9 +6,10 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
+use super::draw::within;
 use super::file::{Action, Line, LinkChange, Target};
 use super::stage::Stage;
-use crate::plan::{Fault, Link};
+use crate::plan::{Drill, Fault, Link};
 
 /// What an action does at its beginning and at its end.
 #[derive(Default)]
@@ -56,6 +57,17 @@ pub(super) fn deed(stage: &Stage<'_>, line: &Line, hosts: &[String], dice: &mut 
         | Action::OldDisk) => to_disks(action, hosts, dice),
         action @ (Action::ClockJump { .. } | Action::ClockDrift { .. }) => {
             to_clocks(action, hosts, dice)
+        }
+        Action::Drill { ttl_ms, renews_ms } => {
+            let drill = Drill {
+                ttl_ms: within(dice, *ttl_ms),
+                renews_ms: renews_ms.map(|renews| within(dice, renews)),
+            };
+            let of = |drill| Fault::Drill {
+                hosts: hosts.to_vec(),
+                drill,
+            };
+            Deed::of(of(Some(drill)), Some(of(None)))
         }
         action => to_machines(action, hosts),
     }

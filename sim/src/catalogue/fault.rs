@@ -103,6 +103,17 @@ fn line(
     if let (true, Err(why)) = (table.has("for"), why) {
         reader.add(table, "for", format!("does not go with this action: {why}"));
     }
+    if let Action::Drill { ttl_ms, renews_ms } = &action {
+        // Who dies cannot end it: it must have ended by itself by then.
+        let over = renews_ms.map_or(0, |renews| renews.1 + ttl_ms.1);
+        if lasts_ms.is_none_or(|lasts| lasts.0 < over) {
+            let message = format!(
+                "a drill ends: it must last {} at least",
+                show_ms(over.max(1))
+            );
+            reader.add(table, "for", message);
+        }
+    }
     if table.has("ends") && !table.has("for") {
         reader.add(
             table,

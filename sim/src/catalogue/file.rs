@@ -152,38 +152,64 @@ pub(super) enum Pick {
 pub(super) enum Action {
     Burn,
     PowerCut,
-    Crash { disks_lost: bool },
+    Crash {
+        disks_lost: bool,
+    },
     Kill,
     Stop,
     Start,
-    Pause { clocks: Standstill },
+    Pause {
+        clocks: Standstill,
+    },
     Resume,
     Starve(Starved),
-    Silence { reset: bool },
-    Cut { reset: bool },
+    Silence {
+        reset: bool,
+    },
+    Cut {
+        reset: bool,
+    },
     Block,
     Heal,
     Reset,
     Link(LinkChange),
-    SlowSync { sync_ms: Window },
+    SlowSync {
+        sync_ms: Window,
+    },
     HangSync,
     FailSync,
-    DiskRoom { free_percent: (u32, u32) },
-    SmallDisk { left_bytes: (u32, u32) },
-    BitFlip { parts: Vec<Part> },
+    DiskRoom {
+        free_percent: (u32, u32),
+    },
+    SmallDisk {
+        left_bytes: (u32, u32),
+    },
+    BitFlip {
+        parts: Vec<Part>,
+    },
     LoseRecord,
     Compact,
     WipeDisk,
     ImageDisk,
     OldDisk,
-    Move { swap: bool },
+    Move {
+        swap: bool,
+    },
     Remove,
     Forge,
-    ClockJump { by_ms: Vec<(i64, i64)> },
-    ClockDrift { ppm: Vec<(i64, i64)> },
+    ClockJump {
+        by_ms: Vec<(i64, i64)>,
+    },
+    ClockDrift {
+        ppm: Vec<(i64, i64)>,
+    },
     Drain,
     Undrain,
     MoveTo,
+    Drill {
+        ttl_ms: Window,
+        renews_ms: Option<Window>,
+    },
     Stampede,
 }
 

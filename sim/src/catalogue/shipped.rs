@@ -41,6 +41,8 @@ pub fn all() -> &'static [Shipped] {
         "dc-silent"
         "disk-full"
         "drain-dc"
+        "drill-controller-dies"
+        "drill-while-fire"
         "far-apart"
         "flap-3s"
         "forged-term"

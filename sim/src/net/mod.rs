@@ -13,11 +13,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
+use proto::net::faulty::{Harm, Rule};
 use proto::net::{Channel, Dial, Dialer, Ending, Guard, Network, endpoint};
 use tonic::service::Routes;
 
 use crate::plan::Tier;
-use fabric::{HostId, Shared};
+use fabric::{Bend, HostId, Shared};
 pub use field::Field;
 pub use stream::{Incoming, Io};
 
@@ -40,6 +41,27 @@ pub struct Net {
 }
 
 impl Net {
+    /// Faults that the host's node puts on its own connections from now on, and no others. Cuts only.
+    pub fn bend(&self, rules: Vec<Rule>) {
+        let mut fabric = self.fabric.lock();
+        let mut bends = Vec::new();
+        for Rule { peers, harm } in rules {
+            let Harm::Cut { sends, hears } = harm else {
+                continue;
+            };
+            let of = |address: &String| {
+                let (host, port) = host_and_port(address).ok()?;
+                fabric.whose(self.host, host, port)
+            };
+            bends.push(Bend {
+                peers: peers.map(|peers| peers.addresses.iter().filter_map(of).collect()),
+                sends,
+                hears,
+            });
+        }
+        fabric.bend(self.host, bends);
+    }
+
     async fn connect(&self, host: &str, port: u16) -> io::Result<Io> {
         Io::connect(&self.fabric, self.host, host, port).await
     }

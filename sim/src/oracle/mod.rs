@@ -25,6 +25,7 @@
 pub mod clock;
 pub mod content;
 pub mod cutoff;
+pub mod drills;
 pub mod durable;
 mod evidence;
 pub mod facts;
@@ -136,6 +137,11 @@ pub const NAMES: &[(&str, char, &str)] = &[
         'H',
         "replicas at rest hold the same records",
     ),
+    (
+        "drill-ends",
+        'P',
+        "a fault that a drill put on a node lives no longer than its controller let it",
+    ),
 ];
 
 /// What is judged of a run as a whole, beside the oracles, and what mutants may name as well.
@@ -183,6 +189,7 @@ const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
     votes::votes_never_regress,
     votes::whole_before_it_votes,
     replicas::replicas_equal,
+    drills::drill_ends,
 ];
 
 /// What an oracle is told.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Fault, Link, Part, Standstill, Starved};
+use super::{Drill, Fault, Link, Part, Standstill, Starved};
 
 /// Hosts that are named one by one where a text has to be short.
 const NAMED_MAX: usize = 3;
@@ -97,6 +97,16 @@ impl fmt::Display for Fault {
             Fault::MoveTo { back: true, .. } => {
                 write!(f, "the move of a replica to {whom} is taken back")
             }
+            Fault::Drill { drill, .. } => match drill {
+                None => write!(f, "the drill on {whom} is over"),
+                Some(Drill { ttl_ms, renews_ms }) => {
+                    write!(f, "a drill has {whom} fall silent, {ttl_ms} ms at a time")?;
+                    match renews_ms {
+                        Some(ms) => write!(f, "; its controller dies after {ms} ms"),
+                        None => Ok(()),
+                    }
+                }
+            },
             Fault::Stampede { .. } => write!(f, "all clients of {whom} come back at once"),
             disk_or_clock => disks_and_clocks(f, disk_or_clock, &whom, many),
         }

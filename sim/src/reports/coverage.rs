@@ -9,7 +9,7 @@ use crate::plan::closes;
 
 /// The kinds of faults that begin something, as [`crate::plan::Fault::kind`] names them: the rows
 /// of the coverage matrix.
-pub const KINDS: [&str; 30] = [
+pub const KINDS: [&str; 31] = [
     "burn",
     "power-cut",
     "crash",
@@ -39,6 +39,7 @@ pub const KINDS: [&str; 30] = [
     "clock-drift",
     "drain",
     "move-to",
+    "drill",
     "stampede",
 ];
 

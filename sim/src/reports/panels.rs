@@ -20,7 +20,7 @@ const SHARDS_SHOWN_MAX: usize = 64;
 fn family(kind: &str) -> &'static str {
     match kind {
         "burn" | "power-cut" | "crash" | "kill" | "stop" => "fire",
-        "cut" | "block" | "reset" | "link" | "forge" => "net",
+        "cut" | "block" | "reset" | "link" | "forge" | "drill" => "net",
         "slow-sync" | "hang-sync" | "fail-sync" | "disk-room" | "bit-flip" | "lose-record"
         | "compact" | "wipe-disk" | "image-disk" | "old-disk" => "disk",
         lanes::STORY => "story",

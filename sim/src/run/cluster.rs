@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use proto::net::Network as _;
 use tokio::sync::watch;
 
+use super::driller::Drill;
 use super::forger::Forgery;
 use super::operator::{self, Order, Told};
 use super::verdict::Seen;
@@ -17,7 +18,7 @@ use crate::alarms::Recording;
 use crate::dice::derive;
 use crate::host::{self, Founding, Host};
 use crate::net::{Field, Net};
-use crate::plan::{Link, Plan, Site};
+use crate::plan::{self, Link, Plan, Site};
 use crate::trace::What;
 use crate::watch::Watch;
 use crate::workload::{self, Env, Recorder};
@@ -531,6 +532,15 @@ impl Cluster {
         }
     }
 
+    /// Has a controller begin a drill, or end the one that goes on.
+    pub(super) fn order_drill(&self, hosts: &[String], drill: Option<plan::Drill>) {
+        self.told.order_drill(drill.map(|drill| Drill {
+            hosts: hosts.to_vec(),
+            ttl_ms: drill.ttl_ms,
+            renews_ms: drill.renews_ms,
+        }));
+    }
+
     /// Has the operator remove nodes, which run on until they hear of it.
     pub(super) fn order_removal(&mut self, hosts: &[String]) {
         for member in &mut self.members {
@@ -583,8 +593,9 @@ impl Cluster {
                 seen.site_errors.push(format!("{name}: {why}"));
             }
         }
-        let hosts = self.members.iter().map(|member| &member.host);
-        seen.recorded = hosts.filter_map(|host| host.recorded()).collect();
+        let hosts = || self.members.iter().map(|member| &member.host);
+        seen.observed.drills = hosts().flat_map(|host| host.drilled()).collect();
+        seen.recorded = hosts().filter_map(|host| host.recorded()).collect();
         seen.retries = self.recorder.retries();
         let (history, places) = self.recorder.finish();
         seen.history = history;

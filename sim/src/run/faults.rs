@@ -64,6 +64,7 @@ impl Cluster {
                 self.field.set_link(from, &edge(to), *link);
             }
             Fault::Stampede { hosts } => hosts.iter().for_each(|site| self.stampede(site)),
+            Fault::Drill { hosts, drill } => self.order_drill(hosts, *drill),
             Fault::Drain { hosts, drain } => self.order_drain(hosts, *drain),
             Fault::Remove { hosts } => self.order_removal(hosts),
             Fault::Move { hosts, swap } => self.move_nodes(hosts, *swap),
@@ -134,6 +135,7 @@ impl Cluster {
             | Fault::Link { .. }
             | Fault::Stampede { .. }
             | Fault::Drain { .. }
+            | Fault::Drill { .. }
             | Fault::Remove { .. }
             | Fault::Move { .. }
             | Fault::MoveTo { .. }
@@ -213,6 +215,7 @@ impl Cluster {
             | Fault::Link { .. }
             | Fault::Stampede { .. }
             | Fault::Drain { .. }
+            | Fault::Drill { .. }
             | Fault::Remove { .. }
             | Fault::Move { .. }
             | Fault::MoveTo { .. }

@@ -9,6 +9,7 @@
 //! ```
 
 mod cluster;
+mod driller;
 mod faults;
 mod forger;
 mod laps;

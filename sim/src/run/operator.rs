@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use super::driller::{self, Drill};
 use super::forger::{self, Forgery};
 use super::remembered;
 use super::verdict::Seen;
@@ -53,6 +54,7 @@ pub(super) struct Told {
     happened: Arc<Notify>,
     ordered: Arc<Notify>,
     forged: Arc<Notify>,
+    drilled: Arc<Notify>,
 }
 
 /// What the timeline has the operator do.
@@ -77,6 +79,9 @@ struct State {
     orders: VecDeque<Order>,
     /// Forgeries to be sent.
     forgeries: Vec<Forgery>,
+    /// Drills to be carried out, and whether the one that goes on is over.
+    drills: VecDeque<Drill>,
+    drill_over: bool,
     /// Moments when faults began that were not looked into yet.
     began: Vec<u64>,
     /// When the last fault ended, until it is probed.
@@ -103,6 +108,7 @@ impl Default for Told {
             happened: Arc::default(),
             ordered: Arc::default(),
             forged: Arc::default(),
+            drilled: Arc::default(),
         }
     }
 }
@@ -159,6 +165,31 @@ impl Told {
         }
     }
 
+    /// Has a drill carried out; none: the one that goes on is over.
+    pub(super) fn order_drill(&self, drill: Option<Drill>) {
+        let mut state = self.state.lock();
+        state.drill_over = drill.is_none();
+        state.drills.extend(drill);
+        drop(state);
+        self.drilled.notify_one();
+    }
+
+    /// The next drill, once there is one.
+    pub(super) async fn drill(&self) -> Drill {
+        loop {
+            let next = self.state.lock().drills.pop_front();
+            if let Some(drill) = next {
+                return drill;
+            }
+            self.drilled.notified().await;
+        }
+    }
+
+    /// Whether the drill that goes on is over.
+    pub(super) fn drill_over(&self) -> bool {
+        self.state.lock().drill_over
+    }
+
     pub(super) fn note_end(&self, host: &str, ended: &Result<(), String>, at_us: u64) {
         let text = match ended {
             Ok(()) => format!("{host} stopped as asked"),
@@ -183,7 +214,7 @@ impl Told {
         seen.nodes = state.nodes;
     }
 
-    fn running(&self) -> Vec<(String, String)> {
+    pub(super) fn running(&self) -> Vec<(String, String)> {
         self.state.lock().running.clone()
     }
 }
@@ -195,7 +226,7 @@ pub(super) async fn live(env: Env, told: Told, hosts: Arc<[Arc<Host>]>) {
     }
 }
 
-async fn work(env: &Env, told: &Told, hosts: &[Arc<Host>]) -> Result<(), String> {
+async fn work(env: &Env, told: &Told, hosts: &Arc<[Arc<Host>]>) -> Result<(), String> {
     let client = Client::builder()
         .endpoints(env.endpoints.clone())
         .dialer(env.dialer.clone())
@@ -220,9 +251,12 @@ async fn work(env: &Env, told: &Told, hosts: &[Arc<Host>]) -> Result<(), String>
     }
     let orders = tokio::spawn(take_orders(told.clone(), client.clone()));
     let forger = tokio::spawn(forger::live(told.clone(), env.dialer.clone()));
+    let drills = driller::live(told.clone(), env.dialer.clone(), hosts.clone());
+    let driller = tokio::spawn(drills);
     watch_load(env, told, &client).await;
     orders.abort();
     forger.abort();
+    driller.abort();
     let ended = now_us();
     settle(told, &client, hosts).await;
     {

@@ -30,6 +30,11 @@ impl Fabric {
         }
     }
 
+    /// The host of a node's address.
+    pub(in crate::net) fn whose(&self, from: HostId, name: &str, port: u16) -> Option<HostId> {
+        self.resolve(from, name, port).map(|(host, _)| host)
+    }
+
     /// Begins to open a connection.
     ///
     /// # Errors

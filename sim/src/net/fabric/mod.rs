@@ -49,6 +49,16 @@ pub(super) enum Way {
     Reset,
 }
 
+/// What a node does to its own connections, for a drill.
+pub(super) struct Bend {
+    /// With whom; none = with everyone.
+    pub peers: Option<Vec<HostId>>,
+    /// What it sends does not arrive.
+    pub sends: bool,
+    /// What is sent to it does not.
+    pub hears: bool,
+}
+
 struct HostState {
     name: String,
     group: GroupId,
@@ -74,6 +84,8 @@ pub(super) struct Fabric {
     links: Links,
     /// Between hosts; what is not in it is open.
     cuts: BTreeMap<(HostId, HostId), Way>,
+    /// What nodes do to their own connections.
+    bent: BTreeMap<HostId, Vec<Bend>>,
     /// Who opens no connections to whom.
     blocked: BTreeSet<(HostId, HostId)>,
     conns: BTreeMap<u64, Conn>,
@@ -95,6 +107,7 @@ impl Fabric {
             groups: Vec::new(),
             links: Links::new(local, wan),
             cuts: BTreeMap::new(),
+            bent: BTreeMap::new(),
             blocked: BTreeSet::new(),
             conns: BTreeMap::new(),
             conn_last: 0,
@@ -163,7 +176,29 @@ impl Fabric {
         if self.hosts[from].dark || self.hosts[to].dark {
             return Way::Silent;
         }
+        if self.bends(from, to, |bend| bend.sends) || self.bends(to, from, |bend| bend.hears) {
+            return Way::Silent;
+        }
         self.cuts.get(&(from, to)).copied().unwrap_or(Way::Open)
+    }
+
+    /// Whether a node does something to its connections with another host.
+    fn bends(&self, node: HostId, other: HostId, how: impl Fn(&Bend) -> bool) -> bool {
+        let with = |bend: &Bend| {
+            bend.peers
+                .as_ref()
+                .is_none_or(|peers| peers.contains(&other))
+        };
+        let bends = self.bent.get(&node);
+        bends.is_some_and(|bends| bends.iter().any(|bend| how(bend) && with(bend)))
+    }
+
+    /// What a node does to its own connections from now on.
+    pub(super) fn bend(&mut self, node: HostId, bends: Vec<Bend>) {
+        match bends.is_empty() {
+            true => drop(self.bent.remove(&node)),
+            false => drop(self.bent.insert(node, bends)),
+        }
     }
 
     /// The machine is off: from now on it neither sends nor answers.
@@ -184,6 +219,7 @@ impl Fabric {
     }
 
     fn forget(&mut self, host: HostId, tell: bool) {
+        self.bent.remove(&host);
         self.hosts[host].listeners.clear();
         let mut told = Vec::new();
         for (id, conn) in &mut self.conns {

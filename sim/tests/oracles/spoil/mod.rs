@@ -161,6 +161,7 @@ const SPOILS: &[(&str, &str, Spoil)] = &[
         "a replica lacks a message that it counts",
         miscount,
     ),
+    ("drill-ends", "a drill's fault goes on", go_on_drilling),
 ];
 
 #[test]

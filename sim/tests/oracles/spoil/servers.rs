@@ -114,3 +114,10 @@ pub fn miscount(world: &mut World, dice: &mut StdRng) -> Option<()> {
     replicas.get_mut(some)?.rooms.first_mut()?.1 += 1;
     Some(())
 }
+
+pub fn go_on_drilling(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let drill = world.setting.observed.drills.first_mut()?;
+    let late_us = dice.random_range(100_001..60_000_000);
+    drill.ended_us = dice.random::<bool>().then(|| drill.until_us + late_us);
+    Some(())
+}

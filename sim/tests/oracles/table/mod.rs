@@ -7,8 +7,8 @@ mod order;
 mod servers;
 
 use firebreak_sim::history::{
-    Append, AppendEnd, Cover, Final, History, Level, Observed, Page, Read, ReplicaSeen, Seen, Tail,
-    VoteSeen, VoterSeen,
+    Append, AppendEnd, Cover, DrillSeen, Final, History, Level, Observed, Page, Read, ReplicaSeen,
+    Seen, Tail, VoteSeen, VoterSeen,
 };
 use firebreak_sim::oracle::{BROKEN_MAX, NAMES};
 use firebreak_sim::outcome::Promise;
@@ -205,6 +205,12 @@ fn observed() -> Observed {
             voted: false,
             last: 70,
             needed: 90,
+        }],
+        drills: vec![DrillSeen {
+            host: "tokyo-1".to_owned(),
+            began_us: us(70),
+            until_us: us(5_070),
+            ended_us: Some(us(5_072)),
         }],
         replicas: vec![replica("seoul-1"), replica("busan-1"), replica("tokyo-1")],
         unsettled: None,

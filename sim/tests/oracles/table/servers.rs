@@ -1,6 +1,7 @@
 //! Votes and replicas: U and H.
 
-use firebreak_sim::history::WipedSeen;
+use firebreak_sim::history::{DrillSeen, WipedSeen};
+use firebreak_sim::plan::Standstill;
 
 use super::*;
 
@@ -201,4 +202,33 @@ fn replicas_that_differ_break_replicas_equal() {
         "not at rest: nobody leads shard 2",
     );
     accepts(|it| it.observed.replicas[2].rooms.reverse());
+}
+
+#[test]
+fn a_drills_fault_that_outlives_what_its_controller_let_it_is_told() {
+    let oracle = "drill-ends";
+    rejects(
+        oracle,
+        |it| it.observed.drills[0].ended_us = Some(us(5_171)),
+        "a drill's fault on tokyo-1, since 70.000 ms, was to live until 5070.000 ms and was on until \
+         5171.000 ms",
+    );
+    rejects(
+        oracle,
+        |it| it.observed.drills[0].ended_us = None,
+        "a drill's fault on tokyo-1, since 70.000 ms, was to live until 5070.000 ms and was on at the end \
+         of the run",
+    );
+    // A stopped process counts time when it goes on.
+    accepts(|it| {
+        it.observed.drills[0].ended_us = None;
+        it.observed.drills.push(DrillSeen {
+            host: "busan-1".to_owned(),
+            ended_us: Some(us(4_000)),
+            ..it.observed.drills[0].clone()
+        });
+        let hosts = vec!["tokyo-1".to_owned()];
+        let clocks = Standstill::GoOn;
+        it.plan.events = vec![event(40, Fault::Pause { hosts, clocks })];
+    });
 }

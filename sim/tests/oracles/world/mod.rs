@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use firebreak_sim::dice::dice;
 use firebreak_sim::history::{
-    Append, AppendEnd, Cover, Final, History, Level, Observed, Read, ReplicaSeen, Seen, Tail,
-    VoteSeen, VoterSeen,
+    Append, AppendEnd, Cover, DrillSeen, Final, History, Level, Observed, Read, ReplicaSeen, Seen,
+    Tail, VoteSeen, VoterSeen,
 };
 use firebreak_sim::oracle::{self, NAMES};
 use firebreak_sim::plan::Fault;
@@ -91,6 +91,7 @@ impl World {
         world.tail_all(size, dice);
         world.rest(dice);
         world.vote(dice);
+        world.drill(dice);
         world
     }
 

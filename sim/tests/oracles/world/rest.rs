@@ -53,6 +53,19 @@ impl World {
         }
     }
 
+    /// A drill's fault, which a controller let live for a while.
+    pub(super) fn drill(&mut self, dice: &mut StdRng) {
+        let began_us = BEGAN_US + dice.random_range(0..1_000_000);
+        let until_us = began_us + dice.random_range(1_000..60_000_000);
+        let ended_us = dice.random_range(began_us..=until_us + 50_000);
+        self.setting.observed.drills.push(DrillSeen {
+            host: "tokyo-1".to_owned(),
+            began_us,
+            until_us,
+            ended_us: Some(ended_us),
+        });
+    }
+
     /// What was on the disks meanwhile.
     pub(super) fn vote(&mut self, dice: &mut StdRng) {
         let host = |dc: usize| format!("{}-1", DCS[dc]);
