@@ -114,6 +114,7 @@ fn every_wire_message_is_written_and_read_as_by_the_first_version() {
     reads(&mut golden);
     conversations(&mut golden);
     admin(&mut golden);
+    faults(&mut golden);
     frames(&mut golden);
     snapshots_and_views(&mut golden);
     golden.close();
@@ -564,6 +565,69 @@ fn admin(golden: &mut Golden) {
                 running_hash: Bytes::from_static(&[1; 16]),
                 disk_hash: Bytes::from_static(&[2; 16]),
             }],
+        },
+    );
+}
+
+fn faults(golden: &mut Golden) {
+    let drill = || "drill".to_owned();
+    let ids = || vec!["a".to_owned()];
+    let slow = v1::Fault {
+        id: "a".into(),
+        kind: "slow".into(),
+        peers: vec!["busan-1".into()],
+        sends: true,
+        hears: true,
+        delay_ms: 70,
+        jitter_ms: 20,
+        loss_ppm: 10_000,
+        sync_ms: Some(300),
+        lasts_ms: 60_000,
+        left_ms: 9_000,
+    };
+    golden.check(
+        "get_status_response_drill",
+        &v1::GetStatusResponse {
+            drill_address: "10.0.0.1:7199".into(),
+            drill_allowed: true,
+            faults: vec![v1::Fault {
+                id: "a".into(),
+                kind: "silence".into(),
+                left_ms: 9_000,
+                ..v1::Fault::default()
+            }],
+            ..v1::GetStatusResponse::default()
+        },
+    );
+    golden.check(
+        "start_faults_request",
+        &v1::StartFaultsRequest {
+            drill: drill(),
+            faults: vec![slow.clone()],
+            ttl_ms: 15_000,
+        },
+    );
+    golden.check(
+        "renew_faults_request",
+        &v1::RenewFaultsRequest {
+            drill: drill(),
+            ttl_ms: 15_000,
+            ids: ids(),
+        },
+    );
+    golden.check(
+        "end_faults_request",
+        &v1::EndFaultsRequest {
+            drill: drill(),
+            ids: ids(),
+        },
+    );
+    golden.check(
+        "get_faults_response",
+        &v1::GetFaultsResponse {
+            drill: drill(),
+            faults: vec![slow],
+            lever: "pulled".into(),
         },
     );
 }

@@ -32,10 +32,9 @@ pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, jo
 
 use crate::World;
 use crate::budget::Budget;
-use crate::config::{Config, Drill};
-use crate::drill::faults::control::Parts;
+use crate::config::Config;
 use crate::drill::faults::disk::Held;
-use crate::drill::faults::{Control, DiskSwitch, Running};
+use crate::drill::faults::{self, DiskSwitch, Running};
 use crate::events::{Event, Events, Refusals, Told, watch_refusals};
 use crate::gateway::Gateway;
 use crate::guesses::Guesses;
@@ -343,7 +342,7 @@ fn serve<N: Network>(
         told.clone(),
         disk_faults.clone(),
     );
-    let faults = drills(world, config, &raft, &told, disk_faults)?;
+    let faults = faults::open(world, config, &raft, &told, disk_faults)?;
     tasks.spawn(disk);
     tasks.spawn(watch_refusals(refusals, guard.clone(), told.clone()));
     tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
@@ -454,47 +453,6 @@ fn serve<N: Network>(
         told,
         recorder,
     })
-}
-
-/// Lets drills put faults on the node, where they may.
-fn drills<N: Network>(
-    world: &World<N>,
-    config: &Config,
-    raft: &Arc<Node>,
-    told: &Told,
-    disk: DiskSwitch,
-) -> Result<Option<Running>, RunError> {
-    let Drill {
-        allowed,
-        listen,
-        local,
-    } = &config.drill;
-    if !allowed {
-        return Ok(None);
-    }
-    let reached = raft.clone();
-    let control = Control::new(Parts {
-        stage: world.stage.clone(),
-        disk,
-        told: told.clone(),
-        view: raft.view(),
-        own: raft.identity().node,
-        reached: Box::new(move |node| reached.address(node)),
-    });
-    let opened = world.stage.open(control.clone(), listen);
-    let address = opened.map_err(|error| RunError::Listen {
-        address: listen.clone(),
-        error,
-    })?;
-    let address = address.map(|bound| Drill::reached(&bound, &config.advertise));
-    if !local {
-        tracing::warn!(
-            listens_at = address,
-            "DRILLS ARE ALLOWED HERE: whoever reaches that port can have this node fall silent, slow or \
-             stand still, for a minute at a time; set drill.allowed = false where that is not wanted"
-        );
-    }
-    Ok(Some(Running { control, address }))
 }
 
 /// What the node tells of itself and its process.

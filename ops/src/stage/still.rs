@@ -41,7 +41,7 @@ impl Still {
         let held = state.until.is_some_and(|until| until > Instant::now());
         state.until = until;
         match until {
-            None => drop(self.shared.changed.notify_all()),
+            None => self.shared.changed.notify_all(),
             Some(_) if held => {}
             Some(_) => {
                 state.number += 1;

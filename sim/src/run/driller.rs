@@ -52,7 +52,8 @@ pub(super) async fn live(told: Told, dialer: Dialer, hosts: Arc<[Arc<Host>]>) {
         };
         match timeout(BEGIN_MAX, controller.begin()).await {
             Ok(()) => controller.carry_out().await,
-            Err(_) => tracing::info!(drill = controller.id, "the drill does not begin"),
+            // A run without its drill would hold, and show nothing.
+            Err(_) => told.fail(format!("{} does not begin", controller.id)),
         }
     }
 }
@@ -225,7 +226,8 @@ impl Controller<'_> {
                         tracing::info!(drill = self.id, %status, "a change of the drill is refused");
                         return;
                     }
-                    Ok(Err(_)) | Err(_) => {}
+                    Ok(Err(status)) => tracing::info!(drill = self.id, %status, "not yet"),
+                    Err(_) => {}
                 }
             }
             sleep(PAUSE).await;

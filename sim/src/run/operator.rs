@@ -185,6 +185,11 @@ impl Told {
         }
     }
 
+    /// The run makes no sense any more.
+    pub(super) fn fail(&self, why: String) {
+        self.state.lock().error = Some(why);
+    }
+
     /// Whether the drill that goes on is over.
     pub(super) fn drill_over(&self) -> bool {
         self.state.lock().drill_over

@@ -13,6 +13,7 @@
 pub mod control;
 pub mod disk;
 pub mod kind;
+mod open;
 pub mod peers;
 mod permission;
 pub mod service;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 pub use control::{Control, Running};
 pub use disk::DiskSwitch;
+pub use open::open;
 
 /// Why faults are not put on, renewed or ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,57 @@
+//! The faults of a node that starts.
+
+use std::sync::Arc;
+
+use proto::net::Network;
+use raft::Node;
+
+use super::control::Parts;
+use super::{Control, DiskSwitch, Running};
+use crate::World;
+use crate::config::{Config, Drill};
+use crate::events::Told;
+use crate::node::RunError;
+
+/// Lets drills put faults on a node, where they may.
+///
+/// # Errors
+/// When [`Drill::listen`] cannot be listened on.
+pub fn open<N: Network>(
+    world: &World<N>,
+    config: &Config,
+    raft: &Arc<Node>,
+    told: &Told,
+    disk: DiskSwitch,
+) -> Result<Option<Running>, RunError> {
+    let Drill {
+        allowed,
+        listen,
+        local,
+    } = &config.drill;
+    if !allowed {
+        return Ok(None);
+    }
+    let reached = raft.clone();
+    let control = Control::new(Parts {
+        stage: world.stage.clone(),
+        disk,
+        told: told.clone(),
+        view: raft.view(),
+        own: raft.identity().node,
+        reached: Box::new(move |node| reached.address(node)),
+    });
+    let opened = world.stage.open(control.clone(), listen);
+    let address = opened.map_err(|error| RunError::Listen {
+        address: listen.clone(),
+        error,
+    })?;
+    let address = address.map(|bound| Drill::reached(&bound, &config.advertise));
+    if !local {
+        tracing::warn!(
+            listens_at = address,
+            "DRILLS ARE ALLOWED HERE: whoever reaches that port can have this node fall silent, slow or \
+             stand still, for a minute at a time; set drill.allowed = false where that is not wanted"
+        );
+    }
+    Ok(Some(Running { control, address }))
+}
