@@ -64,9 +64,8 @@ pub struct Goals {
     pub gap_ms: Option<u64>,
 }
 
-/// One thing that is done.
+/// One thing that is done. Its keys are looked at by [`super::check::read`]: `flatten` knows no unknown ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Step {
     /// When, milliseconds after the canaries' calm time.
     pub at_ms: u64,

@@ -24,7 +24,7 @@ Examples:
 
 Run it where it reaches all nodes, best outside of the data center that burns. It aborts itself when a cap is broken,
 a real fault appears beside it, or the cluster is not seen any more. Ctrl-C aborts it. Everything is undone within
-10 s; when the controller dies, the faults end by themselves within 15 s.
+10 s; when the controller dies, the faults end by themselves within 25 s.
 
 In the folder: plan.toml, preflight.json, rehearsal.json, ledger.jsonl, night.json, paper.json.
 

@@ -13,7 +13,7 @@ use server::drill::plan::{Action, Step};
 use super::process::Found;
 
 /// How long a fault lives without being renewed.
-pub const TTL: Duration = Duration::from_secs(15);
+pub const TTL: Duration = Duration::from_secs(25);
 /// How long one node may take for one call.
 const CALL: Duration = Duration::from_secs(2);
 /// All is undone within this.
@@ -98,6 +98,9 @@ impl Hands {
     /// When it cannot be done to one of its nodes. What was done is taken out by [`Hands::undo`].
     pub async fn begin(&mut self, at: usize, step: &Step) -> anyhow::Result<()> {
         self.on.insert(at, step.clone());
+        if step.action.needs_their_machine() {
+            self.find_again().await;
+        }
         let nodes = step.nodes.iter();
         match &step.action {
             Action::Drain => self.drain(&step.nodes, true).await,
@@ -118,6 +121,19 @@ impl Hands {
                     .into_iter()
                     .collect();
                 begun.map(drop)
+            }
+        }
+    }
+
+    /// Processes are others since they were started again.
+    async fn find_again(&mut self) {
+        for report in self.client.status_all(CALL).await.unwrap_or_default() {
+            let found = report
+                .status
+                .ok()
+                .and_then(|status| super::process::of(&status).ok());
+            if let Some(found) = found {
+                self.processes.insert(found.name.clone(), found);
             }
         }
     }

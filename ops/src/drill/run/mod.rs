@@ -32,6 +32,8 @@ use server::drill::plan::Plan;
 use super::book::{self, Planned};
 use super::fit::Fit;
 use crate::canary::{Call, now_us};
+use crate::cmd::map::Map;
+use crate::stop::Stop;
 use canary::Canaries;
 use gauge::Gauge;
 use hands::Hands;
@@ -85,6 +87,8 @@ struct Run<'a> {
     notes: Vec<String>,
     /// A note on its way there.
     beating: Option<Beating>,
+    /// A look at the cluster on its way.
+    looking: Option<tokio::task::JoinHandle<Option<Map>>>,
     looked: Looked,
     most: BTreeMap<String, f64>,
     moves: std::collections::BTreeSet<(u32, u64, u64)>,
@@ -153,12 +157,17 @@ pub async fn run(
         steps_at_ms: 0,
         notes: Vec::new(),
         beating: None,
+        looking: None,
         looked: Looked::default(),
         most: BTreeMap::new(),
         moves: std::collections::BTreeSet::new(),
     };
     run.happened(Moment::Begin, "the canaries begin".to_owned());
-    let ended = run.play().await;
+    let mut stop = Stop::listen().context("cannot listen for signals")?;
+    let ended = tokio::select! {
+        ended = run.play() => ended,
+        () = stop.asked() => Err("interrupted at its controller".to_owned()),
+    };
     run.finish(ended, earlier, statuses).await
 }
 
@@ -250,9 +259,11 @@ impl Run<'_> {
                 looked = Instant::now();
                 self.look().await?;
             }
-            if renewed.elapsed() >= RENEW || !self.notes.is_empty() {
+            if renewed.elapsed() >= RENEW {
                 renewed = Instant::now();
                 self.renew().await?;
+                self.beat().await?;
+            } else if !self.notes.is_empty() {
                 self.beat().await?;
             }
             if now_ms() >= end_ms && !self.hands.busy() {
@@ -364,10 +375,20 @@ impl Run<'_> {
         writeln!(&self.ledger, "{line}").map_err(cannot)
     }
 
+    /// Judges the last look at the cluster once it is there, and begins the next one. Nothing waits for
+    /// nodes that do not answer.
     async fn look(&mut self) -> Result<(), String> {
-        let touched = self.hands.touched();
-        self.watch.spare(&touched);
-        self.looked = self.watch.look(&self.client, &self.hands.away()).await;
+        self.watch.spare(&self.hands.touched());
+        if let Some(looking) = &self.looking
+            && !looking.is_finished()
+        {
+            return Ok(());
+        }
+        if let Some(looking) = self.looking.take() {
+            let map = looking.await.ok().flatten();
+            self.looked = self.watch.judge(map.as_ref(), &self.hands.away());
+        }
+        self.looking = Some(tokio::spawn(watch::ask(self.client.clone())));
         for (dc, percent) in &self.looked.disk_pct {
             let most = self.most.entry(dc.clone()).or_insert(0.0);
             *most = most.max(*percent);
@@ -436,6 +457,14 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Why others ended it, if they did: what was seen of that first may be its faults' end.
+    async fn ended_by_others(&self) -> Option<String> {
+        let told = book::look(&self.client).await.ok()?;
+        let drills = book::drills(&told);
+        let held = drills.drills.iter().find(|one| one.id == self.plan.id)?;
+        (held.state() == drill::State::Ended).then(|| held.why.clone())
+    }
+
     /// Undoes all, waits until the cluster is whole, and makes the paper.
     async fn finish(
         mut self,
@@ -443,9 +472,14 @@ impl Run<'_> {
         earlier: Vec<Call>,
         statuses: &[&GetStatusResponse],
     ) -> anyhow::Result<Paper> {
-        let aborted = ended.err();
+        let mut aborted = ended.err();
         let undone = Instant::now();
         let left = self.hands.undo().await;
+        if let Some(why) = &mut aborted
+            && let Some(ended) = self.ended_by_others().await
+        {
+            *why = ended;
+        }
         if let Some(why) = &aborted {
             let took = undone.elapsed().as_millis();
             self.happened(

@@ -11,11 +11,11 @@ use crate::cmd::map::{Map, told};
 use crate::drill::{fit, quorum};
 
 /// How long a node may take to say how it is.
-const LIMIT: Duration = Duration::from_millis(900);
+const LIMIT: Duration = Duration::from_millis(1_500);
 /// A node or a way that is silent for so long, and is not in the plan, is a real fault.
-pub const REAL: Duration = Duration::from_secs(3);
+pub const REAL: Duration = Duration::from_secs(5);
 /// Without any view of the cluster for so long the operator sees nothing.
-pub const BLIND: Duration = Duration::from_secs(5);
+pub const BLIND: Duration = Duration::from_secs(8);
 /// For so long after a step a node may still be coming back.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -62,16 +62,12 @@ impl Watch {
             .extend(touched.iter().map(|node| (node.clone(), until)));
     }
 
-    /// Looks once; `away` are those that the plan takes away now.
-    pub async fn look(&mut self, client: &Client, away: &BTreeSet<String>) -> Looked {
-        let asked = client.status_all(LIMIT).await;
-        let map = asked
-            .ok()
-            .and_then(|all| Map::of(all.into_iter().map(told).collect()).ok());
+    /// Judges a look; `away` are those that the plan takes away now.
+    pub fn judge(&mut self, map: Option<&Map>, away: &BTreeSet<String>) -> Looked {
         match map {
             Some(map) => {
                 self.seen = Instant::now();
-                self.judge(&map, away, Instant::now())
+                self.hold(map, away, Instant::now())
             }
             None if self.seen.elapsed() >= BLIND => Looked {
                 why: Some(format!(
@@ -84,7 +80,7 @@ impl Watch {
         }
     }
 
-    fn judge(&mut self, map: &Map, away: &BTreeSet<String>, now: Instant) -> Looked {
+    fn hold(&mut self, map: &Map, away: &BTreeSet<String>, now: Instant) -> Looked {
         self.spared.retain(|_, until| *until > now);
         let mut silent = BTreeSet::new();
         for report in &map.reports {
@@ -155,6 +151,12 @@ impl Watch {
         }
         silent
     }
+}
+
+/// Asks every node once how it is; none when none answers.
+pub async fn ask(client: Client) -> Option<Map> {
+    let asked = client.status_all(LIMIT).await.ok()?;
+    Map::of(asked.into_iter().map(told).collect()).ok()
 }
 
 /// The name of a listed node that did not answer.
