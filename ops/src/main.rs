@@ -12,12 +12,14 @@
 mod ballast;
 mod bench;
 mod bundle;
+mod canary;
 mod cmd;
 mod console;
 mod data_dir;
 mod demo;
 #[cfg(test)]
 mod docs_tests;
+mod drill;
 mod evidence;
 mod exit;
 mod failover;
@@ -89,6 +91,8 @@ enum Command {
     #[command(subcommand)]
     Outage(cmd::outage::Outage),
     Outages(cmd::outages::Args),
+    #[command(subcommand)]
+    Drill(cmd::drill::Drill),
     Sim(cmd::sim::Args),
     #[command(subcommand)]
     Generate(cmd::generate::Generate),
@@ -137,6 +141,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => cmd::block_on(args.run()),
         Command::Failover(args) => cmd::block_on(args.run()),
         Command::Outages(args) => cmd::block_on(args.run()),
+        Command::Drill(command) => command.run(),
         Command::Outage(command) => command.run(),
         Command::Sim(args) => args.run(),
         Command::Generate(command) => command.run(),

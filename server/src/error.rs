@@ -581,6 +581,7 @@ mod tests {
             Failure::JoinRefused(why()),
             Failure::JoinLimited,
             Failure::ChangeRefused(why()),
+            Failure::DrillRefused(why()),
             Failure::Corrupt(why()),
             Failure::Internal(why()),
         ];

@@ -13,8 +13,43 @@ pub const DRILL_MS_MAX: u64 = 2 * 60 * 60 * 1_000;
 /// Where and why it is none.
 pub fn read(text: &str) -> Result<Plan, String> {
     let plan: Plan = toml::from_str(text).map_err(|error| error.to_string())?;
+    keys(text)?;
     check(&plan)?;
     Ok(plan)
+}
+
+/// The keys that a step may have.
+const KEYS: [&str; 11] = [
+    "at_ms",
+    "for_ms",
+    "action",
+    "nodes",
+    "peers",
+    "sends",
+    "hears",
+    "delay_ms",
+    "jitter_ms",
+    "loss_ppm",
+    "sync_ms",
+];
+
+/// Whether the steps have no keys but theirs: one that is misspelled would be left out without a word.
+fn keys(text: &str) -> Result<(), String> {
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| error.to_string())?;
+    let steps = table.get("step").and_then(toml::Value::as_array);
+    for (at, step) in steps.into_iter().flatten().enumerate() {
+        let keys = step.as_table().into_iter().flat_map(|table| table.keys());
+        for key in keys.filter(|key| !KEYS.contains(&key.as_str())) {
+            let known = KEYS.join(", ");
+            return Err(format!(
+                "step {}: {key:?} is not a key; there are {known}",
+                at + 1
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a plan can be carried out at all, whatever the cluster.
@@ -98,4 +133,70 @@ pub fn steps_end_ms(plan: &Plan) -> u64 {
 pub fn total_ms(plan: &Plan) -> u64 {
     let around = plan.before_ms.saturating_add(plan.after_ms);
     around.saturating_add(steps_end_ms(plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: &str = r#"
+format = 1
+id = "d"
+scenario = "dc-silent"
+about = "a"
+hypothesis = "h"
+target = "seoul"
+cluster_id = "c"
+map_epoch = 1
+made_ms = 1
+before_ms = 5000
+after_ms = 5000
+[caps]
+failed = 0
+[goals]
+failed = 0
+[[step]]
+at_ms = 0
+for_ms = 12000
+action = "silence"
+nodes = ["seoul-1"]
+[[step]]
+at_ms = 5
+for_ms = 5
+action = "slow-sync"
+sync_ms = 40
+nodes = ["seoul-2"]
+"#;
+
+    #[test]
+    fn a_plan_is_read_as_it_was_written() {
+        let plan = read(PLAN).unwrap();
+        assert_eq!(plan.steps[1].action, Action::SlowSync { sync_ms: Some(40) });
+        assert_eq!((steps_end_ms(&plan), total_ms(&plan)), (12_000, 22_000));
+        let written = toml::to_string(&plan).unwrap();
+        assert_eq!(read(&written).unwrap(), plan);
+    }
+
+    #[test]
+    fn what_a_person_got_wrong_is_told() {
+        for (from, to, says) in [
+            ("format = 1", "format = 2", "this version reads 1"),
+            ("for_ms = 12000", "", "every fault has an end"),
+            ("for_ms = 12000", "form_ms = 12000", "form_ms"),
+            ("at_ms = 0", "at_ms = 6", "steps go by time"),
+            ("before_ms = 5000", "before_ms = 0", "before_ms"),
+            (
+                "for_ms = 12000",
+                "for_ms = 7200001",
+                "a drill takes at most",
+            ),
+            ("[\"seoul-1\"]", "[]", "names no node"),
+            ("failed = 0\n[goals]", "fialed = 0\n[goals]", "fialed"),
+            ("\"silence\"", "\"flood\"", "flood"),
+        ] {
+            assert!(PLAN.contains(from), "{from}");
+            let why = read(&PLAN.replacen(from, to, 1)).unwrap_err();
+            assert!(why.contains(says), "{says}: {why}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use client::Client;
-use client::v1::GetEventsResponse;
+use client::v1::{GetEventsResponse, GetStatusResponse};
 use proto::v1::Record;
 use proto::v1::record::What;
 use server::night::{FORMAT, KIND, Missing, Night, NodeNight};
@@ -68,18 +68,7 @@ impl Args {
             true => self.ask(from_ms, to_ms).await?,
             false => read_all(&self.data_dir, from_ms, to_ms)?,
         };
-        let mut night = Night {
-            kind: KIND.to_owned(),
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            recorded_ms: now_ms,
-            from_ms,
-            to_ms,
-            nodes,
-            missing,
-            ..Night::default()
-        };
-        night.order();
+        let night = night(nodes, missing, now_ms, (from_ms, to_ms));
         self.write(&night)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -96,28 +85,7 @@ impl Args {
                 self.target.asked()
             )
         })?;
-        let asks = status.nodes.iter().map(|node| {
-            let client = &client;
-            async move {
-                let told = ask(client, &node.address, (from_ms, to_ms)).await;
-                told.map_err(|why| Missing {
-                    name: node.name.clone(),
-                    why: format!("{}: {why}", node.address),
-                })
-            }
-        });
-        let (mut nodes, mut missing) = (Vec::new(), Vec::new());
-        for told in futures::future::join_all(asks).await {
-            match told {
-                Ok(node) => nodes.push(node),
-                Err(why) => missing.push(why),
-            }
-        }
-        if nodes.is_empty() {
-            let whys: Vec<String> = missing.into_iter().map(|m| m.why).collect();
-            return Err(anyhow!("no node gives its record: {}", whys.join("; ")));
-        }
-        Ok((nodes, missing))
+        gather(&client, &status, (from_ms, to_ms)).await
     }
 
     fn write(&self, night: &Night) -> anyhow::Result<()> {
@@ -153,6 +121,58 @@ impl Args {
         bad(night).iter().for_each(|line| tell(line));
         Ok(())
     }
+}
+
+/// What the nodes of a cluster have of a time, and those that cannot be asked.
+///
+/// # Errors
+/// When no node gives its record.
+pub async fn gather(
+    client: &Client,
+    status: &GetStatusResponse,
+    between: (u64, u64),
+) -> anyhow::Result<(Vec<NodeNight>, Vec<Missing>)> {
+    let asks = status.nodes.iter().map(|node| async move {
+        let told = ask(client, &node.address, between).await;
+        told.map_err(|why| Missing {
+            name: node.name.clone(),
+            why: format!("{}: {why}", node.address),
+        })
+    });
+    let (mut nodes, mut missing) = (Vec::new(), Vec::new());
+    for told in futures::future::join_all(asks).await {
+        match told {
+            Ok(node) => nodes.push(node),
+            Err(why) => missing.push(why),
+        }
+    }
+    if nodes.is_empty() {
+        let whys: Vec<String> = missing.into_iter().map(|m| m.why).collect();
+        return Err(anyhow!("no node gives its record: {}", whys.join("; ")));
+    }
+    Ok((nodes, missing))
+}
+
+/// A document of what was gathered.
+pub fn night(
+    nodes: Vec<NodeNight>,
+    missing: Vec<Missing>,
+    now_ms: u64,
+    (from_ms, to_ms): (u64, u64),
+) -> Night {
+    let mut night = Night {
+        kind: KIND.to_owned(),
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        recorded_ms: now_ms,
+        from_ms,
+        to_ms,
+        nodes,
+        missing,
+        ..Night::default()
+    };
+    night.order();
+    night
 }
 
 /// What is not whole of what was recorded, for people.
