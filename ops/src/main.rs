@@ -85,6 +85,8 @@ enum Command {
     #[command(hide = true)]
     Failover(failover::Args),
     #[command(subcommand)]
+    Drill(cmd::drill::Drill),
+    #[command(subcommand)]
     Outage(cmd::outage::Outage),
     Outages(cmd::outages::Args),
     Sim(cmd::sim::Args),
@@ -136,6 +138,7 @@ fn main() -> ExitCode {
         Command::Failover(args) => cmd::block_on(args.run()),
         Command::Outages(args) => cmd::block_on(args.run()),
         Command::Outage(command) => command.run(),
+        Command::Drill(command) => command.run(),
         Command::Sim(args) => args.run(),
         Command::Generate(command) => command.run(),
     };

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod drain;
+pub mod drill;
 pub mod forget;
 pub mod generate;
 pub mod import;

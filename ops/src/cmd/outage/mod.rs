@@ -1,6 +1,6 @@
 //! `firebreak outage`: what the nodes' flight recorders have of a time: gathered, told, replayed.
 
-mod record;
+pub mod record;
 mod show;
 pub mod when;
 

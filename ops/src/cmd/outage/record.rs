@@ -64,60 +64,15 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let now_ms = when::now_ms();
         let (from_ms, to_ms) = self.when.range(now_ms).map_err(Usage)?;
-        let (nodes, missing) = match self.data_dir.is_empty() {
-            true => self.ask(from_ms, to_ms).await?,
-            false => read_all(&self.data_dir, from_ms, to_ms)?,
+        let night = match self.data_dir.is_empty() {
+            true => gather(&self.target, from_ms, to_ms).await?,
+            false => {
+                let (nodes, missing) = read_all(&self.data_dir, from_ms, to_ms)?;
+                night((from_ms, to_ms), nodes, missing)
+            }
         };
-        let mut night = Night {
-            kind: KIND.to_owned(),
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            recorded_ms: now_ms,
-            from_ms,
-            to_ms,
-            nodes,
-            missing,
-            ..Night::default()
-        };
-        night.order();
         self.write(&night)?;
         Ok(ExitCode::SUCCESS)
-    }
-
-    async fn ask(
-        &self,
-        from_ms: u64,
-        to_ms: u64,
-    ) -> anyhow::Result<(Vec<NodeNight>, Vec<Missing>)> {
-        let client = self.target.client(DEADLINE).await?;
-        let status = client.status().await.with_context(|| {
-            format!(
-                "no node answers ({}); where none runs, read their files: --data-dir DIR for each",
-                self.target.asked()
-            )
-        })?;
-        let asks = status.nodes.iter().map(|node| {
-            let client = &client;
-            async move {
-                let told = ask(client, &node.address, (from_ms, to_ms)).await;
-                told.map_err(|why| Missing {
-                    name: node.name.clone(),
-                    why: format!("{}: {why}", node.address),
-                })
-            }
-        });
-        let (mut nodes, mut missing) = (Vec::new(), Vec::new());
-        for told in futures::future::join_all(asks).await {
-            match told {
-                Ok(node) => nodes.push(node),
-                Err(why) => missing.push(why),
-            }
-        }
-        if nodes.is_empty() {
-            let whys: Vec<String> = missing.into_iter().map(|m| m.why).collect();
-            return Err(anyhow!("no node gives its record: {}", whys.join("; ")));
-        }
-        Ok((nodes, missing))
     }
 
     fn write(&self, night: &Night) -> anyhow::Result<()> {
@@ -153,6 +108,59 @@ impl Args {
         bad(night).iter().for_each(|line| tell(line));
         Ok(())
     }
+}
+
+/// What the recorders of all nodes that answer have of a time, Unix milliseconds.
+///
+/// # Errors
+/// When no node answers, or none gives its record.
+pub async fn gather(target: &Target, from_ms: u64, to_ms: u64) -> anyhow::Result<Night> {
+    let client = target.client(DEADLINE).await?;
+    let status = client.status().await.with_context(|| {
+        format!(
+            "no node answers ({}); where none runs, read their files: firebreak outage record --data-dir DIR \
+             for each",
+            target.asked()
+        )
+    })?;
+    let asks = status.nodes.iter().map(|node| {
+        let client = &client;
+        async move {
+            let told = ask(client, &node.address, (from_ms, to_ms)).await;
+            told.map_err(|why| Missing {
+                name: node.name.clone(),
+                why: format!("{}: {why}", node.address),
+            })
+        }
+    });
+    let (mut nodes, mut missing) = (Vec::new(), Vec::new());
+    for told in futures::future::join_all(asks).await {
+        match told {
+            Ok(node) => nodes.push(node),
+            Err(why) => missing.push(why),
+        }
+    }
+    if nodes.is_empty() {
+        let whys: Vec<String> = missing.into_iter().map(|m| m.why).collect();
+        return Err(anyhow!("no node gives its record: {}", whys.join("; ")));
+    }
+    Ok(night((from_ms, to_ms), nodes, missing))
+}
+
+fn night((from_ms, to_ms): (u64, u64), nodes: Vec<NodeNight>, missing: Vec<Missing>) -> Night {
+    let mut night = Night {
+        kind: KIND.to_owned(),
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        recorded_ms: when::now_ms(),
+        from_ms,
+        to_ms,
+        nodes,
+        missing,
+        ..Night::default()
+    };
+    night.order();
+    night
 }
 
 /// What is not whole of what was recorded, for people.

@@ -1,0 +1,159 @@
+//! `firebreak drill certify`: the certificate of a drill, signed by the cluster's key.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use client::v1::SignDrillRequest;
+use server::drill::certificate::{Body, Certificate, FILE, FILES, hex};
+use server::drill::paper::{FORMAT, KIND, Kept, Paper};
+
+use crate::cmd::target::{Target, verb_failed};
+use crate::exit::Usage;
+
+/// How long it is looked for a node that signs.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The largest paper that is read, bytes.
+const PAPER_BYTES_MAX: u64 = 256 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  firebreak drill certify --paper drills/2026-12-01-dc-silent-seoul-3f2a/paper.json
+  firebreak drill certify --paper paper.json --out certificate.json
+
+The certificate has the digests of plan.toml, paper.json, rehearsal.json, ledger.jsonl and night.json, those
+of them that are beside the paper, and what the drill came to. The cluster's key signs it.
+
+Exit codes: 0 signed, 1 refused with the reason, or no node answers, 2 wrong arguments or an unusable paper.";
+
+/// Have the cluster sign what a drill came to.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// What `firebreak drill run` wrote
+    #[arg(long, value_name = "FILE")]
+    paper: PathBuf,
+    /// Where the certificate goes; beside the paper when not given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print what was signed as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Args {
+    /// Signs.
+    ///
+    /// # Errors
+    /// As exit codes tell.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let paper = read(&self.paper)?;
+        let beside = self.paper.parent().unwrap_or(Path::new(""));
+        let body = Body::of(&paper, kept(&self.paper, beside)?);
+        let certificate = sign(&self.target, body).await?;
+        let text = certificate.text().map_err(|why| anyhow!(why))?;
+        let out = self.out.unwrap_or_else(|| beside.join(FILE));
+        std::fs::write(&out, text)
+            .with_context(|| format!("{} cannot be written", out.display()))?;
+        match self.json {
+            true => println!("{}", serde_json::to_string_pretty(&certificate)?),
+            false => {
+                println!(
+                    "{}: {}",
+                    certificate.body.drill,
+                    certificate.body.end.word()
+                );
+                for kept in &certificate.body.files {
+                    println!("  {} blake3 {}", kept.file, kept.digest);
+                }
+                println!("signed by {}", certificate.public_key);
+                println!("{}", out.display());
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Has a body signed.
+///
+/// # Errors
+/// The cluster refuses it, or no node answers.
+pub async fn sign(target: &Target, body: Body) -> anyhow::Result<Certificate> {
+    let digest = body.digest().map_err(|why| anyhow!(why))?;
+    let client = target.client(DEADLINE).await?;
+    let request = SignDrillRequest {
+        drill: body.drill.clone(),
+        digest: digest.to_vec().into(),
+    };
+    let signed = client.sign_drill(request).await;
+    let signed =
+        signed.map_err(|error| verb_failed(error, target.asked(), "firebreak drill list"))?;
+    let made = Certificate::of(body, &signed.signature, &signed.public_key);
+    let made = made.map_err(|why| anyhow!(why))?;
+    // What this version would not take is not handed out.
+    let text = made.text().map_err(|why| anyhow!(why))?;
+    Certificate::read(text.as_bytes(), None)
+        .map_err(|fault| anyhow!("the cluster's signature does not fit: {fault}"))
+}
+
+/// Reads a paper.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn read(path: &Path) -> anyhow::Result<Paper> {
+    let usage = |why: String| anyhow!(Usage(format!("{}: {why}", path.display())));
+    let size = std::fs::metadata(path);
+    let size = size
+        .map_err(|error| usage(format!("cannot be read: {error}")))?
+        .len();
+    if size > PAPER_BYTES_MAX {
+        return Err(usage(format!(
+            "is larger than {PAPER_BYTES_MAX} bytes; no paper is"
+        )));
+    }
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| usage(format!("cannot be read: {error}")))?;
+    let paper: Paper = serde_json::from_str(&text)
+        .map_err(|error| usage(format!("is no paper of a drill: {error}")))?;
+    match paper.kind == KIND && paper.format == FORMAT {
+        true => Ok(paper),
+        false => Err(usage(format!("is no paper of a drill of format {FORMAT}"))),
+    }
+}
+
+/// The digests of the files beside a paper, its own included under the name that it has in a folder.
+fn kept(paper: &Path, beside: &Path) -> anyhow::Result<Vec<Kept>> {
+    let mut kept = Vec::new();
+    for file in FILES {
+        let path = match file {
+            "paper.json" => paper.to_owned(),
+            other => beside.join(other),
+        };
+        match File::open(&path) {
+            Ok(opened) => kept.push(Kept {
+                file: file.to_owned(),
+                digest: digest(opened)
+                    .with_context(|| format!("{} cannot be read", path.display()))?,
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(anyhow!(error).context(format!("{} cannot be read", path.display())));
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// blake3 of a file, hex.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn digest(mut file: impl std::io::Read) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut file, &mut hasher)?;
+    Ok(hex(hasher.finalize().as_bytes()))
+}
