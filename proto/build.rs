@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "firebreak/v1/admin.proto",
         "firebreak/v1/recorder.proto",
         "firebreak/v1/faults.proto",
+        "firebreak/v1/drills.proto",
         "firebreak/node/v1/peer.proto",
     ];
     println!("cargo::rerun-if-changed=proto");
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// What the flight recorder keeps is in documents for people, too. A message says there only what differs
 /// from its default, and does not mind what a later version adds.
-const RECORDED: [&str; 26] = [
+const RECORDED: [&str; 27] = [
     "StartedRecord",
     "StopRecord",
     "ClusterRecord",
@@ -55,6 +56,7 @@ const RECORDED: [&str; 26] = [
     "DrainRecord",
     "SnapshotRecord",
     "QuorumRecord",
+    "FaultRecord",
 ];
 
 fn recorded(mut builder: tonic_prost_build::Builder) -> tonic_prost_build::Builder {

@@ -7,6 +7,7 @@ use prost::{Message, Oneof};
 use crate::id::{NodeId, ShardId, Slot};
 
 mod decide;
+pub mod drills;
 mod leading;
 mod moves;
 mod pardon;
@@ -71,6 +72,9 @@ pub struct ClusterState {
     /// node at most.
     #[prost(message, repeated, tag = "40")]
     pub pardons: Vec<Pardon>,
+    /// What is planned, runs and was of drills; none where there was never one.
+    #[prost(message, optional, tag = "50")]
+    pub drills: Option<drills::Drills>,
 }
 
 /// What nodes join with.
@@ -236,7 +240,7 @@ pub struct Change {
     /// What changes.
     #[prost(
         oneof = "ChangeBody",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40, 50"
     )]
     pub body: Option<ChangeBody>,
 }
@@ -292,6 +296,9 @@ pub enum ChangeBody {
     /// An operator says which start of a node was its last true one.
     #[prost(message, tag = "40")]
     ForgetBoot(ForgetBoot),
+    /// Changes the drills.
+    #[prost(message, tag = "50")]
+    Drill(drills::DrillChange),
 }
 
 /// An operator says which start of a node was its last true one; a second one has to confirm it.

@@ -215,7 +215,8 @@ fn check_change(change: &Change) -> Result<(), String> {
             | ChangeBody::Announce(_)
             | ChangeBody::Relocate(_)
             | ChangeBody::JoinToken(_)
-            | ChangeBody::ForgetBoot(_),
+            | ChangeBody::ForgetBoot(_)
+            | ChangeBody::Drill(_),
         ) => Ok(()),
         None => Err("a change of no known kind".to_owned()),
     }

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use firebreak_model as model;
+use model::cluster::drills::{self, Drill, DrillBody, DrillChange, Drills};
 use model::cluster::{
     Announce, Change, ChangeBody, Changed, ClusterState, ForgetBoot, Join, JoinToken, Layout,
     Leave, Locality, MetaReplicas, Move, MoveStep, Node, Pardon, Policies, Policy, Relocate,
@@ -182,6 +183,199 @@ fn policy() -> Policy {
         replicas: 5,
         survive: Survive::Region as i32,
     }
+}
+
+fn drills() -> Drills {
+    let approval = drills::Approval {
+        who: "ann".into(),
+        at_ms: 300,
+    };
+    Drills {
+        drills: vec![Drill {
+            id: "d-1".into(),
+            state: drills::State::Running as i32,
+            plan: "format = 1".into(),
+            plan_digest: Bytes::from_static(&[5; 32]),
+            layout_digest: Bytes::from_static(&[6; 32]),
+            scenario: "dc-silent".into(),
+            target: "seoul".into(),
+            planned_by: "ann".into(),
+            planned_ms: 301,
+            approvals: vec![approval.clone()],
+            controller: Some(drills::Controller {
+                number: 7,
+                who: "host/1".into(),
+                since_ms: 302,
+                heard_ms: 303,
+            }),
+            began_ms: 304,
+            ended_ms: 305,
+            end: drills::End::Aborted as i32,
+            why: "a cap".into(),
+            notes: vec![drills::Note {
+                at_ms: 306,
+                text: "silence".into(),
+            }],
+            summary: "{}".into(),
+            standing: "weekly".into(),
+            recipe_digest: Bytes::from_static(&[7; 32]),
+        }],
+        lever: Some(drills::Lever {
+            who: "bob".into(),
+            why: "smoke".into(),
+            at_ms: 307,
+        }),
+        windows: vec![window()],
+        standing: vec![drills::Standing {
+            name: "weekly".into(),
+            recipe: "format = 1".into(),
+            recipe_digest: Bytes::from_static(&[7; 32]),
+            next_ms: 308,
+            every_ms: 309,
+            until_ms: 310,
+            approvals: vec![approval],
+            last_ms: 311,
+        }],
+        proofs: vec![drills::Proof {
+            promise: "D".into(),
+            shown_ms: 312,
+            by: "d-1".into(),
+            evidence: "9 messages".into(),
+            limit_ms: 313,
+            broken_ms: 314,
+            broken_by: "d-0".into(),
+        }],
+        operators_needed: 1,
+        signing_seed: Bytes::from_static(&[8; 32]),
+        controllers: 7,
+    }
+}
+
+fn window() -> drills::Window {
+    drills::Window {
+        name: "sale".into(),
+        from_ms: 400,
+        to_ms: 401,
+        every_ms: 402,
+        why: "sale".into(),
+    }
+}
+
+/// One of each kind of change.
+fn drill_changes() -> Vec<(&'static str, DrillBody)> {
+    let (id, who, why) = ("d-1".to_owned(), "ann".to_owned(), "smoke".to_owned());
+    let digest = Bytes::from_static(&[5; 32]);
+    let named = drills::Named {
+        name: "sale".into(),
+    };
+    let approve = drills::Approve {
+        id: id.clone(),
+        who: who.clone(),
+        digest: digest.clone(),
+    };
+    let store = drills::Store {
+        id: id.clone(),
+        plan: "format = 1".into(),
+        scenario: "dc-silent".into(),
+        target: "seoul".into(),
+        who: who.clone(),
+        standing: "weekly".into(),
+        recipe_digest: digest.clone(),
+    };
+    let begin = drills::Begin {
+        id: id.clone(),
+        who: who.clone(),
+        plan_digest: digest.clone(),
+    };
+    let claim = drills::Claim {
+        id: id.clone(),
+        who: who.clone(),
+    };
+    let beat = drills::Beat {
+        id: id.clone(),
+        number: 300,
+        note: "silence".into(),
+    };
+    let conclude = drills::Conclude {
+        id: id.clone(),
+        number: 300,
+        end: drills::End::Missed as i32,
+        why: why.clone(),
+        summary: "{}".into(),
+    };
+    let abort = drills::Abort {
+        id: id.clone(),
+        who: who.clone(),
+        why: why.clone(),
+    };
+    let stand = drills::Stand {
+        name: "weekly".into(),
+        recipe: "format = 1".into(),
+        first_ms: 400,
+        every_ms: 401,
+        until_ms: 402,
+    };
+    let prove = drills::Prove {
+        promise: "H".into(),
+        held: Some(false),
+        by: "verify".into(),
+        evidence: "9 replicas".into(),
+        limit_ms: Some(0),
+    };
+    vec![
+        ("store", DrillBody::Store(store)),
+        ("approve", DrillBody::Approve(approve.clone())),
+        ("begin", DrillBody::Begin(begin)),
+        ("claim", DrillBody::Claim(claim)),
+        ("beat", DrillBody::Beat(beat)),
+        ("conclude", DrillBody::Conclude(conclude)),
+        ("abort", DrillBody::Abort(abort)),
+        ("lost", DrillBody::Lost(drills::Lost { id, number: 300 })),
+        (
+            "pull",
+            DrillBody::Pull(drills::Pull {
+                who: who.clone(),
+                why,
+            }),
+        ),
+        ("release", DrillBody::Release(drills::Release { who })),
+        ("block", DrillBody::Block(window())),
+        ("unblock", DrillBody::Unblock(named.clone())),
+        ("stand", DrillBody::Stand(stand)),
+        ("approve_standing", DrillBody::ApproveStanding(approve)),
+        ("unstand", DrillBody::Unstand(named)),
+        (
+            "operators",
+            DrillBody::Operators(drills::Operators { needed: 1 }),
+        ),
+        ("prove", DrillBody::Prove(prove)),
+        ("seed", DrillBody::Seed(drills::Seed { seed: digest })),
+    ]
+}
+
+#[test]
+fn drills_are_read_and_written_as_ever() {
+    let state = ClusterState {
+        drills: Some(drills()),
+        ..ClusterState::default()
+    };
+    check("cluster_state_drills", &state);
+    for (kind, body) in drill_changes() {
+        let body = ChangeBody::Drill(DrillChange { body: Some(body) });
+        check(&format!("command_meta_drill_{kind}"), &change(body));
+    }
+}
+
+/// An approval is given for it: a digest that changes makes all of them void.
+#[test]
+fn the_digest_of_a_layout_stays_what_it_was() {
+    let told: String = (cluster().layout_digest().iter())
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        told,
+        "e9270d4f3d24e3a1a7771b5a8e4567c411f00851b50b58a706f715151a2fc4ed"
+    );
 }
 
 fn change(body: ChangeBody) -> Command {

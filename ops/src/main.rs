@@ -25,6 +25,7 @@ mod itself;
 mod logging;
 mod machine;
 mod real;
+mod stage;
 mod stop;
 mod tape;
 mod top;

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use proto::net::faulty::{Faulty, Switch};
 use proto::net::{Cuts, Distances, FarTcp};
 use raft::Keep;
 use server::budget::Budget;
-use server::world::{Background, DiskSpace, Entropy, Gauge, Metrics, NoDebug, Space};
+use server::world::{
+    Background, DiskSpace, Entropy, Gauge, Metrics, NoDebug, NoStage, Space, Stage,
+};
 use server::{Config, World};
 use store::Sizes;
 use store::engine::rocks::{Memory, Rocks};
@@ -20,6 +23,7 @@ use crate::ballast::Ballast;
 use crate::data_dir::{DataDir, Presence};
 use crate::itself::Itself;
 use crate::machine;
+use crate::stage::Process;
 use crate::tape::Files;
 
 /// How often a drill's file of cuts is looked at.
@@ -29,7 +33,7 @@ const CUTS_LOOK: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// When a database cannot be opened.
-pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTcp>> {
+pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<Faulty<FarTcp>>> {
     let (raftdb_path, msgdb_path) = (directory.raftdb(), directory.msgdb());
     let mut disk = Disk::new(config, directory)?;
     disk.make_way().context("the ballast cannot be given up")?;
@@ -52,12 +56,22 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
         .with_context(|| cannot(&msgdb_path))?;
     // In a fresh directory they have just been made.
     disk.presence = Some(directory.presence()?);
+    let seed = u64::from_le_bytes(seed);
+    let (network, stage): (_, Arc<dyn Stage>) = match config.drill.allowed {
+        true => {
+            let switch = Switch::new(seed);
+            let network = Faulty::new(network(config), switch.clone());
+            (network, Arc::new(Process::new(switch)))
+        }
+        false => (Faulty::never(network(config)), Arc::new(NoStage)),
+    };
     Ok(World {
-        network: network(config),
+        network,
+        stage,
         raftdb: Arc::new(raftdb),
         msgdb: Arc::new(msgdb),
         clock: Arc::new(Os),
-        seed: u64::from_le_bytes(seed),
+        seed,
         entropy: Arc::new(entropy),
         pid: std::process::id(),
         gauge: Gauge::default(),
@@ -75,16 +89,16 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<FarTc
 /// TCP, with the distances that the configuration makes up.
 fn network(config: &Config) -> FarTcp {
     let delays = &config.network.delay_ms;
+    let listen = config.listen.parse().ok();
+    let listen = listen.map(|listen: SocketAddr| listen.ip());
     if delays.is_empty() {
-        return FarTcp::near();
+        // Nodes of one machine know each other by their addresses, where these differ.
+        let from = listen.filter(|ip| config.drill.allowed && ip.is_loopback());
+        return FarTcp::from(from);
     }
     let late = |(address, ms): (&IpAddr, &u64)| (*address, Duration::from_millis(*ms));
     let distances = Distances {
-        from: config
-            .listen
-            .parse()
-            .ok()
-            .map(|listen: SocketAddr| listen.ip()),
+        from: listen,
         delays: delays.iter().map(late).collect(),
     };
     let cuts = watch::Sender::default();

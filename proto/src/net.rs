@@ -13,12 +13,15 @@ use tonic::transport::server::Connected;
 use tonic::transport::{Endpoint, Server};
 
 pub use channel::{Channel, Transport};
+pub use connect::Connects;
 pub use far::{Cuts, Distances, FarTcp};
 pub use guard::Guard;
 pub use serve::Ending;
 
 mod channel;
+mod connect;
 pub mod far;
+pub mod faulty;
 pub mod guard;
 pub mod serve;
 

@@ -218,6 +218,16 @@ fn samples() -> Vec<(&'static str, What)> {
                 lost: true,
             }),
         ),
+        (
+            "fault",
+            What::Fault(FaultRecord {
+                drill: text("d"),
+                id: text("f"),
+                what: text("silence"),
+                begins: true,
+                why: text("over"),
+            }),
+        ),
     ]
 }
 

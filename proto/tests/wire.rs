@@ -962,6 +962,7 @@ fn health() -> Option<node::Health> {
         late_us: 0,
         unfit: Vec::new(),
         room: 0,
+        drills: false,
     })
 }
 

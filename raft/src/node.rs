@@ -211,6 +211,11 @@ impl Node {
         self.inner.time().off_ms(node)
     }
 
+    /// Whether a node is of a version that knows drills, as it has said lately.
+    pub fn knows_drills(&self, node: NodeId) -> bool {
+        self.inner.peers().vitals().knows_drills(node)
+    }
+
     /// What most clocks say, Unix milliseconds; `None` until that is known.
     pub fn agreed_ms(&self) -> Option<u64> {
         self.inner.time().agreed_ms()

@@ -16,9 +16,11 @@ use thiserror::Error;
 
 use crate::telemetry::Format;
 
+mod drill;
 mod http;
 mod table;
 
+pub use drill::Drill;
 pub use http::Http;
 
 const MIB: u64 = 1024 * 1024;
@@ -57,6 +59,8 @@ pub struct Config {
     pub network: Network,
     /// What operators see.
     pub http: Http,
+    /// Drills on it.
+    pub drill: Drill,
     /// What the flight recorder keeps, bytes; 0 = it is off.
     pub recorder_bytes: u64,
     /// What was set, and where.
@@ -287,7 +291,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
         "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network", "http",
-        "recorder",
+        "recorder", "drill",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -340,6 +344,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let network = network(reader, &top, &listen, raft.heartbeat_ms);
 
     let http = http::read(reader, &top, &listen);
+    let drill = drill::read(reader, &top, &listen, http.listen.as_deref());
 
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
@@ -371,6 +376,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         },
         network,
         http,
+        drill,
         given: Given::default(),
         recorder_bytes: recorder_mb * MIB,
     }

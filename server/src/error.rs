@@ -93,6 +93,8 @@ pub enum Failure {
     JoinLimited,
     /// The cluster refused a change of itself: a policy, a drain, a move, a node's leaving.
     ChangeRefused(String),
+    /// The cluster refused a change of its drills.
+    DrillRefused(String),
     /// What was read back from the disk is not what was written.
     Corrupt(String),
     /// Something that should not happen.
@@ -276,6 +278,9 @@ impl Failure {
             },
             Failure::ChangeRefused(why) => {
                 row(Code::FailedPrecondition, "CHANGE_REFUSED", why.clone())
+            }
+            Failure::DrillRefused(why) => {
+                row(Code::FailedPrecondition, "DRILL_REFUSED", why.clone())
             }
             Failure::Corrupt(what) => row(Code::DataLoss, "REPLICA_CORRUPT", what.clone()),
             Failure::Internal(what) => row(Code::Internal, "INTERNAL", what.clone()),

@@ -58,6 +58,17 @@ pub enum Event {
         /// How often since it began.
         count: u64,
     },
+    /// A drill's fault begins or ends here.
+    Fault {
+        /// The drill.
+        drill: String,
+        /// The fault's id in it.
+        id: String,
+        /// What it does, in words.
+        what: String,
+        /// Why it has ended; none = it begins.
+        ended: Option<String>,
+    },
     /// A command of a client was answered here, wherever it was decided.
     Asked {
         /// Of this shard; `None` where that is not known.

@@ -32,7 +32,10 @@ pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, jo
 
 use crate::World;
 use crate::budget::Budget;
-use crate::config::Config;
+use crate::config::{Config, Drill};
+use crate::drill::faults::control::Parts;
+use crate::drill::faults::disk::Held;
+use crate::drill::faults::{Control, DiskSwitch, Running};
 use crate::events::{Event, Refusals, Told, watch_refusals};
 use crate::gateway::Gateway;
 use crate::guesses::Guesses;
@@ -131,15 +134,21 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`].
 pub async fn run<N: Network>(
-    world: World<N>,
+    mut world: World<N>,
     config: Config,
     shutdown: impl Future<Output = ()>,
     listening: impl FnOnce(),
 ) -> Result<(), RunError> {
     // All that runs beside this future; dropped with it.
     let mut tasks = JoinSet::new();
+    let disk = DiskSwitch::default();
+    if config.drill.allowed {
+        for database in [&mut world.raftdb, &mut world.msgdb] {
+            *database = Arc::new(Held::new(database.clone(), disk.clone()));
+        }
+    }
     let opened = open(&world, &config, &mut tasks).await?;
-    let mut serving = serve(&world, &config, opened, &mut tasks)?;
+    let mut serving = serve(&world, &config, opened, disk, &mut tasks)?;
     listening();
     match serving.outcome(shutdown).await {
         Ok(end) => serving.stop(end).await,
@@ -280,6 +289,8 @@ struct Serving {
     _gauging: Gauging,
     /// Its metrics are told for as long as this lives.
     _attached: Attached,
+    /// A drill's faults end with this.
+    _faults: Option<Running>,
     told: Told,
     recorder: Recorder,
 }
@@ -289,6 +300,7 @@ fn serve<N: Network>(
     world: &World<N>,
     config: &Config,
     opened: Opened<N>,
+    disk_faults: DiskSwitch,
     tasks: &mut JoinSet<()>,
 ) -> Result<Serving, RunError> {
     let Opened {
@@ -328,7 +340,9 @@ fn serve<N: Network>(
         raft.clone(),
         reserve,
         told.clone(),
+        disk_faults.clone(),
     );
+    let faults = drills(world, config, &raft, &told, disk_faults)?;
     tasks.spawn(disk);
     tasks.spawn(watch_refusals(refusals, guard.clone(), told.clone()));
     tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
@@ -370,6 +384,7 @@ fn serve<N: Network>(
         local: local.clone(),
         recorder: recorder.clone(),
         files: Arc::new(files(world, config)),
+        faults: faults.as_ref().map(|running| running.told_of()),
     });
     let attached = world.metrics.attach(Sources {
         admin: admin.clone(),
@@ -433,9 +448,50 @@ fn serve<N: Network>(
         callers,
         _gauging: gauging,
         _attached: attached,
+        _faults: faults,
         told,
         recorder,
     })
+}
+
+/// Lets drills put faults on the node, where they may.
+fn drills<N: Network>(
+    world: &World<N>,
+    config: &Config,
+    raft: &Arc<Node>,
+    told: &Told,
+    disk: DiskSwitch,
+) -> Result<Option<Running>, RunError> {
+    let Drill {
+        allowed,
+        listen,
+        local,
+    } = &config.drill;
+    if !allowed {
+        return Ok(None);
+    }
+    let reached = raft.clone();
+    let control = Control::new(Parts {
+        stage: world.stage.clone(),
+        disk,
+        told: told.clone(),
+        view: raft.view(),
+        own: raft.identity().node,
+        reached: Box::new(move |node| reached.address(node)),
+    });
+    let opened = world.stage.open(control.clone(), listen);
+    let address = opened.map_err(|error| RunError::Listen {
+        address: listen.clone(),
+        error,
+    })?;
+    if !local {
+        tracing::warn!(
+            listens_at = address,
+            "DRILLS ARE ALLOWED HERE: whoever reaches that port can have this node fall silent, slow or \
+             stand still, for a minute at a time; set drill.allowed = false where that is not wanted"
+        );
+    }
+    Ok(Some(Running { control, address }))
 }
 
 /// What the node tells of itself and its process.

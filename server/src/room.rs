@@ -25,6 +25,7 @@ use store::state::State;
 use tokio::sync::watch;
 
 use crate::config::Reserve;
+use crate::drill::faults::DiskSwitch;
 use crate::events::{Event, Told};
 use crate::telemetry;
 use crate::world::{DiskSpace, Space};
@@ -108,6 +109,7 @@ pub fn watch(
     raft: Arc<Node>,
     reserve: Reserve,
     told: Told,
+    drill: DiskSwitch,
 ) -> (watch::Receiver<Seen>, impl Future<Output = ()> + Send) {
     let none = Seen {
         space: Space { free: 0, total: 0 },
@@ -125,12 +127,18 @@ pub fn watch(
         seen,
         blind: false,
         told,
+        drill,
     };
     // Before anything is taken.
     watching.look();
+    let mut drilled = watching.drill.subscribe();
     let forever = async move {
         loop {
-            tokio::time::sleep(watching.pause()).await;
+            tokio::select! {
+                biased;
+                () = DiskSwitch::changed(&mut drilled) => {}
+                () = tokio::time::sleep(watching.pause()) => {}
+            }
             watching.look();
         }
     };
@@ -144,6 +152,8 @@ struct Watching {
     raft: Arc<Node>,
     reserve: Reserve,
     seen: watch::Sender<Seen>,
+    /// A drill's word on it.
+    drill: DiskSwitch,
     /// The disk did not say how much room there is, and that was told.
     blind: bool,
     told: Told,
@@ -158,8 +168,11 @@ impl Watching {
         let before = self.seen.borrow().room;
         let unflushed = self.state.unflushed_bytes();
         match look(&*self.disk, &self.reserve, unflushed, before) {
-            Ok(now) => {
+            Ok(mut now) => {
                 self.blind = false;
+                if self.drill.is_full() {
+                    now.room = now.room.max(Room::Reserved);
+                }
                 if now.room != before {
                     tell(&now);
                     self.told.tell(&Event::Room {

@@ -9,6 +9,7 @@ use raft::{Clock, Keep};
 use store::engine::Engine;
 
 pub use crate::budget::Machine;
+pub use crate::drill::faults::{NoStage, Stage};
 pub use crate::memory::Gauge;
 pub use crate::recorder::tape::{self, Tape};
 pub use crate::sight::metrics::{Metrics, Process, ProcessFigures};
@@ -47,6 +48,8 @@ pub struct World<N: Network> {
     pub tape: Arc<dyn Tape>,
     /// What its process knows of itself, for `firebreak debug bundle`.
     pub debug: Arc<dyn Debug>,
+    /// What drills can do to its process.
+    pub stage: Arc<dyn Stage>,
 }
 
 /// What only a node's process knows of itself: its log lines, its databases' own logs, its limits.

@@ -24,8 +24,8 @@ use server::night::NodeNight;
 use server::node::{self, InitOptions, RunError};
 use server::recorder::ring::{self, Position};
 use server::world::{
-    Background, DiskSpace, Entropy, Gauge, Machine, Metrics, NoDebug, Process, ProcessFigures,
-    Space, tape,
+    Background, DiskSpace, Entropy, Gauge, Machine, Metrics, NoDebug, NoStage, Process,
+    ProcessFigures, Space, tape,
 };
 use server::{Config, World};
 use store::Sizes;
@@ -353,6 +353,7 @@ impl Host {
             console: None,
             tape: self.tape.clone(),
             debug: Arc::new(NoDebug),
+            stage: Arc::new(NoStage),
             pid: u32::try_from(start).unwrap_or(u32::MAX),
         })
     }

@@ -564,6 +564,34 @@ impl Admin for Node {
         Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
     }
 
+    async fn get_drills(
+        &self,
+        _: Request<v1::GetDrillsRequest>,
+    ) -> Result<Response<v1::GetDrillsResponse>, Status> {
+        Err(Status::unimplemented("this node knows no drills"))
+    }
+
+    async fn change_drill(
+        &self,
+        _: Request<v1::ChangeDrillRequest>,
+    ) -> Result<Response<v1::ChangeDrillResponse>, Status> {
+        Err(status(Code::FailedPrecondition, "DRILL_REFUSED"))
+    }
+
+    async fn sign_drill(
+        &self,
+        _: Request<v1::SignDrillRequest>,
+    ) -> Result<Response<v1::SignDrillResponse>, Status> {
+        Err(status(Code::FailedPrecondition, "DRILL_REFUSED"))
+    }
+
+    async fn get_drill_key(
+        &self,
+        _: Request<v1::GetDrillKeyRequest>,
+    ) -> Result<Response<v1::GetDrillKeyResponse>, Status> {
+        Err(Status::unimplemented("this node knows no drills"))
+    }
+
     async fn rotate_join_token(
         &self,
         _: Request<v1::RotateJoinTokenRequest>,

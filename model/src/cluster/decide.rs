@@ -5,7 +5,7 @@
 
 use crate::cluster::{
     Change, ChangeBody, Changed, ClusterState, Join, JoinToken, Layout, MetaReplicas, Node, Shard,
-    moves, place,
+    drills, moves, place,
 };
 use crate::cluster::{pardon, policy};
 use crate::command::{Answer, Reason, Refusal, Reply};
@@ -42,6 +42,7 @@ pub fn decide_at(state: &mut ClusterState, change: &Change, now_ms: u64) -> Repl
         Some(ChangeBody::Relocate(wanted)) => place::relocate(state, wanted),
         Some(ChangeBody::JoinToken(token)) => set_token(state, token),
         Some(ChangeBody::ForgetBoot(wanted)) => pardon::forget(state, wanted),
+        Some(ChangeBody::Drill(wanted)) => drills::decide(state, wanted, now_ms),
         None => Err(refused("a change of no known kind")),
     };
     Reply::new(match decided {

@@ -14,7 +14,6 @@
 //! TCP would send it again; connections cannot be opened then, which takes both ways.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -24,15 +23,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
-use hyper_util::rt::TokioIo;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tonic::codegen::{Service, http};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use self::stream::Far;
-use super::{Channel, Dial, Dialer, Network, Tcp, TcpIncoming, endpoint};
+use super::connect::{Connects, dial};
+use super::faulty::Abort;
+use super::{Channel, Dial, Dialer, Network, Tcp, TcpIncoming};
 
 mod stream;
 
@@ -90,39 +89,28 @@ impl FarTcp {
         }
     }
 
-    /// Plain TCP.
-    pub fn near() -> FarTcp {
-        FarTcp::new(Distances::default(), watch::Sender::default().subscribe())
+    /// Plain TCP, with connections opened from an address, or from whichever the system takes.
+    pub fn from(from: Option<IpAddr>) -> FarTcp {
+        let distances = Distances {
+            from,
+            ..Distances::default()
+        };
+        FarTcp::new(distances, watch::Sender::default().subscribe())
     }
 
     fn wrap(&self, stream: TcpStream, peer: IpAddr) -> Io {
         match self.distances.delays.get(&peer.to_canonical()) {
             None => Io::Near(stream),
-            Some(delay) => Io::Far(Far::new(stream, *delay, self.from(peer))),
+            Some(delay) => Io::Far(Far::new(stream, *delay, self.gate(peer))),
         }
     }
 
     /// Whether what comes from `peer` arrives.
-    fn from(&self, peer: IpAddr) -> Gate {
+    fn gate(&self, peer: IpAddr) -> Gate {
         Gate {
             cuts: self.cuts.clone(),
             peer: peer.to_canonical(),
         }
-    }
-
-    async fn connect(&self, host: &str, port: u16) -> io::Result<Io> {
-        let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        let address = tokio::net::lookup_host((host, port)).await?.next();
-        let address = address.ok_or_else(unknown)?;
-        let peer = address.ip().to_canonical();
-        let Some(delay) = self.distances.delays.get(&peer) else {
-            return Ok(self.wrap(self.open(address).await?, peer));
-        };
-        sleep(*delay).await;
-        self.from(peer).both_ways().await;
-        let opened = self.open(address).await;
-        sleep(*delay).await;
-        Ok(self.wrap(opened?, peer))
     }
 
     async fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -187,7 +175,7 @@ impl Network for FarTcp {
     }
 
     fn dialer(&self) -> Dialer {
-        match self.distances.delays.is_empty() {
+        match self.distances.delays.is_empty() && self.distances.from.is_none() {
             true => Tcp.dialer(),
             false => Arc::new(self.clone()),
         }
@@ -196,44 +184,40 @@ impl Network for FarTcp {
 
 impl Dial for FarTcp {
     fn dial(&self, address: &str) -> io::Result<Channel> {
-        let endpoint = endpoint(address)?;
-        let target = address.rsplit_once(':');
-        let target = target.and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, address.to_owned());
-        let (host, port): (&str, u16) = target.ok_or_else(invalid)?;
-        let connector = Connector {
-            network: self.clone(),
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port,
-        };
-        Ok(endpoint.connect_with_connector_lazy(connector).into())
+        dial(self, address)
     }
 }
 
-/// Opens connections to one address, as tonic asks for them.
-#[derive(Clone)]
-struct Connector {
-    network: FarTcp,
-    host: String,
-    port: u16,
+impl Connects for FarTcp {
+    async fn connect(&self, host: &str, port: u16) -> io::Result<Io> {
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in tokio::net::lookup_host((host, port)).await? {
+            let peer = address.ip().to_canonical();
+            let opened = match self.distances.delays.get(&peer) {
+                None => self.open(address).await,
+                Some(delay) => {
+                    sleep(*delay).await;
+                    self.gate(peer).both_ways().await;
+                    let opened = self.open(address).await;
+                    sleep(*delay).await;
+                    opened
+                }
+            };
+            match opened {
+                Ok(stream) => return Ok(self.wrap(stream, peer)),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
 }
 
-impl Service<http::Uri> for Connector {
-    type Response = TokioIo<Io>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Io>>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: http::Uri) -> Self::Future {
-        let Connector {
-            network,
-            host,
-            port,
-        } = self.clone();
-        Box::pin(async move { network.connect(&host, port).await.map(TokioIo::new) })
+impl Abort for Io {
+    fn abort(&self) {
+        match self {
+            Io::Near(stream) => stream.abort(),
+            Io::Far(far) => far.abort(),
+        }
     }
 }
 

@@ -109,6 +109,7 @@ impl Vitals {
             lag_us: us(self.inner.pulse.lag()),
             late_us: us(self.inner.pulse.late()),
             room: self.inner.room.own().step().into(),
+            drills: true,
         }
     }
 
@@ -181,6 +182,11 @@ impl Vitals {
         let rows = self.inner.rows.lock();
         let (health, at) = rows.told.get(&node)?;
         (at.elapsed() < TOLD_VALID).then(|| look(health))
+    }
+
+    /// Whether a node is of a version that knows drills, as it says itself.
+    pub(crate) fn knows_drills(&self, node: NodeId) -> bool {
+        self.of(node, |health| health.drills).unwrap_or(false)
     }
 
     /// Whether a node's disk is full up to its reserve, as it says itself.

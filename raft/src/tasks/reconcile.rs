@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::cluster::drills::{self, DrillBody, DrillChange, Drills, Lost};
 use model::cluster::{Change, ChangeBody, ClusterState, Layout, Leave, MetaReplicas, Move, Node};
 use model::command::Command;
 use model::id::{NodeId, ShardId};
@@ -86,7 +87,23 @@ async fn reconcile_once(
         tracing::info!(shards = shards.len(), "laying out the shards");
         return decide(meta, ChangeBody::Layout(Layout { shards })).await;
     }
+    if let Some(change) = lost_controller(node, view) {
+        return decide(meta, change).await;
+    }
     place(node, meta, view).await
+}
+
+/// A drill whose controller is not heard any more ends. Its faults have ended by themselves before.
+fn lost_controller(node: &Shared, view: &ClusterState) -> Option<ChangeBody> {
+    let running = view.drills.as_ref().and_then(Drills::running)?;
+    let now_ms = node.time().agreed_ms()?;
+    let number = running.controller.as_ref().map_or(0, |one| one.number);
+    running.unheard(drills::LOST_MS, now_ms).then(|| {
+        tracing::warn!(drill = %running.id, "the controller of a drill is lost");
+        let id = running.id.clone();
+        let body = Some(DrillBody::Lost(Lost { id, number }));
+        ChangeBody::Drill(DrillChange { body })
+    })
 }
 
 /// The nodes that may replicate the meta shard: not those that are lost or leaving; and while it is

@@ -7,8 +7,11 @@
 //!                └──── what the meta shard keeps ───────────┴─► Paper: all that was seen
 //! ```
 //!
-//! Here is what all parts share: the plan, the rehearsal, and the paper.
+//! Here is what all parts share: the plan, the rehearsal, and the paper; and the [`faults`] of a node.
 
+pub mod check;
+pub mod faults;
 pub mod paper;
 pub mod plan;
 pub mod rehearsal;
+pub mod sign;

@@ -29,6 +29,18 @@ pub fn of(event: &Event) -> Option<What> {
             step: u32::from(room.step()),
             free: *free,
         }),
+        Event::Fault {
+            drill,
+            id,
+            what,
+            ended,
+        } => What::Fault(v1::FaultRecord {
+            drill: drill.clone(),
+            id: id.clone(),
+            what: what.clone(),
+            begins: ended.is_none(),
+            why: ended.clone().unwrap_or_default(),
+        }),
         Event::Refusing {
             reason,
             begins,
@@ -242,6 +254,10 @@ pub const KINDS: &[(&str, &str)] = &[
         "quorum",
         "a majority of a shard's replicas is not heard any more, or again",
     ),
+    (
+        "fault",
+        "a drill puts a fault on the node, or it has ended: which, and why",
+    ),
 ];
 
 /// The kind of a record, as [`KINDS`] has it.
@@ -267,6 +283,7 @@ pub fn kind(what: &What) -> &'static str {
         What::Drain(_) => "drain",
         What::Snapshot(_) => "snapshot",
         What::Quorum(_) => "quorum",
+        What::Fault(_) => "fault",
     }
 }
 
@@ -365,6 +382,8 @@ pub fn words(what: &What, names: &BTreeMap<u64, String>) -> Option<String> {
             ms(s.took_us)
         ),
         What::Snapshot(s) => format!("installed a snapshot of {}", shard(s.shard)),
+        What::Fault(f) if f.begins => format!("drill {} puts a fault on it: {}", f.drill, f.what),
+        What::Fault(f) => format!("drill {}'s fault has ended, {}: {}", f.drill, f.why, f.what),
         What::Quorum(q) if q.lost => format!("hears no majority of {}", shard(q.shard)),
         What::Quorum(q) => format!("hears a majority of {} again", shard(q.shard)),
     })

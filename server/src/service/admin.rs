@@ -26,6 +26,7 @@ use tonic::{Request, Response, Status};
 use super::{debug, events};
 use crate::budget::Budget;
 use crate::deadline::Call;
+use crate::drill::faults::control::ToldOf;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use crate::guesses::Guesses;
@@ -76,6 +77,8 @@ pub struct Admin {
     pub recorder: Recorder,
     /// What is given to `firebreak debug bundle`.
     pub files: Arc<debug::Files>,
+    /// What drills do to this node, where they may.
+    pub faults: Option<ToldOf>,
 }
 
 #[tonic::async_trait]
@@ -242,6 +245,40 @@ impl Service for Admin {
         Ok(Response::new(self.rotate(request, &call).await?))
     }
 
+    async fn get_drills(
+        &self,
+        _: Request<v1::GetDrillsRequest>,
+    ) -> Result<Response<v1::GetDrillsResponse>, Status> {
+        Ok(Response::new(self.drills()?))
+    }
+
+    async fn change_drill(
+        &self,
+        request: Request<v1::ChangeDrillRequest>,
+    ) -> Result<Response<v1::ChangeDrillResponse>, Status> {
+        let (request, call, _token) = self.begin(request);
+        Ok(Response::new(
+            Admin::change_drill(self, &request, &call).await?,
+        ))
+    }
+
+    async fn sign_drill(
+        &self,
+        request: Request<v1::SignDrillRequest>,
+    ) -> Result<Response<v1::SignDrillResponse>, Status> {
+        let (request, call, _token) = self.begin(request);
+        Ok(Response::new(self.sign(&request, &call).await?))
+    }
+
+    async fn get_drill_key(
+        &self,
+        request: Request<v1::GetDrillKeyRequest>,
+    ) -> Result<Response<v1::GetDrillKeyResponse>, Status> {
+        let (_, call, _token) = self.begin(request);
+        let public_key = self.signing_key(&call).await?.public().into();
+        Ok(Response::new(v1::GetDrillKeyResponse { public_key }))
+    }
+
     async fn set_draining(
         &self,
         request: Request<v1::SetDrainingRequest>,
@@ -293,7 +330,7 @@ impl Admin {
             degraded_dc: degraded(&shard.replicas),
         }));
         let (log, state) = (self.log.stats(), self.state.stats());
-        v1::GetStatusResponse {
+        let mut status = v1::GetStatusResponse {
             cluster_id: identity.cluster_id.clone(),
             node_id: identity.node.0,
             node_name: identity.name.clone(),
@@ -332,7 +369,12 @@ impl Admin {
                 uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
                 resources: self.resources(),
             }),
+            ..v1::GetStatusResponse::default()
+        };
+        if let Some(faults) = &self.faults {
+            faults.tell(&mut status);
         }
+        status
     }
 
     /// What is bounded, and how much of it is used.

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod conversations;
 pub mod debug;
+mod drills;
 pub mod events;
 pub mod grpc;
 mod leading;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::transport::server::{Connected as _, TcpConnectInfo};
 
 use super::{Gate, Io};
+use crate::net::faulty::Abort as _;
 
 /// Most that is read at once, bytes.
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -64,6 +65,10 @@ impl Far {
 
     pub(super) fn connect_info(&self) -> TcpConnectInfo {
         self.info.clone()
+    }
+
+    pub(super) fn abort(&self) {
+        self.out.as_ref().abort();
     }
 
     /// A write that failed shows what became of the other end; here nobody can know that before

@@ -336,7 +336,8 @@ fn shard_of(what: &What) -> Option<u32> {
         | What::Verdict(_)
         | What::Stall(_)
         | What::Clock(_)
-        | What::Drain(_) => None,
+        | What::Drain(_)
+        | What::Fault(_) => None,
     }
 }
 
