@@ -87,6 +87,8 @@ enum Command {
     Failover(failover::Args),
     #[command(subcommand)]
     Drill(cmd::drill::Drill),
+    Promises(cmd::promises::Args),
+    Verify(cmd::verify::Args),
     #[command(subcommand)]
     Outage(cmd::outage::Outage),
     Outages(cmd::outages::Args),
@@ -140,6 +142,8 @@ fn main() -> ExitCode {
         Command::Outages(args) => cmd::block_on(args.run()),
         Command::Outage(command) => command.run(),
         Command::Drill(command) => command.run(),
+        Command::Promises(args) => cmd::block_on(args.run()),
+        Command::Verify(args) => cmd::block_on(args.run()),
         Command::Sim(args) => args.run(),
         Command::Generate(command) => command.run(),
     };

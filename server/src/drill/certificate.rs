@@ -245,7 +245,11 @@ impl Certificate {
         let key = unhex(&self.public_key).unwrap_or_default();
         let signature = unhex(&self.signature).unwrap_or_default();
         let fits = |digest: &[u8; KEY_BYTES]| sign::verify(&key, digest, &signature);
-        match (told == Some(body), told.is_some_and(|told| fits(&told)), fits(&body)) {
+        match (
+            told == Some(body),
+            told.is_some_and(|told| fits(&told)),
+            fits(&body),
+        ) {
             (true, _, true) => Ok(()),
             (true, _, false) => Err(Fault::Signature),
             (false, true, _) => Err(Fault::Body),
@@ -256,13 +260,17 @@ impl Certificate {
 
     /// Holds the files to their digests; `read` gives a file of that name, or none where it is not there.
     pub fn check(&self, read: impl Fn(&str) -> Option<Vec<u8>>) -> Vec<Fault> {
-        let faults = self.body.files.iter().filter_map(|kept| match read(&kept.file) {
-            None => Some(Fault::Missing(kept.file.clone())),
-            Some(bytes) if hex(blake3::hash(&bytes).as_bytes()) != kept.digest => {
-                Some(Fault::File(kept.file.clone()))
-            }
-            Some(_) => None,
-        });
+        let faults = self
+            .body
+            .files
+            .iter()
+            .filter_map(|kept| match read(&kept.file) {
+                None => Some(Fault::Missing(kept.file.clone())),
+                Some(bytes) if hex(blake3::hash(&bytes).as_bytes()) != kept.digest => {
+                    Some(Fault::File(kept.file.clone()))
+                }
+                Some(_) => None,
+            });
         faults.collect()
     }
 }
@@ -286,7 +294,8 @@ fn canonical(value: &Value) -> Result<String, String> {
             let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
             fields.sort_by_key(|(key, _)| *key);
             let fields = fields.into_iter();
-            let fields = fields.map(|(key, value)| Ok(format!("{}:{}", text(key)?, canonical(value)?)));
+            let fields =
+                fields.map(|(key, value)| Ok(format!("{}:{}", text(key)?, canonical(value)?)));
             let fields: Result<Vec<String>, String> = fields.collect();
             format!("{{{}}}", fields?.join(","))
         }
@@ -312,7 +321,9 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
         _ => None,
     };
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    let bytes = pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
     rest.is_empty().then(|| bytes.collect()).flatten()
 }
 

@@ -40,7 +40,10 @@ fn body() -> Body {
         duplicated: 0,
         held: ["D", "O", "E"].map(str::to_owned).to_vec(),
         broken: Vec::new(),
-        files: vec![kept("paper.json", b"{}"), kept("plan.toml", b"format = 1\n")],
+        files: vec![
+            kept("paper.json", b"{}"),
+            kept("plan.toml", b"format = 1\n"),
+        ],
     }
 }
 
@@ -77,7 +80,10 @@ fn what_was_changed_is_named() {
     check(|one| one.body.approvals[0].who.push('x'), Fault::Body);
     check(|one| one.digest = hex(&[3; KEY_BYTES]), Fault::Digest);
     check(|one| one.signature = hex(&[3; 64]), Fault::Signature);
-    check(|one| one.public_key = hex(&[3; KEY_BYTES]), Fault::Signature);
+    check(
+        |one| one.public_key = hex(&[3; KEY_BYTES]),
+        Fault::Signature,
+    );
 }
 
 #[test]
@@ -97,14 +103,22 @@ fn what_somebody_else_signed_is_refused_where_the_key_is_known() {
 #[test]
 fn what_is_no_certificate_is_refused_with_what_would_be_right() {
     let check = |text: &str, part: &str| {
-        let why = Certificate::read(text.as_bytes(), None).unwrap_err().to_string();
+        let why = Certificate::read(text.as_bytes(), None)
+            .unwrap_err()
+            .to_string();
         assert!(why.contains(part), "{text}: {why}");
     };
     check("certificate", "is not JSON");
     check("{}", "firebreak drill certify");
-    check(&GOLDEN.replace("\"format\":1,\"kind\"", "\"format\":2,\"kind\""), "another format");
+    check(
+        &GOLDEN.replace("\"format\":1,\"kind\"", "\"format\":2,\"kind\""),
+        "another format",
+    );
     check(&GOLDEN.replace("\"lost\":0,", ""), "cannot be read");
-    check(&GOLDEN.replace(",\"failed\"", ", \"failed\""), "byte by byte");
+    check(
+        &GOLDEN.replace(",\"failed\"", ", \"failed\""),
+        "byte by byte",
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use server::drill::plan::Plan as Drill;
+use server::drill::plan::{Caps, Goals, Plan as Drill};
+use server::drill::verb::Verb;
 use server::night::Night;
 use server::night::account::Account;
 
@@ -24,6 +25,8 @@ const LENGTH_MS_MAX: u64 = 600_000;
 const LASTS_MS_MIN: u64 = 1_000;
 /// Nodes that a run can have.
 const NODES_MAX: usize = 30;
+/// How long it is looked at what a verb does, ms: replicas move meanwhile.
+const VERB_MS: u64 = 30_000;
 /// How long a drill goes on once something else burns: within this an abort has undone all of it, ms.
 const ABORT_MS: u64 = 10_000;
 /// The line of the timeline that the fire has.
@@ -47,6 +50,8 @@ pub struct Stage {
     drill: Drill,
     /// Begin and end of each step, ms after the load began.
     times: Vec<(u64, u64)>,
+    /// What an operator does, which nothing takes back.
+    deeds: Vec<Event>,
     /// What the simulator does not know of it, for people.
     pub not_in_it: Vec<String>,
 }
@@ -57,19 +62,7 @@ impl Stage {
     /// # Errors
     /// Why the drill cannot be rehearsed there, and what would be right.
     pub fn of(drill: &Drill, night: &Night, tier: Tier) -> Result<Stage, String> {
-        if night.cluster.nodes.is_empty() {
-            return Err(
-                "the record has no map of the cluster: record it again while nodes run, over \
-                        the last minutes"
-                    .to_owned(),
-            );
-        }
-        if night.cluster.nodes.len() > NODES_MAX {
-            let nodes = night.cluster.nodes.len();
-            return Err(format!(
-                "{nodes} nodes; at most {NODES_MAX} can be simulated"
-            ));
-        }
+        sized(night)?;
         known(drill, night)?;
         let mut not_in_it = Vec::new();
         let topology = night::topology(night, &Counterfactual::default(), &mut not_in_it);
@@ -80,12 +73,79 @@ impl Stage {
             base: base(drill, topology, workload, tier),
             drill: drill.clone(),
             times,
+            deeds: Vec::new(),
             not_in_it,
         };
         let otherwise = stage.steps(&stage.drill).1;
         let mut not_in_it = stage.not_in_it.clone();
         not_in_it.extend(otherwise);
         Ok(Stage { not_in_it, ..stage })
+    }
+
+    /// Of what an operator is about to do.
+    ///
+    /// # Errors
+    /// Why it cannot be rehearsed there, and what would be right.
+    pub fn verb(verb: &Verb, night: &Night, tier: Tier) -> Result<Stage, String> {
+        sized(night)?;
+        let mut not_in_it = Vec::new();
+        let mut other = Counterfactual::default();
+        let deed = match verb {
+            Verb::Drain { nodes } => Some(Fault::Drain {
+                hosts: nodes.clone(),
+                drain: true,
+            }),
+            Verb::Remove { node } => Some(Fault::Remove {
+                hosts: vec![node.clone()],
+            }),
+            Verb::Move { to, .. } => {
+                not_in_it.push(format!("which shard's replica it is that goes to {to}"));
+                Some(Fault::MoveTo {
+                    hosts: vec![to.clone()],
+                    back: false,
+                })
+            }
+            Verb::Prefer { dcs } => {
+                not_in_it.push(
+                    "the way there: leaders stand where the policy wants them from the begin; what else a \
+                     policy says, as replicas and survive"
+                        .to_owned(),
+                );
+                other.prefer = Some(dcs.clone());
+                None
+            }
+        };
+        let hosts = deed.iter().flat_map(|deed| deed.hosts());
+        let names: BTreeSet<&str> = night
+            .cluster
+            .nodes
+            .iter()
+            .map(|n| n.name.as_str())
+            .collect();
+        for host in hosts {
+            if !names.contains(host.as_str()) {
+                return Err(format!("the record of the cluster has no node {host}"));
+            }
+        }
+        let topology = night::topology(night, &other, &mut not_in_it);
+        let times = vec![(BEFORE_MS_MAX, BEFORE_MS_MAX + VERB_MS)];
+        let end_ms = BEFORE_MS_MAX + VERB_MS + AFTER_MS.0;
+        let workload = workload(night, end_ms, &mut not_in_it);
+        not_in_it.extend(unknown().map(str::to_owned));
+        let deeds = deed.into_iter().map(|fault| Event {
+            at_ms: BEFORE_MS_MAX,
+            line: 0,
+            fault,
+            label: None,
+        });
+        let drill = nothing(verb);
+        Ok(Stage {
+            base: base(&drill, topology, workload, tier),
+            deeds: deeds.collect(),
+            drill,
+            times,
+            not_in_it,
+        })
     }
 
     /// As it is planned.
@@ -100,7 +160,8 @@ impl Stage {
         let (first, last) = self.span();
         let (at_ms, hosts) = self.fire(seed, first, last)?;
         let abort_ms = at_ms + ABORT_MS;
-        let (events, _) = self.steps(&self.drill);
+        let (mut events, _) = self.steps(&self.drill);
+        events.retain(|event| !self.deeds.contains(event));
         let mut begun = BTreeSet::new();
         let mut kept: Vec<Event> = Vec::new();
         for mut event in events {
@@ -116,6 +177,7 @@ impl Stage {
             }
             kept.push(event);
         }
+        kept.extend(self.deeds.iter().cloned());
         kept.push(Event {
             at_ms,
             line: FIRE_LINE,
@@ -157,7 +219,9 @@ impl Stage {
 
     /// When which nodes burn: of the data centers that the drill touches least, one after the other.
     fn fire(&self, seed: u64, first: u64, last: u64) -> Option<(u64, Vec<String>)> {
-        let touched: BTreeSet<&String> = self.drill.steps.iter().flat_map(|s| &s.nodes).collect();
+        let steps = self.drill.steps.iter().flat_map(|step| &step.nodes);
+        let deeds = self.deeds.iter().flat_map(|deed| deed.fault.hosts());
+        let touched: BTreeSet<&String> = steps.chain(deeds).collect();
         let mut dcs: BTreeMap<&str, usize> = BTreeMap::new();
         for (dc, name) in self.nodes() {
             *dcs.entry(dc).or_default() += usize::from(touched.contains(&name.to_owned()));
@@ -192,7 +256,7 @@ impl Stage {
             topology: &self.base.topology,
             sites: &sites,
         };
-        let (mut events, mut otherwise) = (Vec::new(), Vec::new());
+        let (mut events, mut otherwise) = (self.deeds.clone(), Vec::new());
         for ((line, step), (begin, end)) in (0..).zip(&drill.steps).zip(&self.times) {
             let acts = place.acts(step);
             let event = |at_ms: u64| {
@@ -236,6 +300,40 @@ fn without(fault: &mut Fault, burned: &[String]) -> bool {
         | Fault::DiskRoom { hosts, .. }
         | Fault::Drain { hosts, .. } => left(hosts),
         _ => true,
+    }
+}
+
+/// Whether there is a map, and not too much on it.
+fn sized(night: &Night) -> Result<(), String> {
+    match night.cluster.nodes.len() {
+        0 => Err(
+            "the record has no map of the cluster: record it again while nodes run, over the last minutes"
+                .to_owned(),
+        ),
+        nodes if nodes > NODES_MAX => Err(format!(
+            "{nodes} nodes; at most {NODES_MAX} can be simulated"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A drill of no steps, beside which a verb is done.
+fn nothing(verb: &Verb) -> Drill {
+    Drill {
+        format: server::drill::plan::FORMAT,
+        id: String::new(),
+        scenario: "verb".to_owned(),
+        about: format!("An operator's verb: {}.", verb.words()),
+        hypothesis: String::new(),
+        target: String::new(),
+        cluster_id: String::new(),
+        map_epoch: 0,
+        made_ms: 0,
+        before_ms: BEFORE_MS_MAX,
+        after_ms: AFTER_MS.0,
+        caps: Caps::default(),
+        goals: Goals::default(),
+        steps: Vec::new(),
     }
 }
 

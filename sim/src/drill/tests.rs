@@ -4,6 +4,7 @@ use proto::v1::{
     SecondRecord,
 };
 use server::drill::plan::{Action, Caps, Goals, Plan as Drill, Step};
+use server::drill::verb::Verb;
 use server::night::{FORMAT, KIND, Night, NodeNight};
 
 use super::Stage;
@@ -376,4 +377,60 @@ fn what_cannot_be_rehearsed_is_refused_with_the_reason() {
     let step = |at| (at, Some(40_000), Action::StandStill, vec!["seoul-1"]);
     let long = drill((0..20).map(|at| step(at * 50_000)).collect());
     check(long, &night(), "at most 600 s are rehearsed");
+}
+
+#[test]
+fn a_verb_is_done_once_and_not_taken_back() {
+    let check = |verb: Verb, kind: &str, prefer: &[&str]| {
+        let stage = Stage::verb(&verb, &night(), Tier::Direct).unwrap();
+        let plan = stage.calm(1);
+        let kinds: Vec<&str> = plan.events.iter().map(|event| event.fault.kind()).collect();
+        assert_eq!(
+            kinds,
+            [kind]
+                .iter()
+                .copied()
+                .filter(|kind| !kind.is_empty())
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(plan.topology.prefer, prefer);
+        let fire = stage.beside_a_fire(2).unwrap();
+        let burns = fire
+            .events
+            .iter()
+            .filter(|event| event.fault.kind() == "burn");
+        assert_eq!(burns.count(), 1);
+        assert_eq!(fire.events.len(), plan.events.len() + 1);
+    };
+    let node = || "seoul-2".to_owned();
+    check(
+        Verb::Drain {
+            nodes: SEOUL.map(str::to_owned).to_vec(),
+        },
+        "drain",
+        &[],
+    );
+    check(Verb::Remove { node: node() }, "remove", &[]);
+    let moved = Verb::Move {
+        shard: 3,
+        from: "seoul-1".to_owned(),
+        to: node(),
+    };
+    check(moved, "move-to", &[]);
+    check(
+        Verb::Prefer {
+            dcs: vec!["busan".to_owned()],
+        },
+        "",
+        &["busan"],
+    );
+}
+
+#[test]
+fn a_verb_for_a_node_that_there_is_not_is_refused() {
+    let verb = Verb::Remove {
+        node: "jeju-1".to_owned(),
+    };
+    let why = Stage::verb(&verb, &night(), Tier::Direct).unwrap_err();
+    assert!(why.contains("no node jeju-1"), "{why}");
 }

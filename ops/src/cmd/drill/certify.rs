@@ -157,3 +157,29 @@ pub fn digest(mut file: impl std::io::Read) -> std::io::Result<String> {
     std::io::copy(&mut file, &mut hasher)?;
     Ok(hex(hasher.finalize().as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_that_are_there_are_certified_and_the_paper_under_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str| std::fs::write(folder.path().join(name), name).unwrap();
+        ["mine.json", "plan.toml", "night.json", "other.txt"].map(write);
+        let kept = kept(&folder.path().join("mine.json"), folder.path()).unwrap();
+        let names: Vec<&str> = kept.iter().map(|one| one.file.as_str()).collect();
+        assert_eq!(names, ["plan.toml", "paper.json", "night.json"]);
+        assert_eq!(kept[1].digest, digest(&b"mine.json"[..]).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_paper_is_refused_with_exit_code_2() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("paper.json");
+        std::fs::write(&path, "{}").unwrap();
+        let why = read(&path).unwrap_err();
+        assert!(why.is::<Usage>() && why.to_string().contains("no paper of a drill"));
+        assert!(read(&folder.path().join("none")).unwrap_err().is::<Usage>());
+    }
+}

@@ -1,6 +1,7 @@
 //! `firebreak drill`: a data center burns on purpose: what is shown before and afterwards.
 
 pub mod certify;
+pub mod key;
 pub mod rehearse;
 pub mod report;
 pub mod vouch;
@@ -15,6 +16,7 @@ pub enum Drill {
     Rehearse(rehearse::Args),
     Report(report::Args),
     Certify(certify::Args),
+    Key(key::Args),
     Verify(vouch::Args),
 }
 
@@ -28,6 +30,7 @@ impl Drill {
             Drill::Rehearse(args) => args.run(),
             Drill::Report(args) => args.run(),
             Drill::Certify(args) => block_on(args.run()),
+            Drill::Key(args) => block_on(args.run()),
             Drill::Verify(args) => args.run(),
         }
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use server::drill::certificate::hex;
@@ -13,6 +14,8 @@ use crate::cmd::{block_on, sim};
 
 /// How far back the load and the rounds are looked at, ms.
 const BACK_MS: u64 = 180_000;
+/// How long it is looked for a node that answers.
+const DEADLINE: Duration = Duration::from_secs(5);
 /// What was gathered of the cluster.
 const CLUSTER: &str = "cluster.json";
 /// What came out.
@@ -127,8 +130,11 @@ pub fn words(words: &Words) -> Vec<OsString> {
 /// When no node answers, or the file cannot be written.
 pub async fn gather(target: &Target, path: &Path) -> anyhow::Result<String> {
     let now_ms = when::now_ms();
-    let night = record::gather(target, now_ms.saturating_sub(BACK_MS), now_ms).await?;
-    let client = target.client(std::time::Duration::from_secs(5)).await?;
+    let between = (now_ms.saturating_sub(BACK_MS), now_ms);
+    let client = target.client(DEADLINE).await?;
+    let status = client.status().await.with_context(|| target.asked())?;
+    let (nodes, missing) = record::gather(&client, &status, between).await?;
+    let night = record::night(nodes, missing, now_ms, between);
     let drills = client.drills().await.with_context(|| target.asked())?;
     let text = serde_json::to_string(&night)?;
     std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -136,7 +142,7 @@ pub async fn gather(target: &Target, path: &Path) -> anyhow::Result<String> {
 }
 
 /// Runs something on a runtime that is gone afterwards.
-fn block_in<T: Send + 'static>(run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+fn block_in<T>(run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let mut made = None;
     block_on(async {
         made = Some(run.await?);

@@ -152,3 +152,120 @@ fn look(folder: &Path, kept: &Kept) -> anyhow::Result<Found> {
         false => Found::Changed,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use server::drill::certificate::{Body, hex};
+    use server::drill::paper::End;
+    use server::drill::sign::Key;
+
+    use super::*;
+
+    const FILES: [(&str, &str); 2] = [("paper.json", "{}"), ("plan.toml", "format = 1\n")];
+
+    fn key() -> Key {
+        Key::of(&[5; 32]).unwrap()
+    }
+
+    /// A folder with a certificate and its files.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let files = FILES.map(|(file, text)| {
+            std::fs::write(folder.path().join(file), text).unwrap();
+            Kept {
+                file: file.to_owned(),
+                digest: digest(text.as_bytes()).unwrap(),
+            }
+        });
+        let body = Body {
+            drill: "d".to_owned(),
+            cluster_id: "c".to_owned(),
+            scenario: "dc-silent".to_owned(),
+            target: "seoul".to_owned(),
+            hypothesis: "it holds".to_owned(),
+            end: End::Passed,
+            why: "every goal was met".to_owned(),
+            began_ms: 1,
+            ended_ms: 2,
+            layout_digest: String::new(),
+            approvals: Vec::new(),
+            gap_ms: 3,
+            calls: 4,
+            failed: 0,
+            lost: 0,
+            duplicated: 0,
+            held: Vec::new(),
+            broken: Vec::new(),
+            files: files.to_vec(),
+        };
+        let signature = key().sign(&body.digest().unwrap());
+        let made = Certificate::of(body, &signature, &key().public()).unwrap();
+        std::fs::write(folder.path().join("certificate.json"), made.text().unwrap()).unwrap();
+        folder
+    }
+
+    fn verify(folder: &Path, with_dir: bool, key: Option<String>) -> Result<(), String> {
+        let args = Args {
+            certificate: folder.join("certificate.json"),
+            dir: with_dir.then(|| folder.to_owned()),
+            key,
+            json: false,
+        };
+        let ended = args.run().map_err(|error| {
+            assert!(error.is::<Usage>(), "exit code 2");
+            error.to_string()
+        });
+        ended.map(|_| ())
+    }
+
+    #[test]
+    fn a_whole_certificate_is_one_with_and_without_its_key() {
+        let folder = folder();
+        assert_eq!(verify(folder.path(), true, None), Ok(()));
+        let known = hex(&key().public());
+        assert_eq!(
+            verify(folder.path(), true, Some(known.to_uppercase())),
+            Ok(())
+        );
+        let why = verify(folder.path(), true, Some("00".repeat(32))).unwrap_err();
+        assert!(why.contains("another key"), "{why}");
+    }
+
+    #[test]
+    fn a_changed_byte_is_found_and_the_file_is_named() {
+        let folder = folder();
+        let change = |name: &str| {
+            let path = folder.path().join(name);
+            let mut bytes = std::fs::read(&path).unwrap();
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        };
+        change("plan.toml");
+        let why = verify(folder.path(), false, None).unwrap_err();
+        assert_eq!(why, "plan.toml was changed: it has another digest");
+        change("plan.toml");
+        change("certificate.json");
+        let why = verify(folder.path(), false, None).unwrap_err();
+        assert!(why.contains("certificate.json: the certificate"), "{why}");
+    }
+
+    #[test]
+    fn a_missing_file_is_wrong_only_where_all_were_to_be_there() {
+        let folder = folder();
+        std::fs::remove_file(folder.path().join("paper.json")).unwrap();
+        assert_eq!(verify(folder.path(), false, None), Ok(()));
+        let why = verify(folder.path(), true, None).unwrap_err();
+        assert_eq!(why, "paper.json is not there");
+    }
+
+    #[test]
+    fn a_file_of_another_folder_is_not_looked_at() {
+        let kept = Kept {
+            file: "../etc/passwd".to_owned(),
+            digest: String::new(),
+        };
+        let why = look(Path::new("."), &kept).unwrap_err().to_string();
+        assert!(why.contains("no plain name"), "{why}");
+    }
+}

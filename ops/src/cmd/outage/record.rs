@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use client::Client;
-use client::v1::GetEventsResponse;
+use client::v1::{GetEventsResponse, GetStatusResponse};
 use proto::v1::Record;
 use proto::v1::record::What;
 use server::night::{FORMAT, KIND, Missing, Night, NodeNight};
@@ -64,15 +64,28 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let now_ms = when::now_ms();
         let (from_ms, to_ms) = self.when.range(now_ms).map_err(Usage)?;
-        let night = match self.data_dir.is_empty() {
-            true => gather(&self.target, from_ms, to_ms).await?,
-            false => {
-                let (nodes, missing) = read_all(&self.data_dir, from_ms, to_ms)?;
-                night((from_ms, to_ms), nodes, missing)
-            }
+        let (nodes, missing) = match self.data_dir.is_empty() {
+            true => self.ask(from_ms, to_ms).await?,
+            false => read_all(&self.data_dir, from_ms, to_ms)?,
         };
+        let night = night(nodes, missing, now_ms, (from_ms, to_ms));
         self.write(&night)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    async fn ask(
+        &self,
+        from_ms: u64,
+        to_ms: u64,
+    ) -> anyhow::Result<(Vec<NodeNight>, Vec<Missing>)> {
+        let client = self.target.client(DEADLINE).await?;
+        let status = client.status().await.with_context(|| {
+            format!(
+                "no node answers ({}); where none runs, read their files: --data-dir DIR for each",
+                self.target.asked()
+            )
+        })?;
+        gather(&client, &status, (from_ms, to_ms)).await
     }
 
     fn write(&self, night: &Night) -> anyhow::Result<()> {
@@ -110,28 +123,21 @@ impl Args {
     }
 }
 
-/// What the recorders of all nodes that answer have of a time, Unix milliseconds.
+/// What the nodes of a cluster have of a time, and those that cannot be asked.
 ///
 /// # Errors
-/// When no node answers, or none gives its record.
-pub async fn gather(target: &Target, from_ms: u64, to_ms: u64) -> anyhow::Result<Night> {
-    let client = target.client(DEADLINE).await?;
-    let status = client.status().await.with_context(|| {
-        format!(
-            "no node answers ({}); where none runs, read their files: firebreak outage record --data-dir DIR \
-             for each",
-            target.asked()
-        )
-    })?;
-    let asks = status.nodes.iter().map(|node| {
-        let client = &client;
-        async move {
-            let told = ask(client, &node.address, (from_ms, to_ms)).await;
-            told.map_err(|why| Missing {
-                name: node.name.clone(),
-                why: format!("{}: {why}", node.address),
-            })
-        }
+/// When no node gives its record.
+pub async fn gather(
+    client: &Client,
+    status: &GetStatusResponse,
+    between: (u64, u64),
+) -> anyhow::Result<(Vec<NodeNight>, Vec<Missing>)> {
+    let asks = status.nodes.iter().map(|node| async move {
+        let told = ask(client, &node.address, between).await;
+        told.map_err(|why| Missing {
+            name: node.name.clone(),
+            why: format!("{}: {why}", node.address),
+        })
     });
     let (mut nodes, mut missing) = (Vec::new(), Vec::new());
     for told in futures::future::join_all(asks).await {
@@ -144,15 +150,21 @@ pub async fn gather(target: &Target, from_ms: u64, to_ms: u64) -> anyhow::Result
         let whys: Vec<String> = missing.into_iter().map(|m| m.why).collect();
         return Err(anyhow!("no node gives its record: {}", whys.join("; ")));
     }
-    Ok(night((from_ms, to_ms), nodes, missing))
+    Ok((nodes, missing))
 }
 
-fn night((from_ms, to_ms): (u64, u64), nodes: Vec<NodeNight>, missing: Vec<Missing>) -> Night {
+/// A document of what was gathered.
+pub fn night(
+    nodes: Vec<NodeNight>,
+    missing: Vec<Missing>,
+    now_ms: u64,
+    (from_ms, to_ms): (u64, u64),
+) -> Night {
     let mut night = Night {
         kind: KIND.to_owned(),
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        recorded_ms: when::now_ms(),
+        recorded_ms: now_ms,
         from_ms,
         to_ms,
         nodes,

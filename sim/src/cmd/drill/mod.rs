@@ -3,9 +3,11 @@
 
 mod rehearse;
 mod report;
+mod verb;
 
 use std::path::Path;
 
+use server::drill::check;
 use server::drill::plan::Plan;
 
 use super::{Ended, Failure};
@@ -18,6 +20,9 @@ const PLAN_BYTES_MAX: u64 = 4 << 20;
 pub(crate) enum Drill {
     /// Rehearses a drill on seeds of the simulator
     Rehearse(Box<rehearse::Args>),
+    /// Rehearses what an operator is about to do
+    #[command(hide = true)]
+    RehearseVerb(verb::Args),
     /// Tells what a drill showed
     Report(report::Args),
 }
@@ -27,6 +32,7 @@ impl Drill {
     pub(crate) fn run(self) -> Ended {
         match self {
             Drill::Rehearse(args) => args.run(),
+            Drill::RehearseVerb(args) => args.run(),
             Drill::Report(args) => args.run(),
         }
     }
@@ -48,20 +54,12 @@ fn text_of(path: &Path, bytes_max: u64, what: &str) -> Result<String, Failure> {
 /// A drill's plan, and the digest of its file.
 fn plan(path: &Path) -> Result<(Plan, String), Failure> {
     let text = text_of(path, PLAN_BYTES_MAX, "plan of a drill")?;
-    let plan: Plan = toml::from_str(&text).map_err(|error| {
+    let plan = check::read(&text).map_err(|why| {
         Failure::Usage(format!(
-            "{}: is no plan of a drill: {error}; `firebreak drill plan` writes one",
+            "{}: is no plan of a drill: {why}; `firebreak drill plan` writes one",
             path.display()
         ))
     })?;
-    if plan.format != server::drill::plan::FORMAT {
-        return Err(Failure::Usage(format!(
-            "{}: has format {}; this version reads format {}",
-            path.display(),
-            plan.format,
-            server::drill::plan::FORMAT
-        )));
-    }
     let digest = blake3::hash(text.as_bytes()).to_hex().to_string();
     Ok((plan, digest))
 }

@@ -65,7 +65,7 @@ pub(crate) struct Args {
 
 /// Which of the three a run is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Calm,
     Fire,
     Twin,
@@ -81,7 +81,12 @@ impl Args {
         let stage = Stage::of(&plan, &night, self.tier.into());
         let stage =
             stage.map_err(|why| Failure::Usage(format!("{}: {why}", self.plan.display())))?;
-        let made = self.make(&stage)?;
+        let seeds = Seeded {
+            seeds: self.seeds,
+            jobs: self.jobs,
+            out: self.out.clone(),
+        };
+        let made = seeds.make(&stage, true)?;
         let of = |wanted: Kind| -> Vec<&Outcome> {
             let those = made.iter().filter(|(kind, _)| *kind == wanted);
             those.map(|(_, outcome)| outcome).collect()
@@ -103,7 +108,7 @@ impl Args {
         for what in &missed {
             console.say(&format!("! the simulator says: {what}"));
         }
-        self.keep(&made, console)?;
+        seeds.keep(&made, console)?;
         if let Some(path) = &self.json {
             let text = serde_json::to_string_pretty(&rehearsal);
             let text = text.map_err(|error| Failure::Failed(format!("as JSON: {error}")))?;
@@ -121,14 +126,23 @@ impl Args {
             },
         ))
     }
+}
 
+/// How many runs are made, how many at a time, and where plans go.
+pub(super) struct Seeded {
+    pub seeds: u64,
+    pub jobs: Option<usize>,
+    pub out: PathBuf,
+}
+
+impl Seeded {
     /// Makes all runs, each in a process of its own.
-    fn make(&self, stage: &Stage) -> Result<Vec<(Kind, Outcome)>, Failure> {
+    pub(super) fn make(&self, stage: &Stage, twin: bool) -> Result<Vec<(Kind, Outcome)>, Failure> {
         let half = self.seeds.div_ceil(2);
         let calm = (1..=half).map(|seed| (Kind::Calm, stage.calm(seed)));
         let fires = (1..=self.seeds - half)
             .filter_map(|seed| Some((Kind::Fire, stage.beside_a_fire(seed)?)));
-        let twin = std::iter::once((Kind::Twin, stage.twin()));
+        let twin = twin.then(|| (Kind::Twin, stage.twin())).into_iter();
         let plans: Vec<(Kind, Plan)> = twin.chain(calm).chain(fires).collect();
         let workers = Workers::new(LIMIT_SECONDS, Stop::after(None))?;
         let bar = bar(plans.len() as u64);
@@ -154,7 +168,7 @@ impl Args {
     }
 
     /// Writes the plans of runs in which something broke, so that they can be made again.
-    fn keep(&self, made: &[(Kind, Outcome)], console: Console) -> Result<(), Failure> {
+    pub(super) fn keep(&self, made: &[(Kind, Outcome)], console: Console) -> Result<(), Failure> {
         let bad = made.iter().filter(|(kind, outcome)| {
             *kind != Kind::Twin && (rehearse::broken(outcome) || rehearse::unsettled(outcome))
         });
@@ -177,7 +191,7 @@ impl Args {
     clippy::disallowed_methods,
     reason = "the command's own clock: no run goes on in this process"
 )]
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let ms = since.map_or(0, |since| since.as_millis());
     u64::try_from(ms).unwrap_or(u64::MAX)
@@ -194,7 +208,7 @@ fn bar(runs: u64) -> ProgressBar {
 }
 
 /// A rehearsal for people.
-fn lines(rehearsal: &Rehearsal) -> Vec<String> {
+pub(super) fn lines(rehearsal: &Rehearsal) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_header([

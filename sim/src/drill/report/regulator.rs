@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use server::drill::paper::{End, Moment, Paper};
+use server::drill::plan::{Action, Step};
 
 use super::facts::Standing;
 use super::markdown::{one_line, step, table};
@@ -19,6 +20,8 @@ struct Words {
     method: &'static str,
     result: [&'static str; 3],
     figures: [&'static str; 5],
+    rows: [&'static str; 3],
+    step: fn(&Step) -> String,
     blast: [&'static str; 4],
     recovery: [&'static str; 4],
     corrective: [&'static str; 3],
@@ -66,6 +69,8 @@ const ENGLISH: Words = Words {
              before, from the map of that moment.",
     result: ["Verdict", "Reason", "Promises"],
     figures: ["", "predicted", "simulated (p99)", "measured", "goal"],
+    rows: ["longest gap", "failed calls", "replicas that moved"],
+    step,
     blast: [
         "Clients that waited longer than 0.5 s",
         "Clients with a failed call",
@@ -113,6 +118,8 @@ const KOREAN: Words = Words {
              훈련 전에 당시의 배치도를 바탕으로 같은 계획을 시뮬레이터에서 실행하였습니다.",
     result: ["판정", "사유", "보장 항목"],
     figures: ["", "예측", "시뮬레이션(p99)", "측정", "목표"],
+    rows: ["최장 대기 시간", "실패한 호출", "이동한 복제본"],
+    step: step_korean,
     blast: [
         "0.5초를 넘게 기다린 클라이언트",
         "실패한 호출이 있는 클라이언트",
@@ -165,6 +172,32 @@ fn moment_korean(moment: Moment) -> &'static str {
         Moment::Abort => "훈련 중단",
         Moment::End => "종료",
     }
+}
+
+fn step_korean(step: &Step) -> String {
+    let what = match step.action {
+        Action::Silence => "송수신 차단",
+        Action::Cut { .. } => "단방향 차단",
+        Action::Slow { .. } => "지연과 손실",
+        Action::Refuse => "새 연결 거부",
+        Action::Reset => "연결 재설정",
+        Action::SlowSync { .. } => "디스크 동기화 지연",
+        Action::FullDisk => "디스크 가득 참",
+        Action::StandStill | Action::Sigstop => "프로세스 정지",
+        Action::Sigkill => "프로세스 강제 종료",
+        Action::Restart => "프로세스 재시작",
+        Action::Drain => "트래픽 비우기",
+    };
+    let seconds = |ms: u64| format!("{}.{}초", ms / 1_000, ms % 1_000 / 100);
+    let lasts = step
+        .for_ms
+        .map_or_else(String::new, |ms| format!(" {} 동안", seconds(ms)));
+    format!(
+        "{} 후{lasts} {what}({}): {}",
+        seconds(step.at_ms),
+        step.action.name(),
+        one_line(&step.nodes.join(", "))
+    )
 }
 
 fn form(
@@ -282,7 +315,7 @@ fn method(paper: &Paper, words: &Words) -> String {
         .plan
         .steps
         .iter()
-        .map(|one| format!("- {}\n", step(one)));
+        .map(|one| format!("- {}\n", (words.step)(one)));
     format!("{}\n\n{}", words.method, steps.collect::<String>())
 }
 
@@ -299,7 +332,8 @@ fn result(paper: &Paper, facts: &Facts, words: &Words, end: &str) -> String {
         (promises, or_none(told.join(" · "), words)),
     ]);
     let goals = [paper.plan.goals.gap_ms, Some(paper.plan.goals.failed), None];
-    let rows = facts.rows.iter().zip(goals).map(|(row, goal)| {
+    let rows = facts.rows.iter().zip(words.rows).zip(goals);
+    let rows = rows.map(|((row, name), goal)| {
         let told = |number: Option<u64>| {
             number.map_or_else(
                 || "–".to_owned(),
@@ -309,7 +343,7 @@ fn result(paper: &Paper, facts: &Facts, words: &Words, end: &str) -> String {
         let simulated = row.simulated.map(|seeds| super::markdown::whole(seeds.p99));
         let unit = if row.unit.is_empty() { "" } else { " " };
         vec![
-            row.what.to_owned(),
+            name.to_owned(),
             told(row.predicted),
             simulated.map_or_else(|| "–".to_owned(), |p99| format!("{p99}{unit}{}", row.unit)),
             told(Some(row.measured)),
