@@ -6,6 +6,9 @@ use serde::Serialize;
 use server::drill::paper::{ClientSeen, Moment, Paper};
 use server::drill::rehearsal::{Seeds, Spread};
 
+use super::markdown::whole;
+use crate::reports::words::thousands;
+
 /// A client that waited longer than this has felt the drill, ms.
 pub const FELT_MS: u64 = 500;
 /// Ends of the ranges that clients' longest waits are counted in, ms.
@@ -260,7 +263,10 @@ fn warnings(paper: &Paper, rows: &[Row]) -> Vec<String> {
         warnings.push(format!(
             "The drill is worse than 99 of 100 of its seeds: {} {}{unit}, where the seeds stay at {}{unit} \
              (worst {}{unit}). The model or the machine is wrong, and both are worth knowing.",
-            row.what, row.measured, seeds.p99, seeds.max
+            row.what,
+            thousands(row.measured),
+            whole(seeds.p99),
+            whole(seeds.max)
         ));
     }
     match &paper.rehearsal {

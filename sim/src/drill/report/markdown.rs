@@ -80,11 +80,9 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
-/// A table; the columns after the first are numbers.
+/// A table.
 pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut text = format!("| {} |\n|---|", head.join(" | "));
-    text.push_str(&"--:|".repeat(head.len().saturating_sub(1)));
-    text.push('\n');
+    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
     for row in rows {
         let cells: Vec<String> = row.iter().map(|cell| one_line(cell)).collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));
@@ -110,9 +108,16 @@ pub(super) fn spread(of: Spread, unit: &str) -> String {
     )
 }
 
-/// A figure that was a whole number.
+/// A figure that was a whole number, with a comma between thousands.
 pub(super) fn whole(of: f64) -> String {
-    format!("{of:.0}")
+    // As casts do: what is no number, or below zero, is zero.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "figures are far below 2^64"
+    )]
+    #[allow(clippy::cast_sign_loss, reason = "counts and times are not below zero")]
+    let number = of.round() as u64;
+    thousands(number)
 }
 
 pub(super) fn with_unit(number: u64, unit: &str) -> String {

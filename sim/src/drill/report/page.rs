@@ -192,7 +192,7 @@ fn timeline(facts: &Facts) -> String {
     let rows = facts.moments.iter().map(|passed| {
         format!(
             "<tr><th>{}</th><td class=\"n\">{}</td><td class=\"at\">{}</td><td class=\"kst\">{}</td>\
-             <td>{}</td></tr>",
+             <td class=\"text\">{}</td></tr>",
             name(passed.moment),
             since(passed),
             when::clock(&passed.utc),
