@@ -12,12 +12,14 @@
 mod ballast;
 mod bench;
 mod bundle;
+mod canary;
 mod cmd;
 mod console;
 mod data_dir;
 mod demo;
 #[cfg(test)]
 mod docs_tests;
+mod drill;
 mod evidence;
 mod exit;
 mod failover;
@@ -140,8 +142,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => cmd::block_on(args.run()),
         Command::Failover(args) => cmd::block_on(args.run()),
         Command::Outages(args) => cmd::block_on(args.run()),
-        Command::Outage(command) => command.run(),
         Command::Drill(command) => command.run(),
+        Command::Outage(command) => command.run(),
         Command::Promises(args) => cmd::block_on(args.run()),
         Command::Verify(args) => cmd::block_on(args.run()),
         Command::Sim(args) => args.run(),

@@ -11,6 +11,9 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use model::id::ConversationName;
 pub use model::text::printable;
 
+/// Who is asked where nobody is named.
+const USUAL: &str = "127.0.0.1:7001";
+
 /// The arguments that every client command has.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Target {
@@ -20,7 +23,7 @@ pub struct Target {
         env = "FIREBREAK_TARGET",
         value_name = "HOST:PORT",
         value_delimiter = ',',
-        default_value = "127.0.0.1:7001"
+        default_value = USUAL
     )]
     pub target: Vec<String>,
 }
@@ -58,6 +61,15 @@ pub struct Tenant {
 }
 
 impl Target {
+    /// Who is asked where the command line names nobody.
+    pub fn usual() -> Vec<String> {
+        let set = std::env::var("FIREBREAK_TARGET")
+            .ok()
+            .filter(|set| !set.is_empty());
+        let set = set.unwrap_or_else(|| USUAL.to_owned());
+        set.split(',').map(str::to_owned).collect()
+    }
+
     /// A client of the cluster. Hosts that there are not are told at once: a call would look for them
     /// until its deadline.
     ///

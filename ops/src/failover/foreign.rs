@@ -15,7 +15,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 
-use super::load::{CALL_LIMIT, Call, Calls, PAUSE, Sender};
+use super::load::Sender;
+use crate::canary::{CALL_LIMIT, Call, Calls, PAUSE};
 use crate::demo::lock;
 
 const PROTO: &str = include_str!("../../../proto/proto/firebreak/v1/messages.proto");

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use client::{AppendStream, Client, ListOptions, Message, StreamOptions};
@@ -15,12 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::case::{Case, Victim};
 use super::foreign::{Foreign, Kit};
+use crate::canary::{CALL_LIMIT, Call, Calls, PAUSE, now_us};
 use crate::demo::lock;
 
-/// How long a call has to live: what G speaks of.
-pub const CALL_LIMIT: Duration = Duration::from_secs(5);
-/// Between an answer and the sender's next message.
-pub const PAUSE: Duration = Duration::from_millis(20);
 /// Conversations that a sender takes turns with, so that it meets most shards.
 const ROOMS: usize = 6;
 /// Senders through single calls and through streams of the Rust client, and its readers.
@@ -52,32 +49,6 @@ impl Sender {
             name,
         }
     }
-}
-
-/// One call and its end.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Whose.
-    pub sender: String,
-    /// The conversation; empty for a read.
-    pub room: String,
-    /// The client message id.
-    pub id: String,
-    /// Unix µs.
-    pub sent_us: u64,
-    /// Unix µs.
-    pub ended_us: u64,
-    /// The message's seq, or the error.
-    pub outcome: Result<u64, String>,
-}
-
-/// Everything that was called.
-pub type Calls = Arc<Mutex<Vec<Call>>>;
-
-/// Unix µs: all clients are on this machine.
-pub fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// All clients of a run.

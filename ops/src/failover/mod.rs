@@ -13,7 +13,6 @@
 
 mod case;
 mod foreign;
-mod judge;
 mod late;
 mod load;
 mod report;
@@ -34,6 +33,8 @@ use case::{Case, Victim};
 use foreign::{Kit, Language};
 use late::Probe;
 use load::Load;
+
+use crate::canary::{judge, now_us};
 use report::{CaseReport, RunReport};
 
 /// Round trip between data centers.
@@ -220,7 +221,7 @@ async fn play_once(
     case.prepare(cluster, &victim).await?;
     let mut load = Load::start(cluster, name, case, &victim, kits, place)?;
     load.warm().await?;
-    let since_us = load::now_us();
+    let since_us = now_us();
     tokio::time::sleep(CALM).await;
     let load_average = load_average();
     let probe = Probe::start();

@@ -9,8 +9,8 @@ use firebreak::ledger::Faults;
 use serde::Serialize;
 
 use super::case::Case;
-use super::judge::{Wait, Waits};
-use super::load::Call;
+use crate::canary::Call;
+use crate::canary::judge::{Wait, Waits};
 
 /// Failed calls that are kept in words.
 const NOTES_MAX: usize = 5;

@@ -51,14 +51,9 @@ impl Args {
     /// # Errors
     /// As exit codes tell.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let paper = read(&self.paper)?;
         let beside = self.paper.parent().unwrap_or(Path::new(""));
-        let body = Body::of(&paper, kept(&self.paper, beside)?);
-        let certificate = sign(&self.target, body).await?;
-        let text = certificate.text().map_err(|why| anyhow!(why))?;
         let out = self.out.unwrap_or_else(|| beside.join(FILE));
-        std::fs::write(&out, text)
-            .with_context(|| format!("{} cannot be written", out.display()))?;
+        let certificate = certify(&self.target, &self.paper, &out).await?;
         match self.json {
             true => println!("{}", serde_json::to_string_pretty(&certificate)?),
             false => {
@@ -78,11 +73,25 @@ impl Args {
     }
 }
 
+/// Has the paper at a path, and the files beside it, certified.
+///
+/// # Errors
+/// What is wrong with the paper; the cluster refuses it, or no node answers; the file cannot be written.
+pub async fn certify(target: &Target, path: &Path, out: &Path) -> anyhow::Result<Certificate> {
+    let paper = read(path)?;
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let body = Body::of(&paper, kept(path, beside)?);
+    let certificate = sign(target, body).await?;
+    let text = certificate.text().map_err(|why| anyhow!(why))?;
+    std::fs::write(out, text).with_context(|| format!("{} cannot be written", out.display()))?;
+    Ok(certificate)
+}
+
 /// Has a body signed.
 ///
 /// # Errors
 /// The cluster refuses it, or no node answers.
-pub async fn sign(target: &Target, body: Body) -> anyhow::Result<Certificate> {
+async fn sign(target: &Target, body: Body) -> anyhow::Result<Certificate> {
     let digest = body.digest().map_err(|why| anyhow!(why))?;
     let client = target.client(DEADLINE).await?;
     let request = SignDrillRequest {
@@ -104,7 +113,7 @@ pub async fn sign(target: &Target, body: Body) -> anyhow::Result<Certificate> {
 ///
 /// # Errors
 /// What is wrong with the file.
-pub fn read(path: &Path) -> anyhow::Result<Paper> {
+fn read(path: &Path) -> anyhow::Result<Paper> {
     let usage = |why: String| anyhow!(Usage(format!("{}: {why}", path.display())));
     let size = std::fs::metadata(path);
     let size = size

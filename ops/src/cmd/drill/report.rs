@@ -1,7 +1,10 @@
 //! `firebreak drill report`: what there is to show for a drill. The simulator draws it.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context as _, anyhow};
 
 use crate::cmd::sim;
 
@@ -35,5 +38,23 @@ impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let words = ["drill", "report"].map(OsString::from);
         sim::go_on(words.into_iter().chain(self.args).collect())
+    }
+}
+
+/// Has the simulator write the report of the paper in a folder.
+///
+/// # Errors
+/// When it is not there, or says what is wrong.
+pub async fn write(folder: &Path) -> anyhow::Result<()> {
+    let (program, missing) = sim::program();
+    let mut command = tokio::process::Command::new(&program);
+    command
+        .args(["drill", "report"])
+        .arg(folder.join("paper.json"));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let ended = command.output().await.with_context(|| missing)?;
+    match ended.status.success() {
+        true => Ok(()),
+        false => Err(anyhow!("{}", String::from_utf8_lossy(&ended.stderr).trim())),
     }
 }

@@ -7,7 +7,7 @@ use firebreak::ledger::{Ack, Faults, Found, Sent, judge};
 use futures::{StreamExt as _, TryStreamExt as _};
 use model::hash::record_hash;
 
-use super::load::Call;
+use super::Call;
 use crate::demo::proof::read_all;
 
 /// Conversations read back at once.

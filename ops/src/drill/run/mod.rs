@@ -1,0 +1,551 @@
+//! The controller of a drill.
+//!
+//! ```text
+//!  begin ─► calm ─► steps by time ─► after ─► whole again? ─► read back ─► judge ─► conclude
+//!             │          │                       ▲
+//!             │          ├ renews every few seconds, beats to the meta shard
+//!             └ ledger   └ cap, real fault, margin, no view, ended by others ─► undo all
+//! ```
+
+mod after;
+pub mod canary;
+mod gauge;
+mod hands;
+pub mod process;
+mod tell;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use client::v1::change_drill_request::Change;
+use client::v1::{BeatDrill, BeginDrill, ClaimDrill, GetStatusResponse, drill};
+use client::{Client, v1};
+use server::drill::check;
+use server::drill::paper::{End, Happened, Moment, Paper};
+use server::drill::plan::Plan;
+
+use super::book::{self, Planned};
+use super::fit::Fit;
+use crate::canary::{Call, now_us};
+use canary::Canaries;
+use gauge::Gauge;
+use hands::Hands;
+use watch::{Looked, Watch};
+
+/// Between two looks at the canaries and the clock.
+const TICK: Duration = Duration::from_millis(50);
+/// Between two looks at the cluster.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two renewals, and two beats.
+const RENEW: Duration = Duration::from_secs(4);
+/// How long the canaries may take to be answered.
+const WARM_LIMIT: Duration = Duration::from_secs(60);
+/// How long the canaries go on after an abort.
+const AFTER_ABORT: Duration = Duration::from_secs(3);
+/// What a note of the steps' begin says, with the time behind it.
+const STEPS_BEGIN: &str = "the steps begin at ";
+
+/// How it is carried out.
+pub struct Options {
+    /// The drill's folder.
+    pub dir: PathBuf,
+    /// Another controller's drill is taken over.
+    pub resume: bool,
+    /// What starts a node again, in which `{node}` is its name.
+    pub start_with: Option<String>,
+    /// No words on the way.
+    pub quiet: bool,
+}
+
+/// A note on its way to the meta shard, and what became of it.
+type Beating = tokio::task::JoinHandle<(String, Result<(), client::Error>)>;
+
+/// All that a controller has.
+struct Run<'a> {
+    client: Client,
+    plan: &'a Plan,
+    fit: &'a Fit,
+    options: &'a Options,
+    number: u64,
+    hands: Hands,
+    watch: Watch,
+    gauge: Gauge,
+    canaries: Canaries,
+    ledger: fs::File,
+    timeline: Vec<Happened>,
+    deviations: Vec<String>,
+    /// Unix milliseconds of the first step.
+    steps_at_ms: u64,
+    /// Notes that the meta shard has not got yet.
+    notes: Vec<String>,
+    /// A note on its way there.
+    beating: Option<Beating>,
+    looked: Looked,
+    most: BTreeMap<String, f64>,
+    moves: std::collections::BTreeSet<(u32, u64, u64)>,
+}
+
+/// Unix milliseconds.
+pub fn now_ms() -> u64 {
+    now_us() / 1_000
+}
+
+/// Carries a drill out, and gives what was seen of it.
+///
+/// # Errors
+/// Usage, when it may not begin; anything else when it cannot go on, with all undone.
+pub async fn run(
+    client: &Client,
+    planned: &Planned,
+    fit: &Fit,
+    statuses: &[&GetStatusResponse],
+    options: &Options,
+) -> anyhow::Result<Paper> {
+    let plan = &planned.plan;
+    let folder = |error| {
+        anyhow!(crate::exit::Usage(format!(
+            "{}: {error}",
+            options.dir.display()
+        )))
+    };
+    fs::create_dir_all(&options.dir).map_err(folder)?;
+    fs::write(options.dir.join("plan.toml"), &planned.text).map_err(folder)?;
+    fs::write(
+        options.dir.join("preflight.json"),
+        serde_json::to_string_pretty(fit)? + "\n",
+    )?;
+    let earlier = after::read_ledger(&options.dir.join("ledger.jsonl"));
+    if !options.resume && !earlier.is_empty() {
+        return Err(anyhow!(crate::exit::Usage(format!(
+            "{} has the ledger of another run: name another folder, or --resume",
+            options.dir.display()
+        ))));
+    }
+    let number = claim(client, planned, options.resume).await?;
+    let run_name = format!("{}-{number}", plan.id);
+    let hands = Hands::new(
+        &plan.id,
+        client.clone(),
+        statuses,
+        options.start_with.clone(),
+    )?;
+    let mut run = Run {
+        client: client.clone(),
+        plan,
+        fit,
+        options,
+        number,
+        hands,
+        watch: Watch::new(fit.margin, plan.caps.margin),
+        gauge: Gauge::default(),
+        canaries: Canaries::start(&run_name, &addresses(statuses))?,
+        ledger: fs::File::options()
+            .create(true)
+            .append(true)
+            .open(options.dir.join("ledger.jsonl"))?,
+        timeline: Vec::new(),
+        deviations: Vec::new(),
+        steps_at_ms: 0,
+        notes: Vec::new(),
+        beating: None,
+        looked: Looked::default(),
+        most: BTreeMap::new(),
+        moves: std::collections::BTreeSet::new(),
+    };
+    run.happened(Moment::Begin, "the canaries begin".to_owned());
+    let ended = run.play().await;
+    run.finish(ended, earlier, statuses).await
+}
+
+/// Begins the drill, or takes it over; the controller's number.
+async fn claim(client: &Client, planned: &Planned, resume: bool) -> anyhow::Result<u64> {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let who = format!("{}/{}", host.trim(), std::process::id());
+    let id = planned.plan.id.clone();
+    let (wanted, what) = match resume {
+        true => (
+            Change::Claim(ClaimDrill { id, who }),
+            "the drill cannot be taken over",
+        ),
+        false => {
+            let begin = BeginDrill {
+                id,
+                who,
+                plan_digest: planned.digest().into(),
+            };
+            (Change::Begin(begin), "the drill does not begin")
+        }
+    };
+    Ok(book::change(client, wanted, what).await?.number)
+}
+
+/// The addresses that the canaries of each data center know: its own, then one of each other.
+fn addresses(statuses: &[&GetStatusResponse]) -> BTreeMap<String, Vec<String>> {
+    let mut dcs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for node in statuses
+        .first()
+        .map(|one| &one.nodes[..])
+        .unwrap_or_default()
+    {
+        dcs.entry(node.dc.clone())
+            .or_default()
+            .push(node.address.clone());
+    }
+    let firsts: BTreeMap<String, String> = dcs
+        .iter()
+        .filter_map(|(dc, all)| Some((dc.clone(), all.first()?.clone())))
+        .collect();
+    for (dc, own) in &mut dcs {
+        own.extend(
+            firsts
+                .iter()
+                .filter(|(other, _)| *other != dc)
+                .map(|(_, a)| a.clone()),
+        );
+    }
+    dcs
+}
+
+impl Run<'_> {
+    fn happened(&mut self, moment: Moment, text: String) {
+        self.say(&text);
+        self.notes.push(text.clone());
+        self.timeline.push(Happened {
+            at_ms: now_ms(),
+            moment,
+            text,
+        });
+    }
+
+    fn say(&self, text: &str) {
+        if !self.options.quiet {
+            eprintln!("{} {text}", crate::cmd::outage::when::clock(now_ms()));
+        }
+    }
+
+    /// Plays all; why it ended early, if it did.
+    async fn play(&mut self) -> Result<(), String> {
+        self.warm().await?;
+        let mut done = vec![false; self.plan.steps.len()];
+        match self.options.resume {
+            true => self.take_over(&mut done).await?,
+            false => {
+                let begins = now_ms() + self.plan.before_ms;
+                self.steps_at_ms = begins;
+                self.happened(Moment::Begin, format!("{STEPS_BEGIN}{begins}"));
+            }
+        }
+        let end_ms = self.steps_at_ms + check::steps_end_ms(self.plan) + self.plan.after_ms;
+        let (mut renewed, mut looked) = (Instant::now(), Instant::now() - LOOK);
+        self.beat().await?;
+        loop {
+            self.step(&mut done).await?;
+            self.gauges()?;
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look().await?;
+            }
+            if renewed.elapsed() >= RENEW || !self.notes.is_empty() {
+                renewed = Instant::now();
+                self.renew().await?;
+                self.beat().await?;
+            }
+            if now_ms() >= end_ms && !self.hands.busy() {
+                return Ok(());
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    async fn warm(&mut self) -> Result<(), String> {
+        let began = Instant::now();
+        while let Some(cold) = self.canaries.cold() {
+            self.gauge
+                .look(&self.canaries, u64::MAX)
+                .iter()
+                .try_for_each(|call| self.write(call))?;
+            if began.elapsed() > WARM_LIMIT {
+                return Err(format!("{cold} is not served before anything was done"));
+            }
+            if began.elapsed() > Duration::from_secs(1) {
+                self.beat().await?;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        Ok(())
+    }
+
+    /// Goes on where another controller was.
+    async fn take_over(&mut self, done: &mut [bool]) -> Result<(), String> {
+        let told = book::look(&self.client)
+            .await
+            .map_err(|error| error.to_string())?;
+        let drills = book::drills(&told);
+        let held = drills.drills.iter().find(|one| one.id == self.plan.id);
+        let notes = held.map(|one| &one.notes[..]).unwrap_or_default();
+        let begun = notes
+            .iter()
+            .find_map(|note| note.text.strip_prefix(STEPS_BEGIN)?.parse().ok());
+        self.deviations
+            .push("another controller took over: what came meanwhile nobody watched".into());
+        let Some(begun) = begun else {
+            self.steps_at_ms = now_ms() + self.plan.before_ms;
+            self.happened(Moment::Begin, format!("{STEPS_BEGIN}{}", self.steps_at_ms));
+            return Ok(());
+        };
+        self.steps_at_ms = begun;
+        let now = now_ms();
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            let from = begun + step.at_ms;
+            if now < from {
+                continue;
+            }
+            done[at] = true;
+            if now < from + step.for_ms.unwrap_or(0) || step.action.needs_their_machine() {
+                self.hands.takes_over(at, step);
+            }
+        }
+        let gone = self.hands.renew().await;
+        match gone.is_empty() {
+            true => Ok(()),
+            false => Err(format!(
+                "the faults on {} had ended by themselves",
+                gone.join(", ")
+            )),
+        }
+    }
+
+    /// Begins and ends steps whose time has come.
+    async fn step(&mut self, done: &mut [bool]) -> Result<(), String> {
+        let now = now_ms().saturating_sub(self.steps_at_ms);
+        if now_ms() < self.steps_at_ms {
+            return Ok(());
+        }
+        let plan = self.plan;
+        for (at, step) in plan.steps.iter().enumerate() {
+            let ends = step.at_ms + step.for_ms.unwrap_or(0);
+            if !done[at] && now >= step.at_ms {
+                done[at] = true;
+                self.watch.spare(&step.nodes.iter().cloned().collect());
+                let what = format!("{} begins on {}", step.action.name(), step.nodes.join(", "));
+                self.happened(Moment::Inject, what);
+                let begun = self.hands.begin(at, step).await;
+                begun.map_err(|why| format!("step {} cannot be done: {why:#}", at + 1))?;
+            } else if done[at] && now >= ends && self.hands.is_on(at) {
+                self.watch.spare(&step.nodes.iter().cloned().collect());
+                if let Err(why) = self.hands.end(at).await {
+                    self.deviations.push(format!("step {}: {why:#}", at + 1));
+                }
+                let what = format!("{} ends on {}", step.action.name(), step.nodes.join(", "));
+                self.happened(Moment::Heal, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the canaries saw, and holds it against the caps.
+    fn gauges(&mut self) -> Result<(), String> {
+        let from_us = self.steps_at_ms.saturating_mul(1_000);
+        let new = self.gauge.look(&self.canaries, from_us);
+        new.iter().try_for_each(|call| self.write(call))?;
+        self.gauge
+            .broken(&self.plan.caps)
+            .map_or(Ok(()), |why| Err(format!("a cap is broken: {why}")))
+    }
+
+    fn write(&self, call: &Call) -> Result<(), String> {
+        let line = serde_json::to_string(call).map_err(|error| error.to_string())?;
+        let cannot = |error| format!("the ledger cannot be written: {error}");
+        writeln!(&self.ledger, "{line}").map_err(cannot)
+    }
+
+    async fn look(&mut self) -> Result<(), String> {
+        let touched = self.hands.touched();
+        self.watch.spare(&touched);
+        self.looked = self.watch.look(&self.client, &self.hands.away()).await;
+        for (dc, percent) in &self.looked.disk_pct {
+            let most = self.most.entry(dc.clone()).or_insert(0.0);
+            *most = most.max(*percent);
+        }
+        self.moves.extend(self.looked.moves.iter().copied());
+        tell::progress(
+            self.options.quiet,
+            &self.gauge,
+            self.plan,
+            self.looked.margin,
+            self.steps_at_ms,
+        );
+        self.looked.why.clone().map_or(Ok(()), Err)
+    }
+
+    async fn renew(&mut self) -> Result<(), String> {
+        let gone = self.hands.renew().await;
+        // A fault whose time is over ends a moment before it is taken out.
+        let now = now_ms().saturating_sub(self.steps_at_ms);
+        let early = self.plan.steps.iter().enumerate().filter(|(at, step)| {
+            let ends = step.at_ms + step.for_ms.unwrap_or(0);
+            self.hands.is_on(*at) && now + 500 < ends && step.nodes.iter().any(|n| gone.contains(n))
+        });
+        match early.count() {
+            0 => Ok(()),
+            _ => Err(format!(
+                "the faults on {} ended before their time",
+                gone.join(", ")
+            )),
+        }
+    }
+
+    /// Tells the meta shard that the controller is there. That takes a while when its leader is gone,
+    /// and nothing else waits for it.
+    async fn beat(&mut self) -> Result<(), String> {
+        if let Some(beating) = &self.beating {
+            if !beating.is_finished() {
+                return Ok(());
+            }
+        }
+        if let Some(beating) = self.beating.take() {
+            match beating.await {
+                Ok((_, Ok(_))) | Err(_) => {}
+                Ok((_, Err(error))) if error.reason() == Some("DRILL_REFUSED") => {
+                    return Err(book::said(&error));
+                }
+                // Until the drill is taken for lost there is time.
+                Ok((note, Err(_))) if !note.is_empty() => self.notes.insert(0, note),
+                Ok((_, Err(_))) => {}
+            }
+        }
+        let note = match self.notes.is_empty() {
+            true => String::new(),
+            false => self.notes.remove(0),
+        };
+        let beat = BeatDrill {
+            id: self.plan.id.clone(),
+            number: self.number,
+            note: note.clone(),
+        };
+        let client = self.client.clone();
+        self.beating = Some(tokio::spawn(async move {
+            let told = client.change_drill(Change::Beat(beat)).await;
+            (note, told.map(drop))
+        }));
+        Ok(())
+    }
+
+    /// Undoes all, waits until the cluster is whole, and makes the paper.
+    async fn finish(
+        mut self,
+        ended: Result<(), String>,
+        earlier: Vec<Call>,
+        statuses: &[&GetStatusResponse],
+    ) -> anyhow::Result<Paper> {
+        let aborted = ended.err();
+        let undone = Instant::now();
+        let left = self.hands.undo().await;
+        if let Some(why) = &aborted {
+            let took = undone.elapsed().as_millis();
+            self.happened(
+                Moment::Abort,
+                format!("aborted: {why}; undone in {took} ms"),
+            );
+        }
+        self.deviations.extend(left);
+        if aborted.is_some() {
+            tokio::time::sleep(AFTER_ABORT).await;
+        }
+        self.happened(Moment::End, "the canaries end".to_owned());
+        self.gauge
+            .look(&self.canaries, 0)
+            .iter()
+            .try_for_each(|c| self.write(c))
+            .map_err(|e| anyhow!(e))?;
+        after::make(self, aborted, earlier, statuses).await
+    }
+}
+
+/// How a drill ended, as the wire has it.
+pub fn wire_end(end: End) -> drill::End {
+    match end {
+        End::Passed => drill::End::Passed,
+        End::Missed => drill::End::Missed,
+        End::Broken => drill::End::Broken,
+        End::Aborted => drill::End::Aborted,
+        End::Inconclusive => drill::End::Inconclusive,
+    }
+}
+
+/// Ends all faults of a drill wherever they may be, from any survivor: for `abort` and `stop-all`.
+///
+/// # Errors
+/// When no node says where its faults are controlled.
+pub async fn sweep(client: &Client, id: &str) -> anyhow::Result<Vec<String>> {
+    let reports = client
+        .status_all(Duration::from_millis(1_500))
+        .await
+        .context("no node answers")?;
+    let ends = reports.iter().filter_map(|report| {
+        let status = report.status.as_ref().ok()?;
+        let address = Some(&status.drill_address).filter(|address| !address.is_empty())?;
+        Some(end_all(
+            address.clone(),
+            id.to_owned(),
+            status.node_name.clone(),
+        ))
+    });
+    Ok(futures::future::join_all(ends)
+        .await
+        .into_iter()
+        .flatten()
+        .collect())
+}
+
+async fn end_all(address: String, drill: String, name: String) -> Option<String> {
+    let channel = proto::net::endpoint(&address).ok()?.connect_lazy();
+    let channel: proto::net::Channel = channel.into();
+    let mut door = v1::faults_client::FaultsClient::new(channel);
+    let request = v1::EndFaultsRequest {
+        drill,
+        ids: Vec::new(),
+    };
+    match tokio::time::timeout(Duration::from_secs(2), door.end_faults(request)).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(status)) => Some(format!("{name}: {}", status.message())),
+        Err(_) => Some(format!(
+            "{name} does not answer; its faults end by themselves"
+        )),
+    }
+}
+
+/// Writes a document of a drill's folder.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn save(dir: &Path, file: &str, text: &str) -> anyhow::Result<()> {
+    let path = dir.join(file);
+    fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// A plan for tests.
+#[cfg(test)]
+pub fn tests_plan() -> Plan {
+    Plan {
+        format: server::drill::plan::FORMAT,
+        id: "d".into(),
+        scenario: "dc-silent".into(),
+        about: String::new(),
+        hypothesis: String::new(),
+        target: String::new(),
+        cluster_id: "c".into(),
+        map_epoch: 1,
+        made_ms: 1,
+        before_ms: 1,
+        after_ms: 1,
+        caps: server::drill::plan::Caps::default(),
+        goals: server::drill::plan::Goals::default(),
+        steps: Vec::new(),
+    }
+}
