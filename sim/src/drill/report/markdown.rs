@@ -101,7 +101,7 @@ pub(super) fn spread(of: Spread, unit: &str) -> String {
         unit => format!(" {unit}"),
     };
     format!(
-        "{}, {}, {}{unit}",
+        "{} / {} / {}{unit}",
         whole(of.p50),
         whole(of.p99),
         whole(of.max)
