@@ -38,7 +38,7 @@ pub struct Rehearsed {
 }
 
 /// Whether the verb goes on.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Go {
     /// It does.
     On,

@@ -15,6 +15,8 @@ use crate::exit::Usage;
 
 /// How long it is looked for a node that signs.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// What is read of a file at once, bytes.
+const PIECE_BYTES: usize = 64 * 1024;
 /// The largest paper that is read, bytes.
 const PAPER_BYTES_MAX: u64 = 256 << 20;
 
@@ -163,8 +165,17 @@ fn kept(paper: &Path, beside: &Path) -> anyhow::Result<Vec<Kept>> {
 /// When it cannot be read.
 pub fn digest(mut file: impl std::io::Read) -> std::io::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    std::io::copy(&mut file, &mut hasher)?;
-    Ok(hex(hasher.finalize().as_bytes()))
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(hex(hasher.finalize().as_bytes())),
+            Ok(read) => {
+                hasher.update(piece.get(..read).unwrap_or_default());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
