@@ -101,6 +101,8 @@ const PAGES: [(&str, &str); 6] = [
     ("/api/shards", "shards"),
     ("/api/whatif?dc=seoul", "sentence"),
     ("/api/jobs", "jobs"),
+    ("/api/drills", "history"),
+    ("/api/promises", "promises"),
     ("/api/settings", "values"),
 ];
 
