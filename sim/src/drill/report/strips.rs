@@ -78,6 +78,19 @@ pub(super) fn waits(paper: &Paper) -> String {
     for client in clients {
         by_dc.entry(&client.dc).or_default().push(client);
     }
+    // The colours of the lanes: data centers in the order of the map.
+    let mut order: Vec<&str> = Vec::new();
+    for node in &paper.cluster.nodes {
+        if !order.contains(&node.dc.as_str()) {
+            order.push(&node.dc);
+        }
+    }
+    let colour = |dc: &str| {
+        order
+            .iter()
+            .position(|one| *one == dc)
+            .map_or(5, |at| at % 6)
+    };
     let rows = u32::try_from(by_dc.len()).unwrap_or(1);
     let height = rows * ROW;
     let (mut shapes, mut names) = (String::new(), String::new());
@@ -99,7 +112,7 @@ pub(super) fn waits(paper: &Paper) -> String {
         let _ = write!(
             names,
             "<li><i class=\"dot c{}\"></i>{}</li>",
-            row % 6,
+            colour(dc),
             escape(dc)
         );
         for (at, client) in (0_u32..).zip(clients) {
@@ -108,7 +121,7 @@ pub(super) fn waits(paper: &Paper) -> String {
             let _ = write!(
                 shapes,
                 "<circle class=\"wait c{}\" cx=\"{}\" cy=\"{y}\" r=\"4\"><title>{}, {}: {}</title></circle>",
-                row % 6,
+                colour(dc),
                 x(client.gap_ms as f64),
                 escape(&client.client),
                 escape(&client.kind),
