@@ -89,10 +89,12 @@ enum Command {
     #[command(hide = true)]
     Failover(failover::Args),
     #[command(subcommand)]
+    Drill(cmd::drill::Drill),
+    Promises(cmd::promises::Args),
+    Verify(cmd::verify::Args),
+    #[command(subcommand)]
     Outage(cmd::outage::Outage),
     Outages(cmd::outages::Args),
-    #[command(subcommand)]
-    Drill(cmd::drill::Drill),
     Sim(cmd::sim::Args),
     #[command(subcommand)]
     Generate(cmd::generate::Generate),
@@ -143,6 +145,8 @@ fn main() -> ExitCode {
         Command::Outages(args) => cmd::block_on(args.run()),
         Command::Drill(command) => command.run(),
         Command::Outage(command) => command.run(),
+        Command::Promises(args) => cmd::block_on(args.run()),
+        Command::Verify(args) => cmd::block_on(args.run()),
         Command::Sim(args) => args.run(),
         Command::Generate(command) => command.run(),
     };

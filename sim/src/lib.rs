@@ -56,6 +56,7 @@
 pub mod alarms;
 pub mod catalogue;
 pub mod dice;
+pub mod drill;
 pub mod history;
 pub mod host;
 pub mod interpose;

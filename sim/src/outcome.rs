@@ -278,6 +278,9 @@ pub struct Outcome {
     pub tailed: u64,
     /// Times that the clients tried again.
     pub retries: u64,
+    /// Replicas that were made anew elsewhere, or that began again empty, and votes now.
+    #[serde(default)]
+    pub moves: u64,
     /// The running hash of everything that happened, hex.
     pub trace_hash: String,
     /// The hash at the end of each simulated second, hex.
@@ -338,6 +341,7 @@ impl Outcome {
             reads: 0,
             tailed: 0,
             retries: 0,
+            moves: 0,
             trace_hash: String::new(),
             trace: Vec::new(),
             trace_events: 0,

@@ -95,12 +95,14 @@ fn wait_for(address: &str, path: &str, status: u16, says: &str) -> String {
 }
 
 /// All pages of the API, with what each must have.
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 8] = [
     ("/api/now", "figures"),
     ("/api/timeline", "lanes"),
     ("/api/shards", "shards"),
     ("/api/whatif?dc=seoul", "sentence"),
     ("/api/jobs", "jobs"),
+    ("/api/drills", "history"),
+    ("/api/promises", "promises"),
     ("/api/settings", "values"),
 ];
 

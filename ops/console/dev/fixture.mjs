@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
+import { drills, promises } from "./drills.mjs";
 import { NODES, STATES, World } from "./world.mjs";
 
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
@@ -84,6 +85,8 @@ export class Fixture {
     if (pathname === "/api/shards") return [200, world.shardsPage(name)];
     if (pathname === "/api/jobs") return [200, world.jobs(name)];
     if (pathname === "/api/settings") return [200, world.settings(name)];
+    if (pathname === "/api/drills") return [200, drills(world, name)];
+    if (pathname === "/api/promises") return [200, promises(world, name)];
     if (pathname === "/api/whatif") {
       const told = world.whatif(name, searchParams.getAll("dc"), searchParams.getAll("node"));
       return told ? [200, told] : [404, { error: "unknown_name", message: "no data center or node is called like that" }];

@@ -1,4 +1,6 @@
 // Clusters as a node would tell of them, by the console's JSON contract. Made up, and alike each time.
+import { running } from "./drills.mjs";
+
 const DCS = [
   { dc: "seoul", region: "kr", racks: ["r1", "r1", "r2"] },
   { dc: "busan", region: "kr", racks: ["b1", "b2", "b2"] },
@@ -20,6 +22,7 @@ export const STATES = {
   drain: { drained: ["busan"] },
   gray: { gray: true },
   forming: { forming: true },
+  drilling: { drilling: true },
   bare: { bare: true },
   hostile: { hostile: true },
 };
@@ -99,6 +102,7 @@ export class World {
       dcs: DCS.map((dc) => this.center(dc)),
       nodes: NODES.map((node) => this.node(node)),
       links: this.links(),
+      drill: running(this),
       recent: this.lanes().flatMap((lane) => lane.events.map((event) => ({ node: lane.node, ...event }))).sort((a, b) => a.at_ms - b.at_ms),
     };
   }

@@ -8,8 +8,11 @@ import { Shards } from "./pages/shards.jsx";
 import { Places } from "./pages/places.jsx";
 import { WhatIf } from "./pages/whatif.jsx";
 import { Jobs } from "./pages/jobs.jsx";
+import { Drills } from "./pages/drills.jsx";
+import { Promises } from "./pages/promises.jsx";
 import { Settings } from "./pages/settings.jsx";
 import { Empty, Section } from "./parts/bits.jsx";
+import { Banner } from "./parts/drill.jsx";
 import { Patterns } from "./parts/strip.jsx";
 import { now, run, silence } from "./lib/net.js";
 import { route } from "./lib/route.js";
@@ -22,6 +25,8 @@ const PAGES = [
   { key: "places", name: "Places", page: Places },
   { key: "whatif", name: "What if", page: WhatIf },
   { key: "jobs", name: "Jobs", page: Jobs },
+  { key: "drills", name: "Drills", page: Drills },
+  { key: "promises", name: "Promises", page: Promises },
   { key: "settings", name: "Settings", page: Settings },
 ];
 
@@ -60,6 +65,7 @@ function App() {
   return (
     <>
       <Verdict />
+      <Banner />
       <Nav pages={PAGES} current={page} />
       <main ref={main} tabIndex={-1} class={silence.value ? "past" : ""}>
         <Notices />

@@ -10,7 +10,7 @@ const axe = await readFile(join(here, "node_modules/axe-core/axe.min.js"), "utf8
 export const folder = process.env.SCREENSHOTS ?? join(here, "target-ignored");
 
 export const WIDTHS = { wide: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
-export const PAGES = ["now", "timeline", "shards", "shards/3", "places", "whatif", "whatif?dc=seoul&node=busan-1", "jobs", "settings"];
+export const PAGES = ["now", "timeline", "shards", "shards/3", "places", "whatif", "whatif?dc=seoul&node=busan-1", "jobs", "drills", "promises", "settings"];
 
 export function launch(more = []) {
   return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", ...more] });

@@ -221,3 +221,31 @@ live("jobs that wait for the same, and events of many shards, are one line", { s
   await visit(page, "timeline");
   await page.getByText("hears no majority of shard 1, 2, 3", { exact: true }).waitFor();
 });
+
+live("a drill is on every page with what ends it, and is gone with it", { state: "drilling" }, async (page, fixture) => {
+  for (const hash of ["now", "shards", "promises", "drills"]) {
+    await visit(page, hash);
+    const banner = page.getByRole("complementary", { name: "A drill runs" });
+    await banner.getByText("firebreak drill abort 2026-12-01-dc-silent-seoul-3f2a").waitFor();
+  }
+  fixture.set("healthy");
+  await page.getByRole("complementary", { name: "A drill runs" }).waitFor({ state: "detached" });
+  await page.getByText("No drill runs").waitFor();
+});
+
+live("a drill that is worse than its seeds and near its caps says so", { state: "drilling", hash: "drills" }, async (page) => {
+  await page.getByText("1.6 s, worse than its seeds").waitFor();
+  await page.locator(".gauge.near", { hasText: "longest gap" }).waitFor();
+  await page.getByText("without it, it ends in").waitFor();
+  assert.equal(await page.locator(".faults li").count(), 3);
+  assert.equal(await page.locator(".day.shut").count(), 16);
+});
+
+live("a pulled lever, and a proof that is too old, are told with a shape and a word", { state: "gray", hash: "drills" }, async (page, fixture) => {
+  await page.getByText("The safety lever is pulled").waitFor();
+  await page.getByText("firebreak drill release").waitFor();
+  fixture.set("burning");
+  await visit(page, "promises");
+  await page.locator("tr.pending", { hasText: "identical" }).getByText("too long ago").waitFor();
+  assert.equal(await page.locator("tr.pending").count(), 3);
+});

@@ -10,6 +10,7 @@ const TWO = [["wide", "light"], ["phone", "dark"]];
 const CASES = [
   ...["healthy", "burning", "two_dead", "drain"].map((state) => [state, 12, ALL]),
   ...["healthy", "burning"].map((state) => [state, 511, TWO]),
+  ...["drilling"].map((state) => [state, 12, ALL]),
   ...["forming", "gray", "bare", "hostile"].map((state) => [state, 12, TWO]),
 ];
 

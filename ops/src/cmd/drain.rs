@@ -8,8 +8,10 @@ use client::Client;
 use client::v1::ShardStatus;
 use model::id::ShardId;
 use serde::Serialize;
+use server::drill::verb::Verb;
 
 use super::map::Map;
+use super::rehearsed::{Go, Rehearsed};
 use super::target::{Target, Told, verb_failed, wait_seconds};
 
 /// Of both drains.
@@ -17,6 +19,7 @@ pub const DRAIN_EXAMPLES: &str = "\
 Examples:
   firebreak node drain seoul-1
   firebreak dc drain seoul --target busan-1:7101
+  firebreak dc drain seoul --rehearse            what would happen, by the simulator; --yes does it then
 
 A drained node stays a voter and keeps its data; it leads nothing, and its clients are sent elsewhere. It
 stays drained until `undrain`, also over a restart. One that does not answer is drained for when it is back.
@@ -92,6 +95,8 @@ pub struct Drain<W: Whom> {
     /// Wait so long, s, until the nodes lead nothing; 0 does not wait
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = wait_seconds())]
     wait: u64,
+    #[command(flatten)]
+    rehearsed: Rehearsed,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -149,10 +154,16 @@ impl<W: Whom> Drain<W> {
     /// # Errors
     /// Usage, when nobody has the name; the cluster refuses it, or no node answers.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let begun = Instant::now();
         let client = self.target.client(DEADLINE).await?;
         let map = Map::ask(&client, &self.target).await?;
         let (nodes, drain) = self.whom.find(&map)?;
+        let verb = || Verb::Drain {
+            nodes: nodes.iter().map(|node| map.name(*node)).collect(),
+        };
+        if let Go::Stop(code) = self.rehearsed.first(verb, &self.target, self.json).await? {
+            return Ok(code);
+        }
+        let begun = Instant::now();
         set(&client, &self.target, &drain, true).await?;
         let until = begun + Duration::from_secs(self.wait);
         let mut outcome = loop {

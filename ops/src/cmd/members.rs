@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use client::v1::{RelocateNodeRequest, RemoveNodeRequest};
+use server::drill::verb::Verb;
 use tokio::time::{Instant, sleep};
 
 use super::map::Map;
+use super::rehearsed::{Go, Rehearsed};
 use super::target::{Target, Told, Waits, new_table, printable, verb_failed, wait_seconds};
 
 const REMOVE_EXAMPLES: &str = "\
@@ -15,6 +17,7 @@ Examples:
   firebreak node remove busan-2              its replicas move to others, then it is removed;
                                              says of each what it waits for
   firebreak node remove busan-2 --no-wait
+  firebreak node remove busan-2 --rehearse   what would happen, by the simulator; --yes does it then
   firebreak node remove busan-2 --cancel     it stays after all
 
 The node may be dead. Its number is never used again, nor is its disk: to come back it joins as a new node.
@@ -58,8 +61,10 @@ pub struct Remove {
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = wait_seconds())]
     timeout: u64,
     /// Take it back.
-    #[arg(long, conflicts_with = "no_wait")]
+    #[arg(long, conflicts_with_all = ["no_wait", "rehearse"])]
     cancel: bool,
+    #[command(flatten)]
+    rehearsed: Rehearsed,
     /// Print what became of it as JSON, and what it waits for on standard error
     #[arg(long)]
     json: bool,
@@ -202,6 +207,12 @@ impl Remove {
         let map = Map::ask(&client, &self.target).await?;
         let node = map.node(&self.node)?;
         let (node_id, name) = (node.node_id, printable(&node.name));
+        let verb = || Verb::Remove {
+            node: node.name.clone(),
+        };
+        if let Go::Stop(code) = self.rehearsed.first(verb, &self.target, self.json).await? {
+            return Ok(code);
+        }
         let request = RemoveNodeRequest {
             node_id,
             stays: self.cancel,

@@ -12,7 +12,9 @@ pub mod members;
 pub mod outage;
 pub mod outages;
 pub mod policy;
+pub mod promises;
 pub mod read;
+pub mod rehearsed;
 pub mod serve;
 pub mod shard;
 pub mod sim;
@@ -20,6 +22,7 @@ pub mod status;
 pub mod tail;
 pub mod target;
 pub mod token;
+pub mod verify;
 pub mod whatif;
 
 use std::future::Future;

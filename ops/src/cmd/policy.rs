@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use client::{Client, v1};
 use serde::Serialize;
+use server::drill::verb::Verb;
 
 use super::map::Map;
+use super::rehearsed::{Go, Rehearsed};
 use super::target::{Show, printable, verb_failed};
 use crate::exit::Usage;
 
@@ -18,6 +20,7 @@ Examples:
   firebreak policy set --survive region
   firebreak policy set --prefer tokyo --shard 3
   firebreak policy set --shard 3 --clear
+  firebreak policy set --prefer seoul --rehearse   what would happen, by the simulator; --yes does it then
 
 What is not given stays as it is; a shard without a policy of its own begins with the default.
 Leaders follow within minutes: a shard moves once a minute at most.
@@ -54,6 +57,8 @@ pub struct Set {
     /// Take the policy away instead
     #[arg(long, conflicts_with_all = ["prefer", "replicas", "survive"])]
     clear: bool,
+    #[command(flatten)]
+    rehearsed: Rehearsed,
     #[command(flatten)]
     show: Show,
 }
@@ -119,6 +124,18 @@ impl Set {
                 Some(self.over(now.with_context(|| self.show.target.asked())?))
             }
         };
+        let verb = || Verb::Prefer {
+            dcs: policy
+                .as_ref()
+                .map_or_else(Vec::new, |one| one.prefer.clone()),
+        };
+        let rehearsed = self.rehearsed;
+        if let Go::Stop(code) = rehearsed
+            .first(verb, &self.show.target, self.show.json)
+            .await?
+        {
+            return Ok(code);
+        }
         let epoch = client
             .set_policy(self.shard, policy)
             .await

@@ -7,9 +7,11 @@ use anyhow::anyhow;
 use client::Client;
 use client::v1::{GetStatusResponse, MoveReplicaRequest, ReplicaMove, ShardStatus};
 use model::id::ShardId;
+use server::drill::verb::Verb;
 use tokio::time::{Instant, sleep};
 
 use super::map::Map;
+use super::rehearsed::{Go, Rehearsed};
 use super::target::{Target, Told, Waits, new_table, printable, verb_failed, wait_seconds};
 use crate::exit::Usage;
 
@@ -18,6 +20,7 @@ Examples:
   firebreak shard move 3 --from busan-1 --to busan-2
   firebreak shard move 3 --from n4 --to n5 --no-wait
   firebreak shard move 3 --from n4 --to n5 --cancel
+  firebreak shard move 3 --from n4 --to n5 --rehearse   what would happen, by the simulator; --yes does it then
 
 A move is taken back with --cancel for as long as the shard's voters do not change, which is its last
 step; a replica that has arrived is moved back by a move of its own.
@@ -66,8 +69,10 @@ pub struct Move {
     #[arg(long)]
     no_wait: bool,
     /// Take this move back.
-    #[arg(long, conflicts_with = "no_wait")]
+    #[arg(long, conflicts_with_all = ["no_wait", "rehearse"])]
     cancel: bool,
+    #[command(flatten)]
+    rehearsed: Rehearsed,
     /// Give up waiting after so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = wait_seconds())]
     timeout: u64,
@@ -189,6 +194,14 @@ impl Move {
                 self.shard
             );
             return told.end(&there, &outcome("was-there"), ExitCode::SUCCESS);
+        }
+        let verb = || Verb::Move {
+            shard: self.shard,
+            from: from_name.clone(),
+            to: to_name.clone(),
+        };
+        if let Go::Stop(code) = self.rehearsed.first(verb, &self.target, self.json).await? {
+            return Ok(code);
         }
         let refused = |error| {
             let refused = format!("shard {} cannot be moved", self.shard);

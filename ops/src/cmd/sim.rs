@@ -44,14 +44,19 @@ impl Args {
 /// # Errors
 /// As [`Args::run`].
 pub fn go_on(args: Vec<OsString>) -> anyhow::Result<ExitCode> {
-    let exe = std::env::current_exe().ok();
-    let beside = exe.as_deref().map(|exe| exe.with_file_name(PROGRAM));
-    let program = chosen(beside);
+    let (program, missing) = program();
     let error = Command::new(&program).arg0(CALLED).args(args).exec();
     if error.kind() == io::ErrorKind::NotFound {
-        return Err(Usage(missing(exe.as_deref())).into());
+        return Err(Usage(missing).into());
     }
     Err(anyhow!(error).context(format!("cannot start {}", program.display())))
+}
+
+/// Where the simulator is, and what is told where it is not.
+pub fn program() -> (PathBuf, String) {
+    let exe = std::env::current_exe().ok();
+    let beside = exe.as_deref().map(|exe| exe.with_file_name(PROGRAM));
+    (chosen(beside), missing(exe.as_deref()))
 }
 
 /// The one beside this program, if it is there, or else whichever is in PATH.

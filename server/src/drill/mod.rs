@@ -7,11 +7,15 @@
 //!                └──── what the meta shard keeps ───────────┴─► Paper: all that was seen
 //! ```
 //!
-//! Here is what all parts share: the plan, the rehearsal, and the paper; and the [`faults`] of a node.
+//! Here is what all parts share: the plan, the rehearsal, the paper and its [`certificate`]; and the
+//! [`faults`] of a node.
 
+pub mod certificate;
 pub mod check;
 pub mod faults;
+pub mod live;
 pub mod paper;
 pub mod plan;
 pub mod rehearsal;
 pub mod sign;
+pub mod verb;

@@ -64,8 +64,9 @@ pub struct Goals {
     pub gap_ms: Option<u64>,
 }
 
-/// One thing that is done. Its keys are looked at by [`super::check::read`]: `flatten` knows no unknown ones.
+/// One thing that is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Step {
     /// When, milliseconds after the canaries' calm time.
     pub at_ms: u64,
@@ -77,6 +78,94 @@ pub struct Step {
     pub action: Action,
     /// The names of the nodes that it is done to.
     pub nodes: Vec<String>,
+}
+
+/// A step as a file has it. serde cannot both flatten an action and refuse unknown fields, so all fields of all
+/// actions stand here, and those that an action does not have are refused by [`Step`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    at_ms: u64,
+    for_ms: Option<u64>,
+    action: String,
+    nodes: Vec<String>,
+    peers: Option<Vec<String>>,
+    sends: Option<bool>,
+    hears: Option<bool>,
+    delay_ms: Option<u64>,
+    jitter_ms: Option<u64>,
+    loss_ppm: Option<u32>,
+    sync_ms: Option<u64>,
+}
+
+impl TryFrom<Written> for Step {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Step, String> {
+        let Written {
+            at_ms,
+            for_ms,
+            action: name,
+            nodes,
+            mut peers,
+            mut sends,
+            mut hears,
+            mut delay_ms,
+            mut jitter_ms,
+            mut loss_ppm,
+            mut sync_ms,
+        } = written;
+        let lacks = |field: &str| format!("the action {name} needs {field}");
+        let action = match name.as_str() {
+            "silence" => Action::Silence,
+            "cut" => Action::Cut {
+                peers: peers.take().unwrap_or_default(),
+                sends: sends.take().ok_or_else(|| lacks("sends"))?,
+                hears: hears.take().ok_or_else(|| lacks("hears"))?,
+            },
+            "slow" => Action::Slow {
+                peers: peers.take().unwrap_or_default(),
+                delay_ms: delay_ms.take().ok_or_else(|| lacks("delay_ms"))?,
+                jitter_ms: jitter_ms.take().unwrap_or_default(),
+                loss_ppm: loss_ppm.take().unwrap_or_default(),
+            },
+            "refuse" => Action::Refuse,
+            "reset" => Action::Reset,
+            "slow-sync" => Action::SlowSync {
+                sync_ms: sync_ms.take(),
+            },
+            "full-disk" => Action::FullDisk,
+            "stand-still" => Action::StandStill,
+            "sigstop" => Action::Sigstop,
+            "sigkill" => Action::Sigkill,
+            "restart" => Action::Restart,
+            "drain" => Action::Drain,
+            _ => {
+                return Err(format!(
+                    "there is no action {name:?}; there are silence, cut, slow, refuse, reset, slow-sync, \
+                     full-disk, stand-still, sigstop, sigkill, restart and drain"
+                ));
+            }
+        };
+        let left = [
+            ("peers", peers.is_some()),
+            ("sends", sends.is_some()),
+            ("hears", hears.is_some()),
+            ("delay_ms", delay_ms.is_some()),
+            ("jitter_ms", jitter_ms.is_some()),
+            ("loss_ppm", loss_ppm.is_some()),
+            ("sync_ms", sync_ms.is_some()),
+        ];
+        if let Some((field, _)) = left.into_iter().find(|(_, there)| *there) {
+            return Err(format!("the action {name} has no {field}"));
+        }
+        Ok(Step {
+            at_ms,
+            for_ms,
+            action,
+            nodes,
+        })
+    }
 }
 
 /// What a step does to its nodes.
@@ -116,6 +205,7 @@ pub enum Action {
     /// Syncs of their disks take so much longer, or do not end.
     SlowSync {
         /// Milliseconds; none = they stall.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         sync_ms: Option<u64>,
     },
     /// Their disks count as full.
@@ -166,5 +256,82 @@ impl Action {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(action: Action) -> Step {
+        Step {
+            at_ms: 5,
+            for_ms: Some(7),
+            action,
+            nodes: vec!["seoul-1".to_owned()],
+        }
+    }
+
+    /// As a file of plans has steps.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Steps {
+        step: Vec<Step>,
+    }
+
+    #[test]
+    fn every_action_is_read_back_from_toml_and_from_json() {
+        let peers = || vec!["tokyo-1".to_owned()];
+        let all = [
+            Action::Silence,
+            Action::Cut {
+                peers: peers(),
+                sends: true,
+                hears: false,
+            },
+            Action::Slow {
+                peers: Vec::new(),
+                delay_ms: 1,
+                jitter_ms: 2,
+                loss_ppm: 3,
+            },
+            Action::Refuse,
+            Action::Reset,
+            Action::SlowSync { sync_ms: Some(4) },
+            Action::SlowSync { sync_ms: None },
+            Action::FullDisk,
+            Action::StandStill,
+            Action::Sigstop,
+            Action::Sigkill,
+            Action::Restart,
+            Action::Drain,
+        ];
+        let steps = Steps {
+            step: all.map(step).to_vec(),
+        };
+        let text = toml::to_string(&steps).unwrap();
+        assert_eq!(toml::from_str::<Steps>(&text).unwrap(), steps, "{text}");
+        let text = serde_json::to_string(&steps).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Steps>(&text).unwrap(),
+            steps,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_an_action_does_not_have_is_refused_with_its_name() {
+        let check = |lines: &str, part: &str| {
+            let text = format!("[[step]]\nat_ms = 1\nnodes = [\"a\"]\n{lines}");
+            let why = toml::from_str::<Steps>(&text).unwrap_err().to_string();
+            assert!(why.contains(part), "{lines}: {why}");
+        };
+        check("action = \"burn\"", "no action \"burn\"");
+        check(
+            "action = \"silence\"\ndelay_ms = 4",
+            "silence has no delay_ms",
+        );
+        check("action = \"slow\"", "slow needs delay_ms");
+        check("action = \"cut\"\nsends = true", "cut needs hears");
+        check("action = \"silence\"\nloud = true", "unknown field `loud`");
     }
 }

@@ -1,8 +1,10 @@
 //! What the console shows, as JSON. Any node answers, from what it has itself and from those that
 //! answer it within a second; it needs no quorum. Every answer says who told it and how old it is.
 
+pub mod drills;
 pub mod jobs;
 pub mod now;
+pub mod promises;
 pub mod shards;
 pub mod timeline;
 pub mod whatif;
@@ -273,6 +275,19 @@ pub async fn jobs(State(api): State<Arc<Api>>) -> Response {
     json(&jobs::Jobs::of(&api, &look))
 }
 
+/// Drills, as this node knows them.
+pub async fn drills(State(api): State<Arc<Api>>) -> Response {
+    let look = api.look().await;
+    let now = now::Now::of(&api, &look).await;
+    json(&drills::Drills::of(&api, &look, now.figures.margin))
+}
+
+/// When each promise was last shown.
+pub async fn promises(State(api): State<Arc<Api>>) -> Response {
+    let look = api.look().await;
+    json(&promises::Promises::of(&api, &look))
+}
+
 /// How this node is set.
 pub async fn settings(State(api): State<Arc<Api>>) -> Response {
     let look = api.look().await;
@@ -283,7 +298,8 @@ pub async fn settings(State(api): State<Arc<Api>>) -> Response {
 pub async fn unknown(request: Request) -> Response {
     let path = request.uri().path();
     let message = format!(
-        "there is no {path}: ask for now, timeline, shards, whatif, jobs or settings under /api"
+        "there is no {path}: ask for now, timeline, shards, whatif, jobs, drills, promises or settings \
+         under /api"
     );
     wrong(StatusCode::NOT_FOUND, "unknown_page", message)
 }

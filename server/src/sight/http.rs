@@ -49,6 +49,8 @@ pub fn router(shared: Shared, console: Option<Router>) -> Router {
         .route("/shards", get(api::shards))
         .route("/whatif", get(api::whatif))
         .route("/jobs", get(api::jobs))
+        .route("/drills", get(api::drills))
+        .route("/promises", get(api::promises))
         .route("/settings", get(api::settings))
         .fallback(api::unknown)
         .with_state(shared.api.clone());

@@ -13,6 +13,7 @@ mod alarms;
 mod bench;
 mod cases;
 mod control;
+mod drill;
 mod files;
 mod here;
 mod list;
@@ -83,6 +84,8 @@ enum Command {
     Bench(bench::Args),
     #[command(subcommand, hide = true)]
     Outage(outage::Outage),
+    #[command(subcommand, hide = true)]
+    Drill(drill::Drill),
     Alarms(alarms::Args),
     /// Makes the run of a plan from stdin; what the others start for each of their runs.
     #[command(hide = true)]
@@ -130,6 +133,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Mutants(args) => args.run(),
         Command::Bench(args) => args.run(),
         Command::Outage(command) => command.run(),
+        Command::Drill(command) => command.run(),
         Command::Alarms(args) => args.run(),
         Command::Worker => worker::live(),
     };

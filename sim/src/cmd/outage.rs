@@ -104,7 +104,8 @@ impl Outage {
     }
 }
 
-fn read(path: &Path) -> Result<Night, Failure> {
+/// Reads a recorded night.
+pub(crate) fn read(path: &Path) -> Result<Night, Failure> {
     let refused = |why: String| Failure::Usage(format!("{}: {why}", path.display()));
     let unread = |error: std::io::Error| refused(format!("cannot be read: {error}"));
     let size = std::fs::metadata(path).map_err(unread)?.len();

@@ -67,7 +67,7 @@ pub(super) fn workload(
 }
 
 /// Clients near each data center.
-fn sites(night: &Night) -> Vec<Site> {
+pub(crate) fn sites(night: &Night) -> Vec<Site> {
     let mut sites: Vec<Site> = Vec::new();
     for node in &night.cluster.nodes {
         if sites.iter().all(|site| site.dc != node.dc) {
@@ -82,7 +82,7 @@ fn sites(night: &Night) -> Vec<Site> {
 }
 
 /// Messages a second while nothing had happened yet; of the whole time where something had from its begin.
-fn rate(night: &Night, account: &Account) -> u64 {
+pub(crate) fn rate(night: &Night, account: &Account) -> u64 {
     let first = account.felt.iter().map(|felt| felt.from_ms).min();
     let before = first.map_or(u64::MAX, |first| {
         first.saturating_sub(night.from_ms) / 1_000
@@ -102,7 +102,8 @@ fn rate(night: &Night, account: &Account) -> u64 {
     }
 }
 
-fn body_bytes(night: &Night) -> u64 {
+/// Of a message, as logs hold them.
+pub(crate) fn body_bytes(night: &Night) -> u64 {
     let (mut messages, mut bytes) = (0, 0);
     for (_, _, what) in night.events() {
         if let What::Second(second) = what {

@@ -7,7 +7,7 @@
 //! ```
 
 pub mod compare;
-mod load;
+pub(crate) mod load;
 pub mod page;
 mod recorded;
 
@@ -148,7 +148,12 @@ fn about(night: &Night, window: Window) -> String {
     format!("{seconds} s of a recorded night of {nodes} nodes, as they felt it.")
 }
 
-fn topology(night: &Night, other: &Counterfactual, not_in_it: &mut Vec<String>) -> Topology {
+/// Where the nodes stand, as a night has it; what of that is otherwise is added to `not_in_it`.
+pub(crate) fn topology(
+    night: &Night,
+    other: &Counterfactual,
+    not_in_it: &mut Vec<String>,
+) -> Topology {
     let cluster = &night.cluster;
     let tuning = cluster.tuning.unwrap_or_default();
     let mut dcs: Vec<Dc> = Vec::new();

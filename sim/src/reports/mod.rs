@@ -13,7 +13,7 @@
 //! All of it is a pure function of its input: no clock, no file, no terminal is looked at. Every
 //! text of a plan or of an outcome is escaped where it enters a page.
 
-mod chart;
+pub(crate) mod chart;
 mod control;
 pub mod coverage;
 mod html;
@@ -24,14 +24,14 @@ mod lanes;
 mod load;
 mod matrix;
 pub(crate) mod night;
-mod page;
+pub(crate) mod page;
 mod panels;
 mod setup;
 mod standing;
 mod svg;
 mod sweep_junit;
 mod text;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 

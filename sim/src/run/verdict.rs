@@ -137,6 +137,7 @@ pub(super) fn outcome(plan: &Plan, mut seen: Seen, began: Duration) -> Outcome {
             .map(|tail| tail.events.len() as u64)
             .sum(),
         retries: seen.retries,
+        moves: moves(&seen),
         trace_hash: seen.trace.hash(),
         trace: seen.trace.checkpoints(),
         trace_events: seen.trace.events(),
@@ -183,6 +184,13 @@ fn lost(history: &History) -> u64 {
             .is_some_and(|ids| !ids.contains(&id))
     });
     lost.count() as u64
+}
+
+/// Replicas that became voters since the load began.
+fn moves(seen: &Seen) -> u64 {
+    let began_us = seen.began_us.unwrap_or(u64::MAX);
+    let named = seen.observed.voters.iter().filter(|voter| !voter.voted);
+    named.filter(|voter| voter.at_us >= began_us).count() as u64
 }
 
 /// Of the LINEARIZABLE reads that returned, well or not.

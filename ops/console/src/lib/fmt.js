@@ -117,6 +117,11 @@ export function moment(ms, withDay = false) {
   return second ? `${one(first)} · ${one(second)}` : one(first);
 }
 
+/** `2026-11-30 03:12 KST`: a moment that may be months away. */
+export function date(ms) {
+  return num(ms) === null ? DASH : `${stamp(ms).slice(0, -3)} ${zone.value.first.name}`;
+}
+
 /** `2026-11-30 03:12:44` for an input. */
 export function stamp(ms) {
   if (num(ms) === null) return "";

@@ -1,12 +1,17 @@
 //! `firebreak drill`: a data center burns on purpose, on the live cluster, and ends by itself.
 
 mod approve;
+pub mod certify;
 mod end;
+pub mod key;
 mod plan;
 mod preflight;
+pub mod rehearse;
+pub mod report;
 mod run;
 mod schedule;
 mod show;
+pub mod vouch;
 
 use std::process::ExitCode;
 
@@ -17,8 +22,11 @@ Examples:
   firebreak drill scenarios
   firebreak drill plan dc-silent --target dc=seoul --cap failed=0 --cap gap=1.5s -o plan.toml
   firebreak drill preflight plan.toml
+  firebreak drill rehearse plan.toml                 the same on seeds of the simulator
   firebreak drill approve plan.toml --as kim          and by a second operator
   firebreak drill run plan.toml
+  firebreak drill report drills/2026-12-01-dc-silent-seoul-3f2a/paper.json
+  firebreak drill verify certificate.json
   firebreak drill abort 2026-12-01-dc-silent-seoul-3f2a
   firebreak drill stop-all --as kim --why \"a real fire\"
 
@@ -32,9 +40,14 @@ pub enum Drill {
     Scenarios(plan::Scenarios),
     Plan(plan::Args),
     Preflight(preflight::Args),
+    Rehearse(rehearse::Args),
     Approve(approve::Args),
     Operators(approve::Operators),
     Run(Box<run::Args>),
+    Report(report::Args),
+    Certify(certify::Args),
+    Key(key::Args),
+    Verify(vouch::Args),
     Status(show::Status),
     List(show::List),
     Show(show::One),
@@ -56,9 +69,14 @@ impl Drill {
             Drill::Scenarios(args) => args.run(),
             Drill::Plan(args) => block_on(args.run()),
             Drill::Preflight(args) => block_on(args.run()),
+            Drill::Rehearse(args) => args.run(),
             Drill::Approve(args) => block_on(args.run()),
             Drill::Operators(args) => block_on(args.run()),
             Drill::Run(args) => block_on(args.run()),
+            Drill::Report(args) => args.run(),
+            Drill::Certify(args) => block_on(args.run()),
+            Drill::Key(args) => block_on(args.run()),
+            Drill::Verify(args) => args.run(),
             Drill::Status(args) => block_on(args.run()),
             Drill::List(args) => block_on(args.run()),
             Drill::Show(args) => block_on(args.run()),

@@ -1,6 +1,6 @@
 //! `firebreak drill run`: carries a drill out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -8,8 +8,9 @@ use client::v1::GetStatusResponse;
 use server::drill::paper::Paper;
 use server::sight::report::answers;
 
+use super::{certify, report};
 use crate::cmd::map::Map;
-use crate::cmd::target::{Show, printable};
+use crate::cmd::target::{Show, Target, printable};
 use crate::drill::book::{self, Planned};
 use crate::drill::fit;
 use crate::drill::run::{self, Options};
@@ -26,7 +27,8 @@ Run it where it reaches all nodes, best outside of the data center that burns. I
 a real fault appears beside it, or the cluster is not seen any more. Ctrl-C aborts it. Everything is undone within
 10 s; when the controller dies, the faults end by themselves within 25 s.
 
-In the folder: plan.toml, preflight.json, rehearsal.json, ledger.jsonl, night.json, paper.json.
+In the folder: plan.toml, preflight.json, rehearsal.json, ledger.jsonl, night.json, paper.json, the report and
+certificate.json.
 
 Exit codes: 0 passed, 1 a goal was missed, 2 bad input, nothing was done, 3 a promise broke, 4 aborted,
 5 inconclusive.";
@@ -95,11 +97,26 @@ pub async fn carry_out(
     }
     let statuses: Vec<&GetStatusResponse> = answers(&map.reports).collect();
     let paper = run::run(client, planned, &fit, &statuses, options).await?;
+    show_for_it(&options.dir, &show.target).await;
     match show.json {
         true => println!("{}", serde_json::to_string_pretty(&paper)?),
         false => print(&paper, options),
     }
     Ok(ExitCode::from(paper.end.code()))
+}
+
+/// What there is to show for it. How the drill ended does not depend on that.
+async fn show_for_it(dir: &Path, target: &Target) {
+    if let Err(why) = report::write(dir).await {
+        eprintln!("no report: {}", printable_lines(&format!("{why:#}")));
+    }
+    let (paper, out) = (
+        dir.join("paper.json"),
+        dir.join(server::drill::certificate::FILE),
+    );
+    if let Err(why) = certify::certify(target, &paper, &out).await {
+        eprintln!("no certificate: {}", printable_lines(&format!("{why:#}")));
+    }
 }
 
 fn printable_lines(text: &str) -> String {

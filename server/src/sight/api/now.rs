@@ -43,6 +43,38 @@ pub struct Now {
     pub links: Vec<Link>,
     /// What happened lately.
     pub recent: Vec<Happening>,
+    /// The drill that runs.
+    pub drill: Option<Drilling>,
+}
+
+/// The drill that runs, in short.
+#[derive(Serialize)]
+pub struct Drilling {
+    /// Its name.
+    pub id: String,
+    /// What is played.
+    pub scenario: String,
+    /// The data center that it is about; empty = all.
+    pub target: String,
+    /// When it began, Unix milliseconds.
+    pub began_ms: u64,
+    /// What ends it.
+    pub abort: String,
+}
+
+impl Drilling {
+    /// Of what this node knows.
+    fn of(api: &Api) -> Option<Drilling> {
+        let view = api.local().gateway.view();
+        let drill = view.drills.as_ref()?.running()?;
+        Some(Drilling {
+            id: drill.id.clone(),
+            scenario: drill.scenario.clone(),
+            target: drill.target.clone(),
+            began_ms: drill.began_ms,
+            abort: format!("firebreak drill abort {}", drill.id),
+        })
+    }
 }
 
 /// What the users of a cluster feel.
@@ -140,6 +172,7 @@ impl Now {
         let told = Now::told(api.seen_by(look), api.local().version, look, &losses);
         Now {
             recent: api.recent.of(api, look).await,
+            drill: Drilling::of(api),
             ..told
         }
     }
@@ -165,6 +198,7 @@ impl Now {
             dcs: dcs(&view, losses),
             links: links(look),
             recent: Vec::new(),
+            drill: None,
             cluster_id: view.cluster_id,
             map_epoch: view.map_epoch,
             nodes: view.nodes,
