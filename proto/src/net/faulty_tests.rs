@@ -255,15 +255,11 @@ async fn jitter_and_losses_delay_and_neither_lose_nor_reorder() {
         // Its connection is polled as any is.
         let _ = here.read(&mut [0]).await;
     };
-    let receiving = async {
+    // Dropped with its end, which the sender hears.
+    let receiving = async move {
         let mut all = Vec::new();
         there.read_to_end(&mut all).await.unwrap();
         (all, began.elapsed())
-    };
-    let receiving = async {
-        let received = receiving.await;
-        drop(there);
-        received
     };
     let both = async { tokio::join!(sending, receiving) };
     let ((), (all, took)) = timeout(LIMIT, both).await.unwrap();

@@ -21,6 +21,7 @@ use super::disk::{Held, Syncs, Wrong};
 use super::kind::Kind;
 use super::{Control, DiskSwitch, Refused, Running, Stage};
 use crate::events::{Event, Events, Told};
+use crate::sight::traces::Traces;
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -108,7 +109,7 @@ fn stand() -> Stand {
     let control = Control::new(Parts {
         stage: done.clone(),
         disk: disk.clone(),
-        told: Told::new(vec![done.clone()]),
+        told: Told::new(vec![done.clone()], Traces::default()),
         view: view.subscribe(),
         own: NodeId(1),
         reached: Box::new(|_| None),
