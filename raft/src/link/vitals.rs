@@ -282,6 +282,7 @@ mod tests {
             late_us: 9,
             unfit: vec![4],
             room: 1,
+            drills: true,
         };
         vitals.note(OTHER, Some(health));
         vitals.note(OTHER, None);
