@@ -12,6 +12,10 @@ use server::drill::plan::Plan;
 use crate::cmd::target::verb_failed;
 use crate::exit::Usage;
 
+/// How long a node may take to hear of a change.
+const HEARD: std::time::Duration = std::time::Duration::from_secs(5);
+/// Between two looks.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
 /// The largest plan that is read, bytes.
 const BYTES_MAX: u64 = 64 * 1024;
 
@@ -63,6 +67,22 @@ pub fn digest(text: &str) -> Vec<u8> {
 /// When no node answers.
 pub async fn look(client: &Client) -> anyhow::Result<GetDrillsResponse> {
     client.drills().await.context("no node tells of drills")
+}
+
+/// What a node knows that has heard of a change.
+///
+/// # Errors
+/// As [`look`].
+pub async fn look_since(client: &Client, epoch: u64) -> anyhow::Result<GetDrillsResponse> {
+    let began = std::time::Instant::now();
+    loop {
+        let told = look(client).await?;
+        // One that has not heard in time tells what it knows.
+        if told.epoch >= epoch || began.elapsed() > HEARD {
+            return Ok(told);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// The drills of an answer.
@@ -133,20 +153,18 @@ pub async fn store(client: &Client, planned: &Planned, who: &str) -> anyhow::Res
         .map(drop)
 }
 
-/// An operator allows a drill.
+/// An operator allows a drill; the epoch since which that holds.
 ///
 /// # Errors
 /// As [`change`].
-pub async fn approve(client: &Client, id: &str, who: &str, digest: Vec<u8>) -> anyhow::Result<()> {
+pub async fn approve(client: &Client, id: &str, who: &str, digest: Vec<u8>) -> anyhow::Result<u64> {
     let approve = ApproveDrill {
         id: id.to_owned(),
         who: who.to_owned(),
         digest: digest.into(),
     };
     let what = format!("{id} is not approved");
-    change(client, Change::Approve(approve), &what)
-        .await
-        .map(drop)
+    Ok(change(client, Change::Approve(approve), &what).await?.epoch)
 }
 
 /// Changes the drills. What the cluster refuses is wrong input, of which nothing was done.

@@ -42,8 +42,8 @@ impl Args {
         let who = self.who.name();
         book::store(&client, &planned, &who).await?;
         let id = &planned.plan.id;
-        book::approve(&client, id, &who, planned.digest()).await?;
-        let told = book::look(&client).await?;
+        let epoch = book::approve(&client, id, &who, planned.digest()).await?;
+        let told = book::look_since(&client, epoch).await?;
         let drills = book::drills(&told);
         let held = drills.drills.iter().find(|one| one.id == *id);
         let have = held.map_or(1, |one| one.approvals.len());

@@ -52,6 +52,11 @@ const AFTER_ABORT: Duration = Duration::from_secs(3);
 /// What a note of the steps' begin says, with the time behind it.
 const STEPS_BEGIN: &str = "the steps begin at ";
 
+/// What a note says of where the faults of nodes are controlled, with `NODE=HOST:PORT` behind it.
+const DOORS: &str = "faults are controlled at ";
+/// Nodes of one such note: it has at most 1,000 bytes.
+const DOORS_OF_NOTE: usize = 4;
+
 /// How it is carried out.
 pub struct Options {
     /// The drill's folder.
@@ -162,6 +167,7 @@ pub async fn run(
         most: BTreeMap::new(),
         moves: std::collections::BTreeSet::new(),
     };
+    run.notes = doors(plan, statuses);
     run.happened(Moment::Begin, "the canaries begin".to_owned());
     let mut stop = Stop::listen().context("cannot listen for signals")?;
     let ended = tokio::select! {
@@ -191,6 +197,21 @@ async fn claim(client: &Client, planned: &Planned, resume: bool) -> anyhow::Resu
         }
     };
     Ok(book::change(client, wanted, what).await?.number)
+}
+
+/// Notes of where the plan's nodes are controlled: once they are cut off, nobody can ask them.
+fn doors(plan: &Plan, statuses: &[&GetStatusResponse]) -> Vec<String> {
+    let of_plan = |name: &String| plan.steps.iter().any(|step| step.nodes.contains(name));
+    let concerned = statuses
+        .iter()
+        .filter(|one| of_plan(&one.node_name) && !one.drill_address.is_empty());
+    let pairs: Vec<String> = concerned
+        .map(|one| format!("{}={}", one.node_name, one.drill_address))
+        .collect();
+    let notes = pairs.chunks(DOORS_OF_NOTE);
+    notes
+        .map(|pairs| format!("{DOORS}{}", pairs.join(" ")))
+        .collect()
 }
 
 /// The addresses that the canaries of each data center know: its own, then one of each other.
@@ -512,29 +533,39 @@ pub fn wire_end(end: End) -> drill::End {
     }
 }
 
-/// Ends all faults of a drill wherever they may be, from any survivor: for `abort` and `stop-all`.
+/// Ends all faults of a drill wherever they may be, from any survivor: for `abort` and `stop-all`. A node
+/// that is cut off tells nobody where it is controlled; the drill's notes do.
 ///
 /// # Errors
-/// When no node says where its faults are controlled.
+/// When no node answers.
 pub async fn sweep(client: &Client, id: &str) -> anyhow::Result<Vec<String>> {
-    let reports = client
-        .status_all(Duration::from_millis(1_500))
-        .await
-        .context("no node answers")?;
-    let ends = reports.iter().filter_map(|report| {
-        let status = report.status.as_ref().ok()?;
-        let address = Some(&status.drill_address).filter(|address| !address.is_empty())?;
-        Some(end_all(
-            address.clone(),
-            id.to_owned(),
-            status.node_name.clone(),
-        ))
-    });
-    Ok(futures::future::join_all(ends)
-        .await
+    let reports = client.status_all(Duration::from_millis(1_500)).await;
+    let reports = reports.context("no node answers")?;
+    let mut doors: BTreeMap<String, String> = BTreeMap::new();
+    let drills = book::drills(&book::look(client).await?);
+    let meant = |one: &&v1::Drill| one.id == id || id.is_empty();
+    for one in drills.drills.iter().filter(meant) {
+        for note in &one.notes {
+            let told = note.text.strip_prefix(DOORS).unwrap_or_default();
+            let pairs = told
+                .split_whitespace()
+                .filter_map(|pair| pair.split_once('='));
+            doors.extend(pairs.map(|(node, door)| (node.to_owned(), door.to_owned())));
+        }
+    }
+    for status in reports
+        .iter()
+        .filter_map(|report| report.status.as_ref().ok())
+    {
+        if !status.drill_address.is_empty() {
+            doors.insert(status.node_name.clone(), status.drill_address.clone());
+        }
+    }
+    let ends = doors
         .into_iter()
-        .flatten()
-        .collect())
+        .map(|(name, door)| end_all(door, id.to_owned(), name));
+    let ended = futures::future::join_all(ends).await;
+    Ok(ended.into_iter().flatten().collect())
 }
 
 async fn end_all(address: String, drill: String, name: String) -> Option<String> {
