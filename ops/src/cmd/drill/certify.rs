@@ -186,9 +186,9 @@ mod tests {
     fn the_files_that_are_there_are_certified_and_the_paper_under_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str| std::fs::write(folder.path().join(name), name).unwrap();
-        for name in ["mine.json", "plan.toml", "night.json", "other.txt"] {
-            write(name);
-        }
+        ["mine.json", "plan.toml", "night.json", "other.txt"]
+            .into_iter()
+            .for_each(write);
         let kept = kept(&folder.path().join("mine.json"), folder.path()).unwrap();
         let names: Vec<&str> = kept.iter().map(|one| one.file.as_str()).collect();
         assert_eq!(names, ["plan.toml", "paper.json", "night.json"]);
