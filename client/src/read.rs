@@ -39,6 +39,8 @@ pub struct ListOptions {
     pub start_seq: u64,
     /// How fresh.
     pub level: Level,
+    /// A user, whose own reactions are marked; empty for nobody.
+    pub reader: String,
 }
 
 /// A page of a conversation.
@@ -60,7 +62,7 @@ pub struct Page {
     pub session_token: String,
 }
 
-fn read_options(level: &Level) -> v1::ReadOptions {
+pub(crate) fn read_options(level: &Level) -> v1::ReadOptions {
     use v1::read_options::Level as Wire;
     let (wire, session_token, max_staleness) = match level {
         Level::Linearizable => (Wire::Linearizable, String::new(), None),
@@ -96,6 +98,7 @@ impl Client {
             descending: options.descending,
             start_seq: options.start_seq,
             read: Some(read_options(&options.level)),
+            reader: options.reader.clone(),
         };
         let answer = self
             .call(Effect::None, |attempt| {

@@ -272,6 +272,7 @@ fn told(reply: Reply) -> Told {
             }
         }
         Answer::Refused(refusal) => Told::Refused(refusal.reason()),
+        Answer::Changed(changed) => panic!("{changed:?}"),
         Answer::Meta(changed) => panic!("{changed:?}"),
     }
 }
@@ -362,7 +363,7 @@ proptest! {
                 let expected = match command.body.as_ref().unwrap() {
                     model::command::Body::Append(append) => simple.append(append),
                     model::command::Body::Create(create) => simple.create(create),
-                    model::command::Body::Meta(_) => unreachable!(),
+                    model::command::Body::Change(_) | model::command::Body::Meta(_) => unreachable!(),
                 };
                 prop_assert_eq!(told(reply), expected, "{:?}", command);
             }
@@ -408,7 +409,7 @@ proptest! {
         for bytes in [noise, whole[..cut.index(whole.len())].to_vec(), flipped] {
             match machine.apply(&mut records, &bytes.into()) {
                 Ok(replies) => prop_assert!(replies.iter().all(|reply| reply.answer.is_some())),
-                Err(Stop::Format(format)) => prop_assert!(format > 2),
+                Err(Stop::Format(format)) => prop_assert!(format > model::command::FORMAT),
                 Err(Stop::View(never)) => match never {},
             }
         }

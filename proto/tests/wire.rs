@@ -154,6 +154,7 @@ fn message() -> v1::Message {
         silent: true,
         create_time: time(1_665_800_000),
         original_time: time(1_262_304_000),
+        ..v1::Message::default()
     }
 }
 
@@ -280,6 +281,7 @@ fn reads(golden: &mut Golden) {
             descending: true,
             start_seq: 300,
             read: Some(read_options(Level::Local)),
+            reader: String::new(),
         },
     );
     golden.check(
@@ -298,6 +300,7 @@ fn reads(golden: &mut Golden) {
             parent: PARENT.into(),
             cursor: "cursor".into(),
             start_seq: 300,
+            start_revision: 0,
         },
     );
     for (name, event) in [
@@ -1009,6 +1012,7 @@ fn clock() -> Option<node::Clock> {
     Some(node::Clock {
         wall_ms: 1_665_800_000_123,
         agreed_ms: 1_665_800_000_000,
+        entry_format: 0,
     })
 }
 
@@ -1026,6 +1030,7 @@ fn snapshots_and_views(golden: &mut Golden) {
         passed_ms: 0,
         id: None,
         incarnation: 0,
+        entry_format: 0,
     };
     let counted = node::SnapshotHead {
         passed_ms: 86_400_000,

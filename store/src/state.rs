@@ -31,14 +31,17 @@ pub(crate) mod applied;
 mod heads;
 mod ids;
 mod overlay;
+mod pages;
 mod readback;
 pub(crate) mod record;
 mod shard;
 mod watch;
+mod written;
 
+pub use pages::{Page, Shown, Wanted};
 pub use readback::{ConversationHash, Digest, Scrub};
 pub use record::SUM_BYTES;
-pub use shard::{Page, Reached, ShardState};
+pub use shard::{Reached, ShardState};
 
 use shard::Shard;
 
@@ -58,6 +61,8 @@ pub struct Applied {
     pub time_ms: u64,
     /// How much time has passed for the shard, at least, milliseconds; 0 when it was never counted.
     pub passed_ms: u64,
+    /// The newest format of an applied entry; 0 when that was not noted yet.
+    pub entry_format: u32,
 }
 
 /// A committed entry of a shard's log.

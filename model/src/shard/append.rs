@@ -24,7 +24,7 @@ struct Open {
 
 /// When a command is decided.
 #[derive(Clone, Copy)]
-struct Now {
+pub(super) struct Now {
     time_ms: u64,
     passed_ms: u64,
 }
@@ -33,7 +33,7 @@ impl Now {
     /// Whether an id is too old to be remembered (promise E). By the time that has passed since,
     /// which no clock that jumps can hasten; by command time only where that was never counted. An id
     /// from before it was counts as of when counting began.
-    fn expires(self, dedup: &Dedup) -> bool {
+    pub(super) fn expires(self, dedup: &Dedup) -> bool {
         let (now_ms, then_ms) = match self.passed_ms {
             0 => (self.time_ms, dedup.time_ms),
             passed_ms => (passed_ms, dedup.passed_ms),
@@ -43,7 +43,7 @@ impl Now {
 }
 
 impl Machine {
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now {
             time_ms: self.time_ms,
             passed_ms: self.passed_ms,
@@ -107,7 +107,7 @@ impl Machine {
                 open.appended += 1;
             }
             let outcome = match known {
-                Some(dedup) if dedup.request_hash == hash::request_hash(&message) => repeat(&dedup),
+                Some(dedup) if is_of(&dedup, &message) => repeat(&dedup),
                 Some(_) => refuse(reused(&message)),
                 None if !at_wanted_seq => refuse(mismatch(open.head.last_seq)),
                 None if open.is_ahead(&message, open.head.last_seq) => {
@@ -147,7 +147,7 @@ impl Machine {
             let Some(dedup) = open.known(state, id, message, self.now())? else {
                 continue;
             };
-            if dedup.request_hash != hash::request_hash(message) {
+            if !is_of(&dedup, message) {
                 return Ok(Reply::new(Answer::Refused(reused(message))));
             }
             outcomes.push(repeat(&dedup));
@@ -201,6 +201,7 @@ impl Machine {
             revision: self.revision,
             create_time_ms: head.last_time_ms,
             message: Some(message),
+            ..Stored::default()
         };
         self.record.clear();
         stored.encode_raw(&mut self.record);
@@ -217,6 +218,7 @@ impl Machine {
             request_hash,
             kept,
             passed_ms: self.passed_ms,
+            ..Dedup::default()
         };
         state.put_dedup(&open.key, id, dedup);
         Outcome {
@@ -293,8 +295,14 @@ impl Open {
 }
 
 /// The sum of a head's message hashes; none is 0.
-fn content_of(head: &Conversation) -> u128 {
+pub(super) fn content_of(head: &Conversation) -> u128 {
     <[u8; 16]>::try_from(head.content_hash.as_ref()).map_or(0, u128::from_le_bytes)
+}
+
+/// Whether an id was used for this message, as far as that is known: of one that was erased there is
+/// nothing left to compare with.
+fn is_of(dedup: &Dedup, message: &NewMessage) -> bool {
+    dedup.request_hash.is_empty() || dedup.request_hash == hash::request_hash(message)
 }
 
 fn repeat(dedup: &Dedup) -> Outcome {

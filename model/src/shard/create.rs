@@ -40,6 +40,8 @@ impl Machine {
             request_id: create.request_id,
             revision: self.revision,
             create_revision: self.revision,
+            reaction_revision: 0,
+            change_revision: 0,
         };
         state.put_conversation(&key, head.clone(), true);
         Ok(created(head, false))

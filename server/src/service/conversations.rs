@@ -89,9 +89,9 @@ async fn create(
             Ok(convert::conversation(head, shard))
         }
         Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-        Some(Answer::Appended(_) | Answer::Meta(_)) | None => Err(Failure::Internal(
-            "the answer to a creation is of another kind".into(),
-        )),
+        Some(Answer::Appended(_) | Answer::Changed(_) | Answer::Meta(_)) | None => Err(
+            Failure::Internal("the answer to a creation is of another kind".into()),
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file per gRPC service.
 
 pub mod admin;
+pub mod changes;
 pub mod conversations;
 pub mod debug;
 pub mod events;

@@ -203,7 +203,7 @@ impl Canary {
                 return Health { why_not: None };
             }
             Ok(Some(Answer::Refused(refusal))) => Failure::Refused(refusal),
-            Ok(Some(Answer::Created(_) | Answer::Meta(_)) | None) => {
+            Ok(Some(Answer::Created(_) | Answer::Changed(_) | Answer::Meta(_)) | None) => {
                 Failure::Internal("the answer to a canary is of another kind".into())
             }
             Err(failure) => failure,
