@@ -39,7 +39,7 @@ pub struct Entry {
 #[derive(Clone, PartialEq, Message)]
 pub struct Command {
     /// What is to be done.
-    #[prost(oneof = "Body", tags = "1, 2, 3, 16")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 16")]
     pub body: Option<Body>,
 }
 
@@ -55,6 +55,9 @@ pub enum Body {
     /// Change a message that was appended; in entries of [`FORMAT`] only.
     #[prost(message, tag = "3")]
     Change(ChangeMessage),
+    /// Change a conversation, or delete it; in entries of [`FORMAT`] only.
+    #[prost(message, tag = "4")]
+    Configure(Configure),
     /// Change the cluster's own state; valid on the meta shard only.
     #[prost(message, tag = "16")]
     Meta(cluster::Change),
@@ -213,11 +216,40 @@ pub struct React {
     pub remove: bool,
 }
 
+/// Changes a conversation itself.
+#[derive(Clone, PartialEq, Message)]
+pub struct Configure {
+    /// The conversation's whole name.
+    #[prost(string, tag = "1")]
+    pub conversation: String,
+    /// Makes retries safe (UTF-8); unique among all requests to the conversation.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub request_id: Bytes,
+    /// What is to be done.
+    #[prost(oneof = "Setting", tags = "3, 4")]
+    pub setting: Option<Setting>,
+}
+
+/// The kinds of changes of a conversation.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Setting {
+    /// Other attributes, in place of all that there are.
+    #[prost(message, tag = "3")]
+    Attributes(Attributes),
+    /// Delete it with all that is in it.
+    #[prost(message, tag = "4")]
+    Delete(Delete),
+}
+
+/// Deletes a conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Delete {}
+
 /// What applying one [`Command`] answers.
 #[derive(Clone, PartialEq, Message)]
 pub struct Reply {
     /// The answer.
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 16")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 16")]
     pub answer: Option<Answer>,
 }
 
@@ -236,6 +268,9 @@ pub enum Answer {
     /// To [`Body::Change`].
     #[prost(message, tag = "4")]
     Changed(MessageChanged),
+    /// To [`Body::Configure`].
+    #[prost(message, tag = "5")]
+    Configured(Configured),
     /// To [`Body::Meta`].
     #[prost(message, tag = "16")]
     Meta(cluster::Changed),
@@ -301,6 +336,26 @@ pub struct MessageChanged {
     /// To a reaction: users who have set this kind.
     #[prost(uint32, tag = "6")]
     pub count: u32,
+}
+
+/// To [`Body::Configure`].
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Configured {
+    /// The conversation's revision after the change.
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    /// Command time of the change, Unix milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    /// Command time of the conversation's creation, Unix milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub create_time_ms: u64,
+    /// Which life of the conversation was changed.
+    #[prost(uint64, tag = "4")]
+    pub incarnation: u64,
+    /// The same request had changed it before; the numbers are those of the first time.
+    #[prost(bool, tag = "5")]
+    pub deduplicated: bool,
 }
 
 /// Why a command, or one message of it, had no effect. Deterministic: all replicas refuse alike.
@@ -391,6 +446,13 @@ impl Command {
     pub fn change(change: ChangeMessage) -> Command {
         Command {
             body: Some(Body::Change(change)),
+        }
+    }
+
+    /// A change of a conversation.
+    pub fn configure(configure: Configure) -> Command {
+        Command {
+            body: Some(Body::Configure(configure)),
         }
     }
 

@@ -4,7 +4,9 @@
 //! kept for ever by all replicas.
 
 use crate::cluster::{Change, ChangeBody};
-use crate::command::{Append, Attribute, Body, ChangeMessage, Command, Create, How, NewMessage};
+use crate::command::{
+    Append, Attribute, Body, ChangeMessage, Command, Configure, Create, How, NewMessage, Setting,
+};
 use crate::limits;
 use crate::text::forbidden;
 
@@ -112,6 +114,7 @@ pub fn forwarded(command: &Command, body_bytes_max: usize) -> Result<(), String>
         Some(Body::Append(append)) => check_append(append, body_bytes_max),
         Some(Body::Create(create)) => check_create(create),
         Some(Body::Change(change)) => check_message_change(change, body_bytes_max),
+        Some(Body::Configure(configure)) => check_configure(configure),
         Some(Body::Meta(change)) => check_change(change),
         None => Err("a command of no known kind".to_owned()),
     }
@@ -192,6 +195,22 @@ fn check_create(create: &Create) -> Result<(), String> {
     let mut first = None;
     check_attributes(&create.attributes, &mut first);
     first.map_or(Ok(()), Err)
+}
+
+fn check_configure(configure: &Configure) -> Result<(), String> {
+    let id_max = limits::CLIENT_MESSAGE_ID_BYTES_MAX;
+    if let Some(why) = text_of(&configure.request_id, 1, id_max) {
+        return Err(format!("request_id {why}"));
+    }
+    match &configure.setting {
+        None => Err("a change of a conversation of no known kind".to_owned()),
+        Some(Setting::Delete(_)) => Ok(()),
+        Some(Setting::Attributes(given)) => {
+            let mut first = None;
+            check_attributes(&given.values, &mut first);
+            first.map_or(Ok(()), Err)
+        }
+    }
 }
 
 fn check_message_change(change: &ChangeMessage, body_bytes_max: usize) -> Result<(), String> {

@@ -26,6 +26,7 @@ use crate::state::{Conversation, Dedup, Reaction, Reactions};
 
 mod append;
 mod change;
+mod configure;
 mod create;
 
 /// What names (sender, client message id) inside a conversation: [`hash::dedup_id`].
@@ -87,8 +88,9 @@ pub trait Sink {
     /// Adds a message; `record` is an encoded [`crate::state::Stored`].
     fn put_message(&mut self, key: &ConversationKey, seq: u64, record: &[u8]);
 
-    /// Remembers an id, in place of what was remembered of it.
-    fn put_dedup(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup);
+    /// Remembers the id of a message, in place of what was remembered of it. `first` when there was never
+    /// one in the conversation, nor in one of this name before.
+    fn put_dedup(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup, first: bool);
 
     /// Writes a message that was there anew; `record` is an encoded [`crate::state::Stored`].
     fn replace_message(&mut self, key: &ConversationKey, seq: u64, record: &[u8]);
@@ -113,6 +115,15 @@ pub trait Sink {
 
     /// Remembers the id of a request that is no append, or what is left of one that was.
     fn put_request(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup);
+
+    /// What this command removes or overwrites of the conversation is to leave no trace on the disk.
+    fn erase(&mut self, key: &ConversationKey);
+
+    /// Removes all of a conversation but its head and the ids.
+    fn clear_conversation(&mut self, key: &ConversationKey);
+
+    /// Sets the head of a conversation that begins or ends a life; there was one of this name before.
+    fn renew_conversation(&mut self, key: &ConversationKey, head: Conversation);
 
     /// Sets the head of a conversation. `created` when it had none.
     fn put_conversation(&mut self, key: &ConversationKey, head: Conversation, created: bool);
@@ -244,6 +255,9 @@ impl Machine {
             Ok(Command {
                 body: Some(Body::Change(change)),
             }) => self.change(state, change),
+            Ok(Command {
+                body: Some(Body::Configure(configure)),
+            }) => self.configure(state, configure),
             Ok(Command {
                 body: Some(Body::Meta(change)),
             }) => Ok(self.meta(state, &change)),

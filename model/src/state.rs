@@ -52,6 +52,19 @@ pub struct Conversation {
     /// Revision of the last change of one of its messages, of whatever kind; 0 while there was none.
     #[prost(uint64, tag = "14")]
     pub change_revision: u64,
+    /// Command time of its deletion, Unix milliseconds: what is left is a tombstone, and ids.
+    #[prost(uint64, optional, tag = "15")]
+    pub delete_time_ms: Option<u64>,
+    /// Revision at which its attributes were changed last; 0 while they are those it was created with.
+    #[prost(uint64, tag = "16")]
+    pub settings_revision: u64,
+}
+
+impl Conversation {
+    /// Whether it was deleted, and not created again.
+    pub fn is_deleted(&self) -> bool {
+        self.delete_time_ms.is_some()
+    }
 }
 
 /// A message as stored.
@@ -169,7 +182,7 @@ pub struct Dedup {
     /// Format of the record, 1.
     #[prost(uint32, tag = "1")]
     pub format: u32,
-    /// The first answer's seq.
+    /// The first answer's seq; of a request to the conversation itself, its incarnation.
     #[prost(uint64, tag = "2")]
     pub seq: u64,
     /// The first answer's revision.
@@ -212,4 +225,10 @@ pub enum Made {
     Redaction = 2,
     /// A reaction.
     Reaction = 3,
+    /// A creation of the conversation; `seq` is its incarnation.
+    Creation = 4,
+    /// A change of its attributes; `seq` is its incarnation.
+    Attributes = 5,
+    /// Its deletion; `seq` is its incarnation.
+    Deletion = 6,
 }

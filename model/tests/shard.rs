@@ -596,11 +596,11 @@ fn two_names_with_one_key_are_told_apart() {
 #[test]
 fn an_entry_of_a_later_format_stops_the_machine() {
     let entry = Entry {
-        format: 3,
+        format: model::command::FORMAT + 1,
         ..Entry::default()
     };
     let stop = machine().apply(&mut Records::default(), &entry.encode_to_vec().into());
-    assert_eq!(stop, Err(Stop::Format(3)));
+    assert_eq!(stop, Err(Stop::Format(model::command::FORMAT + 1)));
 }
 
 #[test]

@@ -334,7 +334,7 @@ fn conversations(golden: &mut Golden) {
         attributes: attributes(),
         shard: 4,
         content_hash: Bytes::from_static(&[0xab; 16]),
-        info: None,
+        ..v1::Conversation::default()
     };
     golden.check("conversation", &conversation);
     golden.check(

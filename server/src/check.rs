@@ -198,6 +198,18 @@ impl Checker {
         }
     }
 
+    /// `tenants/{t}`.
+    pub fn tenant(&mut self, field: &str, parent: &str) -> Option<String> {
+        let Some(tenant) = parent.strip_prefix("tenants/") else {
+            self.add(field, "must be of the form tenants/{tenant}");
+            return None;
+        };
+        id::segment("tenant", tenant)
+            .map_err(|error| self.add(field, error))
+            .is_ok()
+            .then(|| tenant.to_owned())
+    }
+
     /// `tenants/{t}` and an id.
     pub fn conversation_id(&mut self, parent: &str, id: &str) -> Option<ConversationName> {
         let tenant = match parent.strip_prefix("tenants/") {

@@ -147,6 +147,8 @@ pub fn conversation(head: state::Conversation, shard: u32) -> v1::Conversation {
         shard,
         content_hash: head.content_hash,
         info: None,
+        revision: head.revision,
+        delete_time: head.delete_time_ms.map(timestamp_unsigned),
     }
 }
 

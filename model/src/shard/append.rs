@@ -17,6 +17,8 @@ struct Open {
     head: Conversation,
     /// Whether there was a head before the command. Without one nothing can be remembered.
     existed: bool,
+    /// Whether that was one of a former life.
+    renewed: bool,
     content: u128,
     appended: u64,
     refuse_replies_ahead: bool,
@@ -220,7 +222,8 @@ impl Machine {
             passed_ms: self.passed_ms,
             ..Dedup::default()
         };
-        state.put_dedup(&open.key, id, dedup);
+        let first = stored.seq == 1 && !open.renewed;
+        state.put_dedup(&open.key, id, dedup, first);
         Outcome {
             seq: stored.seq,
             revision: stored.revision,
@@ -234,19 +237,17 @@ impl Machine {
 impl Open {
     fn new(key: ConversationKey, head: Option<Conversation>, name: String, now_ms: u64) -> Open {
         let existed = head.is_some();
-        let head = head.unwrap_or_else(|| Conversation {
-            format: 1,
-            name,
-            min_seq: 1,
-            incarnation: 1,
-            create_time_ms: now_ms,
-            ..Conversation::default()
-        });
+        let renewed = head.as_ref().is_some_and(Conversation::is_deleted);
+        let head = match head {
+            Some(head) if !renewed => head,
+            before => born(name, before.as_ref(), now_ms),
+        };
         Open {
             key,
             content: content_of(&head),
             head,
             existed,
+            renewed,
             appended: 0,
             refuse_replies_ahead: false,
         }
@@ -286,11 +287,29 @@ impl Open {
         if self.appended == 0 {
             return;
         }
-        if !self.existed {
+        if !self.existed || self.renewed {
             self.head.create_revision = self.head.revision - (self.appended - 1);
         }
         self.head.content_hash = Bytes::copy_from_slice(&self.content.to_le_bytes());
-        state.put_conversation(&self.key, self.head, !self.existed);
+        match self.renewed {
+            true => state.renew_conversation(&self.key, self.head),
+            false => state.put_conversation(&self.key, self.head, !self.existed),
+        }
+    }
+}
+
+/// The head of a conversation that begins; `before` is what is left of a former life.
+pub(super) fn born(name: String, before: Option<&Conversation>, now_ms: u64) -> Conversation {
+    // Its times go on, too, so that they never go back under one name.
+    let last_time_ms = before.map_or(0, |head| head.last_time_ms);
+    Conversation {
+        format: 1,
+        name,
+        min_seq: 1,
+        incarnation: before.map_or(1, |head| head.incarnation + 1),
+        create_time_ms: now_ms.max(last_time_ms),
+        last_time_ms,
+        ..Conversation::default()
     }
 }
 

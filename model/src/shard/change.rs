@@ -51,9 +51,7 @@ impl Machine {
             return Ok(invalid(wrong));
         }
         let Some(head) = state.conversation(&key)? else {
-            let name = change.conversation;
-            let text = format!("there is no {name}");
-            return Ok(Reply::refused(Reason::ConversationNotFound, text));
+            return Ok(no_conversation(&change.conversation));
         };
         if head.name != change.conversation {
             return Ok(collision(&change.conversation, &head.name));
@@ -61,6 +59,9 @@ impl Machine {
         let id = hash::request_id(&change.request_id);
         if let Some(dedup) = self.remembered(state, &key, &id)? {
             return again(state, &key, &change, &dedup);
+        }
+        if head.is_deleted() {
+            return Ok(no_conversation(&change.conversation));
         }
         let Some(target) = Target::read(state, key, head, change.seq)? else {
             return Ok(not_found(&change));
@@ -74,7 +75,7 @@ impl Machine {
     }
 
     /// What is remembered of a request and has not expired.
-    fn remembered<S: View>(
+    pub(super) fn remembered<S: View>(
         &self,
         state: &mut S,
         key: &ConversationKey,
@@ -172,6 +173,7 @@ impl Machine {
             true => message,
             false => Default::default(),
         });
+        state.erase(&key);
         stored.edit_time_ms = None;
         stored.redact_time_ms = Some(self.time_ms.max(stored.create_time_ms));
         stored.salt = Bytes::new();
@@ -421,7 +423,12 @@ fn without_condition(change: &ChangeMessage) -> Vec<u8> {
 fn salt_for(made: Made, stored: &Stored) -> &[u8] {
     match made {
         Made::Edit => &stored.salt,
-        Made::Message | Made::Redaction | Made::Reaction => &[],
+        Made::Message
+        | Made::Redaction
+        | Made::Reaction
+        | Made::Creation
+        | Made::Attributes
+        | Made::Deletion => &[],
     }
 }
 
@@ -438,11 +445,7 @@ fn again<S: View>(
         Some(How::React(_)) => Made::Reaction,
         None => Made::Message,
     };
-    let reused = || {
-        let id = String::from_utf8_lossy(&change.request_id).into_owned();
-        let text = format!("request_id {id:?} was used for another request");
-        Ok(Reply::refused(Reason::RequestIdReused, text))
-    };
+    let reused = || Ok(reused(&change.request_id));
     if dedup.made() != asked || dedup.seq != change.seq {
         return reused();
     }
@@ -475,6 +478,18 @@ fn answered(dedup: &Dedup, deduplicated: bool) -> Reply {
 
 fn sum_of(sum: &Bytes) -> u128 {
     <[u8; 16]>::try_from(sum.as_ref()).map_or(0, u128::from_le_bytes)
+}
+
+/// That there is no such conversation.
+pub(super) fn no_conversation(name: &str) -> Reply {
+    Reply::refused(Reason::ConversationNotFound, format!("there is no {name}"))
+}
+
+/// That a request id was used for something else.
+pub(super) fn reused(request_id: &Bytes) -> Reply {
+    let id = String::from_utf8_lossy(request_id);
+    let text = format!("request_id {id:?} was used for another request");
+    Reply::refused(Reason::RequestIdReused, text)
 }
 
 fn not_found(change: &ChangeMessage) -> Reply {

@@ -67,7 +67,7 @@ impl Sink for Records {
         assert_eq!(before, None, "a message is written once");
     }
 
-    fn put_dedup(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup) {
+    fn put_dedup(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup, _first: bool) {
         self.dedups.insert((*key, *id), dedup);
     }
 
@@ -105,6 +105,19 @@ impl Sink for Records {
     fn clear_reactions(&mut self, key: &ConversationKey, seq: u64) {
         self.reactions.remove(&(*key, seq));
         self.reacted.retain(|at, _| (at.0, at.1) != (*key, seq));
+    }
+
+    fn erase(&mut self, _: &ConversationKey) {}
+
+    fn clear_conversation(&mut self, key: &ConversationKey) {
+        self.messages.retain(|at, _| at.0 != *key);
+        self.changes.retain(|at, _| at.0 != *key);
+        self.reactions.retain(|at, _| at.0 != *key);
+        self.reacted.retain(|at, _| at.0 != *key);
+    }
+
+    fn renew_conversation(&mut self, key: &ConversationKey, head: Conversation) {
+        assert!(self.heads.insert(*key, head).is_some());
     }
 
     fn put_request(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup) {

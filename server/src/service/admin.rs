@@ -436,9 +436,15 @@ impl Admin {
         match reply.answer {
             Some(Answer::Meta(changed)) => Ok(changed),
             Some(Answer::Refused(refusal)) => Err(refused(refusal)),
-            Some(Answer::Appended(_) | Answer::Created(_) | Answer::Changed(_)) | None => Err(
-                Failure::Internal("the answer to a change is of another kind".into()),
-            ),
+            Some(
+                Answer::Appended(_)
+                | Answer::Created(_)
+                | Answer::Changed(_)
+                | Answer::Configured(_),
+            )
+            | None => Err(Failure::Internal(
+                "the answer to a change is of another kind".into(),
+            )),
         }
     }
 

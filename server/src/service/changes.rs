@@ -151,9 +151,12 @@ async fn change_message(
         Ok(reply) => match reply.answer {
             Some(Answer::Changed(changed)) => Ok(changed),
             Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-            Some(Answer::Appended(_) | Answer::Created(_) | Answer::Meta(_)) | None => Err(
-                Failure::Internal("the answer to a change is of another kind".into()),
-            ),
+            Some(
+                Answer::Appended(_) | Answer::Created(_) | Answer::Configured(_) | Answer::Meta(_),
+            )
+            | None => Err(Failure::Internal(
+                "the answer to a change is of another kind".into(),
+            )),
         },
         Err(failure) => Err(failure),
     };

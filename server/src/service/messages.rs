@@ -389,7 +389,13 @@ fn outcomes(reply: Reply, expected: usize) -> Result<Vec<Outcome>, Failure> {
             }
         }
         Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-        Some(Answer::Appended(_) | Answer::Created(_) | Answer::Changed(_) | Answer::Meta(_))
+        Some(
+            Answer::Appended(_)
+            | Answer::Created(_)
+            | Answer::Changed(_)
+            | Answer::Configured(_)
+            | Answer::Meta(_),
+        )
         | None => Err(Failure::Internal(
             "the answer to an append is of another kind".into(),
         )),

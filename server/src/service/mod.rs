@@ -9,3 +9,5 @@ pub mod grpc;
 mod leading;
 pub mod messages;
 mod nodes;
+pub mod settings;
+pub mod tenant;

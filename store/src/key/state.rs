@@ -3,6 +3,7 @@
 //! ```text
 //!   shard record   [0x01][shard u32][kind]                       kind 0x01 applied, 0x02 cluster,
 //!                                                                0x03 whole
+//!   erasure        [0x01][shard][0x04][log index u64][conversation key, 16 bytes]
 //!   conversation   [0x10][conversation key, 16 bytes][kind]…
 //!                    head     …[0x01]
 //!                    message  …[0x02][seq u64]
@@ -27,6 +28,7 @@ const TABLE_CONVERSATION: u8 = 0x10;
 const APPLIED: u8 = 0x01;
 const CLUSTER: u8 = 0x02;
 const WHOLE: u8 = 0x03;
+const ERASURE: u8 = 0x04;
 
 const HEAD: u8 = 0x01;
 const MESSAGE: u8 = 0x02;
@@ -90,6 +92,39 @@ pub fn cluster(shard: ShardId) -> [u8; 6] {
 /// The key of the note that a snapshot was installed wholly; it stays with the replica.
 pub fn whole(shard: ShardId) -> [u8; 6] {
     shard_record(shard, WHOLE)
+}
+
+/// The key of the note that something of a conversation, which an entry of the log erased, is still to be
+/// found on this node's disk; it stays with the replica.
+pub fn erasure(shard: ShardId, index: u64, key: &ConversationKey) -> Vec<u8> {
+    let mut bytes = shard_record(shard, ERASURE).to_vec();
+    bytes.extend(index.to_be_bytes());
+    bytes.extend(key.0);
+    bytes
+}
+
+/// Where these notes lie: from, to.
+pub fn erasures(shard: ShardId) -> ([u8; 6], [u8; 6]) {
+    (
+        shard_record(shard, ERASURE),
+        shard_record(shard, ERASURE + 1),
+    )
+}
+
+/// The log index and the conversation in the key of such a note.
+pub fn parse_erasure(key: &[u8]) -> Option<(u64, ConversationKey)> {
+    let rest = key.get(6..)?;
+    let (index, key) = rest.split_first_chunk::<8>()?;
+    Some((
+        u64::from_be_bytes(*index),
+        ConversationKey::from_slice(key)?,
+    ))
+}
+
+/// Where everything of a conversation lies: from, to.
+pub fn conversation(key: &ConversationKey) -> (Vec<u8>, Vec<u8>) {
+    let (from, to) = (kind_start(key, 0), kind_start(key, u8::MAX));
+    (from.to_vec(), to.to_vec())
 }
 
 fn shard_record(shard: ShardId, kind: u8) -> [u8; 6] {
@@ -216,6 +251,15 @@ pub fn messages(key: &ConversationKey, from: u64, to: u64) -> ([u8; MESSAGE_BYTE
         None => dedups(key).0.to_vec(),
     };
     (message(key, from), end)
+}
+
+/// Where all of a conversation lies but its head and what is remembered of ids: from, to.
+pub fn contents(key: &ConversationKey) -> [(Vec<u8>, Vec<u8>); 2] {
+    let of = |first, end| {
+        let (first, end) = (kind_start(key, first), kind_start(key, end));
+        (first.to_vec(), end.to_vec())
+    };
+    [of(MESSAGE, DEDUP), of(CHANGE, REACTION + 1)]
 }
 
 /// The key of a dedup record.

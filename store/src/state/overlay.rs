@@ -41,6 +41,8 @@ pub(crate) struct Overlay<'s> {
     batch: Batch,
     cluster: Option<ClusterState>,
     messages: u64,
+    /// The conversations of which something is to leave no trace.
+    erased: Vec<ConversationKey>,
     /// For changes of messages, of which most entries have none.
     written: Written,
 }
@@ -80,6 +82,8 @@ pub(crate) struct Changes {
     pub(crate) heads: Vec<(ConversationKey, Arc<Conversation>)>,
     pub(crate) cluster: Option<ClusterState>,
     pub(crate) messages: u64,
+    /// The conversations of which something is to leave no trace.
+    pub(crate) erased: Vec<ConversationKey>,
 }
 
 impl<'s> Overlay<'s> {
@@ -102,6 +106,7 @@ impl<'s> Overlay<'s> {
             batch: Batch::new(),
             cluster,
             messages: 0,
+            erased: Vec::new(),
             written: Written::default(),
         }
     }
@@ -148,6 +153,7 @@ impl<'s> Overlay<'s> {
             heads,
             cluster: self.cluster,
             messages: self.messages,
+            erased: self.erased,
         }
     }
 }
@@ -223,11 +229,17 @@ impl Sink for Overlay<'_> {
         }
     }
 
-    fn put_dedup(&mut self, conversation: &ConversationKey, id: &DedupId, dedup: Dedup) {
+    fn put_dedup(
+        &mut self,
+        conversation: &ConversationKey,
+        id: &DedupId,
+        dedup: Dedup,
+        first: bool,
+    ) {
         let key = key::state::dedup(conversation, id);
         let value = self.arena.seal_message(&key, &dedup);
         self.batch.put(self.arena.key(&key), value);
-        self.ids.add(conversation, id, dedup.seq);
+        self.ids.add(conversation, id, first);
         self.seen.dedups.insert((*conversation, *id), dedup);
     }
 
@@ -273,8 +285,25 @@ impl Sink for Overlay<'_> {
     fn put_request(&mut self, conversation: &ConversationKey, id: &DedupId, dedup: Dedup) {
         self.put(&key::state::dedup(conversation, id), Some(&dedup));
         // Never as a first message: that would say that all ids of the conversation are known.
-        self.ids.add(conversation, id, 0);
+        self.ids.add(conversation, id, false);
         self.seen.dedups.insert((*conversation, *id), dedup);
+    }
+
+    fn erase(&mut self, conversation: &ConversationKey) {
+        if !self.erased.contains(conversation) {
+            self.erased.push(*conversation);
+        }
+    }
+
+    fn clear_conversation(&mut self, conversation: &ConversationKey) {
+        for (from, to) in key::state::contents(conversation) {
+            self.batch.delete_range(from, to);
+        }
+    }
+
+    fn renew_conversation(&mut self, key: &ConversationKey, head: Conversation) {
+        self.seen.due.insert(*key, ());
+        self.put_conversation(key, head, false);
     }
 
     fn put_conversation(&mut self, key: &ConversationKey, head: Conversation, created: bool) {

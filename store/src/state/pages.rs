@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::id::{ConversationKey, ConversationName};
 use model::mutant;
+use model::shard::Scope;
 use model::state::{Changed, Conversation, Reaction, ReactionCount, Reactions, Stored};
 
 use super::overlay::head_of;
@@ -99,7 +100,7 @@ impl ShardState {
         let Some(head) = self.head(&serving, &key)? else {
             return Ok(None);
         };
-        if head.name != name.as_str() {
+        if head.name != name.as_str() || head.is_deleted() {
             return Ok(None);
         }
         let changed = wanted
@@ -122,11 +123,63 @@ impl ShardState {
         }
         // The snapshot is later than the head that is shown.
         match head_of(&*snapshot, &key)? {
-            Some(head) if head.name == name.as_str() => {
+            Some(head) if head.name == name.as_str() && !head.is_deleted() => {
                 read(&*snapshot, &key, &Arc::new(head), wanted).map(Some)
             }
             Some(_) | None => Ok(None),
         }
+    }
+
+    /// Gives the heads of the conversations from this key on to `visit`, in the order of keys, tombstones
+    /// too, for as long as it returns true, and `limit` of them at most. Returns where to go on, or none
+    /// at the shard's end. What it gives is of one read point.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when a head cannot be read back.
+    pub fn heads(
+        &self,
+        from: &ConversationKey,
+        limit: usize,
+        visit: impl FnMut(Conversation) -> bool,
+    ) -> Result<Option<ConversationKey>, Error> {
+        self.noted(self.read_heads(from, limit, visit))
+    }
+
+    fn read_heads(
+        &self,
+        from: &ConversationKey,
+        limit: usize,
+        mut visit: impl FnMut(Conversation) -> bool,
+    ) -> Result<Option<ConversationKey>, Error> {
+        let Scope::Data(slots) = &self.shard.scope else {
+            return Ok(None);
+        };
+        let snapshot = self.point_of(&self.shard.serving.read());
+        let (start, end) = key::state::conversations(slots);
+        let mut next = key::state::head(from).to_vec().max(start);
+        for _ in 0..limit {
+            let mut found = None;
+            snapshot.scan(&next, &end, Order::Ascending, &mut |key, _| {
+                found = key::state::parse(key).map(|named| named.conversation());
+                Ok(ControlFlow::Break(()))
+            })?;
+            let Some(key) = found else { return Ok(None) };
+            let Some(head) = head_of(&*snapshot, &key)? else {
+                let at = key::state::head(&key);
+                return Err(record::corrupt(&at, "it is missing".into()));
+            };
+            let Some(behind) = u128::from_be_bytes(key.0).checked_add(1) else {
+                visit(head);
+                return Ok(None);
+            };
+            let behind = ConversationKey(behind.to_be_bytes());
+            next = key::state::head(&behind).to_vec();
+            if !visit(head) {
+                return Ok(Some(behind));
+            }
+        }
+        let named = key::state::parse(&next).map(|named| named.conversation());
+        Ok(named)
     }
 
     /// The messages of a page, without their reactions.

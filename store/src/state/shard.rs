@@ -24,7 +24,7 @@ use super::ids::Ids;
 use super::overlay::{Changes, Overlay, Seen, head_of};
 use super::record::{self, Arena, FILE, FORMAT};
 use super::watch::Watchers;
-use super::{Applied, Shared, ToApply, applied};
+use super::{Applied, Shared, ToApply, applied, erase};
 use crate::engine::{self, Read, Snapshot};
 use crate::snapshot::ReadPoint;
 use crate::{Error, Position, ShardLog, key};
@@ -237,7 +237,7 @@ impl ShardState {
     /// [`Error`] when the log has failed.
     pub async fn ready(&self, last: Position) -> Result<(), Error> {
         let shared = &self.shared;
-        while shared.flush_waits.load(Ordering::SeqCst) && !self.shard.is_proved(Some(last)) {
+        while shared.flush_waits.load(Ordering::SeqCst) > 0 && !self.shard.is_proved(Some(last)) {
             shared.log.sync().await?;
         }
         Ok(())
@@ -351,6 +351,9 @@ impl ShardState {
             let key = key::state::cluster(shard.id);
             batch.put(arena.key(&key), arena.seal_message(&key, cluster));
         }
+        if let Some(position) = applied.position.filter(|_| !changes.erased.is_empty()) {
+            erase::note(&mut batch, arena, shard.id, position.index, &changes.erased);
+        }
         let reached = Reached::from(&applied);
         let bytes = batch.bytes() as u64;
         {
@@ -384,11 +387,20 @@ impl ShardState {
         Ok(())
     }
 
-    /// The head of a conversation; `None` when there is none.
+    /// The head of a conversation; `None` when there is none, or it was deleted.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when it cannot be read back.
     pub fn conversation(&self, name: &ConversationName) -> Result<Option<Conversation>, Error> {
+        let head = self.remembered(name)?;
+        Ok(head.filter(|head| !head.is_deleted()))
+    }
+
+    /// The same, and the tombstone of one that was deleted.
+    ///
+    /// # Errors
+    /// As [`ShardState::conversation`].
+    pub fn remembered(&self, name: &ConversationName) -> Result<Option<Conversation>, Error> {
         let serving = self.shard.serving.read();
         let head = self.noted(self.head(&serving, &name.key()))?;
         Ok(head
