@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use firebreak_model as model;
 use model::command::{
-    Answer, Append, Attribute, Attributes, ChangeMessage, Command, Edit, Entry, FORMAT, How,
-    NewMessage, React, Reason, Redact, Reply,
+    Answer, Append, Attribute, Attributes, ChangeMessage, Command, Configure, Create, Delete, Edit,
+    Entry, FORMAT, How, NewMessage, React, Reason, Redact, Reply, Setting,
 };
 use model::hash::record_hash;
 use model::id::{ConversationKey, ConversationName};
@@ -512,4 +512,135 @@ fn what_is_not_there_is_said_to_be_missing() {
     let missing = Told::Refused(Reason::MessageNotFound);
     assert_eq!(shard.change(2, "r", edit("x")), missing);
     assert_eq!(shard.change(0, "r", redact()), missing);
+}
+
+fn configure(request: &str, setting: Setting) -> Command {
+    Command::configure(Configure {
+        conversation: ROOM.into(),
+        request_id: bytes(request),
+        setting: Some(setting),
+    })
+}
+
+fn delete(request: &str) -> Command {
+    configure(request, Setting::Delete(Delete {}))
+}
+
+fn attributes(count: u8) -> Vec<Attribute> {
+    let one = |i: u8| Attribute {
+        key: format!("k{i}"),
+        value: "v".into(),
+    };
+    (0..count).map(one).collect()
+}
+
+fn create(request: &str, count: u8) -> Command {
+    Command::create(Create {
+        conversation: ROOM.into(),
+        request_id: bytes(request),
+        attributes: attributes(count),
+    })
+}
+
+#[track_caller]
+fn refused(answer: Answer, reason: Reason) {
+    match answer {
+        Answer::Refused(refusal) => assert_eq!(refusal.reason(), reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_deleted_conversation_remembers_its_ids_and_begins_again_with_another_life() {
+    let mut shard = Shard::new();
+    refused(shard.apply(&delete("d0")), Reason::ConversationNotFound);
+    shard.say("m1", "first");
+    shard.say("m2", "second");
+    let edited = shard.change(2, "e1", edit("third"));
+    shard.change(1, "x1", react("ben", "k", false));
+    let Answer::Configured(deleted) = shard.apply(&delete("d1")) else {
+        panic!("refused");
+    };
+    assert_eq!((deleted.incarnation, deleted.deduplicated), (1, false));
+    let records = &shard.records;
+    assert!(records.messages.is_empty() && records.changes.is_empty());
+    assert!(records.reactions.is_empty() && records.reacted.is_empty());
+    // Retries get their first answers and bring nothing back.
+    let Answer::Configured(again) = shard.apply(&delete("d1")) else {
+        panic!("refused");
+    };
+    assert_eq!(
+        (again.revision, again.deduplicated),
+        (deleted.revision, true)
+    );
+    refused(shard.apply(&delete("d2")), Reason::ConversationNotFound);
+    match (edited, shard.change(2, "e1", edit("third"))) {
+        (
+            Told::Done { revision, .. },
+            Told::Done {
+                revision: told,
+                again,
+                ..
+            },
+        ) => {
+            assert_eq!((told, again), (revision, true));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(shard.say("m1", "first"), 1, "as the first time");
+    assert!(shard.records.messages.is_empty());
+    let gone = Told::Refused(Reason::ConversationNotFound);
+    assert_eq!(shard.change(1, "e2", edit("x")), gone);
+    // Who says something new begins the next life, and old ids are known in it.
+    assert_eq!(shard.say("m3", "new"), 1);
+    let head = &shard.records.heads[&key()];
+    assert_eq!(
+        (head.incarnation, head.last_seq, head.is_deleted()),
+        (2, 1, false)
+    );
+    assert_eq!(&head.content_hash[..], &shard.sum().to_le_bytes()[..]);
+    assert_eq!(shard.say("m2", "second"), 2, "its first answer");
+    assert_eq!(shard.records.heads[&key()].last_seq, 1);
+    // A week later they are not.
+    shard.now_ms += DEDUP_WINDOW_MS + 1;
+    assert_eq!(shard.say("m2", "second"), 2);
+    assert_eq!(shard.records.heads[&key()].last_seq, 2);
+}
+
+#[test]
+fn creations_around_a_deletion_get_their_first_answers() {
+    let mut shard = Shard::new();
+    let created = |answer| match answer {
+        Answer::Created(created) => {
+            let head = created.conversation.unwrap();
+            (
+                head.incarnation,
+                head.attributes.len(),
+                created.deduplicated,
+            )
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(created(shard.apply(&create("c1", 1))), (1, 1, false));
+    let set = Setting::Attributes(Attributes {
+        values: attributes(3),
+    });
+    let set = configure("s1", set);
+    let Answer::Configured(first) = shard.apply(&set) else {
+        panic!("refused");
+    };
+    assert_eq!(shard.records.heads[&key()].attributes, attributes(3));
+    assert_eq!(created(shard.apply(&create("c1", 1))), (1, 1, true));
+    refused(shard.apply(&create("c1", 2)), Reason::ClientMessageIdReused);
+    refused(shard.apply(&create("c2", 2)), Reason::AlreadyExists);
+    refused(shard.apply(&delete("s1")), Reason::RequestIdReused);
+    shard.apply(&delete("d1"));
+    assert_eq!(created(shard.apply(&create("c1", 1))), (1, 1, true));
+    assert!(shard.records.heads[&key()].is_deleted());
+    let Answer::Configured(again) = shard.apply(&set) else {
+        panic!("refused");
+    };
+    assert_eq!((again.revision, again.deduplicated), (first.revision, true));
+    assert_eq!(created(shard.apply(&create("c2", 2))), (2, 2, false));
+    assert_eq!(created(shard.apply(&create("c1", 1))), (1, 1, true));
 }

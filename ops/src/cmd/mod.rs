@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod drain;
+pub mod erase;
 pub mod forget;
 pub mod generate;
 pub mod import;

@@ -314,6 +314,11 @@ impl Admin {
             version: self.local.version.to_owned(),
             http: self.local.http.clone().unwrap_or_default(),
             now_ms: self.local.now_ms(),
+            // What cannot be read stops its replica elsewhere.
+            erasures: match asked.with_erasures {
+                true => self.state.erasures().ok().map(|count| count as u64),
+                false => None,
+            },
             heat: match asked.with_heat {
                 true => self.local.heat(),
                 false => Vec::new(),

@@ -22,6 +22,7 @@
 //! What replicas remember of ids is part of what [`replicas::replicas_equal`] compares;
 //! [`content::one_seq_per_id`] sees a lost one, too, when its message is sent again.
 
+pub mod changes;
 pub mod clock;
 pub mod content;
 pub mod cutoff;
@@ -136,6 +137,12 @@ pub const NAMES: &[(&str, char, &str)] = &[
         'H',
         "replicas at rest hold the same records",
     ),
+    (
+        "changes-read",
+        'E',
+        "a message says what its last edit said, once whatever is sent again, and its reactions are counted right",
+    ),
+    ("erased-is-gone", 'L', "what was erased is never read again"),
 ];
 
 /// What is judged of a run as a whole, beside the oracles, and what mutants may name as well.
@@ -183,6 +190,8 @@ const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
     votes::votes_never_regress,
     votes::whole_before_it_votes,
     replicas::replicas_equal,
+    changes::changes_read,
+    changes::erased_is_gone,
 ];
 
 /// What an oracle is told.
