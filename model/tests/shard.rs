@@ -273,6 +273,7 @@ fn told(reply: Reply) -> Told {
         }
         Answer::Refused(refusal) => Told::Refused(refusal.reason()),
         Answer::Changed(changed) => panic!("{changed:?}"),
+        Answer::Configured(done) => panic!("{done:?}"),
         Answer::Meta(changed) => panic!("{changed:?}"),
     }
 }
@@ -363,7 +364,9 @@ proptest! {
                 let expected = match command.body.as_ref().unwrap() {
                     model::command::Body::Append(append) => simple.append(append),
                     model::command::Body::Create(create) => simple.create(create),
-                    model::command::Body::Change(_) | model::command::Body::Meta(_) => unreachable!(),
+                    model::command::Body::Change(_)
+                    | model::command::Body::Configure(_)
+                    | model::command::Body::Meta(_) => unreachable!(),
                 };
                 prop_assert_eq!(told(reply), expected, "{:?}", command);
             }

@@ -29,6 +29,8 @@ async fn messages_change_on_one_node() {
     let (_place, cluster) = one_node().await;
     changes(&cluster).await;
     tails(&cluster).await;
+    lives(&cluster).await;
+    listed(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +38,8 @@ async fn messages_change_on_three_nodes() {
     let (_place, cluster) = cluster(1).await;
     changes(&cluster).await;
     tails(&cluster).await;
+    lives(&cluster).await;
+    listed(&cluster).await;
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, Error>, reason: &str) {
@@ -313,4 +317,125 @@ async fn tails(cluster: &Cluster) {
             assert_eq!(found, expected[at..], "node {node}, cursor {at}");
         }
     }
+}
+
+/// A conversation that is deleted and begins again is another one, and says so.
+async fn lives(cluster: &Cluster) {
+    let client = client(cluster);
+    let room = "tenants/test/conversations/mortal";
+    for n in 1..=3 {
+        let message = Message::text("ann", format!("{n}")).id(format!("m{n}"));
+        client.append(room, message).await.unwrap();
+    }
+    let color = [("color".to_owned(), "red".to_owned())];
+    let set = client
+        .update_conversation(room, color.clone().into(), "u1")
+        .await
+        .unwrap();
+    let head = client
+        .get_conversation(room, &Level::Linearizable)
+        .await
+        .unwrap();
+    assert_eq!((head.attributes.len(), head.incarnation), (1, 1));
+    let options = ListOptions {
+        page_size: 1,
+        ..ListOptions::default()
+    };
+    let page = client.list(room, &options).await.unwrap();
+    let mut tail = client.tail(room, From::Seq(1));
+    assert!(matches!(next(&mut tail).await, Event::Message(first) if first.seq == 1));
+    let cursor = tail.cursor().to_owned();
+    let deleted = client.delete_conversation(room, "d1").await.unwrap();
+    for node in 0..cluster.nodes().len() {
+        let at = client_of(cluster, node);
+        let gone = at.get_conversation(room, &Level::Linearizable).await;
+        refused(gone, "CONVERSATION_NOT_FOUND");
+        let again = at.delete_conversation(room, "d1").await.unwrap();
+        assert!(again.deduplicated && again.conversation == deleted.conversation);
+        let again = at
+            .update_conversation(room, color.clone().into(), "u1")
+            .await
+            .unwrap();
+        assert!(again.deduplicated && again.conversation == set.conversation);
+        let retry = Message::text("ann", "2").id("m2");
+        assert_eq!(at.append(room, retry).await.unwrap().seq, 2);
+        refused(
+            at.get_message(room, 2, &Level::Linearizable).await,
+            "CONVERSATION_NOT_FOUND",
+        );
+    }
+    loop {
+        let event = timeout(LIMIT, tail.next())
+            .await
+            .expect("in time")
+            .expect("an end");
+        let Err(error) = event else { continue };
+        assert_eq!(error.reason(), Some("CONVERSATION_NOT_FOUND"));
+        break;
+    }
+    assert_eq!(
+        client
+            .append(room, Message::text("ann", "new"))
+            .await
+            .unwrap()
+            .seq,
+        1
+    );
+    let head = client
+        .get_conversation(room, &Level::Linearizable)
+        .await
+        .unwrap();
+    assert_eq!(
+        (head.last_seq, head.incarnation, head.attributes.len()),
+        (1, 2, 0)
+    );
+    let options = ListOptions {
+        page_token: page.next_page_token,
+        ..options
+    };
+    refused(client.list(room, &options).await, "OTHER_INCARNATION");
+    let mut tail = client.tail(room, From::Cursor(cursor));
+    let event = timeout(LIMIT, tail.next())
+        .await
+        .expect("in time")
+        .expect("an end");
+    refused(event, "OTHER_INCARNATION");
+}
+
+/// All conversations of a tenant and no other come once each, in pages that go on through any node.
+async fn listed(cluster: &Cluster) {
+    let client = client(cluster);
+    let mut expected = std::collections::BTreeSet::new();
+    for n in 0..30 {
+        let room = format!("tenants/many/conversations/r{n}");
+        client
+            .append(&room, Message::text("ann", "x"))
+            .await
+            .unwrap();
+        expected.insert(room);
+    }
+    client
+        .delete_conversation("tenants/many/conversations/r7", "")
+        .await
+        .unwrap();
+    expected.remove("tenants/many/conversations/r7");
+    let (mut found, mut token, mut node) = (Vec::new(), String::new(), 0);
+    loop {
+        let at = client_of(cluster, node % cluster.nodes().len());
+        let page = at
+            .list_conversations("many", 7, &token, &Level::Linearizable)
+            .await;
+        let (page, next) = page.unwrap();
+        assert!(page.len() <= 7);
+        found.extend(page.into_iter().map(|room| room.name));
+        (token, node) = (next, node + 1);
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(found.len(), expected.len());
+    assert_eq!(
+        found.into_iter().collect::<std::collections::BTreeSet<_>>(),
+        expected
+    );
 }
