@@ -39,6 +39,8 @@ pub struct ListOptions {
     pub start_seq: u64,
     /// How fresh.
     pub level: Level,
+    /// A user, whose own reactions are marked; empty for nobody.
+    pub reader: String,
 }
 
 /// A page of a conversation.
@@ -60,7 +62,7 @@ pub struct Page {
     pub session_token: String,
 }
 
-fn read_options(level: &Level) -> v1::ReadOptions {
+pub(crate) fn read_options(level: &Level) -> v1::ReadOptions {
     use v1::read_options::Level as Wire;
     let (wire, session_token, max_staleness) = match level {
         Level::Linearizable => (Wire::Linearizable, String::new(), None),
@@ -96,6 +98,7 @@ impl Client {
             descending: options.descending,
             start_seq: options.start_seq,
             read: Some(read_options(&options.level)),
+            reader: options.reader.clone(),
         };
         let answer = self
             .call(Effect::None, |attempt| {
@@ -185,6 +188,81 @@ impl Client {
             })
             .await?;
         Ok(answer.value)
+    }
+}
+
+impl Client {
+    /// Sets the attributes of the conversation `name`, in place of all that there are. `request_id` makes
+    /// a retry by the caller safe; empty, the client draws one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (NOT_FOUND when there is none) or [`Error::Deadline`].
+    pub async fn update_conversation(
+        &self,
+        name: &str,
+        attributes: std::collections::BTreeMap<String, String>,
+        request_id: &str,
+    ) -> Result<v1::UpdateConversationResponse, Error> {
+        let request = v1::UpdateConversationRequest {
+            name: name.to_owned(),
+            request_id: self.request_id(request_id.to_owned()),
+            attributes: Some(v1::Attributes { values: attributes }),
+        };
+        let answer = self.call(Effect::Perhaps, |attempt| {
+            let request = attempt.request(request.clone());
+            let mut service = conversations(attempt.channel);
+            async move { service.update_conversation(request).await }
+        });
+        Ok(answer.await?.value)
+    }
+
+    /// Deletes the conversation `name` with all that is in it. `request_id` as in
+    /// [`Client::update_conversation`].
+    ///
+    /// # Errors
+    /// As [`Client::update_conversation`].
+    pub async fn delete_conversation(
+        &self,
+        name: &str,
+        request_id: &str,
+    ) -> Result<v1::DeleteConversationResponse, Error> {
+        let request = v1::DeleteConversationRequest {
+            name: name.to_owned(),
+            request_id: self.request_id(request_id.to_owned()),
+        };
+        let answer = self.call(Effect::Perhaps, |attempt| {
+            let request = attempt.request(request.clone());
+            let mut service = conversations(attempt.channel);
+            async move { service.delete_conversation(request).await }
+        });
+        Ok(answer.await?.value)
+    }
+
+    /// A page of the conversations of `tenant`, and the token of the next page; empty at the end. A page
+    /// may hold fewer than `page_size`, or none, before the last.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] or [`Error::Deadline`].
+    pub async fn list_conversations(
+        &self,
+        tenant: &str,
+        page_size: u32,
+        page_token: &str,
+        level: &Level,
+    ) -> Result<(Vec<v1::Conversation>, String), Error> {
+        let request = v1::ListConversationsRequest {
+            parent: format!("tenants/{tenant}"),
+            page_size: i32::try_from(page_size).unwrap_or(i32::MAX),
+            page_token: page_token.to_owned(),
+            read: Some(read_options(level)),
+        };
+        let answer = self.call(Effect::None, |attempt| {
+            let request = attempt.request(request.clone());
+            let mut service = conversations(attempt.channel);
+            async move { service.list_conversations(request).await }
+        });
+        let page = answer.await?.value;
+        Ok((page.conversations, page.next_page_token))
     }
 }
 

@@ -39,6 +39,9 @@ pub enum From {
 pub enum Event {
     /// The next message.
     Message(v1::Message),
+    /// A message that came before was edited, erased or reacted to; this is how it is now. After a break
+    /// a change may come twice.
+    Changed(v1::Message),
     /// Everything up to this seq has been given; what follows is new.
     CaughtUp {
         /// The conversation's last seq.
@@ -168,6 +171,7 @@ impl Tail {
                 self.next_seq = Some(message.seq + 1);
                 self.ready.push_back(Event::Message(message));
             }
+            Some(Wire::Changed(message)) => self.ready.push_back(Event::Changed(message)),
             Some(Wire::CaughtUp(at)) => {
                 // A node that lags behind what this tail has seen has nothing to say about it.
                 if self.next_seq.is_some_and(|next| at.last_seq + 1 < next) {
@@ -232,6 +236,7 @@ impl Tail {
             parent: self.parent.clone(),
             cursor: self.cursor.clone(),
             start_seq: self.next_seq.unwrap_or(0),
+            start_revision: 0,
         };
         let mut service = messages(lease.channel.clone());
         let failure = match timeout(patience, service.tail(request)).await {

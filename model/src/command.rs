@@ -9,15 +9,18 @@ use prost::{Message, Oneof};
 
 use crate::cluster;
 
-/// The newest format of an entry that this version reads and writes.
-pub const FORMAT: u32 = 2;
+/// The newest format of an entry that this version reads and writes. Once an entry of it is applied,
+/// all replicas of the shard read it, and its commands may be of all kinds.
+pub const FORMAT: u32 = 3;
+/// The newest format of an entry without commands that change messages, which versions before read, too.
+pub const FORMAT_WITHOUT_CHANGES: u32 = 2;
 /// The format of an entry without [`Entry::passed_ms`], which versions before read, too.
 pub const FORMAT_WITHOUT_PASSED: u32 = 1;
 
 /// The payload of one Raft entry: many commands, stamped by the leader.
 #[derive(Clone, PartialEq, Message)]
 pub struct Entry {
-    /// [`FORMAT`], or [`FORMAT_WITHOUT_PASSED`].
+    /// [`FORMAT`], [`FORMAT_WITHOUT_CHANGES`] or [`FORMAT_WITHOUT_PASSED`].
     #[prost(uint32, tag = "1")]
     pub format: u32,
     /// Command time, Unix milliseconds; never decreases within a shard.
@@ -36,7 +39,7 @@ pub struct Entry {
 #[derive(Clone, PartialEq, Message)]
 pub struct Command {
     /// What is to be done.
-    #[prost(oneof = "Body", tags = "1, 2, 16")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 16")]
     pub body: Option<Body>,
 }
 
@@ -49,6 +52,12 @@ pub enum Body {
     /// Create a conversation.
     #[prost(message, tag = "2")]
     Create(Create),
+    /// Change a message that was appended; in entries of [`FORMAT`] only.
+    #[prost(message, tag = "3")]
+    Change(ChangeMessage),
+    /// Change a conversation, or delete it; in entries of [`FORMAT`] only.
+    #[prost(message, tag = "4")]
+    Configure(Configure),
     /// Change the cluster's own state; valid on the meta shard only.
     #[prost(message, tag = "16")]
     Meta(cluster::Change),
@@ -132,11 +141,115 @@ pub struct Create {
     pub attributes: Vec<Attribute>,
 }
 
+/// Changes one message.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChangeMessage {
+    /// The whole name of its conversation.
+    #[prost(string, tag = "1")]
+    pub conversation: String,
+    /// Its number there.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// Makes retries safe (UTF-8); unique among all requests to the conversation.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub request_id: Bytes,
+    /// Refuse unless the message's revision is this one. Looked at after dedup.
+    #[prost(uint64, optional, tag = "4")]
+    pub expected_revision: Option<u64>,
+    /// What is to be done.
+    #[prost(oneof = "How", tags = "5, 6, 7")]
+    pub how: Option<How>,
+}
+
+/// The kinds of changes of a message.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum How {
+    /// Say something else.
+    #[prost(message, tag = "5")]
+    Edit(Edit),
+    /// Erase it.
+    #[prost(message, tag = "6")]
+    Redact(Redact),
+    /// Set or take back a reaction.
+    #[prost(message, tag = "7")]
+    React(React),
+}
+
+/// What a message says from now on: what is given takes the place of what was there.
+#[derive(Clone, PartialEq, Message)]
+pub struct Edit {
+    /// The new body, not empty.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub body: Option<Bytes>,
+    /// The new attributes.
+    #[prost(message, optional, tag = "2")]
+    pub attributes: Option<Attributes>,
+    /// Drawn by the gateway, 16 bytes. The first edit of a message leaves it there for the hashes of all its
+    /// edits, which say nothing any more once the message is erased.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub salt: Bytes,
+}
+
+/// Sorted by key, without repeats.
+#[derive(Clone, PartialEq, Message)]
+pub struct Attributes {
+    /// The attributes.
+    #[prost(message, repeated, tag = "1")]
+    pub values: Vec<Attribute>,
+}
+
+/// Erases a message.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Redact {}
+
+/// Sets or takes back a reaction of one user.
+#[derive(Clone, PartialEq, Message)]
+pub struct React {
+    /// Who (UTF-8).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub user: Bytes,
+    /// Which: an emoji, or a key of the application's (UTF-8).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub kind: Bytes,
+    /// Take it back.
+    #[prost(bool, tag = "3")]
+    pub remove: bool,
+}
+
+/// Changes a conversation itself.
+#[derive(Clone, PartialEq, Message)]
+pub struct Configure {
+    /// The conversation's whole name.
+    #[prost(string, tag = "1")]
+    pub conversation: String,
+    /// Makes retries safe (UTF-8); unique among all requests to the conversation.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub request_id: Bytes,
+    /// What is to be done.
+    #[prost(oneof = "Setting", tags = "3, 4")]
+    pub setting: Option<Setting>,
+}
+
+/// The kinds of changes of a conversation.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Setting {
+    /// Other attributes, in place of all that there are.
+    #[prost(message, tag = "3")]
+    Attributes(Attributes),
+    /// Delete it with all that is in it.
+    #[prost(message, tag = "4")]
+    Delete(Delete),
+}
+
+/// Deletes a conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Delete {}
+
 /// What applying one [`Command`] answers.
 #[derive(Clone, PartialEq, Message)]
 pub struct Reply {
     /// The answer.
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 16")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 16")]
     pub answer: Option<Answer>,
 }
 
@@ -152,6 +265,12 @@ pub enum Answer {
     /// The whole command was refused and had no effect.
     #[prost(message, tag = "3")]
     Refused(Refusal),
+    /// To [`Body::Change`].
+    #[prost(message, tag = "4")]
+    Changed(MessageChanged),
+    /// To [`Body::Configure`].
+    #[prost(message, tag = "5")]
+    Configured(Configured),
     /// To [`Body::Meta`].
     #[prost(message, tag = "16")]
     Meta(cluster::Changed),
@@ -196,6 +315,49 @@ pub struct Created {
     pub deduplicated: bool,
 }
 
+/// To [`Body::Change`].
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct MessageChanged {
+    /// The message's number.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    /// Its revision after the change.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Command time of the change, Unix milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub time_ms: u64,
+    /// Command time of its append, Unix milliseconds.
+    #[prost(uint64, tag = "4")]
+    pub create_time_ms: u64,
+    /// The same request had changed it before; the numbers are those of the first time.
+    #[prost(bool, tag = "5")]
+    pub deduplicated: bool,
+    /// To a reaction: users who have set this kind.
+    #[prost(uint32, tag = "6")]
+    pub count: u32,
+}
+
+/// To [`Body::Configure`].
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Configured {
+    /// The conversation's revision after the change.
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    /// Command time of the change, Unix milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    /// Command time of the conversation's creation, Unix milliseconds.
+    #[prost(uint64, tag = "3")]
+    pub create_time_ms: u64,
+    /// Which life of the conversation was changed.
+    #[prost(uint64, tag = "4")]
+    pub incarnation: u64,
+    /// The same request had changed it before; the numbers are those of the first time.
+    #[prost(bool, tag = "5")]
+    pub deduplicated: bool,
+}
+
 /// Why a command, or one message of it, had no effect. Deterministic: all replicas refuse alike.
 #[derive(Clone, PartialEq, Message)]
 pub struct Refusal {
@@ -208,6 +370,9 @@ pub struct Refusal {
     /// For people.
     #[prost(string, tag = "3")]
     pub message: String,
+    /// The message's revision, for [`Reason::RevisionMismatch`].
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
 }
 
 /// The rules that refuse.
@@ -234,6 +399,20 @@ pub enum Reason {
     RepeatedInBatch = 8,
     /// `reply_to_seq` is ahead of the last seq.
     AheadOfHead = 9,
+    /// The same request id with other content.
+    RequestIdReused = 10,
+    /// `expected_revision` is not the message's revision.
+    RevisionMismatch = 11,
+    /// There is no message of this number, or not any more.
+    MessageNotFound = 12,
+    /// The message was erased.
+    MessageRedacted = 13,
+    /// The message has as many reactions, or kinds of them, as it may have.
+    ReactionsFull = 14,
+    /// Some replica of the shard is of a version that does not know the command. Never applied.
+    NodesOlder = 15,
+    /// There is no such conversation.
+    ConversationNotFound = 16,
 }
 
 impl Refusal {
@@ -243,6 +422,7 @@ impl Refusal {
             reason: reason as i32,
             last_seq: 0,
             message: message.into(),
+            revision: 0,
         }
     }
 }
@@ -259,6 +439,30 @@ impl Command {
     pub fn create(create: Create) -> Command {
         Command {
             body: Some(Body::Create(create)),
+        }
+    }
+
+    /// A change of a message.
+    pub fn change(change: ChangeMessage) -> Command {
+        Command {
+            body: Some(Body::Change(change)),
+        }
+    }
+
+    /// A change of a conversation.
+    pub fn configure(configure: Configure) -> Command {
+        Command {
+            body: Some(Body::Configure(configure)),
+        }
+    }
+
+    /// The oldest format of an entry that an encoded command may be in, by its first byte: the tag of its
+    /// kind.
+    pub fn format_of(encoded: &[u8]) -> u32 {
+        // Appends, creations and what is for the meta shard were there from the first.
+        match encoded.first() {
+            Some(0x0a | 0x12 | 0x82) | None => FORMAT_WITHOUT_PASSED,
+            Some(_) => FORMAT,
         }
     }
 

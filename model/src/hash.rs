@@ -35,6 +35,30 @@ pub fn request_hash(message: &NewMessage) -> Bytes {
     Bytes::copy_from_slice(&xxh3_128(&message.encode_to_vec()).to_le_bytes())
 }
 
+/// Names a request (other than an append) inside a conversation. No sender is empty, so that it never names
+/// a message.
+pub fn request_id(request_id: &[u8]) -> [u8; 16] {
+    dedup_id(b"", request_id)
+}
+
+/// The hash of a request that changes a message, keyed with a salt: without it the hash says nothing about
+/// the request.
+pub fn salted_hash(salt: &[u8], request: &[u8]) -> Bytes {
+    let mut hasher = blake3::Hasher::new();
+    let length = salt.len() as u64;
+    hasher.update(&length.to_le_bytes()).update(salt);
+    hasher.update(request);
+    Bytes::copy_from_slice(&hasher.finalize().as_bytes()[..16])
+}
+
+/// Names (user, kind) among the reactions to a message: the user first, so that one user's are a range.
+pub fn reaction_id(user: &[u8], kind: &[u8]) -> [u8; 32] {
+    let mut id = [0; 32];
+    id[..16].copy_from_slice(&blake3::hash(user).as_bytes()[..16]);
+    id[16..].copy_from_slice(&blake3::hash(kind).as_bytes()[..16]);
+    id
+}
+
 /// The hash of one stored message record, for the order-free content hash.
 pub fn record_hash(record: &[u8]) -> u128 {
     xxh3_128(record)

@@ -11,6 +11,12 @@ pub const SENDER_BYTES_MAX: usize = 256;
 pub const CLIENT_MESSAGE_ID_BYTES_MAX: usize = 128;
 /// Longest message type, bytes.
 pub const TYPE_BYTES_MAX: usize = 64;
+/// Longest kind of a reaction, bytes.
+pub const REACTION_KIND_BYTES_MAX: usize = 64;
+/// Most kinds of reactions to one message.
+pub const REACTION_KINDS_MAX: usize = 64;
+/// Most reactions to one message.
+pub const REACTIONS_MAX: u32 = 100_000;
 /// Largest message body, bytes (default of the setting).
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Most attributes of a message or conversation.

@@ -4,7 +4,9 @@
 //! kept for ever by all replicas.
 
 use crate::cluster::{Change, ChangeBody};
-use crate::command::{Append, Attribute, Body, Command, Create, NewMessage};
+use crate::command::{
+    Append, Attribute, Body, ChangeMessage, Command, Configure, Create, How, NewMessage, Setting,
+};
 use crate::limits;
 use crate::text::forbidden;
 
@@ -111,6 +113,8 @@ pub fn forwarded(command: &Command, body_bytes_max: usize) -> Result<(), String>
     match &command.body {
         Some(Body::Append(append)) => check_append(append, body_bytes_max),
         Some(Body::Create(create)) => check_create(create),
+        Some(Body::Change(change)) => check_message_change(change, body_bytes_max),
+        Some(Body::Configure(configure)) => check_configure(configure),
         Some(Body::Meta(change)) => check_change(change),
         None => Err("a command of no known kind".to_owned()),
     }
@@ -191,6 +195,58 @@ fn check_create(create: &Create) -> Result<(), String> {
     let mut first = None;
     check_attributes(&create.attributes, &mut first);
     first.map_or(Ok(()), Err)
+}
+
+fn check_configure(configure: &Configure) -> Result<(), String> {
+    let id_max = limits::CLIENT_MESSAGE_ID_BYTES_MAX;
+    if let Some(why) = text_of(&configure.request_id, 1, id_max) {
+        return Err(format!("request_id {why}"));
+    }
+    match &configure.setting {
+        None => Err("a change of a conversation of no known kind".to_owned()),
+        Some(Setting::Delete(_)) => Ok(()),
+        Some(Setting::Attributes(given)) => {
+            let mut first = None;
+            check_attributes(&given.values, &mut first);
+            first.map_or(Ok(()), Err)
+        }
+    }
+}
+
+fn check_message_change(change: &ChangeMessage, body_bytes_max: usize) -> Result<(), String> {
+    let id_max = limits::CLIENT_MESSAGE_ID_BYTES_MAX;
+    if let Some(why) = text_of(&change.request_id, 1, id_max) {
+        return Err(format!("request_id {why}"));
+    }
+    match &change.how {
+        None => Err("a change of no known kind".to_owned()),
+        Some(How::Redact(_)) => Ok(()),
+        Some(How::React(react)) => {
+            if let Some(why) = text_of(&react.user, 1, limits::SENDER_BYTES_MAX) {
+                return Err(format!("user {why}"));
+            }
+            match text_of(&react.kind, 1, limits::REACTION_KIND_BYTES_MAX) {
+                Some(why) => Err(format!("kind {why}")),
+                None => Ok(()),
+            }
+        }
+        Some(How::Edit(edit)) => {
+            let body = edit.body.as_ref().map_or(1, |body| body.len());
+            if !(1..=body_bytes_max).contains(&body) {
+                return Err(format!(
+                    "body must be 1 to {body_bytes_max} bytes; it has {body}"
+                ));
+            }
+            if edit.salt.len() > 64 {
+                return Err("salt must have at most 64 bytes".to_owned());
+            }
+            let mut first = None;
+            if let Some(attributes) = &edit.attributes {
+                check_attributes(&attributes.values, &mut first);
+            }
+            first.map_or(Ok(()), Err)
+        }
+    }
 }
 
 /// Changes of the cluster that operators and the leaders of shards ask for. The others are those of

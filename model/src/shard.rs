@@ -22,13 +22,18 @@ use crate::cluster::{self, ClusterState};
 use crate::command::{Body, Command, Entry, FORMAT, Reason, Reply};
 use crate::hash;
 use crate::id::{self, ConversationKey};
-use crate::state::{Conversation, Dedup};
+use crate::state::{Conversation, Dedup, Reaction, Reactions};
 
 mod append;
+mod change;
+mod configure;
 mod create;
 
 /// What names (sender, client message id) inside a conversation: [`hash::dedup_id`].
 pub type DedupId = [u8; 16];
+
+/// What names (user, kind) among the reactions to a message: [`hash::reaction_id`].
+pub type ReactionId = [u8; 32];
 
 /// The state before a command, with the changes of all commands before it.
 pub trait View {
@@ -47,6 +52,33 @@ pub trait View {
     /// Whatever the state below it says.
     fn dedup(&mut self, key: &ConversationKey, id: &DedupId) -> Result<Option<Dedup>, Self::Error>;
 
+    /// The encoded [`crate::state::Stored`] of a message that is not behind the last seq.
+    ///
+    /// # Errors
+    /// Whatever the state below it says.
+    fn message(&mut self, key: &ConversationKey, seq: u64) -> Result<Option<Bytes>, Self::Error>;
+
+    /// The reactions to a message, counted.
+    ///
+    /// # Errors
+    /// Whatever the state below it says.
+    fn reactions(
+        &mut self,
+        key: &ConversationKey,
+        seq: u64,
+    ) -> Result<Option<Reactions>, Self::Error>;
+
+    /// One reaction to a message.
+    ///
+    /// # Errors
+    /// Whatever the state below it says.
+    fn reaction(
+        &mut self,
+        key: &ConversationKey,
+        seq: u64,
+        id: &ReactionId,
+    ) -> Result<Option<Reaction>, Self::Error>;
+
     /// The cluster's own state, on the meta shard.
     fn cluster(&mut self) -> Option<&mut ClusterState>;
 }
@@ -56,8 +88,42 @@ pub trait Sink {
     /// Adds a message; `record` is an encoded [`crate::state::Stored`].
     fn put_message(&mut self, key: &ConversationKey, seq: u64, record: &[u8]);
 
-    /// Remembers an id, in place of what was remembered of it.
-    fn put_dedup(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup);
+    /// Remembers the id of a message, in place of what was remembered of it. `first` when there was never
+    /// one in the conversation, nor in one of this name before.
+    fn put_dedup(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup, first: bool);
+
+    /// Writes a message that was there anew; `record` is an encoded [`crate::state::Stored`].
+    fn replace_message(&mut self, key: &ConversationKey, seq: u64, record: &[u8]);
+
+    /// Notes that the change of this revision was one of this message, or forgets it.
+    fn put_changed(&mut self, key: &ConversationKey, revision: u64, seq: Option<u64>);
+
+    /// Sets the counted reactions to a message.
+    fn put_reactions(&mut self, key: &ConversationKey, reactions: Reactions);
+
+    /// Sets one reaction to a message, or removes it.
+    fn put_reaction(
+        &mut self,
+        key: &ConversationKey,
+        seq: u64,
+        id: &ReactionId,
+        reaction: Option<Reaction>,
+    );
+
+    /// Removes all reactions to a message, and their counts.
+    fn clear_reactions(&mut self, key: &ConversationKey, seq: u64);
+
+    /// Remembers the id of a request that is no append, or what is left of one that was.
+    fn put_request(&mut self, key: &ConversationKey, id: &DedupId, dedup: Dedup);
+
+    /// What this command removes or overwrites of the conversation is to leave no trace on the disk.
+    fn erase(&mut self, key: &ConversationKey);
+
+    /// Removes all of a conversation but its head and the ids.
+    fn clear_conversation(&mut self, key: &ConversationKey);
+
+    /// Sets the head of a conversation that begins or ends a life; there was one of this name before.
+    fn renew_conversation(&mut self, key: &ConversationKey, head: Conversation);
 
     /// Sets the head of a conversation. `created` when it had none.
     fn put_conversation(&mut self, key: &ConversationKey, head: Conversation, created: bool);
@@ -88,6 +154,7 @@ pub struct Machine {
     revision: u64,
     time_ms: u64,
     passed_ms: u64,
+    format: u32,
     /// Where records are encoded; kept for its capacity alone.
     record: Vec<u8>,
 }
@@ -101,6 +168,7 @@ impl Machine {
             revision,
             time_ms,
             passed_ms: 0,
+            format: 0,
             record: Vec::new(),
         }
     }
@@ -109,6 +177,17 @@ impl Machine {
     #[must_use]
     pub fn with_passed(self, passed_ms: u64) -> Machine {
         Machine { passed_ms, ..self }
+    }
+
+    /// The same, the newest entry having been of this format.
+    #[must_use]
+    pub fn with_format(self, format: u32) -> Machine {
+        Machine { format, ..self }
+    }
+
+    /// The newest format of an applied entry; 0 before the first, and where that was not noted yet.
+    pub fn format(&self) -> u32 {
+        self.format
     }
 
     /// The count of applied changes.
@@ -148,6 +227,7 @@ impl Machine {
         }
         self.time_ms = self.time_ms.max(entry.time_ms);
         self.passed_ms = self.passed_ms.max(entry.passed_ms);
+        self.format = self.format.max(entry.format);
         let mut replies = Vec::with_capacity(entry.commands.len());
         for command in entry.commands {
             replies.push(self.decide(state, command).map_err(Stop::View)?);
@@ -172,6 +252,12 @@ impl Machine {
             Ok(Command {
                 body: Some(Body::Create(create)),
             }) => self.create(state, create),
+            Ok(Command {
+                body: Some(Body::Change(change)),
+            }) => self.change(state, change),
+            Ok(Command {
+                body: Some(Body::Configure(configure)),
+            }) => self.configure(state, configure),
             Ok(Command {
                 body: Some(Body::Meta(change)),
             }) => Ok(self.meta(state, &change)),

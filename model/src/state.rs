@@ -45,6 +45,26 @@ pub struct Conversation {
     /// Revision of its creation, so that a retried creation gets its first answer.
     #[prost(uint64, tag = "12")]
     pub create_revision: u64,
+    /// Revision of the last reaction to one of its messages; 0 while there was none, so that reads look
+    /// for none.
+    #[prost(uint64, tag = "13")]
+    pub reaction_revision: u64,
+    /// Revision of the last change of one of its messages, of whatever kind; 0 while there was none.
+    #[prost(uint64, tag = "14")]
+    pub change_revision: u64,
+    /// Command time of its deletion, Unix milliseconds: what is left is a tombstone, and ids.
+    #[prost(uint64, optional, tag = "15")]
+    pub delete_time_ms: Option<u64>,
+    /// Revision at which its attributes were changed last; 0 while they are those it was created with.
+    #[prost(uint64, tag = "16")]
+    pub settings_revision: u64,
+}
+
+impl Conversation {
+    /// Whether it was deleted, and not created again.
+    pub fn is_deleted(&self) -> bool {
+        self.delete_time_ms.is_some()
+    }
 }
 
 /// A message as stored.
@@ -56,15 +76,104 @@ pub struct Stored {
     /// Its number in the conversation, from 1.
     #[prost(uint64, tag = "2")]
     pub seq: u64,
-    /// The shard's revision at its append.
+    /// The shard's revision at its append, or at its last edit or redaction.
     #[prost(uint64, tag = "3")]
     pub revision: u64,
-    /// Command time, Unix milliseconds.
+    /// Command time of its append, Unix milliseconds.
     #[prost(uint64, tag = "4")]
     pub create_time_ms: u64,
-    /// What the sender gave.
+    /// What the sender gave, as it was edited; without any content when it was erased.
     #[prost(message, optional, tag = "5")]
     pub message: Option<NewMessage>,
+    /// The shard's revision at its append; 0 while it was never changed, and then it is `revision`.
+    #[prost(uint64, tag = "6")]
+    pub append_revision: u64,
+    /// Command time of its last edit, Unix milliseconds.
+    #[prost(uint64, optional, tag = "7")]
+    pub edit_time_ms: Option<u64>,
+    /// Command time of its redaction, Unix milliseconds.
+    #[prost(uint64, optional, tag = "8")]
+    pub redact_time_ms: Option<u64>,
+    /// With what its edits were hashed; gone when it was erased.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub salt: Bytes,
+}
+
+impl Stored {
+    /// The shard's revision at its append.
+    pub fn appended_at(&self) -> u64 {
+        match self.append_revision {
+            0 => self.revision,
+            revision => revision,
+        }
+    }
+
+    /// Whether it was erased.
+    pub fn is_redacted(&self) -> bool {
+        self.redact_time_ms.is_some()
+    }
+}
+
+/// The reactions to one message, counted.
+#[derive(Clone, PartialEq, Message)]
+pub struct Reactions {
+    /// Format of the record, 1.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// The message's number.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// The shard's revision at the last change of them.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Sorted by kind; none has the count 0.
+    #[prost(message, repeated, tag = "4")]
+    pub counts: Vec<ReactionCount>,
+    /// Wrapping sum, 128 bits little-endian, of the hash of every [`Reaction`] record of the message.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub sum: Bytes,
+}
+
+/// How many users have set a reaction.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ReactionCount {
+    /// Which (UTF-8).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub kind: Bytes,
+    /// How many.
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
+}
+
+/// One reaction of one user to one message.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Reaction {
+    /// Format of the record, 1.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// The message's number.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    /// Who (UTF-8).
+    #[prost(bytes = "bytes", tag = "3")]
+    pub user: Bytes,
+    /// Which (UTF-8).
+    #[prost(bytes = "bytes", tag = "4")]
+    pub kind: Bytes,
+    /// The shard's revision at which it was set.
+    #[prost(uint64, tag = "5")]
+    pub revision: u64,
+}
+
+/// That a message was changed, in the order of revisions.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Changed {
+    /// Format of the record, 1.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// The message's number.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
 }
 
 /// What is remembered of an id, to answer a retry.
@@ -73,7 +182,7 @@ pub struct Dedup {
     /// Format of the record, 1.
     #[prost(uint32, tag = "1")]
     pub format: u32,
-    /// The first answer's seq.
+    /// The first answer's seq; of a request to the conversation itself, its incarnation.
     #[prost(uint64, tag = "2")]
     pub seq: u64,
     /// The first answer's revision.
@@ -82,7 +191,8 @@ pub struct Dedup {
     /// Command time of the first, Unix milliseconds.
     #[prost(uint64, tag = "4")]
     pub time_ms: u64,
-    /// Hash of the request, 16 bytes: the same id with other content is an error.
+    /// Hash of the request, 16 bytes: the same id with other content is an error. Empty once the message
+    /// that it appended was erased.
     #[prost(bytes = "bytes", tag = "5")]
     pub request_hash: Bytes,
     /// The id of an import, which is remembered for ever.
@@ -92,4 +202,33 @@ pub struct Dedup {
     /// here. 0 when it was not counted yet.
     #[prost(uint64, tag = "7")]
     pub passed_ms: u64,
+    /// The kind of request: 0 for an append, else one of [`Made`].
+    #[prost(enumeration = "Made", tag = "8")]
+    pub made: i32,
+    /// Of a change of a message: the command time of the message's append, Unix milliseconds.
+    #[prost(uint64, tag = "9")]
+    pub create_time_ms: u64,
+    /// Of a reaction: users who had set this kind.
+    #[prost(uint32, tag = "10")]
+    pub count: u32,
+}
+
+/// What the request of an id was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Made {
+    /// An append.
+    Message = 0,
+    /// An edit.
+    Edit = 1,
+    /// A redaction.
+    Redaction = 2,
+    /// A reaction.
+    Reaction = 3,
+    /// A creation of the conversation; `seq` is its incarnation.
+    Creation = 4,
+    /// A change of its attributes; `seq` is its incarnation.
+    Attributes = 5,
+    /// Its deletion; `seq` is its incarnation.
+    Deletion = 6,
 }

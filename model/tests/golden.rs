@@ -23,11 +23,11 @@ use model::cluster::{
     SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
 };
 use model::command::{
-    Answer, Append, Appended, Attribute, Command, Create, Created, Entry, NewMessage, Outcome,
-    Reason, Refusal, Reply,
+    Answer, Append, Appended, Attribute, Attributes, ChangeMessage, Command, Create, Created, Edit,
+    Entry, How, MessageChanged, NewMessage, Outcome, React, Reason, Redact, Refusal, Reply,
 };
 use model::shard::{Machine, Scope};
-use model::state::{Conversation, Dedup, Stored};
+use model::state::{self, Conversation, Dedup, Made, Reaction, ReactionCount, Reactions, Stored};
 use prost::Message;
 
 fn token() -> JoinToken {
@@ -121,6 +121,7 @@ fn conversation() -> Conversation {
         request_id: Bytes::from_static(b"r-1"),
         revision: 4_000,
         create_revision: 17,
+        ..Conversation::default()
     }
 }
 
@@ -378,6 +379,34 @@ fn the_digest_of_a_layout_stays_what_it_was() {
     );
 }
 
+fn message_change(how: How) -> ChangeMessage {
+    ChangeMessage {
+        conversation: "tenants/acme/conversations/room-1".into(),
+        seq: 300,
+        request_id: Bytes::from_static(b"r-2"),
+        expected_revision: Some(4_000),
+        how: Some(how),
+    }
+}
+
+fn edit() -> Edit {
+    Edit {
+        body: Some(Bytes::from_static("잘 가".as_bytes())),
+        attributes: Some(Attributes {
+            values: attributes(),
+        }),
+        salt: Bytes::from_static(&[6; 16]),
+    }
+}
+
+fn react() -> React {
+    React {
+        user: Bytes::from_static(b"lee"),
+        kind: Bytes::from_static("👍".as_bytes()),
+        remove: true,
+    }
+}
+
 fn change(body: ChangeBody) -> Command {
     Command::meta(Change { body: Some(body) })
 }
@@ -391,6 +420,14 @@ fn commands_are_read_and_written_as_ever() {
         attributes: attributes(),
     };
     check("command_create", &Command::create(create));
+    for (name, how) in [
+        ("edit", How::Edit(edit())),
+        ("redact", How::Redact(Redact {})),
+        ("react", How::React(react())),
+    ] {
+        let command = Command::change(message_change(how));
+        check(&format!("command_{name}"), &command);
+    }
     check(
         "command_meta_found",
         &change(ChangeBody::Found(Box::new(cluster()))),
@@ -549,6 +586,15 @@ fn replies_are_read_and_written_as_ever() {
         deduplicated: true,
     };
     check("reply_created", &Reply::new(Answer::Created(created)));
+    let changed = MessageChanged {
+        seq: 300,
+        revision: 5_000,
+        time_ms: 1_700_000_001_000,
+        create_time_ms: 1_700_000_000_000,
+        deduplicated: true,
+        count: 7,
+    };
+    check("reply_changed", &Reply::new(Answer::Changed(changed)));
     check("reply_refused", &Reply::new(Answer::Refused(refusal)));
     let changed = Changed {
         node_id: 2,
@@ -586,6 +632,7 @@ fn stored_records_are_read_and_written_as_ever() {
         revision: 4_000,
         create_time_ms: 1_700_000_000_900,
         message: Some(message()),
+        ..Stored::default()
     };
     check("stored", &stored);
     let dedup = Dedup {
@@ -596,6 +643,7 @@ fn stored_records_are_read_and_written_as_ever() {
         request_hash: Bytes::from_static(&[5; 16]),
         kept: true,
         passed_ms: 0,
+        ..Dedup::default()
     };
     check("dedup", &dedup);
     let counted = Dedup {
@@ -603,6 +651,55 @@ fn stored_records_are_read_and_written_as_ever() {
         ..dedup
     };
     check("dedup_with_passed", &counted);
+    let of_a_change = Dedup {
+        made: Made::Reaction as i32,
+        create_time_ms: 1_700_000_000_000,
+        count: 7,
+        ..counted
+    };
+    check("dedup_of_a_change", &of_a_change);
+    let edited = Stored {
+        revision: 5_000,
+        append_revision: 4_000,
+        edit_time_ms: Some(1_700_000_001_000),
+        redact_time_ms: Some(1_700_000_002_000),
+        salt: Bytes::from_static(&[6; 16]),
+        ..stored
+    };
+    check("stored_changed", &edited);
+    let changed = Conversation {
+        reaction_revision: 4_100,
+        change_revision: 5_000,
+        ..conversation()
+    };
+    check("conversation_changed", &changed);
+    let kind = Bytes::from_static("👍".as_bytes());
+    let reactions = Reactions {
+        format: 1,
+        seq: 300,
+        revision: 4_100,
+        counts: vec![ReactionCount {
+            kind: kind.clone(),
+            count: 7,
+        }],
+        sum: Bytes::from_static(&[8; 16]),
+    };
+    check("reactions", &reactions);
+    let reaction = Reaction {
+        format: 1,
+        seq: 300,
+        user: Bytes::from_static(b"lee"),
+        kind,
+        revision: 4_100,
+    };
+    check("reaction", &reaction);
+    check(
+        "changed",
+        &state::Changed {
+            format: 1,
+            seq: 300,
+        },
+    );
     check("cluster_state", &cluster());
     let with_policies = ClusterState {
         policies: Some(Policies {

@@ -272,6 +272,8 @@ fn told(reply: Reply) -> Told {
             }
         }
         Answer::Refused(refusal) => Told::Refused(refusal.reason()),
+        Answer::Changed(changed) => panic!("{changed:?}"),
+        Answer::Configured(done) => panic!("{done:?}"),
         Answer::Meta(changed) => panic!("{changed:?}"),
     }
 }
@@ -362,7 +364,9 @@ proptest! {
                 let expected = match command.body.as_ref().unwrap() {
                     model::command::Body::Append(append) => simple.append(append),
                     model::command::Body::Create(create) => simple.create(create),
-                    model::command::Body::Meta(_) => unreachable!(),
+                    model::command::Body::Change(_)
+                    | model::command::Body::Configure(_)
+                    | model::command::Body::Meta(_) => unreachable!(),
                 };
                 prop_assert_eq!(told(reply), expected, "{:?}", command);
             }
@@ -408,7 +412,7 @@ proptest! {
         for bytes in [noise, whole[..cut.index(whole.len())].to_vec(), flipped] {
             match machine.apply(&mut records, &bytes.into()) {
                 Ok(replies) => prop_assert!(replies.iter().all(|reply| reply.answer.is_some())),
-                Err(Stop::Format(format)) => prop_assert!(format > 2),
+                Err(Stop::Format(format)) => prop_assert!(format > model::command::FORMAT),
                 Err(Stop::View(never)) => match never {},
             }
         }
@@ -595,11 +599,11 @@ fn two_names_with_one_key_are_told_apart() {
 #[test]
 fn an_entry_of_a_later_format_stops_the_machine() {
     let entry = Entry {
-        format: 3,
+        format: model::command::FORMAT + 1,
         ..Entry::default()
     };
     let stop = machine().apply(&mut Records::default(), &entry.encode_to_vec().into());
-    assert_eq!(stop, Err(Stop::Format(3)));
+    assert_eq!(stop, Err(Stop::Format(model::command::FORMAT + 1)));
 }
 
 #[test]

@@ -76,6 +76,8 @@ enum Command {
     #[command(subcommand)]
     Shard(cmd::shard::Shard),
     Whatif(cmd::whatif::Args),
+    #[command(subcommand)]
+    Erase(cmd::erase::Erase),
     // --- client commands, demo and bench: one line each ---
     Import(cmd::import::Args),
     Read(cmd::read::Args),
@@ -132,6 +134,7 @@ fn main() -> ExitCode {
         Command::Policy(command) => cmd::block_on(command.run()),
         Command::Shard(command) => cmd::block_on(command.run()),
         Command::Whatif(args) => cmd::block_on(args.run()),
+        Command::Erase(command) => cmd::block_on(command.run()),
         // --- client commands, demo and bench: one line each, for instance ---
         Command::Import(args) => cmd::block_on(args.run()),
         Command::Read(args) => cmd::block_on(args.run()),

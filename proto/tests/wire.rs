@@ -113,6 +113,8 @@ fn every_wire_message_is_written_and_read_as_by_the_first_version() {
     streams(&mut golden);
     reads(&mut golden);
     conversations(&mut golden);
+    changes(&mut golden);
+    settings(&mut golden);
     admin(&mut golden);
     faults(&mut golden);
     frames(&mut golden);
@@ -154,7 +156,26 @@ fn message() -> v1::Message {
         reply_to_seq: 299,
         silent: true,
         create_time: time(1_665_800_000),
+        edit_time: None,
+        redaction: None,
+        reactions: Vec::new(),
         original_time: time(1_262_304_000),
+    }
+}
+
+/// The same, with what came with changes.
+fn changed_message() -> v1::Message {
+    v1::Message {
+        edit_time: time(1_665_800_100),
+        redaction: Some(v1::Redaction {
+            redact_time: time(1_665_800_200),
+        }),
+        reactions: vec![v1::ReactionCount {
+            kind: "👍".into(),
+            count: 7,
+            mine: true,
+        }],
+        ..message()
     }
 }
 
@@ -281,6 +302,7 @@ fn reads(golden: &mut Golden) {
             descending: true,
             start_seq: 300,
             read: Some(read_options(Level::Local)),
+            reader: String::new(),
         },
     );
     golden.check(
@@ -299,6 +321,7 @@ fn reads(golden: &mut Golden) {
             parent: PARENT.into(),
             cursor: "cursor".into(),
             start_seq: 300,
+            start_revision: 0,
         },
     );
     for (name, event) in [
@@ -333,6 +356,8 @@ fn conversations(golden: &mut Golden) {
         shard: 4,
         content_hash: Bytes::from_static(&[0xab; 16]),
         info: None,
+        revision: 0,
+        delete_time: None,
     };
     golden.check("conversation", &conversation);
     golden.check(
@@ -356,6 +381,170 @@ fn conversations(golden: &mut Golden) {
         &v1::GetConversationRequest {
             name: PARENT.into(),
             read: Some(read_options(Level::Linearizable)),
+        },
+    );
+}
+
+fn changes(golden: &mut Golden) {
+    let name = || format!("{PARENT}/messages/300");
+    golden.check("message_changed", &changed_message());
+    golden.check(
+        "get_message_request",
+        &v1::GetMessageRequest {
+            name: name(),
+            read: Some(read_options(Level::Local)),
+            reader: "bob".into(),
+        },
+    );
+    golden.check(
+        "get_message_response",
+        &v1::GetMessageResponse {
+            message: Some(changed_message()),
+            info: info(),
+        },
+    );
+    golden.check(
+        "list_messages_request_of_a_reader",
+        &v1::ListMessagesRequest {
+            parent: PARENT.into(),
+            page_size: 0,
+            page_token: String::new(),
+            descending: false,
+            start_seq: 0,
+            read: None,
+            reader: "bob".into(),
+        },
+    );
+    golden.check(
+        "edit_message_request",
+        &v1::EditMessageRequest {
+            name: name(),
+            request_id: "r-2".into(),
+            expected_revision: Some(0),
+            body: Some(Bytes::from_static(b"\x00other\xff")),
+            attributes: Some(v1::Attributes {
+                values: attributes(),
+            }),
+        },
+    );
+    golden.check(
+        "edit_message_response",
+        &v1::EditMessageResponse {
+            message: Some(changed_message()),
+            deduplicated: true,
+            info: info(),
+        },
+    );
+    golden.check(
+        "redact_message_request",
+        &v1::RedactMessageRequest {
+            name: name(),
+            request_id: "r-3".into(),
+            expected_revision: Some(70_000),
+        },
+    );
+    golden.check(
+        "redact_message_response",
+        &v1::RedactMessageResponse {
+            message: Some(changed_message()),
+            deduplicated: true,
+            info: info(),
+        },
+    );
+    golden.check(
+        "react_request",
+        &v1::ReactRequest {
+            name: name(),
+            request_id: "r-4".into(),
+            user: "bob".into(),
+            kind: "👍".into(),
+            remove: true,
+        },
+    );
+    golden.check(
+        "react_response",
+        &v1::ReactResponse {
+            message: Some(changed_message()),
+            deduplicated: true,
+            info: info(),
+        },
+    );
+    golden.check(
+        "tail_request_since",
+        &v1::TailRequest {
+            parent: PARENT.into(),
+            cursor: String::new(),
+            start_seq: 300,
+            start_revision: 70_000,
+        },
+    );
+    golden.check(
+        "tail_response_changed",
+        &v1::TailResponse {
+            event: Some(tail_response::Event::Changed(changed_message())),
+            cursor: "cursor".into(),
+        },
+    );
+}
+
+fn settings(golden: &mut Golden) {
+    let conversation = || {
+        Some(v1::Conversation {
+            name: PARENT.into(),
+            incarnation: 3,
+            revision: 70_000,
+            delete_time: time(1_665_800_300),
+            ..v1::Conversation::default()
+        })
+    };
+    golden.check(
+        "update_conversation_request",
+        &v1::UpdateConversationRequest {
+            name: PARENT.into(),
+            request_id: "r-5".into(),
+            attributes: Some(v1::Attributes {
+                values: attributes(),
+            }),
+        },
+    );
+    golden.check(
+        "update_conversation_response",
+        &v1::UpdateConversationResponse {
+            conversation: conversation(),
+            deduplicated: true,
+            info: info(),
+        },
+    );
+    golden.check(
+        "delete_conversation_request",
+        &v1::DeleteConversationRequest {
+            name: PARENT.into(),
+            request_id: "r-6".into(),
+        },
+    );
+    golden.check(
+        "delete_conversation_response",
+        &v1::DeleteConversationResponse {
+            conversation: conversation(),
+            deduplicated: true,
+            info: info(),
+        },
+    );
+    golden.check(
+        "list_conversations_request",
+        &v1::ListConversationsRequest {
+            parent: "tenants/acme".into(),
+            page_size: 50,
+            page_token: "page".into(),
+            read: Some(read_options(Level::Local)),
+        },
+    );
+    golden.check(
+        "list_conversations_response",
+        &v1::ListConversationsResponse {
+            conversations: conversation().into_iter().collect(),
+            next_page_token: "page".into(),
+            info: info(),
         },
     );
 }
@@ -1096,6 +1285,7 @@ fn clock() -> Option<node::Clock> {
     Some(node::Clock {
         wall_ms: 1_665_800_000_123,
         agreed_ms: 1_665_800_000_000,
+        entry_format: 0,
     })
 }
 
@@ -1113,6 +1303,7 @@ fn snapshots_and_views(golden: &mut Golden) {
         passed_ms: 0,
         id: None,
         incarnation: 0,
+        entry_format: 0,
     };
     let counted = node::SnapshotHead {
         passed_ms: 86_400_000,

@@ -4,6 +4,7 @@
 pub(crate) mod balance;
 mod clocks;
 pub(crate) mod election;
+mod erase;
 mod founding;
 mod handover;
 mod heal;
@@ -110,6 +111,7 @@ impl Tasks {
         until_stopped(&node, reconcile::keep(node.clone()));
         until_stopped(&node, moves::carry_out(node.clone()));
         until_stopped(&node, housekeeping::keep(node.clone()));
+        until_stopped(&node, erase::keep(node.clone()));
         until_stopped(&node, balance::keep(node.clone()));
         until_stopped(&node, sleep::keep(node.clone()));
         until_stopped(&node, read_index::keep_known(node.clone()));

@@ -91,6 +91,8 @@ struct Inner {
 struct Reading {
     told: Told,
     at: Steady,
+    /// The newest format of entries that it reads, as told last.
+    entry_format: u32,
 }
 
 /// What the looks have found.
@@ -182,6 +184,7 @@ impl Time {
         wire::Clock {
             wall_ms: self.wall_ms(),
             agreed_ms: self.agreed_ms().unwrap_or(0),
+            entry_format: model::command::FORMAT,
         }
     }
 
@@ -198,19 +201,38 @@ impl Time {
             agreed_ms: (clock.agreed_ms > 0).then(|| offset(clock.agreed_ms)),
             error_ms,
         };
+        let entry_format = clock.entry_format;
         let mut others = self.inner.others.lock();
+        if let Some(before) = others.get_mut(&from) {
+            before.entry_format = entry_format;
+        }
         let better = others.get(&from).is_some_and(|before| {
             before.told.error_ms.saturating_mul(2).saturating_add(10) < error_ms
                 && now.since(before.at) < BETTER_FOR
         });
         if !better {
-            others.insert(from, Reading { told, at: now });
+            let at = now;
+            others.insert(
+                from,
+                Reading {
+                    told,
+                    at,
+                    entry_format,
+                },
+            );
         }
     }
 
     /// Whether a node has ever told of its clock, as those do that know of time that passed.
     pub(crate) fn has_told(&self, node: NodeId) -> bool {
         self.inner.others.lock().contains_key(&node)
+    }
+
+    /// Whether a node has told that it reads entries of this version's newest format.
+    pub(crate) fn reads_newest(&self, node: NodeId) -> bool {
+        let others = self.inner.others.lock();
+        let told = others.get(&node).map_or(0, |one| one.entry_format);
+        told >= model::command::FORMAT
     }
 
     /// By how much a node's clock is off, ms, as seen from here; none when it is right, or unknown.
@@ -412,6 +434,7 @@ pub(crate) mod tests {
                 let clock = wire::Clock {
                     wall_ms,
                     agreed_ms: wall_ms,
+                    entry_format: 0,
                 };
                 time.note(node, Some(clock), time.now());
             }

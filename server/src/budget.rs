@@ -297,7 +297,7 @@ impl Rules for Methods {
     fn takes(&self, path: &str) -> Takes {
         let (service, method) = path.rsplit_once('/').unwrap_or(("", path));
         let (bytes_max, many) = match (service, method) {
-            ("/firebreak.v1.Messages", "AppendMessage") => {
+            ("/firebreak.v1.Messages", "AppendMessage" | "EditMessage") => {
                 (self.body_bytes_max + REQUEST_BYTES, false)
             }
             // Each field has a tag and a length, each message too.

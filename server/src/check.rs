@@ -140,6 +140,76 @@ impl Checker {
             .ok()
     }
 
+    /// `tenants/{t}/conversations/{c}/messages/{seq}`.
+    pub fn message_name(&mut self, field: &str, text: &str) -> Option<(ConversationName, u64)> {
+        let Some((conversation, seq)) = text.split_once("/messages/") else {
+            self.add(
+                field,
+                "must be of the form tenants/{tenant}/conversations/{conversation}/messages/{seq}",
+            );
+            return None;
+        };
+        let name = self.conversation(field, conversation);
+        // Each message has one name.
+        let plain = seq.bytes().all(|b| b.is_ascii_digit()) && !seq.starts_with('0');
+        match seq.parse::<u64>().ok().filter(|_| plain) {
+            Some(seq) => name.map(|name| (name, seq)),
+            None => {
+                self.add(field, "must end with the message's seq, 1 or more");
+                None
+            }
+        }
+    }
+
+    /// What an edit sets.
+    pub fn edit(&mut self, request: &v1::EditMessageRequest) {
+        if request.body.is_none() && request.attributes.is_none() {
+            self.add("body", "or attributes must be given");
+        }
+        let max = self.body_bytes_max;
+        if let Some(body) = &request.body
+            && !(1..=max).contains(&body.len())
+        {
+            let has = body.len();
+            self.add(
+                "body",
+                format_args!("must be 1 to {max} bytes; it has {has}"),
+            );
+        }
+        if let Some(attributes) = &request.attributes {
+            self.attributes("attributes.values", &attributes.values);
+        }
+    }
+
+    /// A reaction.
+    pub fn reaction(&mut self, request: &v1::ReactRequest) {
+        if let Some(wrong) = text(&request.user, 1, limits::SENDER_BYTES_MAX) {
+            self.add("user", wrong);
+        }
+        if let Some(wrong) = text(&request.kind, 1, limits::REACTION_KIND_BYTES_MAX) {
+            self.add("kind", wrong);
+        }
+    }
+
+    /// The user whose reactions are told from others'.
+    pub fn reader(&mut self, reader: &str) {
+        if let Some(wrong) = text(reader, 0, limits::SENDER_BYTES_MAX) {
+            self.add("reader", wrong);
+        }
+    }
+
+    /// `tenants/{t}`.
+    pub fn tenant(&mut self, field: &str, parent: &str) -> Option<String> {
+        let Some(tenant) = parent.strip_prefix("tenants/") else {
+            self.add(field, "must be of the form tenants/{tenant}");
+            return None;
+        };
+        id::segment("tenant", tenant)
+            .map_err(|error| self.add(field, error))
+            .is_ok()
+            .then(|| tenant.to_owned())
+    }
+
     /// `tenants/{t}` and an id.
     pub fn conversation_id(&mut self, parent: &str, id: &str) -> Option<ConversationName> {
         let tenant = match parent.strip_prefix("tenants/") {

@@ -1,12 +1,13 @@
 //! Between the wire's types and the model's. What comes in has passed [`crate::check`].
 
 use bytes::Bytes;
-use model::command::{Append, Attribute, Command, NewMessage, Outcome};
+use model::command::{Append, Attribute, Command, MessageChanged, NewMessage, Outcome};
 use model::id::ConversationName;
 use model::state;
 use prost::Message as _;
 use prost_types::Timestamp;
 use proto::v1;
+use store::state::Shown;
 
 /// What a sender gave, moved out of the request without copying.
 pub fn new_message(message: v1::Message) -> NewMessage {
@@ -38,6 +39,41 @@ pub fn append(append: Append) -> Bytes {
     Bytes::from(Command::append(append).encode_to_vec())
 }
 
+/// A stored message with its reactions as callers see it.
+///
+/// # Errors
+/// As [`message`].
+pub fn shown(name: &ConversationName, shown: Shown) -> Result<v1::Message, String> {
+    let mut reactions = Vec::with_capacity(shown.reactions.len());
+    for (one, mine) in shown.reactions {
+        let kind = String::from_utf8(one.kind.into()).map_err(|_| {
+            let seq = shown.stored.seq;
+            format!("message {seq} of {name} has a reaction that is no UTF-8")
+        })?;
+        reactions.push(v1::ReactionCount {
+            kind,
+            count: one.count,
+            mine,
+        });
+    }
+    Ok(v1::Message {
+        revision: shown.revision,
+        reactions,
+        ..message(name, shown.stored)?
+    })
+}
+
+/// The answer for a message just changed: where it is, and what it came to.
+pub fn changed(name: &ConversationName, changed: &MessageChanged) -> v1::Message {
+    v1::Message {
+        name: format!("{name}/messages/{}", changed.seq),
+        seq: changed.seq,
+        revision: changed.revision,
+        create_time: Some(timestamp_unsigned(changed.create_time_ms)),
+        ..v1::Message::default()
+    }
+}
+
 /// A stored message as callers see it.
 ///
 /// # Errors
@@ -63,6 +99,11 @@ pub fn message(name: &ConversationName, stored: state::Stored) -> Result<v1::Mes
         reply_to_seq: message.reply_to_seq,
         silent: message.silent,
         create_time: Some(timestamp_unsigned(stored.create_time_ms)),
+        edit_time: stored.edit_time_ms.map(timestamp_unsigned),
+        redaction: stored.redact_time_ms.map(|ms| v1::Redaction {
+            redact_time: Some(timestamp_unsigned(ms)),
+        }),
+        reactions: Vec::new(),
         original_time: message.original_time_ms.map(timestamp),
     })
 }
@@ -82,6 +123,10 @@ pub fn appended(
         // As it was stored: to the millisecond.
         original_time: given.original_time.map(|time| timestamp(millis(&time))),
         body: if with_body { given.body } else { Bytes::new() },
+        // Output only, whatever the caller set.
+        edit_time: None,
+        redaction: None,
+        reactions: Vec::new(),
         ..given
     }
 }
@@ -102,6 +147,8 @@ pub fn conversation(head: state::Conversation, shard: u32) -> v1::Conversation {
         shard,
         content_hash: head.content_hash,
         info: None,
+        revision: head.revision,
+        delete_time: head.delete_time_ms.map(timestamp_unsigned),
     }
 }
 
@@ -162,6 +209,7 @@ mod tests {
             revision: 8,
             create_time_ms: 1_500,
             message: Some(new_message(given.clone())),
+            ..state::Stored::default()
         };
         let back = message(&name, stored).expect("complete");
         let outcome = Outcome {

@@ -35,6 +35,8 @@ pub enum Failure {
     SecondMessage,
     /// No such conversation.
     ConversationNotFound(String),
+    /// No such message, or not any more.
+    MessageNotFound(String),
     /// This node has no working replica of the shard.
     ReplicaNotFound(String),
     /// A rule of the state machine refused it; nothing was done.
@@ -162,6 +164,11 @@ impl Failure {
             Failure::ConversationNotFound(name) => row(
                 Code::NotFound,
                 "CONVERSATION_NOT_FOUND",
+                format!("there is no {name}"),
+            ),
+            Failure::MessageNotFound(name) => row(
+                Code::NotFound,
+                "MESSAGE_NOT_FOUND",
                 format!("there is no {name}"),
             ),
             Failure::ReplicaNotFound(what) => {
@@ -410,15 +417,32 @@ fn refused(refusal: &Refusal) -> Row {
         Reason::RepeatedInBatch => (Code::InvalidArgument, "REPEATED_IN_BATCH"),
         Reason::KeyCollision => (Code::FailedPrecondition, "KEY_COLLISION"),
         Reason::WrongShard => (Code::Unavailable, "LEADER_CHANGING"),
+        Reason::RequestIdReused => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
+        Reason::RevisionMismatch => (Code::Aborted, "REVISION_MISMATCH"),
+        Reason::MessageNotFound => (Code::NotFound, "MESSAGE_NOT_FOUND"),
+        Reason::MessageRedacted => (Code::FailedPrecondition, "MESSAGE_REDACTED"),
+        Reason::ReactionsFull => (Code::FailedPrecondition, "REACTIONS_FULL"),
+        Reason::NodesOlder => (Code::Unavailable, "NODES_OLDER"),
+        Reason::ConversationNotFound => (Code::NotFound, "CONVERSATION_NOT_FOUND"),
         Reason::Unspecified | Reason::Invalid => (Code::Internal, "REFUSED"),
+    };
+    let retry_ms = match refusal.reason() {
+        Reason::WrongShard => Some(100),
+        Reason::NodesOlder => Some(1_000),
+        _ => None,
     };
     Row {
         code,
         reason,
         message: refusal.message.clone(),
-        retry_after: (code == Code::Unavailable).then_some(Duration::from_millis(100)),
-        metadata: matches!(code, Code::Aborted | Code::OutOfRange)
-            .then(|| ("last_seq", refusal.last_seq.to_string())),
+        retry_after: retry_ms.map(Duration::from_millis),
+        metadata: match refusal.reason() {
+            Reason::RevisionMismatch => Some(("revision", refusal.revision.to_string())),
+            Reason::SeqMismatch | Reason::AheadOfHead => {
+                Some(("last_seq", refusal.last_seq.to_string()))
+            }
+            _ => None,
+        },
     }
 }
 
@@ -553,6 +577,7 @@ mod tests {
             Failure::field("parent", "wrong"),
             Failure::SecondMessage,
             Failure::ConversationNotFound(why()),
+            Failure::MessageNotFound(why()),
             Failure::ReplicaNotFound(why()),
             Failure::CursorTrimmed { min_seq: 1 },
             Failure::AheadOfHead { last_seq: 1 },

@@ -64,6 +64,18 @@ impl Informed for v1::ListMessagesResponse {
     }
 }
 
+impl Informed for v1::ListConversationsResponse {
+    fn inform(&mut self, info: v1::ResponseInfo) {
+        self.info = Some(info);
+    }
+}
+
+impl Informed for v1::GetMessageResponse {
+    fn inform(&mut self, info: v1::ResponseInfo) {
+        self.info = Some(info);
+    }
+}
+
 impl Informed for v1::Conversation {
     fn inform(&mut self, info: v1::ResponseInfo) {
         self.info = Some(info);
@@ -493,6 +505,7 @@ mod tests {
         assert!(!is_passing(
             &Failure::ConversationNotFound("x".into()).into()
         ));
+        assert!(!is_passing(&Failure::MessageNotFound("x".into()).into()));
         assert!(!is_passing(&Failure::CursorTrimmed { min_seq: 3 }.into()));
     }
 }

@@ -20,12 +20,12 @@ use proto::v1;
 use proto::v1::messages_client::MessagesClient;
 use proto::v1::tail_response::Event;
 use store::engine::Order;
-use store::state::ShardState;
+use store::state::{ShardState, Shown, Wanted};
 use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Status, Streaming};
 
-use crate::check::{Checker, Wanted};
+use crate::check::{Checker, Wanted as Fresh};
 use crate::convert;
 use crate::deadline::{Call, Deadline, forward};
 use crate::error::{Failure, passed};
@@ -56,6 +56,20 @@ pub type Events = BoxStream<'static, Result<v1::TailResponse, Status>>;
 struct Start {
     incarnation: u64,
     next: u64,
+    known: Known,
+}
+
+/// Up to which revision the caller knows the messages before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Up to this one, which some replica has shown.
+    To(u64),
+    /// Up to this one, says the caller.
+    Since(u64),
+    /// As they are at the first read.
+    Now,
+    /// As the last of them was when it was appended: a cursor from before messages could change.
+    WhenAppended,
 }
 
 /// Opens a tail.
@@ -92,13 +106,11 @@ pub async fn open(
             let start = Start {
                 incarnation: token.incarnation,
                 next: token.next_seq,
+                known: token.revision.map_or(Known::WhenAppended, Known::To),
             };
             (start, holds(&state, &name, start)?)
         }
-        None => (
-            begin(&gateway, &state, &name, request.start_seq, call).await?,
-            true,
-        ),
+        None => (begin(&gateway, &state, &name, &request, call).await?, true),
     };
     Ok(follow(gateway, shard, state, name, start, sure))
 }
@@ -122,7 +134,7 @@ async fn verify(gateway: Arc<Gateway>, name: ConversationName, start: Start) -> 
             imports: false,
             trace: None,
         };
-        let wanted = Wanted::linearizable();
+        let wanted = Fresh::linearizable();
         match conversations::get(&gateway, &name, &wanted, call).await {
             Ok(head) if head.incarnation != start.incarnation => {
                 return Some(Failure::OtherIncarnation);
@@ -148,9 +160,14 @@ async fn begin(
     gateway: &Gateway,
     state: &ShardState,
     name: &ConversationName,
-    start_seq: u64,
+    request: &v1::TailRequest,
     call: Call,
 ) -> Result<Start, Failure> {
+    let start_seq = request.start_seq;
+    let known = match request.start_revision {
+        0 => Known::Now,
+        revision => Known::Since(revision),
+    };
     // What this replica has is enough to know that a message is there to start from.
     if start_seq > 0
         && let Some(head) = state.conversation(name)?
@@ -159,6 +176,7 @@ async fn begin(
         return Ok(Start {
             incarnation: head.incarnation,
             next: start_seq,
+            known,
         });
     }
     // The head is a call of its own, so it may be forwarded even if this one was.
@@ -166,7 +184,7 @@ async fn begin(
         forwarded: false,
         ..call
     };
-    let head = conversations::get(gateway, name, &Wanted::linearizable(), call).await?;
+    let head = conversations::get(gateway, name, &Fresh::linearizable(), call).await?;
     if start_seq > head.last_seq + 1 {
         return Err(Failure::AheadOfHead {
             last_seq: head.last_seq,
@@ -179,6 +197,7 @@ async fn begin(
         } else {
             start_seq
         },
+        known,
     })
 }
 
@@ -305,6 +324,7 @@ fn follow(
         name,
         incarnation: start.incarnation,
         next: start.next,
+        known: start.known,
         caught_up: false,
         ended: false,
         events: VecDeque::new(),
@@ -325,6 +345,7 @@ struct Tail {
     incarnation: u64,
     /// The seq of the next message to deliver.
     next: u64,
+    known: Known,
     caught_up: bool,
     ended: bool,
     events: VecDeque<v1::TailResponse>,
@@ -360,32 +381,50 @@ impl Tail {
 
     /// Puts what there is to deliver into `events`.
     fn read(&mut self) -> Result<(), Failure> {
-        let page = self.state.list(
-            &self.name,
-            self.next,
-            Order::Ascending,
-            READ_MAX,
-            READ_BYTES_MAX,
-        )?;
-        // A replica that lags may not know the conversation yet, or only its former life.
-        let Some((head, messages)) = page.filter(|(head, _)| head.incarnation >= self.incarnation)
-        else {
-            return Ok(());
+        let wanted = Wanted {
+            start_seq: self.next,
+            order: Order::Ascending,
+            limit: READ_MAX,
+            bytes_max: READ_BYTES_MAX,
+            reader: None,
+            changed_after: self.known_to()?,
         };
+        let page = self.state.page(&self.name, &wanted)?;
+        // A replica that lags may not know the conversation yet, or only its former life.
+        let Some(page) = page.filter(|page| page.head.incarnation >= self.incarnation) else {
+            return self.deleted();
+        };
+        // What it would give of messages to come may be from before a change that counts as delivered.
+        if matches!(self.known, Known::To(known) if page.head.revision < known) {
+            return Ok(());
+        }
+        let head = page.head;
         check(&head, self.incarnation, self.next)?;
         if self.next <= head.last_seq.saturating_add(1) {
             self.unsure = None;
         }
-        for stored in messages {
-            if stored.seq != self.next {
+        let mut changed = page.changed.into_iter().peekable();
+        for shown in page.messages {
+            if shown.stored.seq != self.next {
                 let what = format!("message {} of {} is missing", self.next, self.name);
                 return Err(Failure::Corrupt(what));
             }
-            let message = convert::message(&self.name, stored).map_err(Failure::Corrupt)?;
+            while let Some(before) = changed.next_if(|one| one.revision < shown.revision) {
+                self.push_changed(before)?;
+            }
+            let message = convert::shown(&self.name, shown).map_err(Failure::Corrupt)?;
             self.next += 1;
             self.push(Event::Message(message));
         }
-        if !self.caught_up && self.next == head.last_seq + 1 {
+        for behind in changed {
+            self.push_changed(behind)?;
+        }
+        self.known = Known::To(page.changed_to);
+        if let Some(last) = self.events.back_mut() {
+            last.cursor = cursor_of(&self.name, self.incarnation, self.next, self.known);
+        }
+        let all = page.changed_to >= head.revision;
+        if !self.caught_up && all && self.next == head.last_seq + 1 {
             self.caught_up = true;
             self.push(Event::CaughtUp(v1::CaughtUp {
                 last_seq: head.last_seq,
@@ -423,6 +462,39 @@ impl Tail {
         Ok(())
     }
 
+    /// Ends the tail when the life that it follows is over.
+    fn deleted(&self) -> Result<(), Failure> {
+        let left = self.state.remembered(&self.name)?;
+        let over = |head: &Conversation| head.is_deleted() && head.incarnation >= self.incarnation;
+        match left.filter(over) {
+            Some(head) => Err(Failure::ConversationNotFound(head.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// The revision after which changes are to be delivered; none when there is nothing before `next`.
+    fn known_to(&self) -> Result<Option<u64>, Failure> {
+        match self.known {
+            Known::To(revision) | Known::Since(revision) => Ok(Some(revision)),
+            Known::Now => Ok(None),
+            Known::WhenAppended if self.next <= 1 => Ok(None),
+            Known::WhenAppended => {
+                let (at, order) = (self.next - 1, Order::Ascending);
+                let page = self.state.list(&self.name, at, order, 1, READ_BYTES_MAX)?;
+                let last = page.and_then(|(_, messages)| messages.into_iter().next());
+                Ok(last.map(|stored| stored.appended_at()))
+            }
+        }
+    }
+
+    fn push_changed(&mut self, shown: Shown) -> Result<(), Failure> {
+        let revision = shown.revision;
+        let message = convert::shown(&self.name, shown).map_err(Failure::Corrupt)?;
+        self.known = Known::To(revision);
+        self.push(Event::Changed(message));
+        Ok(())
+    }
+
     fn push(&mut self, event: Event) {
         let cursor = self.cursor();
         self.events.push_back(v1::TailResponse {
@@ -432,14 +504,23 @@ impl Tail {
     }
 
     fn cursor(&self) -> String {
-        Token {
-            kind: Kind::Cursor,
-            key: self.name.key(),
-            incarnation: self.incarnation,
-            next_seq: self.next,
-        }
-        .encode()
+        cursor_of(&self.name, self.incarnation, self.next, self.known)
     }
+}
+
+fn cursor_of(name: &ConversationName, incarnation: u64, next_seq: u64, known: Known) -> String {
+    let revision = match known {
+        Known::To(revision) => Some(revision),
+        Known::Since(_) | Known::Now | Known::WhenAppended => None,
+    };
+    Token {
+        kind: Kind::Cursor,
+        key: name.key(),
+        incarnation,
+        next_seq,
+        revision,
+    }
+    .encode()
 }
 
 /// Whether what is left of a conversation still holds the next message of a tail.

@@ -2,7 +2,11 @@
 //!
 //! ```text
 //! base64url( version 1 | kind | flags | conversation key 16 | incarnation 8 | next seq 8 | check 4 )
+//! base64url( version 1 | kind 3 | flags | … | next seq 8 | revision 8 | check 4 )
 //! ```
+//!
+//! The second is a cursor of a tail that knows up to which revision its messages are; the first, of
+//! kind 2, is of one from before messages could change.
 //!
 //! Integers are big-endian; the check is the low 32 bits of xxh3-128 over all before it. It finds
 //! damage, it does not keep anyone from making one: a token grants nothing.
@@ -15,6 +19,9 @@ use thiserror::Error;
 
 const VERSION: u8 = 1;
 const BYTES: usize = 3 + 16 + 8 + 8 + 4;
+const CHECK_BYTES: usize = 4;
+const REVISION_BYTES: usize = 8;
+const CURSOR_BYTES: usize = BYTES + REVISION_BYTES;
 
 /// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +46,8 @@ pub struct Token {
     pub incarnation: u64,
     /// The seq to go on with.
     pub next_seq: u64,
+    /// Of a cursor: the changes up to this revision were delivered. Not known of old ones.
+    pub revision: Option<u64>,
 }
 
 /// Why a token was refused.
@@ -61,17 +70,22 @@ pub enum Error {
 impl Token {
     /// As text.
     pub fn encode(&self) -> String {
-        let mut bytes = [0; BYTES];
-        bytes[0] = VERSION;
-        (bytes[1], bytes[2]) = match self.kind {
-            Kind::Page { descending } => (1, u8::from(descending)),
-            Kind::Cursor => (2, 0),
+        let mut bytes = Vec::with_capacity(CURSOR_BYTES);
+        let kind = match (self.kind, self.revision) {
+            (Kind::Page { descending }, _) => [1, u8::from(descending)],
+            (Kind::Cursor, None) => [2, 0],
+            (Kind::Cursor, Some(_)) => [3, 0],
         };
-        bytes[3..19].copy_from_slice(&self.key.0);
-        bytes[19..27].copy_from_slice(&self.incarnation.to_be_bytes());
-        bytes[27..35].copy_from_slice(&self.next_seq.to_be_bytes());
-        let check = check_of(&bytes[..35]);
-        bytes[35..].copy_from_slice(&check);
+        bytes.push(VERSION);
+        bytes.extend(kind);
+        bytes.extend(self.key.0);
+        bytes.extend(self.incarnation.to_be_bytes());
+        bytes.extend(self.next_seq.to_be_bytes());
+        if let (Kind::Cursor, Some(revision)) = (self.kind, self.revision) {
+            bytes.extend(revision.to_be_bytes());
+        }
+        let check = check_of(&bytes);
+        bytes.extend(check);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -86,17 +100,21 @@ impl Token {
             return Err(Error::Malformed);
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::Malformed)?;
-        let bytes: [u8; BYTES] = bytes.try_into().map_err(|_| Error::Malformed)?;
-        if check_of(&bytes[..35]) != bytes[35..] {
+        if !matches!(bytes.len(), BYTES | CURSOR_BYTES) {
+            return Err(Error::Malformed);
+        }
+        let (said, check) = bytes.split_at(bytes.len() - CHECK_BYTES);
+        if check_of(said) != check {
             return Err(Error::Malformed);
         }
         if bytes[0] != VERSION {
             return Err(Error::Version);
         }
-        let kind = match (bytes[1], bytes[2]) {
-            (1, 0) => Kind::Page { descending: false },
-            (1, 1) => Kind::Page { descending: true },
-            (2, 0) => Kind::Cursor,
+        let with_revision = bytes.len() > BYTES;
+        let kind = match (bytes[1], bytes[2], with_revision) {
+            (1, 0, false) => Kind::Page { descending: false },
+            (1, 1, false) => Kind::Page { descending: true },
+            (2, 0, false) | (3, 0, true) => Kind::Cursor,
             _ => return Err(Error::Malformed),
         };
         if (kind == Kind::Cursor) != cursor {
@@ -112,6 +130,7 @@ impl Token {
             key: ConversationKey::from_slice(&bytes[3..19]).ok_or(Error::Malformed)?,
             incarnation: number(19),
             next_seq: number(27),
+            revision: with_revision.then(|| number(35)),
         };
         if token.key != key {
             return Err(Error::Conversation);
@@ -138,7 +157,23 @@ mod tests {
             key: KEY,
             incarnation: 3,
             next_seq: 1 << 40,
+            revision: None,
         }
+    }
+
+    #[test]
+    fn a_cursor_with_a_revision_survives_its_text_and_its_damage_is_noticed() {
+        let cursor = Token {
+            revision: Some(77),
+            ..token(Kind::Cursor)
+        };
+        let text = cursor.encode();
+        assert_eq!(Token::decode(&text, true, KEY), Ok(cursor));
+        assert_eq!(Token::decode(&text, false, KEY), Err(Error::Kind));
+        let mut bytes = URL_SAFE_NO_PAD.decode(&text).expect("own text");
+        bytes[40] ^= 1;
+        let damaged = URL_SAFE_NO_PAD.encode(bytes);
+        assert_eq!(Token::decode(&damaged, true, KEY), Err(Error::Malformed));
     }
 
     #[test]

@@ -21,6 +21,104 @@ pub struct History {
     /// What witnesses saw, in the order of their answers.
     #[serde(default)]
     pub witnessed: Vec<Witnessed>,
+    /// Every change of a message, in the order of their ends; of one message that of their beginnings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// LINEARIZABLE looks at messages that change, in the order of their ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<Look>,
+}
+
+/// A change of a message, by the one writer of its conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The conversation: living-{room}.
+    pub room: u32,
+    /// The message.
+    pub seq: u64,
+    /// What was done.
+    pub what: What,
+    /// It deliberately repeats an acknowledged one, under its id.
+    pub again: bool,
+    /// When it was called.
+    pub invoked_us: u64,
+    /// When it returned.
+    pub returned_us: u64,
+    /// With what.
+    pub end: ChangeEnd,
+}
+
+/// What was done to a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// It was appended.
+    Said {
+        /// What it says, hashed.
+        body: u64,
+    },
+    /// It says something else.
+    Edited {
+        /// What it says, hashed.
+        body: u64,
+    },
+    /// It was erased.
+    Redacted,
+    /// A reaction was set, or taken back.
+    Reacted {
+        /// Whose.
+        user: String,
+        /// Which.
+        kind: String,
+        /// Taken back.
+        remove: bool,
+    },
+}
+
+/// How a change ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeEnd {
+    /// Acknowledged, at this revision.
+    Done {
+        /// The message's revision.
+        revision: u64,
+    },
+    /// Refused: it has had and will have no effect.
+    Refused {
+        /// The reason.
+        why: String,
+    },
+    /// It may have had an effect, or may yet have.
+    Unknown,
+}
+
+/// A LINEARIZABLE look at one message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// The conversation: living-{room}.
+    pub room: u32,
+    /// The message.
+    pub seq: u64,
+    /// When it was called.
+    pub invoked_us: u64,
+    /// When it returned.
+    pub returned_us: u64,
+    /// What was shown, or the reason why nothing was.
+    pub end: Result<Shown, String>,
+}
+
+/// A message as a look showed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// What it says, hashed.
+    pub body: u64,
+    /// Its revision.
+    pub revision: u64,
+    /// It is a tombstone.
+    pub redacted: bool,
+    /// It has neither body nor sender.
+    pub bare: bool,
+    /// Reactions, by kind.
+    pub counts: std::collections::BTreeMap<String, u32>,
 }
 
 /// One attempt at one node, by nobody who would try again.

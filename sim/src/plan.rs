@@ -186,6 +186,9 @@ pub struct Workload {
     pub movers: u32,
     /// How long a mover stays at a site, ms.
     pub move_every_ms: u64,
+    /// Clients that edit, erase and react to messages, each in a conversation of its own.
+    #[serde(default)]
+    pub changers: u32,
     /// How long a call may take, ms.
     pub deadline_ms: u64,
 }

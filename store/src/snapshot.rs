@@ -252,7 +252,14 @@ impl Read for WithoutDedups {
             order,
             &mut |key, value| match key::state::parse(key) {
                 Some(Named::Dedup(..)) => Ok(ControlFlow::Continue(())),
-                Some(Named::Head(_) | Named::Message(..)) | None => visit(key, value),
+                Some(
+                    Named::Head(_)
+                    | Named::Message(..)
+                    | Named::Change(..)
+                    | Named::Counts(..)
+                    | Named::Reaction(..),
+                )
+                | None => visit(key, value),
             },
         )
     }

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -28,17 +28,22 @@ use crate::snapshot::{self, Marker};
 use crate::{Error, Log, Position, Share};
 
 pub(crate) mod applied;
+pub(crate) mod erase;
 mod heads;
 mod ids;
 mod overlay;
+mod pages;
 mod readback;
 pub(crate) mod record;
 mod shard;
 mod watch;
+mod written;
 
+pub use erase::Erasure;
+pub use pages::{Page, Shown, Wanted};
 pub use readback::{ConversationHash, Digest, Scrub};
 pub use record::SUM_BYTES;
-pub use shard::{Page, Reached, ShardState};
+pub use shard::{Reached, ShardState};
 
 use shard::Shard;
 
@@ -58,6 +63,8 @@ pub struct Applied {
     pub time_ms: u64,
     /// How much time has passed for the shard, at least, milliseconds; 0 when it was never counted.
     pub passed_ms: u64,
+    /// The newest format of an applied entry; 0 when that was not noted yet.
+    pub entry_format: u32,
 }
 
 /// A committed entry of a shard's log.
@@ -87,8 +94,8 @@ pub(crate) struct Shared {
     pub(crate) switch: RwLock<()>,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
-    /// A flush waits for the log; see [`ShardState::ready`].
-    pub(crate) flush_waits: AtomicBool,
+    /// Those that wait for the log: flushes and erasures; see [`ShardState::ready`].
+    pub(crate) flush_waits: AtomicUsize,
     pub(crate) unflushed_bytes: AtomicU64,
     pub(crate) appended_messages: AtomicU64,
     /// What heads and ids of all shards take in memory, bytes, and the most.
@@ -143,7 +150,7 @@ impl State {
                 shards: Mutex::default(),
                 switch: RwLock::new(()),
                 flushing: tokio::sync::Mutex::new(()),
-                flush_waits: AtomicBool::new(false),
+                flush_waits: AtomicUsize::new(0),
                 unflushed_bytes: AtomicU64::new(0),
                 appended_messages: AtomicU64::new(0),
                 cached: AtomicUsize::new(0),
@@ -366,18 +373,18 @@ fn unfinished_yet() -> Error {
     }
 }
 
-/// Says that a flush waits for the log, until it is dropped.
-struct Waits<'s>(&'s AtomicBool);
+/// Says that a flush or an erasure waits for the log, until it is dropped.
+pub(crate) struct Waits<'s>(&'s AtomicUsize);
 
 impl<'s> Waits<'s> {
-    fn new(flag: &'s AtomicBool) -> Waits<'s> {
-        flag.store(true, Ordering::SeqCst);
-        Waits(flag)
+    pub(crate) fn new(waiting: &'s AtomicUsize) -> Waits<'s> {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Waits(waiting)
     }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -8,11 +8,14 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use model::cluster::{Change, ChangeBody, ClusterState, Node as Member};
-use model::command::{Append, Command};
+use model::command::{Append, ChangeMessage, Command, Edit, How, React, Redact};
 use model::hash;
-use model::id::ShardId;
+use model::id::{ConversationName, ShardId};
 use model::limits::DEDUP_WINDOW_MS;
 use model::state::Stored;
 use proptest::prelude::*;
@@ -20,6 +23,7 @@ use prost::Message;
 use store::Error;
 use store::engine::Order;
 use store::key;
+use store::state::Wanted;
 use support::reference::Reference;
 use support::*;
 
@@ -34,7 +38,38 @@ enum Then {
     Crash,
 }
 
+fn any_change() -> impl Strategy<Value = Command> {
+    let edit = (0..3u8).prop_map(|n| {
+        How::Edit(Edit {
+            body: Some(format!("edited {n}").into()),
+            attributes: None,
+            salt: Bytes::from_static(b"0123456789abcdef"),
+        })
+    });
+    let react = (0..3u8, 0..2u8, any::<bool>()).prop_map(|(user, kind, remove)| {
+        How::React(React {
+            user: format!("u{user}").into(),
+            kind: format!("k{kind}").into(),
+            remove,
+        })
+    });
+    let how = prop_oneof![3 => edit, 4 => react, 1 => Just(How::Redact(Redact {}))];
+    (0..3u8, 1..20u64, 0..60u8, how).prop_map(|(name, seq, request, how)| {
+        Command::change(ChangeMessage {
+            conversation: room(&format!("room{name}")).to_string(),
+            seq,
+            request_id: format!("r{request}").into(),
+            expected_revision: None,
+            how: Some(how),
+        })
+    })
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
+    prop_oneof![any_append(), any_change()]
+}
+
+fn any_append() -> impl Strategy<Value = Command> {
     let message = (0..40u8, 0..8u8).prop_map(|(id, body)| {
         message(
             &format!("id{id}"),
@@ -129,9 +164,113 @@ proptest! {
                     let record = &reference.records.messages[&(*key, stored.seq)];
                     assert_eq!(stored, Stored::decode(record.clone()).unwrap());
                 }
+                whole_page(&restarted, &reference, &name);
             }
         });
     }
+}
+
+/// A page shows each message with its reactions, and what was changed behind each revision.
+fn whole_page(node: &Node, reference: &Reference, name: &ConversationName) {
+    let (key, records) = (name.key(), &reference.records);
+    let reader = b"u1";
+    let page = |start_seq, changed_after| {
+        let wanted = Wanted {
+            start_seq,
+            order: Order::Ascending,
+            limit: usize::MAX,
+            bytes_max: usize::MAX,
+            reader: Some(reader),
+            changed_after,
+        };
+        node.shard.page(name, &wanted).unwrap().unwrap()
+    };
+    let all = page(0, None);
+    for shown in &all.messages {
+        let seq = shown.stored.seq;
+        let counted = records.reactions.get(&(key, seq));
+        let expected = counted.map_or(Vec::new(), |all| all.counts.clone());
+        let expected = expected.into_iter().map(|one| {
+            let id = hash::reaction_id(reader, &one.kind);
+            let mine = records.reacted.contains_key(&(key, seq, id));
+            (one, mine)
+        });
+        assert_eq!(shown.reactions, expected.collect::<Vec<_>>());
+        let reacted = counted.map_or(0, |all| all.revision);
+        assert_eq!(shown.revision, shown.stored.revision.max(reacted));
+    }
+    for after in 0..=reference.revision() {
+        let next = all.messages.len() as u64 / 2 + 1;
+        let mut expected: Vec<_> = all.messages[..next as usize - 1].iter().collect();
+        let is_new = |seq| {
+            let noted = records.changes.iter();
+            let mut noted = noted.filter(|(at, of)| at.0 == key && **of == seq);
+            noted.any(|(at, _)| at.1 > after)
+        };
+        expected.retain(|shown| is_new(shown.stored.seq));
+        expected.sort_by_key(|shown| shown.revision);
+        let found = page(next, Some(after));
+        assert_eq!(found.changed.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(found.messages[..], all.messages[next as usize - 1..]);
+        assert_eq!(found.changed_to, found.head.revision);
+    }
+}
+
+/// Pages are read while messages change, and each is of one moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_of_one_moment_while_messages_change() {
+    const MESSAGES: u64 = 8;
+    let (_disks, node) = room_of(MESSAGES).await;
+    let (shard, done) = (node.shard.clone(), Arc::new(AtomicBool::new(false)));
+    let stop = Arc::clone(&done);
+    // Each round writes one number into the first message and the last, in one command each: whoever
+    // reads sees the first never behind the last.
+    let reads = std::thread::spawn(move || {
+        let mut pages = 0u64;
+        while !stop.load(Ordering::Relaxed) || pages == 0 {
+            let wanted = Wanted {
+                start_seq: 0,
+                order: Order::Ascending,
+                limit: 100,
+                bytes_max: usize::MAX,
+                reader: Some(b"u"),
+                changed_after: Some(0),
+            };
+            let page = shard.page(&room("room"), &wanted).unwrap().unwrap();
+            let first = &page.messages[0];
+            let last = &page.messages[MESSAGES as usize - 1];
+            let of = |shown: &store::state::Shown| shown.revision;
+            assert!(of(first) <= page.revision() && of(last) <= page.revision());
+            let rounds = |shown: &store::state::Shown| {
+                let body = &shown.stored.message.as_ref().unwrap().body;
+                let text = std::str::from_utf8(body).unwrap();
+                text.strip_prefix("round ")
+                    .map_or(0, |n| n.parse::<u64>().unwrap())
+            };
+            let (first, last) = (rounds(first), rounds(last));
+            assert!(first == last || first == last + 1, "{first} {last}");
+            pages += 1;
+        }
+    });
+    for round in 1..=300 {
+        for (part, seq) in [(0, 1), (1, MESSAGES)] {
+            let edit = How::Edit(Edit {
+                body: Some(format!("round {round}").into()),
+                ..Edit::default()
+            });
+            let command = Command::change(ChangeMessage {
+                conversation: room("room").to_string(),
+                seq,
+                request_id: format!("{round}-{part}").into(),
+                expected_revision: None,
+                how: Some(edit),
+            });
+            let index = MESSAGES + 2 * round + part - 1;
+            node.run(vec![entry(index, START_MS, &[command])]).await;
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    reads.join().unwrap();
 }
 
 async fn room_of(count: u64) -> (Disks, Node) {

@@ -277,6 +277,34 @@ impl Messages for Node {
         }))
     }
 
+    async fn get_message(
+        &self,
+        _: Request<v1::GetMessageRequest>,
+    ) -> Result<Response<v1::GetMessageResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
+    async fn edit_message(
+        &self,
+        _: Request<v1::EditMessageRequest>,
+    ) -> Result<Response<v1::EditMessageResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
+    async fn redact_message(
+        &self,
+        _: Request<v1::RedactMessageRequest>,
+    ) -> Result<Response<v1::RedactMessageResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
+    async fn react(
+        &self,
+        _: Request<v1::ReactRequest>,
+    ) -> Result<Response<v1::ReactResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
     type TailStream = Answers<v1::TailResponse>;
 
     async fn tail(
@@ -330,7 +358,9 @@ impl Messages for Node {
                         Some(Fault::Refuse) | None => Event::Message(message),
                     };
                     let cursor = match &event {
-                        Event::Message(message) => message.seq.to_string(),
+                        Event::Message(message) | Event::Changed(message) => {
+                            message.seq.to_string()
+                        }
                         Event::CaughtUp(_) | Event::Reconnect(_) => String::new(),
                     };
                     let last = matches!(event, Event::Reconnect(_));
@@ -460,6 +490,27 @@ impl Conversations for Node {
             name,
             ..v1::Conversation::default()
         }))
+    }
+
+    async fn update_conversation(
+        &self,
+        _: Request<v1::UpdateConversationRequest>,
+    ) -> Result<Response<v1::UpdateConversationResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
+    async fn delete_conversation(
+        &self,
+        _: Request<v1::DeleteConversationRequest>,
+    ) -> Result<Response<v1::DeleteConversationResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
+    async fn list_conversations(
+        &self,
+        _: Request<v1::ListConversationsRequest>,
+    ) -> Result<Response<v1::ListConversationsResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
     }
 
     async fn get_conversation(

@@ -210,6 +210,25 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "edit-loses-to-a-retry",
+        bug: "what is remembered of a request that changes a message counts as expired at once",
+        promise: 'E',
+        oracles: &["changes-read"],
+        scenarios: &["living-messages"],
+        hint: "an edit that is sent again after it was done is done again, over what others have \
+               edited meanwhile",
+        ..ONE_SITE
+    },
+    Mutant {
+        name: "redacted-body-still-read",
+        bug: "an erased message keeps its content, and reads give it",
+        promise: 'L',
+        oracles: &["erased-is-gone"],
+        scenarios: &["living-messages"],
+        hint: "any read of an erased message",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "age-by-wall-clock",
         bug: "a leader counts what has passed for its shard by its wall clock",
         promise: 'E',

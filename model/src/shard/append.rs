@@ -17,6 +17,8 @@ struct Open {
     head: Conversation,
     /// Whether there was a head before the command. Without one nothing can be remembered.
     existed: bool,
+    /// Whether that was one of a former life.
+    renewed: bool,
     content: u128,
     appended: u64,
     refuse_replies_ahead: bool,
@@ -24,7 +26,7 @@ struct Open {
 
 /// When a command is decided.
 #[derive(Clone, Copy)]
-struct Now {
+pub(super) struct Now {
     time_ms: u64,
     passed_ms: u64,
 }
@@ -33,7 +35,7 @@ impl Now {
     /// Whether an id is too old to be remembered (promise E). By the time that has passed since,
     /// which no clock that jumps can hasten; by command time only where that was never counted. An id
     /// from before it was counts as of when counting began.
-    fn expires(self, dedup: &Dedup) -> bool {
+    pub(super) fn expires(self, dedup: &Dedup) -> bool {
         let (now_ms, then_ms) = match self.passed_ms {
             0 => (self.time_ms, dedup.time_ms),
             passed_ms => (passed_ms, dedup.passed_ms),
@@ -43,7 +45,7 @@ impl Now {
 }
 
 impl Machine {
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now {
             time_ms: self.time_ms,
             passed_ms: self.passed_ms,
@@ -107,7 +109,7 @@ impl Machine {
                 open.appended += 1;
             }
             let outcome = match known {
-                Some(dedup) if dedup.request_hash == hash::request_hash(&message) => repeat(&dedup),
+                Some(dedup) if is_of(&dedup, &message) => repeat(&dedup),
                 Some(_) => refuse(reused(&message)),
                 None if !at_wanted_seq => refuse(mismatch(open.head.last_seq)),
                 None if open.is_ahead(&message, open.head.last_seq) => {
@@ -147,7 +149,7 @@ impl Machine {
             let Some(dedup) = open.known(state, id, message, self.now())? else {
                 continue;
             };
-            if dedup.request_hash != hash::request_hash(message) {
+            if !is_of(&dedup, message) {
                 return Ok(Reply::new(Answer::Refused(reused(message))));
             }
             outcomes.push(repeat(&dedup));
@@ -201,6 +203,7 @@ impl Machine {
             revision: self.revision,
             create_time_ms: head.last_time_ms,
             message: Some(message),
+            ..Stored::default()
         };
         self.record.clear();
         stored.encode_raw(&mut self.record);
@@ -217,8 +220,10 @@ impl Machine {
             request_hash,
             kept,
             passed_ms: self.passed_ms,
+            ..Dedup::default()
         };
-        state.put_dedup(&open.key, id, dedup);
+        let first = stored.seq == 1 && !open.renewed;
+        state.put_dedup(&open.key, id, dedup, first);
         Outcome {
             seq: stored.seq,
             revision: stored.revision,
@@ -232,19 +237,17 @@ impl Machine {
 impl Open {
     fn new(key: ConversationKey, head: Option<Conversation>, name: String, now_ms: u64) -> Open {
         let existed = head.is_some();
-        let head = head.unwrap_or_else(|| Conversation {
-            format: 1,
-            name,
-            min_seq: 1,
-            incarnation: 1,
-            create_time_ms: now_ms,
-            ..Conversation::default()
-        });
+        let renewed = head.as_ref().is_some_and(Conversation::is_deleted);
+        let head = match head {
+            Some(head) if !renewed => head,
+            before => born(name, before.as_ref(), now_ms),
+        };
         Open {
             key,
             content: content_of(&head),
             head,
             existed,
+            renewed,
             appended: 0,
             refuse_replies_ahead: false,
         }
@@ -284,17 +287,41 @@ impl Open {
         if self.appended == 0 {
             return;
         }
-        if !self.existed {
+        if !self.existed || self.renewed {
             self.head.create_revision = self.head.revision - (self.appended - 1);
         }
         self.head.content_hash = Bytes::copy_from_slice(&self.content.to_le_bytes());
-        state.put_conversation(&self.key, self.head, !self.existed);
+        match self.renewed {
+            true => state.renew_conversation(&self.key, self.head),
+            false => state.put_conversation(&self.key, self.head, !self.existed),
+        }
+    }
+}
+
+/// The head of a conversation that begins; `before` is what is left of a former life.
+pub(super) fn born(name: String, before: Option<&Conversation>, now_ms: u64) -> Conversation {
+    // Its times go on, too, so that they never go back under one name.
+    let last_time_ms = before.map_or(0, |head| head.last_time_ms);
+    Conversation {
+        format: 1,
+        name,
+        min_seq: 1,
+        incarnation: before.map_or(1, |head| head.incarnation + 1),
+        create_time_ms: now_ms.max(last_time_ms),
+        last_time_ms,
+        ..Conversation::default()
     }
 }
 
 /// The sum of a head's message hashes; none is 0.
-fn content_of(head: &Conversation) -> u128 {
+pub(super) fn content_of(head: &Conversation) -> u128 {
     <[u8; 16]>::try_from(head.content_hash.as_ref()).map_or(0, u128::from_le_bytes)
+}
+
+/// Whether an id was used for this message, as far as that is known: of one that was erased there is
+/// nothing left to compare with.
+fn is_of(dedup: &Dedup, message: &NewMessage) -> bool {
+    dedup.request_hash.is_empty() || dedup.request_hash == hash::request_hash(message)
 }
 
 fn repeat(dedup: &Dedup) -> Outcome {

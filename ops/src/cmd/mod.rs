@@ -2,6 +2,7 @@
 
 pub mod drain;
 pub mod drill;
+pub mod erase;
 pub mod forget;
 pub mod generate;
 pub mod import;

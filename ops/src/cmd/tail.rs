@@ -80,7 +80,7 @@ impl Args {
                 event = tail.next() => event,
             };
             match event {
-                Some(Ok(Event::Message(message))) => {
+                Some(Ok(Event::Message(message) | Event::Changed(message))) => {
                     printer.print(&message)?;
                     printer.flush()?;
                 }

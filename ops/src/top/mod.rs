@@ -181,7 +181,10 @@ async fn look(client: Client, looked: mpsc::Sender<Looked>) {
     loop {
         ticks.tick().await;
         let (at_ms, taken) = (unix_ms(), Instant::now());
-        let asked = GetStatusRequest { with_heat: true };
+        let asked = GetStatusRequest {
+            with_heat: true,
+            ..Default::default()
+        };
         let now = match client.status_all_with(LIMIT, asked).await {
             Ok(reports) => {
                 let reports = reports.into_iter().map(map::told).collect();

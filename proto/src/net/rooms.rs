@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
 use crate::v1::conversations_server::Conversations;
+use crate::v1;
 use crate::v1::{Conversation, CreateConversationRequest, GetConversationRequest};
 
 /// Answers at once, but for creations, each of which waits for `slow`.
@@ -29,5 +30,26 @@ impl Conversations for Rooms {
         _: Request<GetConversationRequest>,
     ) -> Result<Response<Conversation>, Status> {
         Ok(Response::new(Conversation::default()))
+    }
+
+    async fn update_conversation(
+        &self,
+        _: Request<v1::UpdateConversationRequest>,
+    ) -> Result<Response<v1::UpdateConversationResponse>, Status> {
+        Err(Status::unimplemented("of no use here"))
+    }
+
+    async fn delete_conversation(
+        &self,
+        _: Request<v1::DeleteConversationRequest>,
+    ) -> Result<Response<v1::DeleteConversationResponse>, Status> {
+        Err(Status::unimplemented("of no use here"))
+    }
+
+    async fn list_conversations(
+        &self,
+        _: Request<v1::ListConversationsRequest>,
+    ) -> Result<Response<v1::ListConversationsResponse>, Status> {
+        Err(Status::unimplemented("of no use here"))
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn head(
         revision: applied.revision,
         time_ms: applied.time_ms,
         passed_ms: applied.passed_ms,
+        entry_format: applied.entry_format,
         incarnation,
         id: None,
     }
@@ -124,5 +125,6 @@ pub(crate) fn applied(head: &wire::SnapshotHead) -> Applied {
         revision: head.revision,
         time_ms: head.time_ms,
         passed_ms: head.passed_ms,
+        entry_format: head.entry_format,
     }
 }

@@ -12,7 +12,9 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use model::cluster::{Change, ChangeBody, Join};
-use model::command::{self, Command, Entry, FORMAT, FORMAT_WITHOUT_PASSED, Reply};
+use model::command::{
+    self, Command, Entry, FORMAT, FORMAT_WITHOUT_CHANGES, FORMAT_WITHOUT_PASSED, Reply,
+};
 use model::id::{NodeId, ShardId};
 use model::trace::Context;
 use model::{hash, limits, mutant};
@@ -273,6 +275,8 @@ pub(crate) struct CommandTime {
     time: Time,
     state: ShardState,
     stamps: Stamps,
+    /// All replicas read entries of the newest format.
+    newest: bool,
 }
 
 impl CommandTime {
@@ -282,6 +286,7 @@ impl CommandTime {
             time,
             state,
             stamps: Stamps::default(),
+            newest: false,
         }
     }
 
@@ -301,14 +306,26 @@ impl CommandTime {
         let counts = applied.passed_ms > 0 || able(&self.time);
         self.stamps.next(applied, clocks, counts)
     }
+
+    /// Whether all replicas read entries of the newest format. Once one is applied there is no way back.
+    fn newest(&mut self, leadership: &Leadership) -> bool {
+        self.newest = self.newest
+            || self.state.applied().entry_format >= FORMAT
+            || all_others(leadership, |member| self.time.reads_newest(member));
+        self.newest
+    }
 }
 
 /// Whether all other replicas are of versions that know of time that passed.
 fn able(leadership: &Leadership, time: &Time) -> bool {
+    all_others(leadership, |member| time.has_told(member))
+}
+
+fn all_others(leadership: &Leadership, able: impl Fn(NodeId) -> bool) -> bool {
     let metrics = leadership.raft.server_metrics();
     let metrics = metrics.borrow_watched();
     let mut members = metrics.membership_config.nodes().map(|(id, _)| NodeId(*id));
-    members.all(|member| member == leadership.node || time.has_told(member))
+    members.all(|member| member == leadership.node || able(member))
 }
 
 /// What became of an entry.
@@ -469,9 +486,14 @@ async fn propose(
     let mut waiting = Vec::with_capacity(items.len());
     let (mut bytes, mut oldest) = (0, now);
     let mut traces = Traces::new();
+    let newest = time.newest(leadership);
     for item in items {
         if item.expires <= now {
             item.done.answer(Err(ProposeError::Expired));
+        } else if !newest && Command::format_of(&item.command) >= FORMAT {
+            let why = "some replica of the shard is of a version that does not know this yet";
+            item.done
+                .answer(Ok(Reply::refused(command::Reason::NodesOlder, why)));
         } else {
             bytes += item.command.len() as u64;
             oldest = oldest.min(item.queued);
@@ -493,10 +515,10 @@ async fn propose(
     }
     let Stamp { time_ms, passed_ms } = time.next(|time| able(leadership, time));
     let entry = Entry {
-        format: if passed_ms > 0 {
-            FORMAT
-        } else {
-            FORMAT_WITHOUT_PASSED
+        format: match (newest, passed_ms) {
+            (true, _) => FORMAT,
+            (false, 1..) => FORMAT_WITHOUT_CHANGES,
+            (false, 0) => FORMAT_WITHOUT_PASSED,
         },
         time_ms,
         commands,

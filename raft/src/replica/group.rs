@@ -475,6 +475,31 @@ impl Group {
         }
     }
 
+    /// Cuts the log up to an entry that erased something, once that is flushed; not while a follower that is
+    /// there lacks it, unless `now`. Whether all up to it is cut.
+    pub(crate) async fn cut_erased(&self, upto: u64, now: bool) -> bool {
+        if self.log.purged().is_some_and(|purged| purged.index >= upto) {
+            return true;
+        }
+        let flushed = self.state.flushed().position.map_or(0, |p| p.index);
+        let (stated, matched) = {
+            let metrics = self.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            let followers = metrics.replication.as_ref();
+            let matched = followers.and_then(|all| all.values().map(index).min());
+            (metrics.snapshot.as_ref().map_or(0, LogId::index), matched)
+        };
+        if flushed < upto {
+            return false;
+        }
+        if stated < upto {
+            let _ = self.raft.trigger().snapshot().await;
+        } else if now || matched.is_none_or(|matched| matched >= upto) {
+            let _ = self.raft.trigger().purge_log(upto).await;
+        }
+        false
+    }
+
     /// From where on the log is kept whatever the budget says: for one that is getting a snapshot.
     fn followed_from(&self, matched: Option<u64>) -> u64 {
         let follows = self.held.followed_from();

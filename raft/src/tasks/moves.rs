@@ -140,9 +140,10 @@ async fn ask(node: &Arc<Shared>, body: ChangeBody) -> Result<(), String> {
     match asked.await.map_err(|e| e.to_string())?.answer {
         Some(Answer::Meta(_)) => Ok(()),
         Some(Answer::Refused(refusal)) => Err(refusal.message),
-        Some(Answer::Appended(_) | Answer::Created(_)) | None => {
-            Err("the meta shard answered something else".into())
-        }
+        Some(
+            Answer::Appended(_) | Answer::Created(_) | Answer::Changed(_) | Answer::Configured(_),
+        )
+        | None => Err("the meta shard answered something else".into()),
     }
 }
 

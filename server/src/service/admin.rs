@@ -354,6 +354,11 @@ impl Admin {
             version: self.local.version.to_owned(),
             http: self.local.http.clone().unwrap_or_default(),
             now_ms: self.local.now_ms(),
+            // What cannot be read stops its replica elsewhere.
+            erasures: match asked.with_erasures {
+                true => self.state.erasures().ok().map(|count| count as u64),
+                false => None,
+            },
             heat: match asked.with_heat {
                 true => self.local.heat(),
                 false => Vec::new(),
@@ -497,7 +502,13 @@ impl Admin {
         match reply.answer {
             Some(Answer::Meta(changed)) => Ok(changed),
             Some(Answer::Refused(refusal)) => Err(refused(refusal)),
-            Some(Answer::Appended(_) | Answer::Created(_)) | None => Err(Failure::Internal(
+            Some(
+                Answer::Appended(_)
+                | Answer::Created(_)
+                | Answer::Changed(_)
+                | Answer::Configured(_),
+            )
+            | None => Err(Failure::Internal(
                 "the answer to a change is of another kind".into(),
             )),
         }

@@ -12,6 +12,7 @@ use proto::v1::conversations_server::Conversations as Service;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::{settings, tenant};
 use crate::check::{Checker, Level, Wanted};
 use crate::convert;
 use crate::deadline::{Call, forward};
@@ -58,6 +59,36 @@ impl Service for Conversations {
         }
         Ok(self.gateway.answer(found?))
     }
+
+    async fn update_conversation(
+        &self,
+        request: Request<v1::UpdateConversationRequest>,
+    ) -> Result<Response<v1::UpdateConversationResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let updated = settings::update(&self.gateway, request.into_inner(), call).await?;
+        Ok(self.gateway.answer(updated))
+    }
+
+    async fn delete_conversation(
+        &self,
+        request: Request<v1::DeleteConversationRequest>,
+    ) -> Result<Response<v1::DeleteConversationResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let deleted = settings::delete(&self.gateway, request.into_inner(), call).await?;
+        Ok(self.gateway.answer(deleted))
+    }
+
+    async fn list_conversations(
+        &self,
+        request: Request<v1::ListConversationsRequest>,
+    ) -> Result<Response<v1::ListConversationsResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let page = tenant::list(&self.gateway, request.into_inner(), call).await?;
+        Ok(self.gateway.answer(page))
+    }
 }
 
 async fn create(
@@ -89,7 +120,10 @@ async fn create(
             Ok(convert::conversation(head, shard))
         }
         Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-        Some(Answer::Appended(_) | Answer::Meta(_)) | None => Err(Failure::Internal(
+        Some(
+            Answer::Appended(_) | Answer::Changed(_) | Answer::Configured(_) | Answer::Meta(_),
+        )
+        | None => Err(Failure::Internal(
             "the answer to a creation is of another kind".into(),
         )),
     }

@@ -172,14 +172,8 @@ fn fits(store: &v1::StoreDrill) -> Result<(), Failure> {
 fn drill_refused(refusal: Refusal) -> Failure {
     match refusal.reason() {
         Reason::Invalid | Reason::AlreadyExists => Failure::DrillRefused(refusal.message),
-        Reason::Unspecified
-        | Reason::ClientMessageIdReused
-        | Reason::SeqMismatch
-        | Reason::MixedBatch
-        | Reason::WrongShard
-        | Reason::KeyCollision
-        | Reason::RepeatedInBatch
-        | Reason::AheadOfHead => Failure::Refused(refusal),
+        // Of conversations: the meta shard has none.
+        _ => Failure::Refused(refusal),
     }
 }
 

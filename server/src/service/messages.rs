@@ -15,10 +15,11 @@ use proto::v1::messages_client::MessagesClient;
 use proto::v1::messages_server::Messages as Service;
 use proto::{IMPORT, v1};
 use store::engine::Order;
-use store::state::ShardState;
+use store::state::{self, ShardState};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::changes;
 use super::conversations::options;
 use crate::check::{At, Checker, Level, Wanted};
 use crate::coalesce::Coalescer;
@@ -54,6 +55,7 @@ pub struct PageKey {
     descending: bool,
     start: u64,
     incarnation: Option<u64>,
+    reader: String,
     forwarded: bool,
 }
 
@@ -103,6 +105,50 @@ impl Service for Messages {
         let mut answer = self.gateway.answer(page);
         answer.extensions_mut().insert(weight);
         Ok(answer)
+    }
+
+    async fn get_message(
+        &self,
+        request: Request<v1::GetMessageRequest>,
+    ) -> Result<Response<v1::GetMessageResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let found = self.get(request.into_inner(), call).await?;
+        let weight = Weight(found.encoded_len());
+        let mut answer = self.gateway.answer(found);
+        answer.extensions_mut().insert(weight);
+        Ok(answer)
+    }
+
+    async fn edit_message(
+        &self,
+        request: Request<v1::EditMessageRequest>,
+    ) -> Result<Response<v1::EditMessageResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let request = request.into_inner();
+        let edited = changes::edit(&self.gateway, request, self.body_bytes_max, call).await?;
+        Ok(self.gateway.answer(edited))
+    }
+
+    async fn redact_message(
+        &self,
+        request: Request<v1::RedactMessageRequest>,
+    ) -> Result<Response<v1::RedactMessageResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let redacted = changes::redact(&self.gateway, request.into_inner(), call).await?;
+        Ok(self.gateway.answer(redacted))
+    }
+
+    async fn react(
+        &self,
+        request: Request<v1::ReactRequest>,
+    ) -> Result<Response<v1::ReactResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let reacted = changes::react(&self.gateway, request.into_inner(), call).await?;
+        Ok(self.gateway.answer(reacted))
     }
 
     type TailStream = tail::Events;
@@ -257,6 +303,45 @@ impl Messages {
         page
     }
 
+    async fn get(
+        &self,
+        request: v1::GetMessageRequest,
+        call: Call,
+    ) -> Result<v1::GetMessageResponse, Failure> {
+        let mut check = Checker::new(0);
+        let name = check.message_name("name", &request.name);
+        let wanted = check.read(request.read.as_ref());
+        check.reader(&request.reader);
+        let (name, seq) = self.checked(check.or(name))?;
+        let began = Instant::now();
+        let found = read(
+            &self.gateway,
+            name.key().slot(),
+            &wanted,
+            call,
+            |_, state| message(state, &name, seq, &request.reader),
+            |channel, timeout| {
+                let request = v1::GetMessageRequest {
+                    read: Some(options(&wanted)),
+                    ..request.clone()
+                };
+                async move {
+                    let request = forward_traced(request, Some(timeout), call.trace);
+                    let mut client = MessagesClient::new(channel)
+                        .max_decoding_message_size(limits::FRAME_BYTES_MAX);
+                    Ok(client.get_message(request).await?.into_inner())
+                }
+            },
+        );
+        let found = found.await;
+        if !call.forwarded {
+            let level = wanted.level.place();
+            let traffic = &self.gateway.traffic;
+            traffic.read(name.tenant(), level, began, found.as_ref().err());
+        }
+        found
+    }
+
     async fn planned(
         &self,
         request: &v1::ListMessagesRequest,
@@ -318,9 +403,16 @@ fn outcomes(reply: Reply, expected: usize) -> Result<Vec<Outcome>, Failure> {
             }
         }
         Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-        Some(Answer::Appended(_) | Answer::Created(_) | Answer::Meta(_)) | None => Err(
-            Failure::Internal("the answer to an append is of another kind".into()),
-        ),
+        Some(
+            Answer::Appended(_)
+            | Answer::Created(_)
+            | Answer::Changed(_)
+            | Answer::Configured(_)
+            | Answer::Meta(_),
+        )
+        | None => Err(Failure::Internal(
+            "the answer to an append is of another kind".into(),
+        )),
     }
 }
 
@@ -334,6 +426,8 @@ struct Plan {
     start: u64,
     /// Set when `start` is of a page token.
     incarnation: Option<u64>,
+    /// Whose reactions are told from others'; empty for nobody's.
+    reader: String,
 }
 
 impl Plan {
@@ -345,6 +439,7 @@ impl Plan {
             descending: self.order == Order::Descending,
             start: self.start,
             incarnation: self.incarnation,
+            reader: self.reader.clone(),
             forwarded,
         }
     }
@@ -354,6 +449,7 @@ impl Plan {
         let name = check.conversation("parent", &request.parent);
         let size = check.page_size(request.page_size);
         let wanted = check.read(request.read.as_ref());
+        check.reader(&request.reader);
         let mut start = request.start_seq;
         let mut incarnation = None;
         if let (Some(name), false) = (&name, request.page_token.is_empty()) {
@@ -385,9 +481,45 @@ impl Plan {
                 order,
                 start,
                 incarnation,
+                reader: request.reader.clone(),
             },
         ))
     }
+}
+
+fn reader(reader: &str) -> Option<&[u8]> {
+    (!reader.is_empty()).then_some(reader.as_bytes())
+}
+
+/// A message of this node's replica, and its revision.
+fn message(
+    state: &ShardState,
+    name: &ConversationName,
+    seq: u64,
+    of: &str,
+) -> Result<Found<v1::GetMessageResponse>, Failure> {
+    let wanted = state::Wanted {
+        start_seq: seq,
+        order: Order::Ascending,
+        limit: 1,
+        bytes_max: limits::PAGE_BYTES_MAX,
+        reader: reader(of),
+        changed_after: None,
+    };
+    let Some(page) = state.page(name, &wanted)? else {
+        return Err(Failure::ConversationNotFound(name.to_string()));
+    };
+    let revision = page.head.revision;
+    let found = page.messages.into_iter().next();
+    let Some(shown) = found.filter(|shown| shown.stored.seq == seq) else {
+        return Err(Failure::MessageNotFound(format!("{name}/messages/{seq}")));
+    };
+    let message = convert::shown(name, shown).map_err(Failure::Corrupt)?;
+    let response = v1::GetMessageResponse {
+        message: Some(message),
+        info: None,
+    };
+    Ok((response, revision))
 }
 
 /// A page of this node's replica, and its revision.
@@ -396,16 +528,18 @@ fn page(
     name: &ConversationName,
     plan: &Plan,
 ) -> Result<Found<v1::ListMessagesResponse>, Failure> {
-    let found = state.list(
-        name,
-        plan.start,
-        plan.order,
-        plan.size,
-        limits::PAGE_BYTES_MAX,
-    )?;
-    let Some((head, stored)) = found else {
+    let wanted = state::Wanted {
+        start_seq: plan.start,
+        order: plan.order,
+        limit: plan.size,
+        bytes_max: limits::PAGE_BYTES_MAX,
+        reader: reader(&plan.reader),
+        changed_after: None,
+    };
+    let Some(found) = state.page(name, &wanted)? else {
         return Err(Failure::ConversationNotFound(name.to_string()));
     };
+    let (head, stored) = (found.head, found.messages);
     if plan
         .incarnation
         .is_some_and(|incarnation| incarnation != head.incarnation)
@@ -416,10 +550,14 @@ fn page(
     if plan.order == Order::Ascending && plan.start > 0 && plan.start < min_seq {
         return Err(Failure::CursorTrimmed { min_seq });
     }
-    let next = next_seq(&head, plan.order, stored.last().map(|stored| stored.seq));
+    let next = next_seq(
+        &head,
+        plan.order,
+        stored.last().map(|shown| shown.stored.seq),
+    );
     let messages = stored
         .into_iter()
-        .map(|stored| convert::message(name, stored))
+        .map(|shown| convert::shown(name, shown))
         .collect::<Result<_, _>>()
         .map_err(Failure::Corrupt)?;
     let revision = head.revision;
@@ -432,6 +570,7 @@ fn page(
                 key: name.key(),
                 incarnation: head.incarnation,
                 next_seq,
+                revision: None,
             }
             .encode()
         }),
@@ -453,7 +592,7 @@ fn next_seq(head: &Conversation, order: Order, last: Option<u64>) -> Option<u64>
 }
 
 /// Of the answer to a write.
-fn info(gateway: &Gateway, name: &ConversationName, revision: u64) -> v1::ResponseInfo {
+pub fn info(gateway: &Gateway, name: &ConversationName, revision: u64) -> v1::ResponseInfo {
     v1::ResponseInfo {
         served_by: gateway.served_by().to_owned(),
         session_token: session::Token::of(name.key().slot(), revision).encode(),
@@ -494,6 +633,7 @@ mod tests {
             key: name.key(),
             incarnation: 4,
             next_seq: 17,
+            revision: None,
         };
         let mut request = v1::ListMessagesRequest {
             parent: name.to_string(),

@@ -1,6 +1,7 @@
 //! One file per gRPC service.
 
 pub mod admin;
+pub mod changes;
 pub mod conversations;
 pub mod debug;
 mod drills;
@@ -9,3 +10,5 @@ pub mod grpc;
 mod leading;
 pub mod messages;
 mod nodes;
+pub mod settings;
+pub mod tenant;

@@ -252,7 +252,12 @@ pub async fn timeline(
 
 /// Every shard.
 pub async fn shards(State(api): State<Arc<Api>>) -> Response {
-    let look = api.ask(v1::GetStatusRequest { with_heat: true }).await;
+    let look = api
+        .ask(v1::GetStatusRequest {
+            with_heat: true,
+            ..Default::default()
+        })
+        .await;
     json(&shards::Shards::of(&api, &look))
 }
 

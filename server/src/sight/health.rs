@@ -203,9 +203,15 @@ impl Canary {
                 return Health { why_not: None };
             }
             Ok(Some(Answer::Refused(refusal))) => Failure::Refused(refusal),
-            Ok(Some(Answer::Created(_) | Answer::Meta(_)) | None) => {
-                Failure::Internal("the answer to a canary is of another kind".into())
-            }
+            Ok(
+                Some(
+                    Answer::Created(_)
+                    | Answer::Changed(_)
+                    | Answer::Configured(_)
+                    | Answer::Meta(_),
+                )
+                | None,
+            ) => Failure::Internal("the answer to a canary is of another kind".into()),
             Err(failure) => failure,
         };
         inner.failed.fetch_add(1, Ordering::Relaxed);

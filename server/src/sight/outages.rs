@@ -328,7 +328,11 @@ async fn append(local: &Local, outage: &v1::Outage) -> bool {
             tracing::warn!(why = %refusal.message, "an outage could not be stored");
             true
         }
-        Ok(Some(Answer::Created(_) | Answer::Meta(_)) | None) | Err(_) => false,
+        Ok(
+            Some(Answer::Created(_) | Answer::Changed(_) | Answer::Configured(_) | Answer::Meta(_))
+            | None,
+        )
+        | Err(_) => false,
     }
 }
 

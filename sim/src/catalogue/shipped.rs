@@ -53,6 +53,7 @@ pub fn all() -> &'static [Shipped] {
         "idle-shards"
         "kakao-2022"
         "leader-dc-isolated"
+        "living-messages"
         "machine-stopped-unseen"
         "machine-suspended"
         "mass-election"

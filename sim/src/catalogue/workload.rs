@@ -44,6 +44,7 @@ pub(super) fn read(
         "tail_resume",
         "movers",
         "move_every",
+        "changers",
         "deadline",
     ];
     reader.known(section, &keys);
@@ -55,6 +56,7 @@ pub(super) fn read(
     let senders = count("senders", "senders", 1..=10_000, 40);
     let tails = count("tails", "tails", 0..=1_000, 4);
     let movers = count("movers", "movers", 0..=1_000, 3);
+    let changers = count("changers", "changers", 0..=1_000, 0);
     let zipf = reader.get(section, "zipf", values::thousandths);
     let own_rooms = reader
         .get(section, "own_rooms", values::yes)
@@ -85,6 +87,7 @@ pub(super) fn read(
         tail_resume_ms: resume.unwrap_or(5_000),
         movers,
         move_every_ms: stay.unwrap_or(6_000),
+        changers,
         deadline_ms: deadline.unwrap_or(5_000),
     };
     let (rooms, needed) = (workload.rooms, workload.rooms_needed());

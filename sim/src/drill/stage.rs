@@ -447,6 +447,7 @@ fn workload(night: &Night, duration_ms: u64, not_in_it: &mut Vec<String>) -> Wor
         },
         tails: count,
         tail_resume_ms: 0,
+        changers: 0,
         movers: 0,
         move_every_ms: 0,
         deadline_ms: DEADLINE_MS,

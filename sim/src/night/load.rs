@@ -62,6 +62,7 @@ pub(super) fn workload(
         tail_resume_ms: 0,
         movers: 0,
         move_every_ms: 0,
+        changers: 0,
         deadline_ms: 10_000,
     }
 }

@@ -22,6 +22,7 @@
 //! What replicas remember of ids is part of what [`replicas::replicas_equal`] compares;
 //! [`content::one_seq_per_id`] sees a lost one, too, when its message is sent again.
 
+pub mod changes;
 pub mod clock;
 pub mod content;
 pub mod cutoff;
@@ -142,6 +143,12 @@ pub const NAMES: &[(&str, char, &str)] = &[
         'P',
         "a fault that a drill put on a node lives no longer than its controller let it",
     ),
+    (
+        "changes-read",
+        'E',
+        "a message says what its last edit said, once whatever is sent again, and its reactions are counted right",
+    ),
+    ("erased-is-gone", 'L', "what was erased is never read again"),
 ];
 
 /// What is judged of a run as a whole, beside the oracles, and what mutants may name as well.
@@ -190,6 +197,8 @@ const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
     votes::whole_before_it_votes,
     replicas::replicas_equal,
     drills::drill_ends,
+    changes::changes_read,
+    changes::erased_is_gone,
 ];
 
 /// What an oracle is told.

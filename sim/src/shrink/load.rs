@@ -38,6 +38,7 @@ pub(super) fn clients(plan: &Plan) -> Vec<Smaller> {
     });
     with("all tails", &|plan| plan.workload.tails = 0);
     with("all movers", &|plan| plan.workload.movers = 0);
+    with("all changers", &|plan| plan.workload.changers = 0);
     let counts: [(&str, Count, u32); 8] = [
         (
             "LINEARIZABLE readers",

@@ -143,6 +143,7 @@ pub(crate) async fn read(
         descending: ask.from == 0,
         start_seq: ask.from,
         level: level(ask.level, token),
+        reader: String::new(),
     };
     let room = env.recorder.room_name(ask.room);
     let answer = match ask.level {

@@ -19,6 +19,7 @@
 //! 4. one site reads the [`finals`]; [`Recorder::finish`] gives the history.
 
 mod calls;
+mod changer;
 mod clients;
 mod finals;
 mod message;
@@ -31,7 +32,7 @@ mod sender;
 mod sessions;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod witness;
 
 use std::sync::Arc;
@@ -154,6 +155,9 @@ pub async fn site(env: Env) -> Result<Tails, String> {
     }
     for k in 0..site.workload().movers {
         load.spawn(mover::run(site.clone(), k));
+    }
+    for k in site.mine(site.workload().changers) {
+        load.spawn(changer::run(site.clone(), k));
     }
     if site.env.site.inside {
         load.spawn(witness::run(site.clone()));

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::mover::Slot;
 use super::rooms::{self, Zipf};
-use crate::history::{Append, AppendEnd, History, Page, Read, Seen, Tail, Witnessed};
+use crate::history::{Append, AppendEnd, Change, History, Look, Page, Read, Seen, Tail, Witnessed};
 use crate::plan::Plan;
 
 /// What is noted of a call while it has not been answered.
@@ -34,6 +34,8 @@ struct State {
     /// By the tail's number; none before it was opened.
     tails: Vec<Option<Tail>>,
     witnessed: Vec<Witnessed>,
+    changes: Vec<Change>,
+    looks: Vec<Look>,
     probes: u64,
     retries: u64,
 }
@@ -80,6 +82,8 @@ impl Recorder {
             tails: state.tails.into_iter().flatten().collect(),
             finals: Vec::new(),
             witnessed: state.witnessed,
+            changes: state.changes,
+            looks: state.looks,
         };
         (history, places)
     }
@@ -118,6 +122,16 @@ impl Recorder {
     /// A witness was answered, or not.
     pub(crate) fn witnessed(&self, witnessed: Witnessed) {
         self.0.state.lock().witnessed.push(witnessed);
+    }
+
+    /// A message was changed, or not.
+    pub(crate) fn changed(&self, change: Change) {
+        self.0.state.lock().changes.push(change);
+    }
+
+    /// A message that changes was looked at.
+    pub(crate) fn looked(&self, look: Look) {
+        self.0.state.lock().looks.push(look);
     }
 
     /// A number for a probe.

@@ -259,6 +259,7 @@ impl Follower {
                 let seen = calls::seen(message);
                 self.site.env.recorder.tail_given(self.k, now, seen);
             }
+            Event::Changed(_) => {}
             Event::CaughtUp { last_seq } => {
                 if self.next.is_none() {
                     self.open(last_seq + 1);

@@ -111,6 +111,7 @@ fn workload(sites: Vec<Site>) -> Workload {
         },
         tails: 1,
         tail_resume_ms: 0,
+        changers: 0,
         movers: 0,
         move_every_ms: 0,
         deadline_ms: 5_000,

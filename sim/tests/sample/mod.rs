@@ -82,6 +82,7 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             },
             tails: 6,
             tail_resume_ms: 5_000,
+            changers: 0,
             movers: 2,
             move_every_ms: 8_000,
             deadline_ms: 5_000,

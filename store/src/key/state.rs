@@ -3,10 +3,14 @@
 //! ```text
 //!   shard record   [0x01][shard u32][kind]                       kind 0x01 applied, 0x02 cluster,
 //!                                                                0x03 whole
+//!   erasure        [0x01][shard][0x04][log index u64][conversation key, 16 bytes]
 //!   conversation   [0x10][conversation key, 16 bytes][kind]…
 //!                    head     …[0x01]
 //!                    message  …[0x02][seq u64]
 //!                    dedup    …[0x03][id, 16 bytes]
+//!                    change   …[0x04][revision u64]
+//!                    counts   …[0x05][seq u64]             of reactions
+//!                    reaction …[0x06][seq u64][user, 16 bytes][kind, 16 bytes]
 //! ```
 //!
 //! A conversation key begins with its slot, so that a shard is one range of conversations and a
@@ -16,7 +20,7 @@
 use std::ops::RangeInclusive;
 
 use model::id::{ConversationKey, ShardId, Slot};
-use model::shard::DedupId;
+use model::shard::{DedupId, ReactionId};
 
 const TABLE_SHARD: u8 = 0x01;
 const TABLE_CONVERSATION: u8 = 0x10;
@@ -24,10 +28,14 @@ const TABLE_CONVERSATION: u8 = 0x10;
 const APPLIED: u8 = 0x01;
 const CLUSTER: u8 = 0x02;
 const WHOLE: u8 = 0x03;
+const ERASURE: u8 = 0x04;
 
 const HEAD: u8 = 0x01;
 const MESSAGE: u8 = 0x02;
 const DEDUP: u8 = 0x03;
+const CHANGE: u8 = 0x04;
+const COUNTS: u8 = 0x05;
+const REACTION: u8 = 0x06;
 
 /// Bytes in front of a conversation's kinds.
 const PREFIX_BYTES: usize = 17;
@@ -37,6 +45,8 @@ pub const HEAD_BYTES: usize = PREFIX_BYTES + 1;
 pub const MESSAGE_BYTES: usize = HEAD_BYTES + 8;
 /// Bytes of a dedup record's key.
 pub const DEDUP_BYTES: usize = HEAD_BYTES + 16;
+/// Bytes of a reaction's key.
+pub const REACTION_BYTES: usize = MESSAGE_BYTES + 32;
 
 /// What a key of a conversation names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +57,26 @@ pub enum Named {
     Message(ConversationKey, u64),
     /// What is remembered of this id.
     Dedup(ConversationKey, DedupId),
+    /// Which message was changed at this revision.
+    Change(ConversationKey, u64),
+    /// The counted reactions to the message with this seq.
+    Counts(ConversationKey, u64),
+    /// One reaction to the message with this seq.
+    Reaction(ConversationKey, u64, ReactionId),
+}
+
+impl Named {
+    /// Whose record it is.
+    pub fn conversation(&self) -> ConversationKey {
+        match self {
+            Named::Head(key)
+            | Named::Message(key, _)
+            | Named::Dedup(key, _)
+            | Named::Change(key, _)
+            | Named::Counts(key, _)
+            | Named::Reaction(key, ..) => *key,
+        }
+    }
 }
 
 /// The key of a shard's applied record.
@@ -62,6 +92,39 @@ pub fn cluster(shard: ShardId) -> [u8; 6] {
 /// The key of the note that a snapshot was installed wholly; it stays with the replica.
 pub fn whole(shard: ShardId) -> [u8; 6] {
     shard_record(shard, WHOLE)
+}
+
+/// The key of the note that something of a conversation, which an entry of the log erased, is still to be
+/// found on this node's disk; it stays with the replica.
+pub fn erasure(shard: ShardId, index: u64, key: &ConversationKey) -> Vec<u8> {
+    let mut bytes = shard_record(shard, ERASURE).to_vec();
+    bytes.extend(index.to_be_bytes());
+    bytes.extend(key.0);
+    bytes
+}
+
+/// Where these notes lie: from, to.
+pub fn erasures(shard: ShardId) -> ([u8; 6], [u8; 6]) {
+    (
+        shard_record(shard, ERASURE),
+        shard_record(shard, ERASURE + 1),
+    )
+}
+
+/// The log index and the conversation in the key of such a note.
+pub fn parse_erasure(key: &[u8]) -> Option<(u64, ConversationKey)> {
+    let rest = key.get(6..)?;
+    let (index, key) = rest.split_first_chunk::<8>()?;
+    Some((
+        u64::from_be_bytes(*index),
+        ConversationKey::from_slice(key)?,
+    ))
+}
+
+/// Where everything of a conversation lies: from, to.
+pub fn conversation(key: &ConversationKey) -> (Vec<u8>, Vec<u8>) {
+    let (from, to) = (kind_start(key, 0), kind_start(key, u8::MAX));
+    (from.to_vec(), to.to_vec())
 }
 
 fn shard_record(shard: ShardId, kind: u8) -> [u8; 6] {
@@ -108,10 +171,76 @@ pub fn head(key: &ConversationKey) -> [u8; HEAD_BYTES] {
 
 /// The key of a message.
 pub fn message(key: &ConversationKey, seq: u64) -> [u8; MESSAGE_BYTES] {
-    let mut bytes = [MESSAGE; MESSAGE_BYTES];
+    numbered(key, MESSAGE, seq)
+}
+
+fn numbered(key: &ConversationKey, kind: u8, number: u64) -> [u8; MESSAGE_BYTES] {
+    let mut bytes = [kind; MESSAGE_BYTES];
     bytes[0] = TABLE_CONVERSATION;
     bytes[1..PREFIX_BYTES].copy_from_slice(&key.0);
-    bytes[HEAD_BYTES..].copy_from_slice(&seq.to_be_bytes());
+    bytes[HEAD_BYTES..].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// The key of the note of a change.
+pub fn change(key: &ConversationKey, revision: u64) -> [u8; MESSAGE_BYTES] {
+    numbered(key, CHANGE, revision)
+}
+
+/// Where the notes of changes behind revision `after`, up to `to`, lie: from, to.
+pub fn changes(key: &ConversationKey, after: u64, to: u64) -> (Vec<u8>, Vec<u8>) {
+    let bound = |revision: u64| match revision.checked_add(1) {
+        Some(next) => change(key, next).to_vec(),
+        None => kind_start(key, COUNTS).to_vec(),
+    };
+    (bound(after), bound(to))
+}
+
+/// The key of the counted reactions to a message.
+pub fn counts(key: &ConversationKey, seq: u64) -> [u8; MESSAGE_BYTES] {
+    numbered(key, COUNTS, seq)
+}
+
+/// Where the counted reactions to the messages `from <= seq <= to` lie: from, to.
+pub fn counts_of(key: &ConversationKey, from: u64, to: u64) -> (Vec<u8>, Vec<u8>) {
+    let end = match to.checked_add(1) {
+        Some(end) => counts(key, end).to_vec(),
+        None => kind_start(key, REACTION).to_vec(),
+    };
+    (counts(key, from).to_vec(), end)
+}
+
+/// The key of a reaction.
+pub fn reaction(key: &ConversationKey, seq: u64, id: &ReactionId) -> [u8; REACTION_BYTES] {
+    let mut bytes = [0; REACTION_BYTES];
+    bytes[..MESSAGE_BYTES].copy_from_slice(&numbered(key, REACTION, seq));
+    bytes[MESSAGE_BYTES..].copy_from_slice(id);
+    bytes
+}
+
+/// Where all reactions to a message lie: from, to.
+pub fn reactions(key: &ConversationKey, seq: u64) -> (Vec<u8>, Vec<u8>) {
+    let end = match seq.checked_add(1) {
+        Some(end) => numbered(key, REACTION, end).to_vec(),
+        None => kind_start(key, REACTION + 1).to_vec(),
+    };
+    (numbered(key, REACTION, seq).to_vec(), end)
+}
+
+/// Where the reactions of one user to a message lie: from, to.
+pub fn reactions_of(key: &ConversationKey, seq: u64, user: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut id = model::hash::reaction_id(user, b"");
+    id[16..].fill(0);
+    let from = reaction(key, seq, &id).to_vec();
+    id[16..].fill(u8::MAX);
+    // No kind hashes to this.
+    (from, reaction(key, seq, &id).to_vec())
+}
+
+/// Where a conversation's records of this kind begin.
+fn kind_start(key: &ConversationKey, kind: u8) -> [u8; HEAD_BYTES] {
+    let mut bytes = head(key);
+    bytes[PREFIX_BYTES] = kind;
     bytes
 }
 
@@ -122,6 +251,15 @@ pub fn messages(key: &ConversationKey, from: u64, to: u64) -> ([u8; MESSAGE_BYTE
         None => dedups(key).0.to_vec(),
     };
     (message(key, from), end)
+}
+
+/// Where all of a conversation lies but its head and what is remembered of ids: from, to.
+pub fn contents(key: &ConversationKey) -> [(Vec<u8>, Vec<u8>); 2] {
+    let of = |first, end| {
+        let (first, end) = (kind_start(key, first), kind_start(key, end));
+        (first.to_vec(), end.to_vec())
+    };
+    [of(MESSAGE, DEDUP), of(CHANGE, REACTION + 1)]
 }
 
 /// The key of a dedup record.
@@ -151,11 +289,16 @@ pub fn parse(key: &[u8]) -> Option<Named> {
     if table != TABLE_CONVERSATION {
         return None;
     }
+    let number = |rest: &[u8]| rest.try_into().ok().map(u64::from_be_bytes);
     match kind {
         HEAD => rest.is_empty().then_some(Named::Head(conversation)),
-        MESSAGE => {
-            let seq = u64::from_be_bytes(rest.try_into().ok()?);
-            Some(Named::Message(conversation, seq))
+        MESSAGE => Some(Named::Message(conversation, number(rest)?)),
+        CHANGE => Some(Named::Change(conversation, number(rest)?)),
+        COUNTS => Some(Named::Counts(conversation, number(rest)?)),
+        REACTION => {
+            let (seq, id) = rest.split_at_checked(8)?;
+            let id = id.try_into().ok()?;
+            Some(Named::Reaction(conversation, number(seq)?, id))
         }
         DEDUP => Some(Named::Dedup(conversation, rest.try_into().ok()?)),
         _ => None,
@@ -179,6 +322,15 @@ pub fn readable(key: &[u8]) -> String {
         Some(Named::Message(key, seq)) => format!("{}/message/{seq}", conversation(key)),
         Some(Named::Dedup(key, id)) => {
             format!("{}/dedup/{}", conversation(key), super::readable(&id))
+        }
+        Some(Named::Change(key, revision)) => format!("{}/change/{revision}", conversation(key)),
+        Some(Named::Counts(key, seq)) => format!("{}/reactions/{seq}", conversation(key)),
+        Some(Named::Reaction(key, seq, id)) => {
+            format!(
+                "{}/reaction/{seq}/{}",
+                conversation(key),
+                super::readable(&id)
+            )
         }
         None => super::readable(key),
     }

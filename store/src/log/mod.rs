@@ -214,6 +214,17 @@ impl Log {
         self.handle.queue.submit_and_wait(Until::Durable, |_, _| {})
     }
 
+    /// Rewrites the files that hold entries of a shard up to `upto`, which must have been purged:
+    /// nothing of them is left in any file on completion.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk refuses.
+    pub fn scour(&self, shard: ShardId, upto: u64) -> BoxFuture<'static, Result<(), Error>> {
+        let from = key::entry(shard, 0).to_vec();
+        let to = key::entry(shard, upto.saturating_add(1)).to_vec();
+        self.handle.engine.scour(vec![(from, to)])
+    }
+
     /// Gives back what shards keep in memory beyond their shares, where all of them keep too much.
     pub fn trim(&self) {
         let queue = &self.handle.queue;

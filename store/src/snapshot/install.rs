@@ -25,7 +25,7 @@ use model::shard::Scope;
 use super::marker::{self, Marker};
 use crate::engine::{Batch, Engine, SortedFile};
 use crate::state::record::{self, Arena, FILE};
-use crate::state::{Applied, ShardState, Shared, applied};
+use crate::state::{Applied, ShardState, Shared, applied, erase};
 use crate::{Error, HardState, Position, key};
 
 /// Between two looks whether an install has ended.
@@ -81,7 +81,8 @@ impl ShardState {
         }
         let files = marker.open_files(&*shared.engine, shard)?;
         self.hold(marker.clearing(shard))?;
-        fill(shared, shard, &marker, files).await?;
+        let had = self.applied().position.is_some();
+        fill(shared, shard, &marker, (files, had)).await?;
         settle(shared, shard, &marker).await?;
         self.reload(applied.position)
     }
@@ -167,7 +168,7 @@ pub(crate) async fn finish(
     if again || !marker.whole(&*shared.engine, shard)? {
         let files = marker.open_files(&*shared.engine, shard)?;
         shared.engine.write(marker.clearing(shard))?;
-        fill(shared, shard, marker, files).await?;
+        fill(shared, shard, marker, (files, true)).await?;
     }
     settle(shared, shard, marker).await
 }
@@ -177,7 +178,7 @@ async fn fill(
     shared: &Arc<Shared>,
     shard: ShardId,
     marker: &Marker,
-    files: Vec<Box<dyn SortedFile>>,
+    (files, had): (Vec<Box<dyn SortedFile>>, bool),
 ) -> Result<(), Error> {
     Arc::clone(shared).flush().await?;
     // One by one: taken together they would span the ranges of other shards, whose unflushed
@@ -185,13 +186,13 @@ async fn fill(
     for file in files {
         shared.engine.ingest(vec![file]).await?;
     }
-    let accepted = accept(&*shared.engine, shard, marker)?;
+    let accepted = accept(&*shared.engine, shard, marker, had)?;
     shared.engine.write(accepted)?;
     Arc::clone(shared).flush().await
 }
 
-/// Checks what was ingested, and what makes it this replica's own.
-fn accept(engine: &dyn Engine, shard: ShardId, marker: &Marker) -> Result<Batch, Error> {
+/// Checks what was ingested, and what makes it this replica's own. `had` when there was something before.
+fn accept(engine: &dyn Engine, shard: ShardId, marker: &Marker, had: bool) -> Result<Batch, Error> {
     let found = applied::read(engine, shard)?;
     let applied_key = key::state::applied(shard);
     if found.position != marker.position() {
@@ -219,6 +220,10 @@ fn accept(engine: &dyn Engine, shard: ShardId, marker: &Marker) -> Result<Batch,
         arena.key(&applied_key),
         applied::seal(&mut arena, &applied_key, &applied),
     );
+    if let Some(position) = found.position.filter(|_| had) {
+        // The files of what was there before hold it still.
+        erase::note_whole(&mut batch, &mut arena, shard, position.index);
+    }
     let whole = key::state::whole(shard);
     batch.put(arena.key(&whole), arena.seal_message(&whole, marker));
     Ok(batch)

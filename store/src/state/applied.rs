@@ -30,6 +30,9 @@ pub(crate) struct AppliedRecord {
     /// How much time has passed for the shard, milliseconds.
     #[prost(uint64, tag = "6")]
     pub(crate) passed_ms: u64,
+    /// The newest format of an applied entry.
+    #[prost(uint32, tag = "7")]
+    pub(crate) entry_format: u32,
 }
 
 /// The record of a [`Position`]. A disk format: tags are permanent.
@@ -74,6 +77,7 @@ pub(crate) fn seal(arena: &mut Arena, key: &[u8], applied: &Applied) -> Bytes {
         revision: applied.revision,
         time_ms: applied.time_ms,
         passed_ms: applied.passed_ms,
+        entry_format: applied.entry_format,
     };
     arena.seal_message(key, &record)
 }
@@ -91,5 +95,6 @@ pub(crate) fn read(engine: &dyn Read, shard: ShardId) -> Result<Applied, Error> 
         revision: record.revision,
         time_ms: record.time_ms,
         passed_ms: record.passed_ms,
+        entry_format: record.entry_format,
     })
 }

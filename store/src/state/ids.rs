@@ -56,12 +56,13 @@ impl Ids {
         layers.into_iter().all(|layer| !layer.has(spot))
     }
 
-    /// Notes an id as it is appended under `seq`.
-    pub(crate) fn add(&mut self, conversation: &ConversationKey, id: &DedupId, seq: u64) {
+    /// Notes an id. `first` when it is of the first message that there ever was under the
+    /// conversation's name.
+    pub(crate) fn add(&mut self, conversation: &ConversationKey, id: &DedupId, first: bool) {
         if self.layers.back().is_none_or(|layer| layer.room == 0) {
             self.grow();
         }
-        if seq == 1 {
+        if first {
             self.created(conversation);
         }
         if let Some(layer) = self.layers.back_mut() {
@@ -219,7 +220,7 @@ mod tests {
         let room = hash::conversation_key("t", "room");
         let count = 30_000;
         for i in 0..count {
-            ids.add(&room, &id(i), i + 1);
+            ids.add(&room, &id(i), i == 0);
         }
         assert!((0..count).all(|i| !ids.surely_new(&room, &id(i))));
         let wrong = (count..2 * count)
@@ -232,7 +233,7 @@ mod tests {
     fn a_conversation_whose_beginning_was_not_seen_asks_the_disk() {
         let mut ids = Ids::default();
         let room = hash::conversation_key("t", "room");
-        ids.add(&room, &id(5), 5);
+        ids.add(&room, &id(5), false);
         assert!(!ids.surely_new(&room, &id(6)));
         let other = hash::conversation_key("t", "other");
         ids.created(&other);
@@ -248,26 +249,26 @@ mod tests {
         let mut ids = Ids::default();
         let room = hash::conversation_key("t", "room");
         for i in 0..10_000 {
-            ids.add(&room, &id(i), i + 1);
+            ids.add(&room, &id(i), i == 0);
         }
         let before = ids.bytes();
         ids.age();
         assert!(ids.bytes() < before && !ids.surely_new(&room, &id(10_000)));
         let other = hash::conversation_key("t", "other");
-        ids.add(&other, &id(1), 1);
+        ids.add(&other, &id(1), true);
         assert!(ids.surely_new(&other, &id(2)) && !ids.surely_new(&other, &id(1)));
         for _ in 0..8 {
             ids.age();
         }
         assert_eq!(ids.bytes(), 0);
         assert!(!ids.surely_new(&other, &id(2)));
-        ids.add(&other, &id(3), 3);
+        ids.add(&other, &id(3), false);
         assert!(
             !ids.surely_new(&other, &id(4)),
             "its beginning is forgotten"
         );
         let third = hash::conversation_key("t", "third");
-        ids.add(&third, &id(1), 1);
+        ids.add(&third, &id(1), true);
         assert!(ids.surely_new(&third, &id(2)));
     }
 
@@ -275,7 +276,7 @@ mod tests {
     fn a_conversation_older_than_the_layers_asks_the_disk() {
         let mut ids = Ids::default();
         let room = hash::conversation_key("t", "room");
-        ids.add(&room, &id(1), 1);
+        ids.add(&room, &id(1), true);
         assert!(ids.surely_new(&room, &id(2)));
         for _ in 0..LAYERS_MAX {
             ids.grow();

@@ -17,12 +17,13 @@ use model::cluster::ClusterState;
 use model::hash;
 use model::id::ConversationKey;
 use model::mutant;
-use model::shard::{DedupId, Sink, View};
-use model::state::{Conversation, Dedup, Stored};
+use model::shard::{DedupId, ReactionId, Sink, View};
+use model::state::{Changed, Conversation, Dedup, Reaction, Reactions, Stored};
 
 use super::heads::{Heads, Map};
 use super::ids::Ids;
-use super::record::{self, Arena};
+use super::record::{self, Arena, Record};
+use super::written::Written;
 use crate::engine::{Batch, Order, Read};
 use crate::{Error, key};
 
@@ -40,6 +41,10 @@ pub(crate) struct Overlay<'s> {
     batch: Batch,
     cluster: Option<ClusterState>,
     messages: u64,
+    /// The conversations of which something is to leave no trace.
+    erased: Vec<ConversationKey>,
+    /// For changes of messages, of which most entries have none.
+    written: Written,
 }
 
 /// Messages of an apply for which there is room in the next.
@@ -77,6 +82,8 @@ pub(crate) struct Changes {
     pub(crate) heads: Vec<(ConversationKey, Arc<Conversation>)>,
     pub(crate) cluster: Option<ClusterState>,
     pub(crate) messages: u64,
+    /// The conversations of which something is to leave no trace.
+    pub(crate) erased: Vec<ConversationKey>,
 }
 
 impl<'s> Overlay<'s> {
@@ -99,6 +106,31 @@ impl<'s> Overlay<'s> {
             batch: Batch::new(),
             cluster,
             messages: 0,
+            erased: Vec::new(),
+            written: Written::default(),
+        }
+    }
+
+    /// A record, as the commands before leave it.
+    fn read(&mut self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        match self.written.look(&self.batch, key) {
+            Some(found) => Ok(found),
+            None => self.engine.get(key),
+        }
+    }
+
+    fn decoded<R: Record>(&mut self, key: &[u8]) -> Result<Option<R>, Error> {
+        let value = self.read(key)?;
+        value.map(|value| record::decode(key, value)).transpose()
+    }
+
+    fn put<R: Record>(&mut self, key: &[u8], record: Option<&R>) {
+        let key_bytes = self.arena.key(key);
+        match record {
+            Some(record) => self
+                .batch
+                .put(key_bytes, self.arena.seal_message(key, record)),
+            None => self.batch.delete(key_bytes),
         }
     }
 
@@ -121,6 +153,7 @@ impl<'s> Overlay<'s> {
             heads,
             cluster: self.cluster,
             messages: self.messages,
+            erased: self.erased,
         }
     }
 }
@@ -161,6 +194,25 @@ impl View for Overlay<'_> {
         value.map(|value| record::decode(&key, value)).transpose()
     }
 
+    fn message(&mut self, key: &ConversationKey, seq: u64) -> Result<Option<Bytes>, Error> {
+        let key = key::state::message(key, seq);
+        let value = self.read(&key)?;
+        value.map(|value| record::open(&key, value)).transpose()
+    }
+
+    fn reactions(&mut self, key: &ConversationKey, seq: u64) -> Result<Option<Reactions>, Error> {
+        self.decoded(&key::state::counts(key, seq))
+    }
+
+    fn reaction(
+        &mut self,
+        key: &ConversationKey,
+        seq: u64,
+        id: &ReactionId,
+    ) -> Result<Option<Reaction>, Error> {
+        self.decoded(&key::state::reaction(key, seq, id))
+    }
+
     fn cluster(&mut self) -> Option<&mut ClusterState> {
         self.cluster.as_mut()
     }
@@ -177,12 +229,81 @@ impl Sink for Overlay<'_> {
         }
     }
 
-    fn put_dedup(&mut self, conversation: &ConversationKey, id: &DedupId, dedup: Dedup) {
+    fn put_dedup(
+        &mut self,
+        conversation: &ConversationKey,
+        id: &DedupId,
+        dedup: Dedup,
+        first: bool,
+    ) {
         let key = key::state::dedup(conversation, id);
         let value = self.arena.seal_message(&key, &dedup);
         self.batch.put(self.arena.key(&key), value);
-        self.ids.add(conversation, id, dedup.seq);
+        self.ids.add(conversation, id, first);
         self.seen.dedups.insert((*conversation, *id), dedup);
+    }
+
+    fn replace_message(&mut self, conversation: &ConversationKey, seq: u64, record: &[u8]) {
+        let key = key::state::message(conversation, seq);
+        let value = self.arena.seal(&key, record);
+        self.batch.put(self.arena.key(&key), value);
+    }
+
+    /// The head is written with each change: what is added to it when it is read back are messages
+    /// behind it only.
+    fn put_changed(&mut self, conversation: &ConversationKey, revision: u64, seq: Option<u64>) {
+        let changed = seq.map(|seq| Changed { format: 1, seq });
+        self.put(
+            &key::state::change(conversation, revision),
+            changed.as_ref(),
+        );
+        self.seen.due.insert(*conversation, ());
+    }
+
+    fn put_reactions(&mut self, conversation: &ConversationKey, reactions: Reactions) {
+        let key = key::state::counts(conversation, reactions.seq);
+        self.put(&key, Some(&reactions));
+    }
+
+    fn put_reaction(
+        &mut self,
+        conversation: &ConversationKey,
+        seq: u64,
+        id: &ReactionId,
+        reaction: Option<Reaction>,
+    ) {
+        let key = key::state::reaction(conversation, seq, id);
+        self.put(&key, reaction.as_ref());
+    }
+
+    fn clear_reactions(&mut self, conversation: &ConversationKey, seq: u64) {
+        self.put::<Reactions>(&key::state::counts(conversation, seq), None);
+        let (from, to) = key::state::reactions(conversation, seq);
+        self.batch.delete_range(from, to);
+    }
+
+    fn put_request(&mut self, conversation: &ConversationKey, id: &DedupId, dedup: Dedup) {
+        self.put(&key::state::dedup(conversation, id), Some(&dedup));
+        // Never as a first message: that would say that all ids of the conversation are known.
+        self.ids.add(conversation, id, false);
+        self.seen.dedups.insert((*conversation, *id), dedup);
+    }
+
+    fn erase(&mut self, conversation: &ConversationKey) {
+        if !self.erased.contains(conversation) {
+            self.erased.push(*conversation);
+        }
+    }
+
+    fn clear_conversation(&mut self, conversation: &ConversationKey) {
+        for (from, to) in key::state::contents(conversation) {
+            self.batch.delete_range(from, to);
+        }
+    }
+
+    fn renew_conversation(&mut self, key: &ConversationKey, head: Conversation) {
+        self.seen.due.insert(*key, ());
+        self.put_conversation(key, head, false);
     }
 
     fn put_conversation(&mut self, key: &ConversationKey, head: Conversation, created: bool) {

@@ -186,8 +186,21 @@ fn step(
             open.messages += 1;
             open.sum = open.sum.wrapping_add(hash::record_hash(record));
         }
-        (Named::Dedup(conversation, _), Some(open)) if open.key == conversation => {}
-        (Named::Message(..) | Named::Dedup(..), _) => {
+        (Named::Counts(conversation, _) | Named::Reaction(conversation, ..), Some(open))
+            if open.key == conversation =>
+        {
+            open.sum = open.sum.wrapping_add(hash::record_hash(record));
+        }
+        (Named::Dedup(conversation, _) | Named::Change(conversation, _), Some(open))
+            if open.key == conversation => {}
+        (
+            Named::Message(..)
+            | Named::Dedup(..)
+            | Named::Change(..)
+            | Named::Counts(..)
+            | Named::Reaction(..),
+            _,
+        ) => {
             return Err(strange("its conversation has no head"));
         }
     }

@@ -43,6 +43,24 @@ impl Record for model::state::Dedup {
     }
 }
 
+impl Record for model::state::Reactions {
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
+impl Record for model::state::Reaction {
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
+impl Record for model::state::Changed {
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
 impl Record for model::cluster::ClusterState {
     fn format(&self) -> u32 {
         self.format

@@ -5,10 +5,8 @@
 //!   reads ── never wait for an apply: the published heads, then the database
 //! ```
 //!
-//! Messages are never changed, and a head is written with its messages, so a page that ends at
-//! the last seq of a head read before is one consistent read.
+//! How a page is one consistent read although messages change: [`super::pages`].
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +15,7 @@ use model::command::Reply;
 use model::id::{ConversationKey, ConversationName, ShardId};
 use model::mutant;
 use model::shard::{Machine, Scope, Stop};
-use model::state::{Conversation, Stored};
+use model::state::Conversation;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
@@ -26,9 +24,8 @@ use super::ids::Ids;
 use super::overlay::{Changes, Overlay, Seen, head_of};
 use super::record::{self, Arena, FILE, FORMAT};
 use super::watch::Watchers;
-use super::{Applied, Shared, ToApply, applied};
-use crate::engine::{self, Order, Read, Snapshot};
-use crate::key::state::Named;
+use super::{Applied, Shared, ToApply, applied, erase};
+use crate::engine::{self, Read, Snapshot};
 use crate::snapshot::ReadPoint;
 use crate::{Error, Position, ShardLog, key};
 
@@ -38,9 +35,6 @@ pub struct ShardState {
     pub(crate) shard: Arc<Shard>,
     pub(crate) shared: Arc<Shared>,
 }
-
-/// A page of a conversation, and the head at the same read point.
-pub type Page = (Conversation, Vec<Stored>);
 
 /// How far what reads see has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +109,9 @@ pub(crate) struct Progress {
 
 /// What goes on from there.
 fn machine(scope: Scope, applied: &Applied) -> Machine {
-    Machine::new(scope, applied.revision, applied.time_ms).with_passed(applied.passed_ms)
+    Machine::new(scope, applied.revision, applied.time_ms)
+        .with_passed(applied.passed_ms)
+        .with_format(applied.entry_format)
 }
 
 impl Shard {
@@ -241,7 +237,7 @@ impl ShardState {
     /// [`Error`] when the log has failed.
     pub async fn ready(&self, last: Position) -> Result<(), Error> {
         let shared = &self.shared;
-        while shared.flush_waits.load(Ordering::SeqCst) && !self.shard.is_proved(Some(last)) {
+        while shared.flush_waits.load(Ordering::SeqCst) > 0 && !self.shard.is_proved(Some(last)) {
             shared.log.sync().await?;
         }
         Ok(())
@@ -339,6 +335,7 @@ impl ShardState {
         applied.revision = machine.revision();
         applied.time_ms = machine.time_ms();
         applied.passed_ms = machine.passed_ms();
+        applied.entry_format = machine.format();
         self.write(arena, applied, changes)?;
         arena.rest();
         Ok(replies)
@@ -353,6 +350,9 @@ impl ShardState {
         if let Some(cluster) = &changes.cluster {
             let key = key::state::cluster(shard.id);
             batch.put(arena.key(&key), arena.seal_message(&key, cluster));
+        }
+        if let Some(position) = applied.position.filter(|_| !changes.erased.is_empty()) {
+            erase::note(&mut batch, arena, shard.id, position.index, &changes.erased);
         }
         let reached = Reached::from(&applied);
         let bytes = batch.bytes() as u64;
@@ -387,91 +387,25 @@ impl ShardState {
         Ok(())
     }
 
-    /// The head of a conversation; `None` when there is none.
+    /// The head of a conversation; `None` when there is none, or it was deleted.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when it cannot be read back.
     pub fn conversation(&self, name: &ConversationName) -> Result<Option<Conversation>, Error> {
+        let head = self.remembered(name)?;
+        Ok(head.filter(|head| !head.is_deleted()))
+    }
+
+    /// The same, and the tombstone of one that was deleted.
+    ///
+    /// # Errors
+    /// As [`ShardState::conversation`].
+    pub fn remembered(&self, name: &ConversationName) -> Result<Option<Conversation>, Error> {
         let serving = self.shard.serving.read();
         let head = self.noted(self.head(&serving, &name.key()))?;
         Ok(head
             .map(Arc::unwrap_or_clone)
             .filter(|head| head.name == name.as_str()))
-    }
-
-    /// A page of a conversation with its head, both of one read point; `None` when there is no such
-    /// conversation. Begins at `start_seq` (0 = at the first message, or at the last when
-    /// descending), and ends at `limit` messages or when it has reached `bytes_max`; when there is
-    /// a message at all, it holds at least one.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] when a message cannot be read back, or is missing.
-    pub fn list(
-        &self,
-        name: &ConversationName,
-        start_seq: u64,
-        order: Order,
-        limit: usize,
-        bytes_max: usize,
-    ) -> Result<Option<Page>, Error> {
-        self.noted(self.page(name, start_seq, order, limit, bytes_max))
-    }
-
-    fn page(
-        &self,
-        name: &ConversationName,
-        start_seq: u64,
-        order: Order,
-        limit: usize,
-        bytes_max: usize,
-    ) -> Result<Option<Page>, Error> {
-        let serving = self.shard.serving.read();
-        let key = name.key();
-        let head = match self.head(&serving, &key)? {
-            Some(head) if head.name == name.as_str() => head,
-            Some(_) | None => return Ok(None),
-        };
-        let (first, last) = match order {
-            Order::Ascending => (start_seq.max(head.min_seq).max(1), head.last_seq),
-            Order::Descending if start_seq == 0 => (head.min_seq.max(1), head.last_seq),
-            Order::Descending => (head.min_seq.max(1), head.last_seq.min(start_seq)),
-        };
-        let mut page = Vec::new();
-        if first <= last && limit > 0 {
-            let (from, to) = key::state::messages(&key, first, last);
-            let mut next = match order {
-                Order::Ascending => first,
-                Order::Descending => last,
-            };
-            let mut bytes = 0;
-            self.source(&serving)
-                .scan(&from, &to, order, &mut |found, value| {
-                    // What takes numbers too early must live with holes.
-                    if mutant!("seq-allocated-before-commit")
-                        && let Some(Named::Message(_, seq)) = key::state::parse(found)
-                    {
-                        next = seq;
-                    }
-                    bytes += value.len();
-                    page.push(message(found, value, &key, next)?);
-                    next = match order {
-                        Order::Ascending => next + 1,
-                        Order::Descending => next - 1,
-                    };
-                    Ok(if page.len() < limit && bytes < bytes_max {
-                        ControlFlow::Continue(())
-                    } else {
-                        ControlFlow::Break(())
-                    })
-                })?;
-            let wanted = (last - first + 1).min(limit as u64);
-            let whole = page.len() as u64 >= wanted || mutant!("seq-allocated-before-commit");
-            if !whole && bytes < bytes_max {
-                let missing = key::state::message(&key, next);
-                return Err(record::corrupt(&missing, "it is missing".into()));
-            }
-        }
-        Ok(Some((Arc::unwrap_or_clone(head), page)))
     }
 
     /// The conversation's last seq, now and after each apply that changes it; 0 while there is no
@@ -522,7 +456,7 @@ impl ShardState {
         Ok(self.head(&serving, key)?.map_or(0, |head| head.last_seq))
     }
 
-    fn head(
+    pub(super) fn head(
         &self,
         serving: &Serving,
         key: &ConversationKey,
@@ -531,14 +465,23 @@ impl ShardState {
         match kept {
             Some(head) => Ok(Some(head)),
             // Not kept from here: an apply might publish a newer one in between.
-            None => Ok(head_of(self.source(serving), key)?.map(Arc::new)),
+            // One read point, since a head is its record and what the messages behind it add.
+            None => Ok(head_of(&*self.point_of(serving), key)?.map(Arc::new)),
         }
     }
 
-    fn source<'s>(&'s self, serving: &'s Serving) -> &'s dyn Read {
+    pub(super) fn source<'s>(&'s self, serving: &'s Serving) -> &'s dyn Read {
         match &serving.old {
             Some(old) => &**old,
             None => &*self.shared.engine,
+        }
+    }
+
+    /// A read point of what reads see.
+    pub(super) fn point_of(&self, serving: &Serving) -> Snapshot {
+        match &serving.old {
+            Some(old) => Arc::clone(old),
+            None => self.shared.engine.snapshot(),
         }
     }
 
@@ -574,27 +517,6 @@ impl ShardState {
         shard.reached.send_replace(reached);
         Ok(())
     }
-}
-
-/// The message in a record that must be `seq` of the conversation.
-fn message(
-    found: &[u8],
-    value: &[u8],
-    conversation: &ConversationKey,
-    seq: u64,
-) -> Result<Stored, Error> {
-    let expected = key::state::message(conversation, seq);
-    if found != expected {
-        return Err(record::corrupt(&expected, "it is missing".into()));
-    }
-    let stored: Stored = record::decode(found, bytes::Bytes::copy_from_slice(value))?;
-    if stored.seq != seq {
-        return Err(record::corrupt(
-            found,
-            format!("it calls itself {}", stored.seq),
-        ));
-    }
-    Ok(stored)
 }
 
 fn read_cluster(engine: &dyn Read, shard: ShardId) -> Result<ClusterState, Error> {

@@ -319,7 +319,8 @@ async fn follow(
                     next = message.seq + 1;
                     Ok(message.seq)
                 }
-                Ok(Event::CaughtUp { .. }) => continue,
+                // Nobody changes what canaries send.
+                Ok(Event::CaughtUp { .. } | Event::Changed(_)) => continue,
                 // Its sender has not begun.
                 Err(error) if error.is_not_found() => {
                     tokio::time::sleep(PAUSE).await;

@@ -91,6 +91,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
             tail_resume_ms: 1_500,
             movers: 2,
             move_every_ms: 2_000,
+            changers: 0,
             deadline_ms: 5_000,
         },
         events: Vec::new(),

@@ -162,6 +162,12 @@ const SPOILS: &[(&str, &str, Spoil)] = &[
         miscount,
     ),
     ("drill-ends", "a drill's fault goes on", go_on_drilling),
+    (
+        "changes-read",
+        "an edit that is over is shown",
+        show_old_edit,
+    ),
+    ("erased-is-gone", "what was erased is shown", show_erased),
 ];
 
 #[test]

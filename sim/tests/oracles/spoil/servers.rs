@@ -121,3 +121,20 @@ pub fn go_on_drilling(world: &mut World, dice: &mut StdRng) -> Option<()> {
     drill.ended_us = dice.random::<bool>().then(|| drill.until_us + late_us);
     Some(())
 }
+
+pub fn show_old_edit(world: &mut World, _: &mut StdRng) -> Option<()> {
+    let mut looks = world.setting.history.looks.iter_mut();
+    let shown = looks.find_map(|look| look.end.as_mut().ok().filter(|shown| !shown.redacted))?;
+    shown.body ^= 1;
+    Some(())
+}
+
+pub fn show_erased(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let mut looks = world.setting.history.looks.iter_mut();
+    let shown = looks.find_map(|look| look.end.as_mut().ok().filter(|shown| shown.redacted))?;
+    match dice.random::<bool>() {
+        true => shown.bare = false,
+        false => drop(shown.counts.insert("k0".to_owned(), 1)),
+    }
+    Some(())
+}

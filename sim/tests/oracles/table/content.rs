@@ -180,3 +180,25 @@ fn a_message_that_was_not_sent_breaks_no_phantom() {
         it.history.tails[0].events.push((us(116), seen(6, M4)));
     });
 }
+
+#[test]
+fn an_edit_that_is_over_and_what_was_erased_are_not_shown() {
+    let shown = |it: &mut Setting, at: usize, body| {
+        it.history.looks[at].end.as_mut().unwrap().body = body;
+    };
+    rejects(
+        "changes-read",
+        |it| shown(it, 0, 0xc1),
+        "living-0/1: a look at 45.000 ms says #00000000000000c1, which is not what it says now",
+    );
+    rejects(
+        "erased-is-gone",
+        |it| it.history.looks[1].end.as_mut().unwrap().bare = false,
+        "living-0/2: a look at 45.000 ms was erased before, and is shown",
+    );
+    // The edit came while it was looked at.
+    accepts(|it| {
+        it.history.changes[2].returned_us = us(41);
+        shown(it, 0, 0xc1);
+    });
+}

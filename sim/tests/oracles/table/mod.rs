@@ -6,9 +6,11 @@ mod content;
 mod order;
 mod servers;
 
+use std::collections::BTreeMap;
+
 use firebreak_sim::history::{
-    Append, AppendEnd, Cover, DrillSeen, Final, History, Level, Observed, Page, Read, ReplicaSeen,
-    Seen, Tail, VoteSeen, VoterSeen,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Final, History, Level, Look, Observed,
+    Page, Read, ReplicaSeen, Seen, Shown, Tail, VoteSeen, VoterSeen, What,
 };
 use firebreak_sim::oracle::{BROKEN_MAX, NAMES};
 use firebreak_sim::outcome::Promise;
@@ -160,6 +162,43 @@ fn history() -> History {
             whole("tokyo-1", Level::Local),
         ],
         witnessed: Vec::new(),
+        changes: changes(),
+        looks: vec![look(1, false), look(2, true)],
+    }
+}
+
+/// Two messages, the first said and edited, the second said and erased.
+fn changes() -> Vec<Change> {
+    let change = |seq, ms, what| Change {
+        room: 0,
+        seq,
+        what,
+        again: false,
+        invoked_us: us(ms),
+        returned_us: us(ms + 2),
+        end: ChangeEnd::Done { revision: ms },
+    };
+    vec![
+        change(1, 10, What::Said { body: 0xc1 }),
+        change(2, 12, What::Said { body: 0xc2 }),
+        change(1, 20, What::Edited { body: 0xc3 }),
+        change(2, 30, What::Redacted),
+    ]
+}
+
+fn look(seq: u64, erased: bool) -> Look {
+    Look {
+        room: 0,
+        seq,
+        invoked_us: us(40),
+        returned_us: us(45),
+        end: Ok(Shown {
+            body: if erased { 0 } else { 0xc3 },
+            revision: 20,
+            redacted: erased,
+            bare: erased,
+            counts: BTreeMap::new(),
+        }),
     }
 }
 

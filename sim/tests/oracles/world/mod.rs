@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use firebreak_sim::dice::dice;
 use firebreak_sim::history::{
-    Append, AppendEnd, Cover, DrillSeen, Final, History, Level, Observed, Read, ReplicaSeen, Seen,
-    Tail, VoteSeen, VoterSeen,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Final, History, Level, Look, Observed,
+    Read, ReplicaSeen, Seen, Shown, Tail, VoteSeen, VoterSeen, What,
 };
 use firebreak_sim::oracle::{self, NAMES};
 use firebreak_sim::plan::Fault;
@@ -92,6 +92,7 @@ impl World {
         world.rest(dice);
         world.vote(dice);
         world.drill(dice);
+        world.live(dice);
         world
     }
 

@@ -66,6 +66,58 @@ impl World {
         });
     }
 
+    /// Two messages that live: one is edited now and then, the other is erased, and each is looked at then.
+    pub(super) fn live(&mut self, dice: &mut StdRng) {
+        let mut now_us = BEGAN_US;
+        let mut last = 0;
+        for at in 0..dice.random_range(2..5_u64) {
+            let body = dice.random::<u64>();
+            let what = match at {
+                0 => What::Said { body },
+                _ => What::Edited { body },
+            };
+            now_us = self.change(1, what, now_us, dice);
+            last = body;
+        }
+        self.look(1, last, false, now_us);
+        let body = dice.random::<u64>();
+        now_us = self.change(2, What::Said { body }, now_us, dice);
+        now_us = self.change(2, What::Redacted, now_us, dice);
+        self.look(2, 0, true, now_us);
+    }
+
+    /// Notes a change behind `now_us`; when it was answered.
+    fn change(&mut self, seq: u64, what: What, now_us: u64, dice: &mut StdRng) -> u64 {
+        let invoked_us = now_us + dice.random_range(1..1_000);
+        let returned_us = invoked_us + dice.random_range(1..1_000);
+        self.setting.history.changes.push(Change {
+            room: 0,
+            seq,
+            what,
+            again: false,
+            invoked_us,
+            returned_us,
+            end: ChangeEnd::Done { revision: now_us },
+        });
+        returned_us
+    }
+
+    fn look(&mut self, seq: u64, body: u64, erased: bool, now_us: u64) {
+        self.setting.history.looks.push(Look {
+            room: 0,
+            seq,
+            invoked_us: now_us + 1,
+            returned_us: now_us + 10,
+            end: Ok(Shown {
+                body,
+                revision: now_us,
+                redacted: erased,
+                bare: erased,
+                counts: BTreeMap::new(),
+            }),
+        });
+    }
+
     /// What was on the disks meanwhile.
     pub(super) fn vote(&mut self, dice: &mut StdRng) {
         let host = |dc: usize| format!("{}-1", DCS[dc]);

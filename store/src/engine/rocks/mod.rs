@@ -28,8 +28,8 @@ use futures::future::BoxFuture;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::statistics::Ticker;
 use rocksdb::{
-    Cache, DB, ErrorKind, FlushOptions, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch,
-    WriteOptions, properties,
+    BottommostLevelCompaction, Cache, CompactOptions, DB, ErrorKind, FlushOptions, Options,
+    ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions, properties,
 };
 
 use super::batch::Write;
@@ -558,6 +558,27 @@ impl Engine for Rocks {
             }
             Ok(())
         }));
+    }
+
+    fn scour(&self, ranges: Vec<(Vec<u8>, Vec<u8>)>) -> BoxFuture<'static, Result<(), Error>> {
+        self.worker.run(&self.db, "erase", move |db| {
+            if db.role == Role::Log {
+                // The write-ahead log goes with the memtable that it is for.
+                db.rocks
+                    .flush()
+                    .map_err(|error| db.refused("flush", &error))?;
+            }
+            let mut options = CompactOptions::default();
+            options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+            // Beside others: the database has one thread for all of them.
+            options.set_exclusive_manual_compaction(false);
+            for (from, to) in &ranges {
+                let (from, to) = (Some(&from[..]), Some(&to[..]));
+                db.rocks.compact_range_opt(from, to, &options);
+                db.check_background()?;
+            }
+            Ok(())
+        })
     }
 
     fn resize(&self, blocks_bytes: usize) {
