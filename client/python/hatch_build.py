@@ -5,6 +5,7 @@ They are not committed: so they cannot differ from the .proto files, and a chang
 
 import os
 import pathlib
+import shutil
 import sys
 from typing import Any
 
@@ -20,6 +21,8 @@ def generate(out: pathlib.Path = HERE / "src") -> None:
     files = sorted(path.relative_to(PROTO).as_posix() for path in (PROTO / "firebreak" / "v1").glob("*.proto"))
     if not files:
         sys.exit(f"there are no .proto files in {PROTO}/firebreak/v1: build from a checkout, or set FIREBREAK_PROTO")
+    # What a .proto file that is gone has left.
+    shutil.rmtree(out / "firebreak" / "v1", ignore_errors=True)
     includes = [f"-I{PROTO}", f"-I{pathlib.Path(protoc.__file__).parent / '_proto'}"]
     outputs = [f"--{kind}={out}" for kind in ("python_out", "pyi_out", "grpc_python_out")]
     status = protoc.main(["protoc", *includes, *outputs, *files])

@@ -211,6 +211,7 @@ async def main():
             except BaseException as error:
                 raise RuntimeError(f"{part.__name__} failed: {error!r}") from error
     await asyncio.wait_for(nobody_there(), 60)
+    print(f"{len(parts) + 1} parts" + ("" if changes in parts else ", no changes of messages: the .proto has none"))
 
 
 asyncio.run(main())
