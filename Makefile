@@ -34,6 +34,7 @@ test: setup lint build promtool ## Everything that CI checks
 	else \
 	  $(CARGO) test --release --workspace --lib --bins --tests --no-fail-fast; \
 	fi
+	@$(MAKE) --no-print-directory clients
 
 .PHONY: lint
 lint: setup console-check ## Format, lints, rustdoc, and what may be depended on
@@ -112,6 +113,15 @@ bench: build ## Throughput, latency and CPU of three durable replicas on this ma
 .PHONY: failover
 failover: build ## Real processes lose data centers under load in Rust, Python and Node; ARGS="--runs 1"
 	$(FIREBREAK) failover --json target/failover.json $(ARGS)
+
+# Needs python3 and node, and their registries, as a bare machine has not: what cannot be had is skipped.
+.PHONY: clients
+clients: build ## The Python and Node clients against real nodes that are lost under them; ONLY=python|node
+	@if command -v python3 >/dev/null; then \
+	  python3 client/test-clients $(FIREBREAK) $(ONLY); \
+	else \
+	  echo "python3 is not installed: the Python and Node clients are SKIPPED"; \
+	fi
 
 CONSOLE := ops/console
 # Where the pictures go.

@@ -1,0 +1,208 @@
+// Each call of the client against real nodes.   conformance.mjs NODES (JSON: address, dc, pid of each)
+
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client, Closed, Code, Config, Deadline, Edit, From, Level, Message, Refused } from "firebreak";
+import { Token } from "firebreak/internal/session";
+import { hasMethod } from "firebreak/internal/v1";
+
+const NODES = JSON.parse(process.argv[2]);
+const ADDRESSES = NODES.map(({ address }) => address);
+const RUN = `js${process.hrtime.bigint().toString(16)}`;
+const room = (name) => `tenants/${RUN}/conversations/${name}`;
+const text = (body, more) => Message.text("ann", String(body), more);
+
+async function refused(call, reason, kind = Refused) {
+  const error = await call.then(
+    () => assert.fail(`nothing was refused with ${reason}`),
+    (error) => error,
+  );
+  assert.ok(error instanceof kind && error.reason === reason, `${error} instead of ${reason}`);
+  return error;
+}
+
+async function numbers(events) {
+  const all = [];
+  for await (const message of events) all.push(Number(message.body.toString()));
+  return all;
+}
+
+async function appends(client) {
+  const one = await client.append(room("a"), text("one", { clientMessageId: "id-1" }));
+  assert.deepEqual([one.seq, one.deduplicated], [1, false]);
+  assert.ok(one.createTimeMs > 0 && one.attempts >= 1);
+  const again = await client.append(room("a"), text("one", { clientMessageId: "id-1" }));
+  assert.deepEqual([again.seq, again.revision, again.deduplicated], [1, one.revision, true]);
+  await refused(client.append(room("a"), text("other", { clientMessageId: "id-1" })), "CLIENT_MESSAGE_ID_REUSED");
+  const wrong = await refused(client.append(room("a"), text("x"), { expectedLastSeq: 7 }), "SEQ_MISMATCH");
+  assert.deepEqual([wrong.metadata.last_seq, wrong.outcomeUnknown, wrong.retryable], ["1", false, false]);
+  assert.equal((await client.append(room("a"), text("two"), { expectedLastSeq: 1 })).seq, 2);
+  const bad = await refused(client.append("nonsense", { sender: "" }), "INVALID_FIELDS");
+  assert.ok(bad.violations.some(({ field }) => field === "parent"));
+  const blob = { sender: "ben", body: Buffer.from([0, 255]), kind: "blob", attributes: { k: "v" }, replyToSeq: 1 };
+  const batch = [0, 1, 2].map((n) => ({ ...blob, clientMessageId: `b${n}` }));
+  assert.deepEqual((await client.appendBatch(room("a"), batch)).map(({ seq }) => seq), [3, 4, 5]);
+  assert.ok((await client.appendBatch(room("a"), batch)).every(({ deduplicated }) => deduplicated));
+  await refused(client.appendBatch(room("a"), [batch[0], text("new")]), "MIXED_BATCH");
+}
+
+async function reads(client) {
+  const upwards = Array.from({ length: 25 }, (_, n) => n + 1);
+  await client.appendBatch(room("r"), upwards.map((n) => text(n)));
+  assert.deepEqual(await numbers(client.messages(room("r"), { pageSize: 7 })), upwards);
+  const downwards = client.messages(room("r"), { pageSize: 7, descending: true });
+  assert.deepEqual(await numbers(downwards), upwards.toReversed());
+  const page = await client.list(room("r"), { pageSize: 3, startSeq: 20 });
+  assert.deepEqual(page.messages.map(({ seq }) => seq), [20, 21, 22]);
+  assert.deepEqual([page.lastSeq, page.minSeq], [25, 1]);
+  assert.ok(page.servedBy && page.nextPageToken && page.sessionToken);
+  const session = client.session();
+  const said = await session.append(room("r"), text(26));
+  for (const level of [Level.session(session.token()), Level.bounded(30_000), Level.LINEARIZABLE]) {
+    const newest = await client.list(room("r"), { pageSize: 1, descending: true, level });
+    if (level.name !== "BOUNDED") assert.deepEqual([newest.messages[0].seq, said.seq], [26, 26]);
+    assert.ok(newest.staleness === undefined || newest.staleness < 30_000);
+  }
+  assert.notEqual((await client.list(room("r"), { level: Level.LOCAL })).staleness, undefined);
+  const missing = await refused(client.list(room("none")), "CONVERSATION_NOT_FOUND");
+  assert.ok(missing.isNotFound && missing.code === Code.NOT_FOUND);
+}
+
+async function sessions(client) {
+  const phone = client.session();
+  const said = await phone.append(room("s"), text("from my phone"));
+  await phone.appendBatch(room("s2"), [text("both")]);
+  const laptop = client.resume(phone.token());
+  assert.equal((await laptop.list(room("s"))).messages[0].seq, said.seq);
+  assert.equal((await laptop.getConversation(room("s2"))).lastSeq, 1);
+  // The client makes the token that the node would have made.
+  const page = await client.list(room("s"));
+  const own = Token.ofConversation(room("s"), said.revision);
+  assert.deepEqual([...Token.decode(page.sessionToken).seen.keys()], [...own.seen.keys()]);
+  assert.throws(() => client.resume("not a token"), Config);
+}
+
+async function conversations(client) {
+  const made = await client.createConversation(RUN, "made", { topic: "fire" }, "request-1");
+  const again = await client.createConversation(RUN, "made", { topic: "fire" }, "request-1");
+  assert.deepEqual([made.name, again.name, again.incarnation], [room("made"), room("made"), made.incarnation]);
+  await refused(client.createConversation(RUN, "made"), "CONVERSATION_EXISTS");
+  const got = await client.getConversation(room("made"));
+  assert.deepEqual([got.attributes, got.lastSeq], [{ topic: "fire" }, 0]);
+}
+
+async function streams(client) {
+  const stream = client.appendStream({ unansweredMax: 64 });
+  const acks = [];
+  for (let n = 0; n < 500; n += 1) {
+    acks.push(await stream.enqueue(room(`stream${n % 5}`), text(n, { clientMessageId: `s${n}` })));
+    assert.ok(stream.unanswered <= 64);
+  }
+  const seqs = await Promise.all(acks.map(async ({ answer }) => (await answer).seq));
+  assert.deepEqual(seqs, acks.map((_, n) => Math.floor(n / 5) + 1));
+  assert.ok((await stream.send(room("stream0"), text(0, { clientMessageId: "s0" }))).deduplicated);
+  await refused(stream.send(room("stream0"), { sender: "" }), "INVALID_FIELDS");
+  await stream.close();
+  await refused(stream.enqueue(room("stream0"), text("x")), "", Closed);
+}
+
+async function tails(client) {
+  await client.appendBatch(room("t"), [1, 2, 3].map((n) => text(n)));
+  const fresh = client.tail(room("t"));
+  assert.equal((await fresh.next()).value.caughtUp, 3);
+  const tail = client.tail(room("t"), From.seq(2));
+  const seen = [];
+  for (let event; event?.caughtUp === undefined; ) {
+    event = (await tail.next()).value;
+    if (event.message) seen.push(event.message.seq);
+  }
+  assert.deepEqual(seen, [2, 3]);
+  await client.append(room("t"), text(4));
+  for (const one of [tail, fresh]) assert.equal((await one.next()).value.message.seq, 4);
+  const { cursor } = tail;
+  tail.close();
+  fresh.close();
+  await client.append(room("t"), text(5));
+  const resumed = client.tail(room("t"), From.cursor(cursor));
+  assert.equal((await resumed.next()).value.message.seq, 5);
+  resumed.close();
+  const ahead = client.tail(room("t"), From.seq(99));
+  const error = await refused(ahead.next(), "AHEAD_OF_HEAD");
+  assert.equal(error.metadata.last_seq, "5");
+  assert.ok((await ahead.next()).done);
+}
+
+/** Edits, redactions, reactions and conversations that change. */
+async function changes(client) {
+  const first = await client.append(room("c"), text("Hello Bem"));
+  const tail = client.tail(room("c"), From.seq(1));
+  while ((await tail.next()).value.caughtUp === undefined);
+  const edited = await client.edit(room("c"), 1, Edit.text("Hello Ben", { requestId: "e-1" }));
+  assert.ok(edited.seq === 1 && edited.revision > first.revision);
+  assert.ok((await client.edit(room("c"), 1, Edit.text("Hello Ben", { requestId: "e-1" }))).deduplicated);
+  await refused(client.edit(room("c"), 1, Edit.text("other", { requestId: "e-1" })), "REQUEST_ID_REUSED");
+  await refused(client.edit(room("c"), 1, Edit.text("x", { expectedRevision: 1 })), "REVISION_MISMATCH");
+  assert.equal((await client.react(room("c"), 1, "ben", "👍")).count, 1);
+  const got = await client.getMessage(room("c"), 1, { reader: "ben" });
+  assert.equal(got.body.toString(), "Hello Ben");
+  assert.deepEqual(got.reactions, [{ kind: "👍", count: 1, mine: true }]);
+  assert.ok((await client.list(room("c"), { reader: "ben" })).messages[0].reactions[0].mine);
+  assert.equal((await client.react(room("c"), 1, "ben", "👍", { remove: true })).count, 0);
+  await client.redact(room("c"), 1);
+  const erased = await client.getMessage(room("c"), 1);
+  assert.ok(erased.redaction && erased.body.length === 0 && erased.sender === "");
+  await refused(client.edit(room("c"), 1, Edit.text("back")), "MESSAGE_REDACTED");
+  await refused(client.getMessage(room("c"), 9), "MESSAGE_NOT_FOUND");
+  while (!(await tail.next()).value.changed.redaction);
+  tail.close();
+  const updated = await client.updateConversation(room("c"), { topic: "water" });
+  assert.deepEqual(updated.conversation.attributes, { topic: "water" });
+  const names = new Set();
+  for (let pageToken = "", more = true; more; more = pageToken !== "") {
+    const page = await client.listConversations(RUN, { pageSize: 3, pageToken });
+    for (const { name } of page.conversations) names.add(name);
+    pageToken = page.nextPageToken;
+  }
+  for (const name of ["a", "c", "made"]) assert.ok(names.has(room(name)), name);
+  await client.deleteConversation(room("c"));
+  await refused(client.getConversation(room("c")), "CONVERSATION_NOT_FOUND");
+}
+
+/** A client that is told one address learns the others. */
+async function discovers() {
+  const one = new Client(ADDRESSES.slice(0, 1));
+  await one.append(room("d"), text("x"));
+  while (one.nodes().length < NODES.length) await sleep(10);
+  assert.deepEqual(new Set(one.nodes().map(({ dc }) => dc)), new Set(NODES.map(({ dc }) => dc)));
+  await one.close();
+  const alone = new Client(ADDRESSES.slice(0, 1), { discover: false });
+  await alone.append(room("d"), text("x"));
+  assert.equal(alone.nodes().length, 1);
+  await alone.close();
+}
+
+async function nobodyThere() {
+  const client = new Client(["127.0.0.1:1"], { deadline: 500 });
+  const error = await refused(client.append(room("x"), text("x")), "", Deadline);
+  assert.ok(error.retryable && !error.outcomeUnknown, error);
+  await client.close();
+  for (const endpoints of [[], ["nowhere"], ["host:0"]]) assert.throws(() => new Client(endpoints), Config);
+}
+
+const client = new Client(ADDRESSES);
+const parts = [appends, reads, sessions, conversations, streams, tails, discovers, nobodyThere];
+if (hasMethod("Messages", "EditMessage")) parts.push(changes);
+for (const part of parts) {
+  const late = setTimeout(() => {
+    console.error(`${part.name} takes too long`);
+    process.exit(1);
+  }, 60_000);
+  await part(client).catch((error) => {
+    console.error(`${part.name} failed:`, error);
+    process.exit(1);
+  });
+  clearTimeout(late);
+}
+await client.close();
+const without = parts.includes(changes) ? "" : ", no changes of messages: the .proto has none";
+console.log(`${parts.length} parts${without}`);

@@ -1,0 +1,378 @@
+"""A client of one cluster: calls that go from node to node, under one id, until one answers."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from . import options
+from .errors import Closed, Deadline, Fault, Refusal, Refused, fault_of, from_rpc, never_sent, retryable, settles, silent
+from .message import Appended, Changed, Edit, Message
+from .nodes import Node, NodeHealth, Nodes, Tried
+from .read import LINEARIZABLE, Level, ListOptions, Page
+from .retry import Backoff, Budget, Random
+from .session import Session
+from .stream import AppendStream
+from .tail import From, Tail
+from .v1 import messages_pb2 as v1
+
+
+@dataclasses.dataclass
+class Stats:
+    """What a client has counted since it was made."""
+
+    #: Unary calls begun.
+    calls: int = 0
+    #: Messages acknowledged, unary and streamed.
+    acked: int = 0
+    #: Of these, how many had been appended by an earlier attempt.
+    deduplicated: int = 0
+    #: Attempts after the first: of unary calls, and messages sent again on streams.
+    retries: int = 0
+    #: Moves of a call, stream or tail from one node to another.
+    failovers: int = 0
+    #: Calls and streamed messages that ended with an error.
+    failed: int = 0
+
+
+class Client:
+    """A client of one cluster. Make it inside a running event loop, and end it with `async with` or close().
+
+    `endpoints`: nodes to begin with, as host:port; name one of each data center.
+    `deadline`: how long a call may take, seconds, all attempts together.
+    `attempt_timeout`: how long a node may be silent before another is asked, seconds.
+    `discover`: whether to use nodes that the endpoints tell of; False keeps to the endpoints.
+    `imports`: whether the appends belong to an import: ids that begin with "import:" are remembered for ever.
+    `seed`: of jitter and ids; two clients of one cluster must not share one. For tests.
+    """
+
+    def __init__(
+        self,
+        endpoints: Iterable[str],
+        *,
+        deadline: float = options.DEADLINE_DEFAULT,
+        attempt_timeout: float = options.ATTEMPT_TIMEOUT_DEFAULT,
+        discover: bool = True,
+        imports: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        self.deadline, self.attempt_timeout = deadline, attempt_timeout
+        self.random, self.budget, self.counters = Random(seed), Budget(), Stats()
+        self.pool = Nodes(endpoints, self.random, discover)
+        self.import_metadata = ((options.IMPORT, "1"),) if imports else ()
+        self._streams: set[AppendStream] = set()
+        self._closed = False
+        self._maintenance = asyncio.get_running_loop().create_task(self.pool.maintain())
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends streams as AppendStream.close does, and closes all connections."""
+        if self._closed:
+            return
+        await asyncio.gather(*(stream.close() for stream in list(self._streams)))
+        self._closed = True
+        self._maintenance.cancel()
+        await asyncio.gather(self._maintenance, return_exceptions=True)
+        await self.pool.close()
+
+    def stats(self) -> Stats:
+        """What this client has counted."""
+        return dataclasses.replace(self.counters)
+
+    def nodes(self) -> Sequence[NodeHealth]:
+        """The nodes that the client knows, by address, and how they are doing."""
+        return self.pool.health()
+
+    # Appending.
+
+    async def append(self, parent: str, message: Message, *, expected_last_seq: int | None = None) -> Appended:
+        """Appends one message to `parent`, tenants/{t}/conversations/{c}. However often it is sent on the way, it has
+        one effect. `expected_last_seq`: refuse (SEQ_MISMATCH) unless this is the conversation's last seq."""
+        return (await self.append_seen(parent, message, expected_last_seq))[0]
+
+    async def append_seen(self, parent: str, message: Message, expected: int | None) -> tuple[Appended, str]:
+        """append, with the session token of its answer."""
+        request = v1.AppendMessageRequest(
+            parent=parent, message=message.to_wire(self.random.id()), precondition=_precondition(expected)
+        )
+        answer = await self.call("messages.AppendMessage", request, writes=True, metadata=self.import_metadata)
+        response = answer.value
+        self.count(1, response.deduplicated)
+        return answer.appended(response.message, response.deduplicated), response.info.session_token
+
+    async def append_batch(
+        self, parent: str, batch: Sequence[Message], *, expected_last_seq: int | None = None
+    ) -> Sequence[Appended]:
+        """Appends up to 1,000 messages (1 MiB) to one conversation: all of them, next to each other and in order, or
+        none."""
+        return (await self.append_batch_seen(parent, batch, expected_last_seq))[0]
+
+    async def append_batch_seen(
+        self, parent: str, batch: Sequence[Message], expected: int | None
+    ) -> tuple[Sequence[Appended], str]:
+        """append_batch, with the session token of its answer."""
+        request = v1.BatchAppendMessagesRequest(
+            parent=parent,
+            messages=[message.to_wire(self.random.id()) for message in batch],
+            precondition=_precondition(expected),
+        )
+        answer = await self.call("messages.BatchAppendMessages", request, writes=True, metadata=self.import_metadata)
+        response = answer.value
+        self.count(len(response.messages), response.deduplicated)
+        all = [answer.appended(message, response.deduplicated) for message in response.messages]
+        return all, response.info.session_token
+
+    def append_stream(
+        self, *, unanswered_max: int = options.UNANSWERED_DEFAULT, deadline: float | None = None
+    ) -> AppendStream:
+        """Opens a stream of appends; it connects with the first message."""
+        if self._closed:
+            raise Closed
+        stream = AppendStream(self, unanswered_max, self.deadline if deadline is None else deadline)
+        self._streams.add(stream)
+        stream.driver.add_done_callback(lambda _: self._streams.discard(stream))
+        return stream
+
+    # Reading.
+
+    async def list(self, parent: str, options: ListOptions = ListOptions()) -> Page:
+        """A page of `parent`'s messages."""
+        request = v1.ListMessagesRequest(
+            parent=parent,
+            page_size=options.page_size,
+            page_token=options.page_token,
+            descending=options.descending,
+            start_seq=options.start_seq,
+            read=options.level.to_wire(),
+        )
+        if options.reader:
+            request.reader = options.reader
+        return Page.of((await self.call("messages.ListMessages", request)).value)
+
+    async def pages(self, parent: str, options: ListOptions = ListOptions()) -> AsyncIterator[Page]:
+        """All pages of `parent` from `options` on, one after another."""
+        while True:
+            page = await self.list(parent, options)
+            yield page
+            if not page.next_page_token:
+                return
+            options = dataclasses.replace(options, page_token=page.next_page_token)
+            if options.level.name == "SESSION" and page.session_token:
+                options = dataclasses.replace(options, level=Level.session(page.session_token))
+
+    async def messages(self, parent: str, options: ListOptions = ListOptions()) -> AsyncIterator[Any]:
+        """All messages of `parent` from `options` on, fetched page by page."""
+        async for page in self.pages(parent, options):
+            for message in page.messages:
+                yield message
+
+    async def get_message(self, parent: str, seq: int, level: Level = LINEARIZABLE, *, reader: str = "") -> Any:
+        """Message `seq` of `parent` as it is now, a v1.Message."""
+        request = v1.GetMessageRequest(name=_name(parent, seq), read=level.to_wire(), reader=reader)
+        return (await self.call("messages.GetMessage", request)).value.message
+
+    def tail(self, parent: str, from_: From = From.NEW) -> Tail:
+        """Follows `parent`: `async for event in client.tail(...)`. Until the first node answers, the client's
+        deadline holds; after that the tail reconnects for as long as it takes."""
+        return Tail(self, parent, from_)
+
+    def session(self) -> Session:
+        """A session that has seen nothing yet."""
+        return Session(self)
+
+    def resume(self, token: str) -> Session:
+        """A session that goes on where the one of `token` was."""
+        session = Session(self)
+        session.saw(token)
+        return session
+
+    # Changing messages.
+
+    async def edit(self, parent: str, seq: int, edit: Edit) -> Changed:
+        """Changes what message `seq` of `parent` says."""
+        request = v1.EditMessageRequest(
+            name=_name(parent, seq),
+            request_id=edit.request_id or self.random.id(),
+            expected_revision=edit.expected_revision,
+            body=edit.body,
+            attributes=None if edit.attributes is None else v1.Attributes(values=dict(edit.attributes)),
+        )
+        return _changed((await self.call("messages.EditMessage", request, writes=True)).value)
+
+    async def redact(self, parent: str, seq: int, request_id: str = "") -> Changed:
+        """Erases message `seq` of `parent`: a tombstone keeps its number."""
+        request = v1.RedactMessageRequest(name=_name(parent, seq), request_id=request_id or self.random.id())
+        return _changed((await self.call("messages.RedactMessage", request, writes=True)).value)
+
+    async def react(
+        self, parent: str, seq: int, user: str, kind: str, *, remove: bool = False, request_id: str = ""
+    ) -> Changed:
+        """Sets a reaction of `user` to message `seq` of `parent`, or takes it back."""
+        drawn = request_id or self.random.id()
+        request = v1.ReactRequest(name=_name(parent, seq), request_id=drawn, user=user, kind=kind, remove=remove)
+        return _changed((await self.call("messages.React", request, writes=True)).value)
+
+    # Conversations.
+
+    async def get_conversation(self, name: str, level: Level = LINEARIZABLE) -> Any:
+        """The conversation, a v1.Conversation: its head, its shard, its content hash."""
+        request = v1.GetConversationRequest(name=name, read=level.to_wire())
+        return (await self.call("conversations.GetConversation", request)).value
+
+    async def create_conversation(
+        self, tenant: str, conversation_id: str, attributes: Mapping[str, str] | None = None, request_id: str = ""
+    ) -> Any:
+        """Creates a conversation; only needed for settings, since the first append creates it too."""
+        request = v1.CreateConversationRequest(
+            parent=f"tenants/{tenant}",
+            conversation_id=conversation_id,
+            conversation=v1.Conversation(attributes=dict(attributes or {})),
+            request_id=request_id or self.random.id(),
+        )
+        return (await self.call("conversations.CreateConversation", request, writes=True)).value
+
+    async def update_conversation(self, name: str, attributes: Mapping[str, str], request_id: str = "") -> Any:
+        """Sets the attributes of the conversation `name`, in place of all that there are."""
+        drawn, values = request_id or self.random.id(), v1.Attributes(values=dict(attributes))
+        request = v1.UpdateConversationRequest(name=name, request_id=drawn, attributes=values)
+        return (await self.call("conversations.UpdateConversation", request, writes=True)).value
+
+    async def delete_conversation(self, name: str, request_id: str = "") -> Any:
+        """Deletes the conversation `name` with all that is in it."""
+        request = v1.DeleteConversationRequest(name=name, request_id=request_id or self.random.id())
+        return (await self.call("conversations.DeleteConversation", request, writes=True)).value
+
+    async def list_conversations(
+        self, tenant: str, page_size: int = 0, page_token: str = "", level: Level = LINEARIZABLE
+    ) -> tuple[Sequence[Any], str]:
+        """A page of the conversations of `tenant`, and the token of the next page; empty at the end. A page may hold
+        fewer than `page_size`, or none, before the last."""
+        request = v1.ListConversationsRequest(
+            parent=f"tenants/{tenant}", page_size=page_size, page_token=page_token, read=level.to_wire()
+        )
+        page = (await self.call("conversations.ListConversations", request)).value
+        return [*page.conversations], page.next_page_token
+
+    # How calls are made.
+
+    async def call(
+        self, method: str, request: Any, *, writes: bool = False, metadata: tuple[tuple[str, str], ...] = ()
+    ) -> Answer:
+        """Calls `method` (stub.Method) on nodes until one answers, an answer is final, or the deadline passes."""
+        if self._closed:
+            raise Closed
+        self.counters.calls += 1
+        try:
+            return await self._attempts(method, request, writes, metadata)
+        except BaseException:
+            self.counters.failed += 1
+            raise
+
+    async def _attempts(
+        self, method: str, request: Any, writes: bool, metadata: tuple[tuple[str, str], ...]
+    ) -> Answer:
+        clock, tried, backoff = self.pool.clock, Tried(), Backoff()
+        started, patience, attempts, maybe_done = clock(), self.attempt_timeout, 0, False
+        deadline = started + self.deadline
+        while True:
+            attempts += 1
+            self.counters.retries += attempts > 1
+            node, began = self.pool.choose(tried), clock()
+            timeout = max(min(patience, deadline - began), 0.001)
+            outcome = await _attempt(node, method, request, timeout, metadata)
+            if not isinstance(outcome, Refusal):
+                value, leaving = outcome
+                node.succeeded()
+                if leaving:
+                    node.failed(Fault.LEAVING, clock())
+                self.budget.earn()
+                return Answer(value, attempts, clock() - started)
+            fault = fault_of(outcome)
+            was_silent = fault is Fault.NODE and outcome.code == grpc.StatusCode.DEADLINE_EXCEEDED
+            if was_silent:
+                patience = min(patience * 1.5, options.ATTEMPT_TIMEOUT_MAX)
+            # A caller in a hurry says nothing about the node.
+            if fault is Fault.NONE:
+                node.succeeded()
+            elif not (was_silent and timeout < self.attempt_timeout):
+                node.failed(fault, clock())
+            if not retryable(outcome):
+                raise Refused(outcome, maybe_done and not settles(outcome))
+            maybe_done = maybe_done or (writes and not never_sent(outcome))
+            tried.ended(node, fault)
+            wait = 0.0
+            if attempts > 1 or not self.pool.has_fresh(tried):
+                wait = self.budget.pause(backoff, self.random, outcome.retry_after or 0.0, deadline - clock())
+            if clock() + wait >= deadline:
+                raise Deadline(maybe_done, attempts, outcome)
+            self.counters.failovers += 1
+            await asyncio.sleep(wait)
+
+    def count(self, messages: int, deduplicated: bool) -> None:
+        """So many messages were acknowledged."""
+        self.counters.acked += messages
+        self.counters.deduplicated += messages if deduplicated else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """An answer, and what it took."""
+
+    value: Any
+    attempts: int
+    latency: float
+
+    def appended(self, message: Any, deduplicated: bool) -> Appended:
+        created = message.create_time.ToMilliseconds()
+        return Appended(message.seq, message.revision, created, deduplicated, self.latency, self.attempts)
+
+
+async def _attempt(
+    node: Node, method: str, request: Any, timeout: float, metadata: tuple[tuple[str, str], ...]
+) -> tuple[Any, bool] | Refusal:
+    """One attempt on one node: its answer and whether it goes away, or its refusal."""
+    service, name = method.split(".")
+    send: Callable[..., Any] = getattr(node.stub(service), name)
+    node.active += 1
+    try:
+        call = send(request, timeout=timeout, metadata=metadata)
+        value = await call
+        headers: Awaitable[Any] = call.initial_metadata()
+        keys = {key for key, _ in await headers or ()} | {key for key, _ in await call.trailing_metadata() or ()}
+        return value, options.GOING_AWAY in keys
+    except grpc.aio.AioRpcError as error:
+        refusal = from_rpc(error)
+        if refusal.code == grpc.StatusCode.DEADLINE_EXCEEDED and not refusal.reason:
+            return silent(timeout)
+        return refusal
+    finally:
+        node.active -= 1
+
+
+def _precondition(expected_last_seq: int | None) -> Any:
+    return None if expected_last_seq is None else v1.Precondition(expected_last_seq=expected_last_seq)
+
+
+def _name(parent: str, seq: int) -> str:
+    return f"{parent}/messages/{seq}"
+
+
+def _changed(response: Any) -> Changed:
+    message = response.message
+    return Changed(
+        message.seq,
+        message.revision,
+        message.create_time.ToMilliseconds(),
+        message.reactions[0].count if message.reactions else 0,
+        response.deduplicated,
+        response.info.session_token,
+    )

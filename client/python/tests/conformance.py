@@ -1,0 +1,217 @@
+"""Each call of the client against real nodes.   conformance.py NODES (JSON: address, dc, pid of each)"""
+
+import asyncio
+import json
+import sys
+import time
+
+import firebreak
+from firebreak import LOCAL, Client, Config, Edit, From, Level, ListOptions, Message
+from firebreak.v1 import messages_pb2 as v1
+
+NODES = json.loads(sys.argv[1])
+ADDRESSES = [node["address"] for node in NODES]
+RUN = f"{time.time_ns():x}"
+
+
+def room(name):
+    return f"tenants/py{RUN}/conversations/{name}"
+
+
+async def refused(call, reason, kind=firebreak.Refused):
+    try:
+        await call
+    except kind as error:
+        assert error.reason == reason, f"{error.reason} instead of {reason}: {error}"
+        return error
+    raise AssertionError(f"nothing was refused with {reason}")
+
+
+async def appends(client):
+    one = await client.append(room("a"), Message.text("ann", "one").id("id-1"))
+    assert (one.seq, one.deduplicated) == (1, False) and one.create_time_ms > 0 and one.attempts >= 1
+    again = await client.append(room("a"), Message.text("ann", "one").id("id-1"))
+    assert (again.seq, again.revision, again.deduplicated) == (1, one.revision, True)
+    await refused(client.append(room("a"), Message.text("ann", "other").id("id-1")), "CLIENT_MESSAGE_ID_REUSED")
+    wrong = await refused(client.append(room("a"), Message.text("ann", "x"), expected_last_seq=7), "SEQ_MISMATCH")
+    assert wrong.metadata["last_seq"] == "1" and not wrong.outcome_unknown and not wrong.retryable
+    two = await client.append(room("a"), Message.text("ann", "two"), expected_last_seq=1)
+    assert two.seq == 2
+    bad = await refused(client.append("nonsense", Message("")), "INVALID_FIELDS")
+    assert {one.field for one in bad.violations} >= {"parent"}, bad.violations
+    batch = [Message("ben", b"\0\xff", "blob", attributes={"k": "v"}, reply_to_seq=1).id(f"b{n}") for n in range(3)]
+    assert [one.seq for one in await client.append_batch(room("a"), batch)] == [3, 4, 5]
+    assert all(one.deduplicated for one in await client.append_batch(room("a"), batch))
+    await refused(client.append_batch(room("a"), [batch[0], Message.text("ben", "new")]), "MIXED_BATCH")
+
+
+async def reads(client):
+    await client.append_batch(room("r"), [Message.text("ann", str(n)) for n in range(1, 26)])
+    for descending in (False, True):
+        numbers = [int(m.body) async for m in client.messages(room("r"), ListOptions(7, descending=descending))]
+        assert numbers == sorted(range(1, 26), reverse=descending), numbers
+    page = await client.list(room("r"), ListOptions(page_size=3, start_seq=20))
+    assert [m.seq for m in page.messages] == [20, 21, 22] and page.last_seq == 25 and page.min_seq == 1
+    assert page.served_by and page.next_page_token and page.session_token
+    session = client.session()
+    said = await session.append(room("r"), Message.text("ann", "26"))
+    for level in (Level.session(session.token()), Level.bounded(30.0), firebreak.LINEARIZABLE):
+        newest = await client.list(room("r"), ListOptions(1, descending=True, level=level))
+        if level.name != "BOUNDED":
+            assert newest.messages[0].seq == said.seq == 26
+        assert newest.staleness is None or newest.staleness < 30.0
+    assert (await client.list(room("r"), ListOptions(level=LOCAL))).staleness is not None
+    missing = await refused(client.list(room("none")), "CONVERSATION_NOT_FOUND")
+    assert missing.is_not_found and missing.code == firebreak.Code.NOT_FOUND
+
+
+async def sessions(client):
+    phone = client.session()
+    said = await phone.append(room("s"), Message.text("ann", "from my phone"))
+    await phone.append_batch(room("s2"), [Message.text("ann", "both")])
+    laptop = client.resume(phone.token())
+    assert (await laptop.list(room("s"))).messages[0].seq == said.seq
+    assert (await laptop.get_conversation(room("s2"))).last_seq == 1
+    # A stream's acknowledgement names no token: the client makes the one that the node would have made.
+    other = client.session()
+    other.wrote(room("s"), said)
+    alone = client.session()
+    await alone.append(room("s"), Message.text("ann", "again"))
+    assert set(other._seen.seen) == set(alone._seen.seen)
+    assert (await other.list(room("s"))).last_seq >= 1
+    try:
+        client.resume("not a token")
+    except Config:
+        return
+    raise AssertionError("a wrong token was taken")
+
+
+async def conversations(client):
+    made = await client.create_conversation(f"py{RUN}", "made", {"topic": "fire"}, "request-1")
+    again = await client.create_conversation(f"py{RUN}", "made", {"topic": "fire"}, "request-1")
+    assert made.name == again.name == room("made") and made.incarnation == again.incarnation
+    await refused(client.create_conversation(f"py{RUN}", "made"), "CONVERSATION_EXISTS")
+    got = await client.get_conversation(room("made"))
+    assert dict(got.attributes) == {"topic": "fire"} and got.last_seq == 0
+
+
+async def streams(client):
+    async with client.append_stream(unanswered_max=64) as stream:
+        acks = []
+        for n in range(500):
+            acks.append(await stream.enqueue(room(f"stream{n % 5}"), Message.text("ann", str(n)).id(f"s{n}")))
+            assert stream.unanswered <= 64
+        seqs = [(await ack).seq for ack in acks]
+        assert seqs == [n // 5 + 1 for n in range(500)]
+        assert (await stream.send(room("stream0"), Message.text("ann", "0").id("s0"))).deduplicated
+        await refused(stream.send(room("stream0"), Message.text("", "")), "INVALID_FIELDS")
+    try:
+        await stream.enqueue(room("stream0"), Message.text("ann", "x"))
+    except firebreak.Closed:
+        return
+    raise AssertionError("a closed stream took a message")
+
+
+async def tails(client):
+    await client.append_batch(room("t"), [Message.text("ann", str(n)) for n in range(1, 4)])
+    fresh = client.tail(room("t"))
+    assert (await fresh.next()).caught_up == 3
+    tail, seen = client.tail(room("t"), From.seq(2)), []
+    async for event in tail:
+        if event.caught_up is not None:
+            break
+        seen.append(event.message.seq)
+    assert seen == [2, 3]
+    await client.append(room("t"), Message.text("ann", "4"))
+    for one in (tail, fresh):
+        assert (await one.next()).message.seq == 4
+    cursor = tail.cursor
+    tail.close()
+    fresh.close()
+    await client.append(room("t"), Message.text("ann", "5"))
+    resumed = client.tail(room("t"), From.cursor(cursor))
+    assert (await resumed.next()).message.seq == 5
+    resumed.close()
+    ahead = client.tail(room("t"), From.seq(99))
+    error = await refused(ahead.next(), "AHEAD_OF_HEAD")
+    assert error.metadata["last_seq"] == "5" and await ahead.next() is None
+
+
+async def changes(client):
+    """Edits, redactions, reactions and conversations that change."""
+    first = await client.append(room("c"), Message.text("ann", "Hello Bem"))
+    tail = client.tail(room("c"), From.seq(1))
+    while (await tail.next()).caught_up is None:
+        pass
+    edited = await client.edit(room("c"), 1, Edit.text("Hello Ben").id("e-1"))
+    assert edited.seq == 1 and edited.revision > first.revision
+    assert (await client.edit(room("c"), 1, Edit.text("Hello Ben").id("e-1"))).deduplicated
+    await refused(client.edit(room("c"), 1, Edit.text("other").id("e-1")), "REQUEST_ID_REUSED")
+    await refused(client.edit(room("c"), 1, Edit(b"x", expected_revision=1)), "REVISION_MISMATCH")
+    assert (await client.react(room("c"), 1, "ben", "👍")).count == 1
+    got = await client.get_message(room("c"), 1, reader="ben")
+    assert got.body == b"Hello Ben" and got.reactions[0].kind == "👍" and got.reactions[0].mine
+    page = await client.list(room("c"), ListOptions(reader="ben"))
+    assert page.messages[0].reactions[0].mine
+    assert (await client.react(room("c"), 1, "ben", "👍", remove=True)).count == 0
+    await client.redact(room("c"), 1)
+    erased = await client.get_message(room("c"), 1)
+    assert erased.HasField("redaction") and not erased.body and not erased.sender
+    await refused(client.edit(room("c"), 1, Edit.text("back")), "MESSAGE_REDACTED")
+    await refused(client.get_message(room("c"), 9), "MESSAGE_NOT_FOUND")
+    event = await tail.next()
+    while not event.changed.HasField("redaction"):
+        event = await tail.next()
+    tail.close()
+    updated = await client.update_conversation(room("c"), {"topic": "water"})
+    assert dict(updated.conversation.attributes) == {"topic": "water"}
+    names, token = set(), ""
+    while True:
+        page, token = await client.list_conversations(f"py{RUN}", 3, token)
+        names.update(one.name for one in page)
+        if not token:
+            break
+    assert {room("c"), room("a"), room("made")} <= names, names
+    await client.delete_conversation(room("c"))
+    await refused(client.get_conversation(room("c")), "CONVERSATION_NOT_FOUND")
+
+
+async def nobody_there():
+    async with Client(["127.0.0.1:1"], deadline=0.5) as client:
+        error = await refused(client.append(room("x"), Message.text("ann", "x")), "", firebreak.Deadline)
+        assert error.retryable and not error.outcome_unknown, error
+    for endpoints in ([], ["nowhere"], ["host:0"]):
+        try:
+            Client(endpoints)
+        except Config:
+            continue
+        raise AssertionError(f"{endpoints} were taken")
+
+
+async def discovers(client):
+    """A client that is told one address learns the others."""
+    async with Client(ADDRESSES[:1]) as one:
+        await one.append(room("d"), Message.text("ann", "x"))
+        while len(one.nodes()) < len(NODES):
+            await asyncio.sleep(0.01)
+        assert {node.dc for node in one.nodes()} == {node["dc"] for node in NODES}
+    async with Client(ADDRESSES[:1], discover=False) as alone:
+        await alone.append(room("d"), Message.text("ann", "x"))
+        assert len(alone.nodes()) == 1
+
+
+async def main():
+    async with Client(ADDRESSES) as client:
+        parts = [appends, reads, sessions, conversations, streams, tails, discovers]
+        if hasattr(v1, "EditMessageRequest"):
+            parts.append(changes)
+        for part in parts:
+            try:
+                await asyncio.wait_for(part(client), 60)
+            except BaseException as error:
+                raise RuntimeError(f"{part.__name__} failed: {error!r}") from error
+    await asyncio.wait_for(nobody_there(), 60)
+    print(f"{len(parts) + 1} parts" + ("" if changes in parts else ", no changes of messages: the .proto has none"))
+
+
+asyncio.run(main())

@@ -1,0 +1,214 @@
+"""What is decided without a node: which answers are tried again, where, and after how long."""
+
+import asyncio
+import unittest
+
+from firebreak import Code, Config, Deadline, Refusal, Refused
+from firebreak.errors import Fault, fault_of, never_sent, retryable, settles, silent
+from firebreak.nodes import Node, Tried, best
+from firebreak.options import BACKOFF_MAX, BACKOFF_MIN, DC_SUSPECT, LEAVING_VALID, REFUSALS_MAX, RETRY_TOKENS_MAX
+from firebreak.retry import Backoff, Budget, Random
+from firebreak.session import Token
+from firebreak.v1 import messages_pb2 as v1
+from firebreak.window import Window
+
+
+class Refusals(unittest.TestCase):
+    def test_reasons_of_errors_md_are_retried_as_it_says(self) -> None:
+        for code, reason, after, again in [
+            (Code.UNAVAILABLE, "NO_QUORUM", 0.5, True),
+            (Code.UNAVAILABLE, "", None, True),
+            (Code.DEADLINE_EXCEEDED, "OUTCOME_UNKNOWN", None, True),
+            (Code.RESOURCE_EXHAUSTED, "OVERLOAD", 0.2, True),
+            (Code.RESOURCE_EXHAUSTED, "QUOTA", None, False),
+            (Code.RESOURCE_EXHAUSTED, "", None, True),
+            (Code.ABORTED, "PREDECESSOR_FAILED", 0.0, True),
+            (Code.ABORTED, "SEQ_MISMATCH", None, False),
+            (Code.INVALID_ARGUMENT, "INVALID_FIELDS", None, False),
+            (Code.NOT_FOUND, "CONVERSATION_NOT_FOUND", None, False),
+            (Code.DATA_LOSS, "REPLICA_CORRUPT", None, True),
+            (Code.INTERNAL, "INTERNAL", None, False),
+            (Code.INTERNAL, "", None, True),
+            (Code.OUT_OF_RANGE, "CURSOR_TRIMMED", None, False),
+        ]:
+            self.assertEqual(retryable(Refusal(code, reason, retry_after=after)), again, (code, reason))
+
+    def test_what_an_answer_says_about_its_node(self) -> None:
+        for code, reason, fault in [
+            (Code.UNAVAILABLE, "", Fault.NODE),
+            (Code.UNAVAILABLE, "NO_QUORUM", Fault.REFUSED),
+            (Code.UNAVAILABLE, "NODE_STOPPING", Fault.LEAVING),
+            (Code.DATA_LOSS, "REPLICA_CORRUPT", Fault.REFUSED),
+            (Code.INVALID_ARGUMENT, "INVALID_FIELDS", Fault.NONE),
+        ]:
+            self.assertEqual(fault_of(Refusal(code, reason)), fault, (code, reason))
+        self.assertEqual(fault_of(silent(1.0)), Fault.NODE)
+
+    def test_an_error_says_whether_the_outcome_is_known(self) -> None:
+        self.assertTrue(never_sent(Refusal(Code.UNAVAILABLE, message="failed to connect to all addresses; x")))
+        self.assertFalse(never_sent(Refusal(Code.UNAVAILABLE, message="recvmsg: Connection reset by peer")))
+        self.assertTrue(settles(Refusal(Code.ABORTED, "SEQ_MISMATCH")))
+        self.assertIn("not known", str(Deadline(True, 3)))
+        self.assertTrue(Refused(Refusal(Code.INTERNAL, "INTERNAL"), True).outcome_unknown)
+
+
+class Waits(unittest.TestCase):
+    def test_waits_grow_from_10_ms_to_200_ms(self) -> None:
+        backoff, random = Backoff(), Random(1)
+        waits = [backoff.next(random) for _ in range(40)]
+        self.assertTrue(BACKOFF_MIN / 2 <= waits[0] <= BACKOFF_MIN)
+        self.assertTrue(all(BACKOFF_MAX / 2 <= wait <= BACKOFF_MAX for wait in waits[10:]))
+
+    def test_a_storm_empties_the_bucket_answers_fill_it_and_waits_grow(self) -> None:
+        budget, random = Budget(), Random(1)
+        self.assertEqual(sum(budget.spend() for _ in range(10 * RETRY_TOKENS_MAX)), RETRY_TOKENS_MAX)
+        self.assertGreaterEqual(budget.pause(Backoff(), random, 0.0, 10.0), 0.5)
+        self.assertLessEqual(budget.pause(Backoff(), random, 0.0, 0.2), 0.1)
+        budget.earn(10)
+        self.assertLessEqual(budget.pause(Backoff(), random, 0.0, 10.0), BACKOFF_MIN)
+        budget.earn(10)
+        self.assertEqual(budget.pause(Backoff(), random, 7.0, 10.0), 1.0)
+
+
+class Choice(unittest.TestCase):
+    def nodes(self) -> list[Node]:
+        places = [("a:1", "seoul"), ("b:1", "busan"), ("c:1", "seoul"), ("d:1", "tokyo")]
+        return [Node(address, rank=at, dc=dc) for at, (address, dc) in enumerate(places)]
+
+    def test_after_a_failure_another_data_center_is_next(self) -> None:
+        nodes, tried = self.nodes(), Tried()
+        for _ in range(3):
+            first = best(nodes, tried, 0.0)
+            tried.ended(first, Fault.REFUSED)
+            self.assertNotEqual(best(nodes, tried, 0.0).dc, first.dc)
+
+    def test_a_lost_node_is_asked_last_and_its_data_center_next_to_last(self) -> None:
+        nodes = self.nodes()
+        nodes[0].lose(0.0)
+        self.assertEqual(best(nodes, Tried(), 0.0).address, "b:1")
+        nodes[1].lose(0.0)
+        nodes[3].lose(0.0)
+        self.assertEqual(best(nodes, Tried(), 0.0).address, "c:1")
+        nodes[1].succeeded()
+        self.assertEqual(best(nodes, Tried(), DC_SUSPECT).address, "b:1")
+
+    def test_a_node_that_goes_away_is_asked_last_for_a_while(self) -> None:
+        nodes = self.nodes()[:2]
+        nodes[0].failed(Fault.LEAVING, 0.0)
+        self.assertEqual(best(nodes, Tried(), 1.0).address, "b:1")
+        self.assertEqual(best(nodes, Tried(), LEAVING_VALID).address, "a:1")
+
+    def test_some_refusals_in_a_row_lose_a_node_and_the_nearest_goes_first(self) -> None:
+        nodes = self.nodes()
+        for node, round in zip(nodes, [0.031, 0.002, 0.031, 0.2], strict=True):
+            node.round = round
+        self.assertEqual(best(nodes, Tried(), 0.0).address, "b:1")
+        for _ in range(REFUSALS_MAX):
+            self.assertIsNone(nodes[1].lost_at)
+            nodes[1].failed(Fault.REFUSED, 0.0)
+        self.assertEqual(best(nodes, Tried(), 0.0).address, "a:1")
+
+
+class Tokens(unittest.TestCase):
+    def test_a_token_survives_its_text_and_a_damaged_one_is_refused(self) -> None:
+        token = Token({3: 7, 65_535: 2**40})
+        token.merge(Token.of_conversation("tenants/t/conversations/c", 9))
+        again = Token.decode(token.encode())
+        self.assertEqual((again.seen, again.rest), (token.seen, False))
+        self.assertEqual(Token.decode("").encode(), "")
+        for wrong in ["x", token.encode()[:-2] + "AA", "!!!!"]:
+            with self.assertRaises(Config):
+                Token.decode(wrong)
+
+    def test_what_is_not_named_stays_among_the_rest(self) -> None:
+        many = Token({slot: 1 for slot in range(100)})
+        many.merge(Token({slot: 2 for slot in range(100, 200)}))
+        self.assertEqual((len(many.seen), many.rest), (128, True))
+        many.merge(Token({150: 9, 5: 4}))
+        self.assertNotIn(150, many.seen)
+        self.assertEqual(many.seen[5], 4)
+
+
+class Windows(unittest.IsolatedAsyncioTestCase):
+    def setUp(self) -> None:
+        self.window, self.acks = Window(), []
+
+    def push(self, parent: str, text: str, deadline: float = 10.0, now: float = 0.0) -> None:
+        ack = asyncio.get_running_loop().create_future()
+        self.acks.append(ack)
+        self.window.push(parent, v1.Message(body=text.encode()), now, deadline, ack)
+
+    def take(self, now: float = 0.0) -> list[tuple[int, str]]:
+        return [(one.correlation_id, one.message.body.decode()) for one in self.window.take(now, 100, 1 << 20)[0]]
+
+    def ack(self, *ids: int) -> int:
+        results = [v1.AppendResult(correlation_id=one, appended=v1.Appended(seq=one)) for one in ids]
+        return self.window.answer(results, 0.0).acked
+
+    def refuse(self, id: int, code: Code = Code.UNAVAILABLE, after: int = 1, reason: str = "NO_QUORUM"):
+        error = v1.ItemError(code=code.value[0], reason=reason, retry_after_ms=after)
+        return self.window.answer([v1.AppendResult(correlation_id=id, error=error)], 0.0)
+
+    async def test_what_comes_while_a_conversation_is_in_flight_waits(self) -> None:
+        self.push("a", "a1")
+        first = self.take()
+        self.push("a", "a2")
+        self.push("b", "b1")
+        self.assertEqual([text for _, text in self.take()], ["b1"])
+        self.assertEqual(self.ack(first[0][0]), 1)
+        self.assertEqual([text for _, text in self.take()], ["a2"])
+
+    async def test_a_broken_stream_sends_all_that_is_unanswered_again_in_order(self) -> None:
+        for parent, text in [("a", "a1"), ("b", "b1"), ("a", "a2")]:
+            self.push(parent, text)
+        sent = self.take()
+        self.push("a", "a3")
+        self.ack(sent[0][0])
+        self.window.rewind()
+        again = self.take()
+        self.assertEqual([text for _, text in again], ["b1", "a2", "a3"])
+        # The answers of both streams count once.
+        self.assertEqual(self.ack(*[id for id, _ in again + sent]), 3)
+        self.assertEqual(len(self.window), 0)
+
+    async def test_a_refused_message_goes_first_again_after_a_pause(self) -> None:
+        self.push("a", "a1")
+        self.push("a", "a2")
+        sent = self.take()
+        self.push("a", "a3")
+        self.assertEqual(self.refuse(sent[1][0]).unavailable, 1)
+        self.refuse(sent[0][0])
+        self.assertEqual(self.take(), [])
+        due = self.window.next_wake()
+        self.assertTrue(0.0 < due <= BACKOFF_MAX)
+        self.window.wake(due)
+        self.assertEqual([text for _, text in self.take()], ["a1", "a2", "a3"])
+
+    async def test_nothing_overtakes_a_message_whose_outcome_stays_unknown(self) -> None:
+        for expires in (True, False):
+            self.setUp()
+            self.push("a", "a1", 1.0)
+            self.push("a", "a2")
+            sent = self.take()
+            self.push("a", "a3")
+            if expires:
+                self.assertEqual(self.window.expire(1.0), 3)
+            else:
+                self.assertEqual(self.refuse(sent[0][0], Code.INTERNAL, 0, "INTERNAL").failed, 3)
+            errors = [ack.exception() for ack in self.acks]
+            self.assertEqual([error.reason for error in errors[1:]], ["PREDECESSOR_FAILED"] * 2)
+            self.assertEqual([error.outcome_unknown for error in errors], [expires, True, False])
+            self.push("a", "a4", now=1.0)
+            self.assertEqual([text for _, text in self.take()], ["a4"])
+
+    async def test_a_frame_ends_at_its_bounds_and_the_rest_waits_for_its_answers(self) -> None:
+        for number in range(5):
+            self.push("a", str(number))
+        self.assertEqual(len(self.window.take(0.0, 2, 1 << 20)[0]), 2)
+        self.assertEqual(self.take(), [])
+        self.window.rewind()
+        self.assertEqual(len(self.window.take(0.0, 100, 1)[0]), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
