@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
-use crate::v1::conversations_server::Conversations;
 use crate::v1;
+use crate::v1::conversations_server::Conversations;
 use crate::v1::{Conversation, CreateConversationRequest, GetConversationRequest};
 
 /// Answers at once, but for creations, each of which waits for `slow`.
