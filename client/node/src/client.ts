@@ -59,28 +59,37 @@ export class Client {
   readonly deadline: number;
   readonly attemptTimeout: number;
   /** @internal */
-  readonly budget = new Budget();
+  readonly budget: Budget;
   /** @internal */
-  readonly counters: Stats = { calls: 0, acked: 0, deduplicated: 0, retries: 0, failovers: 0, failed: 0 };
+  readonly counters: Stats;
   /** @internal */
   readonly pool: Nodes;
   readonly #imports: boolean;
-  readonly #streams = new Set<AppendStream>();
-  #closed = false;
+  readonly #streams: Set<AppendStream>;
 
   /** @param endpoints nodes to begin with, as host:port; name one of each data center. */
-  constructor(endpoints: Iterable<string>, options: ClientOptions = {}) {
+  constructor(endpoints: Iterable<string>, options?: ClientOptions);
+  /** @internal */
+  constructor(endpoints: Iterable<string>, options: ClientOptions, like: Client);
+  constructor(endpoints: Iterable<string>, options: ClientOptions = {}, like?: Client) {
     this.deadline = options.deadline ?? bounds.DEADLINE_DEFAULT;
     this.attemptTimeout = options.attemptTimeout ?? bounds.ATTEMPT_TIMEOUT_DEFAULT;
     this.#imports = options.imports ?? false;
-    this.pool = new Nodes(endpoints, options.discover ?? true);
-    void this.pool.maintain();
+    this.budget = like?.budget ?? new Budget();
+    this.counters = like?.counters ?? { calls: 0, acked: 0, deduplicated: 0, retries: 0, failovers: 0, failed: 0 };
+    this.#streams = like ? like.#streams : new Set();
+    this.pool = like?.pool ?? new Nodes(endpoints, options.discover ?? true);
+    if (!like) void this.pool.maintain();
+  }
+
+  /** The same client, with the same connections and counts, whose calls may take `deadline` milliseconds. */
+  withDeadline(deadline: number): Client {
+    return new Client([], { deadline, attemptTimeout: this.attemptTimeout, imports: this.#imports }, this);
   }
 
   /** Ends streams as AppendStream.close does, and closes all connections. */
   async close(): Promise<void> {
     await Promise.all([...this.#streams].map((stream) => stream.close()));
-    this.#closed = true;
     this.pool.close();
   }
 
@@ -116,7 +125,7 @@ export class Client {
 
   /** Opens a stream of appends; it connects with the first message. */
   appendStream(options: StreamOptions = {}): AppendStream {
-    if (this.#closed) throw new Closed();
+    if (this.pool.closed) throw new Closed();
     const stream = new AppendStream(this, options);
     this.#streams.add(stream);
     void stream.ended.then(() => this.#streams.delete(stream));
@@ -261,7 +270,7 @@ export class Client {
 
   /** Calls a method on nodes until one answers, an answer is final, or the deadline passes. */
   async #call(service: Service, method: string, request: object, writes = false): Promise<Answer> {
-    if (this.#closed) throw new Closed();
+    if (this.pool.closed) throw new Closed();
     this.counters.calls += 1;
     try {
       return await this.#attempts(service, method, request, writes);

@@ -154,7 +154,7 @@ export class Nodes {
   #discover: boolean;
   #timer: NodeJS.Timeout | undefined;
   #discoverAt = 0;
-  #closed = false;
+  closed = false;
 
   constructor(endpoints: Iterable<string>, discover: boolean) {
     this.#discover = discover;
@@ -252,16 +252,16 @@ export class Nodes {
         due.push(...spares.values());
       }
     }
-    if (this.#closed) return;
+    if (this.closed) return;
     await Promise.all(due.map((node) => this.probe(node)));
-    if (this.#closed) return;
+    if (this.closed) return;
     this.#timer = setTimeout(() => void this.maintain(), options.MAINTAIN_INTERVAL);
     // A program may end while its client is open.
     this.#timer.unref();
   }
 
   close(): void {
-    this.#closed = true;
+    this.closed = true;
     clearTimeout(this.#timer);
     for (const node of this.known.values()) node.close();
   }

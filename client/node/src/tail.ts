@@ -72,7 +72,7 @@ class Responses {
       const settle = () => {
         clearTimeout(timer);
         // A call that is refused ends with no more than metadata, in the same turn.
-        setImmediate(() => done(this.#end));
+        setImmediate(() => done(this.#ready.length > 0 ? undefined : this.#end));
       };
       this.call.once("metadata", settle);
       this.call.once("status", settle);
@@ -97,6 +97,8 @@ export class Tail implements AsyncIterableIterator<Event, undefined, undefined> 
   #gaps = 0;
   #caughtUp: number | undefined;
   #over = false;
+  /** Those who ask wait for their turn. */
+  #asked: Promise<unknown> = Promise.resolve();
 
   constructor(client: Client, parent: string, from: From) {
     this.#client = client;
@@ -111,7 +113,13 @@ export class Tail implements AsyncIterableIterator<Event, undefined, undefined> 
   }
 
   /** The next event; done once the tail was closed or has thrown. */
-  async next(): Promise<IteratorResult<Event, undefined>> {
+  next(): Promise<IteratorResult<Event, undefined>> {
+    const event = this.#asked.then(() => this.#next());
+    this.#asked = event.catch(() => {});
+    return event;
+  }
+
+  async #next(): Promise<IteratorResult<Event, undefined>> {
     try {
       while (!this.#over) {
         const event = this.#live ? await this.#step() : await this.#connect();

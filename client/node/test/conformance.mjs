@@ -117,10 +117,13 @@ async function tails(client) {
     if (event.message) seen.push(event.message.seq);
   }
   assert.deepEqual(seen, [2, 3]);
+  const early = [tail.next(), tail.next()];
   await client.append(room("t"), text(4));
-  for (const one of [tail, fresh]) assert.equal((await one.next()).value.message.seq, 4);
+  assert.equal((await fresh.next()).value.message.seq, 4);
+  assert.equal((await early[0]).value.message.seq, 4);
   const { cursor } = tail;
   tail.close();
+  assert.ok((await early[1]).done);
   fresh.close();
   await client.append(room("t"), text(5));
   const resumed = client.tail(room("t"), From.cursor(cursor));
@@ -183,8 +186,11 @@ async function discovers() {
 
 async function nobodyThere() {
   const client = new Client(["127.0.0.1:1"], { deadline: 500 });
-  const error = await refused(client.append(room("x"), text("x")), "", Deadline);
-  assert.ok(error.retryable && !error.outcomeUnknown, error);
+  for (const one of [client, client.withDeadline(200)]) {
+    const error = await refused(one.append(room("x"), text("x")), "", Deadline);
+    assert.ok(error.retryable && !error.outcomeUnknown, error);
+  }
+  assert.equal(client.stats().failed, 2);
   await client.close();
   for (const endpoints of [[], ["nowhere"], ["host:0"]]) assert.throws(() => new Client(endpoints), Config);
 }

@@ -1,8 +1,9 @@
 // What is decided without a node: which answers are tried again, where, and after how long.
 
 import assert from "node:assert/strict";
+import { EventEmitter } from "node:events";
 import { test } from "node:test";
-import { Code, Config, Deadline, Refused } from "firebreak";
+import { Client, Code, Config, Deadline, From, Gap, Refused } from "firebreak";
 import { faultOf, neverSent, refusal, retryable, settles, silent } from "firebreak/internal/errors";
 import { best, Node, Tried } from "firebreak/internal/nodes";
 import * as bounds from "firebreak/internal/options";
@@ -230,4 +231,53 @@ test("a frame ends at its bounds, and the rest waits for its answers", () => {
   assert.deepEqual(bench.texts(), []);
   bench.window.rewind();
   assert.equal(bench.window.take(0, 100, 1).items.length, 1);
+});
+
+/** A tail of a node that answers each Tail with the next of some streams, and notes what it was asked. */
+function tailOf(...streams) {
+  const asked = [];
+  const client = new Client(["127.0.0.1:1"], { discover: false });
+  const node = [...client.pool.known.values()][0];
+  node.stub = () => ({
+    GetStatus: () => {},
+    Tail({ startSeq, cursor }) {
+      asked.push([startSeq, cursor]);
+      const call = Object.assign(new EventEmitter(), { cancel() {}, pause() {}, resume() {} });
+      setImmediate(() => {
+        call.emit("metadata", {});
+        for (const one of streams.shift()) {
+          if (typeof one === "number") call.emit("status", { code: one, details: "lost" });
+          else call.emit("data", one);
+        }
+      });
+      return call;
+    },
+  });
+  return { client, asked, tail: client.tail("tenants/t/conversations/c", From.seq(1)) };
+}
+
+const message = (seq) => ({ event: "message", message: { seq }, cursor: `behind-${seq}` });
+
+test("a tail resumes by cursor, skips repeats and asks again for what is left out", async () => {
+  const { client, asked, tail } = tailOf(
+    [message(1), message(2), Code.UNAVAILABLE],
+    [message(2), message(4)],
+    [message(3), { event: "reconnect", reconnect: { afterMs: 1 }, cursor: "at-3" }],
+    [{ event: "caughtUp", caughtUp: { lastSeq: 3 }, cursor: "at-3" }, message(4)],
+  );
+  const seen = [];
+  for (let n = 0; n < 5; n += 1) {
+    const { value } = await tail.next();
+    seen.push(value.caughtUp ?? value.message.seq);
+  }
+  assert.deepEqual(seen, [1, 2, 3, 3, 4]);
+  assert.deepEqual(asked, [[1, ""], [3, "behind-2"], [3, ""], [4, "at-3"]]);
+  await client.close();
+});
+
+test("what several nodes leave out is an error and not passed over", async () => {
+  const { client, tail } = tailOf(...Array.from({ length: 9 }, () => [message(2)]));
+  await assert.rejects(tail.next(), Gap);
+  assert.ok((await tail.next()).done);
+  await client.close();
 });

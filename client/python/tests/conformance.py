@@ -122,11 +122,21 @@ async def tails(client):
             break
         seen.append(event.message.seq)
     assert seen == [2, 3]
+    # Whoever waits may give up and wait again: nothing is lost by that.
+    try:
+        await asyncio.wait_for(tail.next(), 0.05)
+        raise AssertionError("a tail gave what nobody has said")
+    except asyncio.TimeoutError:
+        pass
+    moves = client.stats().failovers
     await client.append(room("t"), Message.text("ann", "4"))
     for one in (tail, fresh):
         assert (await one.next()).message.seq == 4
-    cursor = tail.cursor
+    assert client.stats().failovers == moves
+    cursor, waiting = tail.cursor, asyncio.ensure_future(tail.next())
+    await asyncio.sleep(0)
     tail.close()
+    assert await waiting is None
     fresh.close()
     await client.append(room("t"), Message.text("ann", "5"))
     resumed = client.tail(room("t"), From.cursor(cursor))
@@ -178,8 +188,10 @@ async def changes(client):
 
 async def nobody_there():
     async with Client(["127.0.0.1:1"], deadline=0.5) as client:
-        error = await refused(client.append(room("x"), Message.text("ann", "x")), "", firebreak.Deadline)
-        assert error.retryable and not error.outcome_unknown, error
+        for one in (client, client.with_deadline(0.2)):
+            error = await refused(one.append(room("x"), Message.text("ann", "x")), "", firebreak.Deadline)
+            assert error.retryable and not error.outcome_unknown, error
+        assert client.stats().failed == 2
     for endpoints in ([], ["nowhere"], ["host:0"]):
         try:
             Client(endpoints)

@@ -3,7 +3,8 @@
 import asyncio
 import unittest
 
-from firebreak import Code, Config, Deadline, Refusal, Refused
+import grpc
+from firebreak import Client, Code, Config, Deadline, From, Gap, Refusal, Refused, Tail
 from firebreak.errors import Fault, fault_of, never_sent, retryable, settles, silent
 from firebreak.nodes import Node, Tried, best
 from firebreak.options import BACKOFF_MAX, BACKOFF_MIN, DC_SUSPECT, LEAVING_VALID, REFUSALS_MAX, RETRY_TOKENS_MAX
@@ -208,6 +209,65 @@ class Windows(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(self.take(), [])
         self.window.rewind()
         self.assertEqual(len(self.window.take(0.0, 100, 1)[0]), 1)
+
+
+class Calls:
+    """A node that answers each Tail with the next of some streams, and notes what it was asked."""
+
+    def __init__(self, *streams: list[object]) -> None:
+        self.streams, self.asked = list(streams), []
+
+    def Tail(self, request: v1.TailRequest) -> "Calls":  # noqa: N802
+        self.asked.append((request.start_seq, request.cursor))
+        self.now = iter(self.streams.pop(0))
+        return self
+
+    async def initial_metadata(self) -> tuple[()]:
+        return ()
+
+    def done(self) -> bool:
+        return False
+
+    def cancel(self) -> None:
+        pass
+
+    async def read(self) -> object:
+        response = next(self.now)
+        if isinstance(response, Code):
+            raise grpc.aio.AioRpcError(response, grpc.aio.Metadata(), grpc.aio.Metadata(), details="lost")
+        return response
+
+
+class Tails(unittest.IsolatedAsyncioTestCase):
+    def tail(self, *streams: list[object]) -> Tail:
+        client = Client(["127.0.0.1:1"], discover=False)
+        self.addAsyncCleanup(client.close)
+        self.calls = Calls(*streams)
+        client.pool.known["127.0.0.1:1"].stub = lambda service: self.calls if service == "messages" else None
+        client._maintenance.cancel()
+        return client.tail("tenants/t/conversations/c", From.seq(1))
+
+    @staticmethod
+    def message(seq: int) -> v1.TailResponse:
+        return v1.TailResponse(message=v1.Message(seq=seq), cursor=f"behind-{seq}")
+
+    async def test_a_tail_resumes_by_cursor_skips_repeats_and_asks_again_for_what_is_left_out(self) -> None:
+        tail = self.tail(
+            [self.message(1), self.message(2), Code.UNAVAILABLE],
+            [self.message(2), self.message(4)],
+            [self.message(3), v1.TailResponse(reconnect=v1.Reconnect(after_ms=1), cursor="at-3")],
+            [v1.TailResponse(caught_up=v1.CaughtUp(last_seq=3), cursor="at-3"), self.message(4)],
+        )
+        events = [await tail.next() for _ in range(5)]
+        seen = [event.caught_up or event.message.seq for event in events]
+        self.assertEqual(seen, [1, 2, 3, 3, 4])
+        self.assertEqual(self.calls.asked, [(1, ""), (3, "behind-2"), (3, ""), (4, "at-3")])
+
+    async def test_what_several_nodes_leave_out_is_an_error_and_not_passed_over(self) -> None:
+        tail = self.tail(*[[self.message(2)] for _ in range(9)])
+        with self.assertRaises(Gap):
+            await tail.next()
+        self.assertIsNone(await tail.next())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -65,7 +66,6 @@ class Client:
         self.pool = Nodes(endpoints, self.random, discover)
         self.import_metadata = ((options.IMPORT, "1"),) if imports else ()
         self._streams: set[AppendStream] = set()
-        self._closed = False
         self._maintenance = asyncio.get_running_loop().create_task(self.pool.maintain())
 
     async def __aenter__(self) -> Client:
@@ -76,13 +76,19 @@ class Client:
 
     async def close(self) -> None:
         """Ends streams as AppendStream.close does, and closes all connections."""
-        if self._closed:
+        if self.pool.closed:
             return
         await asyncio.gather(*(stream.close() for stream in list(self._streams)))
-        self._closed = True
+        self.pool.closed = True
         self._maintenance.cancel()
         await asyncio.gather(self._maintenance, return_exceptions=True)
         await self.pool.close()
+
+    def with_deadline(self, deadline: float) -> Client:
+        """The same client, with the same connections and counts, whose calls may take `deadline` seconds."""
+        other = copy.copy(self)
+        other.deadline = deadline
+        return other
 
     def stats(self) -> Stats:
         """What this client has counted."""
@@ -135,7 +141,7 @@ class Client:
         self, *, unanswered_max: int = options.UNANSWERED_DEFAULT, deadline: float | None = None
     ) -> AppendStream:
         """Opens a stream of appends; it connects with the first message."""
-        if self._closed:
+        if self.pool.closed:
             raise Closed
         stream = AppendStream(self, unanswered_max, self.deadline if deadline is None else deadline)
         self._streams.add(stream)
@@ -268,12 +274,12 @@ class Client:
         self, method: str, request: Any, *, writes: bool = False, metadata: tuple[tuple[str, str], ...] = ()
     ) -> Answer:
         """Calls `method` (stub.Method) on nodes until one answers, an answer is final, or the deadline passes."""
-        if self._closed:
+        if self.pool.closed:
             raise Closed
         self.counters.calls += 1
         try:
             return await self._attempts(method, request, writes, metadata)
-        except BaseException:
+        except Exception:
             self.counters.failed += 1
             raise
 

@@ -167,6 +167,7 @@ class Nodes:
         self, endpoints: Iterable[str], random: Random, discover: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._random, self._discover, self.clock = random, discover, clock
+        self.closed = False
         self.known: dict[str, Node] = {}
         for endpoint in endpoints:
             host, _, port = endpoint.rpartition(":")

@@ -67,6 +67,8 @@ class Tail:
         self.next_seq = from_.next_seq
         self._node: Node | None = None
         self._call: Any = None
+        #: The read that is under way: whoever waits for it may be cancelled, and it goes on.
+        self._reading: asyncio.Task[Any] | None = None
         self._tried, self._backoff = Tried(), Backoff()
         self._lost_at: float | None = None
         self._connected_before, self._gaps, self._over = False, 0, False
@@ -82,7 +84,8 @@ class Tail:
         return event
 
     async def next(self) -> Event | None:
-        """The next event; None once the tail was closed or has raised an error."""
+        """The next event; None once the tail was closed or has raised an error. May be cancelled and called again
+        without losing one."""
         while not self._over:
             try:
                 if self._call is None:
@@ -102,8 +105,15 @@ class Tail:
         self._drop()
 
     async def _step(self) -> Event | None:
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._call.read())
+        reading = self._reading
+        await asyncio.wait([reading])
+        if self._over:
+            return None
+        self._reading = None
         try:
-            response = await self._call.read()
+            response = reading.result()
             if response is grpc.aio.EOF:
                 # Raises what the stream ended with, if that was an error.
                 if await self._call.code() != grpc.StatusCode.OK:
@@ -180,6 +190,9 @@ class Tail:
             except asyncio.TimeoutError:
                 call.cancel()
                 refusal = silent(self._client.attempt_timeout)
+            except asyncio.CancelledError:
+                call.cancel()
+                raise
             else:
                 # A call that is refused ends with no more than metadata.
                 if not call.done() or await call.code() == grpc.StatusCode.OK:
@@ -211,6 +224,11 @@ class Tail:
         self._backoff.reset()
 
     def _drop(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            # What it ended with is of no interest any more.
+            self._reading.add_done_callback(lambda one: one.cancelled() or one.exception())
+            self._reading = None
         if self._call is not None:
             self._call.cancel()
         if self._node is not None:
