@@ -312,6 +312,7 @@ fn any_how() -> impl Strategy<Value = How> {
             attributes: Some(Attributes {
                 values: (0..n).map(one).collect(),
             }),
+            salt: Bytes::from_static(b"0123456789abcdef"),
             ..Edit::default()
         })
     });

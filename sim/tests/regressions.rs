@@ -69,7 +69,8 @@ fn a_leader_that_left_its_full_disk_is_not_asked_for_ever() {
 }
 
 /// Reads asked a leader that had handed over, which began a round that the election under way could
-/// only end: 204 ms, where 75 are the election's and 60 the way there and back.
+/// only end: 204 ms, where 75 are the election's and 60 the way there and back. Of ten seeds nine are at 132
+/// to 168 ms since; with seed 8 one read waits once more, 188 ms.
 #[test]
 fn reads_go_to_the_heir_as_soon_as_a_leader_hands_over() {
     holds_and_reads_are_short("reads-behind-a-hand-over.json");

@@ -234,7 +234,7 @@ async fn a_page_is_of_one_moment_while_messages_change() {
                 limit: 100,
                 bytes_max: usize::MAX,
                 reader: Some(b"u"),
-                changed_after: Some(0),
+                changed_after: None,
             };
             let page = shard.page(&room("room"), &wanted).unwrap().unwrap();
             let first = &page.messages[0];
@@ -256,6 +256,7 @@ async fn a_page_is_of_one_moment_while_messages_change() {
         for (part, seq) in [(0, 1), (1, MESSAGES)] {
             let edit = How::Edit(Edit {
                 body: Some(format!("round {round}").into()),
+                salt: Bytes::from_static(b"0123456789abcdef"),
                 ..Edit::default()
             });
             let command = Command::change(ChangeMessage {

@@ -17,6 +17,9 @@ use crate::limits::{REACTION_KINDS_MAX, REACTIONS_MAX};
 use crate::mutant;
 use crate::state::{Conversation, Dedup, Made, Reaction, ReactionCount, Reactions, Stored};
 
+/// Bytes of an edit's salt, at least: gateways draw as many.
+const SALT_BYTES: usize = 16;
+
 /// A message while a command changes it.
 struct Target {
     key: ConversationKey,
@@ -103,6 +106,10 @@ impl Machine {
         let (made, done) = match change.how {
             Some(How::Redact(_)) if redacted => (Made::Redaction, Done::nothing()),
             Some(How::Edit(_) | How::React(_)) if redacted => return Ok(erased(change.seq)),
+            // Without one its hash would tell what was erased, and be another with the next edit.
+            Some(How::Edit(edit)) if edit.salt.len() < SALT_BYTES => {
+                return Ok(invalid("an edit needs a salt"));
+            }
             Some(How::Edit(edit)) => (Made::Edit, self.edit(state, &mut target, edit)),
             Some(How::Redact(_)) => (Made::Redaction, self.redact(state, &mut target)?),
             Some(How::React(react)) => match self.react(state, &mut target, react)? {

@@ -274,8 +274,12 @@ pub(super) fn end(drill: &mut Drill, end: End, why: &str, now_ms: u64) {
     drill.plan = String::new();
 }
 
-/// Adds a note; of too many the last is replaced.
+/// Adds a note; of too many the last is replaced. Of those that are figures, as JSON, the newest is kept.
 fn push(drill: &mut Drill, note: &str, now_ms: u64) {
+    let is_figures = |text: &str| text.starts_with('{');
+    if is_figures(note) {
+        drill.notes.retain(|one| !is_figures(&one.text));
+    }
     drill.notes.truncate(NOTES_MAX - 1);
     drill.notes.push(Note {
         at_ms: now_ms,

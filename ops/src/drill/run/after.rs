@@ -132,7 +132,7 @@ pub async fn make(
         ended_ms,
         timeline,
         predicted: run.fit.predicted.clone(),
-        rehearsal: rehearsal(&run.options.dir),
+        rehearsal: run.rehearsed.take(),
         measured,
         oracles,
         deviations: std::mem::take(&mut run.deviations),
@@ -149,7 +149,7 @@ pub async fn make(
 }
 
 /// What the simulator said, if it was asked and has answered in the drill's folder.
-fn rehearsal(dir: &Path) -> Option<server::drill::rehearsal::Rehearsal> {
+pub fn rehearsal(dir: &Path) -> Option<server::drill::rehearsal::Rehearsal> {
     let text = std::fs::read_to_string(dir.join("rehearsal.json")).ok()?;
     serde_json::from_str(&text).ok()
 }

@@ -26,8 +26,10 @@ use client::v1::change_drill_request::Change;
 use client::v1::{BeatDrill, BeginDrill, ClaimDrill, GetStatusResponse, drill};
 use client::{Client, v1};
 use server::drill::check;
+use server::drill::live::{Figures, Live};
 use server::drill::paper::{End, Happened, Moment, Paper};
 use server::drill::plan::Plan;
+use server::drill::rehearsal::{Rehearsal, Seeds, Spread};
 
 use super::book::{self, Planned};
 use super::fit::Fit;
@@ -77,6 +79,8 @@ struct Run<'a> {
     client: Client,
     plan: &'a Plan,
     fit: &'a Fit,
+    /// What the simulator said, where it was asked.
+    rehearsed: Option<Rehearsal>,
     options: &'a Options,
     number: u64,
     hands: Hands,
@@ -147,6 +151,7 @@ pub async fn run(
         client: client.clone(),
         plan,
         fit,
+        rehearsed: after::rehearsal(&options.dir),
         options,
         number,
         hands,
@@ -442,6 +447,39 @@ impl Run<'_> {
         }
     }
 
+    /// The figures as they are now, for the console and `firebreak drill status`.
+    fn live(&self) -> Live {
+        let predicted = &self.fit.predicted;
+        let seeds = |pick: fn(&Spread) -> f64| {
+            let calm = self.rehearsed.as_ref().map(|one| &one.calm);
+            // Whole numbers, below 2^53.
+            let figure = |spread: fn(&Seeds) -> Spread| {
+                let value = pick(&spread(calm?)).round();
+                format!("{value:.0}").parse().ok()
+            };
+            Figures {
+                gap_ms: figure(|seeds| seeds.gap_ms),
+                failed: figure(|seeds| seeds.failed),
+                moves: figure(|seeds| seeds.moves),
+            }
+        };
+        Live {
+            predicted: Figures {
+                gap_ms: predicted.gap_ms,
+                failed: Some(predicted.failed),
+                moves: Some(predicted.moves),
+            },
+            simulated_p50: seeds(|spread| spread.p50),
+            simulated_p99: seeds(|spread| spread.p99),
+            measured: Figures {
+                gap_ms: Some(self.gauge.gap_ms),
+                failed: Some(self.gauge.failed),
+                moves: u64::try_from(self.moves.len()).ok(),
+            },
+            calls: self.gauge.calls,
+        }
+    }
+
     /// Tells the meta shard that the controller is there. That takes a while when its leader is gone,
     /// and nothing else waits for it.
     async fn beat(&mut self) -> Result<(), String> {
@@ -462,7 +500,7 @@ impl Run<'_> {
             }
         }
         let note = match self.notes.is_empty() {
-            true => String::new(),
+            true => self.live().note(),
             false => self.notes.remove(0),
         };
         let beat = BeatDrill {

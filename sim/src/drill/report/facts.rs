@@ -189,7 +189,9 @@ fn moments(paper: &Paper) -> Vec<Passed> {
         since_ms: first.map(|first| signed(happened.at_ms) - signed(first)),
         text: happened.text.clone(),
     });
-    all.collect()
+    let mut all: Vec<Passed> = all.collect();
+    all.sort_by_key(|passed| passed.at_ms);
+    all
 }
 
 fn first(paper: &Paper, moment: Moment) -> Option<u64> {

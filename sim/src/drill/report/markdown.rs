@@ -70,7 +70,8 @@ pub(super) fn one_line(text: &str) -> String {
     for c in text.chars() {
         match c {
             c if c.is_control() => line.push(' '),
-            '|' | '*' | '_' | '`' | '<' | '[' | '\\' => {
+            '<' => line.push_str("&lt;"),
+            '|' | '*' | '_' | '`' | '[' | '\\' => {
                 line.push('\\');
                 line.push(c);
             }
