@@ -381,6 +381,10 @@ impl Engine for OnDisk {
     // Nothing here is small.
     fn compact(&self, _: bool) {}
 
+    fn scour(&self, ranges: Vec<(Vec<u8>, Vec<u8>)>) -> BoxFuture<'static, Result<(), Error>> {
+        self.rocks.scour(ranges)
+    }
+
     fn stats(&self) -> Stats {
         let stats = self.rocks.stats();
         match self.log {

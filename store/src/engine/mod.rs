@@ -176,10 +176,7 @@ pub trait Engine: Read {
     /// Rewrites the files that overlap with these ranges (from, to), until no file holds what was
     /// overwritten or removed in them before this call. It may make durable whatever is written
     /// meanwhile, as [`Engine::sync`] does. Done at once by one that has no files.
-    fn scour(&self, ranges: Vec<(Vec<u8>, Vec<u8>)>) -> BoxFuture<'static, Result<(), Error>> {
-        drop(ranges);
-        Box::pin(std::future::ready(Ok(())))
-    }
+    fn scour(&self, ranges: Vec<(Vec<u8>, Vec<u8>)>) -> BoxFuture<'static, Result<(), Error>>;
 
     /// Keeps at most so many bytes of blocks in memory from now on. One that keeps none ignores it.
     fn resize(&self, blocks_bytes: usize) {

@@ -72,7 +72,7 @@ impl From<PositionRecord> for Position {
 const NOTED_FROM: u32 = 3;
 
 /// What is noted of a format: of earlier ones nothing, so that what was written before stays as it was.
-fn noted(entry_format: u32) -> u32 {
+pub(crate) fn noted(entry_format: u32) -> u32 {
     match entry_format < NOTED_FROM {
         true => 0,
         false => entry_format,
@@ -88,7 +88,7 @@ pub(crate) fn seal(arena: &mut Arena, key: &[u8], applied: &Applied) -> Bytes {
         revision: applied.revision,
         time_ms: applied.time_ms,
         passed_ms: applied.passed_ms,
-        entry_format: noted(applied.entry_format),
+        entry_format: applied.entry_format,
     };
     arena.seal_message(key, &record)
 }

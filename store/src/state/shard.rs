@@ -335,7 +335,7 @@ impl ShardState {
         applied.revision = machine.revision();
         applied.time_ms = machine.time_ms();
         applied.passed_ms = machine.passed_ms();
-        applied.entry_format = machine.format();
+        applied.entry_format = applied::noted(machine.format());
         self.write(arena, applied, changes)?;
         arena.rest();
         Ok(replies)

@@ -154,6 +154,10 @@ impl Engine for Tripwire {
         self.inner.checkpoint(directory)
     }
 
+    fn scour(&self, ranges: Vec<(Vec<u8>, Vec<u8>)>) -> BoxFuture<'static, Result<(), Error>> {
+        self.inner.scour(ranges)
+    }
+
     fn compact(&self, may: bool) {
         self.inner.compact(may);
     }

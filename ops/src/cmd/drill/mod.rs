@@ -93,7 +93,12 @@ impl Drill {
 #[derive(clap::Args, Clone, Debug)]
 pub struct Who {
     /// Your name: names are taken as given, until there are logins
-    #[arg(long = "as", value_name = "NAME", env = "FIREBREAK_OPERATOR")]
+    #[arg(
+        id = "operator",
+        long = "as",
+        value_name = "NAME",
+        env = "FIREBREAK_OPERATOR"
+    )]
     name: Option<String>,
 }
 

@@ -172,6 +172,10 @@ impl Engine for Held {
         self.below.compact(may);
     }
 
+    fn scour(&self, ranges: Vec<(Vec<u8>, Vec<u8>)>) -> BoxFuture<'static, Result<(), Error>> {
+        self.below.scour(ranges)
+    }
+
     fn resize(&self, blocks_bytes: usize) {
         self.below.resize(blocks_bytes);
     }

@@ -248,6 +248,11 @@ impl Engine for Memory {
         futures::future::ready(result).boxed()
     }
 
+    /// It has no files.
+    fn scour(&self, _: Vec<(Vec<u8>, Vec<u8>)>) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn compact(&self, may: bool) {
         if let Some(layout) = &mut self.disk.shared.state.lock().layout {
             layout.compact(may);
