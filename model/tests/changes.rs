@@ -3,7 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test fails where it cannot go on"
+    clippy::cast_possible_truncation,
+    reason = "a test fails where it cannot go on; its numbers are small"
 )]
 
 mod support;

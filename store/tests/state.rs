@@ -3,7 +3,9 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test fails where it cannot go on"
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test fails where it cannot go on; its numbers are small, and its reader is a thread of its own"
 )]
 
 mod support;

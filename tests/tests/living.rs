@@ -60,7 +60,11 @@ async fn seen(cluster: &Cluster, room: &str, seq: u64) -> v1::Message {
             ..ListOptions::default()
         };
         let page = client.list(room, &options).await.unwrap();
-        assert_eq!(page.messages, [message.clone()], "through node {node}");
+        assert_eq!(
+            page.messages,
+            std::slice::from_ref(&message),
+            "through node {node}"
+        );
         assert_eq!(*first.get_or_insert(message.clone()), message);
     }
     first.unwrap()

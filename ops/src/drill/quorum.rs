@@ -34,7 +34,7 @@ pub fn margin(left: usize, of: usize) -> i64 {
 }
 
 /// Whom a step takes from the others at a moment.
-fn gone<'a>(step: &'a Step, at_ms: u64) -> impl Iterator<Item = &'a str> {
+fn gone(step: &Step, at_ms: u64) -> impl Iterator<Item = &str> {
     let lasts = step.at_ms..step.at_ms.saturating_add(step.for_ms.unwrap_or(u64::MAX));
     // A disk that completes no sync acknowledges nothing.
     let stalls = matches!(

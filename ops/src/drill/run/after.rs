@@ -553,17 +553,20 @@ fn recorded(run: &Run<'_>, night: &Night, calls: &[Call], known: &[Happened]) ->
             continue;
         }
         match what {
-            What::Verdict(verdict) if !detected && verdict.verdict != "up" => {
-                if of_plan.contains(&name(verdict.peer)) && !of_plan.contains(&name(node)) {
-                    detected = true;
-                    let text = format!(
-                        "{} takes {} for {}",
-                        name(node),
-                        name(verdict.peer),
-                        verdict.verdict
-                    );
-                    found.push(moment(at, Moment::Detect, text));
-                }
+            What::Verdict(verdict)
+                if !detected
+                    && verdict.verdict != "up"
+                    && of_plan.contains(&name(verdict.peer))
+                    && !of_plan.contains(&name(node)) =>
+            {
+                detected = true;
+                let text = format!(
+                    "{} takes {} for {}",
+                    name(node),
+                    name(verdict.peer),
+                    verdict.verdict
+                );
+                found.push(moment(at, Moment::Detect, text));
             }
             What::Led(one) if one.own => led.push((at, one.shard, node)),
             _ => {}

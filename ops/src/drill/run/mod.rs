@@ -483,10 +483,10 @@ impl Run<'_> {
     /// Tells the meta shard that the controller is there. That takes a while when its leader is gone,
     /// and nothing else waits for it.
     async fn beat(&mut self) -> Result<(), String> {
-        if let Some(beating) = &self.beating {
-            if !beating.is_finished() {
-                return Ok(());
-            }
+        if let Some(beating) = &self.beating
+            && !beating.is_finished()
+        {
+            return Ok(());
         }
         if let Some(beating) = self.beating.take() {
             match beating.await {
