@@ -8,15 +8,15 @@ use model::command::{
 };
 use model::hash;
 use model::id::ConversationName;
-use prost::Message as _;
 use proto::v1;
 
+use super::decided::{checked, decided};
 use super::messages::info;
 use crate::check::Checker;
 use crate::convert;
 use crate::deadline::Call;
 use crate::error::Failure;
-use crate::gateway::{Gateway, Target};
+use crate::gateway::Gateway;
 
 /// Says something else in a message.
 ///
@@ -142,30 +142,12 @@ async fn change_message(
     change: ChangeMessage,
     call: Call,
 ) -> Result<MessageChanged, Failure> {
-    let command = Bytes::from(Command::change(change).encode_to_vec());
-    let slot = name.key().slot();
-    let proposed = gateway
-        .clone()
-        .propose(Target::Slot(slot), command, call.deadline);
-    let settled = match proposed.await {
-        Ok(reply) => match reply.answer {
-            Some(Answer::Changed(changed)) => Ok(changed),
-            Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-            Some(
-                Answer::Appended(_) | Answer::Created(_) | Answer::Configured(_) | Answer::Meta(_),
-            )
-            | None => Err(Failure::Internal(
-                "the answer to a change is of another kind".into(),
-            )),
-        },
-        Err(failure) => Err(failure),
+    let pick = |answer| match answer {
+        Answer::Changed(changed) => Some(changed),
+        _ => None,
     };
-    settled.inspect_err(|failure| gateway.traffic.refused(Some(failure)))
-}
-
-/// Counts what was wrong.
-fn checked<T>(gateway: &Gateway, checked: Result<T, Failure>) -> Result<T, Failure> {
-    checked.inspect_err(|wrong| gateway.traffic.refused(Some(wrong)))
+    let command = Command::change(change);
+    decided(gateway, name, command, call, ("a change", pick)).await
 }
 
 /// What nobody can guess, so that the hash of an edit says nothing without it.

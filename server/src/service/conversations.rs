@@ -50,7 +50,7 @@ impl Service for Conversations {
         let wanted = check.read(request.read.as_ref());
         let traffic = &self.gateway.traffic;
         let checked = check.or(name);
-        let name = checked.inspect_err(|wrong| traffic.refused(Some(wrong)))?;
+        let name = super::decided::checked(&self.gateway, checked)?;
         let began = Instant::now();
         let found = get(&self.gateway, &name, &wanted, call).await;
         if !call.forwarded {

@@ -232,7 +232,7 @@ impl Messages {
 
     /// Counts what was wrong.
     fn checked<T>(&self, checked: Result<T, Failure>) -> Result<T, Failure> {
-        checked.inspect_err(|wrong| self.gateway.traffic.refused(Some(wrong)))
+        super::decided::checked(&self.gateway, checked)
     }
 
     /// Has messages that were checked decided by the leader: an outcome for each.

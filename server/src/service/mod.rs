@@ -4,6 +4,7 @@ pub mod admin;
 pub mod changes;
 pub mod conversations;
 pub mod debug;
+mod decided;
 mod drills;
 pub mod events;
 pub mod grpc;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::command::{Answer, Attributes, Command, Configure, Configured, Delete, Setting};
 use model::id::ConversationName;
-use prost::Message as _;
 use proto::v1;
 
+use super::decided::{checked, decided};
 use super::messages::info;
 use crate::check::Checker;
 use crate::convert;
 use crate::deadline::Call;
 use crate::error::Failure;
-use crate::gateway::{Gateway, Target};
+use crate::gateway::Gateway;
 
 /// Sets the attributes of a conversation.
 ///
@@ -97,28 +97,10 @@ async fn configure(
         request_id: Bytes::from(request_id),
         setting: Some(setting),
     });
-    let command = Bytes::from(command.encode_to_vec());
-    let slot = name.key().slot();
-    let proposed = gateway
-        .clone()
-        .propose(Target::Slot(slot), command, call.deadline);
-    let settled = match proposed.await {
-        Ok(reply) => match reply.answer {
-            Some(Answer::Configured(done)) => Ok(done),
-            Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
-            Some(
-                Answer::Appended(_) | Answer::Created(_) | Answer::Changed(_) | Answer::Meta(_),
-            )
-            | None => Err(Failure::Internal(
-                "the answer to a change of a conversation is of another kind".into(),
-            )),
-        },
-        Err(failure) => Err(failure),
+    let pick = |answer| match answer {
+        Answer::Configured(done) => Some(done),
+        _ => None,
     };
-    settled.inspect_err(|failure| gateway.traffic.refused(Some(failure)))
-}
-
-/// Counts what was wrong.
-fn checked<T>(gateway: &Gateway, checked: Result<T, Failure>) -> Result<T, Failure> {
-    checked.inspect_err(|wrong| gateway.traffic.refused(Some(wrong)))
+    let what = "a change of a conversation";
+    decided(gateway, name, command, call, (what, pick)).await
 }

@@ -47,7 +47,7 @@ pub async fn list(
     call: Call,
 ) -> Result<v1::ListConversationsResponse, Failure> {
     let plan = Plan::of(&request);
-    let plan = plan.inspect_err(|wrong| gateway.traffic.refused(Some(wrong)))?;
+    let plan = super::decided::checked(gateway, plan)?;
     let page = gather(gateway, &plan, call).await;
     page.inspect_err(|failure| gateway.traffic.refused(Some(failure)))
 }
