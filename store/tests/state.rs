@@ -218,6 +218,28 @@ fn whole_page(node: &Node, reference: &Reference, name: &ConversationName) {
     }
 }
 
+/// Whether a shard may have erasures is known without a look, and never wrongly denied.
+#[tokio::test]
+async fn a_shard_without_erasures_is_not_looked_at_until_it_has_one() {
+    let (disks, node) = room_of(2).await;
+    // What was there before a start is not known.
+    assert!(node.shard.may_have_erasures());
+    assert_eq!(node.shard.erasures(9).unwrap(), []);
+    assert!(!node.shard.may_have_erasures());
+    let erase = Command::change(ChangeMessage {
+        conversation: room("room").to_string(),
+        seq: 1,
+        request_id: "erase".into(),
+        expected_revision: None,
+        how: Some(How::Redact(Redact {})),
+    });
+    node.run(vec![entry(3, START_MS, &[erase])]).await;
+    assert!(node.shard.may_have_erasures());
+    assert_eq!(node.shard.erasures(9).unwrap().len(), 1);
+    assert!(node.shard.may_have_erasures());
+    drop(disks);
+}
+
 /// Pages are read while messages change, and each is of one moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_is_of_one_moment_while_messages_change() {

@@ -57,6 +57,10 @@ async fn erase(
     waiting: &mut BTreeMap<ShardId, Waiting>,
 ) -> Result<(), store::Error> {
     let state = &group.state;
+    // There may be thousands, of which few ever have any.
+    if !state.may_have_erasures() {
+        return Ok(());
+    }
     // A replica that cannot be read is healed by others.
     let Ok(erasures) = state.erasures(TOGETHER_MAX) else {
         return Ok(());

@@ -89,6 +89,11 @@ fn put(batch: &mut Batch, arena: &mut Arena, key: &[u8], whole: bool) {
 }
 
 impl ShardState {
+    /// Whether [`ShardState::erasures`] may find any; costs no look at the disk.
+    pub fn may_have_erasures(&self) -> bool {
+        self.shard.erases.load(Ordering::SeqCst)
+    }
+
     /// What is erased and may still be found on the disk, at most `limit` of it, the oldest first.
     ///
     /// # Errors
@@ -96,6 +101,8 @@ impl ShardState {
     pub fn erasures(&self, limit: usize) -> Result<Vec<Erasure>, Error> {
         let (from, to) = key::state::erasures(self.shard.id);
         let mut found = Vec::new();
+        // One that is noted meanwhile sets it again.
+        self.shard.erases.store(false, Ordering::SeqCst);
         let read: &dyn Read = &*self.shared.engine;
         let scanned = read.scan(&from, &to, Order::Ascending, &mut |key, value| {
             let strange = || record::corrupt(key, "it is no note of an erasure".into());
@@ -110,6 +117,9 @@ impl ShardState {
                 false => ControlFlow::Break(()),
             })
         });
+        if scanned.is_err() || !found.is_empty() {
+            self.shard.erases.store(true, Ordering::SeqCst);
+        }
         self.noted(scanned)?;
         Ok(found)
     }

@@ -8,7 +8,7 @@
 //! How a page is one consistent read although messages change: [`super::pages`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use model::cluster::ClusterState;
 use model::command::Reply;
@@ -72,6 +72,8 @@ pub(crate) struct Shard {
     reached: watch::Sender<Reached>,
     /// What it keeps in memory, bytes, as it was last counted.
     cached: AtomicUsize,
+    /// It may have erasures; set behind each that is noted.
+    pub(super) erases: AtomicBool,
     /// The first error that a read met.
     read_error: watch::Sender<Option<Error>>,
 }
@@ -154,6 +156,7 @@ impl Shard {
             watchers: Watchers::default(),
             reached,
             cached: AtomicUsize::new(0),
+            erases: AtomicBool::new(true),
             read_error: watch::Sender::new(None),
         })
     }
@@ -361,6 +364,9 @@ impl ShardState {
             self.shared.engine.write(batch)?;
             shard.serving.read().progress.lock().applied = applied;
         }
+        if !changes.erased.is_empty() {
+            shard.erases.store(true, Ordering::SeqCst);
+        }
         self.shared
             .unflushed_bytes
             .fetch_add(bytes, Ordering::Relaxed);
@@ -513,6 +519,8 @@ impl ShardState {
         for key in shard.watchers.keys() {
             changed.push((key, self.last_seq(&key)?));
         }
+        // What is left of the state before.
+        shard.erases.store(true, Ordering::SeqCst);
         shard.watchers.tell(changed.into_iter());
         shard.reached.send_replace(reached);
         Ok(())
