@@ -232,6 +232,11 @@ impl Node {
         self.inner.time().agreed_ms()
     }
 
+    /// The longest round, as it usually is, to a node that can be reached.
+    pub fn longest_round(&self) -> Duration {
+        self.inner.longest_round()
+    }
+
     /// By how much tasks of this process run late now.
     pub fn lateness(&self) -> Duration {
         let pulse = self.inner.peers().vitals().pulse();

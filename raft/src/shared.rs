@@ -268,6 +268,11 @@ impl Shared {
         self.peers.vitals().time()
     }
 
+    /// The longest round, as it usually is, to a node that can be reached.
+    pub(crate) fn longest_round(&self) -> Duration {
+        self.peers.longest_round()
+    }
+
     pub(crate) fn tuning(&self) -> &Tuning {
         &self.tuning
     }

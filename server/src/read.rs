@@ -31,6 +31,9 @@ use crate::error::{Failure, passed};
 use crate::gateway::Gateway;
 use crate::gateway::retry::{MAPLESS_MAX, backoff};
 
+/// Rounds to the node that is farthest away that come on top of what follows: with continents in between they
+/// are what a read takes.
+const ROUNDS: u32 = 4;
 /// The longest that one attempt at another node may take.
 const FORWARD_MAX: Duration = Duration::from_secs(2);
 /// The longest that a leader waits for its quorum before it says that it has none.
@@ -298,7 +301,7 @@ where
         let away = !call.forwarded && step.is_multiple_of(2);
         let lags = away && replica.as_ref().is_some_and(|replica| self.lags(replica));
         if call.forwarded || (replica.is_some() && !lags) {
-            let timeout = call.deadline.remaining().min(BARRIER_MAX);
+            let timeout = call.deadline.remaining().min(BARRIER_MAX + self.rounds());
             match gateway
                 .raft
                 .read(shard, timeout, |state| self.look(state))
@@ -366,6 +369,7 @@ where
         };
         // As long as the replica would have had.
         let limit = if lags { BARRIER_MAX } else { FORWARD_MAX };
+        let limit = limit + self.rounds();
         let attempt = self.forward_within(leader, limit).await;
         match &attempt {
             // It does not lead, or cannot say so: the next attempt asks another replica.
@@ -411,8 +415,13 @@ where
         }
     }
 
+    /// What the way to and from other nodes takes.
+    fn rounds(&self) -> Duration {
+        self.gateway.raft.longest_round() * ROUNDS
+    }
+
     async fn forward(&self, node: NodeId) -> Result<T, Again> {
-        self.forward_within(node, FORWARD_MAX).await
+        self.forward_within(node, FORWARD_MAX + self.rounds()).await
     }
 
     async fn forward_within(&self, node: NodeId, limit: Duration) -> Result<T, Again> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::cluster::ClusterState;
 use model::id::{NodeId, ShardId};
@@ -142,6 +143,14 @@ impl Peers {
     /// All links.
     pub(crate) fn all(&self) -> Vec<Link> {
         self.inner.peers.read().values().cloned().collect()
+    }
+
+    /// The longest round, as it usually is, to a node that can be reached.
+    pub(crate) fn longest_round(&self) -> Duration {
+        let links = self.inner.peers.read();
+        let up = links.values().filter(|link| link.is_up());
+        let rounds = up.filter_map(Link::usual_round);
+        rounds.max().unwrap_or_default()
     }
 
     /// A shared channel to a node.

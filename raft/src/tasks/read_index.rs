@@ -55,8 +55,12 @@ use crate::replica::read::{Follower, ReadIndex};
 use crate::shared::Shared;
 use crate::time::Steady;
 
-/// How long one question may take.
+/// How long one question may take, beside the rounds that it needs where nodes are far apart: a leader
+/// waits for the answer to what it sends, perhaps behind what others have asked, and then the answer comes.
 const ASK_MAX: Duration = Duration::from_secs(1);
+/// Rounds of a leader to its quorum, and with the way to it and back.
+const LEADER_ROUNDS: u32 = 3;
+const READER_ROUNDS: u32 = 4;
 /// How long voters may take to say whom they follow: less, so that the rest is told in time.
 const ROUND_MAX: Duration = Duration::from_millis(500);
 /// Questions for readers of one shard that are on their way; more readers share the next.
@@ -192,7 +196,7 @@ async fn ask_leader(node: &Arc<Shared>, group: &Group) -> Result<Told, ReadError
         return Err(not_leader(None));
     }
     let result = match node.peers().link(leader) {
-        Some(link) => ask(&link, group, leader).await,
+        Some(link) => ask(node, &link, group, leader).await,
         None => Err(ReadError::Unreachable(leader)),
     };
     if let Err(error) = &result {
@@ -209,7 +213,12 @@ async fn ask_leader(node: &Arc<Shared>, group: &Group) -> Result<Told, ReadError
     result
 }
 
-async fn ask(link: &Link, group: &Group, leader: NodeId) -> Result<Told, ReadError> {
+async fn ask(
+    node: &Shared,
+    link: &Link,
+    group: &Group,
+    leader: NodeId,
+) -> Result<Told, ReadError> {
     let shard = group.shard;
     let asked = group.time.now();
     let question = Body::AskPositions(wire::AskPositions {
@@ -217,7 +226,8 @@ async fn ask(link: &Link, group: &Group, leader: NodeId) -> Result<Told, ReadErr
         reader: true,
         ..wire::AskPositions::default()
     });
-    let Ok(Body::Positions(answer)) = link.call(shard.0, question, ASK_MAX).await else {
+    let limit = ASK_MAX + node.longest_round() * READER_ROUNDS;
+    let Ok(Body::Positions(answer)) = link.call(shard.0, question, limit).await else {
         return Err(ReadError::Unreachable(leader));
     };
     match told_of(&answer).next() {
@@ -248,8 +258,9 @@ pub(crate) async fn tell(node: &Arc<Shared>, from: NodeId, ask: wire::AskPositio
     let mut answer = wire::Positions::default();
     if ask.reader {
         let shard = ShardId(ask.shards.first().copied().unwrap_or(u32::MAX));
+        let limit = ASK_MAX + node.longest_round() * LEADER_ROUNDS;
         match node.group(shard) {
-            Some(group) => match group.read_index(ASK_MAX).await {
+            Some(group) => match group.read_index(limit).await {
                 Ok(at) => add(&mut answer, shard, at),
                 Err(ReadError::NotLeader { leader, .. }) => {
                     answer.leader = leader.unwrap_or(NodeId(0)).0;
