@@ -9,6 +9,7 @@ pub(crate) mod network;
 pub(crate) mod runtime;
 pub(crate) mod snapshot;
 pub(crate) mod state_machine;
+pub(crate) mod told;
 pub(crate) mod trust;
 pub(crate) mod types;
 pub(crate) mod vote_log_ends;

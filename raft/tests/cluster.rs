@@ -602,6 +602,40 @@ async fn a_replica_that_was_away_too_long_gets_a_snapshot_and_is_identical() {
     }
 }
 
+/// Whoever asks again and again how replicas are, from several threads, holds nothing up for good: openraft tells
+/// of each append, and who held on to what it told and asked once more waited for itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_how_replicas_are_never_stands_in_the_way_of_what_changes() {
+    let nodes = cluster(&["seoul", "busan", "tokyo"], 1).await;
+    let name = ConversationName::new("acme", "room").unwrap();
+    let shard = shard_of(&nodes[0].node, &name);
+    propose(&nodes[0].node, shard, &append(&name, 1)).await;
+    let leader = nodes[0].node.leader(shard).unwrap();
+    let leads = nodes
+        .iter()
+        .position(|r| r.node.identity().node == leader)
+        .unwrap();
+    let asked = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    for _ in 0..3 {
+        let (node, asked) = (nodes[leads].node.clone(), asked.clone());
+        nodes[leads].runtime.spawn(async move {
+            while asked.load(std::sync::atomic::Ordering::Relaxed) {
+                let replicas = node.replicas();
+                assert!(replicas.iter().any(|one| one.shard == shard));
+                node.replicas_together();
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    for n in 2..=400 {
+        propose(&nodes[0].node, shard, &append(&name, n)).await;
+    }
+    asked.store(false, std::sync::atomic::Ordering::Relaxed);
+    for running in nodes {
+        running.kill();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_corrupt_record_stops_one_replica_until_it_is_rebuilt_from_the_others() {
     let mut nodes = cluster(&["seoul", "busan", "tokyo"], 2).await;

@@ -26,10 +26,10 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use model::id::{NodeId, ShardId};
 use openraft::Raft;
-use openraft::async_runtime::watch::WatchReceiver;
 use store::{Error, Log};
 
 use crate::adapter::state_machine::StateMachine;
+use crate::adapter::told;
 use crate::adapter::types::Types;
 
 /// Local records: the incarnation of each shard's replica; absent is 0.
@@ -113,12 +113,8 @@ impl Place {
         let Some(raft) = self.raft.get() else {
             return false;
         };
-        let metrics = raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let named = metrics
-            .membership_config
-            .membership()
-            .get_node(&self.node.0);
+        let members = told::server(raft).membership_config;
+        let named = members.membership().get_node(&self.node.0);
         let named = named.map(|member| member.incarnation);
         // A founder's log names nobody yet.
         named.unwrap_or(0) == self.incarnation

@@ -18,7 +18,6 @@ use model::command::{
 use model::id::{NodeId, ShardId};
 use model::trace::Context;
 use model::{hash, limits, mutant};
-use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{ClientWriteError, ForwardReason};
 use openraft::impls::ProgressResponder;
 use prost::Message;
@@ -29,6 +28,7 @@ use store::state::ShardState;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::adapter::told;
 use crate::adapter::types::{Payload, Traces, Types};
 use crate::api::{Event, Events, Piece, ProposeError, Span};
 use crate::link::frame;
@@ -226,9 +226,8 @@ impl Batcher {
     /// that the others are no quorum.
     fn lacks_room(&self) -> bool {
         let voters = || {
-            let metrics = self.leadership.raft.server_metrics();
-            let metrics = metrics.borrow_watched();
-            metrics.membership_config.get_joint_config().clone()
+            let members = told::server(&self.leadership.raft).membership_config;
+            members.get_joint_config().clone()
         };
         self.room.is_full() || self.room.lacks_quorum(self.leadership.node, voters)
     }
@@ -322,9 +321,8 @@ fn able(leadership: &Leadership, time: &Time) -> bool {
 }
 
 fn all_others(leadership: &Leadership, able: impl Fn(NodeId) -> bool) -> bool {
-    let metrics = leadership.raft.server_metrics();
-    let metrics = metrics.borrow_watched();
-    let mut members = metrics.membership_config.nodes().map(|(id, _)| NodeId(*id));
+    let members = told::server(&leadership.raft).membership_config;
+    let mut members = members.nodes().map(|(id, _)| NodeId(*id));
     members.all(|member| member == leadership.node || able(member))
 }
 

@@ -26,6 +26,7 @@ use crate::adapter::incarnation::Place;
 use crate::adapter::log_store::{LogStore, Traced};
 use crate::adapter::network::Network;
 use crate::adapter::state_machine::StateMachine;
+use crate::adapter::told;
 use crate::adapter::types::{LogId, Types, Vote, index};
 use crate::adapter::vote_log_ends::Granted;
 use crate::api::{Events, ReplicaStatus, Replicas, Tuning};
@@ -206,33 +207,26 @@ impl Group {
 
     /// Who leads, as this replica knows.
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        self.raft
-            .server_metrics()
-            .borrow_watched()
-            .current_leader
-            .map(NodeId)
+        told::server(&self.raft).current_leader.map(NodeId)
     }
 
     /// Who votes, as this replica knows.
     pub(crate) fn voters(&self) -> BTreeSet<u64> {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.voter_ids().collect()
+        let members = told::server(&self.raft).membership_config;
+        members.voter_ids().collect()
     }
 
     /// Who else has a replica, voting or learning, as this one knows.
     pub(crate) fn others(&self) -> Vec<NodeId> {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let members = metrics.membership_config.nodes().map(|(id, _)| NodeId(*id));
+        let members = told::server(&self.raft).membership_config;
+        let members = members.nodes().map(|(id, _)| NodeId(*id));
         members.filter(|id| *id != self.node).collect()
     }
 
     /// Whether its voters are about to change.
     pub(crate) fn is_joint(&self) -> bool {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.get_joint_config().len() > 1
+        let members = told::server(&self.raft).membership_config;
+        members.get_joint_config().len() > 1
     }
 
     /// What `look` finds in the metrics as soon as it finds something; `None` when that is not so
@@ -244,7 +238,8 @@ impl Group {
     ) -> Option<T> {
         let mut metrics = self.raft.server_metrics();
         loop {
-            let found = look(&metrics.borrow_and_update());
+            let told = metrics.borrow_and_update().clone();
+            let found = look(&told);
             if found.is_some() {
                 return found;
             }
@@ -443,17 +438,15 @@ impl Group {
             return;
         };
         // Looked at often and for every group: what is needed is read, nothing is copied.
-        let (stated, purged, matched) = {
-            let metrics = self.raft.data_metrics();
-            let metrics = metrics.borrow_watched();
-            let followers = metrics.replication.as_ref();
+        let (stated, purged, matched) = told::data(&self.raft, |told| {
+            let followers = told.replication.as_ref();
             let matched = followers.and_then(|followers| {
                 let waited_for = followers.iter().filter(|(id, _)| !given_up(id));
                 waited_for.map(|(_, matched)| index(matched)).min()
             });
-            let stated = metrics.snapshot.as_ref().map(LogId::index);
-            (stated, index(&metrics.purged), matched)
-        };
+            let stated = told.snapshot.as_ref().map(LogId::index);
+            (stated, index(&told.purged), matched)
+        });
         if stated < Some(flushed) {
             // For the next look; state that is flushed all the time must not put off the cut.
             // Stopped groups need no housekeeping.
@@ -482,13 +475,11 @@ impl Group {
             return true;
         }
         let flushed = self.state.flushed().position.map_or(0, |p| p.index);
-        let (stated, matched) = {
-            let metrics = self.raft.data_metrics();
-            let metrics = metrics.borrow_watched();
-            let followers = metrics.replication.as_ref();
+        let (stated, matched) = told::data(&self.raft, |told| {
+            let followers = told.replication.as_ref();
             let matched = followers.and_then(|all| all.values().map(index).min());
-            (metrics.snapshot.as_ref().map_or(0, LogId::index), matched)
-        };
+            (told.snapshot.as_ref().map_or(0, LogId::index), matched)
+        });
         if flushed < upto {
             return false;
         }
@@ -513,7 +504,7 @@ impl Group {
     /// Its state, as [`ReplicaStatus::state`] has it.
     fn state_name(&self) -> &'static str {
         // Whether it leads is asked of these everywhere else; the others follow a moment later.
-        match self.raft.server_metrics().borrow_watched().state {
+        match told::server(&self.raft).state {
             openraft::ServerState::Leader if !self.is_confirmed() => "unconfirmed",
             openraft::ServerState::Leader => "leader",
             openraft::ServerState::Candidate => "candidate",
@@ -534,22 +525,22 @@ impl Group {
         if self.leadership.sleep.is_asleep() {
             all.asleep += 1;
         }
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        if metrics.current_leader.is_none() || state == "unconfirmed" {
+        let (leader, committed, last, purged) = told::all(&self.raft, |told| {
+            let (committed, purged) = (index(&told.local_committed), index(&told.purged));
+            (told.current_leader, committed, told.last_log_index, purged)
+        });
+        if leader.is_none() || state == "unconfirmed" {
             all.leaderless.push(self.shard);
         }
         let applied = applied.position.map_or(0, |position| position.index);
-        let unapplied = index(&metrics.local_committed).saturating_sub(applied);
-        all.unapplied_max = all.unapplied_max.max(unapplied);
-        let last = metrics.last_log_index.unwrap_or(0);
-        let kept = last.saturating_sub(index(&metrics.purged));
+        all.unapplied_max = all.unapplied_max.max(committed.saturating_sub(applied));
+        let kept = last.unwrap_or(0).saturating_sub(purged);
         all.log_entries_max = all.log_entries_max.max(kept);
     }
 
     /// As `firebreak status` shows it.
     pub(crate) fn status(&self) -> ReplicaStatus {
-        let metrics = self.raft.metrics().borrow_watched().clone();
+        let metrics = told::all(&self.raft, Clone::clone);
         let confirmed = self.is_confirmed();
         let state = self.state_name();
         let applied = self.state.applied();

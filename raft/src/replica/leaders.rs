@@ -33,6 +33,7 @@ use tokio::time::Instant;
 
 use crate::adapter::network::ReadWindows;
 use crate::adapter::state_machine::StateMachine;
+use crate::adapter::told;
 use crate::adapter::types::Types;
 use crate::api::ProposeError;
 use crate::link::windows::{self, Windows};
@@ -228,10 +229,8 @@ pub(crate) struct Leadership {
 impl Leadership {
     /// The term as known here, and who leads it.
     pub(crate) fn now(&self) -> (u64, Option<NodeId>) {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics.current_leader.map(NodeId);
-        (metrics.vote.leader_id().term, leader)
+        let told = told::server(&self.raft);
+        (told.vote.leader_id().term, told.current_leader.map(NodeId))
     }
 
     /// Whom to send calls to: who leads, or is about to by a hand-over.

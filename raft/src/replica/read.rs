@@ -40,6 +40,7 @@ use store::state::ShardState;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::adapter::told;
 use crate::api::ReadError;
 use crate::replica::group::Group;
 use crate::time::Steady;
@@ -119,8 +120,7 @@ impl Group {
         follower: Option<Follower>,
         now: Steady,
     ) -> Option<Standing> {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = told::server(&self.raft);
         if metrics.current_leader != Some(self.node.0) {
             return None;
         }

@@ -34,13 +34,13 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use model::cluster;
 use model::id::NodeId;
-use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use openraft::raft::TransferLeaderRequest;
 use proto::node as wire;
 use proto::node::frame::Body;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::adapter::told;
 use crate::adapter::types::{self, Types, Vote};
 use crate::api::{ElectionCause, Event};
 use crate::link::{Link, Reach};
@@ -170,16 +170,12 @@ pub(crate) fn lost(node: &Shared, group: &Group, leader: NodeId) -> bool {
 }
 
 fn vote_of(group: &Group) -> Vote {
-    group.raft.server_metrics().borrow_watched().vote
+    told::server(&group.raft).vote
 }
 
 fn vote_and_voters(group: &Group) -> (Vote, Vec<u64>) {
-    let metrics = group.raft.server_metrics();
-    let metrics = metrics.borrow_watched();
-    (
-        metrics.vote,
-        metrics.membership_config.voter_ids().collect(),
-    )
+    let told = told::server(&group.raft);
+    (told.vote, told.membership_config.voter_ids().collect())
 }
 
 fn last(group: &Group) -> Option<(u64, u64)> {

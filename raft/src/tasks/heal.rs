@@ -32,7 +32,6 @@ use model::cluster::ClusterState;
 use model::id::{NodeId, ShardId};
 use model::{limits, mutant};
 use openraft::ChangeMembers;
-use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::Precondition;
 use proto::node as wire;
 use proto::node::frame::Body;
@@ -40,6 +39,7 @@ use proto::node::replica::State;
 use tokio::time::timeout;
 
 use crate::adapter::incarnation::Member;
+use crate::adapter::told;
 use crate::adapter::types::{self, LogId, StoredMembership};
 use crate::api::{Event, MoveStep};
 use crate::replica::group::Group;
@@ -202,11 +202,11 @@ fn has_nearly_all(group: &Group, replica: &wire::Replica) -> bool {
 
 /// What a mutant goes by: how far the leader remembers a learner to have come.
 fn remembered(group: &Group, learner: u64) -> bool {
-    let metrics = group.raft.data_metrics();
-    let metrics = metrics.borrow_watched();
-    let followers = metrics.replication.as_ref();
-    let matched = followers.and_then(|followers| followers.get(&learner)?.as_ref());
-    matched.is_some_and(|id: &LogId| id.index() + limits::MOVE_LAG_MAX >= group.last_index())
+    let matched = told::data(&group.raft, |told| {
+        let followers = told.replication.as_ref();
+        followers.and_then(|followers| followers.get(&learner)?.as_ref().map(LogId::index))
+    });
+    matched.is_some_and(|index| index + limits::MOVE_LAG_MAX >= group.last_index())
 }
 
 /// Asks a node about its replica of a shard.
@@ -304,9 +304,7 @@ fn is_committed(group: &Group, members: &StoredMembership) -> Result<bool, Strin
 /// Whether a data shard that this node leads, and that is in no move, has not the voters of the map, or
 /// not all of them well.
 fn ails(node: &Shared, group: &Group, wanted: &[u64]) -> bool {
-    let members = group.raft.server_metrics();
-    let members = members.borrow_watched();
-    let members = &members.membership_config;
+    let members = told::server(&group.raft).membership_config;
     let configs = members.get_joint_config();
     let voters = |config: &BTreeSet<u64>| {
         config.len() == wanted.len() && wanted.iter().all(|id| config.contains(id))

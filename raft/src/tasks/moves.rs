@@ -18,10 +18,10 @@ use bytes::Bytes;
 use model::cluster::{self, Change, ChangeBody, ClusterState, Move, Shard};
 use model::command::{Answer, Command};
 use model::id::{NodeId, ShardId};
-use openraft::async_runtime::watch::WatchReceiver;
 use prost::Message;
 use tokio::time::sleep;
 
+use crate::adapter::told;
 use crate::adapter::types::StoredMembership;
 use crate::api::{Event, HandOverCause, MoveStep};
 use crate::replica::group::Group;
@@ -113,9 +113,7 @@ impl Permit for Decided<'_> {
 
 /// The membership in effect, committed or not.
 pub(crate) fn membership(group: &Group) -> StoredMembership {
-    let metrics = group.raft.server_metrics();
-    let metrics = metrics.borrow_watched();
-    metrics.membership_config.as_ref().clone()
+    told::server(&group.raft).membership_config.as_ref().clone()
 }
 
 /// Hands the lead of a group to one of those that it may go to.

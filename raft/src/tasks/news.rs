@@ -12,6 +12,7 @@ use proto::node::frame::Body;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::adapter::told;
 use crate::api::{ElectionCause, Event};
 use crate::replica::group::Group;
 use crate::shared::Shared;
@@ -153,8 +154,7 @@ pub(crate) async fn tell(node: Arc<Shared>, mut won: mpsc::UnboundedReceiver<Won
 /// Tells `peer` that this node leads `led`.
 pub(crate) fn tell_all(node: &Shared, peer: NodeId, led: &[Arc<Group>]) {
     let won = led.iter().map(|group| {
-        let metrics = group.raft.server_metrics();
-        let term = metrics.borrow_watched().vote.leader_id().term;
+        let term = told::server(&group.raft).vote.leader_id().term;
         (group.shard, term)
     });
     if let Some(link) = node.peers().link(peer).filter(|_| !led.is_empty()) {

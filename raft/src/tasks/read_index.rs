@@ -39,7 +39,6 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::id::{NodeId, ShardId};
 use model::{limits, mutant};
-use openraft::async_runtime::watch::WatchReceiver;
 use proto::node as wire;
 use proto::node::frame::Body;
 use store::state::ShardState;
@@ -47,6 +46,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::adapter::acks::Sent;
+use crate::adapter::told;
 use crate::api::{Event, ReadError};
 use crate::link::Link;
 use crate::replica::group::Group;
@@ -213,12 +213,7 @@ async fn ask_leader(node: &Arc<Shared>, group: &Group) -> Result<Told, ReadError
     result
 }
 
-async fn ask(
-    node: &Shared,
-    link: &Link,
-    group: &Group,
-    leader: NodeId,
-) -> Result<Told, ReadError> {
+async fn ask(node: &Shared, link: &Link, group: &Group, leader: NodeId) -> Result<Told, ReadError> {
     let shard = group.shard;
     let asked = group.time.now();
     let question = Body::AskPositions(wire::AskPositions {
@@ -380,10 +375,9 @@ async fn round(node: &Arc<Shared>, open: &[Open], since: Steady) {
         follower,
     } in open
     {
-        let metrics = group.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
+        let members = told::server(&group.raft).membership_config;
         let said = follower.map(|one| one.node);
-        for voter in metrics.membership_config.voter_ids().map(NodeId) {
+        for voter in members.voter_ids().map(NodeId) {
             if voter != node.id() && Some(voter) != said {
                 let question = questions.entry(voter).or_default();
                 question.shards.push(group.shard.0);

@@ -37,12 +37,12 @@ use futures::stream::FuturesUnordered;
 use model::cluster::ClusterState;
 use model::id::{NodeId, ShardId};
 use model::limits;
-use openraft::async_runtime::watch::WatchReceiver;
 use proto::node as wire;
 use proto::node::frame::Body;
 use store::Position;
 use tokio::time::{Instant, sleep};
 
+use crate::adapter::told;
 use crate::adapter::types::{self, LogId};
 use crate::replica::group::Group;
 use crate::shared::Shared;
@@ -98,14 +98,15 @@ fn resting(group: &Group, node: &Shared, view: &ClusterState) -> Option<Position
     if !quiet || handed_over || group.may_tell_at(term) > Instant::now() || group.is_joint() {
         return None;
     }
-    let metrics = group.raft.data_metrics();
-    let metrics = metrics.borrow_watched();
     let has_all = |(id, matched): (&u64, &Option<LogId>)| {
         let matched = matched.as_ref().map(types::position);
         matched == Some(last) || !node.peers().reachable(NodeId(*id))
     };
-    let mut replicas = metrics.replication.as_ref()?.iter();
-    (replicas.all(has_all) && group.is_confirmed()).then_some(last)
+    let all_have = told::data(&group.raft, |told| {
+        let mut replicas = told.replication.as_ref()?.iter();
+        Some(replicas.all(has_all))
+    });
+    (all_have? && group.is_confirmed()).then_some(last)
 }
 
 /// Puts the shards that this node leads to sleep when nobody uses them, and wakes those that it

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use model::id::NodeId;
 use model::limits;
-use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
+use crate::adapter::told;
 use crate::adapter::types::index;
 use crate::api::{Event, HandOverCause};
 use crate::link::Link;
@@ -114,14 +114,12 @@ fn unburden(node: &Arc<Shared>, heirs: &Quicker, burden: Duration, moves: &Arc<S
 
 /// The voter of `heirs` to lead instead of this node.
 fn heir(node: &Shared, group: &Group, heirs: &Quicker) -> Option<NodeId> {
-    let matched: Vec<(u64, u64)> = {
-        let metrics = group.raft.data_metrics();
-        let metrics = metrics.borrow_watched();
-        let followers = metrics.replication.iter().flatten();
+    let matched: Vec<(u64, u64)> = told::data(&group.raft, |told| {
+        let followers = told.replication.iter().flatten();
         followers
             .map(|(id, matched)| (*id, index(matched)))
             .collect()
-    };
+    });
     let (voters, last) = (group.voters(), group.last_index());
     let able = matched.into_iter().filter(|(id, matched)| {
         heirs.contains_key(&NodeId(*id))
