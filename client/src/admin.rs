@@ -198,6 +198,21 @@ impl Client {
         Ok(told.into_inner())
     }
 
+    /// What would have expired of the shards that the node at `address` leads.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it refuses, or does not answer within `limit`.
+    pub async fn retention_of(
+        &self,
+        address: &str,
+        request: v1::PlanRetentionRequest,
+        limit: Duration,
+    ) -> Result<v1::PlanRetentionResponse, Error> {
+        let channel = self.inner.nodes.channel(address)?;
+        let told = once(limit, admin(channel).plan_retention(request)).await?;
+        Ok(told.into_inner())
+    }
+
     /// What the flight recorder of the node at `address` has of a time, Unix milliseconds; it has `begin` to
     /// begin its answer. What it gave before it broke off is given with why it did.
     ///

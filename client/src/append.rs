@@ -15,10 +15,16 @@ use crate::retry::Effect;
 use crate::stats::add;
 
 /// What an append asks for beside the message.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppendOptions {
     /// Refuse (`SEQ_MISMATCH`) unless this is the conversation's last seq.
     pub expected_last_seq: Option<u64>,
+    /// The message counts as the last of this key, at most 64 bytes; empty = of none.
+    pub key: String,
+    /// Refuse (`KEY_SEQ_MISMATCH`) unless this is the last seq of `key`; 0 = there is none yet.
+    pub expected_last_seq_of_key: Option<u64>,
+    /// The conversation's fence token; an append without it is refused (`FENCED`) once there is one.
+    pub fence_token: String,
 }
 
 pub(crate) fn messages(channel: Channel) -> MessagesClient<Channel> {
@@ -46,10 +52,13 @@ impl Client {
     pub async fn append_with(
         &self,
         parent: &str,
-        message: Message,
-        options: AppendOptions,
+        mut message: Message,
+        mut options: AppendOptions,
     ) -> Result<Appended, Error> {
-        let conditions = options.expected_last_seq.is_some() || message.reply_to_seq > 0;
+        if options.fence_token.is_empty() {
+            options.fence_token = std::mem::take(&mut message.fence_token);
+        }
+        let conditions = options != AppendOptions::default() || message.reply_to_seq > 0;
         let effect = match conditions {
             true => Effect::Perhaps,
             false => Effect::Unconditional,
@@ -139,8 +148,11 @@ impl Client {
 }
 
 fn precondition(options: AppendOptions) -> Option<v1::Precondition> {
-    options.expected_last_seq.map(|expected| v1::Precondition {
-        expected_last_seq: Some(expected),
+    (options != AppendOptions::default()).then(|| v1::Precondition {
+        expected_last_seq: options.expected_last_seq,
+        key: options.key,
+        expected_last_seq_of_key: options.expected_last_seq_of_key,
+        fence_token: options.fence_token,
     })
 }
 

@@ -28,6 +28,11 @@ pub struct Message {
     pub silent: bool,
     /// When it was first said, Unix milliseconds, for imports.
     pub original_time_ms: Option<i64>,
+    /// It expires so long after its append: 1 s to 100 years. None = as the conversation says.
+    pub ttl: Option<Duration>,
+    /// The conversation's fence token, where it has one; of a batch
+    /// [`AppendOptions`](crate::AppendOptions) has it. Empty = none.
+    pub fence_token: String,
 }
 
 impl Message {
@@ -48,6 +53,20 @@ impl Message {
         self
     }
 
+    /// Expiring so long after its append.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Message {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// With the conversation's fence token.
+    #[must_use]
+    pub fn fence(mut self, token: impl Into<String>) -> Message {
+        self.fence_token = token.into();
+        self
+    }
+
     pub(crate) fn into_wire(self) -> v1::Message {
         v1::Message {
             sender: self.sender,
@@ -58,6 +77,7 @@ impl Message {
             reply_to_seq: self.reply_to_seq,
             silent: self.silent,
             original_time: self.original_time_ms.map(timestamp),
+            ttl: self.ttl.map(duration),
             ..v1::Message::default()
         }
     }
@@ -87,6 +107,14 @@ pub(crate) fn timestamp(unix_ms: i64) -> Timestamp {
         seconds: unix_ms.div_euclid(1_000),
         // 0 to 999 million: always fits.
         nanos: i32::try_from(unix_ms.rem_euclid(1_000) * 1_000_000).unwrap_or(0),
+    }
+}
+
+/// The longest that can be said, if it is longer: the server says what is too long.
+pub(crate) fn duration(time: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(time.subsec_nanos()).unwrap_or(0),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading: pages of a conversation, and the conversation itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::limits;
@@ -10,6 +11,7 @@ use proto::v1::conversations_client::ConversationsClient;
 use crate::append::messages;
 use crate::builder::Client;
 use crate::error::Error;
+use crate::message::{duration, timestamp};
 use crate::retry::Effect;
 
 /// How fresh a read must be.
@@ -35,8 +37,15 @@ pub struct ListOptions {
     pub page_token: String,
     /// Newest first.
     pub descending: bool,
-    /// Where to begin; 0 = the first, or when descending the last.
+    /// Where to begin, the anchor; 0 = the first, or when descending the last.
     pub start_seq: u64,
+    /// Instead: at the first message of this create time or later, descending at the last of it or earlier;
+    /// Unix milliseconds.
+    pub start_time_ms: Option<i64>,
+    /// Instead: at the first unread message, behind this seq.
+    pub unread_after: Option<u64>,
+    /// Messages before the anchor, in the list's order, that the first page holds too; at most 1,000.
+    pub context_before: u32,
     /// How fresh.
     pub level: Level,
     /// A user, whose own reactions are marked; empty for nobody.
@@ -50,6 +59,10 @@ pub struct Page {
     pub messages: Vec<v1::Message>,
     /// Where the next page begins; empty at the end.
     pub next_page_token: String,
+    /// Where the page before this one begins; empty at the beginning.
+    pub prev_page_token: String,
+    /// On the first page: where the list begins, without its context; 0 where it begins at an end.
+    pub anchor_seq: u64,
     /// Older ones have expired.
     pub min_seq: u64,
     /// The conversation's last seq.
@@ -97,6 +110,9 @@ impl Client {
             page_token: options.page_token.clone(),
             descending: options.descending,
             start_seq: options.start_seq,
+            start_time: options.start_time_ms.map(timestamp),
+            unread_after: options.unread_after,
+            context_before: i32::try_from(options.context_before).unwrap_or(i32::MAX),
             read: Some(read_options(&options.level)),
             reader: options.reader.clone(),
         };
@@ -111,6 +127,8 @@ impl Client {
         Ok(Page {
             messages: response.messages,
             next_page_token: response.next_page_token,
+            prev_page_token: response.prev_page_token,
+            anchor_seq: response.anchor_seq,
             min_seq: response.min_seq,
             last_seq: response.last_seq,
             served_by: info.served_by,
@@ -200,13 +218,29 @@ impl Client {
     pub async fn update_conversation(
         &self,
         name: &str,
-        attributes: std::collections::BTreeMap<String, String>,
+        attributes: BTreeMap<String, String>,
         request_id: &str,
+    ) -> Result<v1::UpdateConversationResponse, Error> {
+        let rules = Rules::default().attributes(attributes).id(request_id);
+        self.set_rules(name, rules).await
+    }
+
+    /// Sets what `rules` gives of the conversation `name`, all of it at once; the rest stays.
+    ///
+    /// # Errors
+    /// As [`Client::update_conversation`]; `FENCED` when another writer has taken over.
+    pub async fn set_rules(
+        &self,
+        name: &str,
+        rules: Rules,
     ) -> Result<v1::UpdateConversationResponse, Error> {
         let request = v1::UpdateConversationRequest {
             name: name.to_owned(),
-            request_id: self.request_id(request_id.to_owned()),
-            attributes: Some(v1::Attributes { values: attributes }),
+            request_id: self.request_id(rules.request_id),
+            attributes: rules.attributes.map(|values| v1::Attributes { values }),
+            fence: rules.fence,
+            ttl: rules.ttl.map(duration),
+            legal_hold: rules.legal_hold,
         };
         let answer = self.call(Effect::Perhaps, |attempt| {
             let request = attempt.request(request.clone());
@@ -263,6 +297,62 @@ impl Client {
         });
         let page = answer.await?.value;
         Ok((page.conversations, page.next_page_token))
+    }
+}
+
+/// What is to be set of a conversation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    request_id: String,
+    attributes: Option<BTreeMap<String, String>>,
+    fence: Option<v1::Fence>,
+    ttl: Option<Duration>,
+    legal_hold: Option<bool>,
+}
+
+impl Rules {
+    /// With this request id, so that the program itself may send it again after it began anew.
+    #[must_use]
+    pub fn id(mut self, request_id: impl Into<String>) -> Rules {
+        self.request_id = request_id.into();
+        self
+    }
+
+    /// These attributes, in place of all that there are.
+    #[must_use]
+    pub fn attributes(mut self, attributes: BTreeMap<String, String>) -> Rules {
+        self.attributes = Some(attributes);
+        self
+    }
+
+    /// Appends must give this token from now on; empty = none.
+    #[must_use]
+    pub fn fence(mut self, token: impl Into<String>) -> Rules {
+        let fence = self.fence.get_or_insert_default();
+        fence.token = token.into();
+        self
+    }
+
+    /// The fence token is set only if it was this one; empty = if there was none.
+    #[must_use]
+    pub fn expected_fence(mut self, token: impl Into<String>) -> Rules {
+        let fence = self.fence.get_or_insert_default();
+        fence.expected_token = Some(token.into());
+        self
+    }
+
+    /// Messages expire so long after their append; zero = they do not.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Rules {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// While it is set nothing expires.
+    #[must_use]
+    pub fn legal_hold(mut self, hold: bool) -> Rules {
+        self.legal_hold = Some(hold);
+        self
     }
 }
 

@@ -220,6 +220,7 @@ async fn a_rule_that_refuses_is_told_at_once_with_its_reason() {
     assert!(!error.retryable() && !error.outcome_unknown());
     let expect = |seq| AppendOptions {
         expected_last_seq: Some(seq),
+        ..AppendOptions::default()
     };
     let error = client
         .append_with(ROOM, Message::text("ann", "z"), expect(7))

@@ -11,8 +11,11 @@ use crate::cluster;
 
 /// The newest format of an entry that this version reads and writes. Once an entry of it is applied,
 /// all replicas of the shard read it, and its commands may be of all kinds.
-pub const FORMAT: u32 = 3;
-/// The newest format of an entry without commands that change messages, which versions before read, too.
+pub const FORMAT: u32 = 4;
+/// The newest format of an entry without rules of conversations and what goes by them, which versions
+/// before read, too.
+pub const FORMAT_WITHOUT_RULES: u32 = 3;
+/// The newest format of an entry without commands that change messages, which versions before that read.
 pub const FORMAT_WITHOUT_CHANGES: u32 = 2;
 /// The format of an entry without [`Entry::passed_ms`], which versions before read, too.
 pub const FORMAT_WITHOUT_PASSED: u32 = 1;
@@ -20,7 +23,7 @@ pub const FORMAT_WITHOUT_PASSED: u32 = 1;
 /// The payload of one Raft entry: many commands, stamped by the leader.
 #[derive(Clone, PartialEq, Message)]
 pub struct Entry {
-    /// [`FORMAT`], [`FORMAT_WITHOUT_CHANGES`] or [`FORMAT_WITHOUT_PASSED`].
+    /// [`FORMAT`], or one of those before it.
     #[prost(uint32, tag = "1")]
     pub format: u32,
     /// Command time, Unix milliseconds; never decreases within a shard.
@@ -39,7 +42,7 @@ pub struct Entry {
 #[derive(Clone, PartialEq, Message)]
 pub struct Command {
     /// What is to be done.
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 16")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 16")]
     pub body: Option<Body>,
 }
 
@@ -52,12 +55,21 @@ pub enum Body {
     /// Create a conversation.
     #[prost(message, tag = "2")]
     Create(Create),
-    /// Change a message that was appended; in entries of [`FORMAT`] only.
+    /// Change a message that was appended; in entries of [`FORMAT_WITHOUT_RULES`] and later only.
     #[prost(message, tag = "3")]
     Change(ChangeMessage),
-    /// Change a conversation, or delete it; in entries of [`FORMAT`] only.
+    /// Change a conversation, or delete it; in entries of [`FORMAT_WITHOUT_RULES`] and later only.
     #[prost(message, tag = "4")]
     Configure(Configure),
+    /// Append messages with what the first versions did not know; in entries of [`FORMAT`] only.
+    #[prost(message, tag = "5")]
+    AppendWith(AppendWith),
+    /// Set the rules of a conversation; in entries of [`FORMAT`] only.
+    #[prost(message, tag = "6")]
+    Govern(Govern),
+    /// Remove what has expired; in entries of [`FORMAT`] only.
+    #[prost(message, tag = "7")]
+    Expire(Expire),
     /// Change the cluster's own state; valid on the meta shard only.
     #[prost(message, tag = "16")]
     Meta(cluster::Change),
@@ -87,6 +99,23 @@ pub struct Append {
     pub refuse_replies_ahead: bool,
 }
 
+/// An append with conditions of its writer, or with messages that expire.
+#[derive(Clone, PartialEq, Message)]
+pub struct AppendWith {
+    /// What is to be appended.
+    #[prost(message, optional, tag = "1")]
+    pub append: Option<Append>,
+    /// The messages count as the last ones of this key (UTF-8); empty = of none.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: Bytes,
+    /// Refuse unless the last seq of `key` is this one; 0 = there must be none. Looked at after dedup.
+    #[prost(uint64, optional, tag = "3")]
+    pub expected_last_seq_of_key: Option<u64>,
+    /// Must be the conversation's fence token, if it has one (UTF-8). Looked at after dedup.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub fence_token: Bytes,
+}
+
 /// A message as its sender gave it.
 #[derive(Clone, PartialEq, Message)]
 pub struct NewMessage {
@@ -114,6 +143,9 @@ pub struct NewMessage {
     /// When it was first said, Unix milliseconds, for imports.
     #[prost(sint64, optional, tag = "8")]
     pub original_time_ms: Option<i64>,
+    /// It expires so long after its append, milliseconds; 0 = never. In [`AppendWith`] only.
+    #[prost(uint64, tag = "9")]
+    pub ttl_ms: u64,
 }
 
 /// A key and a value that the store does not interpret.
@@ -245,11 +277,73 @@ pub enum Setting {
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Delete {}
 
+/// Sets what is given of a conversation's rules and attributes; the rest stays.
+#[derive(Clone, PartialEq, Message)]
+pub struct Govern {
+    /// The conversation's whole name.
+    #[prost(string, tag = "1")]
+    pub conversation: String,
+    /// Makes retries safe (UTF-8); unique among all requests to the conversation.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub request_id: Bytes,
+    /// Other attributes, in place of all that there are.
+    #[prost(message, optional, tag = "3")]
+    pub attributes: Option<Attributes>,
+    /// Who may append.
+    #[prost(message, optional, tag = "4")]
+    pub fence: Option<Fence>,
+    /// Messages expire so long after their append, milliseconds, those that there are too; 0 = never.
+    #[prost(uint64, optional, tag = "5")]
+    pub ttl_ms: Option<u64>,
+    /// A legal hold: while it is set nothing expires.
+    #[prost(bool, optional, tag = "6")]
+    pub hold: Option<bool>,
+}
+
+/// Sets the token that appends must carry.
+#[derive(Clone, PartialEq, Message)]
+pub struct Fence {
+    /// The token (UTF-8); empty = none is asked for any more.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub token: Bytes,
+    /// Refuse unless the token was this one; empty = there must have been none. Looked at after dedup.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub expected: Option<Bytes>,
+}
+
+/// Removes what has expired of one conversation, by the time of the command. What has not is left as it is.
+#[derive(Clone, PartialEq, Message)]
+pub struct Expire {
+    /// The conversation's whole name.
+    #[prost(string, tag = "1")]
+    pub conversation: String,
+    /// Messages that expire by a time of their own, as they are noted.
+    #[prost(message, repeated, tag = "2")]
+    pub due: Vec<Due>,
+    /// From the first message on, remove at most so many that have expired.
+    #[prost(uint64, tag = "3")]
+    pub prefix_max: u64,
+    /// Messages of its tenant expire so long after their append, milliseconds; 0 = never.
+    #[prost(uint64, tag = "4")]
+    pub tenant_ttl_ms: u64,
+}
+
+/// A message that expires by a time of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Due {
+    /// When, of command time, Unix milliseconds.
+    #[prost(uint64, tag = "1")]
+    pub at_ms: u64,
+    /// Its number.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+}
+
 /// What applying one [`Command`] answers.
 #[derive(Clone, PartialEq, Message)]
 pub struct Reply {
     /// The answer.
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 16")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 16")]
     pub answer: Option<Answer>,
 }
 
@@ -268,9 +362,12 @@ pub enum Answer {
     /// To [`Body::Change`].
     #[prost(message, tag = "4")]
     Changed(MessageChanged),
-    /// To [`Body::Configure`].
+    /// To [`Body::Configure`] and [`Body::Govern`].
     #[prost(message, tag = "5")]
     Configured(Configured),
+    /// To [`Body::Expire`].
+    #[prost(message, tag = "6")]
+    Expired(Expired),
     /// To [`Body::Meta`].
     #[prost(message, tag = "16")]
     Meta(cluster::Changed),
@@ -358,13 +455,31 @@ pub struct Configured {
     pub deduplicated: bool,
 }
 
+/// To [`Body::Expire`].
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Expired {
+    /// Messages that are tombstones now.
+    #[prost(uint64, tag = "1")]
+    pub tombstones: u64,
+    /// Messages, and tombstones of them, that are gone from the beginning.
+    #[prost(uint64, tag = "2")]
+    pub removed: u64,
+    /// Bytes of the records that went.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// The first number that is left.
+    #[prost(uint64, tag = "4")]
+    pub min_seq: u64,
+}
+
 /// Why a command, or one message of it, had no effect. Deterministic: all replicas refuse alike.
 #[derive(Clone, PartialEq, Message)]
 pub struct Refusal {
     /// Which rule refused it.
     #[prost(enumeration = "Reason", tag = "1")]
     pub reason: i32,
-    /// The last seq, for [`Reason::SeqMismatch`] and [`Reason::AheadOfHead`].
+    /// The last seq, for [`Reason::SeqMismatch`] and [`Reason::AheadOfHead`]; that of the key, for
+    /// [`Reason::KeySeqMismatch`].
     #[prost(uint64, tag = "2")]
     pub last_seq: u64,
     /// For people.
@@ -413,6 +528,12 @@ pub enum Reason {
     NodesOlder = 15,
     /// There is no such conversation.
     ConversationNotFound = 16,
+    /// `expected_last_seq_of_key` is not the key's last seq.
+    KeySeqMismatch = 17,
+    /// The conversation has a fence token, and it is not the one given; or it was not the one expected.
+    Fenced = 18,
+    /// The conversation has as many keys as it may have.
+    KeysFull = 19,
 }
 
 impl Refusal {
@@ -462,7 +583,37 @@ impl Command {
         // Appends, creations and what is for the meta shard were there from the first.
         match encoded.first() {
             Some(0x0a | 0x12 | 0x82) | None => FORMAT_WITHOUT_PASSED,
+            Some(0x1a | 0x22) => FORMAT_WITHOUT_RULES,
             Some(_) => FORMAT,
+        }
+    }
+
+    /// An append with what the first versions did not know, as one of theirs where it does without.
+    pub fn append_with(with: AppendWith) -> Command {
+        let AppendWith { append, .. } = &with;
+        let plain = with.key.is_empty()
+            && with.expected_last_seq_of_key.is_none()
+            && with.fence_token.is_empty();
+        let lasting = |append: &&Append| append.messages.iter().all(|one| one.ttl_ms == 0);
+        match append.as_ref().filter(|_| plain).filter(lasting) {
+            Some(append) => Command::append(append.clone()),
+            None => Command {
+                body: Some(Body::AppendWith(with)),
+            },
+        }
+    }
+
+    /// Rules of a conversation.
+    pub fn govern(govern: Govern) -> Command {
+        Command {
+            body: Some(Body::Govern(govern)),
+        }
+    }
+
+    /// The removal of what has expired.
+    pub fn expire(expire: Expire) -> Command {
+        Command {
+            body: Some(Body::Expire(expire)),
         }
     }
 

@@ -13,6 +13,16 @@ pub const CLIENT_MESSAGE_ID_BYTES_MAX: usize = 128;
 pub const TYPE_BYTES_MAX: usize = 64;
 /// Longest kind of a reaction, bytes.
 pub const REACTION_KIND_BYTES_MAX: usize = 64;
+/// Longest key of a precondition, bytes.
+pub const KEY_BYTES_MAX: usize = 64;
+/// Keys of preconditions that a conversation may have: its head is held in memory.
+pub const KEYS_MAX: usize = 64;
+/// Longest fence token, bytes.
+pub const FENCE_TOKEN_BYTES_MAX: usize = 128;
+/// Longest time to live of a message, milliseconds: a hundred years.
+pub const TTL_MS_MAX: u64 = 100 * 366 * 24 * 3_600 * 1_000;
+/// Messages that one command removes because they have expired, at most: each is read.
+pub const EXPIRE_MAX: usize = 512;
 /// Most kinds of reactions to one message.
 pub const REACTION_KINDS_MAX: usize = 64;
 /// Most reactions to one message.

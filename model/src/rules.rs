@@ -5,7 +5,8 @@
 
 use crate::cluster::{Change, ChangeBody};
 use crate::command::{
-    Append, Attribute, Body, ChangeMessage, Command, Configure, Create, How, NewMessage, Setting,
+    Append, AppendWith, Attribute, Body, ChangeMessage, Command, Configure, Create, Govern, How,
+    NewMessage, Setting,
 };
 use crate::limits;
 use crate::text::forbidden;
@@ -115,6 +116,11 @@ pub fn forwarded(command: &Command, body_bytes_max: usize) -> Result<(), String>
         Some(Body::Create(create)) => check_create(create),
         Some(Body::Change(change)) => check_message_change(change, body_bytes_max),
         Some(Body::Configure(configure)) => check_configure(configure),
+        Some(Body::AppendWith(with)) => check_append_with(with, body_bytes_max),
+        Some(Body::Govern(govern)) => check_govern(govern),
+        Some(Body::Expire(_)) => {
+            Err("what has expired is removed by the leader itself alone".to_owned())
+        }
         Some(Body::Meta(change)) => check_change(change),
         None => Err("a command of no known kind".to_owned()),
     }
@@ -152,6 +158,50 @@ fn check_append(append: &Append, body_bytes_max: usize) -> Result<(), String> {
     Ok(())
 }
 
+fn check_append_with(with: &AppendWith, body_bytes_max: usize) -> Result<(), String> {
+    if let Some(why) = text_of(&with.key, 0, limits::KEY_BYTES_MAX) {
+        return Err(format!("key {why}"));
+    }
+    if with.key.is_empty() && with.expected_last_seq_of_key.is_some() {
+        return Err("key is required with expected_last_seq_of_key".to_owned());
+    }
+    if let Some(why) = text_of(&with.fence_token, 0, limits::FENCE_TOKEN_BYTES_MAX) {
+        return Err(format!("fence_token {why}"));
+    }
+    let append = with.append.as_ref().ok_or("an append of nothing")?;
+    check_append(append, body_bytes_max)
+}
+
+fn check_govern(govern: &Govern) -> Result<(), String> {
+    let id_max = limits::CLIENT_MESSAGE_ID_BYTES_MAX;
+    if let Some(why) = text_of(&govern.request_id, 1, id_max) {
+        return Err(format!("request_id {why}"));
+    }
+    if let Some(fence) = &govern.fence {
+        let expected = fence.expected.as_ref();
+        for token in std::iter::once(&fence.token).chain(expected) {
+            if let Some(why) = text_of(token, 0, limits::FENCE_TOKEN_BYTES_MAX) {
+                return Err(format!("fence token {why}"));
+            }
+        }
+    }
+    if let Some(ttl_ms) = govern.ttl_ms.filter(|ms| *ms > 0) {
+        check_ttl(ttl_ms)?;
+    }
+    let mut first = None;
+    if let Some(attributes) = &govern.attributes {
+        check_attributes(&attributes.values, &mut first);
+    }
+    first.map_or(Ok(()), Err)
+}
+
+fn check_ttl(ttl_ms: u64) -> Result<(), String> {
+    match (1_000..=limits::TTL_MS_MAX).contains(&ttl_ms) {
+        true => Ok(()),
+        false => Err("ttl must be 1 s to 100 years".to_owned()),
+    }
+}
+
 fn check_message(given: &NewMessage, body_bytes_max: usize) -> Result<(), String> {
     let mut first = None;
     let parts = Parts {
@@ -165,6 +215,11 @@ fn check_message(given: &NewMessage, body_bytes_max: usize) -> Result<(), String
         first.get_or_insert_with(|| format!("{dot}{field} {why}"));
     });
     check_attributes(&given.attributes, &mut first);
+    if given.ttl_ms > 0
+        && let Err(why) = check_ttl(given.ttl_ms)
+    {
+        first.get_or_insert_with(|| format!(".{why}"));
+    }
     if let Some(ms) = given.original_time_ms
         && !limits::TIMESTAMP_SECONDS.contains(&ms.div_euclid(1_000))
     {

@@ -28,6 +28,8 @@ mod append;
 mod change;
 mod configure;
 mod create;
+mod expire;
+mod govern;
 
 /// What names (sender, client message id) inside a conversation: [`hash::dedup_id`].
 pub type DedupId = [u8; 16];
@@ -118,6 +120,15 @@ pub trait Sink {
 
     /// What this command removes or overwrites of the conversation is to leave no trace on the disk.
     fn erase(&mut self, key: &ConversationKey);
+
+    /// Notes that the message expires at this command time, or forgets it.
+    fn put_expiry(&mut self, key: &ConversationKey, at_ms: u64, seq: u64, set: bool);
+
+    /// Notes that something of the conversation may expire, or forgets it.
+    fn put_expiring(&mut self, key: &ConversationKey, set: bool);
+
+    /// Removes the messages `from <= seq <= to`.
+    fn remove_messages(&mut self, key: &ConversationKey, from: u64, to: u64);
 
     /// Removes all of a conversation but its head and the ids.
     fn clear_conversation(&mut self, key: &ConversationKey);
@@ -258,6 +269,15 @@ impl Machine {
             Ok(Command {
                 body: Some(Body::Configure(configure)),
             }) => self.configure(state, configure),
+            Ok(Command {
+                body: Some(Body::AppendWith(with)),
+            }) => self.append_with(state, with),
+            Ok(Command {
+                body: Some(Body::Govern(govern)),
+            }) => self.govern(state, govern),
+            Ok(Command {
+                body: Some(Body::Expire(expire)),
+            }) => self.expire(state, expire),
             Ok(Command {
                 body: Some(Body::Meta(change)),
             }) => Ok(self.meta(state, &change)),

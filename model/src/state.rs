@@ -55,15 +55,60 @@ pub struct Conversation {
     /// Command time of its deletion, Unix milliseconds: what is left is a tombstone, and ids.
     #[prost(uint64, optional, tag = "15")]
     pub delete_time_ms: Option<u64>,
-    /// Revision at which its attributes were changed last; 0 while they are those it was created with.
+    /// Revision at which its attributes or rules were changed last; 0 while they are those it was created
+    /// with.
     #[prost(uint64, tag = "16")]
     pub settings_revision: u64,
+    /// The token that appends must carry (UTF-8); empty = none.
+    #[prost(bytes = "bytes", tag = "17")]
+    pub fence_token: Bytes,
+    /// The keys that appends named, sorted.
+    #[prost(message, repeated, tag = "18")]
+    pub keys: Vec<KeySeq>,
+    /// Messages expire so long after their append, milliseconds; 0 = never.
+    #[prost(uint64, tag = "19")]
+    pub ttl_ms: u64,
+    /// While it is set nothing expires.
+    #[prost(bool, tag = "20")]
+    pub hold: bool,
+    /// Whether it is noted among those of which something may expire.
+    #[prost(bool, tag = "21")]
+    pub expiring: bool,
+}
+
+/// The last message that was appended under a key.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct KeySeq {
+    /// The key (UTF-8).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    /// Its last message's number.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
 }
 
 impl Conversation {
     /// Whether it was deleted, and not created again.
     pub fn is_deleted(&self) -> bool {
         self.delete_time_ms.is_some()
+    }
+
+    /// The number of the last message that was appended under a key; 0 when there was none.
+    pub fn last_seq_of(&self, key: &[u8]) -> u64 {
+        let found = self.keys.iter().find(|one| one.key == key);
+        found.map_or(0, |one| one.seq)
+    }
+
+    /// When a message of it expires, of command time, Unix milliseconds; none when it does not. Where its
+    /// tenant says so too (0 = it does not), the earliest time counts. A legal hold wins.
+    pub fn expires_at(&self, stored: &Stored, tenant_ttl_ms: u64) -> Option<u64> {
+        if self.hold {
+            return None;
+        }
+        let own = stored.message.as_ref().map_or(0, |message| message.ttl_ms);
+        let after = [own, self.ttl_ms, tenant_ttl_ms];
+        let earliest = after.into_iter().filter(|ttl_ms| *ttl_ms > 0).min()?;
+        Some(stored.create_time_ms.saturating_add(earliest))
     }
 }
 
@@ -97,6 +142,9 @@ pub struct Stored {
     /// With what its edits were hashed; gone when it was erased.
     #[prost(bytes = "bytes", tag = "9")]
     pub salt: Bytes,
+    /// Command time at which it expired, Unix milliseconds: it is a tombstone, as one that was erased.
+    #[prost(uint64, optional, tag = "10")]
+    pub expired_ms: Option<u64>,
 }
 
 impl Stored {
@@ -108,9 +156,9 @@ impl Stored {
         }
     }
 
-    /// Whether it was erased.
-    pub fn is_redacted(&self) -> bool {
-        self.redact_time_ms.is_some()
+    /// Whether nothing of its content is left: it was erased, or it has expired.
+    pub fn is_tombstone(&self) -> bool {
+        self.redact_time_ms.is_some() || self.expired_ms.is_some()
     }
 }
 
@@ -163,6 +211,14 @@ pub struct Reaction {
     /// The shard's revision at which it was set.
     #[prost(uint64, tag = "5")]
     pub revision: u64,
+}
+
+/// That a message, or something of a conversation, may expire.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Expiring {
+    /// Format of the record, 1.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
 }
 
 /// That a message was changed, in the order of revisions.
@@ -231,4 +287,6 @@ pub enum Made {
     Attributes = 5,
     /// Its deletion; `seq` is its incarnation.
     Deletion = 6,
+    /// A change of its rules; `seq` is its incarnation.
+    Rules = 7,
 }

@@ -396,7 +396,7 @@ fn check(shard: &Shard, model: &Model) -> Result<(), TestCaseError> {
         let message = stored.message.clone().unwrap();
         prop_assert_eq!(&message.body[..], simple.body.as_bytes());
         prop_assert_eq!(message.attributes.len(), simple.attributes);
-        prop_assert_eq!(stored.is_redacted(), simple.redacted);
+        prop_assert_eq!(stored.is_tombstone(), simple.redacted);
         let counts = shard.records.reactions.get(&(key(), seq));
         let reacted = counts.map_or(0, |all| all.revision);
         prop_assert_eq!(stored.revision.max(reacted), simple.revision);

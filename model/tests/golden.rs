@@ -23,8 +23,9 @@ use model::cluster::{
     SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
 };
 use model::command::{
-    Answer, Append, Appended, Attribute, Attributes, ChangeMessage, Command, Create, Created, Edit,
-    Entry, How, MessageChanged, NewMessage, Outcome, React, Reason, Redact, Refusal, Reply,
+    Answer, Append, AppendWith, Appended, Attribute, Attributes, ChangeMessage, Command, Create,
+    Created, Due, Edit, Entry, Expire, Expired, Fence, Govern, How, MessageChanged, NewMessage,
+    Outcome, React, Reason, Redact, Refusal, Reply,
 };
 use model::shard::{Machine, Scope};
 use model::state::{self, Conversation, Dedup, Made, Reaction, ReactionCount, Reactions, Stored};
@@ -93,6 +94,7 @@ fn message() -> NewMessage {
         reply_to_seq: 7,
         silent: true,
         original_time_ms: Some(-5),
+        ..NewMessage::default()
     }
 }
 
@@ -713,6 +715,81 @@ fn stored_records_are_read_and_written_as_ever() {
         ..cluster()
     };
     check("cluster_state_with_policies", &with_policies);
+}
+
+#[test]
+fn rules_of_conversations_are_read_and_written_as_ever() {
+    let expiring = NewMessage {
+        ttl_ms: 86_400_000,
+        ..message()
+    };
+    let append = Append {
+        messages: vec![expiring],
+        ..append()
+    };
+    let with = AppendWith {
+        append: Some(append),
+        key: Bytes::from_static(b"mls-commit"),
+        expected_last_seq_of_key: Some(7),
+        fence_token: Bytes::from_static(b"writer-2"),
+    };
+    check("command_append_with", &Command::append_with(with));
+    let govern = Govern {
+        conversation: "tenants/acme/conversations/room-1".into(),
+        request_id: Bytes::from_static(b"r-9"),
+        attributes: Some(Attributes {
+            values: attributes(),
+        }),
+        fence: Some(Fence {
+            token: Bytes::from_static(b"writer-2"),
+            expected: Some(Bytes::from_static(b"writer-1")),
+        }),
+        ttl_ms: Some(604_800_000),
+        hold: Some(true),
+    };
+    check("command_govern", &Command::govern(govern));
+    let expire = Expire {
+        conversation: "tenants/acme/conversations/room-1".into(),
+        due: vec![Due {
+            at_ms: 1_700_000_000_000,
+            seq: 300,
+        }],
+        prefix_max: 512,
+        tenant_ttl_ms: 31_536_000_000,
+    };
+    check("command_expire", &Command::expire(expire));
+    let expired = Expired {
+        tombstones: 2,
+        removed: 300,
+        bytes: 70_000,
+        min_seq: 301,
+    };
+    check("reply_expired", &Reply::new(Answer::Expired(expired)));
+    let ruled = Conversation {
+        settings_revision: 4_200,
+        fence_token: Bytes::from_static(b"writer-2"),
+        keys: vec![state::KeySeq {
+            key: Bytes::from_static(b"mls-commit"),
+            seq: 300,
+        }],
+        ttl_ms: 604_800_000,
+        hold: true,
+        expiring: true,
+        ..conversation()
+    };
+    check("conversation_ruled", &ruled);
+    let tombstone = Stored {
+        format: 1,
+        seq: 300,
+        revision: 5_000,
+        append_revision: 4_000,
+        create_time_ms: 1_700_000_000_900,
+        message: Some(NewMessage::default()),
+        expired_ms: Some(1_700_000_086_400),
+        ..Stored::default()
+    };
+    check("stored_expired", &tombstone);
+    check("expiring", &state::Expiring { format: 1 });
 }
 
 /// The hashes are on disk: a change of any would orphan records or call equal replicas different.

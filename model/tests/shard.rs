@@ -274,6 +274,7 @@ fn told(reply: Reply) -> Told {
         Answer::Refused(refusal) => Told::Refused(refusal.reason()),
         Answer::Changed(changed) => panic!("{changed:?}"),
         Answer::Configured(done) => panic!("{done:?}"),
+        Answer::Expired(done) => panic!("{done:?}"),
         Answer::Meta(changed) => panic!("{changed:?}"),
     }
 }
@@ -366,6 +367,9 @@ proptest! {
                     model::command::Body::Create(create) => simple.create(create),
                     model::command::Body::Change(_)
                     | model::command::Body::Configure(_)
+                    | model::command::Body::AppendWith(_)
+                    | model::command::Body::Govern(_)
+                    | model::command::Body::Expire(_)
                     | model::command::Body::Meta(_) => unreachable!(),
                 };
                 prop_assert_eq!(told(reply), expected, "{:?}", command);

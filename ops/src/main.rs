@@ -78,6 +78,8 @@ enum Command {
     Whatif(cmd::whatif::Args),
     #[command(subcommand)]
     Erase(cmd::erase::Erase),
+    #[command(subcommand)]
+    Retention(cmd::retention::Retention),
     // --- client commands, demo and bench: one line each ---
     Import(cmd::import::Args),
     Read(cmd::read::Args),
@@ -135,6 +137,7 @@ fn main() -> ExitCode {
         Command::Shard(command) => cmd::block_on(command.run()),
         Command::Whatif(args) => cmd::block_on(args.run()),
         Command::Erase(command) => cmd::block_on(command.run()),
+        Command::Retention(command) => cmd::block_on(command.run()),
         // --- client commands, demo and bench: one line each, for instance ---
         Command::Import(args) => cmd::block_on(args.run()),
         Command::Read(args) => cmd::block_on(args.run()),

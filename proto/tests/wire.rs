@@ -115,6 +115,8 @@ fn every_wire_message_is_written_and_read_as_by_the_first_version() {
     conversations(&mut golden);
     changes(&mut golden);
     settings(&mut golden);
+    rules(&mut golden);
+    follows(&mut golden);
     admin(&mut golden);
     faults(&mut golden);
     frames(&mut golden);
@@ -160,6 +162,7 @@ fn message() -> v1::Message {
         redaction: None,
         reactions: Vec::new(),
         original_time: time(1_262_304_000),
+        ..v1::Message::default()
     }
 }
 
@@ -169,6 +172,7 @@ fn changed_message() -> v1::Message {
         edit_time: time(1_665_800_100),
         redaction: Some(v1::Redaction {
             redact_time: time(1_665_800_200),
+            ..v1::Redaction::default()
         }),
         reactions: vec![v1::ReactionCount {
             kind: "👍".into(),
@@ -183,6 +187,7 @@ fn precondition() -> Option<v1::Precondition> {
     // Present though 0: "the conversation is empty" is not "no precondition".
     Some(v1::Precondition {
         expected_last_seq: Some(0),
+        ..v1::Precondition::default()
     })
 }
 
@@ -245,6 +250,7 @@ fn streams(golden: &mut Golden) {
         parent: PARENT.into(),
         message: Some(message()),
         timeout_ms: 10_000,
+        ..v1::AppendItem::default()
     };
     golden.check(
         "append_stream_request",
@@ -303,6 +309,7 @@ fn reads(golden: &mut Golden) {
             start_seq: 300,
             read: Some(read_options(Level::Local)),
             reader: String::new(),
+            ..v1::ListMessagesRequest::default()
         },
     );
     golden.check(
@@ -313,6 +320,7 @@ fn reads(golden: &mut Golden) {
             min_seq: 2,
             last_seq: 300,
             info: info(),
+            ..v1::ListMessagesResponse::default()
         },
     );
     golden.check(
@@ -358,6 +366,7 @@ fn conversations(golden: &mut Golden) {
         info: None,
         revision: 0,
         delete_time: None,
+        ..v1::Conversation::default()
     };
     golden.check("conversation", &conversation);
     golden.check(
@@ -413,6 +422,7 @@ fn changes(golden: &mut Golden) {
             start_seq: 0,
             read: None,
             reader: "bob".into(),
+            ..v1::ListMessagesRequest::default()
         },
     );
     golden.check(
@@ -505,6 +515,7 @@ fn settings(golden: &mut Golden) {
             attributes: Some(v1::Attributes {
                 values: attributes(),
             }),
+            ..v1::UpdateConversationRequest::default()
         },
     );
     golden.check(
@@ -545,6 +556,121 @@ fn settings(golden: &mut Golden) {
             conversations: conversation().into_iter().collect(),
             next_page_token: "page".into(),
             info: info(),
+        },
+    );
+}
+
+/// What came with the rules of conversations and with anchors.
+fn rules(golden: &mut Golden) {
+    let expiring = v1::Message {
+        expire_time: time(1_665_800_400),
+        ttl: span(86_400),
+        redaction: Some(v1::Redaction {
+            redact_time: time(1_665_800_400),
+            expired: true,
+        }),
+        ..message()
+    };
+    golden.check("message_expiring", &expiring);
+    golden.check(
+        "precondition_of_a_key",
+        &v1::Precondition {
+            expected_last_seq: None,
+            key: "mls-commit".into(),
+            expected_last_seq_of_key: Some(7),
+            fence_token: "writer-2".into(),
+        },
+    );
+    golden.check(
+        "append_item_fenced",
+        &v1::AppendItem {
+            correlation_id: 7,
+            fence_token: "writer-2".into(),
+            ..v1::AppendItem::default()
+        },
+    );
+    golden.check(
+        "list_messages_request_anchored",
+        &v1::ListMessagesRequest {
+            parent: PARENT.into(),
+            start_time: time(1_665_800_000),
+            unread_after: Some(41),
+            context_before: 10,
+            ..v1::ListMessagesRequest::default()
+        },
+    );
+    golden.check(
+        "list_messages_response_anchored",
+        &v1::ListMessagesResponse {
+            prev_page_token: "before".into(),
+            anchor_seq: 42,
+            ..v1::ListMessagesResponse::default()
+        },
+    );
+    golden.check(
+        "conversation_ruled",
+        &v1::Conversation {
+            fence_token: "writer-2".into(),
+            ttl: span(604_800),
+            legal_hold: true,
+            keys: vec![v1::KeySeq {
+                key: "mls-commit".into(),
+                last_seq: 300,
+            }],
+            ..v1::Conversation::default()
+        },
+    );
+    golden.check(
+        "update_conversation_request_ruled",
+        &v1::UpdateConversationRequest {
+            name: PARENT.into(),
+            request_id: "r-7".into(),
+            fence: Some(v1::Fence {
+                token: "writer-2".into(),
+                expected_token: Some("writer-1".into()),
+            }),
+            ttl: span(604_800),
+            legal_hold: Some(true),
+            ..v1::UpdateConversationRequest::default()
+        },
+    );
+}
+
+fn follows(golden: &mut Golden) {
+    golden.check(
+        "follow_request",
+        &v1::FollowRequest {
+            cursor: "cursor".into(),
+            add: vec![v1::FollowAdd {
+                parent: PARENT.into(),
+                start_seq: 7,
+            }],
+            remove: vec![PARENT.into()],
+            more: true,
+        },
+    );
+    let event = |event| v1::FollowEvent { event: Some(event) };
+    let gap = v1::FollowGap {
+        parent: PARENT.into(),
+        min_seq: 42,
+    };
+    let conversation = v1::Conversation {
+        name: PARENT.into(),
+        ..v1::Conversation::default()
+    };
+    golden.check(
+        "follow_response",
+        &v1::FollowResponse {
+            events: vec![
+                event(v1::follow_event::Event::Message(message())),
+                event(v1::follow_event::Event::Changed(changed_message())),
+                event(v1::follow_event::Event::Settings(conversation)),
+                event(v1::follow_event::Event::Deleted(PARENT.into())),
+                event(v1::follow_event::Event::Trimmed(gap)),
+            ],
+            cursor: "cursor".into(),
+            caught_up: true,
+            reconnect: Some(v1::Reconnect { after_ms: 250 }),
         },
     );
 }

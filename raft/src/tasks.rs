@@ -16,6 +16,7 @@ mod news;
 mod quorum;
 pub(crate) mod read_index;
 mod reconcile;
+mod retain;
 pub(crate) mod scrub;
 mod search;
 mod sleep;
@@ -112,6 +113,7 @@ impl Tasks {
         until_stopped(&node, moves::carry_out(node.clone()));
         until_stopped(&node, housekeeping::keep(node.clone()));
         until_stopped(&node, erase::keep(node.clone()));
+        until_stopped(&node, retain::keep(node.clone()));
         until_stopped(&node, balance::keep(node.clone()));
         until_stopped(&node, sleep::keep(node.clone()));
         until_stopped(&node, read_index::keep_known(node.clone()));

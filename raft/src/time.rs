@@ -228,11 +228,10 @@ impl Time {
         self.inner.others.lock().contains_key(&node)
     }
 
-    /// Whether a node has told that it reads entries of this version's newest format.
-    pub(crate) fn reads_newest(&self, node: NodeId) -> bool {
+    /// The newest format of entries that a node has told that it reads; 0 = it told of none.
+    pub(crate) fn reads(&self, node: NodeId) -> u32 {
         let others = self.inner.others.lock();
-        let told = others.get(&node).map_or(0, |one| one.entry_format);
-        told >= model::command::FORMAT
+        others.get(&node).map_or(0, |one| one.entry_format)
     }
 
     /// By how much a node's clock is off, ms, as seen from here; none when it is right, or unknown.

@@ -14,6 +14,7 @@ use model::session::Token;
 use prost_types::Timestamp;
 use proto::v1;
 
+use crate::convert;
 use crate::error::{Failure, Violation};
 
 /// Collects violations; allocates only when there are any.
@@ -260,13 +261,66 @@ impl Checker {
         if !message.attributes.is_empty() {
             self.attributes(&field("attributes"), &message.attributes);
         }
-        if let Some(time) = &message.original_time
-            && !timestamp_fits(time)
-        {
+        if let Some(time) = &message.original_time {
+            self.time(field("original_time"), time);
+        }
+        if let Some(ttl) = &message.ttl {
+            self.ttl(field("ttl"), ttl, false);
+        }
+    }
+
+    /// What is asked of a conversation before messages are appended to it.
+    pub fn precondition(&mut self, given: Option<&v1::Precondition>) {
+        let Some(given) = given else { return };
+        if let Some(wrong) = text(&given.key, 0, limits::KEY_BYTES_MAX) {
+            self.add("precondition.key", wrong);
+        }
+        if given.key.is_empty() && given.expected_last_seq_of_key.is_some() {
             self.add(
-                field("original_time"),
+                "precondition.key",
+                "is required with expected_last_seq_of_key",
+            );
+        }
+        self.fence_token("precondition.fence_token", &given.fence_token);
+    }
+
+    /// What says that its writer is the one.
+    pub fn fence_token(&mut self, field: &str, token: &str) {
+        if let Some(wrong) = text(token, 0, limits::FENCE_TOKEN_BYTES_MAX) {
+            self.add(field, wrong);
+        }
+    }
+
+    /// How long messages live; 0 s says that they live for ever, where that may be said.
+    pub fn ttl(&mut self, field: impl fmt::Display, ttl: &prost_types::Duration, or_none: bool) {
+        let ms = convert::millis_of(ttl);
+        let none = or_none && ttl.seconds == 0 && ttl.nanos == 0;
+        let valid = ttl.seconds >= 0 && (0..1_000_000_000).contains(&ttl.nanos);
+        if !none && !(valid && (1_000..=limits::TTL_MS_MAX).contains(&ms)) {
+            let or = if or_none { ", or 0 for ever" } else { "" };
+            self.add(field, format_args!("must be 1 s to 100 years{or}"));
+        }
+    }
+
+    /// A time.
+    pub fn time(&mut self, field: impl fmt::Display, time: &Timestamp) {
+        if !timestamp_fits(time) {
+            self.add(
+                field,
                 "must lie in the years 1 to 9999 with nanos in [0, 999999999]",
             );
+        }
+    }
+
+    /// Messages in front of where a list begins.
+    pub fn context(&mut self, field: &str, given: i32) -> u64 {
+        let max = limits::PAGE_SIZE_MAX;
+        match u64::try_from(given) {
+            Ok(count) if count <= max as u64 => count,
+            Ok(_) | Err(_) => {
+                self.add(field, format_args!("must be 0 to {max}; it is {given}"));
+                0
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Between the wire's types and the model's. What comes in has passed [`crate::check`].
 
 use bytes::Bytes;
-use model::command::{Append, Attribute, Command, MessageChanged, NewMessage, Outcome};
+use model::command::{Append, AppendWith, Attribute, Command, MessageChanged, NewMessage, Outcome};
 use model::id::ConversationName;
 use model::state;
 use prost::Message as _;
@@ -20,7 +20,20 @@ pub fn new_message(message: v1::Message) -> NewMessage {
         reply_to_seq: message.reply_to_seq,
         silent: message.silent,
         original_time_ms: message.original_time.map(|time| millis(&time)),
+        ttl_ms: message.ttl.as_ref().map_or(0, millis_of),
     }
+}
+
+/// Milliseconds of a time to live that was checked; rounded up, so that it is none only if it was.
+pub fn millis_of(ttl: &prost_types::Duration) -> u64 {
+    let part = u64::try_from(ttl.nanos).unwrap_or(0).div_ceil(1_000_000);
+    let whole = u64::try_from(ttl.seconds).unwrap_or(0);
+    whole.saturating_mul(1_000).saturating_add(part)
+}
+
+/// The same as the wire has it; none when it is none.
+fn ttl(ttl_ms: u64) -> Option<prost_types::Duration> {
+    (ttl_ms > 0).then(|| duration(std::time::Duration::from_millis(ttl_ms)))
 }
 
 /// Sorted by key, since the map is.
@@ -32,18 +45,46 @@ pub fn attributes(map: std::collections::BTreeMap<String, String>) -> Vec<Attrib
 
 /// An encoded append, with all that is looked at now.
 pub fn append(append: Append) -> Bytes {
-    let append = Append {
-        refuse_replies_ahead: true,
-        ..append
-    };
-    Bytes::from(Command::append(append).encode_to_vec())
+    let append = Some(append);
+    append_with(AppendWith {
+        append,
+        ..AppendWith::default()
+    })
 }
 
-/// A stored message with its reactions as callers see it.
+/// The same with what the first versions did not know.
+pub fn append_with(with: AppendWith) -> Bytes {
+    let append = Append {
+        refuse_replies_ahead: true,
+        ..with.append.unwrap_or_default()
+    };
+    let append = Some(append);
+    let command = Command::append_with(AppendWith { append, ..with });
+    Bytes::from(command.encode_to_vec())
+}
+
+/// A stored message with its reactions as callers see it at a time, Unix milliseconds: what has expired
+/// by then is a tombstone, removed or not.
 ///
 /// # Errors
 /// As [`message`].
-pub fn shown(name: &ConversationName, shown: Shown) -> Result<v1::Message, String> {
+pub fn shown(
+    name: &ConversationName,
+    head: &state::Conversation,
+    mut shown: Shown,
+    now_ms: u64,
+) -> Result<v1::Message, String> {
+    let expires_ms = head.expires_at(&shown.stored, 0);
+    let expires_ms = expires_ms.filter(|_| !shown.stored.is_tombstone());
+    if let Some(at_ms) = expires_ms.filter(|at_ms| *at_ms <= now_ms) {
+        shown.stored = state::Stored {
+            message: Some(NewMessage::default()),
+            edit_time_ms: None,
+            expired_ms: Some(at_ms),
+            ..shown.stored
+        };
+        shown.reactions.clear();
+    }
     let mut reactions = Vec::with_capacity(shown.reactions.len());
     for (one, mine) in shown.reactions {
         let kind = String::from_utf8(one.kind.into()).map_err(|_| {
@@ -59,6 +100,7 @@ pub fn shown(name: &ConversationName, shown: Shown) -> Result<v1::Message, Strin
     Ok(v1::Message {
         revision: shown.revision,
         reactions,
+        expire_time: expires_ms.map(timestamp_unsigned),
         ..message(name, shown.stored)?
     })
 }
@@ -100,11 +142,17 @@ pub fn message(name: &ConversationName, stored: state::Stored) -> Result<v1::Mes
         silent: message.silent,
         create_time: Some(timestamp_unsigned(stored.create_time_ms)),
         edit_time: stored.edit_time_ms.map(timestamp_unsigned),
-        redaction: stored.redact_time_ms.map(|ms| v1::Redaction {
-            redact_time: Some(timestamp_unsigned(ms)),
-        }),
+        expire_time: None,
+        redaction: stored
+            .redact_time_ms
+            .or(stored.expired_ms)
+            .map(|ms| v1::Redaction {
+                redact_time: Some(timestamp_unsigned(ms)),
+                expired: stored.redact_time_ms.is_none(),
+            }),
         reactions: Vec::new(),
         original_time: message.original_time_ms.map(timestamp),
+        ttl: ttl(message.ttl_ms),
     })
 }
 
@@ -123,8 +171,10 @@ pub fn appended(
         // As it was stored: to the millisecond.
         original_time: given.original_time.map(|time| timestamp(millis(&time))),
         body: if with_body { given.body } else { Bytes::new() },
+        ttl: ttl(given.ttl.as_ref().map_or(0, millis_of)),
         // Output only, whatever the caller set.
         edit_time: None,
+        expire_time: None,
         redaction: None,
         reactions: Vec::new(),
         ..given
@@ -149,7 +199,23 @@ pub fn conversation(head: state::Conversation, shard: u32) -> v1::Conversation {
         info: None,
         revision: head.revision,
         delete_time: head.delete_time_ms.map(timestamp_unsigned),
+        fence_token: text(head.fence_token),
+        ttl: ttl(head.ttl_ms),
+        legal_hold: head.hold,
+        keys: head
+            .keys
+            .into_iter()
+            .map(|one| v1::KeySeq {
+                key: text(one.key),
+                last_seq: one.seq,
+            })
+            .collect(),
     }
+}
+
+/// Text that was checked when it came in.
+fn text(bytes: Bytes) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Unix milliseconds, rounded down; valid timestamps lie far inside the range.

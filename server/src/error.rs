@@ -424,6 +424,9 @@ fn refused(refusal: &Refusal) -> Row {
         Reason::ReactionsFull => (Code::FailedPrecondition, "REACTIONS_FULL"),
         Reason::NodesOlder => (Code::Unavailable, "NODES_OLDER"),
         Reason::ConversationNotFound => (Code::NotFound, "CONVERSATION_NOT_FOUND"),
+        Reason::KeySeqMismatch => (Code::Aborted, "KEY_SEQ_MISMATCH"),
+        Reason::Fenced => (Code::FailedPrecondition, "FENCED"),
+        Reason::KeysFull => (Code::FailedPrecondition, "KEYS_FULL"),
         Reason::Unspecified | Reason::Invalid => (Code::Internal, "REFUSED"),
     };
     let retry_ms = match refusal.reason() {
@@ -438,7 +441,7 @@ fn refused(refusal: &Refusal) -> Row {
         retry_after: retry_ms.map(Duration::from_millis),
         metadata: match refusal.reason() {
             Reason::RevisionMismatch => Some(("revision", refusal.revision.to_string())),
-            Reason::SeqMismatch | Reason::AheadOfHead => {
+            Reason::SeqMismatch | Reason::AheadOfHead | Reason::KeySeqMismatch => {
                 Some(("last_seq", refusal.last_seq.to_string()))
             }
             _ => None,

@@ -403,6 +403,7 @@ impl Tail {
         if self.next <= head.last_seq.saturating_add(1) {
             self.unsure = None;
         }
+        let now_ms = self.gateway.now_ms();
         let mut changed = page.changed.into_iter().peekable();
         for shown in page.messages {
             if shown.stored.seq != self.next {
@@ -410,14 +411,15 @@ impl Tail {
                 return Err(Failure::Corrupt(what));
             }
             while let Some(before) = changed.next_if(|one| one.revision < shown.revision) {
-                self.push_changed(before)?;
+                self.push_changed(&head, before)?;
             }
-            let message = convert::shown(&self.name, shown).map_err(Failure::Corrupt)?;
+            let message =
+                convert::shown(&self.name, &head, shown, now_ms).map_err(Failure::Corrupt)?;
             self.next += 1;
             self.push(Event::Message(message));
         }
         for behind in changed {
-            self.push_changed(behind)?;
+            self.push_changed(&head, behind)?;
         }
         self.known = Known::To(page.changed_to);
         if let Some(last) = self.events.back_mut() {
@@ -487,9 +489,10 @@ impl Tail {
         }
     }
 
-    fn push_changed(&mut self, shown: Shown) -> Result<(), Failure> {
+    fn push_changed(&mut self, head: &Conversation, shown: Shown) -> Result<(), Failure> {
         let revision = shown.revision;
-        let message = convert::shown(&self.name, shown).map_err(Failure::Corrupt)?;
+        let now_ms = self.gateway.now_ms();
+        let message = convert::shown(&self.name, head, shown, now_ms).map_err(Failure::Corrupt)?;
         self.known = Known::To(revision);
         self.push(Event::Changed(message));
         Ok(())
@@ -537,7 +540,8 @@ fn check(head: &Conversation, incarnation: u64, next: u64) -> Result<(), Failure
 }
 
 /// A wait of a caller that has to go elsewhere, ms: not all are to come there at once.
-fn spread(gateway: &Gateway) -> u32 {
+/// When a caller whose stream ends here is to come back elsewhere, ms from now.
+pub fn spread(gateway: &Gateway) -> u32 {
     u32::try_from(gateway.random() % RECONNECT_SPREAD_MS).unwrap_or(0)
 }
 

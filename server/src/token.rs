@@ -30,6 +30,8 @@ pub enum Kind {
     Page {
         /// Whether the list goes from new to old.
         descending: bool,
+        /// Whether the page is the one before, which ends with `next_seq`.
+        back: bool,
     },
     /// A position of a tail.
     Cursor,
@@ -72,7 +74,7 @@ impl Token {
     pub fn encode(&self) -> String {
         let mut bytes = Vec::with_capacity(CURSOR_BYTES);
         let kind = match (self.kind, self.revision) {
-            (Kind::Page { descending }, _) => [1, u8::from(descending)],
+            (Kind::Page { descending, back }, _) => [1, u8::from(descending) | u8::from(back) << 1],
             (Kind::Cursor, None) => [2, 0],
             (Kind::Cursor, Some(_)) => [3, 0],
         };
@@ -112,8 +114,10 @@ impl Token {
         }
         let with_revision = bytes.len() > BYTES;
         let kind = match (bytes[1], bytes[2], with_revision) {
-            (1, 0, false) => Kind::Page { descending: false },
-            (1, 1, false) => Kind::Page { descending: true },
+            (1, flags @ 0..=3, false) => Kind::Page {
+                descending: flags & 1 != 0,
+                back: flags & 2 != 0,
+            },
             (2, 0, false) | (3, 0, true) => Kind::Cursor,
             _ => return Err(Error::Malformed),
         };
@@ -161,6 +165,10 @@ mod tests {
         }
     }
 
+    fn page(descending: bool, back: bool) -> Kind {
+        Kind::Page { descending, back }
+    }
+
     #[test]
     fn a_cursor_with_a_revision_survives_its_text_and_its_damage_is_noticed() {
         let cursor = Token {
@@ -179,8 +187,10 @@ mod tests {
     #[test]
     fn a_token_survives_its_text() {
         for kind in [
-            Kind::Page { descending: false },
-            Kind::Page { descending: true },
+            page(false, false),
+            page(true, false),
+            page(false, true),
+            page(true, true),
             Kind::Cursor,
         ] {
             let text = token(kind).encode();

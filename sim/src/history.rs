@@ -27,6 +27,37 @@ pub struct History {
     /// LINEARIZABLE looks at messages that change, in the order of their ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub looks: Vec<Look>,
+    /// LINEARIZABLE looks at messages that expire, in the order of their ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fades: Vec<Fade>,
+}
+
+/// A look at a message that expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fade {
+    /// The conversation: fading-{room}.
+    pub room: u32,
+    /// The message.
+    pub seq: u64,
+    /// How long it lives.
+    pub ttl_ms: u64,
+    /// When its append was called, and when it returned.
+    pub said_us: (u64, u64),
+    /// When the look was called, and when it returned.
+    pub looked_us: (u64, u64),
+    /// What was shown.
+    pub end: Faded,
+}
+
+/// What a look at a message that expires showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Faded {
+    /// What it says.
+    Shown,
+    /// That it has expired.
+    Gone,
+    /// Something else.
+    Otherwise,
 }
 
 /// A change of a message, by the one writer of its conversation.

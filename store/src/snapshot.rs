@@ -257,7 +257,8 @@ impl Read for WithoutDedups {
                     | Named::Message(..)
                     | Named::Change(..)
                     | Named::Counts(..)
-                    | Named::Reaction(..),
+                    | Named::Reaction(..)
+                    | Named::Expiry(..),
                 )
                 | None => visit(key, value),
             },

@@ -31,6 +31,7 @@ pub(crate) mod applied;
 pub(crate) mod erase;
 mod heads;
 mod ids;
+mod overdue;
 mod overlay;
 mod pages;
 mod readback;
@@ -40,10 +41,12 @@ mod watch;
 mod written;
 
 pub use erase::Erasure;
+pub use overdue::{Forecast, Look, Overdue, WhatIf};
 pub use pages::{Page, Shown, Wanted};
 pub use readback::{ConversationHash, Digest, Scrub};
 pub use record::SUM_BYTES;
 pub use shard::{Reached, ShardState};
+pub use watch::Touched;
 
 use shard::Shard;
 

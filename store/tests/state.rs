@@ -15,9 +15,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use model::cluster::{Change, ChangeBody, ClusterState, Node as Member};
-use model::command::{Append, ChangeMessage, Command, Edit, How, React, Redact};
+use model::command::{
+    Append, AppendWith, Body, ChangeMessage, Command, Due, Edit, Expire, Govern, How, React, Redact,
+};
 use model::hash;
-use model::id::{ConversationName, ShardId};
+use model::id::{ConversationKey, ConversationName, ShardId};
 use model::limits::DEDUP_WINDOW_MS;
 use model::state::Stored;
 use proptest::prelude::*;
@@ -25,7 +27,7 @@ use prost::Message;
 use store::Error;
 use store::engine::Order;
 use store::key;
-use store::state::Wanted;
+use store::state::{Overdue, Wanted};
 use support::reference::Reference;
 use support::*;
 
@@ -67,8 +69,93 @@ fn any_change() -> impl Strategy<Value = Command> {
     })
 }
 
+/// Rules, and what goes by them. What is due is filled in when it is applied.
+fn any_rule() -> impl Strategy<Value = Command> {
+    let name = || (0..3u8).prop_map(|name| room(&format!("room{name}")).to_string());
+    let append = (name(), 0..40u8, 0..4u64, any::<bool>()).prop_map(|(name, id, ttl, keyed)| {
+        let mut message = message(&format!("ttl{id}"), b"text");
+        message.ttl_ms = ttl * 1_000;
+        let append = Append {
+            conversation: name,
+            messages: vec![message],
+            ..Append::default()
+        };
+        Command::append_with(AppendWith {
+            append: Some(append),
+            key: if keyed { "key".into() } else { Bytes::new() },
+            ..AppendWith::default()
+        })
+    });
+    let ttl = prop_oneof![Just(None), (0..4u64).prop_map(|s| Some(s * 1_000))];
+    let hold = proptest::option::weighted(0.3, any::<bool>());
+    let govern = (name(), 0..60u8, ttl, hold).prop_map(|(name, request, ttl_ms, hold)| {
+        Command::govern(Govern {
+            conversation: name,
+            request_id: format!("g{request}").into(),
+            ttl_ms,
+            hold,
+            ..Govern::default()
+        })
+    });
+    let expire = (name(), 0..9u64).prop_map(|(name, prefix_max)| {
+        Command::expire(Expire {
+            conversation: name,
+            prefix_max,
+            ..Expire::default()
+        })
+    });
+    prop_oneof![3 => append, 1 => govern, 3 => expire]
+}
+
+/// A command as a leader would send it, who knows what is noted to expire.
+fn filled(command: Command, reference: &Reference, now_ms: u64) -> Command {
+    let Some(Body::Expire(expire)) = command.body else {
+        return command;
+    };
+    let key = ConversationName::parse(&expire.conversation).unwrap().key();
+    let noted = reference.records.expiries.iter();
+    let due = noted.filter(|(of, at_ms, _)| *of == key && *at_ms <= now_ms);
+    let due = due.map(|(_, at_ms, seq)| Due {
+        at_ms: *at_ms,
+        seq: *seq,
+    });
+    Command::expire(Expire {
+        due: due.collect(),
+        ..expire
+    })
+}
+
+/// What a replica finds to be overdue is what the records say.
+fn overdue(node: &Node, reference: &Reference, now_ms: u64) {
+    let look = node.shard.overdue(&ConversationKey([0; 16]), now_ms, 99);
+    let found: Vec<_> = look.unwrap().overdue;
+    let mut expected = Vec::new();
+    for key in &reference.records.expiring {
+        let head = &reference.records.heads[key];
+        let first = reference.records.messages.get(&(*key, head.min_seq.max(1)));
+        let first = first.map(|record| Stored::decode(record.clone()).unwrap());
+        let prefix = first.is_some_and(|first| {
+            let at_ms = head.expires_at(&first, 0);
+            first.expired_ms.is_some() || at_ms.is_some_and(|at_ms| at_ms <= now_ms)
+        });
+        let noted = reference.records.expiries.iter();
+        let due = noted.filter(|(of, at_ms, _)| of == key && *at_ms <= now_ms);
+        let due: Vec<_> = due
+            .map(|(_, at_ms, seq)| Due {
+                at_ms: *at_ms,
+                seq: *seq,
+            })
+            .collect();
+        if !head.hold && !head.is_deleted() && (prefix || !due.is_empty()) {
+            let name = head.name.clone();
+            expected.push(Overdue { name, due, prefix });
+        }
+    }
+    assert_eq!(found, expected);
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
-    prop_oneof![any_append(), any_change()]
+    prop_oneof![3 => any_append(), 3 => any_change(), 2 => any_rule()]
 }
 
 fn any_append() -> impl Strategy<Value = Command> {
@@ -129,6 +216,8 @@ proptest! {
             let count = entries.len() as u64;
             for (index, (step_ms, commands, then, together)) in (1..).zip(entries) {
                 now_ms += step_ms;
+                let fill = |command| filled(command, &reference, now_ms);
+                let commands: Vec<Command> = commands.into_iter().map(fill).collect();
                 waiting.push(entry(index, now_ms, &commands));
                 if together && index < count {
                     continue; // applied in one write with the next
@@ -161,12 +250,16 @@ proptest! {
                     .unwrap()
                     .unwrap();
                 assert_eq!(&found, head);
-                assert_eq!(page.len() as u64, head.last_seq);
+                let min_seq = head.min_seq.max(1);
+                assert_eq!(page.len() as u64, head.last_seq + 1 - min_seq);
                 for stored in page {
                     let record = &reference.records.messages[&(*key, stored.seq)];
                     assert_eq!(stored, Stored::decode(record.clone()).unwrap());
                 }
                 whole_page(&restarted, &reference, &name);
+            }
+            for later_ms in [0, 2_000] {
+                overdue(&restarted, &reference, now_ms + later_ms);
             }
         });
     }
@@ -202,8 +295,9 @@ fn whole_page(node: &Node, reference: &Reference, name: &ConversationName) {
         assert_eq!(shown.revision, shown.stored.revision.max(reacted));
     }
     for after in 0..=reference.revision() {
-        let next = all.messages.len() as u64 / 2 + 1;
-        let mut expected: Vec<_> = all.messages[..next as usize - 1].iter().collect();
+        let half = all.messages.len() / 2;
+        let next = all.head.min_seq.max(1) + half as u64;
+        let mut expected: Vec<_> = all.messages[..half].iter().collect();
         let is_new = |seq| {
             let noted = records.changes.iter();
             let mut noted = noted.filter(|(at, of)| at.0 == key && **of == seq);

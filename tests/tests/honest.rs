@@ -185,6 +185,7 @@ async fn texts_ids_and_deadlines_have_one_rule_whichever_way_they_come() {
                 parent: ROOM.to_owned(),
                 message: Some(message),
                 timeout_ms: 0,
+                ..v1::AppendItem::default()
             }],
         };
         let alone = messages.append_message(request).await.unwrap_err();

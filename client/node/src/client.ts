@@ -11,7 +11,7 @@ import { Backoff, Budget, drawId, sleep } from "./retry.js";
 import { Session } from "./session.js";
 import { AppendStream, type StreamOptions } from "./stream.js";
 import { From, Tail } from "./tail.js";
-import { type Service, unixMs } from "./v1.js";
+import { type Service, timestamp, unixMs } from "./v1.js";
 import type * as v1 from "./v1.js";
 
 export interface ClientOptions {
@@ -29,6 +29,26 @@ export interface ClientOptions {
 export interface AppendOptions {
   /** Refuse (SEQ_MISMATCH) unless this is the conversation's last seq. */
   expectedLastSeq?: number;
+  /** The message counts as the last of this key, at most 64 bytes. */
+  key?: string;
+  /** Refuse (KEY_SEQ_MISMATCH) unless this is the last seq of `key`; 0 = there is none yet. */
+  expectedLastSeqOfKey?: number;
+  /** The conversation's fence token; an append without it is refused (FENCED) once there is one. */
+  fenceToken?: string;
+}
+
+/** What is to be set of a conversation; what is left out stays. */
+export interface Rules {
+  /** In place of all that there are. */
+  attributes?: Record<string, string>;
+  /** Appends must give this token from now on; empty = none. */
+  fenceToken?: string;
+  /** The token is set only if it was this one (FENCED); empty = if there was none. */
+  expectedFenceToken?: string;
+  /** Messages expire so many milliseconds after their append; 0 = they do not. */
+  ttl?: number;
+  /** While it is set nothing expires. */
+  legalHold?: boolean;
 }
 
 /** What a client has counted since it was made. */
@@ -108,7 +128,9 @@ export class Client {
   /** Appends one message to `parent`, tenants/{t}/conversations/{c}. However often it is sent on the way, it has one
    * effect. */
   async append(parent: string, message: Message, options: AppendOptions = {}): Promise<Appended> {
-    const request = { parent, message: toWire(message, drawId()), precondition: precondition(options) };
+    const { fenceToken = message.fenceToken } = options;
+    const conditions = precondition({ ...options, ...(fenceToken === undefined ? {} : { fenceToken }) });
+    const request = { parent, message: toWire(message, drawId()), precondition: conditions };
     const answer = await this.#call("Messages", "AppendMessage", request, true);
     this.#count(1, answer.value.deduplicated);
     return appended(answer, answer.value.message);
@@ -136,8 +158,9 @@ export class Client {
 
   /** A page of `parent`'s messages. */
   async list(parent: string, options: ListOptions = {}): Promise<Page> {
-    const { level, ...same } = options;
-    const request = { ...same, parent, read: readOptions(level) };
+    const { level, startTimeMs, ...same } = options;
+    const startTime = startTimeMs === undefined ? {} : { startTime: timestamp(startTimeMs) };
+    const request = { ...same, ...startTime, parent, read: readOptions(level) };
     return pageOf((await this.#call("Messages", "ListMessages", request)).value);
   }
 
@@ -234,7 +257,24 @@ export class Client {
     attributes: Record<string, string>,
     requestId = "",
   ): Promise<{ conversation: v1.Conversation; deduplicated: boolean }> {
-    const request = { name, requestId: requestId || drawId(), attributes: { values: attributes } };
+    return this.setRules(name, { attributes }, requestId);
+  }
+
+  /** Sets what is given of the conversation `name`, all of it at once; the rest stays. */
+  async setRules(
+    name: string,
+    rules: Rules,
+    requestId = "",
+  ): Promise<{ conversation: v1.Conversation; deduplicated: boolean }> {
+    const { attributes, fenceToken, expectedFenceToken, ttl, legalHold } = rules;
+    const request = {
+      name,
+      requestId: requestId || drawId(),
+      ...(attributes === undefined ? {} : { attributes: { values: attributes } }),
+      ...(fenceToken === undefined ? {} : { fence: { token: fenceToken, expectedToken: expectedFenceToken } }),
+      ...(ttl === undefined ? {} : { ttl: timestamp(ttl) }),
+      ...(legalHold === undefined ? {} : { legalHold }),
+    };
     return (await this.#call("Conversations", "UpdateConversation", request, true)).value;
   }
 
@@ -357,8 +397,8 @@ function attempt(
   });
 }
 
-function precondition({ expectedLastSeq }: AppendOptions): object | undefined {
-  return expectedLastSeq === undefined ? undefined : { expectedLastSeq };
+function precondition(options: AppendOptions): object | undefined {
+  return Object.keys(options).length === 0 ? undefined : options;
 }
 
 function nameOf(parent: string, seq: number): string {

@@ -7,7 +7,7 @@
  */
 
 export { Client } from "./client.js";
-export type { AppendOptions, ClientOptions, Stats } from "./client.js";
+export type { AppendOptions, ClientOptions, Rules, Stats } from "./client.js";
 export { Closed, Code, Config, Deadline, FirebreakError, Gap, Refused } from "./errors.js";
 export type { Refusal, Violation } from "./errors.js";
 export { Edit, Message } from "./message.js";

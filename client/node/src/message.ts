@@ -20,6 +20,10 @@ export interface Message {
   silent?: boolean;
   /** When it was first said, Unix milliseconds, for imports. */
   originalTimeMs?: number;
+  /** It expires so many milliseconds after its append, 1 s to 100 years; left out: as the conversation says. */
+  ttl?: number;
+  /** The conversation's fence token, where it has one; of a batch the call's own counts. */
+  fenceToken?: string;
 }
 
 export const Message = {
@@ -31,12 +35,13 @@ export const Message = {
 
 /** As it goes over the wire, with the id that was `drawn` where it has none. */
 export function toWire(message: Message, drawn: string): object {
-  const { kind, clientMessageId, originalTimeMs, ...same } = message;
+  const { kind, clientMessageId, originalTimeMs, ttl, fenceToken: _, ...same } = message;
   return {
     ...same,
     type: kind ?? "",
     clientMessageId: clientMessageId || drawn,
     ...(originalTimeMs === undefined ? {} : { originalTime: timestamp(originalTimeMs) }),
+    ...(ttl === undefined ? {} : { ttl: timestamp(ttl) }),
   };
 }
 

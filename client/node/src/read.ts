@@ -38,6 +38,13 @@ export interface ListOptions {
   descending?: boolean;
   /** Where to begin; left out: the first, or when descending the last. */
   startSeq?: number;
+  /** Instead: at the first message of this create time or later, descending at the last of it or earlier; Unix
+   * milliseconds. */
+  startTimeMs?: number;
+  /** Instead: at the first unread message, behind this seq. */
+  unreadAfter?: number;
+  /** Messages before that, in the list's order, that the first page holds too; at most 1,000. */
+  contextBefore?: number;
   /** How fresh. */
   level?: Level;
   /** A user, whose own reactions are marked. */
@@ -50,6 +57,10 @@ export interface Page {
   messages: v1.Message[];
   /** Where the next page begins; empty at the end. */
   nextPageToken: string;
+  /** Where the page before this one begins; empty at the beginning. */
+  prevPageToken: string;
+  /** On the first page: where the list begins, without its context; 0 where it begins at an end. */
+  anchorSeq: number;
   /** Older ones have expired. */
   minSeq: number;
   /** The conversation's last seq. */
@@ -62,8 +73,9 @@ export interface Page {
   sessionToken: string;
 }
 
-export function pageOf({ messages, nextPageToken, minSeq, lastSeq, info }: any): Page {
+export function pageOf({ messages, nextPageToken, prevPageToken, anchorSeq, minSeq, lastSeq, info }: any): Page {
   const { servedBy = "", sessionToken = "", staleness } = info ?? {};
   const age = staleness ? staleness.seconds * 1_000 + staleness.nanos / 1e6 : undefined;
-  return { messages, nextPageToken, minSeq, lastSeq, servedBy, staleness: age, sessionToken };
+  const tokens = { nextPageToken, prevPageToken, sessionToken };
+  return { messages, ...tokens, anchorSeq, minSeq, lastSeq, servedBy, staleness: age };
 }

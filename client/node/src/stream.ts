@@ -88,7 +88,8 @@ export class AppendStream {
     }
     if (this.#closed) throw new Closed();
     const answer = new Promise<Appended>((resolve, reject) => {
-      this.#window.push(parent, toWire(message, drawId()), started, this.#deadline, { resolve, reject });
+      const wire = toWire(message, drawId());
+      this.#window.push(parent, wire, started, this.#deadline, { resolve, reject }, message.fenceToken);
     });
     // Nobody need listen; a failure that nobody hears is counted all the same.
     answer.catch(() => {});

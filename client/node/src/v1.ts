@@ -36,8 +36,9 @@ export interface Message {
   originalTime: Timestamp | null;
   /** Of the last edit. */
   editTime?: Timestamp | null;
-  /** Set when it was erased. */
-  redaction?: { redactTime: Timestamp | null } | null;
+  /** Set when it was erased, or has expired. */
+  redaction?: { redactTime: Timestamp | null; expired?: boolean } | null;
+  expireTime?: Timestamp | null;
   reactions?: ReactionCount[];
 }
 
@@ -61,6 +62,11 @@ export interface Conversation {
   info: ResponseInfo | null;
   revision?: number;
   deleteTime?: Timestamp | null;
+  /** Empty = none. */
+  fenceToken?: string;
+  ttl?: Timestamp | null;
+  legalHold?: boolean;
+  keys?: { key: string; lastSeq: number }[];
 }
 
 export function unixMs(time: Timestamp | null | undefined): number {

@@ -20,6 +20,7 @@ interface Entry {
   id: number;
   lane: Lane;
   message: any;
+  fenceToken: string;
   size: number;
   started: number;
   deadline: number;
@@ -75,13 +76,13 @@ export class Window {
   }
 
   /** Takes a message in. */
-  push(parent: string, message: any, started: number, deadline: number, answer: Answer): void {
+  push(parent: string, message: any, started: number, deadline: number, answer: Answer, fenceToken = ""): void {
     let lane = this.#lanes.get(parent);
     if (!lane) this.#lanes.set(parent, (lane = new Lane(parent)));
     const id = ++this.#count;
     const size = ITEM_BYTES + (message.body?.length ?? 0);
     const times = { started, deadline: started + deadline, sentAt: 0 };
-    const entry: Entry = { id, lane, message, size, ...times, answer, attempts: 0 };
+    const entry: Entry = { id, lane, message, fenceToken, size, ...times, answer, attempts: 0 };
     this.#entries.set(id, entry);
     lane.waiting.push(entry);
     this.#place(lane);
@@ -108,7 +109,8 @@ export class Window {
         if (items.length >= itemsMax || size >= bytesMax) break;
         count += 1;
         const timeoutMs = Math.max(Math.round(entry.deadline - now), 1);
-        items.push({ correlationId: entry.id, parent: lane.parent, message: entry.message, timeoutMs });
+        const { id, message, fenceToken } = entry;
+        items.push({ correlationId: id, parent: lane.parent, message, timeoutMs, fenceToken });
         size += entry.size;
         again += Number(entry.attempts > 0);
         entry.attempts += 1;

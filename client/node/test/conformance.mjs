@@ -27,6 +27,45 @@ async function numbers(events) {
   return all;
 }
 
+async function rules(client) {
+  const key = { key: "mls", expectedLastSeqOfKey: 0 };
+  await client.append(room("ruled"), text("one"), key);
+  await client.append(room("ruled"), text("chat"));
+  const stale = await refused(client.append(room("ruled"), text("x"), key), "KEY_SEQ_MISMATCH");
+  assert.equal(stale.metadata.last_seq, "1");
+  await client.setRules(room("ruled"), { fenceToken: "w1", expectedFenceToken: "" });
+  await refused(client.append(room("ruled"), text("x")), "FENCED");
+  const fenced = text("two", { fenceToken: "w1" });
+  assert.equal((await client.append(room("ruled"), fenced)).seq, 3);
+  const stream = client.appendStream();
+  assert.equal((await stream.send(room("ruled"), text("three", { fenceToken: "w1" }))).seq, 4);
+  await refused(stream.send(room("ruled"), text("x")), "FENCED");
+  await stream.close();
+  await client.setRules(room("ruled"), { fenceToken: "", ttl: 3_600_000, legalHold: true });
+  const head = await client.getConversation(room("ruled"));
+  assert.ok(head.legalHold && head.fenceToken === "" && Number(head.ttl.seconds) === 3_600);
+  const { seq } = await client.append(room("fading"), text("gone soon", { ttl: 1_000 }));
+  const until = performance.now() + 20_000;
+  let found = await client.getMessage(room("fading"), seq);
+  while (found.body.length > 0) {
+    assert.ok(performance.now() < until, "it does not expire");
+    await new Promise((then) => setTimeout(then, 100));
+    found = await client.getMessage(room("fading"), seq);
+  }
+  assert.ok(found.redaction.expired);
+}
+
+async function anchors(client) {
+  await client.appendBatch(room("far"), Array.from({ length: 20 }, (_, n) => text(String(n + 1))));
+  const page = await client.list(room("far"), { pageSize: 5, unreadAfter: 11, contextBefore: 2 });
+  assert.deepEqual(page.messages.map(({ seq }) => seq), [10, 11, 12, 13, 14, 15, 16]);
+  assert.equal(page.anchorSeq, 12);
+  const before = await client.list(room("far"), { pageSize: 5, pageToken: page.prevPageToken });
+  assert.deepEqual(before.messages.map(({ seq }) => seq), [5, 6, 7, 8, 9]);
+  const newest = { pageSize: 2, descending: true, startTimeMs: Date.now() + 60_000 };
+  assert.deepEqual((await client.list(room("far"), newest)).messages.map(({ seq }) => seq), [20, 19]);
+}
+
 async function appends(client) {
   const one = await client.append(room("a"), text("one", { clientMessageId: "id-1" }));
   assert.deepEqual([one.seq, one.deduplicated], [1, false]);
@@ -196,7 +235,7 @@ async function nobodyThere() {
 }
 
 const client = new Client(ADDRESSES);
-const parts = [appends, reads, sessions, conversations, streams, tails, discovers, nobodyThere];
+const parts = [appends, rules, anchors, reads, sessions, conversations, streams, tails, discovers, nobodyThere];
 if (hasMethod("Messages", "EditMessage")) parts.push(changes);
 for (const part of parts) {
   const late = setTimeout(() => {

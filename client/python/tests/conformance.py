@@ -45,6 +45,41 @@ async def appends(client):
     await refused(client.append_batch(room("a"), [batch[0], Message.text("ben", "new")]), "MIXED_BATCH")
 
 
+async def rules(client):
+    await client.append(room("ruled"), Message.text("ann", "one"), key="mls", expected_last_seq_of_key=0)
+    await client.append(room("ruled"), Message.text("ann", "chat"))
+    stale = client.append(room("ruled"), Message.text("ben", "x"), key="mls", expected_last_seq_of_key=0)
+    assert (await refused(stale, "KEY_SEQ_MISMATCH")).metadata["last_seq"] == "1"
+    await client.set_rules(room("ruled"), fence_token="w1", expected_fence_token="")
+    await refused(client.append(room("ruled"), Message.text("ann", "x")), "FENCED")
+    fenced = Message("ann", b"two", "text", fence_token="w1")
+    assert (await client.append(room("ruled"), fenced)).seq == 3
+    stream = client.append_stream()
+    assert (await stream.send(room("ruled"), fenced)).seq == 4
+    await refused(stream.send(room("ruled"), Message.text("ann", "x")), "FENCED")
+    await stream.close()
+    await client.set_rules(room("ruled"), fence_token="", ttl=3600.0, legal_hold=True)
+    head = await client.get_conversation(room("ruled"))
+    assert head.legal_hold and head.ttl.seconds == 3600 and not head.fence_token
+    short = await client.append(room("fading"), Message("ann", b"gone soon", "text", ttl=1.0))
+    until = asyncio.get_running_loop().time() + 20
+    while (found := await client.get_message(room("fading"), short.seq)).body:
+        assert asyncio.get_running_loop().time() < until, "it does not expire"
+        await asyncio.sleep(0.1)
+    assert found.redaction.expired
+
+
+async def anchors(client):
+    await client.append_batch(room("far"), [Message.text("ann", str(n)) for n in range(1, 21)])
+    page = await client.list(room("far"), ListOptions(5, unread_after=11, context_before=2))
+    assert [m.seq for m in page.messages] == [10, 11, 12, 13, 14, 15, 16] and page.anchor_seq == 12
+    before = await client.list(room("far"), ListOptions(5, page_token=page.prev_page_token))
+    assert [m.seq for m in before.messages] == [5, 6, 7, 8, 9]
+    at = page.messages[0].create_time.ToMilliseconds()
+    newest = await client.list(room("far"), ListOptions(2, descending=True, start_time_ms=at + 60_000))
+    assert [m.seq for m in newest.messages] == [20, 19]
+
+
 async def reads(client):
     await client.append_batch(room("r"), [Message.text("ann", str(n)) for n in range(1, 26)])
     for descending in (False, True):
@@ -214,7 +249,7 @@ async def discovers(client):
 
 async def main():
     async with Client(ADDRESSES) as client:
-        parts = [appends, reads, sessions, conversations, streams, tails, discovers]
+        parts = [appends, rules, anchors, reads, sessions, conversations, streams, tails, discovers]
         if hasattr(v1, "EditMessageRequest"):
             parts.append(changes)
         for part in parts:

@@ -154,16 +154,21 @@ impl AppendStream {
         Ok(self.put(parent, message, Instant::now()))
     }
 
-    fn put(&self, parent: &str, message: Message, started: Instant) -> Ack {
+    fn put(&self, parent: &str, mut message: Message, started: Instant) -> Ack {
         let handle = &*self.handle;
+        let fence_token = std::mem::take(&mut message.fence_token);
         let message = handle.client.wire(message);
         let (answer, receiver) = oneshot::channel();
         let (waker, wake_driver) = {
             let mut state = handle.shared.state.lock();
             let was_empty = state.window.is_empty();
-            let ready = state
-                .window
-                .push(parent, message, started, handle.deadline, answer);
+            let ready = state.window.push(
+                (parent, fence_token),
+                message,
+                started,
+                handle.deadline,
+                answer,
+            );
             (if ready { state.waker.take() } else { None }, was_empty)
         };
         waker.into_iter().for_each(Waker::wake);

@@ -111,10 +111,10 @@ impl Window {
         self.len() == 0
     }
 
-    /// Takes a message in; true when it may go out at once.
+    /// Takes a message in, for a conversation and with its fence token, if it has one; true when it may go out at once.
     pub(crate) fn push(
         &mut self,
-        parent: &str,
+        (parent, fence_token): (&str, String),
         message: v1::Message,
         started: Instant,
         deadline: Duration,
@@ -134,6 +134,7 @@ impl Window {
             timeout_ms: u32::try_from(deadline.as_millis())
                 .unwrap_or(u32::MAX)
                 .max(1),
+            fence_token,
         };
         self.slots[slot] = Some(Entry {
             id,

@@ -29,7 +29,7 @@ impl Bench {
             ..v1::Message::default()
         };
         self.window
-            .push(parent, message, self.now, deadline, answer)
+            .push((parent, String::new()), message, self.now, deadline, answer)
     }
 
     /// The next frame: correlation ids and texts.

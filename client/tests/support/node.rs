@@ -274,6 +274,7 @@ impl Messages for Node {
                 served_by: format!("{} ({})", self.info.id, self.info.dc),
                 ..v1::ResponseInfo::default()
             }),
+            ..v1::ListMessagesResponse::default()
         }))
     }
 
@@ -303,6 +304,15 @@ impl Messages for Node {
         _: Request<v1::ReactRequest>,
     ) -> Result<Response<v1::ReactResponse>, Status> {
         Err(Status::unimplemented("no test asks for one"))
+    }
+
+    type FollowStream = futures::stream::Empty<Result<v1::FollowResponse, Status>>;
+
+    async fn follow(
+        &self,
+        _: Request<Streaming<v1::FollowRequest>>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 
     type TailStream = Answers<v1::TailResponse>;
@@ -648,6 +658,13 @@ impl Admin for Node {
         _: Request<v1::RotateJoinTokenRequest>,
     ) -> Result<Response<v1::JoinToken>, Status> {
         Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
+    }
+
+    async fn plan_retention(
+        &self,
+        _: Request<v1::PlanRetentionRequest>,
+    ) -> Result<Response<v1::PlanRetentionResponse>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 
     async fn get_outages(

@@ -220,6 +220,15 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "expired-before-its-time",
+        bug: "a message with a time to live counts as expired when the first look at what has expired comes",
+        promise: 'D',
+        oracles: &["expires-in-time"],
+        scenarios: &["living-messages"],
+        hint: "something of the conversation is due, and its messages from the first on go with it",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "redacted-body-still-read",
         bug: "an erased message keeps its content, and reads give it",
         promise: 'L',

@@ -4,12 +4,14 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::{DedupId, Machine, Sink, View, collision, invalid};
-use crate::command::{Answer, Append, Appended, NewMessage, Outcome, Reason, Refusal, Reply};
+use crate::command::{
+    Answer, Append, AppendWith, Appended, NewMessage, Outcome, Reason, Refusal, Reply,
+};
 use crate::hash;
 use crate::id::ConversationKey;
-use crate::limits::{DEDUP_WINDOW_MS, IMPORT_ID_PREFIX};
+use crate::limits::{DEDUP_WINDOW_MS, IMPORT_ID_PREFIX, KEYS_MAX};
 use crate::mutant;
-use crate::state::{Conversation, Dedup, Stored};
+use crate::state::{Conversation, Dedup, KeySeq, Stored};
 
 /// A conversation while a command appends to it.
 struct Open {
@@ -22,6 +24,12 @@ struct Open {
     content: u128,
     appended: u64,
     refuse_replies_ahead: bool,
+    /// Why messages that are new are refused, whatever they say.
+    refused: Option<Refusal>,
+    /// The messages count as the last of this key.
+    counts_for: Bytes,
+    /// Its head must be written, since it says what no message does.
+    due: bool,
 }
 
 /// When a command is decided.
@@ -61,6 +69,24 @@ impl Machine {
     where
         S: View + Sink,
     {
+        let append = Some(append);
+        let with = AppendWith {
+            append,
+            ..AppendWith::default()
+        };
+        self.append_with(state, with)
+    }
+
+    /// The same, with what the first versions did not know.
+    pub(super) fn append_with<S>(
+        &mut self,
+        state: &mut S,
+        with: AppendWith,
+    ) -> Result<Reply, <S as View>::Error>
+    where
+        S: View + Sink,
+    {
+        let append = with.append.unwrap_or_default();
         let key = match self.locate(&append.conversation) {
             Ok(key) => key,
             Err(refused) => return Ok(refused),
@@ -76,26 +102,26 @@ impl Machine {
         if let Some(held) = head.as_ref().filter(|h| h.name != append.conversation) {
             return Ok(collision(&append.conversation, &held.name));
         }
-        let open = Open::new(key, head, append.conversation, self.time_ms)
-            .refusing_replies_ahead(append.refuse_replies_ahead);
-        let at_wanted_seq = append
-            .expected_last_seq
-            .is_none_or(|seq| seq == open.head.last_seq);
+        let mut open = Open::new(key, head, append.conversation, self.time_ms);
+        open.refuse_replies_ahead = append.refuse_replies_ahead;
+        open.refused = fenced(&open.head, &with.fence_token)
+            .or_else(|| mismatch_unless(append.expected_last_seq, open.head.last_seq))
+            .or_else(|| key_mismatch(&open.head, &with.key, with.expected_last_seq_of_key));
+        open.counts_for = with.key;
         if append.atomic {
-            self.append_batch(state, open, append.messages, at_wanted_seq)
+            self.append_batch(state, open, append.messages)
         } else {
-            self.append_each(state, open, append.messages, at_wanted_seq)
+            self.append_each(state, open, append.messages)
         }
     }
 
-    /// Each message stands for itself. `at_wanted_seq` speaks of the conversation before the
+    /// Each message stands for itself. What is asked of the conversation is asked of it before the
     /// command, so the messages of one command do not refuse each other.
     fn append_each<S>(
         &mut self,
         state: &mut S,
         mut open: Open,
         messages: Vec<NewMessage>,
-        at_wanted_seq: bool,
     ) -> Result<Reply, <S as View>::Error>
     where
         S: View + Sink,
@@ -111,7 +137,7 @@ impl Machine {
             let outcome = match known {
                 Some(dedup) if is_of(&dedup, &message) => repeat(&dedup),
                 Some(_) => refuse(reused(&message)),
-                None if !at_wanted_seq => refuse(mismatch(open.head.last_seq)),
+                None if open.refused.is_some() => refuse(open.refused.clone().unwrap_or_default()),
                 None if open.is_ahead(&message, open.head.last_seq) => {
                     refuse(ahead(&message, open.head.last_seq))
                 }
@@ -129,7 +155,6 @@ impl Machine {
         state: &mut S,
         mut open: Open,
         messages: Vec<NewMessage>,
-        at_wanted_seq: bool,
     ) -> Result<Reply, <S as View>::Error>
     where
         S: View + Sink,
@@ -155,8 +180,8 @@ impl Machine {
             outcomes.push(repeat(&dedup));
         }
         if outcomes.is_empty() {
-            if !at_wanted_seq {
-                return Ok(Reply::new(Answer::Refused(mismatch(open.head.last_seq))));
+            if let Some(refused) = open.refused {
+                return Ok(Reply::new(Answer::Refused(refused)));
             }
             // A message may answer one before it in the batch.
             for (last_seq, message) in (open.head.last_seq..).zip(&messages) {
@@ -196,6 +221,10 @@ impl Machine {
         head.last_time_ms = head.last_time_ms.max(self.time_ms);
         head.revision = self.revision;
         let message_bytes = message.encoded_len();
+        let expires_ms = match message.ttl_ms {
+            0 => None,
+            ttl_ms => Some(head.last_time_ms.saturating_add(ttl_ms)),
+        };
         let kept = message.client_message_id.starts_with(IMPORT_ID_PREFIX);
         let stored = Stored {
             format: 1,
@@ -224,6 +253,10 @@ impl Machine {
         };
         let first = stored.seq == 1 && !open.renewed;
         state.put_dedup(&open.key, id, dedup, first);
+        if let Some(at_ms) = expires_ms {
+            state.put_expiry(&open.key, at_ms, stored.seq, true);
+            open.note_expiring(state);
+        }
         Outcome {
             seq: stored.seq,
             revision: stored.revision,
@@ -250,14 +283,33 @@ impl Open {
             renewed,
             appended: 0,
             refuse_replies_ahead: false,
+            refused: None,
+            counts_for: Bytes::new(),
+            due: false,
         }
     }
 
-    fn refusing_replies_ahead(self, refuse_replies_ahead: bool) -> Open {
-        Open {
-            refuse_replies_ahead,
-            ..self
+    /// That something of it may expire.
+    fn note_expiring<S: Sink>(&mut self, state: &mut S) {
+        if !self.head.expiring {
+            self.head.expiring = true;
+            self.due = true;
+            state.put_expiring(&self.key, true);
         }
+    }
+
+    /// That the last message counts for the key.
+    fn note_key(&mut self) {
+        if self.counts_for.is_empty() {
+            return;
+        }
+        let key = std::mem::take(&mut self.counts_for);
+        let (seq, keys) = (self.head.last_seq, &mut self.head.keys);
+        match keys.binary_search_by(|one| one.key.cmp(&key)) {
+            Ok(at) => keys[at].seq = seq,
+            Err(at) => keys.insert(at, KeySeq { key, seq }),
+        }
+        self.due = true;
     }
 
     /// Whether a message that would come behind `last_seq` answers one that there is not.
@@ -290,8 +342,9 @@ impl Open {
         if !self.existed || self.renewed {
             self.head.create_revision = self.head.revision - (self.appended - 1);
         }
+        self.note_key();
         self.head.content_hash = Bytes::copy_from_slice(&self.content.to_le_bytes());
-        match self.renewed {
+        match self.existed && (self.renewed || self.due) {
             true => state.renew_conversation(&self.key, self.head),
             false => state.put_conversation(&self.key, self.head, !self.existed),
         }
@@ -353,6 +406,42 @@ fn mismatch(last_seq: u64) -> Refusal {
         last_seq,
         ..Refusal::new(Reason::SeqMismatch, format!("the last seq is {last_seq}"))
     }
+}
+
+fn mismatch_unless(expected: Option<u64>, last_seq: u64) -> Option<Refusal> {
+    let other = expected.is_some_and(|seq| seq != last_seq);
+    other.then(|| mismatch(last_seq))
+}
+
+/// Why a writer with this token may not append.
+fn fenced(head: &Conversation, token: &[u8]) -> Option<Refusal> {
+    if head.fence_token.is_empty() || head.fence_token == token {
+        return None;
+    }
+    let why = match token.is_empty() {
+        true => "the conversation has a fence token; the append gives none",
+        false => "the conversation has another fence token: another writer has taken over",
+    };
+    Some(Refusal::new(Reason::Fenced, why))
+}
+
+/// Why an append under this key is refused.
+fn key_mismatch(head: &Conversation, key: &[u8], expected: Option<u64>) -> Option<Refusal> {
+    let last_seq = head.last_seq_of(key);
+    if let Some(expected) = expected
+        && expected != last_seq
+    {
+        let text = format!("the last seq of the key is {last_seq}");
+        return Some(Refusal {
+            last_seq,
+            ..Refusal::new(Reason::KeySeqMismatch, text)
+        });
+    }
+    let is_new = !key.is_empty() && last_seq == 0;
+    (is_new && head.keys.len() >= KEYS_MAX).then(|| {
+        let text = format!("the conversation has {KEYS_MAX} keys, the most that it may have");
+        Refusal::new(Reason::KeysFull, text)
+    })
 }
 
 fn ahead(message: &NewMessage, last_seq: u64) -> Refusal {

@@ -101,7 +101,7 @@ impl Machine {
     where
         S: View + Sink,
     {
-        let redacted = target.stored.is_redacted();
+        let redacted = target.stored.is_tombstone();
         let plain = without_condition(&change);
         let (made, done) = match change.how {
             Some(How::Redact(_)) if redacted => (Made::Redaction, Done::nothing()),
@@ -435,7 +435,8 @@ fn salt_for(made: Made, stored: &Stored) -> &[u8] {
         | Made::Reaction
         | Made::Creation
         | Made::Attributes
-        | Made::Deletion => &[],
+        | Made::Deletion
+        | Made::Rules => &[],
     }
 }
 
@@ -461,7 +462,7 @@ fn again<S: View>(
         let record = state.message(key, dedup.seq)?;
         let stored = record.and_then(|record| Stored::decode(record).ok());
         match stored {
-            Some(stored) if !stored.is_redacted() => salt = stored.salt,
+            Some(stored) if !stored.is_tombstone() => salt = stored.salt,
             // What it said is gone, and with it what could tell one from the other.
             Some(_) | None => return Ok(answered(dedup, true)),
         }

@@ -109,6 +109,9 @@ impl Machine {
         debug_assert!(head.last_seq > 0 || content_of(&head) == 0);
         state.clear_conversation(key);
         state.erase(key);
+        if head.expiring {
+            state.put_expiring(key, false);
+        }
         let tombstone = Conversation {
             format: 1,
             name: head.name,
@@ -126,7 +129,8 @@ impl Machine {
     }
 }
 
-fn answered(dedup: &Dedup, deduplicated: bool) -> Reply {
+/// The answer to a request that changed a conversation.
+pub(super) fn answered(dedup: &Dedup, deduplicated: bool) -> Reply {
     Reply::new(Answer::Configured(Configured {
         revision: dedup.revision,
         time_ms: dedup.time_ms,

@@ -6,7 +6,7 @@ use prost::Message;
 use super::append::born;
 use super::change::reused;
 use super::{Machine, Sink, View, collision, invalid};
-use crate::command::{Answer, Attributes, Create, Created, FORMAT, Reason, Reply};
+use crate::command::{Answer, Attributes, Create, Created, FORMAT_WITHOUT_RULES, Reason, Reply};
 use crate::hash;
 use crate::state::{Conversation, Dedup, Made};
 
@@ -61,7 +61,7 @@ impl Machine {
             ..head
         };
         // Versions before remember no requests; all replicas are to hold the same.
-        if self.format >= FORMAT {
+        if self.format >= FORMAT_WITHOUT_RULES {
             let dedup = self.request(&head, Made::Creation, request_hash);
             state.put_request(&key, &id, dedup);
         }

@@ -16,6 +16,7 @@ pub mod policy;
 pub mod promises;
 pub mod read;
 pub mod rehearsed;
+pub mod retention;
 pub mod serve;
 pub mod shard;
 pub mod sim;

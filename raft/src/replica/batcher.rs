@@ -13,7 +13,8 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use model::cluster::{Change, ChangeBody, Join};
 use model::command::{
-    self, Command, Entry, FORMAT, FORMAT_WITHOUT_CHANGES, FORMAT_WITHOUT_PASSED, Reply,
+    self, Command, Entry, FORMAT, FORMAT_WITHOUT_CHANGES, FORMAT_WITHOUT_PASSED,
+    FORMAT_WITHOUT_RULES, Reply,
 };
 use model::id::{NodeId, ShardId};
 use model::trace::Context;
@@ -274,8 +275,8 @@ pub(crate) struct CommandTime {
     time: Time,
     state: ShardState,
     stamps: Stamps,
-    /// All replicas read entries of the newest format.
-    newest: bool,
+    /// The newest format of entries that all replicas read, as far as that is known.
+    format: u32,
 }
 
 impl CommandTime {
@@ -285,7 +286,7 @@ impl CommandTime {
             time,
             state,
             stamps: Stamps::default(),
-            newest: false,
+            format: 0,
         }
     }
 
@@ -306,24 +307,34 @@ impl CommandTime {
         self.stamps.next(applied, clocks, counts)
     }
 
-    /// Whether all replicas read entries of the newest format. Once one is applied there is no way back.
-    fn newest(&mut self, leadership: &Leadership) -> bool {
-        self.newest = self.newest
-            || self.state.applied().entry_format >= FORMAT
-            || all_others(leadership, |member| self.time.reads_newest(member));
-        self.newest
+    /// The newest format of entries that all replicas read. Once one is applied there is no way back.
+    fn format(&mut self, leadership: &Leadership) -> u32 {
+        if self.format < FORMAT {
+            let applied = self.state.applied().entry_format;
+            let mut told = FORMAT;
+            others(leadership, |member| {
+                told = told.min(self.time.reads(member))
+            });
+            self.format = self.format.max(applied).max(told);
+        }
+        self.format.min(FORMAT)
     }
 }
 
 /// Whether all other replicas are of versions that know of time that passed.
 fn able(leadership: &Leadership, time: &Time) -> bool {
-    all_others(leadership, |member| time.has_told(member))
+    let mut all = true;
+    others(leadership, |member| all &= time.has_told(member));
+    all
 }
 
-fn all_others(leadership: &Leadership, able: impl Fn(NodeId) -> bool) -> bool {
+/// Visits all other replicas.
+fn others(leadership: &Leadership, visit: impl FnMut(NodeId)) {
     let members = told::server(&leadership.raft).membership_config;
-    let mut members = members.nodes().map(|(id, _)| NodeId(*id));
-    members.all(|member| member == leadership.node || able(member))
+    let members = members.nodes().map(|(id, _)| NodeId(*id));
+    members
+        .filter(|one| *one != leadership.node)
+        .for_each(visit);
 }
 
 /// What became of an entry.
@@ -484,11 +495,11 @@ async fn propose(
     let mut waiting = Vec::with_capacity(items.len());
     let (mut bytes, mut oldest) = (0, now);
     let mut traces = Traces::new();
-    let newest = time.newest(leadership);
+    let newest = time.format(leadership);
     for item in items {
         if item.expires <= now {
             item.done.answer(Err(ProposeError::Expired));
-        } else if !newest && Command::format_of(&item.command) >= FORMAT {
+        } else if Command::format_of(&item.command) > newest.max(FORMAT_WITHOUT_PASSED) {
             let why = "some replica of the shard is of a version that does not know this yet";
             item.done
                 .answer(Ok(Reply::refused(command::Reason::NodesOlder, why)));
@@ -514,9 +525,9 @@ async fn propose(
     let Stamp { time_ms, passed_ms } = time.next(|time| able(leadership, time));
     let entry = Entry {
         format: match (newest, passed_ms) {
-            (true, _) => FORMAT,
-            (false, 1..) => FORMAT_WITHOUT_CHANGES,
-            (false, 0) => FORMAT_WITHOUT_PASSED,
+            (FORMAT_WITHOUT_RULES.., _) => newest,
+            (_, 1..) => FORMAT_WITHOUT_CHANGES,
+            (_, 0) => FORMAT_WITHOUT_PASSED,
         },
         time_ms,
         commands,

@@ -139,7 +139,11 @@ async fn ask(node: &Arc<Shared>, body: ChangeBody) -> Result<(), String> {
         Some(Answer::Meta(_)) => Ok(()),
         Some(Answer::Refused(refusal)) => Err(refusal.message),
         Some(
-            Answer::Appended(_) | Answer::Created(_) | Answer::Changed(_) | Answer::Configured(_),
+            Answer::Appended(_)
+            | Answer::Created(_)
+            | Answer::Changed(_)
+            | Answer::Configured(_)
+            | Answer::Expired(_),
         )
         | None => Err("the meta shard answered something else".into()),
     }

@@ -27,6 +27,7 @@ use tonic::metadata::MetadataValue;
 use crate::deadline::{Call, Deadline};
 use crate::error::Failure;
 use crate::events::{Event, Told};
+use crate::follow::Hub;
 use crate::read::CUT_OFF_MAX;
 use crate::sight::traces::Open;
 use crate::sight::traffic::Traffic;
@@ -48,6 +49,8 @@ pub struct Gateway {
     pub calls: TaskTracker,
     /// What callers ask, and how it goes.
     pub traffic: Traffic,
+    /// Who follows which conversations.
+    pub follows: Hub,
     view: watch::Receiver<Arc<ClusterState>>,
     served_by: String,
     random: AtomicU64,
@@ -80,6 +83,7 @@ impl Gateway {
             stopping,
             calls: TaskTracker::new(),
             traffic: Traffic::default(),
+            follows: Hub::default(),
             view,
             served_by,
             random: AtomicU64::new(seed),
@@ -101,6 +105,11 @@ impl Gateway {
             response.metadata_mut().insert(GOING_AWAY, yes);
         }
         response
+    }
+
+    /// What most clocks say, Unix milliseconds; 0 until that is known, when nothing counts as expired.
+    pub fn now_ms(&self) -> u64 {
+        self.raft.agreed_ms().unwrap_or(0)
     }
 
     /// Whether clients should go elsewhere: an operator drains this node, or it stops.

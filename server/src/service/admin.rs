@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status};
 
-use super::{debug, events};
+use super::{debug, events, retention};
 use crate::budget::Budget;
 use crate::deadline::Call;
 use crate::drill::faults::control::ToldOf;
@@ -101,6 +101,15 @@ impl Service for Admin {
             outages: self.local.outages.pending(&self.local),
             lost: self.local.outages.lost(),
         }))
+    }
+
+    async fn plan_retention(
+        &self,
+        request: Request<v1::PlanRetentionRequest>,
+    ) -> Result<Response<v1::PlanRetentionResponse>, Status> {
+        let (request, _, _token) = self.begin(request);
+        let planned = retention::plan(&self.gateway, &*self.background, request).await?;
+        Ok(Response::new(planned))
     }
 
     type GetEventsStream = events::Pages;
@@ -506,7 +515,8 @@ impl Admin {
                 Answer::Appended(_)
                 | Answer::Created(_)
                 | Answer::Changed(_)
-                | Answer::Configured(_),
+                | Answer::Configured(_)
+                | Answer::Expired(_),
             )
             | None => Err(Failure::Internal(
                 "the answer to a change is of another kind".into(),

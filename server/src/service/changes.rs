@@ -83,6 +83,7 @@ pub async fn redact(
     let message = v1::Message {
         redaction: Some(v1::Redaction {
             redact_time: Some(convert::timestamp_unsigned(changed.time_ms)),
+            expired: false,
         }),
         ..convert::changed(&name, &changed)
     };

@@ -121,7 +121,11 @@ async fn create(
         }
         Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),
         Some(
-            Answer::Appended(_) | Answer::Changed(_) | Answer::Configured(_) | Answer::Meta(_),
+            Answer::Appended(_)
+            | Answer::Changed(_)
+            | Answer::Configured(_)
+            | Answer::Expired(_)
+            | Answer::Meta(_),
         )
         | None => Err(Failure::Internal(
             "the answer to a creation is of another kind".into(),

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
-use model::command::{Answer, Append, Outcome, Reply};
+use model::command::{Answer, Append, AppendWith, Outcome, Reply};
 use model::id::ConversationName;
 use model::limits;
-use model::mutant;
 use model::session;
-use model::state::Conversation;
 use prost::Message as _;
 use proto::net::guard::{self, Weight};
 use proto::v1::messages_client::MessagesClient;
@@ -21,8 +20,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::changes;
 use super::conversations::options;
-use crate::check::{At, Checker, Level, Wanted};
-use crate::coalesce::Coalescer;
+use super::history::{self, Pages, Plan};
+use crate::check::{At, Checker, Level};
 use crate::deadline::{Call, forward_traced};
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
@@ -30,8 +29,7 @@ use crate::read::{Found, read};
 use crate::sight::traces::Open;
 use crate::sight::traffic::Way;
 use crate::stream::lanes::Lanes;
-use crate::token::{Kind, Token};
-use crate::{convert, stream, tail};
+use crate::{convert, follow, stream, tail};
 
 /// The service.
 pub struct Messages {
@@ -41,22 +39,6 @@ pub struct Messages {
     pub body_bytes_max: usize,
     /// Pages that are being read.
     pub pages: Pages,
-}
-
-/// Reads of the same page share one.
-pub type Pages = Coalescer<PageKey, v1::ListMessagesResponse>;
-
-/// What makes two reads of pages the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PageKey {
-    name: String,
-    level: Level,
-    size: usize,
-    descending: bool,
-    start: u64,
-    incarnation: Option<u64>,
-    reader: String,
-    forwarded: bool,
 }
 
 #[tonic::async_trait]
@@ -151,6 +133,26 @@ impl Service for Messages {
         Ok(self.gateway.answer(reacted))
     }
 
+    type FollowStream = follow::Answers;
+
+    async fn follow(
+        &self,
+        request: Request<Streaming<v1::FollowRequest>>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        let call = Call::of(request.metadata());
+        let gateway = self.gateway.clone();
+        if *gateway.stopping.borrow() {
+            return Err(Failure::Stopping.into());
+        }
+        let open = (!call.forwarded).then(|| gateway.traffic.open_tail());
+        let answers = follow::open(gateway, request.into_inner(), call);
+        let counted = answers.inspect(move |_| {
+            // It is open for as long as its events are asked for.
+            let _ = &open;
+        });
+        Ok(Response::new(counted.boxed()))
+    }
+
     type TailStream = tail::Events;
 
     async fn tail(
@@ -188,6 +190,7 @@ impl Messages {
         let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
         let name = check.conversation("parent", &request.parent);
         check.message(At("message", None), request.message.as_ref());
+        check.precondition(request.precondition.as_ref());
         let name = self.checked(check.or(name))?;
         let given = request.message.unwrap_or_default();
         let one = std::slice::from_ref(&given);
@@ -213,6 +216,7 @@ impl Messages {
         let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
         let name = check.conversation("parent", &request.parent);
         check.batch(&request.messages);
+        check.precondition(request.precondition.as_ref());
         let name = self.checked(check.or(name))?;
         let given = request.messages;
         let outcomes = self.send(&name, &given, true, request.precondition, call);
@@ -244,12 +248,19 @@ impl Messages {
         precondition: Option<v1::Precondition>,
         call: Call,
     ) -> Result<Vec<Outcome>, Failure> {
-        let command = convert::append(Append {
+        let precondition = precondition.unwrap_or_default();
+        let append = Append {
             conversation: name.to_string(),
             messages: given.iter().cloned().map(convert::new_message).collect(),
             atomic,
-            expected_last_seq: precondition.and_then(|p| p.expected_last_seq),
+            expected_last_seq: precondition.expected_last_seq,
             ..Append::default()
+        };
+        let command = convert::append_with(AppendWith {
+            append: Some(append),
+            key: Bytes::from(precondition.key),
+            expected_last_seq_of_key: precondition.expected_last_seq_of_key,
+            fence_token: Bytes::from(precondition.fence_token),
         });
         let slot = name.key().slot();
         let traffic = &self.gateway.traffic;
@@ -319,7 +330,7 @@ impl Messages {
             name.key().slot(),
             &wanted,
             call,
-            |_, state| message(state, &name, seq, &request.reader),
+            |_, state| message(state, &name, (seq, &request.reader), self.gateway.now_ms()),
             |channel, timeout| {
                 let request = v1::GetMessageRequest {
                     read: Some(options(&wanted)),
@@ -371,7 +382,7 @@ impl Messages {
             name.key().slot(),
             &plan.wanted,
             call,
-            |_, state| page(state, name, plan),
+            |_, state| history::page(state, name, plan, self.gateway.now_ms()),
             |channel, timeout| {
                 let request = v1::ListMessagesRequest {
                     read: Some(options(&plan.wanted)),
@@ -408,6 +419,7 @@ fn outcomes(reply: Reply, expected: usize) -> Result<Vec<Outcome>, Failure> {
             | Answer::Created(_)
             | Answer::Changed(_)
             | Answer::Configured(_)
+            | Answer::Expired(_)
             | Answer::Meta(_),
         )
         | None => Err(Failure::Internal(
@@ -416,78 +428,8 @@ fn outcomes(reply: Reply, expected: usize) -> Result<Vec<Outcome>, Failure> {
     }
 }
 
-/// A list request, checked.
-#[derive(Clone, Debug)]
-struct Plan {
-    wanted: Wanted,
-    size: usize,
-    order: Order,
-    /// 0 = at the first, or at the last when descending.
-    start: u64,
-    /// Set when `start` is of a page token.
-    incarnation: Option<u64>,
-    /// Whose reactions are told from others'; empty for nobody's.
-    reader: String,
-}
-
-impl Plan {
-    fn key(&self, name: &ConversationName, forwarded: bool) -> PageKey {
-        PageKey {
-            name: name.to_string(),
-            level: self.wanted.level,
-            size: self.size,
-            descending: self.order == Order::Descending,
-            start: self.start,
-            incarnation: self.incarnation,
-            reader: self.reader.clone(),
-            forwarded,
-        }
-    }
-
-    fn of(request: &v1::ListMessagesRequest) -> Result<(ConversationName, Plan), Failure> {
-        let mut check = Checker::new(0);
-        let name = check.conversation("parent", &request.parent);
-        let size = check.page_size(request.page_size);
-        let wanted = check.read(request.read.as_ref());
-        check.reader(&request.reader);
-        let mut start = request.start_seq;
-        let mut incarnation = None;
-        if let (Some(name), false) = (&name, request.page_token.is_empty()) {
-            match Token::decode(&request.page_token, false, name.key()) {
-                Ok(token)
-                    if token.kind
-                        == (Kind::Page {
-                            descending: request.descending,
-                        }) =>
-                {
-                    start = token.next_seq;
-                    incarnation = Some(token.incarnation);
-                }
-                Ok(_) => check.add("page_token", "belongs to a list in the other direction"),
-                Err(error) => check.add("page_token", error),
-            }
-        }
-        let order = if request.descending {
-            Order::Descending
-        } else {
-            Order::Ascending
-        };
-        let name = check.or(name)?;
-        Ok((
-            name,
-            Plan {
-                wanted,
-                size,
-                order,
-                start,
-                incarnation,
-                reader: request.reader.clone(),
-            },
-        ))
-    }
-}
-
-fn reader(reader: &str) -> Option<&[u8]> {
+/// Whose reactions are told from others'; nobody's where no user is named.
+pub fn reader(reader: &str) -> Option<&[u8]> {
     (!reader.is_empty()).then_some(reader.as_bytes())
 }
 
@@ -495,8 +437,8 @@ fn reader(reader: &str) -> Option<&[u8]> {
 fn message(
     state: &ShardState,
     name: &ConversationName,
-    seq: u64,
-    of: &str,
+    (seq, of): (u64, &str),
+    now_ms: u64,
 ) -> Result<Found<v1::GetMessageResponse>, Failure> {
     let wanted = state::Wanted {
         start_seq: seq,
@@ -514,81 +456,12 @@ fn message(
     let Some(shown) = found.filter(|shown| shown.stored.seq == seq) else {
         return Err(Failure::MessageNotFound(format!("{name}/messages/{seq}")));
     };
-    let message = convert::shown(name, shown).map_err(Failure::Corrupt)?;
+    let message = convert::shown(name, &page.head, shown, now_ms).map_err(Failure::Corrupt)?;
     let response = v1::GetMessageResponse {
         message: Some(message),
         info: None,
     };
     Ok((response, revision))
-}
-
-/// A page of this node's replica, and its revision.
-fn page(
-    state: &ShardState,
-    name: &ConversationName,
-    plan: &Plan,
-) -> Result<Found<v1::ListMessagesResponse>, Failure> {
-    let wanted = state::Wanted {
-        start_seq: plan.start,
-        order: plan.order,
-        limit: plan.size,
-        bytes_max: limits::PAGE_BYTES_MAX,
-        reader: reader(&plan.reader),
-        changed_after: None,
-    };
-    let Some(found) = state.page(name, &wanted)? else {
-        return Err(Failure::ConversationNotFound(name.to_string()));
-    };
-    let (head, stored) = (found.head, found.messages);
-    if plan
-        .incarnation
-        .is_some_and(|incarnation| incarnation != head.incarnation)
-    {
-        return Err(Failure::OtherIncarnation);
-    }
-    let min_seq = head.min_seq.max(1);
-    if plan.order == Order::Ascending && plan.start > 0 && plan.start < min_seq {
-        return Err(Failure::CursorTrimmed { min_seq });
-    }
-    let next = next_seq(
-        &head,
-        plan.order,
-        stored.last().map(|shown| shown.stored.seq),
-    );
-    let messages = stored
-        .into_iter()
-        .map(|shown| convert::shown(name, shown))
-        .collect::<Result<_, _>>()
-        .map_err(Failure::Corrupt)?;
-    let revision = head.revision;
-    let page = v1::ListMessagesResponse {
-        messages,
-        next_page_token: next.map_or_else(String::new, |next_seq| {
-            let descending = plan.order == Order::Descending;
-            Token {
-                kind: Kind::Page { descending },
-                key: name.key(),
-                incarnation: head.incarnation,
-                next_seq,
-                revision: None,
-            }
-            .encode()
-        }),
-        min_seq,
-        last_seq: head.last_seq,
-        info: None,
-    };
-    Ok((page, revision))
-}
-
-/// Where the page after one that ended with `last` begins; `None` at the end.
-fn next_seq(head: &Conversation, order: Order, last: Option<u64>) -> Option<u64> {
-    let last = last?;
-    let skipped = u64::from(mutant!("page-boundary-skips-one"));
-    match order {
-        Order::Ascending => (last < head.last_seq).then_some(last + 1 + skipped),
-        Order::Descending => (last > head.min_seq.max(1)).then_some(last - 1),
-    }
 }
 
 /// Of the answer to a write.
@@ -605,51 +478,6 @@ mod tests {
     use model::command::{Appended, Reason, Refusal};
 
     use super::*;
-
-    #[test]
-    fn pages_end_at_the_first_and_at_the_last_message() {
-        let head = Conversation {
-            min_seq: 3,
-            last_seq: 9,
-            ..Conversation::default()
-        };
-        for (order, last, expect) in [
-            (Order::Ascending, Some(8), Some(9)),
-            (Order::Ascending, Some(9), None),
-            (Order::Ascending, None, None),
-            (Order::Descending, Some(4), Some(3)),
-            (Order::Descending, Some(3), None),
-            (Order::Descending, None, None),
-        ] {
-            assert_eq!(next_seq(&head, order, last), expect, "{order:?} {last:?}");
-        }
-    }
-
-    #[test]
-    fn a_page_token_goes_on_in_its_own_direction_only() {
-        let name = ConversationName::new("acme", "room").expect("valid");
-        let token = Token {
-            kind: Kind::Page { descending: true },
-            key: name.key(),
-            incarnation: 4,
-            next_seq: 17,
-            revision: None,
-        };
-        let mut request = v1::ListMessagesRequest {
-            parent: name.to_string(),
-            page_token: token.encode(),
-            descending: true,
-            start_seq: 99,
-            ..v1::ListMessagesRequest::default()
-        };
-        let (_, plan) = Plan::of(&request).expect("valid");
-        assert_eq!((plan.start, plan.incarnation, plan.size), (17, Some(4), 50));
-        request.descending = false;
-        assert!(matches!(Plan::of(&request), Err(Failure::Invalid(v)) if v.len() == 1));
-        request.page_token = "x".into();
-        request.page_size = -1;
-        assert!(matches!(Plan::of(&request), Err(Failure::Invalid(v)) if v.len() == 2));
-    }
 
     #[test]
     fn an_append_is_answered_by_all_its_outcomes_or_by_its_first_refusal() {

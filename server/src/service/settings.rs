@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::command::{Answer, Attributes, Command, Configure, Configured, Delete, Setting};
+use model::command::{
+    Answer, Attributes, Command, Configure, Configured, Delete, Fence, Govern, Setting,
+};
 use model::id::ConversationName;
 use proto::v1;
 
@@ -15,7 +17,7 @@ use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::Gateway;
 
-/// Sets the attributes of a conversation.
+/// Sets attributes and rules of a conversation.
 ///
 /// # Errors
 /// [`Failure`]; which of them say that nothing was done is in errors.md.
@@ -27,18 +29,15 @@ pub async fn update(
     let mut check = Checker::new(0);
     let name = check.conversation("name", &request.name);
     check.request_id(&request.request_id);
-    match &request.attributes {
-        Some(given) => check.attributes("attributes.values", &given.values),
-        None => check.add("attributes", "is required"),
-    }
+    settings(&mut check, &request);
     let name = checked(gateway, check.or(name))?;
-    let given = request.attributes.unwrap_or_default().values;
-    let setting = Setting::Attributes(Attributes {
-        values: convert::attributes(given.clone()),
-    });
-    let done = configure(gateway, &name, request.request_id, setting, call).await?;
+    let command = command(&name, &request);
+    let done = configure(gateway, &name, command, call).await?;
     let conversation = v1::Conversation {
-        attributes: given,
+        attributes: request.attributes.unwrap_or_default().values,
+        fence_token: request.fence.map(|fence| fence.token).unwrap_or_default(),
+        ttl: request.ttl,
+        legal_hold: request.legal_hold.unwrap_or_default(),
         ..configured(&name, &done)
     };
     Ok(v1::UpdateConversationResponse {
@@ -61,8 +60,12 @@ pub async fn delete(
     let name = check.conversation("name", &request.name);
     check.request_id(&request.request_id);
     let name = checked(gateway, check.or(name))?;
-    let setting = Setting::Delete(Delete {});
-    let done = configure(gateway, &name, request.request_id, setting, call).await?;
+    let command = Command::configure(Configure {
+        conversation: name.to_string(),
+        request_id: Bytes::from(request.request_id),
+        setting: Some(Setting::Delete(Delete {})),
+    });
+    let done = configure(gateway, &name, command, call).await?;
     let conversation = v1::Conversation {
         delete_time: Some(convert::timestamp_unsigned(done.time_ms)),
         ..configured(&name, &done)
@@ -71,6 +74,56 @@ pub async fn delete(
         conversation: Some(conversation),
         deduplicated: done.deduplicated,
         info: Some(info(gateway, &name, done.revision)),
+    })
+}
+
+fn settings(check: &mut Checker, request: &v1::UpdateConversationRequest) {
+    let nothing = request.attributes.is_none()
+        && request.fence.is_none()
+        && request.ttl.is_none()
+        && request.legal_hold.is_none();
+    if nothing {
+        check.add("attributes", "or fence, ttl or legal_hold must be given");
+    }
+    if let Some(given) = &request.attributes {
+        check.attributes("attributes.values", &given.values);
+    }
+    if let Some(fence) = &request.fence {
+        check.fence_token("fence.token", &fence.token);
+        check.fence_token(
+            "fence.expected_token",
+            fence.expected_token.as_deref().unwrap_or(""),
+        );
+    }
+    if let Some(ttl) = &request.ttl {
+        check.ttl("ttl", ttl, true);
+    }
+}
+
+/// What sets what is given. Attributes alone are set as versions before rules did, who read it.
+fn command(name: &ConversationName, request: &v1::UpdateConversationRequest) -> Command {
+    let request_id = Bytes::from(request.request_id.clone());
+    let attributes = request.attributes.clone().map(|given| Attributes {
+        values: convert::attributes(given.values),
+    });
+    let rules = request.fence.is_some() || request.ttl.is_some() || request.legal_hold.is_some();
+    if !rules {
+        return Command::configure(Configure {
+            conversation: name.to_string(),
+            request_id,
+            setting: attributes.map(Setting::Attributes),
+        });
+    }
+    Command::govern(Govern {
+        conversation: name.to_string(),
+        request_id,
+        attributes,
+        fence: request.fence.clone().map(|fence| Fence {
+            token: Bytes::from(fence.token),
+            expected: fence.expected_token.map(Bytes::from),
+        }),
+        ttl_ms: request.ttl.as_ref().map(convert::millis_of),
+        hold: request.legal_hold,
     })
 }
 
@@ -88,15 +141,9 @@ fn configured(name: &ConversationName, done: &Configured) -> v1::Conversation {
 async fn configure(
     gateway: &Arc<Gateway>,
     name: &ConversationName,
-    request_id: String,
-    setting: Setting,
+    command: Command,
     call: Call,
 ) -> Result<Configured, Failure> {
-    let command = Command::configure(Configure {
-        conversation: name.to_string(),
-        request_id: Bytes::from(request_id),
-        setting: Some(setting),
-    });
     let pick = |answer| match answer {
         Answer::Configured(done) => Some(done),
         _ => None,

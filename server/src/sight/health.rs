@@ -208,6 +208,7 @@ impl Canary {
                     Answer::Created(_)
                     | Answer::Changed(_)
                     | Answer::Configured(_)
+                    | Answer::Expired(_)
                     | Answer::Meta(_),
                 )
                 | None,

@@ -329,7 +329,13 @@ async fn append(local: &Local, outage: &v1::Outage) -> bool {
             true
         }
         Ok(
-            Some(Answer::Created(_) | Answer::Changed(_) | Answer::Configured(_) | Answer::Meta(_))
+            Some(
+                Answer::Created(_)
+                | Answer::Changed(_)
+                | Answer::Configured(_)
+                | Answer::Expired(_)
+                | Answer::Meta(_),
+            )
             | None,
         )
         | Err(_) => false,

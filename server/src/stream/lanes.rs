@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::command::{Answer, Append, NewMessage, Reply};
+use model::command::{Answer, Append, AppendWith, NewMessage, Reply};
 use model::id::{ConversationName, Slot};
 use model::limits;
 use proto::v1;
@@ -89,7 +89,16 @@ struct Waiting {
     correlation_id: u64,
     bytes: usize,
     deadline: Deadline,
+    fence_token: String,
     given: Result<NewMessage, Box<v1::ItemError>>,
+}
+
+/// What goes into one command.
+struct Packed {
+    messages: Vec<NewMessage>,
+    fence_token: String,
+    /// Of the first.
+    deadline: Option<Deadline>,
 }
 
 #[derive(Debug)]
@@ -155,6 +164,7 @@ impl Lanes {
         };
         let mut checker = Checker::new(self.body_bytes_max).imports(self.imports);
         checker.message(At("message", None), item.message.as_ref());
+        checker.fence_token("fence_token", &item.fence_token);
         let bytes = item.message.as_ref().map_or(0, check::size);
         let given = match checker.finish() {
             Ok(()) => Ok(convert::new_message(item.message.unwrap_or_default())),
@@ -181,6 +191,7 @@ impl Lanes {
             correlation_id: item.correlation_id,
             bytes,
             deadline,
+            fence_token: item.fence_token,
             given,
         });
         self.unanswered += 1;
@@ -193,7 +204,11 @@ impl Lanes {
             let Some(lane) = self.lanes.get_mut(index).and_then(Option::as_mut) else {
                 continue;
             };
-            let (messages, deadline) = lane.pack();
+            let Packed {
+                messages,
+                fence_token,
+                deadline,
+            } = lane.pack();
             if let (Some(deadline), false) = (deadline, messages.is_empty()) {
                 lane.busy = true;
                 let (tenant, since) = (lane.tenant.clone(), lane.since);
@@ -201,12 +216,15 @@ impl Lanes {
                 lane.appending = Some(appending);
                 // What did not fit waits for the next.
                 lane.since = Instant::now();
-                let command = convert::append(Append {
+                let append = Append {
                     conversation: lane.name.as_str().to_owned(),
                     messages,
-                    atomic: false,
-                    expected_last_seq: None,
                     ..Append::default()
+                };
+                let command = convert::append_with(AppendWith {
+                    append: Some(append),
+                    fence_token: Bytes::from(fence_token),
+                    ..AppendWith::default()
                 });
                 return Some(Dispatch {
                     lane: index,
@@ -390,14 +408,16 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Moves what fits into one command from waiting to in flight: its messages, and the deadline
-    /// of the first.
-    fn pack(&mut self) -> (Vec<NewMessage>, Option<Deadline>) {
+    /// Moves what fits into one command from waiting to in flight: items that give the same fence token.
+    fn pack(&mut self) -> Packed {
         let count = self.waiting.len().min(limits::ENTRY_MESSAGES_MAX);
         let mut messages = Vec::with_capacity(count);
         let (mut bytes, mut deadline) = (0, None);
+        let first = self.waiting.front();
+        let fence_token = first.map_or_else(String::new, |first| first.fence_token.clone());
         while let Some(next) = self.waiting.front()
             && self.in_flight.len() < count
+            && next.fence_token == fence_token
             && (messages.is_empty() || bytes + next.bytes <= COMMAND_BYTES_MAX)
         {
             let Some(item) = self.waiting.pop_front() else {
@@ -418,7 +438,11 @@ impl Lane {
                 invalid,
             });
         }
-        (messages, deadline)
+        Packed {
+            messages,
+            fence_token,
+            deadline,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ fn item(correlation_id: u64, room: &str) -> v1::AppendItem {
             ..v1::Message::default()
         }),
         timeout_ms: 0,
+        ..v1::AppendItem::default()
     }
 }
 

@@ -29,6 +29,7 @@ pub mod cutoff;
 pub mod drills;
 pub mod durable;
 mod evidence;
+pub mod expiry;
 pub mod facts;
 pub mod linearizable;
 pub mod liveness;
@@ -149,6 +150,11 @@ pub const NAMES: &[(&str, char, &str)] = &[
         "a message says what its last edit said, once whatever is sent again, and its reactions are counted right",
     ),
     ("erased-is-gone", 'L', "what was erased is never read again"),
+    (
+        "expires-in-time",
+        'D',
+        "what expires is there until its time has come, and is not read behind it",
+    ),
 ];
 
 /// What is judged of a run as a whole, beside the oracles, and what mutants may name as well.
@@ -199,6 +205,7 @@ const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
     drills::drill_ends,
     changes::changes_read,
     changes::erased_is_gone,
+    expiry::expires_in_time,
 ];
 
 /// What an oracle is told.

@@ -139,11 +139,10 @@ pub(crate) async fn read(
     });
     let options = ListOptions {
         page_size: ask.limit,
-        page_token: String::new(),
         descending: ask.from == 0,
         start_seq: ask.from,
         level: level(ask.level, token),
-        reader: String::new(),
+        ..ListOptions::default()
     };
     let room = env.recorder.room_name(ask.room);
     let answer = match ask.level {

@@ -21,6 +21,7 @@
 mod calls;
 mod changer;
 mod clients;
+mod fader;
 mod finals;
 mod message;
 mod mover;
@@ -158,6 +159,7 @@ pub async fn site(env: Env) -> Result<Tails, String> {
     }
     for k in site.mine(site.workload().changers) {
         load.spawn(changer::run(site.clone(), k));
+        load.spawn(fader::run(site.clone(), k));
     }
     if site.env.site.inside {
         load.spawn(witness::run(site.clone()));

@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 
 use super::mover::Slot;
 use super::rooms::{self, Zipf};
-use crate::history::{Append, AppendEnd, Change, History, Look, Page, Read, Seen, Tail, Witnessed};
+use crate::history::{
+    Append, AppendEnd, Change, Fade, History, Look, Page, Read, Seen, Tail, Witnessed,
+};
 use crate::plan::Plan;
 
 /// What is noted of a call while it has not been answered.
@@ -36,6 +38,7 @@ struct State {
     witnessed: Vec<Witnessed>,
     changes: Vec<Change>,
     looks: Vec<Look>,
+    fades: Vec<Fade>,
     probes: u64,
     retries: u64,
 }
@@ -84,6 +87,7 @@ impl Recorder {
             witnessed: state.witnessed,
             changes: state.changes,
             looks: state.looks,
+            fades: state.fades,
         };
         (history, places)
     }
@@ -132,6 +136,11 @@ impl Recorder {
     /// A message that changes was looked at.
     pub(crate) fn looked(&self, look: Look) {
         self.0.state.lock().looks.push(look);
+    }
+
+    /// A message that expires was looked at.
+    pub(crate) fn faded(&self, fade: Fade) {
+        self.0.state.lock().fades.push(fade);
     }
 
     /// A number for a probe.

@@ -3,6 +3,7 @@
 //! ```text
 //!   shard record   [0x01][shard u32][kind]                       kind 0x01 applied, 0x02 cluster,
 //!                                                                0x03 whole
+//!   expiring       [0x01][shard][0x00][conversation key, 16 bytes]
 //!   erasure        [0x01][shard][0x04][log index u64][conversation key, 16 bytes]
 //!   conversation   [0x10][conversation key, 16 bytes][kind]…
 //!                    head     …[0x01]
@@ -11,6 +12,7 @@
 //!                    change   …[0x04][revision u64]
 //!                    counts   …[0x05][seq u64]             of reactions
 //!                    reaction …[0x06][seq u64][user, 16 bytes][kind, 16 bytes]
+//!                    expiry   …[0x07][time in ms u64][seq u64]
 //! ```
 //!
 //! A conversation key begins with its slot, so that a shard is one range of conversations and a
@@ -25,6 +27,7 @@ use model::shard::{DedupId, ReactionId};
 const TABLE_SHARD: u8 = 0x01;
 const TABLE_CONVERSATION: u8 = 0x10;
 
+const EXPIRING: u8 = 0x00;
 const APPLIED: u8 = 0x01;
 const CLUSTER: u8 = 0x02;
 const WHOLE: u8 = 0x03;
@@ -36,6 +39,7 @@ const DEDUP: u8 = 0x03;
 const CHANGE: u8 = 0x04;
 const COUNTS: u8 = 0x05;
 const REACTION: u8 = 0x06;
+const EXPIRY: u8 = 0x07;
 
 /// Bytes in front of a conversation's kinds.
 const PREFIX_BYTES: usize = 17;
@@ -45,6 +49,8 @@ pub const HEAD_BYTES: usize = PREFIX_BYTES + 1;
 pub const MESSAGE_BYTES: usize = HEAD_BYTES + 8;
 /// Bytes of a dedup record's key.
 pub const DEDUP_BYTES: usize = HEAD_BYTES + 16;
+/// Bytes of the key of the note of when a message expires.
+pub const EXPIRY_BYTES: usize = MESSAGE_BYTES + 8;
 /// Bytes of a reaction's key.
 pub const REACTION_BYTES: usize = MESSAGE_BYTES + 32;
 
@@ -63,6 +69,8 @@ pub enum Named {
     Counts(ConversationKey, u64),
     /// One reaction to the message with this seq.
     Reaction(ConversationKey, u64, ReactionId),
+    /// That the message with this seq expires at this command time, Unix milliseconds.
+    Expiry(ConversationKey, u64, u64),
 }
 
 impl Named {
@@ -74,7 +82,8 @@ impl Named {
             | Named::Dedup(key, _)
             | Named::Change(key, _)
             | Named::Counts(key, _)
-            | Named::Reaction(key, ..) => *key,
+            | Named::Reaction(key, ..)
+            | Named::Expiry(key, ..) => *key,
         }
     }
 }
@@ -119,6 +128,24 @@ pub fn parse_erasure(key: &[u8]) -> Option<(u64, ConversationKey)> {
         u64::from_be_bytes(*index),
         ConversationKey::from_slice(key)?,
     ))
+}
+
+/// The key of the note that something of a conversation may expire.
+pub fn expiring(shard: ShardId, key: &ConversationKey) -> Vec<u8> {
+    let mut bytes = shard_record(shard, EXPIRING).to_vec();
+    bytes.extend(key.0);
+    bytes
+}
+
+/// Where these notes lie from this conversation on: from, to.
+pub fn expirings(shard: ShardId, from: &ConversationKey) -> (Vec<u8>, Vec<u8>) {
+    let to = shard_record(shard, APPLIED).to_vec();
+    (expiring(shard, from), to)
+}
+
+/// The conversation in the key of such a note.
+pub fn parse_expiring(key: &[u8]) -> Option<ConversationKey> {
+    ConversationKey::from_slice(key.get(6..)?)
 }
 
 /// Where everything of a conversation lies: from, to.
@@ -237,6 +264,20 @@ pub fn reactions_of(key: &ConversationKey, seq: u64, user: &[u8]) -> (Vec<u8>, V
     (from, reaction(key, seq, &id).to_vec())
 }
 
+/// The key of the note that a message expires at a command time, Unix milliseconds.
+pub fn expiry(key: &ConversationKey, at_ms: u64, seq: u64) -> [u8; EXPIRY_BYTES] {
+    let mut bytes = [0; EXPIRY_BYTES];
+    bytes[..MESSAGE_BYTES].copy_from_slice(&numbered(key, EXPIRY, at_ms));
+    bytes[MESSAGE_BYTES..].copy_from_slice(&seq.to_be_bytes());
+    bytes
+}
+
+/// Where the notes of messages that expire up to a command time lie: from, to.
+pub fn expiries(key: &ConversationKey, to_ms: u64) -> (Vec<u8>, Vec<u8>) {
+    let end = expiry(key, to_ms.saturating_add(1), 0);
+    (kind_start(key, EXPIRY).to_vec(), end.to_vec())
+}
+
 /// Where a conversation's records of this kind begin.
 fn kind_start(key: &ConversationKey, kind: u8) -> [u8; HEAD_BYTES] {
     let mut bytes = head(key);
@@ -259,7 +300,7 @@ pub fn contents(key: &ConversationKey) -> [(Vec<u8>, Vec<u8>); 2] {
         let (first, end) = (kind_start(key, first), kind_start(key, end));
         (first.to_vec(), end.to_vec())
     };
-    [of(MESSAGE, DEDUP), of(CHANGE, REACTION + 1)]
+    [of(MESSAGE, DEDUP), of(CHANGE, EXPIRY + 1)]
 }
 
 /// The key of a dedup record.
@@ -300,6 +341,10 @@ pub fn parse(key: &[u8]) -> Option<Named> {
             let id = id.try_into().ok()?;
             Some(Named::Reaction(conversation, number(seq)?, id))
         }
+        EXPIRY => {
+            let (at_ms, seq) = rest.split_at_checked(8)?;
+            Some(Named::Expiry(conversation, number(at_ms)?, number(seq)?))
+        }
         DEDUP => Some(Named::Dedup(conversation, rest.try_into().ok()?)),
         _ => None,
     }
@@ -331,6 +376,9 @@ pub fn readable(key: &[u8]) -> String {
                 conversation(key),
                 super::readable(&id)
             )
+        }
+        Some(Named::Expiry(key, at_ms, seq)) => {
+            format!("{}/expiry/{at_ms}/{seq}", conversation(key))
         }
         None => super::readable(key),
     }

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::cluster::ClusterState;
 use model::hash;
-use model::id::ConversationKey;
+use model::id::{ConversationKey, ShardId};
 use model::mutant;
 use model::shard::{DedupId, ReactionId, Sink, View};
-use model::state::{Changed, Conversation, Dedup, Reaction, Reactions, Stored};
+use model::state::{Changed, Conversation, Dedup, Expiring, Reaction, Reactions, Stored};
 
 use super::heads::{Heads, Map};
 use super::ids::Ids;
@@ -43,6 +43,9 @@ pub(crate) struct Overlay<'s> {
     messages: u64,
     /// The conversations of which something is to leave no trace.
     erased: Vec<ConversationKey>,
+    /// Something was noted that may expire.
+    expires: bool,
+    shard: ShardId,
     /// For changes of messages, of which most entries have none.
     written: Written,
 }
@@ -84,11 +87,14 @@ pub(crate) struct Changes {
     pub(crate) messages: u64,
     /// The conversations of which something is to leave no trace.
     pub(crate) erased: Vec<ConversationKey>,
+    /// Something was noted that may expire.
+    pub(crate) expires: bool,
 }
 
 impl<'s> Overlay<'s> {
-    /// Nothing changed yet. `cluster` on the meta shard only.
+    /// Nothing of the shard changed yet. `cluster` on the meta shard only.
     pub(crate) fn new(
+        shard: ShardId,
         engine: &'s dyn Read,
         cached: &'s parking_lot::Mutex<Heads>,
         ids: &'s mut Ids,
@@ -107,6 +113,8 @@ impl<'s> Overlay<'s> {
             cluster,
             messages: 0,
             erased: Vec::new(),
+            expires: false,
+            shard,
             written: Written::default(),
         }
     }
@@ -154,6 +162,7 @@ impl<'s> Overlay<'s> {
             cluster: self.cluster,
             messages: self.messages,
             erased: self.erased,
+            expires: self.expires,
         }
     }
 }
@@ -293,6 +302,26 @@ impl Sink for Overlay<'_> {
         if !self.erased.contains(conversation) {
             self.erased.push(*conversation);
         }
+    }
+
+    fn put_expiry(&mut self, conversation: &ConversationKey, at_ms: u64, seq: u64, set: bool) {
+        let note = set.then_some(Expiring { format: 1 });
+        let key = key::state::expiry(conversation, at_ms, seq);
+        self.put(&key, note.as_ref());
+    }
+
+    fn put_expiring(&mut self, conversation: &ConversationKey, set: bool) {
+        let note = set.then_some(Expiring { format: 1 });
+        self.put(
+            &key::state::expiring(self.shard, conversation),
+            note.as_ref(),
+        );
+        self.expires |= set;
+    }
+
+    fn remove_messages(&mut self, conversation: &ConversationKey, from: u64, to: u64) {
+        let (from, to) = key::state::messages(conversation, from, to);
+        self.batch.delete_range(from.to_vec(), to);
     }
 
     fn clear_conversation(&mut self, conversation: &ConversationKey) {

@@ -191,14 +191,19 @@ fn step(
         {
             open.sum = open.sum.wrapping_add(hash::record_hash(record));
         }
-        (Named::Dedup(conversation, _) | Named::Change(conversation, _), Some(open))
-            if open.key == conversation => {}
+        (
+            Named::Dedup(conversation, _)
+            | Named::Change(conversation, _)
+            | Named::Expiry(conversation, ..),
+            Some(open),
+        ) if open.key == conversation => {}
         (
             Named::Message(..)
             | Named::Dedup(..)
             | Named::Change(..)
             | Named::Counts(..)
-            | Named::Reaction(..),
+            | Named::Reaction(..)
+            | Named::Expiry(..),
             _,
         ) => {
             return Err(strange("its conversation has no head"));

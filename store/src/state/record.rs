@@ -55,6 +55,12 @@ impl Record for model::state::Reaction {
     }
 }
 
+impl Record for model::state::Expiring {
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
 impl Record for model::state::Changed {
     fn format(&self) -> u32 {
         self.format

@@ -23,7 +23,7 @@ use super::heads::Heads;
 use super::ids::Ids;
 use super::overlay::{Changes, Overlay, Seen, head_of};
 use super::record::{self, Arena, FILE, FORMAT};
-use super::watch::Watchers;
+use super::watch::{Touched, Watchers};
 use super::{Applied, Shared, ToApply, applied, erase};
 use crate::engine::{self, Read, Snapshot};
 use crate::snapshot::ReadPoint;
@@ -74,6 +74,8 @@ pub(crate) struct Shard {
     cached: AtomicUsize,
     /// It may have erasures; set behind each that is noted.
     pub(super) erases: AtomicBool,
+    /// Something of it may expire; set behind each note of that.
+    pub(super) expires: AtomicBool,
     /// The first error that a read met.
     read_error: watch::Sender<Option<Error>>,
 }
@@ -157,6 +159,7 @@ impl Shard {
             reached,
             cached: AtomicUsize::new(0),
             erases: AtomicBool::new(true),
+            expires: AtomicBool::new(true),
             read_error: watch::Sender::new(None),
         })
     }
@@ -309,7 +312,7 @@ impl ShardState {
         let mut applied = serving.progress.lock().applied.clone();
         let cluster = (shard.scope == Scope::Meta).then(|| ClusterState::clone(&serving.cluster));
         let engine: &dyn Read = &*self.shared.engine;
-        let mut overlay = Overlay::new(engine, &serving.heads, ids, arena, seen, cluster);
+        let mut overlay = Overlay::new(shard.id, engine, &serving.heads, ids, arena, seen, cluster);
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
             if mutant!("snapshot-index-off-by-one") && applied.position >= Some(entry.position) {
@@ -367,6 +370,9 @@ impl ShardState {
         if !changes.erased.is_empty() {
             shard.erases.store(true, Ordering::SeqCst);
         }
+        if changes.expires {
+            shard.expires.store(true, Ordering::SeqCst);
+        }
         self.shared
             .unflushed_bytes
             .fetch_add(bytes, Ordering::Relaxed);
@@ -388,6 +394,8 @@ impl ShardState {
                 serving.cluster = Arc::new(cluster);
             }
         }
+        let keys = || Some(touched.iter().map(|(key, _)| *key).collect());
+        shard.watchers.tell_listeners(reached.revision, keys);
         shard.watchers.tell(touched.into_iter());
         shard.reached.send_replace(reached);
         Ok(())
@@ -419,6 +427,16 @@ impl ShardState {
     pub fn watch(&self, name: &ConversationName) -> watch::Receiver<u64> {
         let key = name.key();
         self.shard.watchers.watch(key, || self.last_seq(&key))
+    }
+
+    /// Whether this is the same opening of the same replica.
+    pub fn is(&self, other: &ShardState) -> bool {
+        Arc::ptr_eq(&self.shard, &other.shard)
+    }
+
+    /// Every change of the shard from now on, each told behind its publication for readers.
+    pub fn listen(&self) -> tokio::sync::broadcast::Receiver<Touched> {
+        self.shard.watchers.listen()
     }
 
     /// How far reads see, now and after each apply.
@@ -521,6 +539,8 @@ impl ShardState {
         }
         // What is left of the state before.
         shard.erases.store(true, Ordering::SeqCst);
+        shard.expires.store(true, Ordering::SeqCst);
+        shard.watchers.tell_listeners(reached.revision, || None);
         shard.watchers.tell(changed.into_iter());
         shard.reached.send_replace(reached);
         Ok(())

@@ -1,16 +1,29 @@
-//! Who waits for new messages of which conversation.
+//! Who waits for new messages of which conversation, and who listens to all that changes in a shard.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use model::id::ConversationKey;
 use parking_lot::Mutex;
+use tokio::sync::broadcast;
 use tokio::sync::watch::{Receiver, Sender};
 
 use crate::Error;
 
 /// Watchers that are gone are looked for whenever there are twice as many as at the last look.
 const PRUNE_MIN: usize = 64;
+/// Applies that a listener may be behind before it is told that it missed some.
+const LISTENED_MAX: usize = 256;
+
+/// What an apply changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// The shard's revision behind it.
+    pub revision: u64,
+    /// The conversations; none says that any may have changed.
+    pub conversations: Option<Arc<[ConversationKey]>>,
+}
 
 /// The watchers of one shard. As many as there are receivers, and less than as many again that
 /// have gone.
@@ -19,6 +32,8 @@ pub(crate) struct Watchers {
     senders: Mutex<Senders>,
     /// `senders.by_key.len()`, read without the lock: with nobody there an apply asks no more.
     count: AtomicUsize,
+    /// Made for the first who listens: each of thousands of shards would have one.
+    listened: OnceLock<broadcast::Sender<Touched>>,
 }
 
 #[derive(Default)]
@@ -72,6 +87,33 @@ impl Watchers {
             }
         }
         self.count.store(senders.by_key.len(), Ordering::SeqCst);
+    }
+
+    /// All changes from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Touched> {
+        let sender = self
+            .listened
+            .get_or_init(|| broadcast::Sender::new(LISTENED_MAX));
+        sender.subscribe()
+    }
+
+    /// Tells who listens; what changed is published for readers already.
+    pub(crate) fn tell_listeners(
+        &self,
+        revision: u64,
+        conversations: impl FnOnce() -> Option<Arc<[ConversationKey]>>,
+    ) {
+        let Some(sender) = self.listened.get() else {
+            return;
+        };
+        if sender.receiver_count() > 0 {
+            let conversations = conversations();
+            // Nobody listens any more.
+            let _ = sender.send(Touched {
+                revision,
+                conversations,
+            });
+        }
     }
 
     /// All conversations that are watched.

@@ -1,6 +1,6 @@
 //! The machine on ordered maps, to compare a replica with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -24,6 +24,8 @@ pub struct Records {
     pub changes: BTreeMap<(ConversationKey, u64), u64>,
     pub reactions: BTreeMap<(ConversationKey, u64), Reactions>,
     pub reacted: BTreeMap<(ConversationKey, u64, ReactionId), Reaction>,
+    pub expiries: BTreeSet<(ConversationKey, u64, u64)>,
+    pub expiring: BTreeSet<ConversationKey>,
 }
 
 impl Default for Reference {
@@ -130,11 +132,31 @@ impl Sink for Records {
 
     fn erase(&mut self, _: &ConversationKey) {}
 
+    fn put_expiry(&mut self, key: &ConversationKey, at_ms: u64, seq: u64, set: bool) {
+        match set {
+            true => self.expiries.insert((*key, at_ms, seq)),
+            false => self.expiries.remove(&(*key, at_ms, seq)),
+        };
+    }
+
+    fn put_expiring(&mut self, key: &ConversationKey, set: bool) {
+        match set {
+            true => self.expiring.insert(*key),
+            false => self.expiring.remove(key),
+        };
+    }
+
+    fn remove_messages(&mut self, key: &ConversationKey, from: u64, to: u64) {
+        self.messages
+            .retain(|at, _| at.0 != *key || !(from..=to).contains(&at.1));
+    }
+
     fn clear_conversation(&mut self, key: &ConversationKey) {
         self.messages.retain(|at, _| at.0 != *key);
         self.changes.retain(|at, _| at.0 != *key);
         self.reactions.retain(|at, _| at.0 != *key);
         self.reacted.retain(|at, _| at.0 != *key);
+        self.expiries.retain(|at| at.0 != *key);
     }
 
     fn renew_conversation(&mut self, key: &ConversationKey, head: Conversation) {

@@ -12,7 +12,7 @@ import grpc
 
 from . import options
 from .errors import Closed, Deadline, Fault, Refusal, Refused, fault_of, from_rpc, never_sent, retryable, settles, silent
-from .message import Appended, Changed, Edit, Message
+from .message import Appended, Changed, Conditions, Edit, Message
 from .nodes import Node, NodeHealth, Nodes, Tried
 from .read import LINEARIZABLE, Level, ListOptions, Page
 from .retry import Backoff, Budget, Random
@@ -100,15 +100,28 @@ class Client:
 
     # Appending.
 
-    async def append(self, parent: str, message: Message, *, expected_last_seq: int | None = None) -> Appended:
+    async def append(
+        self,
+        parent: str,
+        message: Message,
+        *,
+        expected_last_seq: int | None = None,
+        key: str = "",
+        expected_last_seq_of_key: int | None = None,
+        fence_token: str = "",
+    ) -> Appended:
         """Appends one message to `parent`, tenants/{t}/conversations/{c}. However often it is sent on the way, it has
-        one effect. `expected_last_seq`: refuse (SEQ_MISMATCH) unless this is the conversation's last seq."""
-        return (await self.append_seen(parent, message, expected_last_seq))[0]
+        one effect. `expected_last_seq`: refuse (SEQ_MISMATCH) unless this is the conversation's last seq. `key`: the
+        message counts as the last of it; `expected_last_seq_of_key`: refuse (KEY_SEQ_MISMATCH) unless this is the last
+        seq of `key`, 0 = there is none yet. `fence_token`: the conversation's, which all must give (FENCED) once it has
+        one."""
+        conditions = Conditions(expected_last_seq, key, expected_last_seq_of_key, fence_token or message.fence_token)
+        return (await self.append_seen(parent, message, conditions))[0]
 
-    async def append_seen(self, parent: str, message: Message, expected: int | None) -> tuple[Appended, str]:
+    async def append_seen(self, parent: str, message: Message, conditions: Conditions) -> tuple[Appended, str]:
         """append, with the session token of its answer."""
         request = v1.AppendMessageRequest(
-            parent=parent, message=message.to_wire(self.random.id()), precondition=_precondition(expected)
+            parent=parent, message=message.to_wire(self.random.id()), precondition=conditions.to_wire()
         )
         answer = await self.call("messages.AppendMessage", request, writes=True, metadata=self.import_metadata)
         response = answer.value
@@ -116,20 +129,28 @@ class Client:
         return answer.appended(response.message, response.deduplicated), response.info.session_token
 
     async def append_batch(
-        self, parent: str, batch: Sequence[Message], *, expected_last_seq: int | None = None
+        self,
+        parent: str,
+        batch: Sequence[Message],
+        *,
+        expected_last_seq: int | None = None,
+        key: str = "",
+        expected_last_seq_of_key: int | None = None,
+        fence_token: str = "",
     ) -> Sequence[Appended]:
         """Appends up to 1,000 messages (1 MiB) to one conversation: all of them, next to each other and in order, or
-        none."""
-        return (await self.append_batch_seen(parent, batch, expected_last_seq))[0]
+        none. The rest as in append."""
+        conditions = Conditions(expected_last_seq, key, expected_last_seq_of_key, fence_token)
+        return (await self.append_batch_seen(parent, batch, conditions))[0]
 
     async def append_batch_seen(
-        self, parent: str, batch: Sequence[Message], expected: int | None
+        self, parent: str, batch: Sequence[Message], conditions: Conditions
     ) -> tuple[Sequence[Appended], str]:
         """append_batch, with the session token of its answer."""
         request = v1.BatchAppendMessagesRequest(
             parent=parent,
             messages=[message.to_wire(self.random.id()) for message in batch],
-            precondition=_precondition(expected),
+            precondition=conditions.to_wire(),
         )
         answer = await self.call("messages.BatchAppendMessages", request, writes=True, metadata=self.import_metadata)
         response = answer.value
@@ -162,6 +183,11 @@ class Client:
         )
         if options.reader:
             request.reader = options.reader
+        if options.start_time_ms is not None:
+            request.start_time.FromMilliseconds(options.start_time_ms)
+        if options.unread_after is not None:
+            request.unread_after = options.unread_after
+        request.context_before = options.context_before
         return Page.of((await self.call("messages.ListMessages", request)).value)
 
     async def pages(self, parent: str, options: ListOptions = ListOptions()) -> AsyncIterator[Page]:
@@ -248,8 +274,31 @@ class Client:
 
     async def update_conversation(self, name: str, attributes: Mapping[str, str], request_id: str = "") -> Any:
         """Sets the attributes of the conversation `name`, in place of all that there are."""
-        drawn, values = request_id or self.random.id(), v1.Attributes(values=dict(attributes))
-        request = v1.UpdateConversationRequest(name=name, request_id=drawn, attributes=values)
+        return await self.set_rules(name, attributes=attributes, request_id=request_id)
+
+    async def set_rules(
+        self,
+        name: str,
+        *,
+        attributes: Mapping[str, str] | None = None,
+        fence_token: str | None = None,
+        expected_fence_token: str | None = None,
+        ttl: float | None = None,
+        legal_hold: bool | None = None,
+        request_id: str = "",
+    ) -> Any:
+        """Sets what is given of the conversation `name`, all of it at once; the rest stays. Appends must give
+        `fence_token` from then on, empty = none; it is set only if it was `expected_fence_token` (FENCED). Messages
+        expire `ttl` seconds after their append, 0 = they do not, and none while `legal_hold` is set."""
+        request = v1.UpdateConversationRequest(
+            name=name, request_id=request_id or self.random.id(), legal_hold=legal_hold
+        )
+        if attributes is not None:
+            request.attributes.CopyFrom(v1.Attributes(values=dict(attributes)))
+        if fence_token is not None:
+            request.fence.CopyFrom(v1.Fence(token=fence_token, expected_token=expected_fence_token))
+        if ttl is not None:
+            request.ttl.FromMilliseconds(round(ttl * 1e3))
         return (await self.call("conversations.UpdateConversation", request, writes=True)).value
 
     async def delete_conversation(self, name: str, request_id: str = "") -> Any:
@@ -362,10 +411,6 @@ async def _attempt(
         return refusal
     finally:
         node.active -= 1
-
-
-def _precondition(expected_last_seq: int | None) -> Any:
-    return None if expected_last_seq is None else v1.Precondition(expected_last_seq=expected_last_seq)
 
 
 def _name(parent: str, seq: int) -> str:

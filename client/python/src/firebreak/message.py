@@ -29,6 +29,10 @@ class Message:
     silent: bool = False
     #: When it was first said, Unix milliseconds, for imports.
     original_time_ms: int | None = None
+    #: It expires so many seconds after its append, 1 s to 100 years; None = as the conversation says.
+    ttl: float | None = None
+    #: The conversation's fence token, where it has one; of a batch the call's own counts.
+    fence_token: str = ""
 
     @classmethod
     def text(cls, sender: str, text: str) -> Message:
@@ -52,7 +56,22 @@ class Message:
         )
         if self.original_time_ms is not None:
             wire.original_time.FromMilliseconds(self.original_time_ms)
+        if self.ttl is not None:
+            wire.ttl.FromMilliseconds(round(self.ttl * 1e3))
         return wire
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What an append asks of its conversation."""
+
+    expected_last_seq: int | None = None
+    key: str = ""
+    expected_last_seq_of_key: int | None = None
+    fence_token: str = ""
+
+    def to_wire(self) -> Any:
+        return None if self == Conditions() else v1.Precondition(**dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,6 +53,13 @@ class ListOptions:
     descending: bool = False
     #: Where to begin; 0 = the first, or when descending the last.
     start_seq: int = 0
+    #: Instead: at the first message of this create time or later, descending at the last of it or earlier; Unix
+    #: milliseconds.
+    start_time_ms: int | None = None
+    #: Instead: at the first unread message, behind this seq.
+    unread_after: int | None = None
+    #: Messages before that, in the list's order, that the first page holds too; at most 1,000.
+    context_before: int = 0
     #: How fresh.
     level: Level = LINEARIZABLE
     #: A user, whose own reactions are marked; empty for nobody.
@@ -77,6 +84,10 @@ class Page:
     staleness: float | None
     #: For reads at Level.session that must see at least this.
     session_token: str
+    #: Where the page before this one begins; empty at the beginning.
+    prev_page_token: str = ""
+    #: On the first page: where the list begins, without its context; 0 where it begins at an end.
+    anchor_seq: int = 0
 
     @classmethod
     def of(cls, response: Any) -> Page:
@@ -90,4 +101,6 @@ class Page:
             info.served_by,
             age,
             info.session_token,
+            response.prev_page_token,
+            response.anchor_seq,
         )

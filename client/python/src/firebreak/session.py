@@ -13,7 +13,7 @@ import blake3
 import xxhash
 
 from .errors import Config
-from .message import Appended, Message
+from .message import Appended, Conditions, Message
 from .options import SESSION_SLOTS_MAX
 from .read import Level, ListOptions, Page
 
@@ -111,17 +111,35 @@ class Session:
         """Takes in an acknowledgement that came another way, of a stream, say."""
         self._seen.merge(Token.of_conversation(parent, appended.revision))
 
-    async def append(self, parent: str, message: Message, *, expected_last_seq: int | None = None) -> Appended:
+    async def append(
+        self,
+        parent: str,
+        message: Message,
+        *,
+        expected_last_seq: int | None = None,
+        key: str = "",
+        expected_last_seq_of_key: int | None = None,
+        fence_token: str = "",
+    ) -> Appended:
         """Client.append; reads of this session see it from then on."""
-        appended, token = await self._client.append_seen(parent, message, expected_last_seq)
+        conditions = Conditions(expected_last_seq, key, expected_last_seq_of_key, fence_token or message.fence_token)
+        appended, token = await self._client.append_seen(parent, message, conditions)
         self._answered(token)
         return appended
 
     async def append_batch(
-        self, parent: str, batch: Sequence[Message], *, expected_last_seq: int | None = None
+        self,
+        parent: str,
+        batch: Sequence[Message],
+        *,
+        expected_last_seq: int | None = None,
+        key: str = "",
+        expected_last_seq_of_key: int | None = None,
+        fence_token: str = "",
     ) -> Sequence[Appended]:
         """Client.append_batch; reads of this session see it from then on."""
-        appended, token = await self._client.append_batch_seen(parent, batch, expected_last_seq)
+        conditions = Conditions(expected_last_seq, key, expected_last_seq_of_key, fence_token)
+        appended, token = await self._client.append_batch_seen(parent, batch, conditions)
         self._answered(token)
         return appended
 

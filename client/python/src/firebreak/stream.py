@@ -96,7 +96,8 @@ class AppendStream:
         ack: Ack = asyncio.get_running_loop().create_future()
         # Nobody need listen; a failure that nobody hears is counted all the same.
         ack.add_done_callback(lambda one: one.cancelled() or one.exception())
-        self._window.push(parent, message.to_wire(self._client.random.id()), started, self._deadline, ack)
+        wire = message.to_wire(self._client.random.id())
+        self._window.push(parent, wire, started, self._deadline, ack, message.fence_token)
         self._changed.set()
         self._busy.set()
         self._admit()

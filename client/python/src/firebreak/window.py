@@ -80,11 +80,21 @@ class Window:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def push(self, parent: str, message: Any, started: float, deadline: float, answer: asyncio.Future[Appended]) -> None:
+    def push(
+        self,
+        parent: str,
+        message: Any,
+        started: float,
+        deadline: float,
+        answer: asyncio.Future[Appended],
+        fence_token: str = "",
+    ) -> None:
         """Takes a message in."""
         lane = self._lanes.setdefault(parent, Lane(parent))
         self._count += 1
-        item = v1.AppendItem(correlation_id=self._count, parent=parent, message=message)
+        item = v1.AppendItem(
+            correlation_id=self._count, parent=parent, message=message, fence_token=fence_token
+        )
         entry = Entry(self._count, lane, item, item.ByteSize(), started, started + deadline, answer)
         self._entries[entry.id] = entry
         lane.waiting.append(entry)

@@ -140,7 +140,7 @@ impl Sender<'_> {
                 correlation_id: slot as u64,
                 parent: self.job.parent(self.worker, self.workers, self.sent),
                 message: Some(self.job.message(self.worker, self.sent)),
-                timeout_ms: 0,
+                ..v1::AppendItem::default()
             });
             self.sent += 1;
             if items.len() == FRAME_ITEMS {

@@ -9,7 +9,7 @@ mod servers;
 use std::collections::BTreeMap;
 
 use firebreak_sim::dice::dice;
-use firebreak_sim::history::{Append, AppendEnd, Level, Page, Read, Seen, VoteSeen};
+use firebreak_sim::history::{Append, AppendEnd, Faded, Level, Page, Read, Seen, VoteSeen};
 use firebreak_sim::oracle::NAMES;
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -168,6 +168,12 @@ const SPOILS: &[(&str, &str, Spoil)] = &[
         show_old_edit,
     ),
     ("erased-is-gone", "what was erased is shown", show_erased),
+    (
+        "expires-in-time",
+        "a message goes before its time",
+        fade_early,
+    ),
+    ("expires-in-time", "what has expired is shown", fade_late),
 ];
 
 #[test]

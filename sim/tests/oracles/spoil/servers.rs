@@ -138,3 +138,17 @@ pub fn show_erased(world: &mut World, dice: &mut StdRng) -> Option<()> {
     }
     Some(())
 }
+
+pub fn fade_early(world: &mut World, _: &mut StdRng) -> Option<()> {
+    let fades = &mut world.setting.history.fades;
+    let fade = fades.iter_mut().find(|fade| fade.end == Faded::Shown)?;
+    fade.end = Faded::Gone;
+    Some(())
+}
+
+pub fn fade_late(world: &mut World, _: &mut StdRng) -> Option<()> {
+    let fades = &mut world.setting.history.fades;
+    let fade = fades.iter_mut().find(|fade| fade.end == Faded::Gone)?;
+    fade.end = Faded::Shown;
+    Some(())
+}

@@ -182,6 +182,22 @@ fn a_message_that_was_not_sent_breaks_no_phantom() {
 }
 
 #[test]
+fn what_expires_is_there_until_its_time_and_not_behind_it() {
+    rejects(
+        "expires-in-time",
+        |it| it.history.fades[0].end = Faded::Gone,
+        "fading-0/1: a look at 104.000 ms does not find it before its time; it lives for 5000 ms",
+    );
+    rejects(
+        "expires-in-time",
+        |it| it.history.fades[2].end = Faded::Shown,
+        "fading-0/1: a look at 9003.000 ms shows what should be gone; it lives for 5000 ms",
+    );
+    // Clocks may be off by that.
+    accepts(|it| it.history.fades[1].end = Faded::Gone);
+}
+
+#[test]
 fn an_edit_that_is_over_and_what_was_erased_are_not_shown() {
     let shown = |it: &mut Setting, at: usize, body| {
         it.history.looks[at].end.as_mut().unwrap().body = body;

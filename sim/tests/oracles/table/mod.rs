@@ -9,8 +9,8 @@ mod servers;
 use std::collections::BTreeMap;
 
 use firebreak_sim::history::{
-    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Final, History, Level, Look, Observed,
-    Page, Read, ReplicaSeen, Seen, Shown, Tail, VoteSeen, VoterSeen, What,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Final, History, Level,
+    Look, Observed, Page, Read, ReplicaSeen, Seen, Shown, Tail, VoteSeen, VoterSeen, What,
 };
 use firebreak_sim::oracle::{BROKEN_MAX, NAMES};
 use firebreak_sim::outcome::Promise;
@@ -164,6 +164,23 @@ fn history() -> History {
         witnessed: Vec::new(),
         changes: changes(),
         looks: vec![look(1, false), look(2, true)],
+        fades: vec![
+            fade((100, 104), Faded::Shown),
+            fade((6_000, 6_003), Faded::Shown),
+            fade((9_000, 9_003), Faded::Gone),
+        ],
+    }
+}
+
+/// A look at a message that lives for five seconds, begun and ended at these ms.
+fn fade(looked: (u64, u64), end: Faded) -> Fade {
+    Fade {
+        room: 0,
+        seq: 1,
+        ttl_ms: 5_000,
+        said_us: (us(20), us(24)),
+        looked_us: (us(looked.0), us(looked.1)),
+        end,
     }
 }
 

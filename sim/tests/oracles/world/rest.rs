@@ -84,6 +84,20 @@ impl World {
         now_us = self.change(2, What::Said { body }, now_us, dice);
         now_us = self.change(2, What::Redacted, now_us, dice);
         self.look(2, 0, true, now_us);
+        let ttl_ms = dice.random_range(4_000..9_000);
+        let fade = |looked_us: u64, end| Fade {
+            room: 0,
+            seq: 1,
+            ttl_ms,
+            said_us: (now_us, now_us + 5_000),
+            looked_us: (looked_us, looked_us + 5_000),
+            end,
+        };
+        let gone_us = now_us + ttl_ms * 1_000 + dice.random_range(2_000_000..9_000_000);
+        self.setting.history.fades = vec![
+            fade(now_us + dice.random_range(10_000..1_000_000), Faded::Shown),
+            fade(gone_us, Faded::Gone),
+        ];
     }
 
     /// Notes a change behind `now_us`; when it was answered.

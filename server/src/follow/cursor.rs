@@ -1,0 +1,184 @@
+//! The cursor of a stream that follows many conversations: up to which revision of each range of slots all has
+//! been delivered. It names no conversation, so that its size does not grow with them.
+//!
+//! ```text
+//! base64url( version 1 | count 2 | (first slot 2 | last slot 2 | revision 8) × count | check 4 )
+//! ```
+//!
+//! Integers are big-endian. A revision is the shard's, which moves on with its slots; so a cursor is good on
+//! every node.
+
+use std::ops::RangeInclusive;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use model::hash::record_hash;
+use model::id::Slot;
+
+use crate::token::Error;
+
+const VERSION: u8 = 1;
+const HEAD_BYTES: usize = 3;
+const ENTRY_BYTES: usize = 12;
+const CHECK_BYTES: usize = 4;
+
+/// Positions by ranges of slots, which do not overlap, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    ranges: Vec<(RangeInclusive<u16>, u64)>,
+}
+
+impl Position {
+    /// Up to which revision everything of a slot was delivered; none when nothing is known.
+    pub fn of(&self, slot: Slot) -> Option<u64> {
+        let after = self
+            .ranges
+            .partition_point(|(slots, _)| *slots.start() <= slot.0);
+        let (slots, revision) = self.ranges.get(after.checked_sub(1)?)?;
+        slots.contains(&slot.0).then_some(*revision)
+    }
+
+    /// Everything of these slots was delivered up to this revision; whether that is news. What was known of
+    /// ranges that overlap is given up: their shards were laid out otherwise.
+    pub fn reach(&mut self, slots: RangeInclusive<u16>, revision: u64) -> bool {
+        if let Some((_, held)) = self.ranges.iter_mut().find(|(held, _)| *held == slots) {
+            let news = *held < revision;
+            *held = revision.max(*held);
+            return news;
+        }
+        let apart = |other: &RangeInclusive<u16>| {
+            other.end() < slots.start() || other.start() > slots.end()
+        };
+        self.ranges.retain(|(other, _)| apart(other));
+        let at = self
+            .ranges
+            .partition_point(|(other, _)| other.start() < slots.start());
+        self.ranges.insert(at, (slots, revision));
+        true
+    }
+
+    /// The ranges and their revisions.
+    pub fn ranges(&self) -> impl Iterator<Item = (RangeInclusive<u16>, u64)> + '_ {
+        self.ranges.iter().cloned()
+    }
+
+    /// As text; empty when nothing is known.
+    pub fn encode(&self) -> String {
+        let Some(count) = u16::try_from(self.ranges.len()).ok().filter(|n| *n > 0) else {
+            return String::new();
+        };
+        let mut bytes = vec![VERSION];
+        bytes.extend(count.to_be_bytes());
+        for (slots, revision) in &self.ranges {
+            bytes.extend(slots.start().to_be_bytes());
+            bytes.extend(slots.end().to_be_bytes());
+            bytes.extend(revision.to_be_bytes());
+        }
+        let check = check_of(&bytes);
+        bytes.extend(check);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads what [`Position::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`enum@Error`] saying what is wrong with it.
+    pub fn decode(text: &str) -> Result<Position, Error> {
+        if text.is_empty() {
+            return Ok(Position::default());
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::Malformed)?;
+        if bytes.len() < HEAD_BYTES + CHECK_BYTES {
+            return Err(Error::Malformed);
+        }
+        let (said, check) = bytes.split_at(bytes.len() - CHECK_BYTES);
+        if check_of(said) != check {
+            return Err(Error::Malformed);
+        }
+        if said[0] != VERSION {
+            return Err(Error::Version);
+        }
+        let entries = &said[HEAD_BYTES..];
+        let count = usize::from(u16::from_be_bytes([said[1], said[2]]));
+        if entries.len() != count * ENTRY_BYTES {
+            return Err(Error::Malformed);
+        }
+        let mut position = Position::default();
+        for entry in entries.chunks_exact(ENTRY_BYTES) {
+            let slot = |at: usize| u16::from_be_bytes([entry[at], entry[at + 1]]);
+            let (first, last) = (slot(0), slot(2));
+            let mut revision = [0; 8];
+            revision.copy_from_slice(&entry[4..]);
+            let behind = position.ranges.last();
+            if first > last || behind.is_some_and(|(held, _)| *held.end() >= first) {
+                return Err(Error::Malformed);
+            }
+            let revision = u64::from_be_bytes(revision);
+            position.ranges.push((first..=last, revision));
+        }
+        Ok(position)
+    }
+}
+
+fn check_of(bytes: &[u8]) -> [u8; CHECK_BYTES] {
+    let mut check = [0; CHECK_BYTES];
+    check.copy_from_slice(&record_hash(bytes).to_le_bytes()[..CHECK_BYTES]);
+    check
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_position_is_known_within_its_range_and_only_grows() {
+        let mut position = Position::default();
+        assert_eq!(position.encode(), "");
+        assert!(position.reach(100..=199, 7) && position.reach(0..=9, 3));
+        assert!(!position.reach(100..=199, 6) && position.reach(100..=199, 8));
+        assert_eq!(position.of(Slot(150)), Some(8));
+        assert_eq!(
+            (position.of(Slot(10)), position.of(Slot(200))),
+            (None, None)
+        );
+        // A shard that was laid out otherwise.
+        assert!(position.reach(150..=300, 9));
+        assert_eq!(
+            (position.of(Slot(120)), position.of(Slot(299))),
+            (None, Some(9))
+        );
+    }
+
+    #[test]
+    fn the_text_of_a_cursor_never_changes() {
+        let mut position = Position::default();
+        position.reach(0..=16_383, 300);
+        assert_eq!(&position.encode()[..20], "AQABAAA__wAAAAAAAAEs");
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_survives_its_text_and_no_damage_passes(
+            ranges in proptest::collection::btree_map(0..600u16, any::<u64>(), 1..40),
+            at in any::<prop::sample::Index>(), bit in 0..8u8,
+        ) {
+            let mut position = Position::default();
+            for (start, revision) in ranges {
+                position.reach(start * 100..=start * 100 + 99, revision);
+            }
+            let text = position.encode();
+            prop_assert_eq!(Position::decode(&text), Ok(position));
+            let mut bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            prop_assert!(Position::decode(&URL_SAFE_NO_PAD.encode(bytes)).is_err());
+        }
+
+        #[test]
+        fn nothing_that_is_sent_as_a_cursor_panics(text in ".{0,80}") {
+            let _ = Position::decode(&text);
+        }
+    }
+}
