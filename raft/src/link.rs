@@ -201,7 +201,9 @@ impl Link {
     /// Whether this node holds the other alive. Not any more when the silence is within a ping's
     /// interval of its limit: who asks has reached it, and the phases of pings differ by that much.
     pub(crate) fn seems_alive(&self) -> bool {
-        match *self.shared.reach.borrow() {
+        // A copy: nothing is asked while it is held.
+        let reach = *self.shared.reach.borrow();
+        match reach {
             Reach::Up => {
                 let shared = &self.shared;
                 shared.silence() + PING_INTERVAL < shared.silence_max()
@@ -225,7 +227,8 @@ impl Link {
     /// How this node feels the other.
     pub(crate) fn status(&self) -> LinkStatus {
         let shared = &self.shared;
-        let state = match *shared.reach.borrow() {
+        let reach = *shared.reach.borrow();
+        let state = match reach {
             Reach::New => "new",
             Reach::Up => "up",
             Reach::Doubted => "doubted",

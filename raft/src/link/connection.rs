@@ -387,7 +387,8 @@ impl Connection {
     /// connection was reset, and begins anew where it had been given up.
     fn begin(&self) -> Duration {
         let again = self.rtt.lock().round() * 2 + AGAIN_MIN;
-        let left = match *self.reach.borrow() {
+        let reach = *self.reach.borrow();
+        let left = match reach {
             Reach::Doubted => self.silence_left().max(again),
             Reach::New | Reach::Up | Reach::Gone { .. } => self.silence_max().max(again),
         };
