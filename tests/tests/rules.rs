@@ -38,8 +38,37 @@ async fn all(cluster: &Cluster) {
         keys(cluster),
         history(cluster),
         expiry(cluster),
-        held(cluster)
+        held(cluster),
+        planned(cluster)
     );
+}
+
+/// What the command counts, as JSON.
+async fn counted(cluster: &Cluster, args: &[&str]) -> serde_json::Value {
+    let mut command = tokio::process::Command::new(binary());
+    command.args(["retention", "plan", "--json"]).args(args);
+    command.env("FIREBREAK_TARGET", cluster.addresses().join(","));
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+async fn planned(cluster: &Cluster) {
+    let (client, room) = (client(cluster), room("planned"));
+    for n in 0..5 {
+        say(&client, &room, &format!("message {n}")).await;
+    }
+    let what_if = ["--conversation", &room, "--ttl", "1d"];
+    let now = counted(cluster, &what_if).await;
+    assert_eq!(now["messages"], 0, "{now}");
+    let later = [&what_if[..], &["--at", "2100-01-01T00:00:00Z"]].concat();
+    let later = counted(cluster, &later).await;
+    assert_eq!(later["messages"], 5, "{later}");
+    assert!(later["bytes"].as_u64().unwrap() > 100);
+    assert_eq!(later["missing"].as_array().unwrap().len(), 0, "{later}");
+    let head = client.get_conversation(&room, &Level::Linearizable).await;
+    assert_eq!(head.unwrap().min_seq, 1, "nothing is removed");
 }
 
 fn room(name: &str) -> String {
