@@ -41,6 +41,8 @@ pub struct ListOptions {
     pub level: Level,
     /// A user, whose own reactions are marked; empty for nobody.
     pub reader: String,
+    /// Refuse when the conversation is in another life than this; 0 = whichever.
+    pub incarnation: u64,
 }
 
 /// A page of a conversation.
@@ -99,6 +101,7 @@ impl Client {
             start_seq: options.start_seq,
             read: Some(read_options(&options.level)),
             reader: options.reader.clone(),
+            incarnation: options.incarnation,
         };
         let answer = self
             .call(Effect::None, |attempt| {
@@ -179,7 +182,7 @@ impl Client {
         };
         let answer = self
             .call(Effect::Perhaps, |attempt| {
-                let request = attempt.request(request.clone());
+                let request = self.inner.marked(attempt.request(request.clone()));
                 async move {
                     conversations(attempt.channel)
                         .create_conversation(request)
@@ -209,7 +212,7 @@ impl Client {
             attributes: Some(v1::Attributes { values: attributes }),
         };
         let answer = self.call(Effect::Perhaps, |attempt| {
-            let request = attempt.request(request.clone());
+            let request = self.inner.marked(attempt.request(request.clone()));
             let mut service = conversations(attempt.channel);
             async move { service.update_conversation(request).await }
         });

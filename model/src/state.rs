@@ -97,6 +97,12 @@ pub struct Stored {
     /// With what its edits were hashed; gone when it was erased.
     #[prost(bytes = "bytes", tag = "9")]
     pub salt: Bytes,
+    /// When it was edited last where it was imported from, Unix milliseconds.
+    #[prost(sint64, optional, tag = "40")]
+    pub original_edit_time_ms: Option<i64>,
+    /// When it was erased where it was imported from, Unix milliseconds.
+    #[prost(sint64, optional, tag = "41")]
+    pub original_redact_time_ms: Option<i64>,
 }
 
 impl Stored {

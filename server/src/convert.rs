@@ -102,9 +102,11 @@ pub fn message(name: &ConversationName, stored: state::Stored) -> Result<v1::Mes
         edit_time: stored.edit_time_ms.map(timestamp_unsigned),
         redaction: stored.redact_time_ms.map(|ms| v1::Redaction {
             redact_time: Some(timestamp_unsigned(ms)),
+            original_time: stored.original_redact_time_ms.map(timestamp),
         }),
         reactions: Vec::new(),
         original_time: message.original_time_ms.map(timestamp),
+        original_edit_time: stored.original_edit_time_ms.map(timestamp),
     })
 }
 
@@ -127,6 +129,7 @@ pub fn appended(
         edit_time: None,
         redaction: None,
         reactions: Vec::new(),
+        original_edit_time: None,
         ..given
     }
 }

@@ -305,6 +305,13 @@ impl Messages for Node {
         Err(Status::unimplemented("no test asks for one"))
     }
 
+    async fn list_reactions(
+        &self,
+        _: Request<v1::ListReactionsRequest>,
+    ) -> Result<Response<v1::ListReactionsResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
     type TailStream = Answers<v1::TailResponse>;
 
     async fn tail(

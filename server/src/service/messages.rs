@@ -19,8 +19,8 @@ use store::state::{self, ShardState};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::changes;
 use super::conversations::options;
+use super::{changes, reactions};
 use crate::check::{At, Checker, Level, Wanted};
 use crate::coalesce::Coalescer;
 use crate::deadline::{Call, forward_traced};
@@ -149,6 +149,19 @@ impl Service for Messages {
         let call = Call::of(request.metadata());
         let reacted = changes::react(&self.gateway, request.into_inner(), call).await?;
         Ok(self.gateway.answer(reacted))
+    }
+
+    async fn list_reactions(
+        &self,
+        request: Request<v1::ListReactionsRequest>,
+    ) -> Result<Response<v1::ListReactionsResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let page = reactions::list(&self.gateway, request.into_inner(), call).await?;
+        let weight = Weight(page.encoded_len());
+        let mut answer = self.gateway.answer(page);
+        answer.extensions_mut().insert(weight);
+        Ok(answer)
     }
 
     type TailStream = tail::Events;
@@ -451,7 +464,7 @@ impl Plan {
         let wanted = check.read(request.read.as_ref());
         check.reader(&request.reader);
         let mut start = request.start_seq;
-        let mut incarnation = None;
+        let mut incarnation = (request.incarnation > 0).then_some(request.incarnation);
         if let (Some(name), false) = (&name, request.page_token.is_empty()) {
             match Token::decode(&request.page_token, false, name.key()) {
                 Ok(token)
