@@ -22,7 +22,9 @@ mod docs_tests;
 mod drill;
 mod evidence;
 mod exit;
+mod export;
 mod failover;
+mod import;
 mod itself;
 mod logging;
 mod machine;
@@ -79,6 +81,7 @@ enum Command {
     #[command(subcommand)]
     Erase(cmd::erase::Erase),
     // --- client commands, demo and bench: one line each ---
+    Export(Box<cmd::export::Args>),
     Import(cmd::import::Args),
     Read(cmd::read::Args),
     Tail(cmd::tail::Args),
@@ -136,6 +139,7 @@ fn main() -> ExitCode {
         Command::Whatif(args) => cmd::block_on(args.run()),
         Command::Erase(command) => cmd::block_on(command.run()),
         // --- client commands, demo and bench: one line each, for instance ---
+        Command::Export(args) => cmd::block_on(args.run()),
         Command::Import(args) => cmd::block_on(args.run()),
         Command::Read(args) => cmd::block_on(args.run()),
         Command::Tail(args) => cmd::block_on(args.run()),

@@ -3,6 +3,7 @@
 pub mod drain;
 pub mod drill;
 pub mod erase;
+pub mod export;
 pub mod forget;
 pub mod generate;
 pub mod import;
