@@ -85,6 +85,7 @@ enum Command {
     Import(cmd::import::Args),
     Read(cmd::read::Args),
     Tail(cmd::tail::Args),
+    Changes(cmd::changes::Args),
     Status(cmd::status::Args),
     Top(top::Args),
     #[command(subcommand)]
@@ -143,6 +144,7 @@ fn main() -> ExitCode {
         Command::Import(args) => cmd::block_on(args.run()),
         Command::Read(args) => cmd::block_on(args.run()),
         Command::Tail(args) => cmd::block_on(args.run()),
+        Command::Changes(args) => cmd::block_on(args.run()),
         Command::Status(args) => cmd::block_on(args.run()),
         Command::Top(args) => cmd::block_on(args.run()),
         Command::Debug(command) => cmd::block_on(command.run()),
