@@ -27,6 +27,37 @@ pub struct History {
     /// LINEARIZABLE looks at messages that change, in the order of their ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub looks: Vec<Look>,
+    /// What the change feed told; none where nobody followed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed: Option<Feed>,
+}
+
+/// The change feed, of the messages that change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feed {
+    /// What was told, in the order of the telling.
+    pub told: Vec<Told>,
+    /// Everything was told at the end, at rest.
+    pub complete: bool,
+    /// What ended it before.
+    pub error: Option<String>,
+}
+
+/// One change of a message, as the feed told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The conversation: living-{room}.
+    pub room: u32,
+    /// The message.
+    pub seq: u64,
+    /// Its revision.
+    pub revision: u64,
+    /// What it says, hashed.
+    pub body: u64,
+    /// It is a tombstone.
+    pub redacted: bool,
+    /// When it was told.
+    pub at_us: u64,
 }
 
 /// A change of a message, by the one writer of its conversation.

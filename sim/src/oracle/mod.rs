@@ -30,6 +30,7 @@ pub mod drills;
 pub mod durable;
 mod evidence;
 pub mod facts;
+pub mod feed;
 pub mod linearizable;
 pub mod liveness;
 pub mod order;
@@ -149,6 +150,11 @@ pub const NAMES: &[(&str, char, &str)] = &[
         "a message says what its last edit said, once whatever is sent again, and its reactions are counted right",
     ),
     ("erased-is-gone", 'L', "what was erased is never read again"),
+    (
+        "feed-whole",
+        'E',
+        "the change feed tells each message as of its last change, and nothing that nobody did",
+    ),
 ];
 
 /// What is judged of a run as a whole, beside the oracles, and what mutants may name as well.
@@ -199,6 +205,7 @@ const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
     drills::drill_ends,
     changes::changes_read,
     changes::erased_is_gone,
+    feed::feed_whole,
 ];
 
 /// What an oracle is told.

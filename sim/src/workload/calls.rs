@@ -144,6 +144,7 @@ pub(crate) async fn read(
         start_seq: ask.from,
         level: level(ask.level, token),
         reader: String::new(),
+        ..ListOptions::default()
     };
     let room = env.recorder.room_name(ask.room);
     let answer = match ask.level {

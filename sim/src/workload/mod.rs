@@ -21,6 +21,7 @@
 mod calls;
 mod changer;
 mod clients;
+mod feeder;
 mod finals;
 mod message;
 mod mover;

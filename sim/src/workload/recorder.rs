@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 
 use super::mover::Slot;
 use super::rooms::{self, Zipf};
-use crate::history::{Append, AppendEnd, Change, History, Look, Page, Read, Seen, Tail, Witnessed};
+use crate::history::{
+    Append, AppendEnd, Change, Feed, History, Look, Page, Read, Seen, Tail, Witnessed,
+};
 use crate::plan::Plan;
 
 /// What is noted of a call while it has not been answered.
@@ -36,6 +38,7 @@ struct State {
     witnessed: Vec<Witnessed>,
     changes: Vec<Change>,
     looks: Vec<Look>,
+    feed: Option<Feed>,
     probes: u64,
     retries: u64,
 }
@@ -84,6 +87,7 @@ impl Recorder {
             witnessed: state.witnessed,
             changes: state.changes,
             looks: state.looks,
+            feed: state.feed,
         };
         (history, places)
     }
@@ -132,6 +136,11 @@ impl Recorder {
     /// A message that changes was looked at.
     pub(crate) fn looked(&self, look: Look) {
         self.0.state.lock().looks.push(look);
+    }
+
+    /// The change feed told something, or ended.
+    pub(crate) fn fed(&self, note: impl FnOnce(&mut Feed)) {
+        note(self.0.state.lock().feed.get_or_insert_default());
     }
 
     /// A number for a probe.

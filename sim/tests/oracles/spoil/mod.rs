@@ -168,6 +168,12 @@ const SPOILS: &[(&str, &str, Spoil)] = &[
         show_old_edit,
     ),
     ("erased-is-gone", "what was erased is shown", show_erased),
+    ("feed-whole", "the feed misses a change", miss_a_change),
+    (
+        "feed-whole",
+        "the feed makes something up",
+        make_up_a_change,
+    ),
 ];
 
 #[test]

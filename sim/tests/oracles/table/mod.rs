@@ -9,8 +9,8 @@ mod servers;
 use std::collections::BTreeMap;
 
 use firebreak_sim::history::{
-    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Final, History, Level, Look, Observed,
-    Page, Read, ReplicaSeen, Seen, Shown, Tail, VoteSeen, VoterSeen, What,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Feed, Final, History, Level, Look,
+    Observed, Page, Read, ReplicaSeen, Seen, Shown, Tail, Told, VoteSeen, VoterSeen, What,
 };
 use firebreak_sim::oracle::{BROKEN_MAX, NAMES};
 use firebreak_sim::outcome::Promise;
@@ -164,6 +164,11 @@ fn history() -> History {
         witnessed: Vec::new(),
         changes: changes(),
         looks: vec![look(1, false), look(2, true)],
+        feed: Some(Feed {
+            told: vec![told(1, 10, 0xc1), told(1, 20, 0xc3), told(2, 30, 0)],
+            complete: true,
+            error: None,
+        }),
     }
 }
 
@@ -184,6 +189,17 @@ fn changes() -> Vec<Change> {
         change(1, 20, What::Edited { body: 0xc3 }),
         change(2, 30, What::Redacted),
     ]
+}
+
+fn told(seq: u64, revision: u64, body: u64) -> Told {
+    Told {
+        room: 0,
+        seq,
+        revision,
+        body,
+        redacted: body == 0,
+        at_us: us(50),
+    }
 }
 
 fn look(seq: u64, erased: bool) -> Look {
