@@ -5,6 +5,7 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "firebreak/v1/messages.proto",
+        "firebreak/v1/changes.proto",
         "firebreak/v1/admin.proto",
         "firebreak/v1/recorder.proto",
         "firebreak/v1/faults.proto",

@@ -36,7 +36,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// An append's request, marked as an import's if the client is for one.
+    /// A request that writes, marked as an import's if the client is for one.
     pub(crate) fn marked<T>(&self, mut request: Request<T>) -> Request<T> {
         if self.imports {
             let any = MetadataValue::from_static("1");

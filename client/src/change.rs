@@ -8,7 +8,7 @@ use proto::v1;
 use crate::append::messages;
 use crate::builder::Client;
 use crate::error::Error;
-use crate::message::unix_ms;
+use crate::message::{timestamp, unix_ms};
 use crate::read::{Level, read_options};
 use crate::retry::Effect;
 
@@ -24,6 +24,7 @@ pub struct Edit {
     body: Option<Bytes>,
     attributes: Option<BTreeMap<String, String>>,
     expected_revision: Option<u64>,
+    original_time_ms: Option<i64>,
 }
 
 impl Edit {
@@ -50,6 +51,14 @@ impl Edit {
     #[must_use]
     pub fn expected_revision(mut self, revision: u64) -> Edit {
         self.expected_revision = Some(revision);
+        self
+    }
+
+    /// When it was edited where it comes from, Unix milliseconds; only of a client for an import
+    /// ([`crate::Builder::imports`]).
+    #[must_use]
+    pub fn original_time_ms(mut self, unix_ms: i64) -> Edit {
+        self.original_time_ms = Some(unix_ms);
         self
     }
 
@@ -135,10 +144,11 @@ impl Client {
             expected_revision: edit.expected_revision,
             body: edit.body,
             attributes: edit.attributes.map(|values| v1::Attributes { values }),
+            original_time: edit.original_time_ms.map(timestamp),
         };
         let answer = self
             .call(Effect::Perhaps, |attempt| {
-                let request = attempt.request(request.clone());
+                let request = self.inner.marked(attempt.request(request.clone()));
                 async move { messages(attempt.channel).edit_message(request).await }
             })
             .await?
@@ -156,14 +166,30 @@ impl Client {
     /// # Errors
     /// As [`Client::edit`]; what is erased already is no error.
     pub async fn redact(&self, parent: &str, seq: u64, request_id: &str) -> Result<Changed, Error> {
+        self.redact_as_of(parent, seq, None, request_id).await
+    }
+
+    /// As [`Client::redact`], of a message that was erased where it comes from, at this time, Unix
+    /// milliseconds; only of a client for an import ([`crate::Builder::imports`]).
+    ///
+    /// # Errors
+    /// As [`Client::redact`].
+    pub async fn redact_as_of(
+        &self,
+        parent: &str,
+        seq: u64,
+        original_time_ms: Option<i64>,
+        request_id: &str,
+    ) -> Result<Changed, Error> {
         let request = v1::RedactMessageRequest {
             name: name_of(parent, seq),
             request_id: self.request_id(request_id.to_owned()),
             expected_revision: None,
+            original_time: original_time_ms.map(timestamp),
         };
         let answer = self
             .call(Effect::Perhaps, |attempt| {
-                let request = attempt.request(request.clone());
+                let request = self.inner.marked(attempt.request(request.clone()));
                 async move { messages(attempt.channel).redact_message(request).await }
             })
             .await?
@@ -196,7 +222,7 @@ impl Client {
         };
         let answer = self
             .call(Effect::Perhaps, |attempt| {
-                let request = attempt.request(request.clone());
+                let request = self.inner.marked(attempt.request(request.clone()));
                 async move { messages(attempt.channel).react(request).await }
             })
             .await?
@@ -206,6 +232,34 @@ impl Client {
             answer.deduplicated,
             answer.info,
         ))
+    }
+
+    /// A page of who has set which reactions to the messages `seqs` (first, last; 0 = the last) of `parent`,
+    /// and the token of the next page; empty at the end.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] (NOT_FOUND when there is no such conversation) or [`Error::Deadline`].
+    pub async fn list_reactions(
+        &self,
+        parent: &str,
+        (first_seq, last_seq): (u64, u64),
+        page_token: &str,
+        level: &Level,
+    ) -> Result<(Vec<v1::Reaction>, String), Error> {
+        let request = v1::ListReactionsRequest {
+            parent: parent.to_owned(),
+            first_seq,
+            last_seq,
+            page_size: i32::try_from(model::limits::PAGE_SIZE_MAX).unwrap_or(i32::MAX),
+            page_token: page_token.to_owned(),
+            read: Some(read_options(level)),
+        };
+        let answer = self.call(Effect::None, |attempt| {
+            let request = attempt.request(request.clone());
+            async move { messages(attempt.channel).list_reactions(request).await }
+        });
+        let page = answer.await?.value;
+        Ok((page.reactions, page.next_page_token))
     }
 
     /// The given id, or one of the client's own.

@@ -50,6 +50,8 @@ pub struct ListOptions {
     pub level: Level,
     /// A user, whose own reactions are marked; empty for nobody.
     pub reader: String,
+    /// Refuse when the conversation is in another life than this; 0 = whichever.
+    pub incarnation: u64,
 }
 
 /// A page of a conversation.
@@ -115,6 +117,7 @@ impl Client {
             context_before: i32::try_from(options.context_before).unwrap_or(i32::MAX),
             read: Some(read_options(&options.level)),
             reader: options.reader.clone(),
+            incarnation: options.incarnation,
         };
         let answer = self
             .call(Effect::None, |attempt| {
@@ -197,7 +200,7 @@ impl Client {
         };
         let answer = self
             .call(Effect::Perhaps, |attempt| {
-                let request = attempt.request(request.clone());
+                let request = self.inner.marked(attempt.request(request.clone()));
                 async move {
                     conversations(attempt.channel)
                         .create_conversation(request)
@@ -243,7 +246,7 @@ impl Client {
             legal_hold: rules.legal_hold,
         };
         let answer = self.call(Effect::Perhaps, |attempt| {
-            let request = attempt.request(request.clone());
+            let request = self.inner.marked(attempt.request(request.clone()));
             let mut service = conversations(attempt.channel);
             async move { service.update_conversation(request).await }
         });

@@ -191,6 +191,9 @@ pub struct ChangeMessage {
     /// What is to be done.
     #[prost(oneof = "How", tags = "5, 6, 7")]
     pub how: Option<How>,
+    /// Part of an import: its id is remembered for ever.
+    #[prost(bool, tag = "40")]
+    pub import: bool,
 }
 
 /// The kinds of changes of a message.
@@ -220,6 +223,9 @@ pub struct Edit {
     /// edits, which say nothing any more once the message is erased.
     #[prost(bytes = "bytes", tag = "3")]
     pub salt: Bytes,
+    /// When it was edited where it was imported from, Unix milliseconds.
+    #[prost(sint64, optional, tag = "40")]
+    pub original_time_ms: Option<i64>,
 }
 
 /// Sorted by key, without repeats.
@@ -232,7 +238,14 @@ pub struct Attributes {
 
 /// Erases a message.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct Redact {}
+pub struct Redact {
+    /// When it was erased where it was imported from, Unix milliseconds.
+    #[prost(sint64, optional, tag = "40")]
+    pub original_time_ms: Option<i64>,
+    /// Keep when it was first said. Commands from before this was known do not say so.
+    #[prost(bool, tag = "41")]
+    pub keep_original_time: bool,
+}
 
 /// Sets or takes back a reaction of one user.
 #[derive(Clone, PartialEq, Message)]

@@ -120,6 +120,8 @@ pub const SNAPSHOT_KEPT_MS: u64 = 10 * 60 * 1_000;
 pub const DEDUP_WINDOW_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// Client message ids that begin so name the messages of an import and are remembered for ever.
 pub const IMPORT_ID_PREFIX: &[u8] = b"import:";
+/// Longest id of an import, bytes: `import:=` and any id that a message can have had elsewhere.
+pub const IMPORT_ID_BYTES_MAX: usize = CLIENT_MESSAGE_ID_BYTES_MAX + 8;
 /// State written since the last flush at which the next one starts, bytes.
 pub const STATE_FLUSH_BYTES: u64 = 16 * 1024 * 1024;
 /// Log of a shard that is kept behind a snapshot on its way to a replica, whatever the budget, bytes.

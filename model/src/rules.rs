@@ -78,14 +78,16 @@ pub fn message(
     body_bytes_max: usize,
     mut wrong: impl FnMut(&'static str, String),
 ) {
+    let id_max = match parts
+        .client_message_id
+        .starts_with(limits::IMPORT_ID_PREFIX)
+    {
+        true => limits::IMPORT_ID_BYTES_MAX,
+        false => limits::CLIENT_MESSAGE_ID_BYTES_MAX,
+    };
     let texts = [
         ("sender", parts.sender, 1, limits::SENDER_BYTES_MAX),
-        (
-            "client_message_id",
-            parts.client_message_id,
-            1,
-            limits::CLIENT_MESSAGE_ID_BYTES_MAX,
-        ),
+        ("client_message_id", parts.client_message_id, 1, id_max),
         ("type", parts.kind, 0, limits::TYPE_BYTES_MAX),
     ];
     for (field, given, min, max) in texts {
@@ -275,7 +277,7 @@ fn check_message_change(change: &ChangeMessage, body_bytes_max: usize) -> Result
     }
     match &change.how {
         None => Err("a change of no known kind".to_owned()),
-        Some(How::Redact(_)) => Ok(()),
+        Some(How::Redact(redact)) => check_original_time(redact.original_time_ms),
         Some(How::React(react)) => {
             if let Some(why) = text_of(&react.user, 1, limits::SENDER_BYTES_MAX) {
                 return Err(format!("user {why}"));
@@ -292,6 +294,7 @@ fn check_message_change(change: &ChangeMessage, body_bytes_max: usize) -> Result
                     "body must be 1 to {body_bytes_max} bytes; it has {body}"
                 ));
             }
+            check_original_time(edit.original_time_ms)?;
             if edit.salt.len() > 64 {
                 return Err("salt must have at most 64 bytes".to_owned());
             }
@@ -301,6 +304,14 @@ fn check_message_change(change: &ChangeMessage, body_bytes_max: usize) -> Result
             }
             first.map_or(Ok(()), Err)
         }
+    }
+}
+
+fn check_original_time(ms: Option<i64>) -> Result<(), String> {
+    let fits = |ms: i64| limits::TIMESTAMP_SECONDS.contains(&ms.div_euclid(1_000));
+    match ms.is_none_or(fits) {
+        true => Ok(()),
+        false => Err("original_time must lie in the years 1 to 9999".to_owned()),
     }
 }
 

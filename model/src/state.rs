@@ -145,6 +145,12 @@ pub struct Stored {
     /// Command time at which it expired, Unix milliseconds: it is a tombstone, as one that was erased.
     #[prost(uint64, optional, tag = "10")]
     pub expired_ms: Option<u64>,
+    /// When it was edited last where it was imported from, Unix milliseconds.
+    #[prost(sint64, optional, tag = "40")]
+    pub original_edit_time_ms: Option<i64>,
+    /// When it was erased where it was imported from, Unix milliseconds.
+    #[prost(sint64, optional, tag = "41")]
+    pub original_redact_time_ms: Option<i64>,
 }
 
 impl Stored {

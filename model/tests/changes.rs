@@ -115,6 +115,7 @@ fn change(seq: u64, request: &str, expected_revision: Option<u64>, how: How) -> 
         request_id: bytes(request),
         expected_revision,
         how: Some(how),
+        import: false,
     })
 }
 
@@ -123,11 +124,12 @@ fn edit(body: &str) -> How {
         body: Some(bytes(body)),
         attributes: None,
         salt: Bytes::from_static(b"0123456789abcdef"),
+        original_time_ms: None,
     })
 }
 
 fn redact() -> How {
-    How::Redact(Redact {})
+    How::Redact(Redact::default())
 }
 
 fn react(user: &str, kind: &str, remove: bool) -> How {
@@ -645,4 +647,83 @@ fn creations_around_a_deletion_get_their_first_answers() {
     assert_eq!((again.revision, again.deduplicated), (first.revision, true));
     assert_eq!(created(shard.apply(&create("c2", 2))), (2, 2, false));
     assert_eq!(created(shard.apply(&create("c1", 1))), (1, 1, true));
+}
+
+fn imported(seq: u64, request: &str, how: How) -> Command {
+    Command::change(ChangeMessage {
+        conversation: ROOM.into(),
+        seq,
+        request_id: bytes(request),
+        how: Some(how),
+        import: true,
+        ..ChangeMessage::default()
+    })
+}
+
+#[test]
+fn requests_of_imports_are_remembered_for_ever() {
+    let mut shard = Shard::new();
+    shard.say("m1", "first");
+    let set = imported(1, "import:react:1", react("ben", "x", false));
+    let first = told(shard.apply(&set));
+    // Taken back since: to import again changes nothing of that.
+    shard.change(1, "r2", react("ben", "x", true));
+    shard.now_ms += 2 * DEDUP_WINDOW_MS;
+    let Told::Done {
+        again, revision, ..
+    } = told(shard.apply(&set))
+    else {
+        panic!("it is done")
+    };
+    assert!(again && matches!(first, Told::Done { revision: at, .. } if at == revision));
+    assert!(shard.records.reacted.is_empty());
+    // Another's is not.
+    shard.change(1, "r3", react("ben", "x", false));
+    shard.change(1, "r4", react("ben", "x", true));
+    shard.now_ms += 2 * DEDUP_WINDOW_MS;
+    shard.change(1, "r3", react("ben", "x", false));
+    assert_eq!(shard.records.reacted.len(), 1);
+}
+
+#[test]
+fn original_times_outlive_an_erasure_and_no_later_edit() {
+    let mut shard = Shard::new();
+    shard.apply(&Command::append(Append {
+        conversation: ROOM.into(),
+        messages: vec![NewMessage {
+            sender: bytes("ann"),
+            client_message_id: bytes("import:1"),
+            body: bytes("x"),
+            original_time_ms: Some(7),
+            ..NewMessage::default()
+        }],
+        ..Append::default()
+    }));
+    let edited = |original_time_ms| match edit("x") {
+        How::Edit(edit) => How::Edit(Edit {
+            original_time_ms,
+            ..edit
+        }),
+        other => other,
+    };
+    shard.change(1, "e1", edited(Some(8)));
+    assert_eq!(shard.stored(1).original_edit_time_ms, Some(8));
+    shard.change(1, "e2", edited(None));
+    assert_eq!(shard.stored(1).original_edit_time_ms, None);
+    shard.change(1, "e3", edited(Some(8)));
+    let erase = Redact {
+        original_time_ms: Some(9),
+        keep_original_time: true,
+    };
+    shard.change(1, "r1", How::Redact(erase));
+    let stored = shard.stored(1);
+    assert_eq!(stored.original_edit_time_ms, None);
+    assert_eq!(stored.original_redact_time_ms, Some(9));
+    let left = NewMessage {
+        original_time_ms: Some(7),
+        ..NewMessage::default()
+    };
+    assert_eq!(stored.message, Some(left));
+    let head = &shard.records.heads[&key()];
+    assert_eq!(&head.content_hash[..], &shard.sum().to_le_bytes()[..]);
 }

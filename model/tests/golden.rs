@@ -388,6 +388,7 @@ fn message_change(how: How) -> ChangeMessage {
         request_id: Bytes::from_static(b"r-2"),
         expected_revision: Some(4_000),
         how: Some(how),
+        import: false,
     }
 }
 
@@ -398,6 +399,21 @@ fn edit() -> Edit {
             values: attributes(),
         }),
         salt: Bytes::from_static(&[6; 16]),
+        original_time_ms: None,
+    }
+}
+
+fn imported_edit() -> Edit {
+    Edit {
+        original_time_ms: Some(1_262_305_000_000),
+        ..edit()
+    }
+}
+
+fn imported_redaction() -> Redact {
+    Redact {
+        original_time_ms: Some(1_262_306_000_000),
+        keep_original_time: true,
     }
 }
 
@@ -422,10 +438,17 @@ fn commands_are_read_and_written_as_ever() {
         attributes: attributes(),
     };
     check("command_create", &Command::create(create));
+    let imported = ChangeMessage {
+        import: true,
+        ..message_change(How::React(react()))
+    };
+    check("command_react_imported", &Command::change(imported));
     for (name, how) in [
         ("edit", How::Edit(edit())),
-        ("redact", How::Redact(Redact {})),
+        ("redact", How::Redact(Redact::default())),
         ("react", How::React(react())),
+        ("edit_imported", How::Edit(imported_edit())),
+        ("redact_imported", How::Redact(imported_redaction())),
     ] {
         let command = Command::change(message_change(how));
         check(&format!("command_{name}"), &command);
@@ -669,6 +692,12 @@ fn stored_records_are_read_and_written_as_ever() {
         ..stored
     };
     check("stored_changed", &edited);
+    let imported = Stored {
+        original_edit_time_ms: Some(-1),
+        original_redact_time_ms: Some(1_262_306_000_000),
+        ..edited
+    };
+    check("stored_imported", &imported);
     let changed = Conversation {
         reaction_revision: 4_100,
         change_revision: 5_000,

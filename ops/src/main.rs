@@ -22,7 +22,9 @@ mod docs_tests;
 mod drill;
 mod evidence;
 mod exit;
+mod export;
 mod failover;
+mod import;
 mod itself;
 mod logging;
 mod machine;
@@ -81,9 +83,11 @@ enum Command {
     #[command(subcommand)]
     Retention(cmd::retention::Retention),
     // --- client commands, demo and bench: one line each ---
+    Export(Box<cmd::export::Args>),
     Import(cmd::import::Args),
     Read(cmd::read::Args),
     Tail(cmd::tail::Args),
+    Changes(cmd::changes::Args),
     Status(cmd::status::Args),
     Top(top::Args),
     #[command(subcommand)]
@@ -139,9 +143,11 @@ fn main() -> ExitCode {
         Command::Erase(command) => cmd::block_on(command.run()),
         Command::Retention(command) => cmd::block_on(command.run()),
         // --- client commands, demo and bench: one line each, for instance ---
+        Command::Export(args) => cmd::block_on(args.run()),
         Command::Import(args) => cmd::block_on(args.run()),
         Command::Read(args) => cmd::block_on(args.run()),
         Command::Tail(args) => cmd::block_on(args.run()),
+        Command::Changes(args) => cmd::block_on(args.run()),
         Command::Status(args) => cmd::block_on(args.run()),
         Command::Top(args) => cmd::block_on(args.run()),
         Command::Debug(command) => cmd::block_on(command.run()),

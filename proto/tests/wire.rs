@@ -114,6 +114,8 @@ fn every_wire_message_is_written_and_read_as_by_the_first_version() {
     reads(&mut golden);
     conversations(&mut golden);
     changes(&mut golden);
+    imports(&mut golden);
+    feed(&mut golden);
     settings(&mut golden);
     rules(&mut golden);
     follows(&mut golden);
@@ -164,6 +166,102 @@ fn message() -> v1::Message {
         original_time: time(1_262_304_000),
         ..v1::Message::default()
     }
+}
+
+/// The change feed.
+fn feed(golden: &mut Golden) {
+    use v1::change::What;
+    golden.check(
+        "read_changes_request",
+        &v1::ReadChangesRequest {
+            parent: "tenants/acme".into(),
+            cursor: "cursor".into(),
+            page_size: 50,
+            read: Some(read_options(Level::Local)),
+        },
+    );
+    let change = |what| v1::Change {
+        id: "id".into(),
+        conversation: PARENT.into(),
+        incarnation: 2,
+        revision: 70_000,
+        what: Some(what),
+    };
+    let head = v1::Conversation {
+        name: PARENT.into(),
+        attributes: attributes(),
+        ..v1::Conversation::default()
+    };
+    golden.check(
+        "read_changes_response",
+        &v1::ReadChangesResponse {
+            changes: vec![
+                change(What::Message(message())),
+                change(What::Settings(head.clone())),
+                change(What::Deleted(head)),
+            ],
+            cursor: "cursor".into(),
+            caught_up: true,
+            info: info(),
+        },
+    );
+}
+
+/// What came with exports and imports.
+fn imports(golden: &mut Golden) {
+    let imported = v1::Message {
+        original_edit_time: time(1_262_305_000),
+        redaction: Some(v1::Redaction {
+            redact_time: None,
+            original_time: time(1_262_306_000),
+        }),
+        ..v1::Message::default()
+    };
+    golden.check("message_with_original_times", &imported);
+    golden.check(
+        "list_messages_request_of_an_incarnation",
+        &v1::ListMessagesRequest {
+            incarnation: 2,
+            ..v1::ListMessagesRequest::default()
+        },
+    );
+    golden.check(
+        "edit_message_request_of_an_import",
+        &v1::EditMessageRequest {
+            original_time: time(1_262_305_000),
+            ..v1::EditMessageRequest::default()
+        },
+    );
+    golden.check(
+        "redact_message_request_of_an_import",
+        &v1::RedactMessageRequest {
+            original_time: time(1_262_306_000),
+            ..v1::RedactMessageRequest::default()
+        },
+    );
+    golden.check(
+        "list_reactions_request",
+        &v1::ListReactionsRequest {
+            parent: PARENT.into(),
+            first_seq: 1,
+            last_seq: 300,
+            page_size: 50,
+            page_token: "page".into(),
+            read: Some(read_options(Level::Local)),
+        },
+    );
+    golden.check(
+        "list_reactions_response",
+        &v1::ListReactionsResponse {
+            reactions: vec![v1::Reaction {
+                seq: 300,
+                user: "bob".into(),
+                kind: "👍".into(),
+            }],
+            next_page_token: "page".into(),
+            info: info(),
+        },
+    );
 }
 
 /// The same, with what came with changes.
@@ -435,6 +533,7 @@ fn changes(golden: &mut Golden) {
             attributes: Some(v1::Attributes {
                 values: attributes(),
             }),
+            original_time: None,
         },
     );
     golden.check(
@@ -451,6 +550,7 @@ fn changes(golden: &mut Golden) {
             name: name(),
             request_id: "r-3".into(),
             expected_revision: Some(70_000),
+            original_time: None,
         },
     );
     golden.check(

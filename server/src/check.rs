@@ -25,6 +25,10 @@ pub struct Checker {
     imports: bool,
 }
 
+const IMPORT_IDS: &str = "must not begin with \"import:\": these ids are for imports, which send the \
+                          metadata firebreak-import";
+const TIMES: &str = "must lie in the years 1 to 9999 with nanos in [0, 999999999]";
+
 /// Where a message stands in its request.
 #[derive(Clone, Copy, Debug)]
 pub struct At(pub &'static str, pub Option<usize>);
@@ -254,9 +258,7 @@ impl Checker {
                 .as_bytes()
                 .starts_with(limits::IMPORT_ID_PREFIX)
         {
-            let wrong = "must not begin with \"import:\": these ids are for imports, which send the \
-                         metadata firebreak-import";
-            self.add(field("client_message_id"), wrong);
+            self.add(field("client_message_id"), IMPORT_IDS);
         }
         if !message.attributes.is_empty() {
             self.attributes(&field("attributes"), &message.attributes);
@@ -305,10 +307,7 @@ impl Checker {
     /// A time.
     pub fn time(&mut self, field: impl fmt::Display, time: &Timestamp) {
         if !timestamp_fits(time) {
-            self.add(
-                field,
-                "must lie in the years 1 to 9999 with nanos in [0, 999999999]",
-            );
+            self.add(field, TIMES);
         }
     }
 
@@ -358,6 +357,21 @@ impl Checker {
     pub fn request_id(&mut self, text_given: &str) {
         if let Some(wrong) = text(text_given, 1, limits::CLIENT_MESSAGE_ID_BYTES_MAX) {
             self.add("request_id", wrong);
+        }
+        if !self.imports && text_given.as_bytes().starts_with(limits::IMPORT_ID_PREFIX) {
+            self.add("request_id", IMPORT_IDS);
+        }
+    }
+
+    /// When a change was made where it is imported from.
+    pub fn original_time(&mut self, time: Option<&Timestamp>) {
+        let Some(time) = time else { return };
+        if !self.imports {
+            let wrong = "is for imports, which send the metadata firebreak-import";
+            self.add("original_time", wrong);
+        }
+        if !timestamp_fits(time) {
+            self.add("original_time", TIMES);
         }
     }
 

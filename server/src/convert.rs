@@ -149,10 +149,12 @@ pub fn message(name: &ConversationName, stored: state::Stored) -> Result<v1::Mes
             .map(|ms| v1::Redaction {
                 redact_time: Some(timestamp_unsigned(ms)),
                 expired: stored.redact_time_ms.is_none(),
+                original_time: stored.original_redact_time_ms.map(timestamp),
             }),
         reactions: Vec::new(),
         original_time: message.original_time_ms.map(timestamp),
         ttl: ttl(message.ttl_ms),
+        original_edit_time: stored.original_edit_time_ms.map(timestamp),
     })
 }
 
@@ -177,6 +179,7 @@ pub fn appended(
         expire_time: None,
         redaction: None,
         reactions: Vec::new(),
+        original_edit_time: None,
         ..given
     }
 }

@@ -19,6 +19,7 @@ pub mod coalesce;
 pub mod config;
 pub mod contained;
 pub mod convert;
+pub mod cursor;
 pub mod deadline;
 pub mod drill;
 pub mod error;

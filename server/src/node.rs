@@ -14,6 +14,7 @@ use proto::net::serve::said;
 use proto::net::{Ending, Guard, Network};
 use proto::node::peer_server::{Peer, PeerServer};
 use proto::v1::admin_server::AdminServer;
+use proto::v1::changes_server::ChangesServer;
 use proto::v1::conversations_server::ConversationsServer;
 use proto::v1::messages_server::MessagesServer;
 use raft::{Node, Options};
@@ -45,6 +46,7 @@ use crate::room;
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
 use crate::service::debug::Files;
+use crate::service::feed::Changes;
 use crate::service::grpc;
 use crate::service::history::Pages;
 use crate::service::messages::Messages;
@@ -594,6 +596,9 @@ fn services(
     let conversations = Conversations {
         gateway: gateway.clone(),
     };
+    let changes = Changes {
+        gateway: gateway.clone(),
+    };
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -609,6 +614,7 @@ fn services(
             .max_encoding_message_size(FRAME_BYTES_MAX),
     )
     .add_service(ConversationsServer::new(conversations))
+    .add_service(ChangesServer::new(changes).max_encoding_message_size(FRAME_BYTES_MAX))
     .add_service(AdminServer::from_arc(admin))
     .add_service(
         peer.max_decoding_message_size(FRAME_BYTES_MAX)

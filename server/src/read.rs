@@ -73,6 +73,12 @@ impl Informed for v1::ListConversationsResponse {
     }
 }
 
+impl Informed for v1::ListReactionsResponse {
+    fn inform(&mut self, info: v1::ResponseInfo) {
+        self.info = Some(info);
+    }
+}
+
 impl Informed for v1::GetMessageResponse {
     fn inform(&mut self, info: v1::ResponseInfo) {
         self.info = Some(info);

@@ -58,6 +58,37 @@ pub enum Faded {
     Gone,
     /// Something else.
     Otherwise,
+    /// What the change feed told; none where nobody followed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed: Option<Feed>,
+}
+
+/// The change feed, of the messages that change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feed {
+    /// What was told, in the order of the telling.
+    pub told: Vec<Told>,
+    /// Everything was told at the end, at rest.
+    pub complete: bool,
+    /// What ended it before.
+    pub error: Option<String>,
+}
+
+/// One change of a message, as the feed told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The conversation: living-{room}.
+    pub room: u32,
+    /// The message.
+    pub seq: u64,
+    /// Its revision.
+    pub revision: u64,
+    /// What it says, hashed.
+    pub body: u64,
+    /// It is a tombstone.
+    pub redacted: bool,
+    /// When it was told.
+    pub at_us: u64,
 }
 
 /// A change of a message, by the one writer of its conversation.

@@ -29,12 +29,15 @@ use crate::{Error, Log, Position, Share};
 
 pub(crate) mod applied;
 pub(crate) mod erase;
+mod feed;
 mod heads;
 mod ids;
 mod overdue;
 mod overlay;
 mod pages;
+mod reactors;
 mod readback;
+mod recent;
 pub(crate) mod record;
 mod shard;
 mod watch;
@@ -42,7 +45,9 @@ mod written;
 
 pub use erase::Erasure;
 pub use overdue::{Forecast, Look, Overdue, WhatIf};
+pub use feed::{Ask, Fed, Feed, What};
 pub use pages::{Page, Shown, Wanted};
+pub use reactors::{Behind, Reacted};
 pub use readback::{ConversationHash, Digest, Scrub};
 pub use record::SUM_BYTES;
 pub use shard::{Reached, ShardState};

@@ -28,6 +28,7 @@ use store::Error;
 use store::engine::Order;
 use store::key;
 use store::state::{Overdue, Wanted};
+use store::state::{Ask, Fed, Wanted, What};
 use support::reference::Reference;
 use support::*;
 
@@ -48,6 +49,7 @@ fn any_change() -> impl Strategy<Value = Command> {
             body: Some(format!("edited {n}").into()),
             attributes: None,
             salt: Bytes::from_static(b"0123456789abcdef"),
+            ..Edit::default()
         })
     });
     let react = (0..3u8, 0..2u8, any::<bool>()).prop_map(|(user, kind, remove)| {
@@ -57,7 +59,7 @@ fn any_change() -> impl Strategy<Value = Command> {
             remove,
         })
     });
-    let how = prop_oneof![3 => edit, 4 => react, 1 => Just(How::Redact(Redact {}))];
+    let how = prop_oneof![3 => edit, 4 => react, 1 => Just(How::Redact(Redact::default()))];
     (0..3u8, 1..20u64, 0..60u8, how).prop_map(|(name, seq, request, how)| {
         Command::change(ChangeMessage {
             conversation: room(&format!("room{name}")).to_string(),
@@ -65,6 +67,7 @@ fn any_change() -> impl Strategy<Value = Command> {
             request_id: format!("r{request}").into(),
             expected_revision: None,
             how: Some(how),
+            import: false,
         })
     })
 }
@@ -257,11 +260,96 @@ proptest! {
                     assert_eq!(stored, Stored::decode(record.clone()).unwrap());
                 }
                 whole_page(&restarted, &reference, &name);
+                reactors(&restarted, &reference, &name);
+            }
+            for after in 0..=restarted.shard.reached().revision {
+                feeds(&restarted, &reference, after);
             }
             for later_ms in [0, 2_000] {
                 overdue(&restarted, &reference, now_ms + later_ms);
             }
         });
+    }
+}
+
+/// All that was changed behind a revision, asked for little by little.
+fn fed(node: &Node, after: u64, limit: usize) -> Vec<Fed> {
+    let mut cursor = vec![(0..=u16::MAX, after)];
+    let mut all = Vec::new();
+    let to = node.shard.reached().revision;
+    for _ in 0..1_000 {
+        let mut next = Vec::new();
+        for (slots, after) in cursor {
+            let ask = Ask {
+                slots,
+                after,
+                belongs: &|_| true,
+                limit,
+                bytes_max: limit * 600,
+                heads_max: 2,
+            };
+            let feed = node.shard.feed(&ask).unwrap();
+            assert!(feed.reached.iter().all(|(_, reached)| *reached >= after));
+            all.extend(feed.changes);
+            next.extend(feed.reached);
+        }
+        let slots: usize = next.iter().map(|(slots, _)| slots.len()).sum();
+        assert_eq!(slots, 1 << 16, "no slot is left out");
+        if next.iter().all(|(_, reached)| *reached >= to) {
+            return all;
+        }
+        cursor = next;
+    }
+    panic!("the feed does not go on");
+}
+
+/// A feed tells what was changed, once, and nothing else.
+fn feeds(node: &Node, reference: &Reference, after: u64) {
+    let records = &reference.records;
+    let mut expected = std::collections::BTreeMap::new();
+    for ((key, seq), record) in &records.messages {
+        let stored = Stored::decode(record.clone()).unwrap();
+        let reacted = records.reactions.get(&(*key, *seq));
+        let revision = stored.revision.max(reacted.map_or(0, |all| all.revision));
+        if revision > after {
+            expected.insert((*key, *seq), revision);
+        }
+    }
+    for limit in [1, 3, 1_000] {
+        let mut found = std::collections::BTreeMap::new();
+        for one in fed(node, after, limit) {
+            let key = ConversationName::parse(&one.name).unwrap().key();
+            if let What::Message(shown) = one.what {
+                assert_eq!(shown.revision, one.revision);
+                let before = found.insert((key, shown.stored.seq), one.revision);
+                assert_eq!(before, None, "told twice");
+            }
+        }
+        assert_eq!(found, expected, "behind {after}, {limit} at a time");
+    }
+}
+
+/// All reactions of a conversation, read in pages of two, and those of a part of its messages.
+fn reactors(node: &Node, reference: &Reference, name: &ConversationName) {
+    let key = name.key();
+    for (first, last) in [(0, u64::MAX), (2, 5)] {
+        let all = reference.records.reacted.iter();
+        let expected: Vec<_> = all
+            .filter(|((of, seq, _), _)| *of == key && (first..=last).contains(seq))
+            .map(|(_, one)| one.clone())
+            .collect();
+        let (mut found, mut behind) = (Vec::new(), None);
+        loop {
+            let page = node.shard.reactors(name, (first, last), behind, 2);
+            let page = page.unwrap().unwrap();
+            assert!(page.reactions.len() <= 2);
+            found.extend(page.reactions);
+            behind = page.next;
+            if behind.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected);
     }
 }
 
@@ -325,7 +413,8 @@ async fn a_shard_without_erasures_is_not_looked_at_until_it_has_one() {
         seq: 1,
         request_id: "erase".into(),
         expected_revision: None,
-        how: Some(How::Redact(Redact {})),
+        how: Some(How::Redact(Redact::default())),
+        import: false,
     });
     node.run(vec![entry(3, START_MS, &[erase])]).await;
     assert!(node.shard.may_have_erasures());
@@ -383,6 +472,7 @@ async fn a_page_is_of_one_moment_while_messages_change() {
                 request_id: format!("{round}-{part}").into(),
                 expected_revision: None,
                 how: Some(edit),
+                import: false,
             });
             let index = MESSAGES + 2 * round + part - 1;
             node.run(vec![entry(index, START_MS, &[command])]).await;

@@ -315,6 +315,13 @@ impl Messages for Node {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn list_reactions(
+        &self,
+        _: Request<v1::ListReactionsRequest>,
+    ) -> Result<Response<v1::ListReactionsResponse>, Status> {
+        Err(Status::unimplemented("no test asks for one"))
+    }
+
     type TailStream = Answers<v1::TailResponse>;
 
     async fn tail(

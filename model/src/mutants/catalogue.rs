@@ -238,6 +238,16 @@ pub const ALL: &[Mutant] = &[
         ..ONE_SITE
     },
     Mutant {
+        name: "feed-skips-after-a-move",
+        bug: "a replica that nobody has followed before goes on with what comes, not with what the cursor \
+              has not seen",
+        promise: 'E',
+        oracles: &["feed-whole"],
+        scenarios: &["living-messages"],
+        hint: "a feed whose cursor comes to another replica, or to one that has started again",
+        ..ONE_SITE
+    },
+    Mutant {
         name: "age-by-wall-clock",
         bug: "a leader counts what has passed for its shard by its wall clock",
         promise: 'E',

@@ -9,7 +9,8 @@ use prost::Message;
 use super::append::{Now, content_of};
 use super::{Machine, ReactionId, Sink, View, collision, invalid};
 use crate::command::{
-    Answer, ChangeMessage, Edit, How, MessageChanged, React, Reason, Refusal, Reply,
+    Answer, ChangeMessage, Edit, How, MessageChanged, NewMessage, React, Reason, Redact, Refusal,
+    Reply,
 };
 use crate::hash;
 use crate::id::ConversationKey;
@@ -88,7 +89,7 @@ impl Machine {
         let found = state.dedup(key, id)?;
         Ok(found
             .filter(|_| !mutant!("edit-loses-to-a-retry"))
-            .filter(|dedup| !now.expires(dedup)))
+            .filter(|dedup| dedup.kept || !now.expires(dedup)))
     }
 
     fn carry_out<S>(
@@ -111,7 +112,7 @@ impl Machine {
                 return Ok(invalid("an edit needs a salt"));
             }
             Some(How::Edit(edit)) => (Made::Edit, self.edit(state, &mut target, edit)),
-            Some(How::Redact(_)) => (Made::Redaction, self.redact(state, &mut target)?),
+            Some(How::Redact(how)) => (Made::Redaction, self.redact(state, &mut target, how)?),
             Some(How::React(react)) => match self.react(state, &mut target, react)? {
                 Ok(done) => (Made::Reaction, done),
                 Err(refusal) => return Ok(Reply::new(Answer::Refused(refusal))),
@@ -125,7 +126,7 @@ impl Machine {
             revision: done.revision.unwrap_or(target.revision()),
             time_ms: self.time_ms.max(target.stored.create_time_ms),
             request_hash: hash::salted_hash(salt, &plain),
-            kept: false,
+            kept: change.import,
             passed_ms: self.passed_ms,
             made: made as i32,
             create_time_ms: target.stored.create_time_ms,
@@ -154,10 +155,16 @@ impl Machine {
             stored.salt = edit.salt;
         }
         stored.edit_time_ms = Some(self.time_ms.max(stored.create_time_ms));
+        stored.original_edit_time_ms = edit.original_time_ms;
         self.replace(state, target)
     }
 
-    fn redact<S>(&mut self, state: &mut S, target: &mut Target) -> Result<Done, <S as View>::Error>
+    fn redact<S>(
+        &mut self,
+        state: &mut S,
+        target: &mut Target,
+        how: Redact,
+    ) -> Result<Done, <S as View>::Error>
     where
         S: View + Sink,
     {
@@ -176,12 +183,18 @@ impl Machine {
                 },
             );
         }
+        let original_time_ms = message.original_time_ms.filter(|_| how.keep_original_time);
         stored.message = Some(match mutant!("redacted-body-still-read") {
             true => message,
-            false => Default::default(),
+            false => NewMessage {
+                original_time_ms,
+                ..NewMessage::default()
+            },
         });
         state.erase(&key);
         stored.edit_time_ms = None;
+        stored.original_edit_time_ms = None;
+        stored.original_redact_time_ms = how.original_time_ms;
         stored.redact_time_ms = Some(self.time_ms.max(stored.create_time_ms));
         stored.salt = Bytes::new();
         if let Some(reactions) = target.reactions.take() {

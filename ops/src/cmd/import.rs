@@ -1,4 +1,6 @@
 //! `firebreak import`: brings chats from a file into the cluster, once, however often it is run.
+//!
+//! Here are JSON lines, whose conversations may be mixed; [`crate::import`] has all other formats.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal as _};
@@ -21,10 +23,17 @@ use tokio::sync::mpsc;
 
 use super::target::{Target, Tenant, printable};
 use crate::exit::Usage;
+use crate::import::Kind;
 use crate::stop::Stop;
+use others::offset_ms;
+
+mod others;
 
 const EXAMPLES: &str = "\
-Each line is one message, and a conversation's messages come in order:
+What the file is, its beginning tells; --format says it. Beside JSON lines it may be what `firebreak export` wrote (a
+directory), Slack's export (a ZIP file), or KakaoTalk's export of one chat (Android, iOS, Windows, macOS).
+
+Of JSON lines each line is one message, and a conversation's messages come in order:
   {\"conversation\":\"room-1\",\"sender\":\"ann\",\"timestamp\":\"2018-05-02T19:38:15Z\",\"text\":\"Hello\"}
 
 A line may also have \"type\" (else \"text\"), \"attributes\", \"silent\" and, instead of text, \"body_base64\"; without
@@ -36,6 +45,9 @@ Examples:
   firebreak read room-1 --json | firebreak import - --tenant copy
   zcat chats.jsonl.gz | firebreak import -            from standard input
   firebreak import chats.jsonl.zst --tenant acme --report report.json
+  firebreak import backup --tenant acme               what `firebreak export backup` wrote
+  firebreak import slack.zip --tenant acme
+  firebreak import KakaoTalkChats.txt --conversation family --utc-offset +09:00
 
 A message's id is made of its conversation and its place there, so an import that was interrupted
 is simply run again: what is in already is not appended twice. A line that is wrong is reported and
@@ -48,8 +60,17 @@ end, 3 the cluster refused some lines or the time ran out for them, 130 interrup
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// File of JSON lines, plain, .gz or .zst; - for standard input
+    /// File of JSON lines, plain, .gz or .zst, - for standard input; or another program's export
     file: PathBuf,
+    /// What the file is [default: what it looks like]
+    #[arg(long, value_enum)]
+    format: Option<Kind>,
+    /// For KakaoTalk: the conversation to import into [default: one made of the chat's title]
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+    /// For KakaoTalk: how far the chat's clock is ahead of UTC
+    #[arg(long, value_name = "+HH:MM", default_value = "+09:00", value_parser = offset_ms, allow_hyphen_values = true)]
+    utc_offset: i64,
     /// Messages under way at once
     #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(1..=32_768))]
     concurrency: u32,
@@ -175,19 +196,20 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         segment("tenant", &self.tenant.tenant)
             .map_err(|error| anyhow!(Usage(format!("--tenant: {error}"))))?;
+        let kind = match self.format {
+            Some(kind) => kind,
+            None => Kind::of(&self.file)?,
+        };
+        if kind != Kind::Lines {
+            return self.others(kind).await;
+        }
         let reader = corpus::open(&self.file)
             .map_err(|error| anyhow!(Usage(format!("{}: {error}", self.file.display()))))?;
         if let Some(report) = &self.report {
             // Found out before the import, not after it.
             write_report(report, &Summary::default())?;
         }
-        let deadline = Duration::from_secs(self.deadline);
-        let builder = client::Client::builder().deadline(deadline).imports(true);
-        let client = self.target.build(builder).await?;
-        client
-            .status()
-            .await
-            .with_context(|| format!("no node answers; {}", self.target.asked()))?;
+        let client = self.client().await?;
 
         let begun = Instant::now();
         let stop = Arc::new(AtomicBool::new(false));
@@ -271,6 +293,15 @@ impl Args {
             }
         }
         Ok(ExitCode::from(summary.exit_code()))
+    }
+
+    async fn client(&self) -> anyhow::Result<client::Client> {
+        let deadline = Duration::from_secs(self.deadline);
+        let builder = client::Client::builder().deadline(deadline).imports(true);
+        let client = self.target.build(builder).await?;
+        let status = client.status().await;
+        status.with_context(|| format!("no node answers; {}", self.target.asked()))?;
+        Ok(client)
     }
 
     /// The sizes of the streams' windows, together `concurrency`.
@@ -384,7 +415,7 @@ fn keep(list: &mut Vec<LeftOut>, line: u64, reason: String) {
     }
 }
 
-fn write_report(path: &Path, summary: &Summary) -> anyhow::Result<()> {
+fn write_report(path: &Path, summary: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(summary)? + "\n";
     std::fs::write(path, text)
         .map_err(|error| anyhow!(Usage(format!("--report {}: {error}", path.display()))))

@@ -1,8 +1,10 @@
 //! The subcommands, one file each.
 
+pub mod changes;
 pub mod drain;
 pub mod drill;
 pub mod erase;
+pub mod export;
 pub mod forget;
 pub mod generate;
 pub mod import;

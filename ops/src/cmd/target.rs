@@ -393,7 +393,7 @@ pub fn new_table(header: &[&str]) -> Table {
 }
 
 /// A message as a line, which `firebreak import` takes.
-fn as_json(conversation: &str, message: &v1::Message) -> serde_json::Value {
+pub fn as_json(conversation: &str, message: &v1::Message) -> serde_json::Value {
     let mut object = serde_json::json!({
         "conversation": conversation,
         "seq": message.seq,

@@ -8,6 +8,7 @@ use model::command::{
 };
 use model::hash;
 use model::id::ConversationName;
+use model::limits;
 use proto::v1;
 
 use super::decided::{checked, decided};
@@ -28,10 +29,11 @@ pub async fn edit(
     body_bytes_max: usize,
     call: Call,
 ) -> Result<v1::EditMessageResponse, Failure> {
-    let mut check = Checker::new(body_bytes_max);
+    let mut check = Checker::new(body_bytes_max).imports(call.imports);
     let name = check.message_name("name", &request.name);
     check.request_id(&request.request_id);
     check.edit(&request);
+    check.original_time(request.original_time.as_ref());
     let (name, seq) = checked(gateway, check.or(name))?;
     let attributes = request.attributes.map(|given| command::Attributes {
         values: convert::attributes(given.values),
@@ -45,11 +47,14 @@ pub async fn edit(
             body: request.body,
             attributes,
             salt: salt(gateway),
+            original_time_ms: request.original_time.as_ref().map(convert::millis),
         })),
+        ..ChangeMessage::default()
     };
     let changed = change_message(gateway, &name, change, call).await?;
     let message = v1::Message {
         edit_time: Some(convert::timestamp_unsigned(changed.time_ms)),
+        original_edit_time: request.original_time,
         ..convert::changed(&name, &changed)
     };
     Ok(v1::EditMessageResponse {
@@ -68,22 +73,28 @@ pub async fn redact(
     request: v1::RedactMessageRequest,
     call: Call,
 ) -> Result<v1::RedactMessageResponse, Failure> {
-    let mut check = Checker::new(0);
+    let mut check = Checker::new(0).imports(call.imports);
     let name = check.message_name("name", &request.name);
     check.request_id(&request.request_id);
+    check.original_time(request.original_time.as_ref());
     let (name, seq) = checked(gateway, check.or(name))?;
     let change = ChangeMessage {
         conversation: name.to_string(),
         seq,
         request_id: Bytes::from(request.request_id),
         expected_revision: request.expected_revision,
-        how: Some(How::Redact(Redact {})),
+        how: Some(How::Redact(Redact {
+            original_time_ms: request.original_time.as_ref().map(convert::millis),
+            keep_original_time: true,
+        })),
+        ..ChangeMessage::default()
     };
     let changed = change_message(gateway, &name, change, call).await?;
     let message = v1::Message {
         redaction: Some(v1::Redaction {
             redact_time: Some(convert::timestamp_unsigned(changed.time_ms)),
             expired: false,
+            original_time: request.original_time,
         }),
         ..convert::changed(&name, &changed)
     };
@@ -103,7 +114,7 @@ pub async fn react(
     request: v1::ReactRequest,
     call: Call,
 ) -> Result<v1::ReactResponse, Failure> {
-    let mut check = Checker::new(0);
+    let mut check = Checker::new(0).imports(call.imports);
     let name = check.message_name("name", &request.name);
     check.request_id(&request.request_id);
     check.reaction(&request);
@@ -118,6 +129,7 @@ pub async fn react(
             kind: Bytes::from(request.kind.clone()),
             remove: request.remove,
         })),
+        ..ChangeMessage::default()
     };
     let changed = change_message(gateway, &name, change, call).await?;
     let count = v1::ReactionCount {
@@ -143,6 +155,10 @@ async fn change_message(
     change: ChangeMessage,
     call: Call,
 ) -> Result<MessageChanged, Failure> {
+    let change = ChangeMessage {
+        import: change.request_id.starts_with(limits::IMPORT_ID_PREFIX),
+        ..change
+    };
     let pick = |answer| match answer {
         Answer::Changed(changed) => Some(changed),
         _ => None,

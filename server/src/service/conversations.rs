@@ -97,7 +97,7 @@ async fn create(
     call: Call,
 ) -> Result<v1::Conversation, Failure> {
     let given = request.conversation.unwrap_or_default();
-    let mut check = Checker::new(0);
+    let mut check = Checker::new(0).imports(call.imports);
     let name = check.conversation_id(&request.parent, &request.conversation_id);
     check.request_id(&request.request_id);
     check.attributes("conversation.attributes", &given.attributes);

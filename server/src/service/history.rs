@@ -40,6 +40,7 @@ pub struct PageKey {
     begin: Begin,
     context: u64,
     reader: String,
+    life: Option<u64>,
     forwarded: bool,
 }
 
@@ -71,6 +72,8 @@ pub struct Plan {
     context: u64,
     /// Whose reactions are told from others'; empty for nobody's.
     reader: String,
+    /// The life of the conversation that is asked for; none = any.
+    life: Option<u64>,
 }
 
 impl Plan {
@@ -84,6 +87,7 @@ impl Plan {
             begin: self.begin,
             context: self.context,
             reader: self.reader.clone(),
+            life: self.life,
             forwarded,
         }
     }
@@ -112,6 +116,7 @@ impl Plan {
             begin,
             context,
             reader: request.reader.clone(),
+            life: (request.incarnation > 0).then_some(request.incarnation),
         };
         Ok((name, plan))
     }
@@ -164,11 +169,11 @@ impl Plan {
         })
     }
 
-    /// The life of the conversation that a token is of.
+    /// The life of the conversation that a token is of, or that is asked for.
     fn incarnation(&self) -> Option<u64> {
         match self.begin {
             Begin::Next(_, incarnation) | Begin::Back(_, incarnation) => Some(incarnation),
-            Begin::Seq(_) | Begin::Time(_) | Begin::Unread(_) => None,
+            Begin::Seq(_) | Begin::Time(_) | Begin::Unread(_) => self.life,
         }
     }
 

@@ -18,9 +18,9 @@ use store::state::{self, ShardState};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::changes;
 use super::conversations::options;
 use super::history::{self, Pages, Plan};
+use super::{changes, reactions};
 use crate::check::{At, Checker, Level};
 use crate::deadline::{Call, forward_traced};
 use crate::error::Failure;
@@ -151,6 +151,19 @@ impl Service for Messages {
             let _ = &open;
         });
         Ok(Response::new(counted.boxed()))
+    }
+
+    async fn list_reactions(
+        &self,
+        request: Request<v1::ListReactionsRequest>,
+    ) -> Result<Response<v1::ListReactionsResponse>, Status> {
+        let _call = self.gateway.calls.token();
+        let call = Call::of(request.metadata());
+        let page = reactions::list(&self.gateway, request.into_inner(), call).await?;
+        let weight = Weight(page.encoded_len());
+        let mut answer = self.gateway.answer(page);
+        answer.extensions_mut().insert(weight);
+        Ok(answer)
     }
 
     type TailStream = tail::Events;

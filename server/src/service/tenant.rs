@@ -166,7 +166,7 @@ fn slot_start(slot: u32) -> Option<ConversationKey> {
 }
 
 /// Of two answers what is true of both: the one that may be older, with what both have seen.
-fn older(
+pub fn older(
     one: Option<v1::ResponseInfo>,
     other: Option<v1::ResponseInfo>,
 ) -> Option<v1::ResponseInfo> {

@@ -31,6 +31,7 @@ pub mod durable;
 mod evidence;
 pub mod expiry;
 pub mod facts;
+pub mod feed;
 pub mod linearizable;
 pub mod liveness;
 pub mod order;
@@ -154,6 +155,9 @@ pub const NAMES: &[(&str, char, &str)] = &[
         "expires-in-time",
         'D',
         "what expires is there until its time has come, and is not read behind it",
+        "feed-whole",
+        'E',
+        "the change feed tells each message as of its last change, and nothing that nobody did",
     ),
 ];
 
@@ -206,6 +210,7 @@ const JUDGES: [fn(&Case<'_>) -> Finding; NAMES.len()] = [
     changes::changes_read,
     changes::erased_is_gone,
     expiry::expires_in_time,
+    feed::feed_whole,
 ];
 
 /// What an oracle is told.

@@ -22,6 +22,7 @@ mod calls;
 mod changer;
 mod clients;
 mod fader;
+mod feeder;
 mod finals;
 mod message;
 mod mover;

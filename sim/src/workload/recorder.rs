@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::mover::Slot;
 use super::rooms::{self, Zipf};
 use crate::history::{
-    Append, AppendEnd, Change, Fade, History, Look, Page, Read, Seen, Tail, Witnessed,
+    Append, AppendEnd, Change, Fade, Feed, History, Look, Page, Read, Seen, Tail, Witnessed,
 };
 use crate::plan::Plan;
 
@@ -39,6 +39,7 @@ struct State {
     changes: Vec<Change>,
     looks: Vec<Look>,
     fades: Vec<Fade>,
+    feed: Option<Feed>,
     probes: u64,
     retries: u64,
 }
@@ -88,6 +89,7 @@ impl Recorder {
             changes: state.changes,
             looks: state.looks,
             fades: state.fades,
+            feed: state.feed,
         };
         (history, places)
     }
@@ -141,6 +143,11 @@ impl Recorder {
     /// A message that expires was looked at.
     pub(crate) fn faded(&self, fade: Fade) {
         self.0.state.lock().fades.push(fade);
+    }
+
+    /// The change feed told something, or ended.
+    pub(crate) fn fed(&self, note: impl FnOnce(&mut Feed)) {
+        note(self.0.state.lock().feed.get_or_insert_default());
     }
 
     /// A number for a probe.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::{Site, calls};
+use super::{Site, calls, feeder};
 use crate::dice::dice;
 use crate::history;
 
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(300);
 const ONLY_NEW: u64 = 0;
 
 /// The last seq of each room at rest, once it is known.
-type Heads = Option<BTreeMap<u32, u64>>;
+pub(super) type Heads = Option<BTreeMap<u32, u64>>;
 
 /// The tails of a site, running. Dropped, they end.
 pub struct Tails {
@@ -47,6 +47,10 @@ impl Tails {
         let mut tasks = JoinSet::new();
         for k in &mine {
             tasks.spawn(run(site.clone(), *k, heads.subscribe()));
+        }
+        // One follows what changers do, for all sites.
+        if site.index == 0 && site.workload().changers > 0 {
+            tasks.spawn(feeder::run(site.clone(), heads.subscribe()));
         }
         Tails {
             site,

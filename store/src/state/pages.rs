@@ -238,7 +238,7 @@ fn read(
     Ok(page)
 }
 
-fn messages(
+pub(super) fn messages(
     read: &dyn Read,
     key: &ConversationKey,
     head: &Conversation,
@@ -289,7 +289,7 @@ fn messages(
 }
 
 /// Adds their reactions to messages that follow each other.
-fn add_reactions(
+pub(super) fn add_reactions(
     read: &dyn Read,
     key: &ConversationKey,
     messages: &mut [Shown],
@@ -321,7 +321,7 @@ fn add_reactions(
 }
 
 /// Adds the messages before the page that were changed after a revision, as they are now.
-fn add_changes(
+pub(super) fn add_changes(
     read: &dyn Read,
     key: &ConversationKey,
     page: &mut Page,

@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 use super::heads::Heads;
 use super::ids::Ids;
 use super::overlay::{Changes, Overlay, Seen, head_of};
+use super::recent::Recent;
 use super::record::{self, Arena, FILE, FORMAT};
 use super::watch::{Touched, Watchers};
 use super::{Applied, Shared, ToApply, applied, erase};
@@ -69,6 +70,7 @@ pub(crate) struct Shard {
     pub(crate) core: Mutex<Core>,
     pub(crate) serving: RwLock<Serving>,
     watchers: Watchers,
+    pub(super) recent: Recent,
     reached: watch::Sender<Reached>,
     /// What it keeps in memory, bytes, as it was last counted.
     cached: AtomicUsize,
@@ -156,6 +158,7 @@ impl Shard {
                 cluster: Arc::new(cluster),
             }),
             watchers: Watchers::default(),
+            recent: Recent::default(),
             reached,
             cached: AtomicUsize::new(0),
             erases: AtomicBool::new(true),
@@ -379,6 +382,12 @@ impl ShardState {
         self.shared
             .appended_messages
             .fetch_add(changes.messages, Ordering::Relaxed);
+        if shard.recent.is_begun() {
+            let changed = changes.heads.iter();
+            shard
+                .recent
+                .note(changed.map(|(key, head)| (head.revision, *key)));
+        }
         let mut touched = Vec::with_capacity(changes.heads.len());
         {
             let serving = shard.serving.read();
@@ -537,6 +546,7 @@ impl ShardState {
         for key in shard.watchers.keys() {
             changed.push((key, self.last_seq(&key)?));
         }
+        shard.recent.clear();
         // What is left of the state before.
         shard.erases.store(true, Ordering::SeqCst);
         shard.expires.store(true, Ordering::SeqCst);

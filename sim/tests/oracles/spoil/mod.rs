@@ -174,6 +174,12 @@ const SPOILS: &[(&str, &str, Spoil)] = &[
         fade_early,
     ),
     ("expires-in-time", "what has expired is shown", fade_late),
+    ("feed-whole", "the feed misses a change", miss_a_change),
+    (
+        "feed-whole",
+        "the feed makes something up",
+        make_up_a_change,
+    ),
 ];
 
 #[test]

@@ -152,3 +152,21 @@ pub fn fade_late(world: &mut World, _: &mut StdRng) -> Option<()> {
     fade.end = Faded::Shown;
     Some(())
 }
+
+pub fn miss_a_change(world: &mut World, dice: &mut StdRng) -> Option<()> {
+    let told = &mut world.setting.history.feed.as_mut()?.told;
+    let seq = dice.random_range(1..=2);
+    let last = told
+        .iter()
+        .filter(|one| one.seq == seq)
+        .map(|one| one.revision)
+        .max()?;
+    told.retain(|one| one.seq != seq || one.revision < last);
+    Some(())
+}
+
+pub fn make_up_a_change(world: &mut World, _: &mut StdRng) -> Option<()> {
+    let mut told = world.setting.history.feed.as_mut()?.told.iter_mut();
+    told.find(|one| !one.redacted)?.body ^= 1;
+    Some(())
+}

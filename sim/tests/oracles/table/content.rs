@@ -197,6 +197,34 @@ fn what_expires_is_there_until_its_time_and_not_behind_it() {
     accepts(|it| it.history.fades[1].end = Faded::Gone);
 }
 
+fn a_feed_misses_nothing_and_makes_nothing_up() {
+    let oracle = "feed-whole";
+    rejects(
+        oracle,
+        |it| {
+            it.history.feed.as_mut().unwrap().told.remove(1);
+        },
+        "living-0/1: revision 20, acknowledged at 22.000 ms, was never told; the last is 10",
+    );
+    rejects(
+        oracle,
+        |it| it.history.feed.as_mut().unwrap().told[1].body = 0xff,
+        "living-0/1: the feed told at 50.000 ms what nobody had asked for",
+    );
+    rejects(
+        oracle,
+        |it| it.history.feed.as_mut().unwrap().complete = false,
+        "the feed ended early: it was not whole in time",
+    );
+    // What comes twice, and what is later than what was acknowledged.
+    accepts(|it| {
+        let told = &mut it.history.feed.as_mut().unwrap().told;
+        told.push(told[0].clone());
+        told[1].revision = 21;
+    });
+    accepts(|it| it.history.feed = None);
+}
+
 #[test]
 fn an_edit_that_is_over_and_what_was_erased_are_not_shown() {
     let shown = |it: &mut Setting, at: usize, body| {

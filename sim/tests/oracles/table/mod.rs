@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use firebreak_sim::history::{
     Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Final, History, Level,
     Look, Observed, Page, Read, ReplicaSeen, Seen, Shown, Tail, VoteSeen, VoterSeen, What,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Feed, Final, History, Level, Look,
+    Observed, Page, Read, ReplicaSeen, Seen, Shown, Tail, Told, VoteSeen, VoterSeen, What,
 };
 use firebreak_sim::oracle::{BROKEN_MAX, NAMES};
 use firebreak_sim::outcome::Promise;
@@ -181,6 +183,11 @@ fn fade(looked: (u64, u64), end: Faded) -> Fade {
         said_us: (us(20), us(24)),
         looked_us: (us(looked.0), us(looked.1)),
         end,
+        feed: Some(Feed {
+            told: vec![told(1, 10, 0xc1), told(1, 20, 0xc3), told(2, 30, 0)],
+            complete: true,
+            error: None,
+        }),
     }
 }
 
@@ -201,6 +208,17 @@ fn changes() -> Vec<Change> {
         change(1, 20, What::Edited { body: 0xc3 }),
         change(2, 30, What::Redacted),
     ]
+}
+
+fn told(seq: u64, revision: u64, body: u64) -> Told {
+    Told {
+        room: 0,
+        seq,
+        revision,
+        body,
+        redacted: body == 0,
+        at_us: us(50),
+    }
 }
 
 fn look(seq: u64, erased: bool) -> Look {

@@ -11,6 +11,8 @@ use firebreak_sim::dice::dice;
 use firebreak_sim::history::{
     Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Final, History, Level,
     Look, Observed, Read, ReplicaSeen, Seen, Shown, Tail, VoteSeen, VoterSeen, What,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Feed, Final, History, Level, Look,
+    Observed, Read, ReplicaSeen, Seen, Shown, Tail, Told, VoteSeen, VoterSeen, What,
 };
 use firebreak_sim::oracle::{self, NAMES};
 use firebreak_sim::plan::Fault;

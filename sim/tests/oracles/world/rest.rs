@@ -98,6 +98,44 @@ impl World {
             fade(now_us + dice.random_range(10_000..1_000_000), Faded::Shown),
             fade(gone_us, Faded::Gone),
         ];
+        self.tell(now_us, dice);
+    }
+
+    /// The feed tells each change, or only the last of a message.
+    fn tell(&mut self, now_us: u64, dice: &mut StdRng) {
+        let changes = self.setting.history.changes.iter();
+        let told = changes.map(|one| {
+            let ChangeEnd::Done { revision } = one.end else {
+                unreachable!("all are done here")
+            };
+            let (body, redacted) = match one.what {
+                What::Said { body } | What::Edited { body } => (body, false),
+                What::Redacted | What::Reacted { .. } => (0, true),
+            };
+            Told {
+                room: one.room,
+                seq: one.seq,
+                revision,
+                body,
+                redacted,
+                at_us: now_us,
+            }
+        });
+        let all: Vec<Told> = told.collect();
+        let last = |one: &Told| {
+            let later = all.iter().filter(|other| other.seq == one.seq);
+            later.map(|other| other.revision).max() == Some(one.revision)
+        };
+        let every = dice.random::<bool>();
+        self.setting.history.feed = Some(Feed {
+            told: all
+                .iter()
+                .filter(|one| every || last(one))
+                .cloned()
+                .collect(),
+            complete: true,
+            error: None,
+        });
     }
 
     /// Notes a change behind `now_us`; when it was answered.
