@@ -377,7 +377,7 @@ proptest! {
                             kind: "+1".into(),
                             remove: false,
                         }),
-                        _ => How::Redact(Redact {}),
+                        _ => How::Redact(Redact::default()),
                     };
                     let redact = matches!(how, How::Redact(_));
                     let change = ChangeMessage {
@@ -386,7 +386,8 @@ proptest! {
                         request_id: shard.id(),
                         expected_revision: None,
                         how: Some(how),
-                    };
+..ChangeMessage::default()
+};
                     let answer = shard.apply(&Command::change(change));
                     if let (Answer::Changed(_), Some(one)) = (answer, simple.messages.get_mut(&seq)) {
                         one.erased |= redact && !one.tombstone;

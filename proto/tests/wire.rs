@@ -214,6 +214,7 @@ fn imports(golden: &mut Golden) {
         redaction: Some(v1::Redaction {
             redact_time: None,
             original_time: time(1_262_306_000),
+            ..v1::Redaction::default()
         }),
         ..v1::Message::default()
     };
@@ -668,6 +669,7 @@ fn rules(golden: &mut Golden) {
         redaction: Some(v1::Redaction {
             redact_time: time(1_665_800_400),
             expired: true,
+            ..v1::Redaction::default()
         }),
         ..message()
     };

@@ -30,6 +30,9 @@ pub struct History {
     /// LINEARIZABLE looks at messages that expire, in the order of their ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fades: Vec<Fade>,
+    /// What the change feed told; none where nobody followed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed: Option<Feed>,
 }
 
 /// A look at a message that expires.
@@ -58,9 +61,6 @@ pub enum Faded {
     Gone,
     /// Something else.
     Otherwise,
-    /// What the change feed told; none where nobody followed it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub feed: Option<Feed>,
 }
 
 /// The change feed, of the messages that change.

@@ -44,8 +44,8 @@ mod watch;
 mod written;
 
 pub use erase::Erasure;
-pub use overdue::{Forecast, Look, Overdue, WhatIf};
 pub use feed::{Ask, Fed, Feed, What};
+pub use overdue::{Forecast, Look, Overdue, WhatIf};
 pub use pages::{Page, Shown, Wanted};
 pub use reactors::{Behind, Reacted};
 pub use readback::{ConversationHash, Digest, Scrub};

@@ -27,8 +27,7 @@ use prost::Message;
 use store::Error;
 use store::engine::Order;
 use store::key;
-use store::state::{Overdue, Wanted};
-use store::state::{Ask, Fed, Wanted, What};
+use store::state::{Ask, Fed, Overdue, Wanted, What};
 use support::reference::Reference;
 use support::*;
 

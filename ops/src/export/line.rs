@@ -298,6 +298,7 @@ mod tests {
             create_time: time(0),
             redaction: Some(v1::Redaction {
                 redact_time: time(1),
+                expired: false,
                 original_time: None,
             }),
             ..v1::Message::default()

@@ -155,6 +155,8 @@ pub const NAMES: &[(&str, char, &str)] = &[
         "expires-in-time",
         'D',
         "what expires is there until its time has come, and is not read behind it",
+    ),
+    (
         "feed-whole",
         'E',
         "the change feed tells each message as of its last change, and nothing that nobody did",

@@ -197,6 +197,7 @@ fn what_expires_is_there_until_its_time_and_not_behind_it() {
     accepts(|it| it.history.fades[1].end = Faded::Gone);
 }
 
+#[test]
 fn a_feed_misses_nothing_and_makes_nothing_up() {
     let oracle = "feed-whole";
     rejects(

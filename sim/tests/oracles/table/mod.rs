@@ -9,10 +9,9 @@ mod servers;
 use std::collections::BTreeMap;
 
 use firebreak_sim::history::{
-    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Final, History, Level,
-    Look, Observed, Page, Read, ReplicaSeen, Seen, Shown, Tail, VoteSeen, VoterSeen, What,
-    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Feed, Final, History, Level, Look,
-    Observed, Page, Read, ReplicaSeen, Seen, Shown, Tail, Told, VoteSeen, VoterSeen, What,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Feed, Final, History,
+    Level, Look, Observed, Page, Read, ReplicaSeen, Seen, Shown, Tail, Told, VoteSeen, VoterSeen,
+    What,
 };
 use firebreak_sim::oracle::{BROKEN_MAX, NAMES};
 use firebreak_sim::outcome::Promise;
@@ -171,6 +170,11 @@ fn history() -> History {
             fade((6_000, 6_003), Faded::Shown),
             fade((9_000, 9_003), Faded::Gone),
         ],
+        feed: Some(Feed {
+            told: vec![told(1, 10, 0xc1), told(1, 20, 0xc3), told(2, 30, 0)],
+            complete: true,
+            error: None,
+        }),
     }
 }
 
@@ -183,11 +187,6 @@ fn fade(looked: (u64, u64), end: Faded) -> Fade {
         said_us: (us(20), us(24)),
         looked_us: (us(looked.0), us(looked.1)),
         end,
-        feed: Some(Feed {
-            told: vec![told(1, 10, 0xc1), told(1, 20, 0xc3), told(2, 30, 0)],
-            complete: true,
-            error: None,
-        }),
     }
 }
 

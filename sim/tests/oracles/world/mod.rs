@@ -9,10 +9,8 @@ use std::collections::BTreeMap;
 
 use firebreak_sim::dice::dice;
 use firebreak_sim::history::{
-    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Final, History, Level,
-    Look, Observed, Read, ReplicaSeen, Seen, Shown, Tail, VoteSeen, VoterSeen, What,
-    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Feed, Final, History, Level, Look,
-    Observed, Read, ReplicaSeen, Seen, Shown, Tail, Told, VoteSeen, VoterSeen, What,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Feed, Final, History,
+    Level, Look, Observed, Read, ReplicaSeen, Seen, Shown, Tail, Told, VoteSeen, VoterSeen, What,
 };
 use firebreak_sim::oracle::{self, NAMES};
 use firebreak_sim::plan::Fault;
