@@ -22,7 +22,6 @@ mod docs_tests;
 mod drill;
 mod evidence;
 mod exit;
-mod failover;
 mod itself;
 mod logging;
 mod machine;
@@ -88,8 +87,6 @@ enum Command {
     Debug(bundle::Debug),
     Bench(Box<bench::Args>),
     Demo(Box<demo::Args>),
-    #[command(hide = true)]
-    Failover(failover::Args),
     #[command(subcommand)]
     Drill(cmd::drill::Drill),
     Promises(cmd::promises::Args),
@@ -144,7 +141,6 @@ fn main() -> ExitCode {
         Command::Debug(command) => cmd::block_on(command.run()),
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
-        Command::Failover(args) => cmd::block_on(args.run()),
         Command::Outages(args) => cmd::block_on(args.run()),
         Command::Drill(command) => command.run(),
         Command::Outage(command) => command.run(),

@@ -360,6 +360,7 @@ impl Due {
             },
             resume: false,
             start_with: None,
+            kits: Vec::new(),
             quiet: self.show.json,
         };
         carry_out(&client, &planned, &options, &self.show).await

@@ -9,11 +9,17 @@
 
 mod after;
 pub mod canary;
+mod conclude;
 mod gauge;
+pub mod guard;
 mod hands;
+mod measure;
 pub mod process;
+mod sweep;
 mod tell;
+mod verdict;
 mod watch;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,9 +28,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use client::Client;
 use client::v1::change_drill_request::Change;
 use client::v1::{BeatDrill, BeginDrill, ClaimDrill, GetStatusResponse, drill};
-use client::{Client, v1};
 use server::drill::check;
 use server::drill::live::{Figures, Live};
 use server::drill::paper::{End, Happened, Moment, Paper};
@@ -33,12 +39,15 @@ use server::drill::rehearsal::{Rehearsal, Seeds, Spread};
 
 use super::book::{self, Planned};
 use super::fit::Fit;
+use crate::canary::foreign::Kit;
+use crate::canary::late::Probe;
 use crate::canary::{Call, now_us};
 use crate::cmd::map::Map;
 use crate::stop::Stop;
-use canary::Canaries;
+use canary::{Canaries, Places};
 use gauge::Gauge;
 use hands::Hands;
+pub use sweep::sweep;
 use watch::{Looked, Watch};
 
 /// Between two looks at the canaries and the clock.
@@ -54,11 +63,6 @@ const AFTER_ABORT: Duration = Duration::from_secs(3);
 /// What a note of the steps' begin says, with the time behind it.
 const STEPS_BEGIN: &str = "the steps begin at ";
 
-/// What a note says of where the faults of nodes are controlled, with `NODE=HOST:PORT` behind it.
-const DOORS: &str = "faults are controlled at ";
-/// Nodes of one such note: it has at most 1,000 bytes.
-const DOORS_OF_NOTE: usize = 4;
-
 /// How it is carried out.
 pub struct Options {
     /// The drill's folder.
@@ -67,6 +71,8 @@ pub struct Options {
     pub resume: bool,
     /// What starts a node again, in which `{node}` is its name.
     pub start_with: Option<String>,
+    /// Languages besides Rust that canaries send in.
+    pub kits: Vec<Kit>,
     /// No words on the way.
     pub quiet: bool,
 }
@@ -87,6 +93,9 @@ struct Run<'a> {
     watch: Watch,
     gauge: Gauge,
     canaries: Canaries,
+    /// How late this machine is, while the canaries run.
+    late: Option<Probe>,
+    late_ms: u64,
     ledger: fs::File,
     timeline: Vec<Happened>,
     deviations: Vec<String>,
@@ -141,12 +150,7 @@ pub async fn run(
     }
     let number = claim(client, planned, options.resume).await?;
     let run_name = format!("{}-{number}", plan.id);
-    let hands = Hands::new(
-        &plan.id,
-        client.clone(),
-        statuses,
-        options.start_with.clone(),
-    )?;
+    let hands = Hands::new(plan, client.clone(), statuses, options)?;
     let mut run = Run {
         client: client.clone(),
         plan,
@@ -157,7 +161,9 @@ pub async fn run(
         hands,
         watch: Watch::new(fit.margin, plan.caps.margin),
         gauge: Gauge::default(),
-        canaries: Canaries::start(&run_name, &addresses(statuses))?,
+        canaries: Canaries::start(&run_name, &places(plan, statuses, options.kits.clone()))?,
+        late: Some(Probe::start()),
+        late_ms: 0,
         ledger: fs::File::options()
             .create(true)
             .append(true)
@@ -172,14 +178,14 @@ pub async fn run(
         most: BTreeMap::new(),
         moves: std::collections::BTreeSet::new(),
     };
-    run.notes = doors(plan, statuses);
+    run.notes = sweep::doors(plan, statuses);
     run.happened(Moment::Begin, "the canaries begin".to_owned());
     let mut stop = Stop::listen().context("cannot listen for signals")?;
     let ended = tokio::select! {
         ended = run.play() => ended,
         () = stop.asked() => Err("interrupted at its controller".to_owned()),
     };
-    run.finish(ended, earlier, statuses).await
+    run.finish(ended, earlier).await
 }
 
 /// Begins the drill, or takes it over; the controller's number.
@@ -204,46 +210,30 @@ async fn claim(client: &Client, planned: &Planned, resume: bool) -> anyhow::Resu
     Ok(book::change(client, wanted, what).await?.number)
 }
 
-/// Notes of where the plan's nodes are controlled: once they are cut off, nobody can ask them.
-fn doors(plan: &Plan, statuses: &[&GetStatusResponse]) -> Vec<String> {
-    let of_plan = |name: &String| plan.steps.iter().any(|step| step.nodes.contains(name));
-    let concerned = statuses
-        .iter()
-        .filter(|one| of_plan(&one.node_name) && !one.drill_address.is_empty());
-    let pairs: Vec<String> = concerned
-        .map(|one| format!("{}={}", one.node_name, one.drill_address))
-        .collect();
-    let notes = pairs.chunks(DOORS_OF_NOTE);
-    notes
-        .map(|pairs| format!("{DOORS}{}", pairs.join(" ")))
-        .collect()
-}
-
-/// The addresses that the canaries of each data center know: its own, then one of each other.
-fn addresses(statuses: &[&GetStatusResponse]) -> BTreeMap<String, Vec<String>> {
+/// Where the canaries are, and whom they know.
+fn places(plan: &Plan, statuses: &[&GetStatusResponse], kits: Vec<Kit>) -> Places {
+    let nodes = statuses.first().map(|one| &one.nodes[..]);
+    let nodes = nodes.unwrap_or_default();
     let mut dcs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for node in statuses
-        .first()
-        .map(|one| &one.nodes[..])
-        .unwrap_or_default()
-    {
-        dcs.entry(node.dc.clone())
-            .or_default()
-            .push(node.address.clone());
+    for node in nodes {
+        let own = dcs.entry(node.dc.clone()).or_default();
+        own.push(node.address.clone());
     }
-    let firsts: BTreeMap<String, String> = dcs
-        .iter()
-        .filter_map(|(dc, all)| Some((dc.clone(), all.first()?.clone())))
-        .collect();
+    let first = |(dc, all): (&String, &Vec<String>)| Some((dc.clone(), all.first()?.clone()));
+    let firsts: BTreeMap<String, String> = dcs.iter().filter_map(first).collect();
     for (dc, own) in &mut dcs {
-        own.extend(
-            firsts
-                .iter()
-                .filter(|(other, _)| *other != dc)
-                .map(|(_, a)| a.clone()),
-        );
+        let others = firsts.iter().filter(|(other, _)| *other != dc);
+        own.extend(others.map(|(_, address)| address.clone()));
     }
-    dcs
+    let touched = |name: &String| plan.steps.iter().any(|step| step.nodes.contains(name));
+    let spared = nodes.iter().filter(|node| !touched(&node.name));
+    Places {
+        dcs,
+        spared: spared
+            .map(|node| (node.dc.clone(), node.address.clone()))
+            .collect(),
+        kits,
+    }
 }
 
 impl Run<'_> {
@@ -344,7 +334,8 @@ impl Run<'_> {
             }
             done[at] = true;
             if now < from + step.for_ms.unwrap_or(0) || step.action.needs_their_machine() {
-                self.hands.takes_over(at, step);
+                let taken = self.hands.takes_over(at, step);
+                taken.map_err(|why| format!("step {}: {why:#}", at + 1))?;
             }
         }
         let gone = self.hands.renew().await;
@@ -390,6 +381,9 @@ impl Run<'_> {
         let from_us = self.steps_at_ms.saturating_mul(1_000);
         let new = self.gauge.look(&self.canaries, from_us);
         new.iter().try_for_each(|call| self.write(call))?;
+        if let Some(why) = self.canaries.ended() {
+            return Err(why);
+        }
         self.gauge
             .broken(&self.plan.caps)
             .map_or(Ok(()), |why| Err(format!("a cap is broken: {why}")))
@@ -529,7 +523,6 @@ impl Run<'_> {
         mut self,
         ended: Result<(), String>,
         earlier: Vec<Call>,
-        statuses: &[&GetStatusResponse],
     ) -> anyhow::Result<Paper> {
         let mut aborted = ended.err();
         let undone = Instant::now();
@@ -556,7 +549,7 @@ impl Run<'_> {
             .iter()
             .try_for_each(|c| self.write(c))
             .map_err(|e| anyhow!(e))?;
-        after::make(self, aborted, earlier, statuses).await
+        after::make(self, aborted, earlier).await
     }
 }
 
@@ -568,58 +561,6 @@ pub fn wire_end(end: End) -> drill::End {
         End::Broken => drill::End::Broken,
         End::Aborted => drill::End::Aborted,
         End::Inconclusive => drill::End::Inconclusive,
-    }
-}
-
-/// Ends all faults of a drill wherever they may be, from any survivor: for `abort` and `stop-all`. A node
-/// that is cut off tells nobody where it is controlled; the drill's notes do.
-///
-/// # Errors
-/// When no node answers.
-pub async fn sweep(client: &Client, id: &str) -> anyhow::Result<Vec<String>> {
-    let reports = client.status_all(Duration::from_millis(1_500)).await;
-    let reports = reports.context("no node answers")?;
-    let mut doors: BTreeMap<String, String> = BTreeMap::new();
-    let drills = book::drills(&book::look(client).await?);
-    let meant = |one: &&v1::Drill| one.id == id || id.is_empty();
-    for one in drills.drills.iter().filter(meant) {
-        for note in &one.notes {
-            let told = note.text.strip_prefix(DOORS).unwrap_or_default();
-            let pairs = told
-                .split_whitespace()
-                .filter_map(|pair| pair.split_once('='));
-            doors.extend(pairs.map(|(node, door)| (node.to_owned(), door.to_owned())));
-        }
-    }
-    for status in reports
-        .iter()
-        .filter_map(|report| report.status.as_ref().ok())
-    {
-        if !status.drill_address.is_empty() {
-            doors.insert(status.node_name.clone(), status.drill_address.clone());
-        }
-    }
-    let ends = doors
-        .into_iter()
-        .map(|(name, door)| end_all(door, id.to_owned(), name));
-    let ended = futures::future::join_all(ends).await;
-    Ok(ended.into_iter().flatten().collect())
-}
-
-async fn end_all(address: String, drill: String, name: String) -> Option<String> {
-    let channel = proto::net::endpoint(&address).ok()?.connect_lazy();
-    let channel: proto::net::Channel = channel.into();
-    let mut door = v1::faults_client::FaultsClient::new(channel);
-    let request = v1::EndFaultsRequest {
-        drill,
-        ids: Vec::new(),
-    };
-    match tokio::time::timeout(Duration::from_secs(2), door.end_faults(request)).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(status)) => Some(format!("{name}: {}", status.message())),
-        Err(_) => Some(format!(
-            "{name} does not answer; its faults end by themselves"
-        )),
     }
 }
 
