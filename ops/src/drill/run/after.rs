@@ -10,7 +10,7 @@ use server::night::Night;
 
 use super::canary::{Canaries, Places, Stale};
 use super::verdict::{Verdict, oracles};
-use super::{Run, conclude, measure, now_ms, save, whole};
+use super::{Run, conclude, ledger, measure, now_ms, save, whole};
 use crate::canary::{Call, judge};
 use crate::cmd::outage::record;
 use crate::drill::book;
@@ -24,14 +24,6 @@ const COMPARED_MAX: usize = 16;
 /// The machine was late by so much more than once in a while when this is told.
 const LATE_MS: u64 = 50;
 
-/// The calls of a ledger that is there; none where there is none.
-pub fn read_ledger(path: &Path) -> Vec<Call> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
-}
-
 /// Makes the paper, tells the meta shard, and writes the folder.
 pub async fn make(
     mut run: Run<'_>,
@@ -42,6 +34,7 @@ pub async fn make(
         .timeline
         .first()
         .map_or_else(now_ms, |first| first.at_ms);
+    let in_flight = ledger::in_flight(&earlier);
     let (calls, stale) = stop(&mut run, earlier).await?;
     let whole = whole::again(&mut run).await;
     let ended_ms = now_ms();
@@ -51,7 +44,8 @@ pub async fn make(
             .push(format!("the recorders could not be asked: {why:#}"));
     }
     let reader = run.client.with_deadline(READ_LIMIT);
-    let faults = judge::read_back(&reader, &calls).await;
+    let sent: Vec<&Call> = calls.iter().chain(&in_flight).collect();
+    let faults = judge::read_back(&reader, &sent).await;
     let alike = compare(&run, &calls).await;
     let measured = measured(&mut run, &calls, &stale, faults.as_ref().ok());
     let goal = run.plan.goals.gap_ms;

@@ -22,7 +22,7 @@ const SENDERS: (usize, usize) = (3, 3);
 /// Senders of each kind in each other language.
 const FOREIGN: usize = 3;
 /// Conversations that a sender takes turns with.
-const ROOMS: usize = 6;
+pub const ROOMS: usize = 6;
 /// The bound of reads at BOUNDED.
 const BOUND: Duration = Duration::from_secs(2);
 /// Answers that each must have had before anything is done.

@@ -39,7 +39,8 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// For a plan, by what its nodes say, and for one that is taken over by what is in its folder.
+    /// For a plan, by what its nodes say. For one that is taken over also by what was `noted` of where nodes
+    /// are controlled, since one that is cut off says nothing, and by what is in its folder.
     ///
     /// # Errors
     /// When a node's address is none, or the guard over processes cannot be started.
@@ -47,9 +48,13 @@ impl Hands {
         plan: &Plan,
         client: Client,
         statuses: &[&v1::GetStatusResponse],
+        noted: BTreeMap<String, String>,
         options: &Options,
     ) -> anyhow::Result<Hands> {
         let (mut doors, mut processes) = (BTreeMap::new(), BTreeMap::new());
+        for (name, address) in noted {
+            doors.insert(name, proto::net::endpoint(&address)?.connect_lazy().into());
+        }
         let mut dcs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for node in statuses
             .first()

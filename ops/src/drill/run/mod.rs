@@ -13,6 +13,7 @@ mod conclude;
 mod gauge;
 pub mod guard;
 mod hands;
+mod ledger;
 mod measure;
 pub mod process;
 mod sweep;
@@ -141,7 +142,7 @@ pub async fn run(
         options.dir.join("preflight.json"),
         serde_json::to_string_pretty(fit)? + "\n",
     )?;
-    let earlier = after::read_ledger(&options.dir.join("ledger.jsonl"));
+    let earlier = ledger::read(&options.dir);
     if !options.resume && !earlier.is_empty() {
         return Err(anyhow!(crate::exit::Usage(format!(
             "{} has the ledger of another run: name another folder, or --resume",
@@ -150,7 +151,11 @@ pub async fn run(
     }
     let number = claim(client, planned, options.resume).await?;
     let run_name = format!("{}-{number}", plan.id);
-    let hands = Hands::new(plan, client.clone(), statuses, options)?;
+    let noted = match options.resume {
+        true => sweep::noted_doors(client, &plan.id).await?,
+        false => BTreeMap::new(),
+    };
+    let hands = Hands::new(plan, client.clone(), statuses, noted, options)?;
     let mut run = Run {
         client: client.clone(),
         plan,
@@ -164,10 +169,7 @@ pub async fn run(
         canaries: Canaries::start(&run_name, &places(plan, statuses, options.kits.clone()))?,
         late: Some(Probe::start()),
         late_ms: 0,
-        ledger: fs::File::options()
-            .create(true)
-            .append(true)
-            .open(options.dir.join("ledger.jsonl"))?,
+        ledger: ledger::open(&options.dir)?,
         timeline: Vec::new(),
         deviations: Vec::new(),
         steps_at_ms: 0,

@@ -30,6 +30,29 @@ pub fn doors(plan: &Plan, statuses: &[&GetStatusResponse]) -> Vec<String> {
         .collect()
 }
 
+/// Where the nodes of a drill are controlled, as its notes have it; of all drills where none is named.
+///
+/// # Errors
+/// When no node answers.
+pub async fn noted_doors(client: &Client, id: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut doors = BTreeMap::new();
+    let drills = book::drills(&book::look(client).await?);
+    let meant = |one: &&v1::Drill| one.id == id || id.is_empty();
+    let notes = drills
+        .drills
+        .iter()
+        .filter(meant)
+        .flat_map(|one| &one.notes);
+    for note in notes {
+        let told = note.text.strip_prefix(DOORS).unwrap_or_default();
+        let pairs = told
+            .split_whitespace()
+            .filter_map(|pair| pair.split_once('='));
+        doors.extend(pairs.map(|(node, door)| (node.to_owned(), door.to_owned())));
+    }
+    Ok(doors)
+}
+
 /// Ends all faults of a drill wherever they may be, from any survivor: for `abort` and `stop-all`. A node
 /// that is cut off tells nobody where it is controlled; the drill's notes do.
 ///
@@ -38,18 +61,7 @@ pub fn doors(plan: &Plan, statuses: &[&GetStatusResponse]) -> Vec<String> {
 pub async fn sweep(client: &Client, id: &str) -> anyhow::Result<Vec<String>> {
     let reports = client.status_all(Duration::from_millis(1_500)).await;
     let reports = reports.context("no node answers")?;
-    let mut doors: BTreeMap<String, String> = BTreeMap::new();
-    let drills = book::drills(&book::look(client).await?);
-    let meant = |one: &&v1::Drill| one.id == id || id.is_empty();
-    for one in drills.drills.iter().filter(meant) {
-        for note in &one.notes {
-            let told = note.text.strip_prefix(DOORS).unwrap_or_default();
-            let pairs = told
-                .split_whitespace()
-                .filter_map(|pair| pair.split_once('='));
-            doors.extend(pairs.map(|(node, door)| (node.to_owned(), door.to_owned())));
-        }
-    }
+    let mut doors = noted_doors(client, id).await?;
     for status in reports
         .iter()
         .filter_map(|report| report.status.as_ref().ok())
