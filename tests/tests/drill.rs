@@ -213,6 +213,10 @@ async fn a_silence_is_planned_approved_run_and_judged() {
         assert!(moments.contains(&moment), "{moment}: {paper:#}");
     }
     let oracles = paper["oracles"].as_array().unwrap();
+    for promise in ["D", "O", "E", "L", "S", "G", "U", "H", "P", "A"] {
+        let told = oracles.iter().any(|one| one["promise"] == promise);
+        assert!(told, "{promise}: {oracles:#?}");
+    }
     assert!(
         oracles.iter().all(|one| one["held"] == true),
         "{oracles:#?}"
@@ -264,7 +268,10 @@ fn vouched(cluster: &Cluster, dir: &Path, id: &str) {
     let mut promises = Command::new(binary());
     promises.args(["promises", "--json"]);
     promises.env("FIREBREAK_TARGET", cluster.addresses().join(","));
-    let told = text(&promises.output().unwrap());
+    // All of them were shown by it.
+    let output = promises.output().unwrap();
+    let told = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.contains(id), "{told}");
 }
 
@@ -356,11 +363,20 @@ async fn an_interrupt_undoes_everything_within_ten_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_controller_takes_over_and_ends_what_the_first_began() {
+    taken_over("dc-silent", "silence", &["--for", "30s"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_controller_takes_over_processes_that_the_first_stopped() {
+    taken_over("dc-stands-still", "sigstop", &["--real", "--for", "30s"]).await;
+}
+
+async fn taken_over(scenario: &str, action: &str, more: &[&str]) {
     let (place, cluster) = cluster(1).await;
-    let (file, id) = approved(&cluster, place.path(), "dc-silent", &["--for", "30s"]);
+    let (file, id) = approved(&cluster, place.path(), scenario, more);
     let dir = place.path().join("drill");
     let controller = Controller::start(&cluster, &file, &dir);
-    noted(&cluster, &id, "silence begins");
+    noted(&cluster, &id, &format!("{action} begins"));
     let survivor = &cluster.nodes()[2].address;
     let resume = ["--resume", "--target", survivor];
     let (folder, other) = (dir.to_str().unwrap(), place.path().join("other"));
@@ -384,7 +400,9 @@ async fn another_controller_takes_over_and_ends_what_the_first_began() {
     let held = shown(&cluster, &id);
     assert_eq!(held["state"], "inconclusive", "{held:#}");
     assert!(
-        held["notes"].to_string().contains("silence ends"),
+        held["notes"]
+            .to_string()
+            .contains(&format!("{action} ends")),
         "{held:#}"
     );
 }

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use client::v1::GetStatusResponse;
 use client::{
     AppendStream, Client, Event, From, Level, ListOptions, Message, Session, StreamOptions,
 };
+use server::drill::plan::Plan;
 use tokio::task::JoinHandle;
 
 use crate::canary::foreign::{Foreign, Kit, Sender};
@@ -53,6 +55,32 @@ pub struct Places {
     pub spared: Vec<(String, String)>,
     /// Languages besides Rust.
     pub kits: Vec<Kit>,
+}
+
+/// Where the canaries are, and whom they know.
+pub fn places(plan: &Plan, statuses: &[&GetStatusResponse], kits: Vec<Kit>) -> Places {
+    let nodes = statuses.first().map(|one| &one.nodes[..]);
+    let nodes = nodes.unwrap_or_default();
+    let mut dcs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for node in nodes {
+        let own = dcs.entry(node.dc.clone()).or_default();
+        own.push(node.address.clone());
+    }
+    let first = |(dc, all): (&String, &Vec<String>)| Some((dc.clone(), all.first()?.clone()));
+    let firsts: BTreeMap<String, String> = dcs.iter().filter_map(first).collect();
+    for (dc, own) in &mut dcs {
+        let others = firsts.iter().filter(|(other, _)| *other != dc);
+        own.extend(others.map(|(_, address)| address.clone()));
+    }
+    let touched = |name: &String| plan.steps.iter().any(|step| step.nodes.contains(name));
+    let spared = nodes.iter().filter(|node| !touched(&node.name));
+    Places {
+        dcs,
+        spared: spared
+            .map(|node| (node.dc.clone(), node.address.clone()))
+            .collect(),
+        kits,
+    }
 }
 
 /// All canaries.

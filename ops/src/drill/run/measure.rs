@@ -179,3 +179,23 @@ fn moment(at_ms: u64, moment: Moment, text: String) -> Happened {
         text,
     }
 }
+
+/// How many shards and terms the recorders have a leader of, and one that they have two of.
+pub fn terms(night: &Night) -> (u64, Option<String>) {
+    let mut leaders: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+    let mut two = None;
+    for (_, node, what) in night.events() {
+        let What::Led(one) = what else { continue };
+        if !one.own {
+            continue;
+        }
+        let known = *leaders.entry((one.shard, one.term)).or_insert(node);
+        if known != node {
+            two = Some(format!(
+                "nodes {known} and {node} both led shard {} in term {}",
+                one.shard, one.term
+            ));
+        }
+    }
+    (u64::try_from(leaders.len()).unwrap_or(u64::MAX), two)
+}

@@ -8,14 +8,17 @@
 //! ```
 
 mod after;
+mod beat;
 pub mod canary;
 mod conclude;
 mod gauge;
 pub mod guard;
 mod hands;
+mod healing;
 mod ledger;
 mod measure;
 pub mod process;
+mod resume;
 mod sweep;
 mod tell;
 mod verdict;
@@ -30,13 +33,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use client::Client;
-use client::v1::change_drill_request::Change;
-use client::v1::{BeatDrill, BeginDrill, ClaimDrill, GetStatusResponse, drill};
+use client::v1::{GetStatusResponse, drill};
 use server::drill::check;
-use server::drill::live::{Figures, Live};
 use server::drill::paper::{End, Happened, Moment, Paper};
 use server::drill::plan::Plan;
-use server::drill::rehearsal::{Rehearsal, Seeds, Spread};
+use server::drill::rehearsal::Rehearsal;
 
 use super::book::{self, Planned};
 use super::fit::Fit;
@@ -45,9 +46,10 @@ use crate::canary::late::Probe;
 use crate::canary::{Call, now_us};
 use crate::cmd::map::Map;
 use crate::stop::Stop;
-use canary::{Canaries, Places};
+use canary::Canaries;
 use gauge::Gauge;
 use hands::Hands;
+use healing::Healing;
 pub use sweep::sweep;
 use watch::{Looked, Watch};
 
@@ -111,6 +113,9 @@ struct Run<'a> {
     looked: Looked,
     most: BTreeMap<String, f64>,
     moves: std::collections::BTreeSet<(u32, u64, u64)>,
+    healing: Healing,
+    /// Answers of nodes that the plan leaves alone, and how many came too late.
+    asked: (u64, u64),
 }
 
 /// Unix milliseconds.
@@ -149,7 +154,7 @@ pub async fn run(
             options.dir.display()
         ))));
     }
-    let number = claim(client, planned, options.resume).await?;
+    let number = resume::claim(client, planned, options.resume).await?;
     let run_name = format!("{}-{number}", plan.id);
     let noted = match options.resume {
         true => sweep::noted_doors(client, &plan.id).await?,
@@ -166,7 +171,10 @@ pub async fn run(
         hands,
         watch: Watch::new(fit.margin, plan.caps.margin),
         gauge: Gauge::default(),
-        canaries: Canaries::start(&run_name, &places(plan, statuses, options.kits.clone()))?,
+        canaries: Canaries::start(
+            &run_name,
+            &canary::places(plan, statuses, options.kits.clone()),
+        )?,
         late: Some(Probe::start()),
         late_ms: 0,
         ledger: ledger::open(&options.dir)?,
@@ -179,6 +187,8 @@ pub async fn run(
         looked: Looked::default(),
         most: BTreeMap::new(),
         moves: std::collections::BTreeSet::new(),
+        healing: Healing::default(),
+        asked: (0, 0),
     };
     run.notes = sweep::doors(plan, statuses);
     run.happened(Moment::Begin, "the canaries begin".to_owned());
@@ -188,54 +198,6 @@ pub async fn run(
         () = stop.asked() => Err("interrupted at its controller".to_owned()),
     };
     run.finish(ended, earlier).await
-}
-
-/// Begins the drill, or takes it over; the controller's number.
-async fn claim(client: &Client, planned: &Planned, resume: bool) -> anyhow::Result<u64> {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let who = format!("{}/{}", host.trim(), std::process::id());
-    let id = planned.plan.id.clone();
-    let (wanted, what) = match resume {
-        true => (
-            Change::Claim(ClaimDrill { id, who }),
-            "the drill cannot be taken over",
-        ),
-        false => {
-            let begin = BeginDrill {
-                id,
-                who,
-                plan_digest: planned.digest().into(),
-            };
-            (Change::Begin(begin), "the drill does not begin")
-        }
-    };
-    Ok(book::change(client, wanted, what).await?.number)
-}
-
-/// Where the canaries are, and whom they know.
-fn places(plan: &Plan, statuses: &[&GetStatusResponse], kits: Vec<Kit>) -> Places {
-    let nodes = statuses.first().map(|one| &one.nodes[..]);
-    let nodes = nodes.unwrap_or_default();
-    let mut dcs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for node in nodes {
-        let own = dcs.entry(node.dc.clone()).or_default();
-        own.push(node.address.clone());
-    }
-    let first = |(dc, all): (&String, &Vec<String>)| Some((dc.clone(), all.first()?.clone()));
-    let firsts: BTreeMap<String, String> = dcs.iter().filter_map(first).collect();
-    for (dc, own) in &mut dcs {
-        let others = firsts.iter().filter(|(other, _)| *other != dc);
-        own.extend(others.map(|(_, address)| address.clone()));
-    }
-    let touched = |name: &String| plan.steps.iter().any(|step| step.nodes.contains(name));
-    let spared = nodes.iter().filter(|node| !touched(&node.name));
-    Places {
-        dcs,
-        spared: spared
-            .map(|node| (node.dc.clone(), node.address.clone()))
-            .collect(),
-        kits,
-    }
 }
 
 impl Run<'_> {
@@ -309,47 +271,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Goes on where another controller was.
-    async fn take_over(&mut self, done: &mut [bool]) -> Result<(), String> {
-        let told = book::look(&self.client)
-            .await
-            .map_err(|error| error.to_string())?;
-        let drills = book::drills(&told);
-        let held = drills.drills.iter().find(|one| one.id == self.plan.id);
-        let notes = held.map(|one| &one.notes[..]).unwrap_or_default();
-        let begun = notes
-            .iter()
-            .find_map(|note| note.text.strip_prefix(STEPS_BEGIN)?.parse().ok());
-        self.deviations
-            .push("another controller took over: what came meanwhile nobody watched".into());
-        let Some(begun) = begun else {
-            self.steps_at_ms = now_ms() + self.plan.before_ms;
-            self.happened(Moment::Begin, format!("{STEPS_BEGIN}{}", self.steps_at_ms));
-            return Ok(());
-        };
-        self.steps_at_ms = begun;
-        let now = now_ms();
-        for (at, step) in self.plan.steps.iter().enumerate() {
-            let from = begun + step.at_ms;
-            if now < from {
-                continue;
-            }
-            done[at] = true;
-            if now < from + step.for_ms.unwrap_or(0) || step.action.needs_their_machine() {
-                let taken = self.hands.takes_over(at, step);
-                taken.map_err(|why| format!("step {}: {why:#}", at + 1))?;
-            }
-        }
-        let gone = self.hands.renew().await;
-        match gone.is_empty() {
-            true => Ok(()),
-            false => Err(format!(
-                "the faults on {} had ended by themselves",
-                gone.join(", ")
-            )),
-        }
-    }
-
     /// Begins and ends steps whose time has come.
     async fn step(&mut self, done: &mut [bool]) -> Result<(), String> {
         let now = now_ms().saturating_sub(self.steps_at_ms);
@@ -361,6 +282,7 @@ impl Run<'_> {
             let ends = step.at_ms + step.for_ms.unwrap_or(0);
             if !done[at] && now >= step.at_ms {
                 done[at] = true;
+                self.healing.hurt();
                 self.watch.spare(&step.nodes.iter().cloned().collect());
                 let what = format!("{} begins on {}", step.action.name(), step.nodes.join(", "));
                 self.happened(Moment::Inject, what);
@@ -373,6 +295,9 @@ impl Run<'_> {
                 }
                 let what = format!("{} ends on {}", step.action.name(), step.nodes.join(", "));
                 self.happened(Moment::Heal, what);
+                if !self.hands.busy() {
+                    self.healing.healed();
+                }
             }
         }
         Ok(())
@@ -409,6 +334,11 @@ impl Run<'_> {
         if let Some(looking) = self.looking.take() {
             let map = looking.await.ok().flatten();
             self.looked = self.watch.judge(map.as_ref(), &self.hands.away());
+            let (answered, late) = self.looked.asked;
+            self.asked = (self.asked.0 + answered, self.asked.1 + late);
+            if self.looked.led {
+                self.healing.led();
+            }
         }
         self.looking = Some(tokio::spawn(watch::ask(self.client.clone())));
         for (dc, percent) in &self.looked.disk_pct {
@@ -443,83 +373,6 @@ impl Run<'_> {
         }
     }
 
-    /// The figures as they are now, for the console and `firebreak drill status`.
-    fn live(&self) -> Live {
-        let predicted = &self.fit.predicted;
-        let seeds = |pick: fn(&Spread) -> f64| {
-            let calm = self.rehearsed.as_ref().map(|one| &one.calm);
-            // Whole numbers, below 2^53.
-            let figure = |spread: fn(&Seeds) -> Spread| {
-                let value = pick(&spread(calm?)).round();
-                format!("{value:.0}").parse().ok()
-            };
-            Figures {
-                gap_ms: figure(|seeds| seeds.gap_ms),
-                failed: figure(|seeds| seeds.failed),
-                moves: figure(|seeds| seeds.moves),
-            }
-        };
-        Live {
-            predicted: Figures {
-                gap_ms: predicted.gap_ms,
-                failed: Some(predicted.failed),
-                moves: Some(predicted.moves),
-            },
-            simulated_p50: seeds(|spread| spread.p50),
-            simulated_p99: seeds(|spread| spread.p99),
-            measured: Figures {
-                gap_ms: Some(self.gauge.gap_ms),
-                failed: Some(self.gauge.failed),
-                moves: u64::try_from(self.moves.len()).ok(),
-            },
-            calls: self.gauge.calls,
-        }
-    }
-
-    /// Tells the meta shard that the controller is there. That takes a while when its leader is gone,
-    /// and nothing else waits for it.
-    async fn beat(&mut self) -> Result<(), String> {
-        if let Some(beating) = &self.beating
-            && !beating.is_finished()
-        {
-            return Ok(());
-        }
-        if let Some(beating) = self.beating.take() {
-            match beating.await {
-                Ok((_, Ok(_))) | Err(_) => {}
-                Ok((_, Err(error))) if error.reason() == Some("DRILL_REFUSED") => {
-                    return Err(book::said(&error));
-                }
-                // Until the drill is taken for lost there is time.
-                Ok((note, Err(_))) if !note.is_empty() => self.notes.insert(0, note),
-                Ok((_, Err(_))) => {}
-            }
-        }
-        let note = match self.notes.is_empty() {
-            true => self.live().note(),
-            false => self.notes.remove(0),
-        };
-        let beat = BeatDrill {
-            id: self.plan.id.clone(),
-            number: self.number,
-            note: note.clone(),
-        };
-        let client = self.client.clone();
-        self.beating = Some(tokio::spawn(async move {
-            let told = client.change_drill(Change::Beat(beat)).await;
-            (note, told.map(drop))
-        }));
-        Ok(())
-    }
-
-    /// Why others ended it, if they did: what was seen of that first may be its faults' end.
-    async fn ended_by_others(&self) -> Option<String> {
-        let told = book::look(&self.client).await.ok()?;
-        let drills = book::drills(&told);
-        let held = drills.drills.iter().find(|one| one.id == self.plan.id)?;
-        (held.state() == drill::State::Ended).then(|| held.why.clone())
-    }
-
     /// Undoes all, waits until the cluster is whole, and makes the paper.
     async fn finish(
         mut self,
@@ -528,7 +381,11 @@ impl Run<'_> {
     ) -> anyhow::Result<Paper> {
         let mut aborted = ended.err();
         let undone = Instant::now();
+        let hurt = self.hands.busy();
         let left = self.hands.undo().await;
+        if hurt {
+            self.healing.healed();
+        }
         if let Some(why) = &mut aborted
             && let Some(ended) = self.ended_by_others().await
         {

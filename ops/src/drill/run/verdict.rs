@@ -1,19 +1,54 @@
 //! How a drill ended: the promises, held against the ledger, and the goals.
 
+use std::time::Duration;
+
 use firebreak::ledger::Faults;
 use server::drill::paper::{End, Measured, Oracle};
 
 use super::canary::Stale;
+use super::healing::Healing;
 use crate::canary::who::Who;
 
+/// A shard with a quorum serves within this after a heal: promise P.
+const SERVES: Duration = Duration::from_secs(10);
+
+/// What promises are held against.
+pub struct Seen<'a> {
+    /// What reads and tails showed wrongly.
+    pub stale: &'a Stale,
+    /// What was read back; none when that could not be.
+    pub faults: Option<&'a Faults>,
+    /// Conversations whose replicas were compared, or why not.
+    pub alike: &'a Result<u64, String>,
+    /// The goal on waits.
+    pub gap_goal: Option<u64>,
+    /// Shards and terms with a leader, and one with two; none without recorders.
+    pub terms: Option<(u64, Option<String>)>,
+    /// How long it took after the last heal until every shard was led.
+    pub healing: Healing,
+    /// Answers of nodes that the plan leaves alone, and how many came too late.
+    pub asked: (u64, u64),
+}
+
 /// Each promise that a drill can tell of.
-pub fn oracles(
-    measured: &Measured,
-    stale: &Stale,
-    faults: Option<&Faults>,
-    alike: &Result<u64, String>,
-    gap_goal: Option<u64>,
-) -> Vec<Oracle> {
+pub fn oracles(measured: &Measured, seen: &Seen<'_>) -> Vec<Oracle> {
+    let mut all = by_ledger(measured, seen);
+    all.extend(by_nodes(seen));
+    all
+}
+
+fn oracle(promise: &str, held: Option<bool>, checked: u64, text: String) -> Oracle {
+    Oracle {
+        promise: promise.to_owned(),
+        held,
+        checked,
+        text,
+    }
+}
+
+/// Those that the canaries' ledger tells of.
+fn by_ledger(measured: &Measured, seen: &Seen<'_>) -> Vec<Oracle> {
+    let (stale, faults, gap_goal) = (seen.stale, seen.faults, seen.gap_goal);
     let sends: u64 = measured
         .clients
         .iter()
@@ -21,12 +56,6 @@ pub fn oracles(
         .map(|one| one.calls)
         .sum();
     let reads = measured.calls - sends.min(measured.calls);
-    let oracle = |promise: &str, held: Option<bool>, checked: u64, text: String| Oracle {
-        promise: promise.to_owned(),
-        held,
-        checked,
-        text,
-    };
     let none = |count: u64, what: &str| format!("{count} {what}");
     let of = |count: fn(&Faults) -> u64| faults.map(count);
     let told = |count: Option<u64>, what: &str| {
@@ -85,14 +114,61 @@ pub fn oracles(
                 measured.failed, measured.gap_ms
             ),
         ),
-        match alike {
-            Ok(0) => oracle("H", None, 0, "no replica was compared".to_owned()),
-            Ok(checked) => oracle("H", Some(true), *checked, "replicas are alike".to_owned()),
-            Err(why) if why.contains("differs") => oracle("H", Some(false), 1, why.clone()),
-            Err(why) => oracle("H", None, 0, why.clone()),
-        },
     ]
 }
+
+/// Those that the nodes themselves tell of.
+fn by_nodes(seen: &Seen<'_>) -> Vec<Oracle> {
+    let u = match &seen.terms {
+        None | Some((0, None)) => oracle("U", None, 0, "no election was recorded".to_owned()),
+        Some((checked, None)) => {
+            let text = "no shard had two leaders in one term".to_owned();
+            oracle("U", Some(true), *checked, text)
+        }
+        Some((checked, Some(two))) => oracle("U", Some(false), *checked, two.clone()),
+    };
+    let h = match seen.alike {
+        Ok(0) => oracle("H", None, 0, "no replica was compared".to_owned()),
+        Ok(checked) => oracle("H", Some(true), *checked, "replicas are alike".to_owned()),
+        Err(why) if why.contains("differs") => oracle("H", Some(false), 1, why.clone()),
+        Err(why) => oracle("H", None, 0, why.clone()),
+    };
+    let p = match seen.healing.took() {
+        None => oracle("P", None, 0, "nothing had to heal".to_owned()),
+        Some(None) => {
+            let text = "not every shard was led again".to_owned();
+            oracle("P", Some(false), 1, text)
+        }
+        Some(Some(took)) => {
+            let ms = took.as_millis();
+            let text = format!("every shard is led {ms} ms after the last fault ended, at most");
+            oracle("P", Some(took <= SERVES), 1, text)
+        }
+    };
+    // One that goes on being silent ends the drill as a real fault.
+    let (answered, late) = seen.asked;
+    let a = match answered {
+        0 => oracle(
+            "A",
+            None,
+            0,
+            "every node was at one time in the plan".to_owned(),
+        ),
+        _ => {
+            let text = format!(
+                "nodes that were left alone answered operators {answered} times; {late} answers were late"
+            );
+            oracle("A", Some(true), answered, text)
+        }
+    };
+    vec![u, h, p, a]
+}
+
+/// Whether a broken promise is one of safety: the others are goals that were missed.
+fn is_safety(promise: &str) -> bool {
+    !matches!(promise, "G" | "P" | "A")
+}
+
 /// What the end hangs on.
 pub struct Verdict {
     /// Why it ended early.
@@ -117,7 +193,7 @@ impl Verdict {
     ) -> (End, String) {
         let broken = oracles
             .iter()
-            .find(|one| one.held == Some(false) && one.promise != "G");
+            .find(|one| one.held == Some(false) && is_safety(&one.promise));
         if let Some(one) = broken {
             return (
                 End::Broken,
@@ -159,6 +235,12 @@ impl Verdict {
         if let Err(why) = &self.whole {
             return (End::Missed, why.clone());
         }
+        let late = oracles
+            .iter()
+            .find(|one| one.promise == "P" && one.held == Some(false));
+        if let Some(one) = late {
+            return (End::Missed, one.text.clone());
+        }
         let why = format!(
             "every goal was met: {} failed calls, the longest wait {} ms",
             measured.failed, measured.gap_ms
@@ -191,13 +273,16 @@ mod tests {
             },
             ..tests_plan()
         };
-        let all = oracles(
-            measured,
-            &Stale::default(),
-            Some(faults),
-            &Ok(9),
-            Some(1_500),
-        );
+        let seen = Seen {
+            stale: &Stale::default(),
+            faults: Some(faults),
+            alike: &Ok(9),
+            gap_goal: Some(1_500),
+            terms: Some((3, None)),
+            healing: Healing::default(),
+            asked: (5, 0),
+        };
+        let all = oracles(measured, &seen);
         let (end, why) = verdict.end(measured, &all, &plan);
         assert_eq!(end, expect, "{why}");
     }
@@ -237,5 +322,32 @@ mod tests {
             ..verdict()
         };
         check(&unwatched, &fine, &none, End::Inconclusive);
+    }
+
+    #[test]
+    fn two_leaders_are_a_broken_promise_and_a_shard_that_is_not_led_is_a_missed_goal() {
+        let mut healing = Healing::default();
+        healing.healed();
+        let end = |terms, healing| {
+            let seen = Seen {
+                stale: &Stale::default(),
+                faults: Some(&Faults::default()),
+                alike: &Ok(9),
+                gap_goal: None,
+                terms: Some(terms),
+                healing,
+                asked: (0, 0),
+            };
+            let measured = Measured::default();
+            let all = oracles(&measured, &seen);
+            let none = all.iter().find(|one| one.promise == "A").unwrap();
+            assert_eq!(none.held, None, "nobody was asked");
+            verdict().end(&measured, &all, &tests_plan()).0
+        };
+        let two = (2, Some("two".to_owned()));
+        assert_eq!(end(two, Healing::default()), End::Broken);
+        assert_eq!(end((2, None), healing), End::Missed);
+        healing.led();
+        assert_eq!(end((2, None), healing), End::Passed);
     }
 }

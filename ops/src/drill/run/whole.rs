@@ -27,6 +27,9 @@ pub async fn again(run: &mut Run<'_>) -> Result<(), String> {
         let map = asked
             .ok()
             .and_then(|all| Map::of(all.into_iter().map(told).collect()).ok());
+        if map.as_ref().is_some_and(|map| unled(map).is_none()) {
+            run.healing.led();
+        }
         let why = map.map_or(Some("no node answers".to_owned()), |map| unwhole(&map));
         let Some(why) = why else {
             let text = "every replica is whole again".to_owned();
@@ -47,6 +50,13 @@ pub async fn again(run: &mut Run<'_>) -> Result<(), String> {
     }
 }
 
+/// A shard that nobody leads.
+pub fn unled(map: &Map) -> Option<u32> {
+    let leaders = map.leaders();
+    let mut shards = map.newest().shards.iter().map(|one| one.shard);
+    shards.find(|shard| !leaders.contains_key(&ShardId(*shard)))
+}
+
 /// What is not whole yet.
 fn unwhole(map: &Map) -> Option<String> {
     if let Some(node) = map.gone().first() {
@@ -56,12 +66,7 @@ fn unwhole(map: &Map) -> Option<String> {
     if let Some(one) = unrestored {
         return Some(format!("shard {}: {}", one.shard, one.why));
     }
-    let leaders = map.leaders();
-    let shards = map.newest().shards.iter();
-    let unled = shards
-        .map(|one| one.shard)
-        .find(|shard| !leaders.contains_key(&ShardId(*shard)));
-    if let Some(shard) = unled {
+    if let Some(shard) = unled(map) {
         return Some(format!("shard {shard} has no leader"));
     }
     // A replica that lacks what its leader has committed is still coming back.
