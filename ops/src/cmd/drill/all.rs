@@ -16,7 +16,7 @@ const INCONCLUSIVE: u8 = 5;
 
 const EXAMPLES: &str = "\
 Examples:
-  firebreak drill all                                          each once, about 15 minutes
+  firebreak drill all                                          each once, about 7 minutes
   firebreak drill all --scenario dc-crash --runs 5 --seeds 2   one of them, five times
   firebreak drill all --scenario dc-silent --no-timing         on a machine that is busy
 
