@@ -110,9 +110,10 @@ soak: sim ## Sweeps every scenario over new seeds until Ctrl-C, or for MINUTES=
 bench: build ## Throughput, latency and CPU of three durable replicas on this machine
 	$(FIREBREAK) bench $(ARGS)
 
-.PHONY: failover
-failover: build ## Real processes lose data centers under load in Rust, Python and Node; ARGS="--runs 1"
-	$(FIREBREAK) failover --json target/failover.json $(ARGS)
+.PHONY: drill
+drill: build ## Nine real processes burn, drill by drill, under load in Rust, Python and Node; ARGS="--scenario dc-crash --runs 5"
+	$(CARGO) build --release -p firebreak-sim --bin firebreak-sim
+	$(FIREBREAK) drill all --dir target/drill $(ARGS)
 
 # Needs python3 and node, and their registries, as a bare machine has not: what cannot be had is skipped.
 .PHONY: clients

@@ -23,7 +23,6 @@ mod drill;
 mod evidence;
 mod exit;
 mod export;
-mod failover;
 mod import;
 mod itself;
 mod logging;
@@ -94,8 +93,6 @@ enum Command {
     Debug(bundle::Debug),
     Bench(Box<bench::Args>),
     Demo(Box<demo::Args>),
-    #[command(hide = true)]
-    Failover(failover::Args),
     #[command(subcommand)]
     Drill(cmd::drill::Drill),
     Promises(cmd::promises::Args),
@@ -153,7 +150,6 @@ fn main() -> ExitCode {
         Command::Debug(command) => cmd::block_on(command.run()),
         Command::Bench(args) => cmd::block_on(args.run()),
         Command::Demo(args) => cmd::block_on(args.run()),
-        Command::Failover(args) => cmd::block_on(args.run()),
         Command::Outages(args) => cmd::block_on(args.run()),
         Command::Drill(command) => command.run(),
         Command::Outage(command) => command.run(),

@@ -9,11 +9,11 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use firebreak::cluster::Cluster;
-use firebreak_tests::{LIMIT, binary, client, cluster};
+use firebreak_tests::{LIMIT, Place, binary, client, cluster};
 use serde_json::Value;
 
 /// The faults of a controller that is gone have ended after this.
@@ -91,15 +91,30 @@ impl Drop for Controller {
 
 impl Controller {
     fn start(cluster: &Cluster, file: &Path, dir: &Path) -> Controller {
-        let args = [
-            "run",
-            file.to_str().unwrap(),
-            "--dir",
-            dir.to_str().unwrap(),
-        ];
-        let mut command = command(cluster, &args);
+        Controller::run(cluster, file.to_str().unwrap(), dir, &[])
+    }
+
+    fn run(cluster: &Cluster, plan: &str, dir: &Path, more: &[&str]) -> Controller {
+        let usual = ["run", plan, "--dir", dir.to_str().unwrap()];
+        let mut command = command(cluster, &[&usual[..], more].concat());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Controller(command.spawn().unwrap())
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        firebreak::cluster::process::send_signal(self.0.id(), signal).unwrap();
+    }
+
+    /// Starts the nodes that it wants started, until it ends.
+    fn ends_starting(mut self, cluster: &mut Cluster, wanted: &Path) -> ExitStatus {
+        loop {
+            cluster.start_wanted(wanted).unwrap();
+            if let Some(status) = self.0.try_wait().unwrap() {
+                cluster.start_wanted(wanted).unwrap();
+                return status;
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     fn ends(mut self, code: i32, dir: &Path) -> Value {
@@ -198,6 +213,10 @@ async fn a_silence_is_planned_approved_run_and_judged() {
         assert!(moments.contains(&moment), "{moment}: {paper:#}");
     }
     let oracles = paper["oracles"].as_array().unwrap();
+    for promise in ["D", "O", "E", "L", "S", "G", "U", "H", "P", "A"] {
+        let told = oracles.iter().any(|one| one["promise"] == promise);
+        assert!(told, "{promise}: {oracles:#?}");
+    }
     assert!(
         oracles.iter().all(|one| one["held"] == true),
         "{oracles:#?}"
@@ -219,6 +238,245 @@ async fn a_silence_is_planned_approved_run_and_judged() {
     );
     ends(&cluster, &["run", named, "--dir", "again"], 2, "has ended");
     ends(&cluster, &["status"], 0, "no drill runs");
+    vouched(&cluster, &dir, id);
+}
+
+/// The certificate of a drill, the cluster's key, and the promises that it showed.
+fn vouched(cluster: &Cluster, dir: &Path, id: &str) {
+    let certificate = dir.join("certificate.json");
+    let (file, folder) = (certificate.to_str().unwrap(), dir.to_str().unwrap());
+    let key = text(&run(cluster, &["key"]));
+    let key = key.split_whitespace().next().unwrap();
+    let whole = ["verify", file, "--dir", folder, "--key", key];
+    ends(cluster, &whole, 0, id);
+    let other = "00".repeat(32);
+    ends(
+        cluster,
+        &["verify", file, "--key", &other],
+        2,
+        "another key",
+    );
+    let ledger = dir.join("ledger.jsonl");
+    let held = std::fs::read_to_string(&ledger).unwrap();
+    std::fs::write(&ledger, held.replacen("seoul", "seouL", 1)).unwrap();
+    ends(cluster, &whole, 2, "ledger.jsonl was changed");
+    let paper = dir.join("paper.json");
+    let again = dir.join("again.json");
+    let (paper, again) = (paper.to_str().unwrap(), again.to_str().unwrap());
+    let certify = ["certify", "--paper", paper, "--out", again];
+    ends(cluster, &certify, 0, "signed by");
+    let mut promises = Command::new(binary());
+    promises.args(["promises", "--json"]);
+    promises.env("FIREBREAK_TARGET", cluster.addresses().join(","));
+    // All of them were shown by it.
+    let output = promises.output().unwrap();
+    let told = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains(id), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_a_dead_controller_stopped_go_on_by_themselves() {
+    let (place, cluster) = cluster(1).await;
+    let real = ["--real", "--for", "5m"];
+    let (file, id) = approved(&cluster, place.path(), "dc-stands-still", &real);
+    let dir = place.path().join("drill");
+    let controller = Controller::start(&cluster, &file, &dir);
+    noted(&cluster, &id, "sigstop begins");
+    drop(controller);
+    all_clear(&cluster, GONE).await;
+    let until = Instant::now() + LIMIT;
+    while shown(&cluster, &id)["state"] != "inconclusive" {
+        assert!(Instant::now() < until, "{:#}", shown(&cluster, &id));
+        std::thread::sleep(LOOK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_center_is_killed_for_real_and_started_by_whoever_starts_nodes() {
+    let (place, mut cluster) = cluster(1).await;
+    let (file, id) = approved(
+        &cluster,
+        place.path(),
+        "dc-crash",
+        &["--real", "--for", "3s"],
+    );
+    let dir = place.path().join("drill");
+    let wanted = place.path().join("wanted");
+    std::fs::create_dir(&wanted).unwrap();
+    let with = Cluster::start_with(&wanted);
+    let before = cluster.pids();
+    let file = file.to_str().unwrap();
+    let controller = Controller::run(&cluster, file, &dir, &["--start-with", &with]);
+    let status = controller.ends_starting(&mut cluster, &wanted);
+    let paper = std::fs::read_to_string(dir.join("paper.json")).unwrap();
+    assert_eq!(status.code(), Some(0), "{paper}");
+    assert_ne!(before, cluster.pids(), "it was killed");
+    assert_eq!(shown(&cluster, &id)["state"], "passed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_is_a_drill_and_is_taken_back_when_it_is_interrupted() {
+    let (place, cluster) = cluster(1).await;
+    let (file, id) = approved(&cluster, place.path(), "drain-dc", &["--for", "5m"]);
+    let dir = place.path().join("drill");
+    let controller = Controller::start(&cluster, &file, &dir);
+    noted(&cluster, &id, "drain begins");
+    let drained = |statuses: &[client::v1::GetStatusResponse]| {
+        let of = |status: &client::v1::GetStatusResponse| status.nodes.iter().any(|n| n.draining);
+        statuses.iter().any(of)
+    };
+    let until = Instant::now() + LIMIT;
+    while !drained(&cluster.statuses().await) {
+        assert!(Instant::now() < until, "nothing is drained");
+        tokio::time::sleep(LOOK).await;
+    }
+    controller.signal(libc::SIGINT);
+    let until = Instant::now() + UNDONE;
+    while drained(&cluster.statuses().await) {
+        assert!(Instant::now() < until, "it is drained still");
+        tokio::time::sleep(LOOK).await;
+    }
+    let paper = controller.ends(4, &dir);
+    assert!(
+        paper["why"].to_string().contains("interrupted"),
+        "{paper:#}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_undoes_everything_within_ten_seconds() {
+    let (place, cluster) = cluster(1).await;
+    let (file, id) = approved(&cluster, place.path(), "dc-silent", &["--for", "5m"]);
+    let dir = place.path().join("drill");
+    let controller = Controller::start(&cluster, &file, &dir);
+    noted(&cluster, &id, "silence begins");
+    controller.signal(libc::SIGINT);
+    all_clear(&cluster, UNDONE).await;
+    let paper = controller.ends(4, &dir);
+    assert!(
+        paper["why"].to_string().contains("interrupted"),
+        "{paper:#}"
+    );
+    assert_eq!(shown(&cluster, &id)["state"], "aborted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_controller_takes_over_and_ends_what_the_first_began() {
+    taken_over("dc-silent", "silence", &["--for", "30s"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_controller_takes_over_processes_that_the_first_stopped() {
+    taken_over("dc-stands-still", "sigstop", &["--real", "--for", "30s"]).await;
+}
+
+async fn taken_over(scenario: &str, action: &str, more: &[&str]) {
+    let (place, cluster) = cluster(1).await;
+    let (file, id) = approved(&cluster, place.path(), scenario, more);
+    let dir = place.path().join("drill");
+    let controller = Controller::start(&cluster, &file, &dir);
+    noted(&cluster, &id, &format!("{action} begins"));
+    let survivor = &cluster.nodes()[2].address;
+    let resume = ["--resume", "--target", survivor];
+    let (folder, other) = (dir.to_str().unwrap(), place.path().join("other"));
+    let early = [&["run", &id, "--dir", other.to_str().unwrap()], &resume[..]].concat();
+    ends(&cluster, &early, 2, "was heard");
+    drop(controller);
+    let again = [&["run", &id, "--dir", folder], &resume[..]].concat();
+    let until = Instant::now() + LIMIT;
+    let ended = loop {
+        let output = run(&cluster, &again);
+        if output.status.code() != Some(2) {
+            break output;
+        }
+        assert!(Instant::now() < until, "{}", text(&output));
+        std::thread::sleep(LOOK);
+    };
+    assert_eq!(ended.status.code(), Some(5), "{}", text(&ended));
+    let paper = std::fs::read_to_string(dir.join("paper.json")).unwrap();
+    assert!(paper.contains("took over"), "{paper}");
+    all_clear(&cluster, UNDONE).await;
+    let held = shown(&cluster, &id);
+    assert_eq!(held["state"], "inconclusive", "{held:#}");
+    assert!(
+        held["notes"]
+            .to_string()
+            .contains(&format!("{action} ends")),
+        "{held:#}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_and_approved_for_good_is_run_by_a_timer() {
+    let (place, cluster) = cluster(1).await;
+    let file = place.path().join("stall.toml");
+    planned(&cluster, &file, "fsync-stall", &["--for", "2s"]);
+    let add = [
+        "schedule",
+        "add",
+        "weekly",
+        file.to_str().unwrap(),
+        "--every",
+        "weekly",
+        "--first",
+        "2020-01-01T00:00:00Z",
+    ];
+    ends(&cluster, &add, 0, "weekly");
+    for who in ["kim", "lee"] {
+        let approve = ["schedule", "approve", "weekly", "--as", who];
+        ends(&cluster, &approve, 0, who);
+    }
+    let drills = place.path().join("drills");
+    let due = ["due", "--dir", drills.to_str().unwrap()];
+    ends(&cluster, &due, 0, "PASSED");
+    ends(&cluster, &due, 0, "nothing is due");
+    let told = text(&run(&cluster, &["list"]));
+    assert!(
+        told.contains("fsync-stall") && told.contains("passed"),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_course_of_drills_goes_from_plan_to_certificate_with_clients_in_other_languages() {
+    let place = Place::new();
+    let dir = place.path().join("drills");
+    let output = Command::new(binary())
+        .args(["drill", "all", "--scenario", "dc-crash", "--seeds", "2"])
+        .args(["--no-install", "--no-timing", "--dir"])
+        .arg(&dir)
+        .output()
+        .unwrap();
+    let said = text(&output);
+    let code = output.status.code();
+    // Where no client in another language is installed, that is told.
+    assert!(code == Some(0) || code == Some(5), "{code:?}: {said}");
+    let read = |file: &str| std::fs::read_to_string(dir.join(file)).expect(file);
+    let rows: Value = serde_json::from_str(&read("drills.json")).unwrap();
+    let row = &rows[0];
+    for fault in ["failed_calls", "lost", "duplicated", "reordered", "stale"] {
+        assert_eq!(row[fault], 0, "{fault}: {row:#}");
+    }
+    assert!(row["calls"].as_u64() > Some(500), "{row:#}");
+    let clients = row["clients"].as_object().unwrap();
+    for rust in ["rust send", "rust stream", "rust read-linearizable"] {
+        assert!(clients[rust].as_u64() > Some(0), "{row:#}");
+    }
+    for language in ["python", "node"] {
+        let missing = said.contains(&format!("no clients in {language}"));
+        let there = clients.keys().any(|kind| kind.starts_with(language));
+        assert_ne!(missing, there, "{language}: {said}");
+    }
+    for file in [
+        "rehearsal.json",
+        "report.html",
+        "report.xml",
+        "regulator.ko.md",
+        "certificate.json",
+    ] {
+        read(&format!("dc-crash-1/{file}"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,9 +116,10 @@ pub fn waits(calls: &[Call], since_us: u64) -> BTreeMap<&str, Waits> {
 ///
 /// # Errors
 /// When one cannot be read.
-pub async fn read_back(client: &Client, calls: &[Call]) -> anyhow::Result<Faults> {
+pub async fn read_back(client: &Client, calls: &[&Call]) -> anyhow::Result<Faults> {
     let mut rooms: BTreeMap<&str, Vec<Sent>> = BTreeMap::new();
-    let mut sends: Vec<&Call> = calls.iter().filter(|call| !call.room.is_empty()).collect();
+    let sends = calls.iter().filter(|call| !call.room.is_empty());
+    let mut sends: Vec<&Call> = sends.copied().collect();
     sends.sort_by_key(|call| call.sent_us);
     for call in sends {
         let ack = call.outcome.as_ref().ok().map(|seq| Ack {

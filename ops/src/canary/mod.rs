@@ -1,7 +1,10 @@
 //! Clients that work beside what is done to a cluster: what they called, how long they waited, and what is
 //! left of what they sent.
 
+pub mod foreign;
 pub mod judge;
+pub mod late;
+pub mod who;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

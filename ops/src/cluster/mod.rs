@@ -10,6 +10,7 @@ pub mod port;
 pub mod process;
 pub mod usage;
 pub mod view;
+mod wanted;
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -51,6 +52,8 @@ pub struct Plan {
     pub places: Vec<(String, String)>,
     /// Nodes in each data center.
     pub nodes_per_dc: usize,
+    /// Racks that those stand in, one after the other.
+    pub racks_per_dc: usize,
     /// Data shards; `None` leaves it to `firebreak init`.
     pub shards: Option<u32>,
     /// Replicas of each shard.
@@ -77,6 +80,7 @@ impl Plan {
                 place("jp", "tokyo"),
             ],
             nodes_per_dc,
+            racks_per_dc: 1,
             shards: None,
             replicas: 3,
             settings: LIMITS.to_owned(),
@@ -128,6 +132,8 @@ pub struct Node {
     pub region: String,
     /// Its data center.
     pub dc: String,
+    /// Its rack.
+    pub rack: String,
     /// host:port.
     pub address: String,
     /// Its configuration file.
@@ -191,14 +197,7 @@ impl Cluster {
         let mut nodes = Vec::new();
         for (region, dc) in &plan.places {
             for n in 1..=plan.nodes_per_dc {
-                let host = plan.host(dc);
-                nodes.push(Node::lay_out(
-                    &plan.dir,
-                    region,
-                    dc,
-                    &format!("{dc}-{n}"),
-                    host,
-                )?);
+                nodes.push(Node::lay_out(&plan, region, dc, n)?);
             }
         }
         // Neighbours in the list are in different data centers, so that the first to join are.
@@ -595,22 +594,20 @@ impl Cluster {
 }
 
 impl Node {
-    fn lay_out(
-        dir: &Path,
-        region: &str,
-        dc: &str,
-        name: &str,
-        host: Ipv4Addr,
-    ) -> anyhow::Result<Node> {
+    /// The `n`th of a data center, from 1.
+    fn lay_out(plan: &Plan, region: &str, dc: &str, n: usize) -> anyhow::Result<Node> {
+        let (dir, host) = (&plan.dir, plan.host(dc));
+        let name = format!("{dc}-{n}");
         let port = PortLease::take(host).context("cannot find a free port")?;
         let address = format!("{host}:{}", port.port());
         Ok(Node {
-            name: name.to_owned(),
             region: region.to_owned(),
             dc: dc.to_owned(),
+            rack: format!("r{}", (n - 1) % plan.racks_per_dc.max(1) + 1),
             config: dir.join(format!("{name}.toml")),
             log: dir.join(format!("{name}.log")),
-            data_dir: dir.join(name),
+            data_dir: dir.join(&name),
+            name,
             channel: proto::net::endpoint(&address)?.connect_lazy().into(),
             address,
             process: None,
@@ -629,7 +626,7 @@ impl Node {
         let text = |value: &str| toml::Value::String(value.to_owned()).to_string();
         let config = format!(
             "name = {}\nlisten = {}\nadvertise = {}\ndata_dir = {}\npeers = [{}]\n\n\
-             [locality]\nregion = {}\ndc = {}\nrack = \"r1\"\n\n{settings}",
+             [locality]\nregion = {}\ndc = {}\nrack = {}\n\n{settings}",
             text(&self.name),
             text(&self.address),
             text(&self.address),
@@ -637,6 +634,7 @@ impl Node {
             text(peer),
             text(&self.region),
             text(&self.dc),
+            text(&self.rack),
         );
         fs::write(&self.config, config)
             .with_context(|| format!("cannot write {}", self.config.display()))

@@ -9,6 +9,7 @@ use client::{Client, v1};
 use server::drill::check;
 use server::drill::plan::Plan;
 
+use crate::cmd::outage::when;
 use crate::cmd::target::verb_failed;
 use crate::exit::Usage;
 
@@ -153,6 +154,49 @@ pub async fn store(client: &Client, planned: &Planned, who: &str) -> anyhow::Res
         .map(drop)
 }
 
+/// Whether an operator has approved since a time, and what time the cluster has now, Unix milliseconds.
+async fn approved_since(
+    client: &Client,
+    (id, who): (&str, &str),
+    since_ms: u64,
+) -> anyhow::Result<(bool, u64)> {
+    let told = look(client).await?;
+    let now_ms = match told.now_ms {
+        0 => when::now_ms(),
+        now => now,
+    };
+    let drills = drills(&told);
+    let planned = drills.drills.iter().filter(|one| one.id == id);
+    let standing = drills.standing.iter().filter(|one| one.name == id);
+    let mut by = planned
+        .flat_map(|one| &one.approvals)
+        .chain(standing.flat_map(|one| &one.approvals));
+    let has = by.any(|one| one.who == who && one.at_ms >= since_ms);
+    Ok((has, now_ms))
+}
+
+/// An operator's approval, given once: a call whose answer was lost is made again, and the second one finds
+/// the first.
+///
+/// # Errors
+/// As [`change`].
+pub async fn approve_once(
+    client: &Client,
+    approve: ApproveDrill,
+    of: fn(ApproveDrill) -> Change,
+    what: &str,
+) -> anyhow::Result<u64> {
+    let (id, who) = (approve.id.clone(), approve.who.clone());
+    let (_, since_ms) = approved_since(client, (&id, &who), 0).await?;
+    match change(client, of(approve), what).await {
+        Ok(made) => Ok(made.epoch),
+        Err(why) => match approved_since(client, (&id, &who), since_ms).await? {
+            (true, _) => Ok(0),
+            (false, _) => Err(why),
+        },
+    }
+}
+
 /// An operator allows a drill; the epoch since which that holds.
 ///
 /// # Errors
@@ -164,7 +208,7 @@ pub async fn approve(client: &Client, id: &str, who: &str, digest: Vec<u8>) -> a
         digest: digest.into(),
     };
     let what = format!("{id} is not approved");
-    Ok(change(client, Change::Approve(approve), &what).await?.epoch)
+    approve_once(client, approve, Change::Approve, &what).await
 }
 
 /// Changes the drills. What the cluster refuses is wrong input, of which nothing was done.

@@ -204,15 +204,8 @@ mod tests {
     }
 
     #[test]
-    fn the_six_that_make_drill_plays_can_be_done_live() {
-        for name in [
-            "dc-silent",
-            "dc-crash",
-            "asymmetric-send",
-            "drain-dc",
-            "rolling-restart",
-            "kakao-2022",
-        ] {
+    fn what_make_drill_plays_can_be_done_live() {
+        for name in crate::drill::course::SCENARIOS {
             live(name, true).unwrap_or_else(|why| panic!("{name}: {why}"));
         }
         let rolling = live("rolling-restart", true).unwrap();
@@ -239,6 +232,38 @@ mod tests {
             kakao.differs.iter().any(|line| line.contains("stampede")),
             "{kakao:?}"
         );
+    }
+
+    #[test]
+    fn what_the_world_sends_does_not_arrive_at_the_target() {
+        let of = |name: &str| live(name, false).unwrap().steps.remove(0);
+        let nodes = ["seoul-1", "seoul-2", "seoul-3"];
+        for (name, sends, hears) in [
+            ("asymmetric-send", true, false),
+            ("asymmetric-recv", false, true),
+        ] {
+            let step = of(name);
+            assert_eq!(step.nodes, nodes, "{name}");
+            let peers = Vec::new();
+            let cut = Action::Cut {
+                peers,
+                sends,
+                hears,
+            };
+            assert_eq!(step.action, cut, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_process_that_is_down() {
+        let steps = live("kakao-2022", true).unwrap().steps;
+        let of = |action: &Action| {
+            let found = steps.iter().filter(|step| step.action == *action);
+            found.map(|step| step.nodes.join(" ")).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&Action::Sigkill), ["seoul-1", "seoul-2 seoul-3"]);
+        let slow = Action::SlowSync { sync_ms: Some(30) };
+        assert_eq!(of(&slow), ["seoul-2 seoul-3"], "{steps:?}");
     }
 
     #[test]

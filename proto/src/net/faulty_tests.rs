@@ -365,3 +365,33 @@ async fn in_silence_nothing_is_accepted_nor_opened_until_it_ends() {
     assert!(incoming.next().await.unwrap().is_ok());
     assert!(opening.await.unwrap());
 }
+
+/// What a task that holds a connection takes along when its last waker goes.
+struct Holder(Switch);
+
+impl std::task::Wake for Holder {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // As a connection does that is dropped.
+        self.0.forget(7);
+        self.0.keep(8, std::task::Waker::noop());
+    }
+}
+
+#[test]
+fn the_last_waker_of_a_task_may_drop_connections_of_the_same_switch() {
+    let switch = Switch::new(1);
+    let waker = std::task::Waker::from(Arc::new(Holder(switch.clone())));
+    switch.keep(7, &waker);
+    drop(waker);
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        switch.keep(7, std::task::Waker::noop());
+        // Who waits is gone only when this has failed.
+        let _ = done.send(());
+    });
+    ended.recv_timeout(LIMIT).unwrap();
+}

@@ -69,7 +69,7 @@ pub enum End {
 
 impl End {
     /// The exit code of `firebreak drill run` and `verify`.
-    pub fn code(self) -> u8 {
+    pub const fn code(self) -> u8 {
         match self {
             End::Passed => 0,
             End::Missed => 1,
@@ -197,6 +197,12 @@ pub struct Measured {
     pub gap_ms: u64,
     /// Whose that was.
     pub gap_whose: String,
+    /// The same of plain gRPC clients that are told one node of each data center, milliseconds. No goal is
+    /// about it.
+    pub plain_gap_ms: u64,
+    /// The longest that the controller's machine was late in running what was due, milliseconds: waits
+    /// include that.
+    pub late_ms: u64,
     /// Each client's.
     pub clients: Vec<ClientSeen>,
     /// Calls of all clients.
@@ -229,7 +235,8 @@ pub struct ClientSeen {
     pub client: String,
     /// The data center that it is in.
     pub dc: String,
-    /// What it does: send, stream, read-linearizable, read-session, read-bounded, read-local, tail.
+    /// What it does: send, stream, read-linearizable, read-session, read-bounded, read-local, tail. Of plain
+    /// clients: kept (told one node that the plan leaves alone) and any (told one of each data center).
     pub kind: String,
     /// Its language: rust, python, node.
     pub language: String,

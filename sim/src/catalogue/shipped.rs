@@ -39,6 +39,7 @@ pub fn all() -> &'static [Shipped] {
         "dc-power-unsynced"
         "dc-replaced-and-back"
         "dc-silent"
+        "dc-stands-still"
         "disk-full"
         "drain-dc"
         "drill-controller-dies"

@@ -1,8 +1,11 @@
 //! `firebreak drill`: a data center burns on purpose, on the live cluster, and ends by itself.
 
+mod all;
 mod approve;
 pub mod certify;
+pub mod code;
 mod end;
+mod guard;
 pub mod key;
 mod plan;
 mod preflight;
@@ -57,6 +60,9 @@ pub enum Drill {
     #[command(subcommand)]
     Schedule(schedule::Schedule),
     Due(Box<schedule::Due>),
+    All(all::Args),
+    #[command(hide = true)]
+    Guard(guard::Args),
 }
 
 impl Drill {
@@ -85,6 +91,8 @@ impl Drill {
             Drill::Release(args) => block_on(args.run()),
             Drill::Schedule(args) => block_on(args.run()),
             Drill::Due(args) => block_on(args.run()),
+            Drill::All(args) => block_on(args.run()),
+            Drill::Guard(args) => block_on(args.run()),
         }
     }
 }

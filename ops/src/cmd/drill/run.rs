@@ -9,6 +9,7 @@ use server::drill::paper::Paper;
 use server::sight::report::answers;
 
 use super::{certify, report};
+use crate::canary::foreign::{Kit, Language};
 use crate::cmd::map::Map;
 use crate::cmd::target::{Show, Target, printable};
 use crate::drill::book::{self, Planned};
@@ -21,6 +22,7 @@ Examples:
   firebreak drill run plan.toml
   firebreak drill run 2026-12-01-dc-silent-seoul-3f2a --dir /var/drills/seoul --json
   firebreak drill run plan.toml --start-with 'systemctl start firebreak@{node}'
+  firebreak drill run plan.toml --with python,node                  canaries in three languages
   firebreak drill run 2026-12-01-dc-silent-seoul-3f2a --resume      its controller is lost
 
 Run it where it reaches all nodes, best outside of the data center that burns. It aborts itself when a cap is broken,
@@ -48,6 +50,15 @@ pub struct Args {
     /// What starts a node again that was killed, {node} is its name; as it was started when not given
     #[arg(long, value_name = "COMMAND")]
     start_with: Option<String>,
+    /// Send also from plain gRPC clients in these languages; their libraries are installed once into the
+    /// cache folder
+    #[arg(
+        long = "with",
+        value_enum,
+        value_name = "LANGUAGE",
+        value_delimiter = ','
+    )]
+    languages: Vec<Language>,
     #[command(flatten)]
     show: Show,
 }
@@ -60,10 +71,16 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.show.client().await?;
         let planned = book::plan(&client, &self.plan).await?;
+        let find = |language: &Language| {
+            let found = Kit::find(*language, true);
+            found.map_err(|why| anyhow!(Usage(format!("--with {}: {why}", language.name()))))
+        };
+        let kits: anyhow::Result<Vec<Kit>> = self.languages.iter().map(find).collect();
         let options = Options {
             dir: self.dir.unwrap_or_else(|| folder(&planned)),
             resume: self.resume,
             start_with: self.start_with,
+            kits: kits?,
             quiet: self.show.json,
         };
         carry_out(&client, &planned, &options, &self.show).await

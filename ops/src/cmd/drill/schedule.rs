@@ -158,20 +158,18 @@ impl Schedule {
             Schedule::Add(args) => args.run().await,
             Schedule::Approve { name, who, show } => {
                 let client = show.client().await?;
-                let told = book::look(&client).await?;
-                let held = standing(&book::drills(&told).standing, &name)?;
+                let known = book::look(&client).await?;
+                let held = standing(&book::drills(&known).standing, &name)?;
                 let who = who.name();
                 let approve = ApproveDrill {
                     id: name.clone(),
                     who: who.clone(),
                     digest: held.recipe_digest,
                 };
-                done(
-                    &show,
-                    Change::ApproveStanding(approve),
-                    &format!("{name}: approved by {who}"),
-                )
-                .await
+                let of = Change::ApproveStanding;
+                book::approve_once(&client, approve, of, "it is not done").await?;
+                told(&show, &format!("{name}: approved by {who}"));
+                Ok(ExitCode::SUCCESS)
             }
             Schedule::Remove { name, show } => {
                 let text = format!("{name} comes no more");
@@ -199,11 +197,15 @@ impl Schedule {
 async fn done(show: &Show, change: Change, text: &str) -> anyhow::Result<ExitCode> {
     let client = show.client().await?;
     book::change(&client, change, "it is not done").await?;
+    told(show, text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(show: &Show, text: &str) {
     match show.json {
         true => println!("{}", serde_json::json!({"done": text})),
         false => println!("{text}"),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn standing(all: &[StandingDrill], name: &str) -> anyhow::Result<StandingDrill> {
@@ -360,6 +362,7 @@ impl Due {
             },
             resume: false,
             start_with: None,
+            kits: Vec::new(),
             quiet: self.show.json,
         };
         carry_out(&client, &planned, &options, &self.show).await

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use client::v1::{Drill, Drills, drill};
+use server::drill::live::Live;
 
 use crate::cmd::outage::when;
 use crate::cmd::target::{Show, new_table, printable};
@@ -222,9 +223,24 @@ fn print(one: &Drill, drills: &Drills, now_ms: u64) {
         );
     }
     for note in &one.notes {
-        println!("  {} {}", when::clock(note.at_ms), printable(&note.text));
+        let text =
+            Live::of(&note.text).map_or_else(|| printable(&note.text), |live| figures(&live));
+        println!("  {} {text}", when::clock(note.at_ms));
     }
     if !one.summary.is_empty() {
         println!("  {}", printable(&one.summary));
     }
+}
+
+/// The figures of a drill that runs, or of its last moment.
+fn figures(live: &Live) -> String {
+    let told = |figure: Option<u64>| figure.map_or_else(|| "–".to_owned(), |n| n.to_string());
+    let measured = &live.measured;
+    format!(
+        "{} calls, failed {}, longest wait {} ms, replicas moved {}",
+        live.calls,
+        told(measured.failed),
+        told(measured.gap_ms),
+        told(measured.moves)
+    )
 }

@@ -1,5 +1,7 @@
 //! One line of a scenario as steps.
 
+use std::collections::BTreeSet;
+
 use server::drill::plan::{Action, Step};
 use toml::{Table, Value};
 
@@ -52,6 +54,18 @@ pub fn never_live(fault: &Table) -> Option<String> {
     Some(format!("{action} cannot be done to a live cluster: {why}"))
 }
 
+impl Live {
+    /// Whose processes are down or stopped at a time by what was translated so far.
+    fn down_at(&self, at_ms: u64) -> BTreeSet<String> {
+        let on = |step: &&Step| {
+            let ends = step.for_ms.map_or(u64::MAX, |lasts| step.at_ms + lasts);
+            step.action.needs_their_machine() && (step.at_ms..ends).contains(&at_ms)
+        };
+        let on = self.steps.iter().filter(on);
+        on.flat_map(|step| step.nodes.iter().cloned()).collect()
+    }
+}
+
 /// Adds the steps of all lines.
 pub fn translate(faults: &[&Table], cast: &Cast<'_>, live: &mut Live) -> Result<(), String> {
     let mut begins: Vec<(String, u64)> = Vec::new();
@@ -90,11 +104,35 @@ fn start(fault: &Table, cast: &Cast<'_>, at_ms: u64, live: &mut Live) -> Result<
 }
 
 fn line(fault: &Table, cast: &Cast<'_>, at_ms: u64, live: &mut Live) -> Result<(), String> {
-    let action = action(fault, cast, live)?;
-    let nodes = match text(fault, "from") {
+    let mut action = action(fault, cast, live)?;
+    let mut nodes = match text(fault, "from") {
         "" => whom(fault, cast)?,
         from => place(from, cast)?,
     };
+    if let (
+        "world" | "all" | "others",
+        Action::Cut {
+            peers,
+            sends,
+            hears,
+        },
+    ) = (text(fault, "from"), &mut action)
+        && !peers.is_empty()
+    {
+        // What the world sends them does not arrive: that is done where they are.
+        nodes = std::mem::take(peers);
+        std::mem::swap(sends, hears);
+    }
+    if needs_life(&action) {
+        let down = live.down_at(at_ms);
+        nodes.retain(|node| !down.contains(node));
+        if nodes.is_empty() {
+            let what = action.name();
+            live.differs
+                .push(format!("{what}: nobody of those is up then"));
+            return Ok(());
+        }
+    }
     let for_ms = time_of(fault, "for");
     let every = time_of(fault, "every");
     let each = !text(fault, "each").is_empty();
@@ -126,6 +164,11 @@ fn line(fault: &Table, cast: &Cast<'_>, at_ms: u64, live: &mut Live) -> Result<(
         at += every.unwrap_or(0);
     }
     Ok(())
+}
+
+/// Whether only a process that runs can do it to itself.
+fn needs_life(action: &Action) -> bool {
+    !action.needs_their_machine() && *action != Action::Drain
 }
 
 /// More nodes of the same kind: those that are down already stay down.

@@ -1,23 +1,30 @@
 //! The canaries of a drill: clients in each data center that send, read at four levels and follow, and
-//! note every call outside of the cluster.
+//! note every call outside of the cluster. Where it is asked for, plain clients in other languages send
+//! beside them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use client::v1::GetStatusResponse;
 use client::{
     AppendStream, Client, Event, From, Level, ListOptions, Message, Session, StreamOptions,
 };
+use server::drill::plan::Plan;
 use tokio::task::JoinHandle;
 
+use crate::canary::foreign::{Foreign, Kit, Sender};
+use crate::canary::who::{ANY, KEPT};
 use crate::canary::{CALL_LIMIT, Call, Calls, PAUSE, now_us};
 use crate::demo::lock;
 
 /// Senders by single calls, and through streams, in each data center.
 const SENDERS: (usize, usize) = (3, 3);
+/// Senders of each kind in each other language.
+const FOREIGN: usize = 3;
 /// Conversations that a sender takes turns with.
-const ROOMS: usize = 6;
+pub const ROOMS: usize = 6;
 /// The bound of reads at BOUNDED.
 const BOUND: Duration = Duration::from_secs(2);
 /// Answers that each must have had before anything is done.
@@ -39,6 +46,43 @@ pub struct Stale {
     pub notes: Vec<String>,
 }
 
+/// Where canaries are, and whom they know.
+#[derive(Default)]
+pub struct Places {
+    /// The addresses that the clients of each data center know: its own, then one of each other.
+    pub dcs: BTreeMap<String, Vec<String>>,
+    /// Nodes that the plan leaves alone: their data center and address.
+    pub spared: Vec<(String, String)>,
+    /// Languages besides Rust.
+    pub kits: Vec<Kit>,
+}
+
+/// Where the canaries are, and whom they know.
+pub fn places(plan: &Plan, statuses: &[&GetStatusResponse], kits: Vec<Kit>) -> Places {
+    let nodes = statuses.first().map(|one| &one.nodes[..]);
+    let nodes = nodes.unwrap_or_default();
+    let mut dcs: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for node in nodes {
+        let own = dcs.entry(node.dc.clone()).or_default();
+        own.push(node.address.clone());
+    }
+    let first = |(dc, all): (&String, &Vec<String>)| Some((dc.clone(), all.first()?.clone()));
+    let firsts: BTreeMap<String, String> = dcs.iter().filter_map(first).collect();
+    for (dc, own) in &mut dcs {
+        let others = firsts.iter().filter(|(other, _)| *other != dc);
+        own.extend(others.map(|(_, address)| address.clone()));
+    }
+    let touched = |name: &String| plan.steps.iter().any(|step| step.nodes.contains(name));
+    let spared = nodes.iter().filter(|node| !touched(&node.name));
+    Places {
+        dcs,
+        spared: spared
+            .map(|node| (node.dc.clone(), node.address.clone()))
+            .collect(),
+        kits,
+    }
+}
+
 /// All canaries.
 pub struct Canaries {
     /// Every call that has ended.
@@ -50,6 +94,9 @@ pub struct Canaries {
     over: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
     tails: Vec<JoinHandle<()>>,
+    foreign: Vec<Foreign>,
+    /// Where those have their files, for as long as they run.
+    _folder: Option<tempfile::TempDir>,
     names: Vec<String>,
 }
 
@@ -73,12 +120,12 @@ struct One {
 }
 
 impl Canaries {
-    /// Starts them: `dcs` names of each data center the addresses that its clients know first, then
-    /// one of each other.
+    /// Starts them.
     ///
     /// # Errors
-    /// When an address is none.
-    pub fn start(run: &str, dcs: &BTreeMap<String, Vec<String>>) -> anyhow::Result<Canaries> {
+    /// When an address is none, or another language's cannot be started.
+    pub fn start(run: &str, places: &Places) -> anyhow::Result<Canaries> {
+        let dcs = &places.dcs;
         let mut all = Canaries {
             calls: Calls::default(),
             waiting: Arc::default(),
@@ -86,6 +133,8 @@ impl Canaries {
             over: Arc::default(),
             tasks: Vec::new(),
             tails: Vec::new(),
+            foreign: Vec::new(),
+            _folder: None,
             names: Vec::new(),
         };
         let heads = Heads::default();
@@ -105,8 +154,7 @@ impl Canaries {
                 own.push((format!("{dc}-stream-{n}"), Way::Stream(stream.clone())));
             }
             for (name, way) in own {
-                let room = |n| format!("tenants/firebreak-drill/conversations/{run}-{name}-{n}");
-                let mine: Vec<String> = (0..ROOMS).map(room).collect();
+                let mine = conversations(run, &name);
                 rooms.extend(mine.iter().cloned());
                 all.spawn(name, mine, way, &heads);
             }
@@ -128,7 +176,54 @@ impl Canaries {
                 all.tail(format!("{dc}-tail"), room.clone(), client);
             }
         }
+        all.other_languages(run, places)?;
         Ok(all)
+    }
+
+    /// Plain clients: some are told one node of each data center, others one node only, which outlives
+    /// what will be done.
+    fn other_languages(&mut self, run: &str, places: &Places) -> anyhow::Result<()> {
+        if places.kits.is_empty() {
+            return Ok(());
+        }
+        let firsts: Vec<&String> = places.dcs.values().filter_map(|all| all.first()).collect();
+        let folder = tempfile::Builder::new()
+            .prefix("firebreak-canaries-")
+            .tempdir()?;
+        for kit in &places.kits {
+            let language = kit.language();
+            let mut senders = Vec::new();
+            let mut add = |name: String, addresses: String| {
+                senders.push(Sender {
+                    conversations: conversations(run, &name),
+                    name,
+                    addresses,
+                });
+            };
+            for n in 0..FOREIGN {
+                let mut order: Vec<&str> = firsts.iter().map(|one| one.as_str()).collect();
+                let at = n % order.len().max(1);
+                order.rotate_left(at);
+                add(format!("{language}-{ANY}-{}", n + 1), order.join(","));
+                if let Some((dc, address)) = places.spared.get(n % places.spared.len().max(1)) {
+                    let name = format!("{dc}-{language}-{KEPT}-{}", n + 1);
+                    add(name, address.clone());
+                }
+            }
+            let names = senders.iter().map(|sender| sender.name.clone());
+            self.names.extend(names);
+            let calls = self.calls.clone();
+            self.foreign
+                .push(kit.start(&senders, calls, folder.path())?);
+        }
+        self._folder = Some(folder);
+        Ok(())
+    }
+
+    /// Which clients have ended by themselves, in words: nobody notes what they would have seen.
+    pub fn ended(&mut self) -> Option<String> {
+        let mut foreign = self.foreign.iter_mut();
+        foreign.find_map(|one| one.check().err().map(|why| format!("{why:#}")))
     }
 
     fn spawn(&mut self, name: String, rooms: Vec<String>, way: Way, heads: &Heads) {
@@ -164,9 +259,13 @@ impl Canaries {
         self.names.iter().find(cold).cloned()
     }
 
-    /// Ends all, each after the answer that it waits for.
-    pub async fn stop(self) -> (Vec<Call>, Stale) {
+    /// Ends all, each after the answer that it waits for. Gives what did not end as it should, too.
+    pub async fn stop(self) -> (Vec<Call>, Stale, Vec<String>) {
         self.over.store(true, Ordering::Relaxed);
+        let ends = self.foreign.into_iter().map(Foreign::stop);
+        let ended = futures::future::join_all(ends).await.into_iter();
+        let wrong = ended.filter_map(|one| one.err().map(|why| format!("{why:#}")));
+        let wrong: Vec<String> = wrong.collect();
         for task in self.tasks {
             // One that panicked has told so on standard error; its calls count.
             let _ = task.await;
@@ -176,8 +275,14 @@ impl Canaries {
         }
         let calls = std::mem::take(&mut *lock(&self.calls));
         let stale = lock(&self.stale).clone();
-        (calls, stale)
+        (calls, stale, wrong)
     }
+}
+
+/// The conversations of a canary.
+fn conversations(run: &str, name: &str) -> Vec<String> {
+    let room = |n| format!("tenants/firebreak-drill/conversations/{run}-{name}-{n}");
+    (0..ROOMS).map(room).collect()
 }
 
 impl One {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use server::drill::plan::Caps;
 
 use super::canary::Canaries;
+use crate::canary::who::Who;
 use crate::canary::{Call, now_us};
 use crate::demo::lock;
 
@@ -37,7 +38,7 @@ impl Gauge {
         let waiting = lock(&canaries.waiting).clone();
         for (name, since) in waiting {
             // A read waits as long as its own limit; caps are about appends.
-            if sends(&name) {
+            if Who::of(&name).is_judged() {
                 self.waits(&name, since.max(from_us.min(now)), now);
             }
         }
@@ -47,7 +48,7 @@ impl Gauge {
     fn add(&mut self, call: &Call, from_us: u64) {
         self.calls += 1;
         self.failed += u64::from(call.outcome.is_err());
-        if call.room.is_empty() {
+        if !Who::of(&call.sender).is_judged() {
             return;
         }
         let since = *self
@@ -97,11 +98,6 @@ impl Gauge {
             of(caps.gap_ms)
         )
     }
-}
-
-/// Whether a canary sends, by its name.
-pub fn sends(name: &str) -> bool {
-    name.contains("-send-") || name.contains("-stream-")
 }
 
 #[cfg(test)]

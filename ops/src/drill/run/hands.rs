@@ -8,8 +8,10 @@ use client::v1::{self, EndFaultsRequest, Fault, RenewFaultsRequest, StartFaultsR
 use client::{Client, Drain};
 use proto::net::Channel;
 use proto::v1::faults_client::FaultsClient;
-use server::drill::plan::{Action, Step};
+use server::drill::plan::{Action, Plan, Step};
 
+use super::Options;
+use super::guard::{Done, Guard, Kept};
 use super::process::Found;
 
 /// How long a fault lives without being renewed.
@@ -27,23 +29,41 @@ pub struct Hands {
     client: Client,
     doors: BTreeMap<String, Channel>,
     processes: BTreeMap<String, Found>,
+    /// The nodes of each data center.
+    dcs: BTreeMap<String, BTreeSet<String>>,
     start_with: Option<String>,
+    /// Over what is done to processes; none where the plan does nothing to them.
+    guard: Option<Guard>,
     /// Steps that are on, by their place in the plan, and what they are.
     on: BTreeMap<usize, Step>,
 }
 
 impl Hands {
-    /// For a drill, by what its nodes say.
+    /// For a plan, by what its nodes say. For one that is taken over also by what was `noted` of where nodes
+    /// are controlled, since one that is cut off says nothing, and by what is in its folder.
     ///
     /// # Errors
-    /// When a node's address is none.
+    /// When a node's address is none, or the guard over processes cannot be started.
     pub fn new(
-        drill: &str,
+        plan: &Plan,
         client: Client,
         statuses: &[&v1::GetStatusResponse],
-        start_with: Option<String>,
+        noted: BTreeMap<String, String>,
+        options: &Options,
     ) -> anyhow::Result<Hands> {
         let (mut doors, mut processes) = (BTreeMap::new(), BTreeMap::new());
+        for (name, address) in noted {
+            doors.insert(name, proto::net::endpoint(&address)?.connect_lazy().into());
+        }
+        let mut dcs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for node in statuses
+            .first()
+            .map(|one| &one.nodes[..])
+            .unwrap_or_default()
+        {
+            let own = dcs.entry(node.dc.clone()).or_default();
+            own.insert(node.name.clone());
+        }
         for status in statuses {
             if !status.drill_address.is_empty() {
                 let channel = proto::net::endpoint(&status.drill_address)?.connect_lazy();
@@ -53,12 +73,35 @@ impl Hands {
                 processes.insert(status.node_name.clone(), found);
             }
         }
+        let start_with = options.start_with.clone();
+        let by_signals = plan
+            .steps
+            .iter()
+            .any(|step| step.action.needs_their_machine());
+        let kept = Kept::read(&options.dir).filter(|_| options.resume);
+        if let Some(kept) = kept {
+            kept.relieve(&plan.id);
+            for (name, found) in kept.processes {
+                processes.entry(name).or_insert(found);
+            }
+        }
+        let guard = match by_signals {
+            true => Some(Guard::start(
+                &plan.id,
+                start_with.as_deref(),
+                &processes,
+                &options.dir,
+            )?),
+            false => None,
+        };
         Ok(Hands {
-            drill: drill.to_owned(),
+            drill: plan.id.clone(),
             client,
             doors,
             processes,
+            dcs,
             start_with,
+            guard,
             on: BTreeMap::new(),
         })
     }
@@ -88,8 +131,24 @@ impl Hands {
     }
 
     /// Says that a step is on already, as another controller began it.
-    pub fn takes_over(&mut self, at: usize, step: &Step) {
+    ///
+    /// # Errors
+    /// When nobody guards it.
+    pub fn takes_over(&mut self, at: usize, step: &Step) -> anyhow::Result<()> {
         self.on.insert(at, step.clone());
+        self.guarded(step)
+    }
+
+    /// Has what a step does to processes undone if this process dies.
+    fn guarded(&mut self, step: &Step) -> anyhow::Result<()> {
+        let (Some(done), Some(guard)) = (Done::by(&step.action), &mut self.guard) else {
+            return Ok(());
+        };
+        let of_step = step
+            .nodes
+            .iter()
+            .filter_map(|node| self.processes.get(node));
+        all(of_step.map(|found| guard.on(found, done)).collect())
     }
 
     /// Begins a step.
@@ -100,6 +159,7 @@ impl Hands {
         self.on.insert(at, step.clone());
         if step.action.needs_their_machine() {
             self.find_again().await;
+            self.guarded(step)?;
         }
         let nodes = step.nodes.iter();
         match &step.action {
@@ -116,11 +176,7 @@ impl Hands {
             _ => {
                 let fault = fault(at, step)?;
                 let starts = nodes.map(|node| self.start(node, fault.clone()));
-                let begun: anyhow::Result<Vec<()>> = futures::future::join_all(starts)
-                    .await
-                    .into_iter()
-                    .collect();
-                begun.map(drop)
+                all(futures::future::join_all(starts).await)
             }
         }
     }
@@ -172,24 +228,50 @@ impl Hands {
         found.with_context(|| format!("{node} is no process of this machine"))
     }
 
+    /// Signals all of them, whatever becomes of one.
     fn signal(&self, nodes: &[String], signal: libc::c_int) -> anyhow::Result<()> {
-        nodes
-            .iter()
-            .try_for_each(|node| self.process(node)?.signal(signal))
+        let sent = nodes.iter().map(|node| self.process(node)?.signal(signal));
+        all(sent.collect())
     }
 
+    /// Waits until a process is gone, and starts it again.
+    async fn start_again(&self, node: &str) -> anyhow::Result<()> {
+        let found = self.process(node)?;
+        found.gone().await?;
+        found.start(self.start_with.as_deref())
+    }
+
+    /// Drains nodes, or takes them back: a data center as one where all of it is meant, so that its leaders go
+    /// to others at once.
     async fn drain(&self, nodes: &[String], draining: bool) -> anyhow::Result<()> {
-        for node in nodes {
-            let whom = Drain::Node(node.clone());
-            self.client.set_draining(&whom, draining).await?;
+        let meant: BTreeSet<String> = nodes.iter().cloned().collect();
+        let whole = self.dcs.iter().find(|(_, own)| **own == meant);
+        let whom: Vec<Drain> = match whole {
+            Some((dc, _)) => vec![Drain::Dc(dc.clone())],
+            None => nodes.iter().cloned().map(Drain::Node).collect(),
+        };
+        let mut done = Vec::new();
+        for whom in whom {
+            let told = self.client.set_draining(&whom, draining).await;
+            done.push(told.map(drop).map_err(anyhow::Error::new));
         }
-        Ok(())
+        all(done)
     }
 
     /// Lets the faults live on. Gives the nodes whose faults have ended by themselves before their time.
     pub async fn renew(&self) -> Vec<String> {
         let by_call =
             |step: &&Step| !step.action.needs_their_machine() && step.action != Action::Drain;
+        let mut undone = Vec::new();
+        for step in self.on.values() {
+            let by_signal = Done::by(&step.action);
+            let found = step
+                .nodes
+                .iter()
+                .filter_map(|node| self.processes.get(node));
+            let other = found.filter(|found| by_signal.is_some_and(|done| !found.is(done)));
+            undone.extend(other.map(|found| found.name.clone()));
+        }
         let mut nodes: BTreeSet<&String> = BTreeSet::new();
         for step in self.on.values().filter(by_call) {
             nodes.extend(&step.nodes);
@@ -208,11 +290,9 @@ impl Hands {
                 Ok(_) | Err(_) => None,
             }
         });
-        futures::future::join_all(renewals)
-            .await
-            .into_iter()
-            .flatten()
-            .collect()
+        let gone = futures::future::join_all(renewals).await;
+        undone.extend(gone.into_iter().flatten());
+        undone
     }
 
     /// Ends a step.
@@ -220,10 +300,20 @@ impl Hands {
     /// # Errors
     /// When a node's fault cannot be ended now; it ends by itself.
     pub async fn end(&mut self, at: usize) -> anyhow::Result<()> {
-        let Some(step) = self.on.remove(&at) else {
+        let Some(step) = self.on.get(&at).cloned() else {
             return Ok(());
         };
-        self.take_out(&step, vec![id(at)]).await
+        // It is on until it is out: who breaks this off has it undone with the others.
+        let ended = self.take_out(&step, vec![id(at)]).await;
+        self.on.remove(&at);
+        self.unguarded(&step);
+        ended
+    }
+
+    fn unguarded(&mut self, step: &Step) {
+        if let (Some(_), Some(guard)) = (Done::by(&step.action), &mut self.guard) {
+            step.nodes.iter().for_each(|node| guard.off(node));
+        }
     }
 
     async fn take_out(&self, step: &Step, ids: Vec<String>) -> anyhow::Result<()> {
@@ -231,18 +321,12 @@ impl Hands {
             Action::Drain => self.drain(&step.nodes, false).await,
             Action::Sigstop => self.signal(&step.nodes, libc::SIGCONT),
             Action::Sigkill | Action::Restart => {
-                for node in &step.nodes {
-                    let found = self.process(node)?;
-                    found.gone().await?;
-                    found.start(self.start_with.as_deref())?;
-                }
-                Ok(())
+                let starts = step.nodes.iter().map(|node| self.start_again(node));
+                all(futures::future::join_all(starts).await)
             }
             _ => {
                 let ends = step.nodes.iter().map(|node| self.end_at(node, ids.clone()));
-                let ended: anyhow::Result<Vec<()>> =
-                    futures::future::join_all(ends).await.into_iter().collect();
-                ended.map(drop)
+                all(futures::future::join_all(ends).await)
             }
         }
     }
@@ -276,10 +360,24 @@ impl Hands {
         let on = std::mem::take(&mut self.on);
         let steps = on.values().map(|step| self.take_out(step, Vec::new()));
         let ended = futures::future::join_all(steps).await;
-        ended
-            .into_iter()
-            .filter_map(|one| one.err().map(|why| format!("{why:#}")))
-            .collect()
+        for (step, ended) in on.values().zip(&ended) {
+            // What could not be undone is left to the guard.
+            if ended.is_ok() {
+                self.unguarded(step);
+            }
+        }
+        let wrong = ended.into_iter().filter_map(|one| one.err());
+        wrong.map(|why| format!("{why:#}")).collect()
+    }
+}
+
+/// What went wrong of several, if anything did.
+fn all(done: Vec<anyhow::Result<()>>) -> anyhow::Result<()> {
+    let wrong = done.into_iter().filter_map(|one| one.err());
+    let wrong: Vec<String> = wrong.map(|why| format!("{why:#}")).collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(anyhow!(wrong.join("; "))),
     }
 }
 

@@ -8,12 +8,22 @@
 //! ```
 
 mod after;
+mod beat;
 pub mod canary;
+mod conclude;
 mod gauge;
+pub mod guard;
 mod hands;
+mod healing;
+mod ledger;
+mod measure;
 pub mod process;
+mod resume;
+mod sweep;
 mod tell;
+mod verdict;
 mod watch;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,23 +32,25 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use client::v1::change_drill_request::Change;
-use client::v1::{BeatDrill, BeginDrill, ClaimDrill, GetStatusResponse, drill};
-use client::{Client, v1};
+use client::Client;
+use client::v1::{GetStatusResponse, drill};
 use server::drill::check;
-use server::drill::live::{Figures, Live};
 use server::drill::paper::{End, Happened, Moment, Paper};
 use server::drill::plan::Plan;
-use server::drill::rehearsal::{Rehearsal, Seeds, Spread};
+use server::drill::rehearsal::Rehearsal;
 
 use super::book::{self, Planned};
 use super::fit::Fit;
+use crate::canary::foreign::Kit;
+use crate::canary::late::Probe;
 use crate::canary::{Call, now_us};
 use crate::cmd::map::Map;
 use crate::stop::Stop;
 use canary::Canaries;
 use gauge::Gauge;
 use hands::Hands;
+use healing::Healing;
+pub use sweep::sweep;
 use watch::{Looked, Watch};
 
 /// Between two looks at the canaries and the clock.
@@ -54,11 +66,6 @@ const AFTER_ABORT: Duration = Duration::from_secs(3);
 /// What a note of the steps' begin says, with the time behind it.
 const STEPS_BEGIN: &str = "the steps begin at ";
 
-/// What a note says of where the faults of nodes are controlled, with `NODE=HOST:PORT` behind it.
-const DOORS: &str = "faults are controlled at ";
-/// Nodes of one such note: it has at most 1,000 bytes.
-const DOORS_OF_NOTE: usize = 4;
-
 /// How it is carried out.
 pub struct Options {
     /// The drill's folder.
@@ -67,6 +74,8 @@ pub struct Options {
     pub resume: bool,
     /// What starts a node again, in which `{node}` is its name.
     pub start_with: Option<String>,
+    /// Languages besides Rust that canaries send in.
+    pub kits: Vec<Kit>,
     /// No words on the way.
     pub quiet: bool,
 }
@@ -87,6 +96,9 @@ struct Run<'a> {
     watch: Watch,
     gauge: Gauge,
     canaries: Canaries,
+    /// How late this machine is, while the canaries run.
+    late: Option<Probe>,
+    late_ms: u64,
     ledger: fs::File,
     timeline: Vec<Happened>,
     deviations: Vec<String>,
@@ -101,6 +113,9 @@ struct Run<'a> {
     looked: Looked,
     most: BTreeMap<String, f64>,
     moves: std::collections::BTreeSet<(u32, u64, u64)>,
+    healing: Healing,
+    /// Answers of nodes that the plan leaves alone, and how many came too late.
+    asked: (u64, u64),
 }
 
 /// Unix milliseconds.
@@ -132,21 +147,20 @@ pub async fn run(
         options.dir.join("preflight.json"),
         serde_json::to_string_pretty(fit)? + "\n",
     )?;
-    let earlier = after::read_ledger(&options.dir.join("ledger.jsonl"));
+    let earlier = ledger::read(&options.dir);
     if !options.resume && !earlier.is_empty() {
         return Err(anyhow!(crate::exit::Usage(format!(
             "{} has the ledger of another run: name another folder, or --resume",
             options.dir.display()
         ))));
     }
-    let number = claim(client, planned, options.resume).await?;
+    let number = resume::claim(client, planned, options.resume).await?;
     let run_name = format!("{}-{number}", plan.id);
-    let hands = Hands::new(
-        &plan.id,
-        client.clone(),
-        statuses,
-        options.start_with.clone(),
-    )?;
+    let noted = match options.resume {
+        true => sweep::noted_doors(client, &plan.id).await?,
+        false => BTreeMap::new(),
+    };
+    let hands = Hands::new(plan, client.clone(), statuses, noted, options)?;
     let mut run = Run {
         client: client.clone(),
         plan,
@@ -157,11 +171,13 @@ pub async fn run(
         hands,
         watch: Watch::new(fit.margin, plan.caps.margin),
         gauge: Gauge::default(),
-        canaries: Canaries::start(&run_name, &addresses(statuses))?,
-        ledger: fs::File::options()
-            .create(true)
-            .append(true)
-            .open(options.dir.join("ledger.jsonl"))?,
+        canaries: Canaries::start(
+            &run_name,
+            &canary::places(plan, statuses, options.kits.clone()),
+        )?,
+        late: Some(Probe::start()),
+        late_ms: 0,
+        ledger: ledger::open(&options.dir)?,
         timeline: Vec::new(),
         deviations: Vec::new(),
         steps_at_ms: 0,
@@ -171,79 +187,17 @@ pub async fn run(
         looked: Looked::default(),
         most: BTreeMap::new(),
         moves: std::collections::BTreeSet::new(),
+        healing: Healing::default(),
+        asked: (0, 0),
     };
-    run.notes = doors(plan, statuses);
+    run.notes = sweep::doors(plan, statuses);
     run.happened(Moment::Begin, "the canaries begin".to_owned());
     let mut stop = Stop::listen().context("cannot listen for signals")?;
     let ended = tokio::select! {
         ended = run.play() => ended,
         () = stop.asked() => Err("interrupted at its controller".to_owned()),
     };
-    run.finish(ended, earlier, statuses).await
-}
-
-/// Begins the drill, or takes it over; the controller's number.
-async fn claim(client: &Client, planned: &Planned, resume: bool) -> anyhow::Result<u64> {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let who = format!("{}/{}", host.trim(), std::process::id());
-    let id = planned.plan.id.clone();
-    let (wanted, what) = match resume {
-        true => (
-            Change::Claim(ClaimDrill { id, who }),
-            "the drill cannot be taken over",
-        ),
-        false => {
-            let begin = BeginDrill {
-                id,
-                who,
-                plan_digest: planned.digest().into(),
-            };
-            (Change::Begin(begin), "the drill does not begin")
-        }
-    };
-    Ok(book::change(client, wanted, what).await?.number)
-}
-
-/// Notes of where the plan's nodes are controlled: once they are cut off, nobody can ask them.
-fn doors(plan: &Plan, statuses: &[&GetStatusResponse]) -> Vec<String> {
-    let of_plan = |name: &String| plan.steps.iter().any(|step| step.nodes.contains(name));
-    let concerned = statuses
-        .iter()
-        .filter(|one| of_plan(&one.node_name) && !one.drill_address.is_empty());
-    let pairs: Vec<String> = concerned
-        .map(|one| format!("{}={}", one.node_name, one.drill_address))
-        .collect();
-    let notes = pairs.chunks(DOORS_OF_NOTE);
-    notes
-        .map(|pairs| format!("{DOORS}{}", pairs.join(" ")))
-        .collect()
-}
-
-/// The addresses that the canaries of each data center know: its own, then one of each other.
-fn addresses(statuses: &[&GetStatusResponse]) -> BTreeMap<String, Vec<String>> {
-    let mut dcs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for node in statuses
-        .first()
-        .map(|one| &one.nodes[..])
-        .unwrap_or_default()
-    {
-        dcs.entry(node.dc.clone())
-            .or_default()
-            .push(node.address.clone());
-    }
-    let firsts: BTreeMap<String, String> = dcs
-        .iter()
-        .filter_map(|(dc, all)| Some((dc.clone(), all.first()?.clone())))
-        .collect();
-    for (dc, own) in &mut dcs {
-        own.extend(
-            firsts
-                .iter()
-                .filter(|(other, _)| *other != dc)
-                .map(|(_, a)| a.clone()),
-        );
-    }
-    dcs
+    run.finish(ended, earlier).await
 }
 
 impl Run<'_> {
@@ -317,46 +271,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Goes on where another controller was.
-    async fn take_over(&mut self, done: &mut [bool]) -> Result<(), String> {
-        let told = book::look(&self.client)
-            .await
-            .map_err(|error| error.to_string())?;
-        let drills = book::drills(&told);
-        let held = drills.drills.iter().find(|one| one.id == self.plan.id);
-        let notes = held.map(|one| &one.notes[..]).unwrap_or_default();
-        let begun = notes
-            .iter()
-            .find_map(|note| note.text.strip_prefix(STEPS_BEGIN)?.parse().ok());
-        self.deviations
-            .push("another controller took over: what came meanwhile nobody watched".into());
-        let Some(begun) = begun else {
-            self.steps_at_ms = now_ms() + self.plan.before_ms;
-            self.happened(Moment::Begin, format!("{STEPS_BEGIN}{}", self.steps_at_ms));
-            return Ok(());
-        };
-        self.steps_at_ms = begun;
-        let now = now_ms();
-        for (at, step) in self.plan.steps.iter().enumerate() {
-            let from = begun + step.at_ms;
-            if now < from {
-                continue;
-            }
-            done[at] = true;
-            if now < from + step.for_ms.unwrap_or(0) || step.action.needs_their_machine() {
-                self.hands.takes_over(at, step);
-            }
-        }
-        let gone = self.hands.renew().await;
-        match gone.is_empty() {
-            true => Ok(()),
-            false => Err(format!(
-                "the faults on {} had ended by themselves",
-                gone.join(", ")
-            )),
-        }
-    }
-
     /// Begins and ends steps whose time has come.
     async fn step(&mut self, done: &mut [bool]) -> Result<(), String> {
         let now = now_ms().saturating_sub(self.steps_at_ms);
@@ -368,6 +282,7 @@ impl Run<'_> {
             let ends = step.at_ms + step.for_ms.unwrap_or(0);
             if !done[at] && now >= step.at_ms {
                 done[at] = true;
+                self.healing.hurt();
                 self.watch.spare(&step.nodes.iter().cloned().collect());
                 let what = format!("{} begins on {}", step.action.name(), step.nodes.join(", "));
                 self.happened(Moment::Inject, what);
@@ -380,6 +295,9 @@ impl Run<'_> {
                 }
                 let what = format!("{} ends on {}", step.action.name(), step.nodes.join(", "));
                 self.happened(Moment::Heal, what);
+                if !self.hands.busy() {
+                    self.healing.healed();
+                }
             }
         }
         Ok(())
@@ -390,6 +308,9 @@ impl Run<'_> {
         let from_us = self.steps_at_ms.saturating_mul(1_000);
         let new = self.gauge.look(&self.canaries, from_us);
         new.iter().try_for_each(|call| self.write(call))?;
+        if let Some(why) = self.canaries.ended() {
+            return Err(why);
+        }
         self.gauge
             .broken(&self.plan.caps)
             .map_or(Ok(()), |why| Err(format!("a cap is broken: {why}")))
@@ -413,6 +334,11 @@ impl Run<'_> {
         if let Some(looking) = self.looking.take() {
             let map = looking.await.ok().flatten();
             self.looked = self.watch.judge(map.as_ref(), &self.hands.away());
+            let (answered, late) = self.looked.asked;
+            self.asked = (self.asked.0 + answered, self.asked.1 + late);
+            if self.looked.led {
+                self.healing.led();
+            }
         }
         self.looking = Some(tokio::spawn(watch::ask(self.client.clone())));
         for (dc, percent) in &self.looked.disk_pct {
@@ -447,93 +373,19 @@ impl Run<'_> {
         }
     }
 
-    /// The figures as they are now, for the console and `firebreak drill status`.
-    fn live(&self) -> Live {
-        let predicted = &self.fit.predicted;
-        let seeds = |pick: fn(&Spread) -> f64| {
-            let calm = self.rehearsed.as_ref().map(|one| &one.calm);
-            // Whole numbers, below 2^53.
-            let figure = |spread: fn(&Seeds) -> Spread| {
-                let value = pick(&spread(calm?)).round();
-                format!("{value:.0}").parse().ok()
-            };
-            Figures {
-                gap_ms: figure(|seeds| seeds.gap_ms),
-                failed: figure(|seeds| seeds.failed),
-                moves: figure(|seeds| seeds.moves),
-            }
-        };
-        Live {
-            predicted: Figures {
-                gap_ms: predicted.gap_ms,
-                failed: Some(predicted.failed),
-                moves: Some(predicted.moves),
-            },
-            simulated_p50: seeds(|spread| spread.p50),
-            simulated_p99: seeds(|spread| spread.p99),
-            measured: Figures {
-                gap_ms: Some(self.gauge.gap_ms),
-                failed: Some(self.gauge.failed),
-                moves: u64::try_from(self.moves.len()).ok(),
-            },
-            calls: self.gauge.calls,
-        }
-    }
-
-    /// Tells the meta shard that the controller is there. That takes a while when its leader is gone,
-    /// and nothing else waits for it.
-    async fn beat(&mut self) -> Result<(), String> {
-        if let Some(beating) = &self.beating
-            && !beating.is_finished()
-        {
-            return Ok(());
-        }
-        if let Some(beating) = self.beating.take() {
-            match beating.await {
-                Ok((_, Ok(_))) | Err(_) => {}
-                Ok((_, Err(error))) if error.reason() == Some("DRILL_REFUSED") => {
-                    return Err(book::said(&error));
-                }
-                // Until the drill is taken for lost there is time.
-                Ok((note, Err(_))) if !note.is_empty() => self.notes.insert(0, note),
-                Ok((_, Err(_))) => {}
-            }
-        }
-        let note = match self.notes.is_empty() {
-            true => self.live().note(),
-            false => self.notes.remove(0),
-        };
-        let beat = BeatDrill {
-            id: self.plan.id.clone(),
-            number: self.number,
-            note: note.clone(),
-        };
-        let client = self.client.clone();
-        self.beating = Some(tokio::spawn(async move {
-            let told = client.change_drill(Change::Beat(beat)).await;
-            (note, told.map(drop))
-        }));
-        Ok(())
-    }
-
-    /// Why others ended it, if they did: what was seen of that first may be its faults' end.
-    async fn ended_by_others(&self) -> Option<String> {
-        let told = book::look(&self.client).await.ok()?;
-        let drills = book::drills(&told);
-        let held = drills.drills.iter().find(|one| one.id == self.plan.id)?;
-        (held.state() == drill::State::Ended).then(|| held.why.clone())
-    }
-
     /// Undoes all, waits until the cluster is whole, and makes the paper.
     async fn finish(
         mut self,
         ended: Result<(), String>,
         earlier: Vec<Call>,
-        statuses: &[&GetStatusResponse],
     ) -> anyhow::Result<Paper> {
         let mut aborted = ended.err();
         let undone = Instant::now();
+        let hurt = self.hands.busy();
         let left = self.hands.undo().await;
+        if hurt {
+            self.healing.healed();
+        }
         if let Some(why) = &mut aborted
             && let Some(ended) = self.ended_by_others().await
         {
@@ -556,7 +408,7 @@ impl Run<'_> {
             .iter()
             .try_for_each(|c| self.write(c))
             .map_err(|e| anyhow!(e))?;
-        after::make(self, aborted, earlier, statuses).await
+        after::make(self, aborted, earlier).await
     }
 }
 
@@ -568,58 +420,6 @@ pub fn wire_end(end: End) -> drill::End {
         End::Broken => drill::End::Broken,
         End::Aborted => drill::End::Aborted,
         End::Inconclusive => drill::End::Inconclusive,
-    }
-}
-
-/// Ends all faults of a drill wherever they may be, from any survivor: for `abort` and `stop-all`. A node
-/// that is cut off tells nobody where it is controlled; the drill's notes do.
-///
-/// # Errors
-/// When no node answers.
-pub async fn sweep(client: &Client, id: &str) -> anyhow::Result<Vec<String>> {
-    let reports = client.status_all(Duration::from_millis(1_500)).await;
-    let reports = reports.context("no node answers")?;
-    let mut doors: BTreeMap<String, String> = BTreeMap::new();
-    let drills = book::drills(&book::look(client).await?);
-    let meant = |one: &&v1::Drill| one.id == id || id.is_empty();
-    for one in drills.drills.iter().filter(meant) {
-        for note in &one.notes {
-            let told = note.text.strip_prefix(DOORS).unwrap_or_default();
-            let pairs = told
-                .split_whitespace()
-                .filter_map(|pair| pair.split_once('='));
-            doors.extend(pairs.map(|(node, door)| (node.to_owned(), door.to_owned())));
-        }
-    }
-    for status in reports
-        .iter()
-        .filter_map(|report| report.status.as_ref().ok())
-    {
-        if !status.drill_address.is_empty() {
-            doors.insert(status.node_name.clone(), status.drill_address.clone());
-        }
-    }
-    let ends = doors
-        .into_iter()
-        .map(|(name, door)| end_all(door, id.to_owned(), name));
-    let ended = futures::future::join_all(ends).await;
-    Ok(ended.into_iter().flatten().collect())
-}
-
-async fn end_all(address: String, drill: String, name: String) -> Option<String> {
-    let channel = proto::net::endpoint(&address).ok()?.connect_lazy();
-    let channel: proto::net::Channel = channel.into();
-    let mut door = v1::faults_client::FaultsClient::new(channel);
-    let request = v1::EndFaultsRequest {
-        drill,
-        ids: Vec::new(),
-    };
-    match tokio::time::timeout(Duration::from_secs(2), door.end_faults(request)).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(status)) => Some(format!("{name}: {}", status.message())),
-        Err(_) => Some(format!(
-            "{name} does not answer; its faults end by themselves"
-        )),
     }
 }
 

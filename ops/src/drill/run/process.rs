@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use client::v1::GetStatusResponse;
 use firebreak::cluster::process::send_signal;
+use serde::{Deserialize, Serialize};
+
+use super::guard::Done;
 
 /// How long a process may take to end as asked.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A node's process as it was found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Found {
     /// Its id.
     pub pid: u32,
@@ -33,12 +36,7 @@ pub fn of(status: &GetStatusResponse) -> Result<Found, String> {
     let pid = u32::try_from(pid).ok().filter(|pid| *pid > 1);
     let pid = pid.ok_or("it does not tell its process")?;
     let elsewhere = |error| format!("process {pid} is not one of this machine: {error}");
-    let words = fs::read(format!("/proc/{pid}/cmdline")).map_err(elsewhere)?;
-    let words: Vec<String> = words
-        .split(|byte| *byte == 0)
-        .filter(|word| !word.is_empty())
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
+    let words = words_of(pid).map_err(elsewhere)?;
     let folder = fs::read_link(format!("/proc/{pid}/cwd")).map_err(elsewhere)?;
     let config = words.iter().position(|word| word == "--config");
     let config = config.and_then(|at| words.get(at + 1));
@@ -60,7 +58,33 @@ pub fn of(status: &GetStatusResponse) -> Result<Found, String> {
     })
 }
 
+/// The command line of a process.
+///
+/// # Errors
+/// When there is none.
+pub fn words_of(pid: u32) -> std::io::Result<Vec<String>> {
+    let words = fs::read(format!("/proc/{pid}/cmdline"))?;
+    let words = words
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty());
+    Ok(words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect())
+}
+
 impl Found {
+    /// One for tests, of no process.
+    #[cfg(test)]
+    pub fn named(name: &str) -> Found {
+        Found {
+            pid: 0,
+            name: name.to_owned(),
+            words: Vec::new(),
+            folder: PathBuf::new(),
+            output: None,
+        }
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
@@ -87,11 +111,21 @@ impl Found {
 
     /// Whether it runs: one that nobody has waited for yet does not.
     fn runs(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let state = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.chars().next());
-        state.is_some_and(|state| state != 'Z' && state != 'X')
+        self.state()
+            .is_some_and(|state| state != 'Z' && state != 'X')
+    }
+
+    /// Whether what was done to it still holds.
+    pub fn is(&self, done: Done) -> bool {
+        match done {
+            Done::Stopped => matches!(self.state(), Some('T' | 't')),
+            Done::Ended => !self.runs(),
+        }
+    }
+
+    fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
     }
 
     /// Starts it: by `with`, in which `{node}` is its name, or as it was started before.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use client::Client;
 use server::sight::report::{Report, answers};
 
+use super::whole;
 use crate::cmd::map::{Map, told};
 use crate::drill::{fit, quorum};
 
@@ -41,6 +42,10 @@ pub struct Looked {
     pub disk_pct: BTreeMap<String, f64>,
     /// Replicas on their way.
     pub moves: BTreeSet<(u32, u64, u64)>,
+    /// Whether every shard was led, as those that answered know it.
+    pub led: bool,
+    /// Nodes that the plan leaves alone and that answered, and those that did not in time.
+    pub asked: (u64, u64),
 }
 
 impl Watch {
@@ -83,7 +88,17 @@ impl Watch {
     fn hold(&mut self, map: &Map, away: &BTreeSet<String>, now: Instant) -> Looked {
         self.spared.retain(|_, until| *until > now);
         let mut silent = BTreeSet::new();
+        let mut asked = (0, 0);
         for report in &map.reports {
+            match &report.status {
+                Ok(status) if !self.spared.contains_key(&status.node_name) => asked.0 += 1,
+                Err(_)
+                    if silent_node(report).is_some_and(|name| !self.spared.contains_key(&name)) =>
+                {
+                    asked.1 += 1;
+                }
+                Ok(_) | Err(_) => {}
+            }
             if let Some(name) = silent_node(report)
                 && !self.spared.contains_key(&name)
             {
@@ -128,6 +143,8 @@ impl Watch {
             margin,
             disk_pct,
             moves: moves.map(|one| (one.shard, one.from, one.to)).collect(),
+            led: whole::unled(map).is_none(),
+            asked,
         }
     }
 

@@ -252,7 +252,10 @@ impl Switch {
 
     /// Has `waker` woken at each change, in the place of what was kept under the key.
     pub(super) fn keep(&self, key: u64, waker: &Waker) {
-        self.shared.wakers.lock().insert(key, waker.clone());
+        // Who lets go of the last waker of a task drops that with all that it holds, connections of this
+        // switch among them: not under its lock.
+        let before = self.shared.wakers.lock().insert(key, waker.clone());
+        drop(before);
     }
 
     pub(super) fn forget(&self, key: u64) {

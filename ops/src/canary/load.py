@@ -1,5 +1,5 @@
-"""Load for `firebreak failover` from a plain Python client: a thread per sender, each of which waits
-for one answer before it sends the next message. Ends when stdin does.
+"""Canaries of a drill that are plain Python clients: a thread per sender, each of which waits for one
+answer before it sends the next message. Ends when stdin does.
 
     load.py PLAN.json      {"senders": [{"name", "addresses", "conversations"}], "pause_ms", "deadline_ms",
                             "options", "service_config"}

@@ -1,4 +1,4 @@
-// Load for `firebreak failover` from a plain Node client; what load.py does, in a loop for each sender.
+// Canaries of a drill that are plain Node clients; what load.py does, in a loop for each sender.
 //
 //   load.mjs PLAN.json, which also has "protos", the folder of the .proto files
 

@@ -1,7 +1,7 @@
-//! Clients in other languages, generated from the .proto, as their users would set them up.
+//! Canaries in other languages, generated from the .proto, as their users would set them up.
 //!
-//! Their libraries are installed once into the cache folder. Each runs as a child that ends when its
-//! stdin does, so also when this process is killed.
+//! Their libraries are installed once into the cache folder. Each language runs as a child that ends when
+//! its stdin does, so also when this process is killed.
 
 use std::env;
 use std::fs::{self, File};
@@ -10,13 +10,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
 
-use super::load::Sender;
-use crate::canary::{CALL_LIMIT, Call, Calls, PAUSE};
+use super::{CALL_LIMIT, Call, Calls, PAUSE};
 use crate::demo::lock;
 
 const PROTO: &str = include_str!("../../../proto/proto/firebreak/v1/messages.proto");
@@ -32,13 +32,37 @@ const NPM: [&str; 2] = ["@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1"];
 /// How long a client may take to end: its last call has its deadline.
 const END_LIMIT: Duration = Duration::from_secs(15);
 
+/// One sender: a client of its own.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sender {
+    /// Its name among the canaries.
+    pub name: String,
+    /// host:port of its gateways, with commas.
+    pub addresses: String,
+    /// Its own conversations.
+    pub conversations: Vec<String>,
+}
+
 /// A language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Language {
     /// grpcio.
     Python,
     /// @grpc/grpc-js.
     Node,
+}
+
+impl Language {
+    /// All.
+    pub const ALL: [Language; 2] = [Language::Python, Language::Node];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Language::Python => "python",
+            Language::Node => "node",
+        }
+    }
 }
 
 /// A language whose libraries are there.
@@ -84,10 +108,7 @@ impl Kit {
 
     /// Its name.
     pub fn language(&self) -> &'static str {
-        match self.language {
-            Language::Python => "python",
-            Language::Node => "node",
-        }
+        self.language.name()
     }
 
     fn works(&self) -> bool {
@@ -161,6 +182,8 @@ impl Kit {
             .arg(&file)
             .arg(&plan)
             .current_dir(&self.libraries)
+            // Ctrl-C is for the controller: these go on until it tells them to end.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(&log)?)
@@ -176,7 +199,12 @@ impl Kit {
             }
             Ok(())
         });
-        Ok(Foreign { child, reader, log })
+        Ok(Foreign {
+            language: self.language(),
+            child,
+            reader,
+            log,
+        })
     }
 
     fn generate(&self, protos: &Path) -> anyhow::Result<()> {
@@ -195,8 +223,9 @@ impl Kit {
     }
 }
 
-/// A client's process.
+/// The process of a language's clients.
 pub struct Foreign {
+    language: &'static str,
     child: Child,
     reader: JoinHandle<anyhow::Result<()>>,
     log: PathBuf,
@@ -211,10 +240,15 @@ impl Foreign {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!(
-                "a client ended ({status}): {}",
-                firebreak::cluster::process::tail_of(&self.log)
+                "the clients in {} ended ({status}): {}",
+                self.language,
+                self.said()
             ),
         }
+    }
+
+    fn said(&self) -> String {
+        firebreak::cluster::process::tail_of(&self.log)
     }
 
     /// Tells it to end, and waits until all it did is noted.
@@ -224,10 +258,10 @@ impl Foreign {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.child.stdin.take());
         let ended = tokio::time::timeout(END_LIMIT, self.child.wait()).await;
-        let status = ended.context("a client does not end")??;
+        let (language, said) = (self.language, self.said());
+        let status = ended.with_context(|| format!("the clients in {language} do not end"))??;
         if !status.success() {
-            let said = firebreak::cluster::process::tail_of(&self.log);
-            bail!("a client ended with {status}: {said}");
+            bail!("the clients in {language} ended with {status}: {said}");
         }
         self.reader.await?
     }
