@@ -45,6 +45,10 @@ def take(db, change):
     ended = incarnation + (1 if "deleted" in change else 0)
     forget(db, db.execute(
         "SELECT id FROM message WHERE conversation = ? AND incarnation < ?", (conversation, ended)))
+    if "trimmed" in change:
+        forget(db, db.execute(
+            "SELECT id FROM message WHERE conversation = ? AND seq < ?",
+            (conversation, change["trimmed"]["min_seq"])))
     message = change.get("message")
     if message is None:
         return

@@ -199,6 +199,7 @@ fn feed(golden: &mut Golden) {
                 change(What::Message(message())),
                 change(What::Settings(head.clone())),
                 change(What::Deleted(head)),
+                change(What::Trimmed(9)),
             ],
             cursor: "cursor".into(),
             caught_up: true,

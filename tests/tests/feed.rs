@@ -54,6 +54,7 @@ impl Taken {
                 drop(self.settings.insert(change.conversation, head.attributes))
             }
             What::Deleted(_) => drop(self.deleted.insert(change.conversation)),
+            What::Trimmed(_) => unreachable!("nothing expires here"),
         }
     }
 }

@@ -20,7 +20,7 @@ Examples:
   firebreak changes --tenant acme --once                  what there is now, and no more
 
 Each line is a JSON object: a change with \"id\", \"conversation\", \"incarnation\", \"revision\" and \"message\",
-\"settings\" or \"deleted\"; or {\"cursor\":…}, which stands behind all that it covers. Begin again with the last cursor
+\"settings\", \"deleted\" or \"trimmed\"; or {\"cursor\":…}, which stands behind all that it covers. Begin again with the last cursor
 that was dealt with: nothing is missing then, and what comes again has the same id.
 
 Exit codes: 0 printed, 1 the cluster could not be asked, 2 wrong arguments.";
@@ -136,6 +136,7 @@ fn line(change: &v1::Change) -> Value {
             let time = head.delete_time.map(|time| time.to_string());
             line["deleted"] = json!({ "delete_time": time });
         }
+        Some(What::Trimmed(min_seq)) => line["trimmed"] = json!({ "min_seq": min_seq }),
         None => {}
     }
     line

@@ -230,9 +230,15 @@ fn change(fed: Fed, shard: u32, now_ms: u64) -> Result<v1::Change, Failure> {
             let deleted = convert::conversation(*head, shard);
             (Wire::Deleted(deleted), "d".to_owned())
         }
+        What::Trimmed(min_seq) => (Wire::Trimmed(min_seq), format!("t{min_seq}")),
+    };
+    // What was trimmed stays so: it is one change, however often it is told.
+    let revision = match what {
+        Wire::Trimmed(_) => 0,
+        Wire::Message(_) | Wire::Settings(_) | Wire::Deleted(_) => fed.revision,
     };
     Ok(v1::Change {
-        id: format!("{name}/{}/{id}/{}", fed.incarnation, fed.revision),
+        id: format!("{name}/{}/{id}/{revision}", fed.incarnation),
         conversation: fed.name,
         incarnation: fed.incarnation,
         revision: fed.revision,

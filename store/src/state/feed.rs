@@ -47,7 +47,7 @@ impl Fed {
     fn bytes(&self) -> usize {
         let message = match &self.what {
             What::Message(shown) => shown.stored.message.as_ref(),
-            What::Settings(_) | What::Deleted(_) => None,
+            What::Settings(_) | What::Deleted(_) | What::Trimmed(_) => None,
         };
         256 + message.map_or(0, prost::Message::encoded_len)
     }
@@ -62,6 +62,8 @@ pub enum What {
     Settings(Box<Conversation>),
     /// It was deleted.
     Deleted(Box<Conversation>),
+    /// Messages before this one have expired; told with each change of such a conversation.
+    Trimmed(u64),
 }
 
 /// Part of what was changed.
@@ -274,6 +276,9 @@ impl Slots<'_> {
             .filter(|at| *at > after);
         if let Some(revision) = set {
             changes.push(fed(revision, What::Settings(Box::new(head.clone()))));
+        }
+        if head.min_seq > 1 {
+            changes.push(fed(head.revision, What::Trimmed(head.min_seq)));
         }
         let first_new = self.first_new(key, &head)?;
         let wanted = Wanted {
