@@ -141,6 +141,7 @@ pub async fn run(
             options.dir.display()
         )))
     };
+    let new = !options.dir.exists();
     fs::create_dir_all(&options.dir).map_err(folder)?;
     fs::write(options.dir.join("plan.toml"), &planned.text).map_err(folder)?;
     fs::write(
@@ -154,7 +155,15 @@ pub async fn run(
             options.dir.display()
         ))));
     }
-    let number = resume::claim(client, planned, options.resume).await?;
+    let number = match resume::claim(client, planned, options.resume).await {
+        Ok(number) => number,
+        Err(why) => {
+            if new {
+                forget(&options.dir);
+            }
+            return Err(why);
+        }
+    };
     let run_name = format!("{}-{number}", plan.id);
     let noted = match options.resume {
         true => sweep::noted_doors(client, &plan.id).await?,
@@ -421,6 +430,15 @@ pub fn wire_end(end: End) -> drill::End {
         End::Aborted => drill::End::Aborted,
         End::Inconclusive => drill::End::Inconclusive,
     }
+}
+
+/// Takes away the folder of a drill that may not begin: nothing was done, and nothing is left of it.
+fn forget(dir: &Path) {
+    for file in ["plan.toml", "preflight.json"] {
+        // What cannot be removed stays, and does no harm.
+        let _ = fs::remove_file(dir.join(file));
+    }
+    let _ = fs::remove_dir(dir);
 }
 
 /// Writes a document of a drill's folder.
