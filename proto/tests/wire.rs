@@ -982,6 +982,7 @@ fn admin(golden: &mut Golden) {
                 messages: 299,
                 running_hash: Bytes::from_static(&[1; 16]),
                 disk_hash: Bytes::from_static(&[2; 16]),
+                ..v1::ConversationHash::default()
             }],
         },
     );

@@ -332,6 +332,7 @@ mod tests {
             messages: last_seq,
             running_hash: hash.into(),
             disk_hash: hash.into(),
+            ..ConversationHash::default()
         }
     }
 

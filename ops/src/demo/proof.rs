@@ -199,9 +199,10 @@ pub async fn compare_replicas(cluster: &Cluster, compared: impl Fn()) -> Compari
     Comparison { differences, holes }
 }
 
-/// Numbers are dense from 1, so there are as many messages as the last one says.
+/// Numbers are dense, so there are as many messages as the first that has not expired and the last say.
 fn has_hole(conversation: &v1::ConversationHash) -> bool {
-    conversation.messages != conversation.last_seq
+    let expired = conversation.min_seq.saturating_sub(1);
+    conversation.messages + expired != conversation.last_seq
 }
 
 async fn hash(
@@ -272,6 +273,7 @@ mod tests {
 
     fn hashes(messages: u64, disk: &'static [u8]) -> ReplicaHashes {
         let one = v1::ConversationHash {
+            min_seq: 1,
             name: "c".into(),
             last_seq: 2,
             messages,

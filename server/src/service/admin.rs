@@ -599,6 +599,7 @@ fn conversation_hash(hash: &ConversationHash) -> v1::ConversationHash {
         messages: hash.messages,
         running_hash: hash.running_hash.clone(),
         disk_hash: hash.disk_hash.clone(),
+        min_seq: hash.min_seq,
     }
 }
 

@@ -648,7 +648,9 @@ fn seen(host: &str, shard: u32, hash: ReplicaHash) -> ReplicaSeen {
                     .iter()
                     .map(|byte| format!("{byte:02x}"))
                     .collect();
-                (room.name, room.last_seq, room.messages, hex)
+                // What has expired was there.
+                let messages = room.messages + room.min_seq.saturating_sub(1);
+                (room.name, room.last_seq, messages, hex)
             })
             .collect(),
     }

@@ -23,6 +23,8 @@ pub struct ConversationHash {
     pub name: String,
     /// Its last message's number.
     pub last_seq: u64,
+    /// The first that has not expired.
+    pub min_seq: u64,
     /// Messages found on disk.
     pub messages: u64,
     /// The sum that the commands kept, 16 bytes little-endian; for the messages since the head was
@@ -30,6 +32,13 @@ pub struct ConversationHash {
     pub running_hash: Bytes,
     /// The sum over the records read back, 16 bytes little-endian.
     pub disk_hash: Bytes,
+}
+
+impl ConversationHash {
+    /// How many messages must be on disk: numbers are dense, and those before the first have expired.
+    pub fn counted(&self) -> u64 {
+        (self.last_seq + 1).saturating_sub(self.min_seq.max(1))
+    }
 }
 
 /// The read of all records of a shard at one read point, in slices, so that it can be as slow as it
@@ -221,6 +230,7 @@ impl Open {
         ConversationHash {
             name: self.head.name,
             last_seq: self.head.last_seq,
+            min_seq: self.head.min_seq.max(1),
             messages: self.messages,
             running_hash: running,
             disk_hash: Bytes::copy_from_slice(&self.sum.to_le_bytes()),

@@ -133,7 +133,7 @@ impl Node {
         let applied = self.shard.hash(|hash| conversations.push(hash)).unwrap();
         for hash in &conversations {
             assert_eq!(hash.running_hash, hash.disk_hash, "{}", hash.name);
-            assert_eq!(hash.messages, hash.last_seq, "{}", hash.name);
+            assert_eq!(hash.messages, hash.counted(), "{}", hash.name);
         }
         (applied, conversations)
     }

@@ -176,6 +176,8 @@ fn measured() -> Measured {
     }
     Measured {
         gap_ms: 1_612,
+        plain_gap_ms: 0,
+        late_ms: 0,
         gap_whose: "send-seoul-1".to_owned(),
         calls: clients.iter().map(|client| client.calls).sum(),
         clients,
