@@ -394,7 +394,7 @@ fn whole_page(node: &Node, reference: &Reference, name: &ConversationName) {
         expected.sort_by_key(|shown| shown.revision);
         let found = page(next, Some(after));
         assert_eq!(found.changed.iter().collect::<Vec<_>>(), expected);
-        assert_eq!(found.messages[..], all.messages[next as usize - 1..]);
+        assert_eq!(found.messages[..], all.messages[half..]);
         assert_eq!(found.changed_to, found.head.revision);
     }
 }
