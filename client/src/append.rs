@@ -148,7 +148,7 @@ impl Client {
 }
 
 fn precondition(options: AppendOptions) -> Option<v1::Precondition> {
-    (options != AppendOptions::default()).then(|| v1::Precondition {
+    (options != AppendOptions::default()).then_some(v1::Precondition {
         expected_last_seq: options.expected_last_seq,
         key: options.key,
         expected_last_seq_of_key: options.expected_last_seq_of_key,

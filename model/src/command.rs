@@ -367,8 +367,8 @@ pub enum Answer {
     #[prost(message, tag = "1")]
     Appended(Appended),
     /// To [`Body::Create`].
-    #[prost(message, tag = "2")]
-    Created(Created),
+    #[prost(message, boxed, tag = "2")]
+    Created(Box<Created>),
     /// The whole command was refused and had no effect.
     #[prost(message, tag = "3")]
     Refused(Refusal),

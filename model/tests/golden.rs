@@ -610,7 +610,10 @@ fn replies_are_read_and_written_as_ever() {
         conversation: Some(conversation()),
         deduplicated: true,
     };
-    check("reply_created", &Reply::new(Answer::Created(created)));
+    check(
+        "reply_created",
+        &Reply::new(Answer::Created(Box::new(created))),
+    );
     let changed = MessageChanged {
         seq: 300,
         revision: 5_000,

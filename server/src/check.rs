@@ -297,8 +297,9 @@ impl Checker {
     pub fn ttl(&mut self, field: impl fmt::Display, ttl: &prost_types::Duration, or_none: bool) {
         let ms = convert::millis_of(ttl);
         let none = or_none && ttl.seconds == 0 && ttl.nanos == 0;
-        let valid = ttl.seconds >= 0 && (0..1_000_000_000).contains(&ttl.nanos);
-        if !none && !(valid && (1_000..=limits::TTL_MS_MAX).contains(&ms)) {
+        let whole = ttl.seconds >= 0 && (0..1_000_000_000).contains(&ttl.nanos);
+        let fits = whole && (1_000..=limits::TTL_MS_MAX).contains(&ms);
+        if !none && !fits {
             let or = if or_none { ", or 0 for ever" } else { "" };
             self.add(field, format_args!("must be 1 s to 100 years{or}"));
         }

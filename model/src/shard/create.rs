@@ -136,8 +136,8 @@ fn again(create: &Create, head: Conversation) -> Reply {
 }
 
 fn created(conversation: Conversation, deduplicated: bool) -> Reply {
-    Reply::new(Answer::Created(Created {
+    Reply::new(Answer::Created(Box::new(Created {
         conversation: Some(conversation),
         deduplicated,
-    }))
+    })))
 }

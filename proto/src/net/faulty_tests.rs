@@ -388,6 +388,10 @@ fn the_last_waker_of_a_task_may_drop_connections_of_the_same_switch() {
     switch.keep(7, &waker);
     drop(waker);
     let (done, ended) = std::sync::mpsc::channel();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a lock that waits for itself stops the thread that tries it"
+    )]
     std::thread::spawn(move || {
         switch.keep(7, std::task::Waker::noop());
         // Who waits is gone only when this has failed.
