@@ -31,14 +31,16 @@ pub fn open<N: Network>(
     if !allowed {
         return Ok(None);
     }
-    let reached = raft.clone();
+    // The control has a thread of its own, which may outlive the node for a moment: were it the last to hold the
+    // databases, they would be closed while the process ends, and with it what they lock with.
+    let reached = Arc::downgrade(raft);
     let control = Control::new(Parts {
         stage: world.stage.clone(),
         disk,
         told: told.clone(),
         view: raft.view(),
         own: raft.identity().node,
-        reached: Box::new(move |node| reached.address(node)),
+        reached: Box::new(move |node| reached.upgrade()?.address(node)),
     });
     let opened = world.stage.open(control.clone(), listen);
     let address = opened.map_err(|error| RunError::Listen {
