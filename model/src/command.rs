@@ -603,14 +603,16 @@ impl Command {
 
     /// An append with what the first versions did not know, as one of theirs where it does without.
     pub fn append_with(with: AppendWith) -> Command {
-        let AppendWith { append, .. } = &with;
-        let plain = with.key.is_empty()
+        let free = with.key.is_empty()
             && with.expected_last_seq_of_key.is_none()
             && with.fence_token.is_empty();
-        let lasting = |append: &&Append| append.messages.iter().all(|one| one.ttl_ms == 0);
-        match append.as_ref().filter(|_| plain).filter(lasting) {
-            Some(append) => Command::append(append.clone()),
-            None => Command {
+        let lasts = |append: &Append| append.messages.iter().all(|one| one.ttl_ms == 0);
+        match with {
+            AppendWith {
+                append: Some(append),
+                ..
+            } if free && lasts(&append) => Command::append(append),
+            with => Command {
                 body: Some(Body::AppendWith(with)),
             },
         }

@@ -22,16 +22,16 @@ use crate::state::{Conversation, Dedup, Made, Reaction, ReactionCount, Reactions
 const SALT_BYTES: usize = 16;
 
 /// A message while a command changes it.
-struct Target {
-    key: ConversationKey,
-    head: Conversation,
-    stored: Stored,
-    record: Bytes,
-    reactions: Option<Reactions>,
+pub(super) struct Target {
+    pub(super) key: ConversationKey,
+    pub(super) head: Conversation,
+    pub(super) stored: Stored,
+    pub(super) record: Bytes,
+    pub(super) reactions: Option<Reactions>,
 }
 
 /// What a change came to.
-struct Done {
+pub(super) struct Done {
     /// Set when anything changed.
     revision: Option<u64>,
     count: u32,
@@ -168,21 +168,8 @@ impl Machine {
     where
         S: View + Sink,
     {
-        let (key, stored) = (target.key, &mut target.stored);
-        let message = stored.message.take().unwrap_or_default();
-        let id = hash::dedup_id(&message.sender, &message.client_message_id);
-        let appended = state.dedup(&key, &id)?;
-        if let Some(appended) = appended.filter(|d| d.revision == stored.appended_at()) {
-            let request_hash = Bytes::new();
-            state.put_request(
-                &key,
-                &id,
-                Dedup {
-                    request_hash,
-                    ..appended
-                },
-            );
-        }
+        let message = target.empty(state)?;
+        let stored = &mut target.stored;
         let original_time_ms = message.original_time_ms.filter(|_| how.keep_original_time);
         stored.message = Some(match mutant!("redacted-body-still-read") {
             true => message,
@@ -191,24 +178,14 @@ impl Machine {
                 ..NewMessage::default()
             },
         });
-        state.erase(&key);
-        stored.edit_time_ms = None;
-        stored.original_edit_time_ms = None;
+        state.erase(&target.key);
         stored.original_redact_time_ms = how.original_time_ms;
         stored.redact_time_ms = Some(self.time_ms.max(stored.create_time_ms));
-        stored.salt = Bytes::new();
-        if let Some(reactions) = target.reactions.take() {
-            let gone = hash::record_hash(&reactions.encode_to_vec());
-            let gone = gone.wrapping_add(sum_of(&reactions.sum));
-            target.add_content(gone.wrapping_neg());
-            state.put_changed(&key, reactions.revision, None);
-            state.clear_reactions(&key, reactions.seq);
-        }
         Ok(self.replace(state, target))
     }
 
     /// Writes the message as it is now.
-    fn replace<S: Sink>(&mut self, state: &mut S, target: &mut Target) -> Done {
+    pub(super) fn replace<S: Sink>(&mut self, state: &mut S, target: &mut Target) -> Done {
         self.revision += 1;
         let (key, stored) = (target.key, &mut target.stored);
         match stored.append_revision {
@@ -310,7 +287,7 @@ impl Machine {
 
 impl Target {
     /// The message that is to be changed, if it is there.
-    fn read<S: View>(
+    pub(super) fn read<S: View>(
         state: &mut S,
         key: ConversationKey,
         head: Conversation,
@@ -339,13 +316,56 @@ impl Target {
         }))
     }
 
+    /// Leaves nothing of the content: not in the message, in reactions to it, nor in what is remembered of its
+    /// id. Gives what it said.
+    pub(super) fn empty<S>(&mut self, state: &mut S) -> Result<NewMessage, <S as View>::Error>
+    where
+        S: View + Sink,
+    {
+        let stored = &mut self.stored;
+        let message = stored.message.replace(NewMessage::default());
+        let message = message.unwrap_or_default();
+        let id = hash::dedup_id(&message.sender, &message.client_message_id);
+        let appended = state.dedup(&self.key, &id)?;
+        if let Some(appended) = appended.filter(|d| d.revision == stored.appended_at()) {
+            let request_hash = Bytes::new();
+            let dedup = Dedup {
+                request_hash,
+                ..appended
+            };
+            state.put_request(&self.key, &id, dedup);
+        }
+        stored.edit_time_ms = None;
+        stored.original_edit_time_ms = None;
+        stored.salt = Bytes::new();
+        self.drop_reactions(state);
+        Ok(message)
+    }
+
+    /// Removes the reactions, and takes them out of the content hash.
+    pub(super) fn drop_reactions<S: Sink>(&mut self, state: &mut S) {
+        if let Some(reactions) = self.reactions.take() {
+            let gone = hash::record_hash(&reactions.encode_to_vec());
+            let gone = gone.wrapping_add(sum_of(&reactions.sum));
+            self.add_content(gone.wrapping_neg());
+            state.put_changed(&self.key, reactions.revision, None);
+            state.clear_reactions(&self.key, reactions.seq);
+        }
+    }
+
+    /// Bytes of the records of the message and of the counts of its reactions.
+    pub(super) fn bytes(&self) -> u64 {
+        let counts = self.reactions.as_ref().map_or(0, Message::encoded_len);
+        (self.record.len() + counts) as u64
+    }
+
     /// That of the last change of it, whatever it was.
     fn revision(&self) -> u64 {
         let reacted = self.reactions.as_ref().map_or(0, |all| all.revision);
         self.stored.revision.max(reacted)
     }
 
-    fn add_content(&mut self, hash: u128) {
+    pub(super) fn add_content(&mut self, hash: u128) {
         let sum = content_of(&self.head).wrapping_add(hash);
         self.head.content_hash = Bytes::copy_from_slice(&sum.to_le_bytes());
     }

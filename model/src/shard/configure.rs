@@ -8,11 +8,18 @@ use prost::Message;
 
 use super::append::content_of;
 use super::change::{no_conversation, reused};
-use super::{Machine, Sink, View, collision, invalid};
+use super::{DedupId, Machine, Sink, View, collision, invalid};
 use crate::command::{Answer, Attributes, Configure, Configured, Reply, Setting};
 use crate::hash;
 use crate::id::ConversationKey;
 use crate::state::{Conversation, Dedup, Made};
+
+/// A request to a conversation that is new.
+pub(super) struct Asked {
+    pub(super) key: ConversationKey,
+    id: DedupId,
+    dedup: Dedup,
+}
 
 impl Machine {
     /// Changes a conversation, or answers the same request again as the first time.
@@ -24,11 +31,6 @@ impl Machine {
     where
         S: View + Sink,
     {
-        let key = match self.locate(&configure.conversation) {
-            Ok(key) => key,
-            Err(refused) => return Ok(refused),
-        };
-        let name = &configure.conversation;
         let (made, content) = match &configure.setting {
             _ if configure.request_id.is_empty() => {
                 return Ok(invalid("a change of a conversation without request_id"));
@@ -37,37 +39,63 @@ impl Machine {
             Some(Setting::Attributes(given)) => (Made::Attributes, given.encode_to_vec()),
             Some(Setting::Delete(_)) => (Made::Deletion, Vec::new()),
         };
-        let Some(head) = state.conversation(&key)? else {
-            return Ok(no_conversation(name));
+        let of = (&configure.conversation[..], &configure.request_id);
+        let (head, asked) = match self.asked(state, of, made, &content)? {
+            Ok(new) => new,
+            Err(reply) => return Ok(reply),
         };
-        if head.name != *name {
-            return Ok(collision(name, &head.name));
+        match configure.setting {
+            Some(Setting::Attributes(given)) => self.set(state, &asked.key, head, given),
+            Some(Setting::Delete(_)) | None => self.delete(state, &asked.key, head),
         }
-        let id = hash::request_id(&configure.request_id);
-        let request_hash = hash::salted_hash(&[], &content);
+        Ok(self.done(state, asked))
+    }
+
+    /// The head of a conversation, and what is to be remembered of a request to it that is new; else what to
+    /// answer: what it was answered before, or why it is refused.
+    #[allow(clippy::type_complexity, reason = "it is taken apart at once")]
+    pub(super) fn asked<S: View>(
+        &self,
+        state: &mut S,
+        (name, request_id): (&str, &Bytes),
+        made: Made,
+        content: &[u8],
+    ) -> Result<Result<(Conversation, Asked), Reply>, S::Error> {
+        let key = match self.locate(name) {
+            Ok(key) => key,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let Some(head) = state.conversation(&key)? else {
+            return Ok(Err(no_conversation(name)));
+        };
+        if head.name != name {
+            return Ok(Err(collision(name, &head.name)));
+        }
+        let id = hash::request_id(request_id);
+        let request_hash = hash::salted_hash(&[], content);
         if let Some(dedup) = self.remembered(state, &key, &id)? {
-            return Ok(
-                match dedup.made() == made && dedup.request_hash == request_hash {
-                    true => answered(&dedup, true),
-                    false => reused(&configure.request_id),
-                },
-            );
+            let same = dedup.made() == made && dedup.request_hash == request_hash;
+            return Ok(Err(match same {
+                true => answered(&dedup, true),
+                false => reused(request_id),
+            }));
         }
         if head.is_deleted() {
-            return Ok(no_conversation(name));
+            return Ok(Err(no_conversation(name)));
         }
         let dedup = self.request(&head, made, request_hash);
-        match configure.setting {
-            Some(Setting::Attributes(given)) => self.set(state, &key, head, given),
-            Some(Setting::Delete(_)) | None => self.delete(state, &key, head),
-        }
+        Ok(Ok((head, Asked { key, id, dedup })))
+    }
+
+    /// Remembers a request that was just carried out, and answers it.
+    pub(super) fn done<S: Sink>(&self, state: &mut S, asked: Asked) -> Reply {
         let dedup = Dedup {
             revision: self.revision,
-            ..dedup
+            ..asked.dedup
         };
         let answer = answered(&dedup, false);
-        state.put_request(&key, &id, dedup);
-        Ok(answer)
+        state.put_request(&asked.key, &asked.id, dedup);
+        answer
     }
 
     /// What is to be remembered of a request to a conversation.
@@ -129,8 +157,7 @@ impl Machine {
     }
 }
 
-/// The answer to a request that changed a conversation.
-pub(super) fn answered(dedup: &Dedup, deduplicated: bool) -> Reply {
+fn answered(dedup: &Dedup, deduplicated: bool) -> Reply {
     Reply::new(Answer::Configured(Configured {
         revision: dedup.revision,
         time_ms: dedup.time_ms,

@@ -6,14 +6,11 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::change::{no_conversation, reused};
-use super::configure::answered;
-use super::{Machine, Sink, View, collision, invalid};
+use super::{Machine, Sink, View, invalid};
 use crate::command::{Answer, Govern, Reason, Refusal, Reply};
-use crate::hash;
 use crate::id::ConversationKey;
 use crate::limits::TTL_MS_MAX;
-use crate::state::{Conversation, Dedup, Made};
+use crate::state::{Conversation, Made};
 
 impl Machine {
     /// Sets rules, or answers the same request again as the first time.
@@ -25,44 +22,20 @@ impl Machine {
     where
         S: View + Sink,
     {
-        let key = match self.locate(&govern.conversation) {
-            Ok(key) => key,
-            Err(refused) => return Ok(refused),
-        };
         if let Some(wrong) = wrong(&govern) {
             return Ok(invalid(wrong));
         }
-        let name = &govern.conversation;
-        let Some(head) = state.conversation(&key)? else {
-            return Ok(no_conversation(name));
+        let of = (&govern.conversation[..], &govern.request_id);
+        let content = content(&govern).encode_to_vec();
+        let (head, asked) = match self.asked(state, of, Made::Rules, &content)? {
+            Ok(new) => new,
+            Err(reply) => return Ok(reply),
         };
-        if head.name != *name {
-            return Ok(collision(name, &head.name));
-        }
-        let id = hash::request_id(&govern.request_id);
-        let request_hash = hash::salted_hash(&[], &content(&govern).encode_to_vec());
-        if let Some(dedup) = self.remembered(state, &key, &id)? {
-            let same = dedup.made() == Made::Rules && dedup.request_hash == request_hash;
-            return Ok(match same {
-                true => answered(&dedup, true),
-                false => reused(&govern.request_id),
-            });
-        }
-        if head.is_deleted() {
-            return Ok(no_conversation(name));
-        }
         if let Some(refusal) = overtaken(&govern, &head) {
             return Ok(Reply::new(Answer::Refused(refusal)));
         }
-        let dedup = self.request(&head, Made::Rules, request_hash);
-        self.set_rules(state, &key, head, govern);
-        let dedup = Dedup {
-            revision: self.revision,
-            ..dedup
-        };
-        let answer = answered(&dedup, false);
-        state.put_request(&key, &id, dedup);
-        Ok(answer)
+        self.set_rules(state, &asked.key, head, govern);
+        Ok(self.done(state, asked))
     }
 
     fn set_rules<S: Sink>(

@@ -1,14 +1,14 @@
-//! State in ordered maps, for tests of the machine.
+//! State in ordered maps, for tests of the machine, and of replicas that are compared with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use firebreak_model as model;
-use model::cluster::ClusterState;
-use model::id::ConversationKey;
-use model::shard::{DedupId, ReactionId, Sink, View};
-use model::state::{Conversation, Dedup, Reaction, Reactions};
+
+use super::model::cluster::ClusterState;
+use super::model::id::ConversationKey;
+use super::model::shard::{DedupId, ReactionId, Sink, View};
+use super::model::state::{Conversation, Dedup, Reaction, Reactions};
 
 /// All records of a shard.
 #[derive(Clone, Debug, Default, PartialEq)]
