@@ -280,7 +280,8 @@ impl Slots<'_> {
         if head.min_seq > 1 {
             changes.push(fed(head.revision, What::Trimmed(head.min_seq)));
         }
-        let first_new = self.first_new(key, &head)?;
+        let told = |stored: &Stored| stored.appended_at() <= after;
+        let first_new = pages::first_not(self.read, key, &head, told)?;
         let wanted = Wanted {
             start_seq: first_new,
             order: Order::Ascending,
@@ -315,27 +316,5 @@ impl Slots<'_> {
             changes.push(fed(shown.revision, What::Message(Box::new(shown))));
         }
         Ok(cut)
-    }
-
-    /// The first message that was appended behind the position; behind the last when there is none.
-    fn first_new(&self, key: &ConversationKey, head: &Conversation) -> Result<u64, Error> {
-        let (mut low, mut high) = (head.min_seq.max(1), head.last_seq + 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.appended_at(key, middle)? > self.ask.after {
-                true => high = middle,
-                false => low = middle + 1,
-            }
-        }
-        Ok(low)
-    }
-
-    fn appended_at(&self, key: &ConversationKey, seq: u64) -> Result<u64, Error> {
-        let at = key::state::message(key, seq);
-        let Some(value) = self.read.get(&at)? else {
-            return Err(record::corrupt(&at, "it is missing".into()));
-        };
-        let stored: Stored = record::decode(&at, value)?;
-        Ok(stored.appended_at())
     }
 }

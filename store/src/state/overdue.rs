@@ -10,6 +10,7 @@ use model::limits::EXPIRE_MAX;
 use model::state::{Conversation, Expiring, Stored};
 
 use super::overlay::head_of;
+use super::pages;
 use super::record;
 use super::shard::ShardState;
 use crate::engine::{Order, Read};
@@ -191,32 +192,14 @@ impl ShardState {
         name: &ConversationName,
         before: impl Fn(&Stored) -> bool,
     ) -> Result<Option<u64>, Error> {
-        let serving = self.shard.serving.read();
-        let key = name.key();
-        let head = self.noted(self.head(&serving, &key))?;
-        let Some(head) = head.filter(|head| head.name == name.as_str() && !head.is_deleted())
-        else {
-            return Ok(None);
-        };
-        let snapshot = self.point_of(&serving);
-        // So that the place is found by halving.
-        let (mut from, mut to) = (head.min_seq.max(1), head.last_seq.saturating_add(1));
-        while from < to {
-            let middle = from + (to - from) / 2;
-            let at = key::state::message(&key, middle);
-            match snapshot.get(&at)? {
-                // What has just been removed was before all that is left.
-                None => from = middle + 1,
-                Some(value) => {
-                    let stored: Stored = self.noted(record::decode(&at, value))?;
-                    match before(&stored) {
-                        true => from = middle + 1,
-                        false => to = middle,
-                    }
-                }
-            }
-        }
-        Ok(Some(from))
+        let (key, snapshot) = (name.key(), self.point_of(&self.shard.serving.read()));
+        let found = head_of(&*snapshot, &key).and_then(|head| {
+            let own = |head: &Conversation| head.name == name.as_str() && !head.is_deleted();
+            let head = head.filter(own);
+            head.map(|head| pages::first_not(&*snapshot, &key, &head, before))
+                .transpose()
+        });
+        self.noted(found)
     }
 }
 

@@ -238,6 +238,29 @@ fn read(
     Ok(page)
 }
 
+/// The first message for which `before` does not hold, which it does for all up to some message and for none from
+/// there on; behind the last when there is none. The head and `read` are of one read point.
+pub(super) fn first_not(
+    read: &dyn Read,
+    key: &ConversationKey,
+    head: &Conversation,
+    before: impl Fn(&Stored) -> bool,
+) -> Result<u64, Error> {
+    let (mut from, mut to) = (head.min_seq.max(1), head.last_seq.saturating_add(1));
+    while from < to {
+        let middle = from + (to - from) / 2;
+        let at = key::state::message(key, middle);
+        let Some(value) = read.get(&at)? else {
+            return Err(record::corrupt(&at, "it is missing".into()));
+        };
+        match before(&record::decode(&at, value)?) {
+            true => from = middle + 1,
+            false => to = middle,
+        }
+    }
+    Ok(from)
+}
+
 pub(super) fn messages(
     read: &dyn Read,
     key: &ConversationKey,
