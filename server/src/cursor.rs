@@ -9,22 +9,20 @@
 
 use std::ops::RangeInclusive;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use model::hash;
+use crate::sealed::{open, seal, tenant_hash};
 
 const VERSION: u8 = 1;
 /// Those of [`crate::token`] and of pages of reactions are 1 to 4.
 const KIND: u8 = 5;
 const HEAD_BYTES: usize = 2 + 8;
-const RANGE_BYTES: usize = 2 + 2 + 8;
-const CHECK_BYTES: usize = 4;
+/// Bytes of a range.
+pub const RANGE_BYTES: usize = 2 + 2 + 8;
 /// Ranges of one cursor, most: as long as a request may be.
 const RANGES_MAX: usize = 3_000;
 
 /// Positions in slots, in the order of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cursor(Vec<(RangeInclusive<u16>, u64)>);
+pub struct Cursor(Vec<Range>);
 
 impl Cursor {
     /// The beginning of all slots.
@@ -88,17 +86,10 @@ impl Cursor {
                 })
                 .collect();
         }
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + RANGE_BYTES * ranges.len() + CHECK_BYTES);
-        bytes.extend([VERSION, KIND]);
+        let mut bytes = vec![VERSION, KIND];
         bytes.extend(tenant_hash(tenant));
-        for (slots, revision) in &ranges {
-            bytes.extend(slots.start().to_be_bytes());
-            bytes.extend(slots.end().to_be_bytes());
-            bytes.extend(revision.to_be_bytes());
-        }
-        let check = hash::record_hash(&bytes).to_le_bytes();
-        bytes.extend(&check[..CHECK_BYTES]);
-        URL_SAFE_NO_PAD.encode(bytes)
+        put_ranges(&mut bytes, &ranges);
+        seal(bytes)
     }
 
     /// Reads one that must be of this tenant.
@@ -107,56 +98,56 @@ impl Cursor {
     /// What is wrong with it.
     pub fn decode(text: &str, tenant: &str) -> Result<Cursor, &'static str> {
         const MALFORMED: &str = "is not a cursor this cluster gave";
-        if text.len() > 2 * (HEAD_BYTES + RANGE_BYTES * RANGES_MAX + CHECK_BYTES) {
-            return Err(MALFORMED);
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MALFORMED)?;
-        let Some(length) = bytes
-            .len()
-            .checked_sub(CHECK_BYTES)
-            .filter(|length| *length >= HEAD_BYTES)
-        else {
-            return Err(MALFORMED);
-        };
-        let (said, check) = bytes.split_at(length);
-        if hash::record_hash(said).to_le_bytes()[..CHECK_BYTES] != *check {
-            return Err(MALFORMED);
-        }
+        let said = open(text, HEAD_BYTES + RANGE_BYTES * RANGES_MAX);
+        let said = said.filter(|said| said.len() >= HEAD_BYTES);
+        let said = said.ok_or(MALFORMED)?;
         if said[..2] != [VERSION, KIND] {
             return Err("is a token of another method, or of a later version");
         }
         if said[2..HEAD_BYTES] != tenant_hash(tenant) {
             return Err("belongs to another tenant");
         }
-        let mut cursor = Cursor::default();
-        let ranges = said[HEAD_BYTES..].chunks_exact(RANGE_BYTES);
-        if !ranges.remainder().is_empty() {
-            return Err(MALFORMED);
-        }
-        for range in ranges {
-            let slot = |at: usize| u16::from_be_bytes([range[at], range[at + 1]]);
-            let mut revision = [0; 8];
-            revision.copy_from_slice(&range[4..]);
-            let last = cursor.0.last().map(|(slots, _)| *slots.end());
-            if slot(0) > slot(2) || last.is_some_and(|last| slot(0) <= last) {
-                return Err(MALFORMED);
-            }
-            cursor
-                .0
-                .push((slot(0)..=slot(2), u64::from_be_bytes(revision)));
-        }
-        Ok(cursor)
+        ranges_of(&said[HEAD_BYTES..]).map(Cursor).ok_or(MALFORMED)
     }
 }
 
-fn tenant_hash(tenant: &str) -> [u8; 8] {
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash::record_hash(tenant.as_bytes()).to_le_bytes()[..8]);
-    first
+/// A range of slots, and a revision of it.
+pub type Range = (RangeInclusive<u16>, u64);
+
+/// Adds ranges to what a cursor says.
+pub fn put_ranges(bytes: &mut Vec<u8>, ranges: &[Range]) {
+    for (slots, revision) in ranges {
+        bytes.extend(slots.start().to_be_bytes());
+        bytes.extend(slots.end().to_be_bytes());
+        bytes.extend(revision.to_be_bytes());
+    }
+}
+
+/// The ranges in what stands behind the head; none unless they are whole and in the order of slots.
+pub fn ranges_of(bytes: &[u8]) -> Option<Vec<Range>> {
+    let encoded = bytes.chunks_exact(RANGE_BYTES);
+    if !encoded.remainder().is_empty() {
+        return None;
+    }
+    let mut ranges: Vec<Range> = Vec::with_capacity(encoded.len());
+    for range in encoded {
+        let slot = |at: usize| u16::from_be_bytes([range[at], range[at + 1]]);
+        let mut revision = [0; 8];
+        revision.copy_from_slice(&range[4..]);
+        let last = ranges.last().map(|(slots, _)| *slots.end());
+        if slot(0) > slot(2) || last.is_some_and(|last| slot(0) <= last) {
+            return None;
+        }
+        ranges.push((slot(0)..=slot(2), u64::from_be_bytes(revision)));
+    }
+    Some(ranges)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     fn cursor() -> Cursor {

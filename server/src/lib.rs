@@ -35,6 +35,7 @@ pub mod node;
 pub mod read;
 pub mod recorder;
 pub mod room;
+pub mod sealed;
 pub mod secrets;
 pub mod service;
 pub mod sight;

@@ -10,22 +10,19 @@
 
 use std::ops::RangeInclusive;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use model::hash::record_hash;
 use model::id::Slot;
 
+use crate::cursor::{RANGE_BYTES, Range, put_ranges, ranges_of};
+use crate::sealed::{open, seal};
 use crate::token::Error;
 
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 3;
-const ENTRY_BYTES: usize = 12;
-const CHECK_BYTES: usize = 4;
 
 /// Positions by ranges of slots, which do not overlap, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    ranges: Vec<(RangeInclusive<u16>, u64)>,
+    ranges: Vec<Range>,
 }
 
 impl Position {
@@ -58,7 +55,7 @@ impl Position {
     }
 
     /// The ranges and their revisions.
-    pub fn ranges(&self) -> impl Iterator<Item = (RangeInclusive<u16>, u64)> + '_ {
+    pub fn ranges(&self) -> impl Iterator<Item = Range> + '_ {
         self.ranges.iter().cloned()
     }
 
@@ -67,16 +64,10 @@ impl Position {
         let Some(count) = u16::try_from(self.ranges.len()).ok().filter(|n| *n > 0) else {
             return String::new();
         };
-        let mut bytes = vec![VERSION];
-        bytes.extend(count.to_be_bytes());
-        for (slots, revision) in &self.ranges {
-            bytes.extend(slots.start().to_be_bytes());
-            bytes.extend(slots.end().to_be_bytes());
-            bytes.extend(revision.to_be_bytes());
-        }
-        let check = check_of(&bytes);
-        bytes.extend(check);
-        URL_SAFE_NO_PAD.encode(bytes)
+        let [high, low] = count.to_be_bytes();
+        let mut bytes = vec![VERSION, high, low];
+        put_ranges(&mut bytes, &self.ranges);
+        seal(bytes)
     }
 
     /// Reads what [`Position::encode`] wrote.
@@ -87,47 +78,24 @@ impl Position {
         if text.is_empty() {
             return Ok(Position::default());
         }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::Malformed)?;
-        if bytes.len() < HEAD_BYTES + CHECK_BYTES {
-            return Err(Error::Malformed);
-        }
-        let (said, check) = bytes.split_at(bytes.len() - CHECK_BYTES);
-        if check_of(said) != check {
-            return Err(Error::Malformed);
-        }
+        let most = HEAD_BYTES + RANGE_BYTES * usize::from(u16::MAX);
+        let said = open(text, most).filter(|said| said.len() >= HEAD_BYTES);
+        let said = said.ok_or(Error::Malformed)?;
         if said[0] != VERSION {
             return Err(Error::Version);
         }
-        let entries = &said[HEAD_BYTES..];
         let count = usize::from(u16::from_be_bytes([said[1], said[2]]));
-        if entries.len() != count * ENTRY_BYTES {
-            return Err(Error::Malformed);
-        }
-        let mut position = Position::default();
-        for entry in entries.chunks_exact(ENTRY_BYTES) {
-            let slot = |at: usize| u16::from_be_bytes([entry[at], entry[at + 1]]);
-            let (first, last) = (slot(0), slot(2));
-            let mut revision = [0; 8];
-            revision.copy_from_slice(&entry[4..]);
-            let behind = position.ranges.last();
-            if first > last || behind.is_some_and(|(held, _)| *held.end() >= first) {
-                return Err(Error::Malformed);
-            }
-            let revision = u64::from_be_bytes(revision);
-            position.ranges.push((first..=last, revision));
-        }
-        Ok(position)
+        let ranges = ranges_of(&said[HEAD_BYTES..]);
+        let ranges = ranges.filter(|ranges| ranges.len() == count);
+        let ranges = ranges.ok_or(Error::Malformed)?;
+        Ok(Position { ranges })
     }
-}
-
-fn check_of(bytes: &[u8]) -> [u8; CHECK_BYTES] {
-    let mut check = [0; CHECK_BYTES];
-    check.copy_from_slice(&record_hash(bytes).to_le_bytes()[..CHECK_BYTES]);
-    check
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use proptest::prelude::*;
 
     use super::*;

@@ -6,13 +6,10 @@
 //! base64url( version 1 | kind 4 | conversation key 16 | incarnation 8 | seq 8 | reaction 32 | check 4 )
 //! ```
 //!
-//! Integers are big-endian; the check is as in [`crate::token`].
+//! Integers are big-endian; the check is as in [`crate::sealed`].
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use model::hash;
 use model::id::{ConversationKey, ConversationName};
 use model::limits;
 use proto::v1;
@@ -27,12 +24,12 @@ use crate::deadline::{Call, forward};
 use crate::error::Failure;
 use crate::gateway::Gateway;
 use crate::read::{Found, read};
+use crate::sealed::{open, seal};
 
 const VERSION: u8 = 1;
 /// Those of [`crate::token`] are 1 to 3.
 const KIND: u8 = 4;
-const CHECK_BYTES: usize = 4;
-const TOKEN_BYTES: usize = 2 + 16 + 8 + 8 + 32 + CHECK_BYTES;
+const TOKEN_BYTES: usize = 2 + 16 + 8 + 8 + 32;
 
 /// A list request, checked.
 #[derive(Debug)]
@@ -157,24 +154,13 @@ fn encode(key: ConversationKey, incarnation: u64, behind: Behind) -> String {
     bytes.extend(incarnation.to_be_bytes());
     bytes.extend(behind.seq.to_be_bytes());
     bytes.extend(behind.id);
-    let check = hash::record_hash(&bytes).to_le_bytes();
-    bytes.extend(&check[..CHECK_BYTES]);
-    URL_SAFE_NO_PAD.encode(bytes)
+    seal(bytes)
 }
 
 fn decode(text: &str, key: ConversationKey) -> Result<(u64, Behind), &'static str> {
     const MALFORMED: &str = "is not a token this cluster gave";
-    if text.len() > 4 * TOKEN_BYTES {
-        return Err(MALFORMED);
-    }
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MALFORMED)?;
-    if bytes.len() != TOKEN_BYTES {
-        return Err(MALFORMED);
-    }
-    let (said, check) = bytes.split_at(TOKEN_BYTES - CHECK_BYTES);
-    if hash::record_hash(said).to_le_bytes()[..CHECK_BYTES] != *check {
-        return Err(MALFORMED);
-    }
+    let said = open(text, TOKEN_BYTES).filter(|said| said.len() == TOKEN_BYTES);
+    let said = said.ok_or(MALFORMED)?;
     if said[..2] != [VERSION, KIND] {
         return Err("is a token of another method, or of a later version");
     }
@@ -194,6 +180,9 @@ fn decode(text: &str, key: ConversationKey) -> Result<(u64, Behind), &'static st
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     const KEY: ConversationKey = ConversationKey([7; 16]);

@@ -5,9 +5,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use model::hash;
 use model::id::{ConversationKey, Slot};
 use model::limits;
 use proto::v1;
@@ -21,11 +18,12 @@ use crate::deadline::{Call, forward};
 use crate::error::Failure;
 use crate::gateway::Gateway;
 use crate::read::{Found, read};
+use crate::sealed::{open, seal, tenant_hash};
 
 /// Conversations of whichever tenant that one call looks at: a page may end early.
 const LOOKED_AT_MAX: usize = 2_000;
-/// Version, hash of the tenant, key, check.
-const TOKEN_BYTES: usize = 1 + 8 + 16 + 4;
+/// Version, hash of the tenant, key.
+const TOKEN_BYTES: usize = 1 + 8 + 16;
 const VERSION: u8 = 1;
 
 /// A list request, checked.
@@ -213,35 +211,20 @@ impl Plan {
     }
 }
 
-fn tenant_hash(tenant: &str) -> [u8; 8] {
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash::record_hash(tenant.as_bytes()).to_le_bytes()[..8]);
-    first
-}
-
 fn encode(key: ConversationKey, tenant: &str) -> String {
     let mut bytes = Vec::with_capacity(TOKEN_BYTES);
     bytes.push(VERSION);
     bytes.extend(tenant_hash(tenant));
     bytes.extend(key.0);
-    let check = hash::record_hash(&bytes).to_le_bytes();
-    bytes.extend(&check[..4]);
-    URL_SAFE_NO_PAD.encode(bytes)
+    seal(bytes)
 }
 
 fn decode(text: &str, tenant: &str) -> Result<ConversationKey, String> {
     let malformed = || "is not a token this cluster gave".to_owned();
-    if text.len() > 4 * TOKEN_BYTES {
-        return Err(malformed());
-    }
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed())?;
-    if bytes.len() != TOKEN_BYTES {
-        return Err(malformed());
-    }
-    let (said, check) = bytes.split_at(TOKEN_BYTES - 4);
-    if hash::record_hash(said).to_le_bytes()[..4] != *check || said[0] != VERSION {
-        return Err(malformed());
-    }
+    let said = open(text, TOKEN_BYTES).filter(|said| said.len() == TOKEN_BYTES);
+    let said = said
+        .filter(|said| said[0] == VERSION)
+        .ok_or_else(malformed)?;
     if said[1..9] != tenant_hash(tenant) {
         return Err("belongs to another tenant".to_owned());
     }
@@ -250,6 +233,9 @@ fn decode(text: &str, tenant: &str) -> Result<ConversationKey, String> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     #[test]
