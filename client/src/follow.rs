@@ -6,17 +6,16 @@ use std::time::Duration;
 use proto::v1;
 use proto::v1::follow_event::Event as Wire;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use crate::append::messages;
 use crate::builder::Client;
 use crate::error::{Error, Failure, Fault, Refusal};
-use crate::nodes::{Lease, Tried};
+use crate::nodes::Lease;
 use crate::options::TAIL_BACKOFF_MAX;
-use crate::retry::Backoff;
-use crate::stats::add;
+use crate::reconnect::Reconnect;
 
 /// Conversations of one request.
 const REQUEST_MAX: usize = 1_000;
@@ -56,10 +55,7 @@ pub struct Follow {
     requests: Vec<v1::FollowRequest>,
     live: Option<Live>,
     ready: VecDeque<Followed>,
-    tried: Tried,
-    backoff: Backoff,
-    lost_at: Option<Instant>,
-    connected_before: bool,
+    reconnect: Reconnect,
     over: bool,
 }
 
@@ -89,10 +85,7 @@ impl Client {
             requests: Vec::new(),
             live: None,
             ready: VecDeque::new(),
-            tried: Tried::default(),
-            backoff: Backoff::default(),
-            lost_at: None,
-            connected_before: false,
+            reconnect: Reconnect::default(),
             over: false,
         }
     }
@@ -261,9 +254,8 @@ impl Follow {
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
-        let lost_at = *self.lost_at.get_or_insert_with(Instant::now);
-        let nodes = &self.client.inner.nodes;
-        let lease = nodes.choose(&self.tried);
+        self.reconnect.begin();
+        let lease = self.reconnect.choose(&self.client);
         let patience = self.client.inner.attempt_timeout;
         let all = self.rooms.iter().map(|(parent, room)| v1::FollowAdd {
             parent: parent.clone(),
@@ -283,10 +275,7 @@ impl Follow {
         let opened = timeout(patience, service.follow(ReceiverStream::new(waiting)));
         let failure = match opened.await {
             Ok(Ok(response)) => {
-                if self.connected_before {
-                    add(&self.client.inner.counters.failovers, 1);
-                }
-                self.connected_before = true;
+                self.reconnect.connected(&self.client);
                 self.live = Some(Live {
                     lease,
                     answers: response.into_inner(),
@@ -297,35 +286,13 @@ impl Follow {
             Ok(Err(status)) => Failure::from_status(&status),
             Err(_) => Failure::silent(patience),
         };
-        lease.failed(failure.fault);
-        self.tried.failed(&lease);
-        drop(lease);
-        if !failure.refusal.retryable() {
-            return Err(Error::Refused(failure.refusal));
-        }
-        if !self.connected_before && lost_at.elapsed() >= self.client.deadline {
-            let last = Some(Box::new(failure.refusal));
-            return Err(Error::Deadline {
-                outcome_unknown: false,
-                attempts: 1,
-                last,
-            });
-        }
-        let hint = failure.refusal.retry_after.unwrap_or_default();
-        let wait = self.backoff.next(&self.client.inner.random);
-        sleep(wait.max(hint.min(TAIL_BACKOFF_MAX))).await;
-        Ok(())
+        self.reconnect.failed(&self.client, lease, failure).await
     }
 
     /// Leaves the node; the next step goes to another.
     fn leave(&mut self, fault: Fault) {
-        if let Some(live) = self.live.take() {
-            live.lease.failed(fault);
-            self.tried.forget();
-            self.tried.failed(&live.lease);
-        }
-        self.lost_at = None;
-        self.backoff.reset();
+        let lease = self.live.take().map(|live| live.lease);
+        self.reconnect.left(lease, fault);
     }
 }
 

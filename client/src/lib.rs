@@ -29,6 +29,7 @@ mod nodes;
 mod options;
 mod random;
 mod read;
+mod reconnect;
 mod retry;
 mod session;
 mod silence;

@@ -10,17 +10,16 @@ use std::time::Duration;
 use futures::Stream;
 use model::mutant;
 use proto::v1;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tonic::Streaming;
 
 use crate::append::messages;
 use crate::builder::Client;
 use crate::error::{Error, Failure, Fault, Refusal};
-use crate::nodes::{Lease, Tried};
+use crate::nodes::Lease;
 use crate::options::{TAIL_BACKOFF_MAX, TAIL_GAPS_MAX};
 use crate::read::Level;
-use crate::retry::Backoff;
-use crate::stats::add;
+use crate::reconnect::Reconnect;
 
 /// Where a tail begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,11 +58,7 @@ pub struct Tail {
     next_seq: Option<u64>,
     live: Option<(Lease, Streaming<v1::TailResponse>)>,
     ready: VecDeque<Event>,
-    tried: Tried,
-    backoff: Backoff,
-    /// When the stream was last lost; None while it is live.
-    lost_at: Option<Instant>,
-    connected_before: bool,
+    reconnect: Reconnect,
     gaps: u32,
     caught_up: Option<u64>,
     over: bool,
@@ -86,10 +81,7 @@ impl Client {
             next_seq,
             live: None,
             ready: VecDeque::new(),
-            tried: Tried::default(),
-            backoff: Backoff::default(),
-            lost_at: None,
-            connected_before: false,
+            reconnect: Reconnect::default(),
             gaps: 0,
             caught_up: None,
             over: false,
@@ -220,7 +212,7 @@ impl Tail {
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
-        let lost_at = *self.lost_at.get_or_insert_with(Instant::now);
+        self.reconnect.begin();
         if self.from == From::New && self.next_seq.is_none() && self.cursor.is_empty() {
             // "New" is fixed once, so that nothing is missed when the first stream breaks.
             let conversation = self
@@ -229,8 +221,7 @@ impl Tail {
                 .await?;
             self.next_seq = Some(conversation.last_seq + 1);
         }
-        let nodes = &self.client.inner.nodes;
-        let lease = nodes.choose(&self.tried);
+        let lease = self.reconnect.choose(&self.client);
         let patience = self.client.inner.attempt_timeout;
         let request = v1::TailRequest {
             parent: self.parent.clone(),
@@ -241,37 +232,14 @@ impl Tail {
         let mut service = messages(lease.channel.clone());
         let failure = match timeout(patience, service.tail(request)).await {
             Ok(Ok(response)) => {
-                if self.connected_before {
-                    add(&self.client.inner.counters.failovers, 1);
-                }
-                self.connected_before = true;
+                self.reconnect.connected(&self.client);
                 self.live = Some((lease, response.into_inner()));
                 return Ok(());
             }
             Ok(Err(status)) => Failure::from_status(&status),
             Err(_) => Failure::silent(patience),
         };
-        lease.failed(failure.fault);
-        self.tried.failed(&lease);
-        drop(lease);
-        if !failure.refusal.retryable() {
-            return Err(Error::Refused(failure.refusal));
-        }
-        if !self.connected_before && lost_at.elapsed() >= self.client.deadline {
-            let last = Some(Box::new(failure.refusal));
-            return Err(Error::Deadline {
-                outcome_unknown: false,
-                attempts: 1,
-                last,
-            });
-        }
-        let hint = failure
-            .refusal
-            .retry_after
-            .unwrap_or_default()
-            .min(TAIL_BACKOFF_MAX);
-        sleep(self.backoff.next(&self.client.inner.random).max(hint)).await;
-        Ok(())
+        self.reconnect.failed(&self.client, lease, failure).await
     }
 
     fn failed(&mut self, failure: &Failure) -> Result<(), Error> {
@@ -286,16 +254,11 @@ impl Tail {
 
     /// Leaves the node; the next step goes to another.
     fn leave(&mut self, fault: Fault) {
-        if let Some((lease, _)) = self.live.take() {
-            lease.failed(fault);
-            self.tried.forget();
-            self.tried.failed(&lease);
-        }
+        let lease = self.live.take().map(|(lease, _)| lease);
+        self.reconnect.left(lease, fault);
         if mutant!("tail-resumes-off-by-one") {
             self.cursor.clear();
             self.next_seq = self.next_seq.map(|next| next.saturating_sub(1).max(1));
         }
-        self.lost_at = None;
-        self.backoff.reset();
     }
 }
