@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use proto::net::secure::Keys;
 use server::world::{Process, ProcessFigures};
 
 use crate::logging::Lost;
+use crate::tls;
 
 /// Clock ticks in a second, as `/proc` counts them on every Linux there is.
 const TICKS_PER_S: f64 = 100.0;
@@ -15,12 +17,16 @@ const PAGE_BYTES: u64 = 4_096;
 #[derive(Default)]
 pub struct Itself {
     lost: Option<Lost>,
+    keys: Option<Keys>,
 }
 
 impl Itself {
-    /// With the count of log lines that were lost.
-    pub fn with_lost(lost: Lost) -> Itself {
-        Itself { lost: Some(lost) }
+    /// With the count of log lines that were lost, and the certificates that TLS has.
+    pub fn new(lost: Lost, keys: Option<Keys>) -> Itself {
+        Itself {
+            lost: Some(lost),
+            keys,
+        }
     }
 }
 
@@ -31,6 +37,7 @@ impl Process for Itself {
         let mut figures = ProcessFigures {
             descriptors: count(fs::read_dir("/proc/self/fd").ok()?.count()),
             descriptors_max: limits.as_deref().and_then(open_files).unwrap_or(0),
+            certificate_s: self.keys.as_ref().map_or(0, tls::remaining_s),
             log_lines_lost: self.lost.as_ref().map_or(0, Lost::lines),
             ..of_stat(&stat)?
         };

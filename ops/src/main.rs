@@ -31,6 +31,7 @@ mod real;
 mod stage;
 mod stop;
 mod tape;
+mod tls;
 mod top;
 mod traces;
 
@@ -70,6 +71,8 @@ enum Command {
     Node(cmd::join::Node),
     #[command(subcommand)]
     Token(cmd::token::Token),
+    #[command(subcommand)]
+    Cert(cmd::cert::Cert),
     #[command(subcommand)]
     Dc(cmd::drain::Dc),
     #[command(subcommand)]
@@ -132,6 +135,7 @@ fn main() -> ExitCode {
         Command::Init(args) => cmd::block_on(args.run()),
         Command::Serve(args) => cmd::block_on(args.run()),
         Command::Node(command) => cmd::block_on(command.run()),
+        Command::Cert(command) => command.run(),
         Command::Token(command) => cmd::block_on(command.run()),
         Command::Dc(command) => cmd::block_on(command.run()),
         Command::Policy(command) => cmd::block_on(command.run()),

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use proto::net::faulty::{Faulty, Switch};
+use proto::net::secure::{Keys, Secure};
 use proto::net::{Cuts, Distances, FarTcp};
 use raft::Keep;
 use server::budget::Budget;
@@ -25,15 +26,23 @@ use crate::itself::Itself;
 use crate::machine;
 use crate::stage::Process;
 use crate::tape::Files;
+use crate::tls;
 
 /// How often a drill's file of cuts is looked at.
 const CUTS_LOOK: Duration = Duration::from_millis(20);
 
-/// The world of a node whose data is in `directory`.
+/// The network of a node.
+pub type Network = Secure<Faulty<FarTcp>>;
+
+/// The world of a node whose data is in `directory`, which speaks TLS with `keys`.
 ///
 /// # Errors
 /// When a database cannot be opened.
-pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<Faulty<FarTcp>>> {
+pub fn world(
+    config: &Config,
+    directory: &DataDir,
+    keys: Option<Keys>,
+) -> anyhow::Result<World<Network>> {
     let (raftdb_path, msgdb_path) = (directory.raftdb(), directory.msgdb());
     let mut disk = Disk::new(config, directory)?;
     disk.make_way().context("the ballast cannot be given up")?;
@@ -66,7 +75,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<Fault
         false => (Faulty::never(network(config)), Arc::new(NoStage)),
     };
     Ok(World {
-        network,
+        network: tls::network(config, keys, network),
         stage,
         raftdb: Arc::new(raftdb),
         msgdb: Arc::new(msgdb),

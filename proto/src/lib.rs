@@ -33,6 +33,10 @@ pub mod net;
 /// Metadata of a call that a node forwards: whoever gets it answers or refuses, and never forwards on.
 pub const FORWARDED: &str = "firebreak-forwarded";
 
+/// Header of a request that came over TLS: who its other end is, by its certificate (`node/NAME`,
+/// `client/NAME`, `operator/NAME`, or `none` without one). The connection sets it, or takes it away.
+pub const CERTIFIED: &str = "firebreak-certified";
+
 /// Metadata of a call that belongs to a trace: `traceparent` of W3C Trace Context.
 pub const TRACE: &str = "traceparent";
 

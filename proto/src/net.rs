@@ -22,7 +22,10 @@ mod channel;
 mod connect;
 pub mod far;
 pub mod faulty;
+pub mod greet;
 pub mod guard;
+#[cfg(feature = "tls")]
+pub mod secure;
 pub mod serve;
 
 /// HTTP/2 pings on a connection with calls in flight: a peer that answers none is gone.
@@ -55,6 +58,16 @@ pub trait Dial: Send + Sync + 'static {
     /// # Errors
     /// `InvalidInput` when `address` is not `host:port`.
     fn dial(&self, address: &str) -> io::Result<Channel>;
+
+    /// The same, to the node of a name. Where connections prove who is at their other end, nobody
+    /// else is connected to; elsewhere, the node's answers have to tell.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `address` is not `host:port`.
+    fn dial_node(&self, address: &str, name: &str) -> io::Result<Channel> {
+        let _ = name;
+        self.dial(address)
+    }
 }
 
 /// A shared [`Dial`].
@@ -115,6 +128,14 @@ impl Network for Tcp {
 
     fn dialer(&self) -> Dialer {
         Arc::new(Tcp)
+    }
+}
+
+impl Connects for Tcp {
+    async fn connect(&self, host: &str, port: u16) -> io::Result<tokio::net::TcpStream> {
+        let stream = tokio::net::TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 }
 

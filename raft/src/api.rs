@@ -14,6 +14,8 @@ use proto::net::Dialer;
 use store::{Log, Share, state::State};
 use thiserror::Error;
 
+pub use crate::link::{Secret, prove};
+
 pub use events::*;
 pub use spans::{Piece, Span};
 
@@ -49,6 +51,8 @@ pub struct Identity {
     pub address: String,
     /// Its rack.
     pub rack: String,
+    /// What the nodes of the cluster prove themselves with to each other.
+    pub secret: Secret,
 }
 
 /// Why this node is not of the cluster any more: it must stop, and does not start again.

@@ -25,6 +25,7 @@ pub(crate) mod out;
 pub(crate) mod outbox;
 mod pace;
 pub(crate) mod peers;
+mod proof;
 pub(crate) mod pulse;
 pub(crate) mod room;
 pub(crate) mod rtt;
@@ -32,6 +33,8 @@ mod stream;
 pub(crate) mod vitals;
 pub(crate) mod whereabouts;
 pub(crate) mod windows;
+
+pub use proof::{Secret, prove};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,7 +128,7 @@ impl Link {
         let hints = whereabouts.hints(node);
         let best = hints.first().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
         let spot = Spot {
-            channel: dialer.dial(&best.address)?,
+            channel: connection::dial(&*dialer, &hello, &member, &best.address)?,
             address: best.address.clone(),
             boot: best.boot,
         };

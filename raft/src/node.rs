@@ -17,6 +17,7 @@ use proto::node as wire;
 use store::Error;
 use store::state::ShardState;
 use tokio::sync::watch;
+use tonic::metadata::MetadataMap;
 
 use crate::api::{
     Identity, LinkStatus, Options, ProposeError, ReadError, Refused, ReplicaStatus, Replicas,
@@ -71,6 +72,12 @@ impl Node {
     /// Who this node is.
     pub fn identity(&self) -> &Identity {
         self.inner.identity()
+    }
+
+    /// The node that makes a call with this metadata, if one of this cluster does: by its certificate
+    /// and by its proof. n0 in a cluster whose nodes have neither, which takes calls at their word.
+    pub fn vouches(&self, metadata: &MetadataMap) -> Option<NodeId> {
+        self.inner.vouches(metadata)
     }
 
     /// The cluster as this node sees it; epoch 0 until something is known.

@@ -186,7 +186,8 @@ impl Shared {
         let room = SharedRoom::default();
         let (me, clock) = (identity.node, time.clone());
         let vitals = Vitals::new(me, log.clone(), clock, windows, room.clone());
-        let doorkeeper = Doorkeeper::open(identity.cluster_id.clone(), identity.node, log.clone())?;
+        let (cluster, secret) = (identity.cluster_id.clone(), identity.secret.clone());
+        let doorkeeper = Doorkeeper::open(cluster, me, secret, log.clone())?;
         let doorkeeper = Arc::new(doorkeeper);
         let mut broken = BTreeMap::new();
         for (key, why) in log.local_scan(BROKEN)? {
@@ -481,6 +482,17 @@ impl Shared {
             }
         }
         Ok(node)
+    }
+
+    /// The same, of a call that is for this node and no other.
+    pub(crate) async fn admit_here(&self, metadata: &MetadataMap) -> Result<NodeId, Status> {
+        self.doorkeeper.meant(metadata)?;
+        self.admit(metadata).await
+    }
+
+    /// The node of this cluster that makes a call with this metadata.
+    pub(crate) fn vouches(&self, metadata: &MetadataMap) -> Option<NodeId> {
+        self.doorkeeper.vouches(metadata, &self.current_view())
     }
 
     /// Where this node is.

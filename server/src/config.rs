@@ -19,10 +19,12 @@ use crate::telemetry::Format;
 mod drill;
 mod http;
 mod table;
+mod tls;
 mod traces;
 
 pub use drill::Drill;
 pub use http::Http;
+pub use tls::{Tls, TlsMode};
 pub use traces::Traces;
 
 const MIB: u64 = 1024 * 1024;
@@ -65,6 +67,8 @@ pub struct Config {
     pub traces: Traces,
     /// Drills on it.
     pub drill: Drill,
+    /// With whom it speaks TLS.
+    pub tls: Tls,
     /// What the flight recorder keeps, bytes; 0 = it is off.
     pub recorder_bytes: u64,
     /// What was set, and where.
@@ -255,6 +259,7 @@ impl Config {
     /// Makes relative paths those of a folder: who starts the node from where is of no matter.
     fn resolve(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
+        self.tls.resolve(folder);
         if let Some(file) = &mut self.network.cuts_file {
             *file = folder.join(&file);
         }
@@ -295,7 +300,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
         "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network", "http",
-        "recorder", "traces", "drill",
+        "recorder", "traces", "drill", "tls",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -351,6 +356,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let traces = traces::read(reader, &top);
     let drill = drill::read(reader, &top, &listen, http.listen.as_deref());
 
+    let tls = tls::read(reader, &top);
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
     let cache_mb = reader.number(&storage, "cache_mb", 0, 1..=1_048_576, "MiB");
@@ -383,6 +389,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         http,
         traces,
         drill,
+        tls,
         given: Given::default(),
         recorder_bytes: recorder_mb * MIB,
     }

@@ -33,6 +33,8 @@ pub enum Failure {
     Invalid(Vec<Violation>),
     /// A call that takes one message was sent a second.
     SecondMessage,
+    /// The connection has no TLS, and the node serves no such one.
+    TlsRequired,
     /// No such conversation.
     ConversationNotFound(String),
     /// No such message, or not any more.
@@ -160,6 +162,11 @@ impl Failure {
                 Code::InvalidArgument,
                 "SECOND_MESSAGE",
                 "the method takes one message and was sent a second; nothing was done".to_owned(),
+            ),
+            Failure::TlsRequired => row(
+                Code::Unauthenticated,
+                "TLS_REQUIRED",
+                "this node takes TLS only; nothing was done".to_owned(),
             ),
             Failure::ConversationNotFound(name) => row(
                 Code::NotFound,
@@ -579,6 +586,7 @@ mod tests {
         let mut failures = vec![
             Failure::field("parent", "wrong"),
             Failure::SecondMessage,
+            Failure::TlsRequired,
             Failure::ConversationNotFound(why()),
             Failure::MessageNotFound(why()),
             Failure::ReplicaNotFound(why()),

@@ -163,6 +163,7 @@ pub async fn init<N: Network>(
         let mut record = Record::new(&config.name, draw(entropy)?);
         record.cluster_id.clone_from(&cluster_id);
         record.node = 1;
+        record.secret = Bytes::copy_from_slice(&draw::<32>(entropy)?);
         record.found = Some(ClusterState {
             format: 1,
             cluster_id: cluster_id.clone(),
@@ -323,6 +324,7 @@ async fn entered(
 ) -> Result<JoinResult, FoundError> {
     record.cluster_id = answer.cluster_id;
     record.node = answer.node_id;
+    record.secret = answer.secret;
     record.seeds = vec![peer];
     record
         .seeds

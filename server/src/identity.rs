@@ -45,6 +45,10 @@ pub struct Record {
     /// host:port of the nodes named when this one joined.
     #[prost(string, repeated, tag = "9")]
     pub seeds: Vec<String>,
+    /// What the cluster's nodes prove themselves with: 32 random bytes; none in a cluster that was
+    /// founded without.
+    #[prost(bytes = "bytes", tag = "10")]
+    pub secret: Bytes,
 }
 
 /// Why the record cannot be used.

@@ -32,6 +32,7 @@ pub mod identity;
 pub mod memory;
 pub mod night;
 pub mod node;
+mod plain;
 pub mod read;
 pub mod recorder;
 pub mod room;

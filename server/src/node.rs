@@ -41,6 +41,7 @@ use crate::gateway::Gateway;
 use crate::guesses::Guesses;
 use crate::identity::Record;
 use crate::memory::{Gauging, Memory};
+use crate::plain;
 use crate::recorder::{LAST_WRITE_MAX, Recorder};
 use crate::room;
 use crate::service::admin::Admin;
@@ -412,6 +413,7 @@ fn serve<N: Network>(
         }
         (None, _) => (None, None),
     };
+    let routes = plain::refused(routes);
     let (served, server_ended) = watch::channel(None);
     let network = world.network.clone();
     let callers = TaskTracker::new();
@@ -426,7 +428,7 @@ fn serve<N: Network>(
         let mut stopping = stopping.clone();
         tasks.spawn(async move {
             let stopped = async move { said(&mut stopping).await };
-            let routes = http::beside(Routes::default(), pages);
+            let routes = plain::refused(http::beside(Routes::default(), pages));
             network
                 .serve(incoming, routes, stopped, ending, guard)
                 .await;

@@ -97,5 +97,6 @@ pub(crate) fn identity(config: &Config, record: &Record) -> Result<Identity, Run
         boot_nonce: record.boot_nonce,
         address: config.advertise.clone(),
         rack: config.locality.rack.clone(),
+        secret: record.secret.clone().into(),
     })
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use client::{AppendStream, Client, ListOptions, Message, StreamOptions};
 use firebreak::cluster::{Cluster, Plan};
 use firebreak::ledger::{Ack, Found, Sent, judge};
+use proto::net::Dial;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -105,6 +106,12 @@ pub async fn cluster(nodes_per_dc: usize) -> (Place, Cluster) {
     (place, cluster)
 }
 
+fn dialer(cluster: &Cluster) -> Arc<dyn Dial> {
+    cluster
+        .dialer()
+        .expect("the cluster's certificates can be read")
+}
+
 /// A client that is told all addresses.
 ///
 /// # Panics
@@ -112,6 +119,7 @@ pub async fn cluster(nodes_per_dc: usize) -> (Place, Cluster) {
 pub fn client(cluster: &Cluster) -> Client {
     let builder = Client::builder()
         .endpoints(cluster.addresses())
+        .dialer(dialer(cluster))
         .deadline(CALL_LIMIT);
     builder.build().expect("addresses of the harness are valid")
 }
@@ -122,6 +130,7 @@ pub fn client(cluster: &Cluster) -> Client {
 /// When it is none.
 pub fn client_of(cluster: &Cluster, node: usize) -> Client {
     let builder = Client::builder().endpoints([cluster.nodes()[node].address.clone()]);
+    let builder = builder.dialer(dialer(cluster));
     let builder = builder.discover(false).deadline(CALL_LIMIT);
     builder.build().expect("addresses of the harness are valid")
 }

@@ -17,6 +17,7 @@ use futures::StreamExt as _;
 use model::cluster::{Change, ChangeBody, Join, MetaReplicas};
 use model::command::{self, Answer, Append, Command, NewMessage, Reply};
 use model::hash;
+use model::id::NodeId;
 use prost::Message as _;
 use proto::net::Channel;
 use proto::node as wire;
@@ -46,7 +47,8 @@ fn identity(cluster: &Cluster, node: usize) -> Record {
     Record::load(&log, &node.name).unwrap().unwrap()
 }
 
-fn signed<T>(as_node: &Record, message: T) -> Request<T> {
+/// A call of `as_node` to the node of this position in the cluster's list, or to whoever is there.
+fn signed<T>(as_node: &Record, to: Option<usize>, message: T) -> Request<T> {
     let disk: String = as_node.disk_id.iter().map(|b| format!("{b:02x}")).collect();
     let mut request = Request::new(message);
     for (key, value) in [
@@ -58,18 +60,31 @@ fn signed<T>(as_node: &Record, message: T) -> Request<T> {
     ] {
         request.metadata_mut().insert(key, value.parse().unwrap());
     }
+    // The first is n1, and the others joined in their order.
+    let to = to.map_or(0, |position| position as u64 + 1);
+    if to > 0 {
+        request.metadata_mut().insert("firebreak-to", to.into());
+    }
+    let start = (NodeId(as_node.node), as_node.boot, as_node.boot_nonce);
+    let secret = as_node.secret.clone().into();
+    let proof = raft::prove(&secret, &as_node.cluster_id, start, NodeId(to)).unwrap();
+    let proof = proof.parse().unwrap();
+    request.metadata_mut().insert("firebreak-proof", proof);
     request
 }
 
 /// Sends frames over a link of its own; the answers, as they come.
 async fn link(
-    channel: Channel,
+    cluster: &Cluster,
+    to: usize,
     as_node: &Record,
     frames: Vec<Frame>,
 ) -> Result<Streaming<Frames>, Status> {
     let frames = Frames { format: 1, frames };
     let sent = futures::stream::iter([frames]).chain(futures::stream::pending());
-    let answers = PeerClient::new(channel).link(signed(as_node, sent)).await?;
+    let answers = PeerClient::new(cluster.nodes()[to].channel())
+        .link(signed(as_node, Some(to), sent))
+        .await?;
     Ok(answers.into_inner())
 }
 
@@ -83,8 +98,8 @@ fn frame(shard: u32, body: Body) -> Frame {
 }
 
 /// The answer to one frame.
-async fn ask(channel: Channel, as_node: &Record, shard: u32, body: Body) -> Body {
-    let asked = link(channel, as_node, vec![frame(shard, body)]).await;
+async fn ask(cluster: &Cluster, to: usize, as_node: &Record, shard: u32, body: Body) -> Body {
+    let asked = link(cluster, to, as_node, vec![frame(shard, body)]).await;
     let mut answers = asked.unwrap();
     let answer = timeout(LIMIT, answers.message()).await.unwrap().unwrap();
     answer.unwrap().frames[0].body.clone().unwrap()
@@ -158,7 +173,7 @@ async fn terms_that_leap_and_logs_that_are_none_are_refused_and_stop_nobody() {
                 })
             };
             let check = async |body: Body, says: &str| {
-                assert_refused(&ask(other.clone(), &read, shard, body).await, says);
+                assert_refused(&ask(&cluster, node, &read, shard, body).await, says);
             };
             check(append(vote(u64::MAX, read.node), &[]), "leaps").await;
             // In the name of who leads.
@@ -215,7 +230,7 @@ async fn a_snapshot_of_nothing_is_refused_before_anything_is_stopped() {
             let chunk = wire::SnapshotChunk {
                 part: Some(Part::Head(head)),
             };
-            let sent = signed(&read, futures::stream::iter([chunk]));
+            let sent = signed(&read, Some(node), futures::stream::iter([chunk]));
             let installed = PeerClient::new(other.clone()).install_snapshot(sent).await;
             let status = installed.unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
@@ -270,14 +285,13 @@ async fn forwarded_commands_keep_the_rules_of_callers() {
         (0, meta(ChangeBody::Join(by_hash))),
     ];
     for node in [0, 2] {
-        let other = cluster.nodes()[node].channel();
         for (shard, command) in &commands {
             let forward = Body::Forward(wire::Forward {
                 timeout_ms: 5_000,
                 commands: vec![command.encode_to_vec().into()],
                 ..wire::Forward::default()
             });
-            match ask(other.clone(), &read, *shard, forward).await {
+            match ask(&cluster, node, &read, *shard, forward).await {
                 Body::ForwardAnswer(answer) => {
                     let reply = Reply::decode(answer.replies[0].clone()).unwrap();
                     let Some(Answer::Refused(refusal)) = reply.answer else {
@@ -307,7 +321,7 @@ async fn starts_that_leap_are_not_noted_and_forged_ones_are_forgotten_by_two_ope
             ..read.clone()
         };
         for node in [0, 2] {
-            let linked = link(cluster.nodes()[node].channel(), &forged, Vec::new()).await;
+            let linked = link(&cluster, node, &forged, Vec::new()).await;
             let expect = boot < u64::MAX;
             assert_eq!(linked.is_ok(), expect, "{boot}: {:?}", linked.err());
         }
@@ -324,9 +338,7 @@ async fn starts_that_leap_are_not_noted_and_forged_ones_are_forgotten_by_two_ope
             ..read.clone()
         };
         for node in [0, 2] {
-            link(cluster.nodes()[node].channel(), &forged, Vec::new())
-                .await
-                .unwrap();
+            link(&cluster, node, &forged, Vec::new()).await.unwrap();
         }
     };
     // One that does not leap is believed, and the true node is refused.
@@ -370,7 +382,7 @@ async fn who_is_not_known_is_told_nothing_and_no_node_calls_itself() {
     let (_place, mut cluster, read) = burgled().await;
     let other = cluster.nodes()[0].channel();
     let watch = async |as_node: Record| {
-        let asked = signed(&as_node, wire::WatchClusterRequest { known_epoch: 0 });
+        let asked = signed(&as_node, None, wire::WatchClusterRequest { known_epoch: 0 });
         PeerClient::new(other.clone())
             .watch_cluster(asked)
             .await
@@ -409,8 +421,7 @@ fn resident_mib(pid: u32) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn pings_whose_pongs_nobody_takes_fill_no_memory() {
     let (_place, mut cluster, read) = burgled().await;
-    let node = &cluster.nodes()[0];
-    let (pid, other) = (node.pid().unwrap(), node.channel());
+    let pid = cluster.nodes()[0].pid().unwrap();
     let before = resident_mib(pid);
     let ping = |id| Frame {
         id,
@@ -422,7 +433,7 @@ async fn pings_whose_pongs_nobody_takes_fill_no_memory() {
     for (count, times) in [(60_000, 10), (1_000_000, 3)] {
         for _ in 0..times {
             let frames = (1..=count).map(ping).collect();
-            unread.push(link(other.clone(), &read, frames).await.unwrap());
+            unread.push(link(&cluster, 0, &read, frames).await.unwrap());
         }
     }
     // What is too much is told, when it has been looked at.

@@ -6,6 +6,7 @@
 //! is what they wrote to disk (`write_bytes` of /proc/PID/io, logs and state, all nodes) per byte
 //! of message body and replica.
 
+mod compare;
 mod disk;
 mod idle;
 mod load;
@@ -21,8 +22,10 @@ use anyhow::{Context as _, bail};
 use firebreak::cluster::usage::Usage as Used;
 use firebreak::cluster::{Cluster, Plan, view};
 use indicatif::{ProgressBar, ProgressStyle};
-use proto::net::Channel;
+use proto::net::{Channel, Dial, Tcp};
 use proto::v1::GetStatusResponse;
+
+use compare::Side;
 
 use crate::exit::Usage;
 use crate::stop::Stop;
@@ -48,6 +51,9 @@ Examples:
   firebreak bench --path stream --outstanding 1024 --json out.json
   firebreak bench --path unary --rate 5000 --duration 30s
   firebreak bench --target 127.0.0.1:7101,127.0.0.1:7102    a cluster that runs
+  firebreak bench --path stream --against /old/firebreak    another version beside this one, in turns
+  firebreak bench --path stream,unary --tls --rounds 3      with TLS beside without
+  firebreak bench --conversations 1 --concurrency 500       one hot conversation
   firebreak bench --idle                                    300 idle shards, then a node dies
   firebreak bench --mass-election 3000                      a node dies that leads 1,000 of 3,000";
 
@@ -126,6 +132,15 @@ pub struct Args {
         conflicts_with_all = ["target", "shards", "rate", "idle"]
     )]
     mass_election: Option<u32>,
+    /// Measures another `firebreak` beside this one, in turns, and tells the ratios of their medians.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "idle", "mass_election"])]
+    against: Option<PathBuf>,
+    /// Measures nodes and callers with TLS, beside those without, in turns.
+    #[arg(long, conflicts_with_all = ["against", "target", "idle", "mass_election"])]
+    tls: bool,
+    /// How often each side is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
     /// How long to watch idle nodes.
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     idle_for: Duration,
@@ -204,7 +219,7 @@ impl Args {
 
     async fn measure(&self) -> anyhow::Result<ExitCode> {
         if let Some(shards) = self.idle {
-            let (_dir, mut cluster) = self.start(Some(shards)).await?;
+            let (_dir, mut cluster) = self.start(Some(shards), &this()?).await?;
             let nodes = idle::watch(&mut cluster, self.idle_for).await?;
             let outage = outage::kill_one(&mut cluster).await?;
             let text = format!("{}\n{}", idle::table(&nodes), outage::table(&outage));
@@ -213,20 +228,23 @@ impl Args {
             return Ok(outage.exit_code());
         }
         if let Some(shards) = self.mass_election {
-            let (_dir, mut cluster) = self.start(Some(shards)).await?;
+            let (_dir, mut cluster) = self.start(Some(shards), &this()?).await?;
             idle::wait_asleep(&mut cluster).await?;
             let outage = outage::kill_one(&mut cluster).await?;
             self.give(&outage, &outage::table(&outage))?;
             return Ok(outage.exit_code());
         }
+        if let Some((this, against)) = self.sides()? {
+            return self.compare(&this, &against).await;
+        }
         let mut started = None;
         let addresses = if self.target.is_empty() {
-            let (_, cluster) = started.insert(self.start(self.shards).await?);
+            let (_, cluster) = started.insert(self.start(self.shards, &this()?).await?);
             cluster.addresses()
         } else {
             self.target.clone()
         };
-        let mut servers = Servers::find(&addresses).await?;
+        let mut servers = Servers::find(&addresses, &Tcp).await?;
         let mut rows = Vec::new();
         for job in self.jobs() {
             rows.push(servers.measure(&job, self.warmup, self.duration).await?);
@@ -238,6 +256,78 @@ impl Args {
         self.give(&json, &report::table(&rows))?;
         let failed = rows.iter().any(|(_, extra)| extra.failed > 0);
         Ok(ExitCode::from(u8::from(failed)))
+    }
+
+    /// What is measured in turns, if anything is.
+    fn sides(&self) -> anyhow::Result<Option<(Side, Side)>> {
+        let this = this()?;
+        if self.tls {
+            let tls = Side {
+                name: "TLS",
+                tls: Some("strict"),
+                ..this.clone()
+            };
+            return Ok(Some((
+                tls,
+                Side {
+                    name: "plain",
+                    ..this
+                },
+            )));
+        }
+        let against = self.against.clone().map(|binary| Side {
+            name: "against",
+            binary,
+            tls: None,
+        });
+        Ok(against.map(|against| (this, against)))
+    }
+
+    async fn compare(&self, this: &Side, against: &Side) -> anyhow::Result<ExitCode> {
+        let jobs = self.jobs();
+        let mut kinds: Vec<compare::Rounds> = vec![Vec::new(); jobs.len()];
+        let mut failed = 0;
+        for round in 0..self.rounds {
+            // Whoever is first in one round is second in the next.
+            let turns = match round % 2 {
+                0 => [this, against],
+                _ => [against, this],
+            };
+            let mut sides = Vec::new();
+            for side in turns {
+                let (_dir, mut cluster) = self.start(self.shards, side).await?;
+                let dialer = cluster.dialer()?;
+                let mut servers = Servers::find(&cluster.addresses(), &*dialer).await?;
+                let mut rows = Vec::new();
+                for job in &jobs {
+                    let (row, extra) = servers.measure(job, self.warmup, self.duration).await?;
+                    cluster.check()?;
+                    failed += extra.failed;
+                    eprintln!(
+                        "round {} of {}, {}, {}: {:.0} a second",
+                        round + 1,
+                        self.rounds,
+                        side.name,
+                        row.path,
+                        row.msgs_per_s
+                    );
+                    rows.push(row);
+                }
+                sides.push(rows);
+            }
+            if round % 2 == 1 {
+                sides.reverse();
+            }
+            if let Ok([this, against]) = <[Vec<Row>; 2]>::try_from(sides) {
+                for (kind, pair) in kinds.iter_mut().zip(this.into_iter().zip(against)) {
+                    kind.push(pair);
+                }
+            }
+        }
+        let compared = compare::compare(&kinds);
+        let table = compare::table(&compared, this.name, against.name);
+        self.give(&compared, &table)?;
+        Ok(ExitCode::from(u8::from(failed > 0)))
     }
 
     fn jobs(&self) -> Vec<Job> {
@@ -266,6 +356,7 @@ impl Args {
     async fn start(
         &self,
         shards: Option<u32>,
+        side: &Side,
     ) -> anyhow::Result<(Option<tempfile::TempDir>, Cluster)> {
         let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
         std::fs::create_dir_all(&parent)
@@ -278,14 +369,14 @@ impl Args {
             Some(_) => (temporary.keep(), None),
             None => (temporary.path().to_owned(), Some(temporary)),
         };
-        let binary = std::env::current_exe().context("cannot find this program itself")?;
         let place = |n| ("bench".to_owned(), format!("dc{n}"));
         let plan = Plan {
             places: (1..=self.nodes).map(place).collect(),
             nodes_per_dc: 1,
             shards,
             replicas: self.replicas,
-            ..Plan::three_dcs(&dir, &binary, 1)
+            tls: side.tls,
+            ..Plan::three_dcs(&dir, &side.binary, 1)
         };
         let spinner = spinner(&format!(
             "starting {} nodes in {}",
@@ -310,6 +401,15 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// This program, without TLS.
+fn this() -> anyhow::Result<Side> {
+    Ok(Side {
+        name: "this",
+        binary: std::env::current_exe().context("cannot find this program itself")?,
+        tls: None,
+    })
 }
 
 fn refuse_memory(dir: &Path) -> anyhow::Result<()> {
@@ -352,7 +452,7 @@ struct Totals {
 }
 
 impl Servers {
-    async fn find(addresses: &[String]) -> anyhow::Result<Servers> {
+    async fn find(addresses: &[String], dialer: &dyn Dial) -> anyhow::Result<Servers> {
         let mut servers = Servers {
             addresses: addresses.to_vec(),
             channels: Vec::new(),
@@ -361,8 +461,8 @@ impl Servers {
         };
         let mut known = 0;
         for address in addresses {
-            let endpoint = proto::net::endpoint(address).map_err(|e| Usage(e.to_string()))?;
-            servers.channels.push(endpoint.connect_lazy().into());
+            let channel = dialer.dial(address).map_err(|e| Usage(e.to_string()))?;
+            servers.channels.push(channel);
         }
         for (address, status) in addresses.iter().zip(servers.statuses().await?) {
             known = known.max(status.nodes.len());

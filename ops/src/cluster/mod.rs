@@ -8,6 +8,7 @@
 
 pub mod port;
 pub mod process;
+mod tls;
 pub mod usage;
 pub mod view;
 mod wanted;
@@ -63,6 +64,9 @@ pub struct Plan {
     /// Round trip between data centers, made up by the nodes' own transport: each data center gets
     /// a loopback address of its own then. `None`: all are at 127.0.0.1.
     pub round_trip: Option<Duration>,
+    /// How the nodes begin with TLS: `off`, `optional` or `strict`, with certificates that are made
+    /// for them. `None`: off, and there are none.
+    pub tls: Option<&'static str>,
     /// Leave the nodes running when this process ends.
     pub outlive: bool,
 }
@@ -85,6 +89,7 @@ impl Plan {
             replicas: 3,
             settings: LIMITS.to_owned(),
             round_trip: None,
+            tls: None,
             outlive: false,
         }
     }
@@ -104,6 +109,19 @@ impl Plan {
     /// The file that cuts the ways of a data center's nodes, with a round trip.
     pub fn cuts_file(&self, dc: &str) -> PathBuf {
         self.dir.join(format!("{dc}.cuts"))
+    }
+
+    /// The sections of a node's configuration.
+    fn settings_of(&self, node: &Node) -> String {
+        let tls = node
+            .tls
+            .map(|mode| tls::section(&self.dir, &node.name, mode));
+        [
+            self.settings.clone(),
+            self.distances(&node.dc),
+            tls.unwrap_or_default(),
+        ]
+        .concat()
     }
 
     fn distances(&self, dc: &str) -> String {
@@ -143,6 +161,8 @@ pub struct Node {
     /// Its data directory.
     pub data_dir: PathBuf,
     channel: Channel,
+    /// Its mode of TLS, where there are certificates.
+    tls: Option<&'static str>,
     process: Option<Process>,
     port: PortLease,
 }
@@ -214,14 +234,14 @@ impl Cluster {
             .map(|n| n.address.clone())
             .context("a plan without nodes")?;
         for node in &nodes {
-            let settings = plan.settings.clone() + &plan.distances(&node.dc);
-            node.write_config(&first, &settings)?;
+            node.write_config(&first, &plan.settings_of(node))?;
         }
         let mut cluster = Cluster {
             plan,
             nodes,
             token: String::new(),
         };
+        cluster.certify()?;
         cluster.token = cluster.init()?;
         cluster.start_node(0)?;
         cluster
@@ -404,8 +424,7 @@ impl Cluster {
     fn rewrite(&self, which: &[usize], peer: usize) -> anyhow::Result<()> {
         for &i in which {
             let node = &self.nodes[i];
-            let settings = self.plan.settings.clone() + &self.plan.distances(&node.dc);
-            node.write_config(&self.nodes[peer].address, &settings)?;
+            node.write_config(&self.nodes[peer].address, &self.plan.settings_of(node))?;
         }
         Ok(())
     }
@@ -608,15 +627,16 @@ impl Node {
             log: dir.join(format!("{name}.log")),
             data_dir: dir.join(&name),
             name,
-            channel: proto::net::endpoint(&address)?.connect_lazy().into(),
+            channel: tls::plainly(&address)?,
             address,
+            tls: plan.tls,
             process: None,
             port,
         })
     }
 
     fn move_to(&mut self, address: String, port: PortLease) -> anyhow::Result<()> {
-        self.channel = proto::net::endpoint(&address)?.connect_lazy().into();
+        self.channel = tls::plainly(&address)?;
         self.address = address;
         self.port = port;
         Ok(())

@@ -8,7 +8,7 @@ use server::node::{self, FoundError, InitOptions};
 
 use crate::data_dir::DataDir;
 use crate::exit::Usage;
-use crate::real;
+use crate::{real, tls};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +48,7 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = load(&self.config)?;
         let directory = DataDir::open(&config.data_dir, &config.name, true)?;
-        let world = real::world(&config, &directory)?;
+        let world = real::world(&config, &directory, tls::load(&config)?)?;
         let options = InitOptions {
             nodes_expected: self.nodes,
             shards: self.shards.unwrap_or(0),

@@ -11,7 +11,7 @@ use super::forget::{AskAgain, ForgetBoot};
 use super::init::{exit, load};
 use super::members::{Add, List, Relocate, Remove};
 use crate::data_dir::DataDir;
-use crate::real;
+use crate::{real, tls};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -100,7 +100,7 @@ impl Join {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let config = load(&self.config)?;
         let directory = DataDir::open(&config.data_dir, &config.name, true)?;
-        let world = real::world(&config, &directory)?;
+        let world = real::world(&config, &directory, tls::load(&config)?)?;
         let before = match self.if_needed {
             true => node::joined(&world, &config).await.map_err(exit)?,
             false => None,

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod cert;
 pub mod changes;
 pub mod drain;
 pub mod drill;

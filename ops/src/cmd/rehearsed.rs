@@ -138,6 +138,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cmd::target::Tls;
 
     #[derive(Parser)]
     struct Cli {
@@ -181,6 +182,7 @@ mod tests {
         let rehearsed = Cli::parse_from(["verb"]).rehearsed;
         let nowhere = Target {
             target: vec!["127.0.0.1:1".to_owned()],
+            tls: Tls::default(),
         };
         let verb = || unreachable!("nothing is rehearsed");
         assert_eq!(

@@ -14,7 +14,7 @@ use crate::evidence::Evidence;
 use crate::exit::{FATAL, Unwanted, Usage, tell};
 use crate::itself::Itself;
 use crate::stop::Stop;
-use crate::{logging, real};
+use crate::{logging, real, tls};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,8 +77,12 @@ impl Args {
         lines.tell_lost();
         logging::end_on_panic(FATAL);
         let directory = DataDir::open(&config.data_dir, &config.name, false)?;
-        let mut world = real::world(&config, &directory)?;
-        world.process = Arc::new(Itself::with_lost(lines.lost()));
+        let keys = tls::load(&config)?;
+        let mut world = real::world(&config, &directory, keys.clone())?;
+        world.process = Arc::new(Itself::new(lines.lost(), keys.clone()));
+        if let Some(keys) = keys {
+            tokio::spawn(tls::follow(config.tls.clone(), keys));
+        }
         world.debug = Arc::new(Evidence::of(directory.path(), lines.kept()));
         let line = format!("{} serves on {}", config.name, config.listen);
         // Whoever started the node may not listen.

@@ -1,7 +1,9 @@
 //! Which cluster a client command talks to, and how what it prints stays fit for a terminal.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -10,6 +12,11 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use model::id::ConversationName;
 pub use model::text::printable;
+use proto::net::secure::{SecureDialer, Trust};
+use proto::net::{Dial, Tcp};
+
+use crate::exit::Usage;
+use crate::tls;
 
 /// Who is asked where nobody is named.
 const USUAL: &str = "127.0.0.1:7001";
@@ -26,6 +33,51 @@ pub struct Target {
         default_value = USUAL
     )]
     pub target: Vec<String>,
+    /// How they are trusted.
+    #[command(flatten)]
+    pub tls: Tls,
+}
+
+/// TLS of a client.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Tls {
+    /// Speak TLS with nodes that an authority of this file certified (PEM)
+    #[arg(long, env = "FIREBREAK_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Show this certificate to them (PEM)
+    #[arg(long, env = "FIREBREAK_CERT", value_name = "FILE", requires_all = ["ca", "cert_key"])]
+    pub cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM)
+    #[arg(
+        long,
+        env = "FIREBREAK_CERT_KEY",
+        value_name = "FILE",
+        requires = "cert"
+    )]
+    pub cert_key: Option<PathBuf>,
+}
+
+impl Tls {
+    /// How connections are opened; none = plainly.
+    ///
+    /// # Errors
+    /// Usage: what is wrong with a file.
+    fn dialer(&self) -> anyhow::Result<Option<Arc<dyn Dial>>> {
+        let Some(ca) = &self.ca else {
+            return Ok(None);
+        };
+        let usage = |error: &anyhow::Error| Usage(format!("--ca, --cert, --cert-key: {error:#}"));
+        let trust = || -> anyhow::Result<Trust> {
+            let own = match (&self.cert, &self.cert_key) {
+                (Some(cert), Some(key)) => Some((tls::read(cert)?, tls::read(key)?)),
+                _ => None,
+            };
+            let own = own.as_ref().map(|(cert, key)| (&**cert, &**key));
+            Ok(Trust::read(&tls::read(ca)?, own)?)
+        };
+        let trust = trust().map_err(|error| usage(&error))?;
+        Ok(Some(Arc::new(SecureDialer::new(Tcp, trust))))
+    }
 }
 
 /// What an operator may set, shown: how, and who is asked.
@@ -87,6 +139,10 @@ impl Target {
         let usage = |why: String| anyhow!(crate::exit::Usage(format!("--target: {why}")));
         let targets = self.target.iter().map(|target| target.trim());
         let targets: Vec<&str> = targets.filter(|target| !target.is_empty()).collect();
+        let builder = match self.tls.dialer()? {
+            Some(dialer) => builder.dialer(dialer),
+            None => builder,
+        };
         let client = builder
             .endpoints(targets.iter().copied())
             .build()

@@ -19,7 +19,11 @@ pub trait Transport: Send + Sync + 'static {
 
 /// Where calls to one node go. Cheap to clone; the clones share their connection.
 #[derive(Clone)]
-pub struct Channel(Kind);
+pub struct Channel {
+    kind: Kind,
+    /// What each call carries.
+    header: Option<(http::HeaderName, http::HeaderValue)>,
+}
 
 #[derive(Clone)]
 enum Kind {
@@ -29,13 +33,16 @@ enum Kind {
 
 impl From<tonic::transport::Channel> for Channel {
     fn from(channel: tonic::transport::Channel) -> Channel {
-        Channel(Kind::Http2(channel))
+        Channel {
+            kind: Kind::Http2(channel),
+            header: None,
+        }
     }
 }
 
 impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Http2(channel) => channel.fmt(f),
             Kind::Other(_) => f.write_str("Channel"),
         }
@@ -45,7 +52,18 @@ impl std::fmt::Debug for Channel {
 impl Channel {
     /// A channel over a transport of one's own.
     pub fn over(transport: std::sync::Arc<dyn Transport>) -> Channel {
-        Channel(Kind::Other(transport))
+        Channel {
+            kind: Kind::Other(transport),
+            header: None,
+        }
+    }
+
+    /// The same, with a header in each call; one that is no header is left out.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Channel {
+        let value = http::HeaderValue::from_str(value).ok();
+        self.header = value.map(|value| (http::HeaderName::from_static(name), value));
+        self
     }
 }
 
@@ -55,7 +73,7 @@ impl Service<http::Request<Body>> for Channel {
     type Future = Calling;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Http2(channel) => {
                 ready!(channel.poll_ready(context))?;
                 Poll::Ready(Ok(()))
@@ -64,8 +82,11 @@ impl Service<http::Request<Body>> for Channel {
         }
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Calling {
-        Calling(match &mut self.0 {
+    fn call(&mut self, mut request: http::Request<Body>) -> Calling {
+        if let Some((name, value)) = &self.header {
+            request.headers_mut().insert(name, value.clone());
+        }
+        Calling(match &mut self.kind {
             Kind::Http2(channel) => Answer::Http2(channel.call(request)),
             Kind::Other(transport) => Answer::Other(transport.call(request)),
         })

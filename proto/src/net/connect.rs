@@ -2,11 +2,10 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use hyper_util::rt::TokioIo;
-use tonic::codegen::{Service, http};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::codegen::http;
 
 use super::{Channel, Network, endpoint};
 
@@ -21,42 +20,35 @@ pub trait Connects: Network {
 /// # Errors
 /// `InvalidInput` when `address` is not `host:port`.
 pub fn dial<N: Connects>(network: &N, address: &str) -> io::Result<Channel> {
+    let network = network.clone();
+    dial_by(address, move |host, port| {
+        let network = network.clone();
+        async move { network.connect(&host, port).await }
+    })
+}
+
+/// A channel to `host:port` whose connections `open` opens: to a name, or an IP address without
+/// brackets, and a port.
+///
+/// # Errors
+/// `InvalidInput` when `address` is not `host:port`.
+pub(super) fn dial_by<Io, Opening>(
+    address: &str,
+    open: impl Fn(String, u16) -> Opening + Clone + Send + Sync + 'static,
+) -> io::Result<Channel>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    Opening: Future<Output = io::Result<Io>> + Send + 'static,
+{
     let endpoint = endpoint(address)?;
     let target = address.rsplit_once(':');
     let target = target.and_then(|(host, port)| Some((host, port.parse().ok()?)));
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, address.to_owned());
     let (host, port): (&str, u16) = target.ok_or_else(invalid)?;
-    let connector = Connector {
-        network: network.clone(),
-        host: host.trim_matches(['[', ']']).to_owned(),
-        port,
-    };
+    let host = host.trim_matches(['[', ']']).to_owned();
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let opening = open(host.clone(), port);
+        async move { opening.await.map(TokioIo::new) }
+    });
     Ok(endpoint.connect_with_connector_lazy(connector).into())
-}
-
-/// Opens connections to one address, as tonic asks for them.
-#[derive(Clone)]
-struct Connector<N> {
-    network: N,
-    host: String,
-    port: u16,
-}
-
-impl<N: Connects> Service<http::Uri> for Connector<N> {
-    type Response = TokioIo<N::Io>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<N::Io>>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: http::Uri) -> Self::Future {
-        let Connector {
-            network,
-            host,
-            port,
-        } = self.clone();
-        Box::pin(async move { network.connect(&host, port).await.map(TokioIo::new) })
-    }
 }

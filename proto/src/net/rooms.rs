@@ -1,15 +1,17 @@
-//! A service for tests of connections: some of its calls wait until they are let go.
+//! A service for tests of connections: some of its calls wait until they are let go, the others tell
+//! whose certificate they came with.
 
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
+use crate::CERTIFIED;
 use crate::v1;
 use crate::v1::conversations_server::Conversations;
 use crate::v1::{Conversation, CreateConversationRequest, GetConversationRequest};
 
-/// Answers at once, but for creations, each of which waits for `slow`.
+/// Answers at once with who is certified, but for creations, each of which waits for `slow`.
 #[derive(Clone, Default)]
 pub(super) struct Rooms {
     pub(super) slow: Arc<Notify>,
@@ -27,9 +29,14 @@ impl Conversations for Rooms {
 
     async fn get_conversation(
         &self,
-        _: Request<GetConversationRequest>,
+        request: Request<GetConversationRequest>,
     ) -> Result<Response<Conversation>, Status> {
-        Ok(Response::new(Conversation::default()))
+        let certified = request.metadata().get(CERTIFIED);
+        let certified = certified.and_then(|header| header.to_str().ok());
+        Ok(Response::new(Conversation {
+            name: certified.unwrap_or_default().to_owned(),
+            ..Conversation::default()
+        }))
     }
 
     async fn update_conversation(

@@ -18,7 +18,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::codegen::http::Request;
@@ -26,9 +26,10 @@ use tonic::service::Routes;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::util::MapRequestLayer;
 
+use super::greet::{Greet, Greeted, Plainly};
 use super::guard::{self, Guard, Guarding, Watched};
 use super::http2_server;
-use crate::FORWARDED;
+use crate::{CERTIFIED, FORWARDED};
 
 /// How the connections of clients end.
 #[derive(Clone, Debug)]
@@ -135,10 +136,24 @@ pub async fn serve<Io>(
 ) where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
+    serve_greeting(incoming, routes, stop, ending, guard, Plainly).await;
+}
+
+/// The same, with connections that begin as `greet` has them begin.
+pub async fn serve_greeting<Io>(
+    incoming: impl Stream<Item = io::Result<Io>> + Unpin,
+    routes: Routes,
+    stop: impl Future<Output = ()>,
+    ending: Ending,
+    guard: Guard,
+    greet: impl Greet<Watched<Io>>,
+) where
+    Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let routes = routes.prepare();
     let serve = |io, stopped| {
         let (routes, ending, guard) = (routes.clone(), ending.clone(), guard.clone());
-        connection(io, routes, stopped, ending, guard)
+        connection(io, routes, stopped, ending, guard, greet.clone())
     };
     accept(incoming, ending.closing.clone(), stop, &guard, serve).await;
 }
@@ -150,6 +165,7 @@ async fn connection<Io>(
     mut stopped: watch::Receiver<bool>,
     ending: Ending,
     guard: Guard,
+    greet: impl Greet<Watched<Io>>,
 ) where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
@@ -157,6 +173,13 @@ async fn connection<Io>(
         return;
     };
     let io = Watched::new(io, guarded.clone());
+    let greeted = tokio::select! {
+        greeted = timeout(guard.limits().preface_timeout, greet.greet(io)) => greeted,
+        () = said(&mut stopped) => return,
+    };
+    let Ok(Ok(Greeted { io, certified })) = greeted else {
+        return;
+    };
     let guarding = Guarding(guarded.clone());
     let (open, mut closed) = watch::channel(());
     let called = Arc::new(Notify::new());
@@ -168,7 +191,12 @@ async fn connection<Io>(
     } = ending;
     let caller = Arc::new(Caller::new());
     let held = caller.clone();
-    let note = MapRequestLayer::new(move |request: Request<tonic::body::Body>| {
+    let note = MapRequestLayer::new(move |mut request: Request<tonic::body::Body>| {
+        // Only the connection itself says who was certified on it.
+        match &certified {
+            Some(certified) => drop(request.headers_mut().insert(CERTIFIED, certified.clone())),
+            None => drop(request.headers_mut().remove(CERTIFIED)),
+        }
         if is_clients(&request) {
             held.get_or_init(|| callers.token());
             noted.notify_one();
@@ -262,4 +290,4 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Open<Io> {
 
 #[cfg(test)]
 #[path = "serve_tests.rs"]
-pub(super) mod tests;
+pub(in crate::net) mod tests;

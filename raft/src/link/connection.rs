@@ -12,7 +12,7 @@ use model::id::NodeId;
 use model::limits;
 use parking_lot::Mutex;
 use prost::Message;
-use proto::net::{Channel, Dialer};
+use proto::net::{Channel, Dial, Dialer};
 use proto::node as wire;
 use proto::node::frame::Body;
 use proto::node::peer_client::PeerClient;
@@ -23,6 +23,7 @@ use crate::api::{Event, Events, ProposeError, Verdict};
 use crate::link::hello::{Doorkeeper, Hello, Proof};
 use crate::link::outbox::{Outbox, Queued};
 use crate::link::pace::Pace;
+use crate::link::proof::PROOF;
 use crate::link::pulse::Moment;
 use crate::link::rtt::{PING_INTERVAL, Rtt, STALL};
 use crate::link::vitals::Vitals;
@@ -117,6 +118,20 @@ pub(super) struct Connection {
     pub(super) events: Arc<dyn Events>,
     /// What the last connection has shown of the line.
     pub(super) pace: Mutex<Pace>,
+}
+
+/// A channel to `member`, over which each call says who makes it.
+pub(super) fn dial(
+    dialer: &dyn Dial,
+    hello: &Hello,
+    member: &Node,
+    address: &str,
+) -> std::io::Result<Channel> {
+    let channel = dialer.dial_node(address, &member.name)?;
+    Ok(match hello.proof(NodeId(member.id)) {
+        Some(proof) => channel.with_header(PROOF, &proof),
+        None => channel,
+    })
 }
 
 /// Connects, again and again, until the last handle is gone.
@@ -305,7 +320,7 @@ impl Connection {
                 return false;
             }
             // Only usable addresses are kept.
-            let Ok(channel) = self.dialer.dial(&hint.address) else {
+            let Ok(channel) = dial(&*self.dialer, &self.hello, &self.member, &hint.address) else {
                 return false;
             };
             tracing::debug!(peer = %self.node, from = %spot.address, to = %hint.address,

@@ -21,6 +21,7 @@ use model::cluster::{ClusterState, Node};
 use model::id::NodeId;
 use model::{limits, mutant};
 use prost::Message;
+use proto::CERTIFIED;
 use proto::node as wire;
 use store::Log;
 use tokio::sync::Mutex;
@@ -28,6 +29,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status};
 
 use crate::api::Identity;
+use crate::link::proof::{PROOF, Secret, prove};
 use crate::link::vitals::Vitals;
 pub(crate) use marks::Marks;
 
@@ -95,7 +97,8 @@ impl Hello {
 
     /// A request that says who asks, and whom: another node may have come to its address.
     pub(crate) fn request_to<T>(&self, node: NodeId, message: T) -> Request<T> {
-        let mut request = self.request(message);
+        let mut request = Request::new(message);
+        self.tell(request.metadata_mut(), node);
         request.metadata_mut().insert(TO, node.0.into());
         request
     }
@@ -103,18 +106,25 @@ impl Hello {
     /// A request that says who asks.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        self.tell(request.metadata_mut());
+        self.tell(request.metadata_mut(), NodeId(0));
         request
     }
 
     /// An answer that says who gives it.
     pub(crate) fn response<T>(&self, message: T) -> Response<T> {
         let mut response = Response::new(message);
-        self.tell(response.metadata_mut());
+        self.tell(response.metadata_mut(), NodeId(0));
         response
     }
 
-    fn tell(&self, metadata: &mut MetadataMap) {
+    /// What proves that this node calls `to`, if the cluster has a secret.
+    pub(crate) fn proof(&self, to: NodeId) -> Option<String> {
+        let identity = &self.identity;
+        let start = (identity.node, identity.boot, identity.boot_nonce);
+        prove(&identity.secret, &identity.cluster_id, start, to)
+    }
+
+    fn tell(&self, metadata: &mut MetadataMap, to: NodeId) {
         let identity = &self.identity;
         let fields = [
             (CLUSTER, identity.cluster_id.clone()),
@@ -129,6 +139,9 @@ impl Hello {
             if let Ok(value) = value.parse() {
                 metadata.insert(key, value);
             }
+        }
+        if let Some(proof) = self.proof(to).and_then(|proof| proof.parse().ok()) {
+            metadata.insert(PROOF, proof);
         }
         let place = wire::Place {
             node: 0,
@@ -217,6 +230,7 @@ pub(crate) enum Proof {
 pub(crate) struct Doorkeeper {
     cluster_id: String,
     me: NodeId,
+    secret: Secret,
     log: Log,
     seen: Mutex<BTreeMap<NodeId, Seen>>,
     marks: Marks,
@@ -225,10 +239,12 @@ pub(crate) struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    /// Of node `me`. Reads back the boots seen before.
+    /// Of node `me`, in a cluster whose nodes prove themselves with `secret`. Reads back the boots seen
+    /// before.
     pub(crate) fn open(
         cluster_id: String,
         me: NodeId,
+        secret: Secret,
         log: Log,
     ) -> Result<Doorkeeper, store::Error> {
         let mut seen: BTreeMap<NodeId, Seen> = BTreeMap::new();
@@ -245,6 +261,7 @@ impl Doorkeeper {
         Ok(Doorkeeper {
             cluster_id,
             me,
+            secret,
             marks: Marks::open(log.clone(), nonces)?,
             log,
             seen: Mutex::new(seen),
@@ -275,6 +292,7 @@ impl Doorkeeper {
             }
         }
         let node = NodeId(told.number(NODE)?);
+        self.proven(node, told, Way::Calls)?;
         if node == self.me && !mutant!("address-believed") {
             return Err(Status::failed_precondition(format!(
                 "this is node {node} itself: no node calls itself"
@@ -288,6 +306,7 @@ impl Doorkeeper {
                 "node {node} is not known here (yet)"
             )));
         };
+        certified(known, told)?;
         self.started(known, told, view).await?;
         Ok(node)
     }
@@ -322,6 +341,7 @@ impl Doorkeeper {
                     member.id
                 )));
             }
+            self.proven(NodeId(node), told, Way::Answers)?;
             self.started(member, told, view).await
         };
         let Err(status) = admitted.await else {
@@ -340,6 +360,57 @@ impl Doorkeeper {
     /// Whether the start of a node that its pongs name has been let in as a caller.
     pub(crate) fn has_let_in(&self, node: NodeId, nonce: u64) -> bool {
         nonce != 0 && self.marks.believes(node, nonce)
+    }
+
+    /// The node that makes a call with this metadata, one of this cluster's: by its certificate, where
+    /// the call came over TLS, and by its proof, where nodes have a secret. Where there is neither, a
+    /// node is taken for what it says it is.
+    pub(crate) fn vouches(&self, metadata: &MetadataMap, view: &ClusterState) -> Option<NodeId> {
+        let told = Metadata(metadata);
+        let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
+        let claim = text(PROOF).and_then(|proof| self.secret.check(&self.cluster_id, proof));
+        let claim = claim.filter(|claim| claim.to == self.me);
+        let by_name = text(CERTIFIED).and_then(|who| who.strip_prefix("node/"));
+        let by_name = by_name.and_then(|name| view.nodes.iter().find(|node| node.name == name));
+        match (self.secret.is_none(), claim) {
+            (false, None) => None,
+            (false, Some(claim)) => {
+                let known = view.node(claim.node)?;
+                certified(known, told).ok().map(|()| claim.node)
+            }
+            (true, _) if metadata.contains_key(CERTIFIED) => by_name.map(|node| NodeId(node.id)),
+            (true, _) => Some(NodeId(0)),
+        }
+    }
+
+    /// Whether a call with this metadata says whom it is for, as those must that change anything.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` when it does not, and nodes prove themselves.
+    pub(crate) fn meant(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        match self.secret.is_none() || metadata.contains_key(TO) {
+            true => Ok(()),
+            false => Err(Status::unauthenticated(format!("the call must carry {TO}"))),
+        }
+    }
+
+    /// Whether `node` proves that it is one of this cluster's.
+    fn proven(&self, node: NodeId, told: Metadata<'_>, way: Way) -> Result<(), Status> {
+        if self.secret.is_none() || mutant!("strangers-are-let-in") {
+            return Ok(());
+        }
+        let wrong = || Status::unauthenticated(format!("{PROOF} proves nothing"));
+        let claim = self.secret.check(&self.cluster_id, told.text(PROOF)?);
+        let claim = claim.ok_or_else(wrong)?;
+        let meant = match (way, told.0.contains_key(TO)) {
+            (Way::Calls, true) => self.me,
+            (Way::Calls, false) | (Way::Answers, _) => NodeId(0),
+        };
+        let said = (node, told.number(BOOT)?, told.number(NONCE)?, meant);
+        match (claim.node, claim.boot, claim.nonce, claim.to) == said {
+            true => Ok(()),
+            false => Err(wrong()),
+        }
     }
 
     fn of_this_cluster(&self, told: Metadata<'_>) -> Result<(), Status> {
@@ -441,6 +512,32 @@ impl Doorkeeper {
         seen.insert(node, now);
         self.marks.let_in(node, now.nonce, mark);
         Ok(())
+    }
+}
+
+/// Whether a node was called, or has answered.
+#[derive(Clone, Copy)]
+enum Way {
+    Calls,
+    Answers,
+}
+
+/// Whether a call that came over TLS came with the certificate of the node that it says makes it.
+fn certified(known: &Node, told: Metadata<'_>) -> Result<(), Status> {
+    let Some(certified) = told.0.get(CERTIFIED) else {
+        return Ok(());
+    };
+    match certified
+        .to_str()
+        .ok()
+        .and_then(|who| who.strip_prefix("node/"))
+        == Some(&*known.name)
+    {
+        true => Ok(()),
+        false => Err(Status::permission_denied(format!(
+            "a call of node {} came with the certificate of {certified:?}",
+            known.name
+        ))),
     }
 }
 

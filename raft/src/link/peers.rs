@@ -214,7 +214,7 @@ mod tests {
     use store::engine::memory::Memory;
 
     use super::*;
-    use crate::api::Identity;
+    use crate::api::{Identity, Secret};
 
     #[tokio::test]
     async fn a_link_is_opened_once_for_each_node_and_goes_along_when_it_moves() {
@@ -227,6 +227,7 @@ mod tests {
             boot_nonce: 1,
             address: "here:1".into(),
             rack: String::new(),
+            secret: Secret::default(),
         };
         let view = watch::Sender::new(Arc::default());
         let (refused, _) = mpsc::unbounded_channel();
@@ -234,7 +235,7 @@ mod tests {
         let vitals = Vitals::of_tests(NodeId(1), log.clone());
         let places = Whereabouts::open(log.clone()).unwrap();
         let hello = Hello::new(Arc::new(identity), log.clone());
-        let doorkeeper = Doorkeeper::open("c1".into(), NodeId(1), log).unwrap();
+        let doorkeeper = Doorkeeper::open("c1".into(), NodeId(1), Secret::default(), log).unwrap();
         let (doorkeeper, dialer) = (Arc::new(doorkeeper), Tcp.dialer());
         let view = view.subscribe();
         let peers = Peers::new(

@@ -49,7 +49,7 @@ impl Peer for Inbound {
         &self,
         request: Request<Streaming<wire::Frames>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
-        let from = self.node.admit(request.metadata()).await?;
+        let from = self.node.admit_here(request.metadata()).await?;
         if let Some(link) = self.node.peers().link(from) {
             link.knock();
         }
@@ -155,7 +155,7 @@ impl Inbound {
         files: impl FnOnce(&wire::SnapshotHead) -> u32,
     ) -> Result<Opened, Status> {
         let node = &self.node;
-        let from = node.admit(request.metadata()).await?;
+        let from = node.admit_here(request.metadata()).await?;
         let mut chunks = request.into_inner();
         let head = incoming::receive_head(&mut chunks).await?;
         let shard = ShardId(head.shard);

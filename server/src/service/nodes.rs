@@ -184,6 +184,7 @@ impl Admin {
             cluster_id: self.gateway.raft.identity().cluster_id.clone(),
             node_id: changed.node_id,
             nodes: self.nodes(&self.gateway.view()),
+            secret: self.gateway.raft.identity().secret.bytes(),
         })
     }
 }

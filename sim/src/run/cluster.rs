@@ -559,9 +559,11 @@ impl Cluster {
         let mut others = others.filter(|member| member.host.name != host);
         let peer = others.find_map(|member| self.watch.identity(&member.host.name));
         let victim = self.members.iter().find(|one| one.host.name == host);
-        if let Some((peer, victim)) = peer.zip(victim) {
+        let victim = victim.zip(self.watch.identity(host));
+        if let Some((peer, (victim, record))) = peer.zip(victim) {
             self.told.forge(Forgery {
                 victim: victim.host.address(),
+                node: record.node,
                 peer,
                 shards: self.plan.topology.shards.max(1),
             });

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use model::id::NodeId;
 use proto::net::Dialer;
 use proto::node::frame::Body;
 use proto::node::peer_client::PeerClient;
@@ -25,6 +26,8 @@ const ANSWERS_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Forgery {
     /// host:port of the node that hears it.
     pub victim: String,
+    /// Its number.
+    pub node: u64,
     /// In whose name.
     pub peer: Record,
     /// The shards that it is told of.
@@ -55,7 +58,7 @@ async fn send(forgery: &Forgery, dialer: &Dialer) -> Result<(), String> {
     };
     let sent = futures::stream::iter([frames]).chain(futures::stream::pending());
     let mut request = Request::new(sent);
-    sign(request.metadata_mut(), &forgery.peer)?;
+    sign(request.metadata_mut(), forgery)?;
     let answers = PeerClient::new(channel).link(request).await;
     let mut answers = answers.map_err(|status| status.to_string())?.into_inner();
     while let Ok(Some(_)) = answers.message().await {}
@@ -81,16 +84,22 @@ fn of(forgery: &Forgery, shard: u32) -> Frame {
 }
 
 /// As nodes sign their calls.
-fn sign(metadata: &mut MetadataMap, peer: &Record) -> Result<(), String> {
+fn sign(metadata: &mut MetadataMap, forgery: &Forgery) -> Result<(), String> {
+    let (peer, to) = (&forgery.peer, forgery.node);
     let disk: String = peer.disk_id.iter().map(|b| format!("{b:02x}")).collect();
     let fields = [
         ("firebreak-cluster", peer.cluster_id.clone()),
         ("firebreak-node", peer.node.to_string()),
+        ("firebreak-to", to.to_string()),
         ("firebreak-boot", peer.boot.to_string()),
         ("firebreak-nonce", peer.boot_nonce.to_string()),
         ("firebreak-disk", disk),
     ];
-    for (key, value) in fields {
+    let secret = raft::Secret::from(peer.secret.clone());
+    let start = (NodeId(peer.node), peer.boot, peer.boot_nonce);
+    let proof = raft::prove(&secret, &peer.cluster_id, start, NodeId(to));
+    let proof = proof.map(|proof| ("firebreak-proof", proof));
+    for (key, value) in fields.into_iter().chain(proof) {
         let value = value.parse();
         metadata.insert(key, value.map_err(|_| format!("{key} is no header"))?);
     }

@@ -18,7 +18,7 @@ use super::*;
 use crate::adapter::fault::Fault;
 use crate::adapter::log_store::Traced;
 use crate::adapter::types::LogId;
-use crate::api::Identity;
+use crate::api::{Identity, Secret};
 use crate::link::Reach;
 use crate::link::frame;
 use crate::link::hello::{Doorkeeper, Hello};
@@ -154,7 +154,7 @@ async fn script() -> Script {
     let vitals = Vitals::of_tests(ME, log.clone());
     let places = Whereabouts::open(log.clone()).unwrap();
     let hello = Hello::new(Arc::new(identity(ME)), log);
-    let doorkeeper = Doorkeeper::open("c1".into(), ME, written()).unwrap();
+    let doorkeeper = Doorkeeper::open("c1".into(), ME, Secret::default(), written()).unwrap();
     let (doorkeeper, dialer) = (Arc::new(doorkeeper), Tcp.dialer());
     let view = view.subscribe();
     let queued = Arc::default();
@@ -212,6 +212,7 @@ fn identity(node: NodeId) -> Identity {
         boot_nonce: 1,
         address: "here:1".into(),
         rack: String::new(),
+        secret: Secret::default(),
     }
 }
 

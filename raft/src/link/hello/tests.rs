@@ -37,7 +37,12 @@ fn identity(boot: u64) -> Identity {
         boot_nonce: boot.saturating_mul(1_000),
         address: "here:1".into(),
         rack: String::new(),
+        secret: secret(),
     }
+}
+
+fn secret() -> Secret {
+    Bytes::from_static(&[9; 32]).into()
 }
 
 fn view() -> ClusterState {
@@ -59,7 +64,7 @@ async fn admit(doorkeeper: &Doorkeeper, hello: &Hello) -> Result<NodeId, Status>
 
 /// A doorkeeper on `disk` that has let the caller's first start in and was told [`TOLD`] by it.
 async fn told(disk: &Disk) -> Doorkeeper {
-    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, open(disk)).unwrap();
+    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, secret(), open(disk)).unwrap();
     let first = caller(1, 0).await;
     admit(&doorkeeper, &first).await.unwrap();
     doorkeeper.marks().note(CALLER, 1_000, TOLD);
@@ -111,7 +116,7 @@ async fn a_doorkeeper_that_lost_its_power_knows_the_boots_and_the_marks() {
     doorkeeper.log.sync().await.unwrap();
     disk.power_cut(0);
     drop(doorkeeper);
-    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, open(&disk)).unwrap();
+    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, secret(), open(&disk)).unwrap();
     let old = admit(&doorkeeper, &caller(2, TOLD - 1).await).await;
     assert!(is_refusal(&old.unwrap_err()));
     answers(&doorkeeper, &caller(2, TOLD - 1).await)
@@ -148,7 +153,7 @@ async fn who_syncs_nothing_itself_writes_down_what_it_was_told_and_one_sync_is_e
     assert_eq!(doorkeeper.log.mark(), mark, "that raises no mark");
     disk.power_cut(0);
     kept.abort();
-    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, open(&disk)).unwrap();
+    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, secret(), open(&disk)).unwrap();
     admit(&doorkeeper, &caller(2, TOLD + 99).await)
         .await
         .unwrap_err();
@@ -167,7 +172,7 @@ async fn a_version_without_marks_is_never_refused_for_them() {
 #[tokio::test]
 async fn who_means_another_node_is_told_so() {
     let disk = Disk::new();
-    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, open(&disk)).unwrap();
+    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, secret(), open(&disk)).unwrap();
     let caller = caller(1, 0).await;
     let for_me = caller.request_to(ME, ());
     let answer = doorkeeper.admit(for_me.metadata(), &view()).await;
@@ -302,7 +307,7 @@ async fn a_pardon_takes_back_starts_that_were_forged_and_lets_no_older_disk_in()
     come(&doorkeeper, 3).await.unwrap();
     // It is used up: what is seen from now on counts again, after a restart as well.
     drop(doorkeeper);
-    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, open(&disk)).unwrap();
+    let doorkeeper = Doorkeeper::open(CLUSTER_ID.into(), ME, secret(), open(&disk)).unwrap();
     assert_eq!(doorkeeper.marks().highest(CALLER), 0, "nor what it told");
     come(&doorkeeper, 800).await.unwrap();
     come(&doorkeeper, 4).await.unwrap_err();

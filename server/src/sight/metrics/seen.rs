@@ -24,6 +24,8 @@ pub trait Process: Send + Sync + 'static {
 /// What a process takes of its machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ProcessFigures {
+    /// For how long the node's certificate holds from now on, seconds; 0 while it has none.
+    pub certificate_s: u64,
     /// Of all its threads since its start.
     pub cpu_seconds: f64,
     /// In memory now.

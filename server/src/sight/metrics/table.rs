@@ -566,7 +566,7 @@ pub const METRICS: &[Metric] = &[
         "certificate_expiry",
         &[],
         "Until the node's certificate expires; 0 while it has none",
-        |_, to| to.one(0_u64),
+        |seen, to| process(seen, to, |process| Number::number(process.certificate_s)),
     )),
     // The process.
     seconds(counter(

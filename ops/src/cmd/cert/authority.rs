@@ -1,0 +1,374 @@
+//! A folder with an authority and what it signed.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+use proto::net::secure::{Certified, Facts, SCHEME};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use crate::exit::Usage;
+use crate::tls::read;
+
+/// A clock that is a little behind takes a new certificate all the same.
+const BEFORE: Duration = Duration::from_secs(3_600);
+const DAY_S: u64 = 24 * 3_600;
+
+/// Whose a certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A node's: it is called, and calls.
+    Node,
+    /// A client's.
+    Client,
+    /// An operator's.
+    Operator,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Node => "node",
+            Kind::Client => "client",
+            Kind::Operator => "operator",
+        }
+    }
+}
+
+/// An authority that can sign.
+pub struct Authority {
+    dir: PathBuf,
+    /// Those that are trusted, PEM, the one that signs first.
+    trusted: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Makes one in a folder that has none.
+    ///
+    /// # Errors
+    /// When there is one, or a file cannot be written.
+    pub fn found(dir: &Path, days: u32) -> anyhow::Result<PathBuf> {
+        let file = dir.join("ca.pem");
+        if file.exists() {
+            let what = "holds an authority already: --next makes another beside it";
+            return Err(Usage(format!("{} {what}", dir.display())).into());
+        }
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let (certificate, key) = new_authority(days)?;
+        write(&dir.join("ca.key"), key.as_bytes(), true)?;
+        write(&file, certificate.as_bytes(), false)?;
+        Ok(file)
+    }
+
+    /// The one of a folder.
+    ///
+    /// # Errors
+    /// When there is none, or it is not whole.
+    pub fn open(dir: &Path) -> anyhow::Result<Authority> {
+        let (file, key_file) = (dir.join("ca.pem"), dir.join("ca.key"));
+        if !file.exists() {
+            let what = "holds no authority: `firebreak cert ca` makes one";
+            return Err(Usage(format!("{} {what}", dir.display())).into());
+        }
+        let trusted = read(&file)?;
+        let key = String::from_utf8(read(&key_file)?).context("ca.key is no PEM")?;
+        let key = KeyPair::from_pem(&key).context("ca.key is no private key")?;
+        let first = CertificateDer::pem_slice_iter(&trusted).next();
+        let first = first.ok_or_else(|| anyhow!("{} holds no certificate", file.display()))??;
+        let issuer = Issuer::from_ca_cert_der(&first, key);
+        let issuer = issuer.with_context(|| format!("{} cannot sign", file.display()))?;
+        Ok(Authority {
+            dir: dir.to_owned(),
+            trusted,
+            issuer,
+        })
+    }
+
+    /// Makes another one, which signs from now on; those before stay trusted.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn next(self, days: u32) -> anyhow::Result<PathBuf> {
+        let (certificate, key) = new_authority(days)?;
+        let file = self.dir.join("ca.pem");
+        let all = [certificate.as_bytes(), &self.trusted].concat();
+        // The key first: a certificate alone signs nothing, and the old pair would be lost with it.
+        let old = self.dir.join("ca.key.old");
+        fs::copy(self.dir.join("ca.key"), &old).context("the old key cannot be kept")?;
+        write(&self.dir.join("ca.key"), key.as_bytes(), true)?;
+        write(&file, &all, false)?;
+        fs::remove_file(old).context("the old key cannot be removed")?;
+        Ok(file)
+    }
+
+    /// Trusts the one that signs, and no other.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn drop_old(self) -> anyhow::Result<PathBuf> {
+        let file = self.dir.join("ca.pem");
+        let text = String::from_utf8(self.trusted).context("ca.pem is no PEM")?;
+        let end = "-----END CERTIFICATE-----\n";
+        let first = text.split_inclusive(end).next().unwrap_or(&text);
+        write(&file, first.as_bytes(), false)?;
+        Ok(file)
+    }
+
+    /// Signs a certificate with a new key.
+    ///
+    /// # Errors
+    /// When a host is none, or a file cannot be written.
+    pub fn sign(
+        &self,
+        kind: Kind,
+        name: &str,
+        hosts: &[String],
+        days: u32,
+    ) -> anyhow::Result<PathBuf> {
+        let key = KeyPair::generate().context("no new key")?;
+        let wrong = |error: rcgen::Error| Usage(format!("--host: {error}"));
+        let mut params = CertificateParams::new(hosts.to_vec()).map_err(wrong)?;
+        params.distinguished_name = titled(name);
+        let uri = format!("{SCHEME}{}/{name}", kind.name());
+        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if kind == Kind::Node {
+            params
+                .extended_key_usages
+                .push(ExtendedKeyUsagePurpose::ServerAuth);
+        }
+        valid(&mut params, days);
+        let signed = params.signed_by(&key, &self.issuer);
+        let signed = signed.context("the certificate cannot be signed")?;
+        let stem = self.dir.join(format!("{}-{name}", kind.name()));
+        let file = with(&stem, "pem");
+        write(&with(&stem, "key"), key.serialize_pem().as_bytes(), true)?;
+        write(&file, signed.pem().as_bytes(), false)?;
+        Ok(file)
+    }
+
+    /// What was signed, by the names of its files, without `.pem`.
+    ///
+    /// # Errors
+    /// When the folder or a file cannot be read.
+    pub fn signed(&self) -> anyhow::Result<Vec<(String, Signed)>> {
+        let mut signed = Vec::new();
+        let cannot = || format!("cannot read {}", self.dir.display());
+        for entry in fs::read_dir(&self.dir).with_context(cannot)? {
+            let path = entry.with_context(cannot)?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            let Some(stem) = stem.filter(|stem| *stem != "ca") else {
+                continue;
+            };
+            if path.extension().is_some_and(|end| end == "pem")
+                && let Some(first) = facts(&path)?.into_iter().next()
+            {
+                signed.push((stem.to_owned(), first));
+            }
+        }
+        signed.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(signed)
+    }
+
+    /// Signs the same again.
+    ///
+    /// # Errors
+    /// When it says not whose it is, or a file cannot be written.
+    pub fn again(&self, before: &Signed, days: u32) -> anyhow::Result<PathBuf> {
+        let (kind, name) = match &before.facts.who {
+            Certified::Node(name) => (Kind::Node, name),
+            Certified::Client(name) => (Kind::Client, name),
+            Certified::Operator(name) => (Kind::Operator, name),
+            Certified::Nobody => {
+                let file = before.file.display();
+                return Err(anyhow!(
+                    "{file} does not say whose it is; it was not made here"
+                ));
+            }
+        };
+        self.sign(kind, name, &before.facts.hosts, days)
+    }
+}
+
+fn with(stem: &Path, end: &str) -> PathBuf {
+    // A name may have dots in it.
+    let mut name = stem.as_os_str().to_owned();
+    name.push(".");
+    name.push(end);
+    name.into()
+}
+
+fn titled(name: &str) -> DistinguishedName {
+    let mut title = DistinguishedName::new();
+    title.push(DnType::CommonName, name);
+    title
+}
+
+fn valid(params: &mut CertificateParams, days: u32) {
+    let now = SystemTime::now();
+    params.not_before = (now - BEFORE).into();
+    params.not_after = (now + Duration::from_secs(u64::from(days) * DAY_S)).into();
+}
+
+fn new_authority(days: u32) -> anyhow::Result<(String, String)> {
+    let key = KeyPair::generate().context("no new key")?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name = titled("Firebreak authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    valid(&mut params, days);
+    let signed = params.self_signed(&key);
+    let signed = signed.context("the authority cannot be signed")?;
+    Ok((signed.pem(), key.serialize_pem()))
+}
+
+/// Writes a file whole, or not at all; a secret one for its owner alone.
+fn write(path: &Path, bytes: &[u8], secret: bool) -> anyhow::Result<()> {
+    let cannot = || format!("cannot write {}", path.display());
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    let mode = if secret { 0o600 } else { 0o644 };
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(mode);
+    let mut file = options.open(&new).with_context(cannot)?;
+    file.write_all(bytes).with_context(cannot)?;
+    file.sync_all().with_context(cannot)?;
+    fs::rename(&new, path).with_context(cannot)
+}
+
+/// A certificate in a file.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    file: PathBuf,
+    facts: Facts,
+    fingerprint: String,
+}
+
+/// The certificates of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn facts(file: &Path) -> anyhow::Result<Vec<Signed>> {
+    let pem = read(file)?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).map(|certificate| {
+        let certificate = certificate.with_context(|| format!("{} is no PEM", file.display()))?;
+        let facts = Facts::of(&certificate).with_context(|| file.display().to_string())?;
+        Ok(Signed {
+            file: file.to_owned(),
+            facts,
+            fingerprint: proto::net::secure::fingerprint(&certificate),
+        })
+    });
+    let certificates: Vec<Signed> = certificates.collect::<anyhow::Result<_>>()?;
+    match certificates.is_empty() {
+        true => Err(anyhow!("{} holds no certificate in PEM", file.display())),
+        false => Ok(certificates),
+    }
+}
+
+impl Signed {
+    fn until(&self) -> String {
+        let seconds = u64::try_from(self.facts.until_s).unwrap_or(0);
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+    }
+
+    fn whose(&self) -> String {
+        match &self.facts.who {
+            Certified::Nobody => "an authority".to_owned(),
+            who => who.to_string(),
+        }
+    }
+
+    /// For a table.
+    pub fn row(&self) -> [String; 5] {
+        [
+            self.file.display().to_string(),
+            self.whose(),
+            self.facts.hosts.join(", "),
+            self.until(),
+            self.fingerprint.clone(),
+        ]
+    }
+
+    /// For programs.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "file": self.file,
+            "who": self.facts.who.to_string(),
+            "hosts": self.facts.hosts,
+            "until": self.until(),
+            "sha256": self.fingerprint,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::net::secure::{Material, Trust};
+
+    use super::*;
+
+    fn bytes(dir: &Path, file: &str) -> Vec<u8> {
+        fs::read(dir.join(file)).unwrap()
+    }
+
+    #[test]
+    fn what_an_authority_signs_is_of_use_and_is_signed_again_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        assert!(Authority::open(dir).is_err());
+        Authority::found(dir, 30).unwrap();
+        assert!(Authority::found(dir, 30).is_err());
+        let authority = Authority::open(dir).unwrap();
+        let hosts = ["127.0.0.1".to_owned(), "seoul-1.example".to_owned()];
+        authority.sign(Kind::Node, "seoul-1", &hosts, 1).unwrap();
+        authority.sign(Kind::Operator, "ann", &[], 1).unwrap();
+        let useful = || {
+            let ca = bytes(dir, "ca.pem");
+            let node = (
+                bytes(dir, "node-seoul-1.pem"),
+                bytes(dir, "node-seoul-1.key"),
+            );
+            let material = Material::read(&ca, &node.0, &node.1).unwrap();
+            assert_eq!(material.own.who.to_string(), "node/seoul-1");
+            let mut own = material.own.hosts;
+            own.sort_unstable();
+            assert_eq!(own, hosts);
+            let ann = (
+                bytes(dir, "operator-ann.pem"),
+                bytes(dir, "operator-ann.key"),
+            );
+            Trust::read(&ca, Some((&ann.0, &ann.1))).unwrap();
+            material.authorities.len()
+        };
+        assert_eq!(useful(), 1);
+        let before = facts(&dir.join("ca.pem")).unwrap()[0].fingerprint.clone();
+        Authority::open(dir).unwrap().next(30).unwrap();
+        assert_eq!(useful(), 2);
+        let next = Authority::open(dir).unwrap();
+        let signed = next.signed().unwrap();
+        assert_eq!(signed.len(), 2);
+        for (_, one) in &signed {
+            next.again(one, 2).unwrap();
+        }
+        Authority::open(dir).unwrap().drop_old().unwrap();
+        assert_eq!(useful(), 1);
+        assert_ne!(facts(&dir.join("ca.pem")).unwrap()[0].fingerprint, before);
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |file: &str| fs::metadata(dir.join(file)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("ca.key"), 0o600);
+        assert_eq!(mode("node-seoul-1.key"), 0o600);
+        assert!(!dir.join("ca.key.old").exists());
+    }
+}

@@ -1,0 +1,253 @@
+//! TLS between nodes and with clients: who is let in, and how a cluster comes to it, and goes on with
+//! new certificates, without an end of service.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where it cannot go on"
+)]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Client, Message};
+use firebreak::cluster::{Cluster, Plan};
+use firebreak_tests::{CALL_LIMIT, LIMIT, Load, Place, binary, client};
+use proto::net::secure::{SecureDialer, Trust};
+use proto::net::{Channel, Dial as _, Tcp};
+use proto::node::WatchClusterRequest;
+use proto::node::peer_client::PeerClient;
+use proto::v1::GetStatusRequest;
+use proto::v1::admin_client::AdminClient;
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+const TALK: &str = "tenants/test/conversations/talk";
+
+async fn cluster(mode: &'static str) -> (Place, Cluster) {
+    let place = Place::new();
+    let plan = Plan {
+        tls: Some(mode),
+        ..Plan::three_dcs(place.path(), &binary(), 1)
+    };
+    let cluster = Cluster::start(plan).await.expect("the cluster comes up");
+    (place, cluster)
+}
+
+/// A channel of somebody with a certificate of this name, or none, who trusts `ca`.
+fn dial(pki: &Path, ca: &Path, own: Option<&str>, address: &str) -> Channel {
+    let read = |name: String| std::fs::read(pki.join(name)).unwrap();
+    let own = own.map(|own| (read(format!("{own}.pem")), read(format!("{own}.key"))));
+    let own = own.as_ref().map(|(cert, key)| (&**cert, &**key));
+    let trust = Trust::read(&std::fs::read(ca).unwrap(), own).unwrap();
+    SecureDialer::new(Tcp, trust).dial(address).unwrap()
+}
+
+async fn status(channel: Channel) -> Result<String, Status> {
+    let mut admin = AdminClient::new(channel);
+    let answer = admin.get_status(GetStatusRequest::default()).await?;
+    Ok(answer.into_inner().node_name)
+}
+
+/// What the other end says of the caller's being a node of this name and number.
+async fn as_node(channel: Channel, cluster: &str, node: u64) -> Status {
+    let mut request = Request::new(WatchClusterRequest { known_epoch: 0 });
+    for (key, value) in [
+        ("firebreak-cluster", cluster.to_owned()),
+        ("firebreak-node", node.to_string()),
+        ("firebreak-boot", "99".to_owned()),
+        ("firebreak-nonce", "1".to_owned()),
+        ("firebreak-disk", "00".repeat(16)),
+        ("firebreak-certified", format!("node/n{node}")),
+    ] {
+        request.metadata_mut().insert(key, value.parse().unwrap());
+    }
+    PeerClient::new(channel)
+        .watch_cluster(request)
+        .await
+        .expect_err("a stranger is no node")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strict_cluster_serves_whom_it_knows_and_tells_others_why_not() {
+    let (place, cluster) = cluster("strict").await;
+    let load = Load::start(&client(&cluster), "strict", 6);
+    load.more(60).await;
+    let ledger = load.stop().await;
+    ledger.assert_no_call_failed();
+    ledger.assert_kept(&client(&cluster)).await;
+    let (pki, address) = (cluster.pki(), cluster.nodes()[0].address.clone());
+    let ca = pki.join("ca.pem");
+    let run = |args: &[&str]| {
+        let output = Command::new(binary())
+            .args(args)
+            .args(["--target", &address])
+            .output();
+        let output = output.unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), told)
+    };
+    let ca_text = ca.display().to_string();
+    assert_eq!(run(&["status", "--ca", &ca_text]).0, Some(0));
+    // Plainly: the node answers, and says what is wrong.
+    let refused = status(Tcp.dial(&address).unwrap()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    let details = refused.get_details_error_info().unwrap();
+    assert_eq!(details.reason, "TLS_REQUIRED");
+    let (code, told) = run(&["status"]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("TLS only"), "{told}");
+    // With an authority that has certified nobody here.
+    let other = place.path().join("other");
+    let other_dir = other.display().to_string();
+    cluster
+        .run_ok(&["cert", "ca", "--dir", &other_dir])
+        .unwrap();
+    let strangers = other.join("ca.pem");
+    let refused = status(dial(&pki, &strangers, None, &address)).await;
+    let refused = format!("{:?}", refused.unwrap_err());
+    assert!(refused.contains("not trusted"), "{refused}");
+    // Who has a certificate of that authority's is nobody to the node.
+    let client = [
+        "cert",
+        "client",
+        "--dir",
+        &other_dir,
+        "--name",
+        "eve",
+        "--operator",
+    ];
+    cluster.run_ok(&client).unwrap();
+    assert!(
+        status(dial(&other, &ca, Some("operator-eve"), &address))
+            .await
+            .is_err()
+    );
+    // Who is known as a client is no node, whatever it says it is.
+    let id = cluster.statuses().await[0].cluster_id.clone();
+    for own in [None, Some("operator-harness"), Some("node-busan-1")] {
+        let refused = as_node(dial(&pki, &ca, own, &address), &id, 2).await;
+        assert_eq!(refused.code(), Code::Unauthenticated, "{own:?}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_cluster_believes_nobody_who_only_says_that_it_is_a_node() {
+    let (_place, cluster) = firebreak_tests::cluster(1).await;
+    let id = cluster.statuses().await[0].cluster_id.clone();
+    let refused = as_node(cluster.nodes()[0].channel(), &id, 2).await;
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    assert!(refused.message().contains("firebreak-proof"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_the_certificate_of_another_does_not_start() {
+    let (_place, mut cluster) = cluster("strict").await;
+    cluster.terminate(2, LIMIT).unwrap();
+    let (mine, other) = (&cluster.nodes()[2].name, &cluster.nodes()[1].name);
+    for end in ["pem", "key"] {
+        let file = |name: &str| cluster.pki().join(format!("node-{name}.{end}"));
+        std::fs::copy(file(other), file(mine)).unwrap();
+    }
+    let config = cluster.nodes()[2].config.display().to_string();
+    let output = cluster.run(&["serve", "--config", &config]).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains(&format!("the certificate of node/{other}")),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_comes_to_tls_under_load_without_a_failed_call() {
+    let (_place, mut cluster) = cluster("off").await;
+    let load = Load::start(&client(&cluster), "roll", 6);
+    load.more(60).await;
+    for mode in ["optional", "strict"] {
+        for i in 0..3 {
+            cluster.set_tls(i, mode).unwrap();
+            cluster.terminate(i, LIMIT).unwrap();
+            cluster.start_node(i).unwrap();
+            cluster.wait_ready(LIMIT).await.unwrap();
+            load.more(20).await;
+        }
+    }
+    let ledger = load.stop().await;
+    ledger.assert_no_call_failed();
+    ledger.assert_kept(&client(&cluster)).await;
+    let refused = status(Tcp.dial(&cluster.nodes()[0].address).unwrap()).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+}
+
+/// Waits until a node has a certificate that holds until another time, as a client sees it.
+async fn exchanged(cluster: &Cluster, count: usize) {
+    let begun = Instant::now();
+    let told = |node: usize| {
+        let log = std::fs::read_to_string(&cluster.nodes()[node].log).unwrap();
+        log.matches("certificates were exchanged").count()
+    };
+    for node in 0..3 {
+        while told(node) < count {
+            assert!(begun.elapsed() < LIMIT, "node {node} looks at no file");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authority_and_certificates_are_exchanged_under_load_without_a_failed_call() {
+    let (_place, mut cluster) = cluster("strict").await;
+    let pki = cluster.pki().display().to_string();
+    let file = cluster.pki().join("ca.pem");
+    let trusted = || std::fs::read(&file).unwrap();
+    let old = trusted();
+    let dialer = SecureDialer::new(Tcp, Trust::read(&old, None).unwrap());
+    let builder = Client::builder().endpoints(cluster.addresses());
+    let builder = builder.dialer(Arc::new(dialer.clone()));
+    let sender = builder.deadline(CALL_LIMIT).build().unwrap();
+    let load = Load::start(&sender, "rotate", 6);
+    load.more(60).await;
+    let steps: [&[&str]; 3] = [
+        &["cert", "ca", "--dir", &pki, "--next"],
+        &["cert", "rotate", "--dir", &pki],
+        &["cert", "ca", "--dir", &pki, "--drop-old"],
+    ];
+    for (round, step) in steps.iter().enumerate() {
+        cluster.run_ok(step).unwrap();
+        cluster.signal(&[0, 1, 2], libc::SIGHUP).unwrap();
+        exchanged(&cluster, round + 1).await;
+        dialer.exchange(Trust::read(&trusted(), None).unwrap());
+        load.more(20).await;
+    }
+    let ledger = load.stop().await;
+    ledger.assert_no_call_failed();
+    cluster.reach().unwrap();
+    // New connections are trusted by the new authority alone.
+    ledger.assert_kept(&client(&cluster)).await;
+    let trust = Trust::read(&old, None).unwrap();
+    let builder = Client::builder()
+        .endpoints(cluster.addresses())
+        .dialer(Arc::new(SecureDialer::new(Tcp, trust)))
+        .deadline(Duration::from_secs(2));
+    let late = builder.build().unwrap();
+    assert!(
+        late.append(TALK, Message::text("ann", "late"))
+            .await
+            .is_err()
+    );
+    // Files that are of no use leave those before.
+    std::fs::write(cluster.pki().join("ca.pem"), "nonsense").unwrap();
+    cluster.signal(&[0], libc::SIGHUP).unwrap();
+    let begun = Instant::now();
+    let told = || std::fs::read_to_string(&cluster.nodes()[0].log).unwrap();
+    while !told().contains("the files of TLS are of no use") {
+        assert!(begun.elapsed() < CALL_LIMIT, "nothing is said");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let channel = cluster.nodes()[0].channel();
+    assert!(status(channel).await.is_ok());
+}
