@@ -106,6 +106,21 @@ soak: sim ## Sweeps every scenario over new seeds until Ctrl-C, or for MINUTES=
 	$(SIM) sweep --seeds $(FROM).. $(if $(MINUTES),--minutes $(MINUTES)) --out $(SIM_OUT)/soak \
 	  --html $(SIM_OUT)/soak/html --json $(SIM_OUT)/soak/sweep.json
 
+# Needs cargo-fuzz, which it installs, and builds what it fuzzes once more, with its own flags.
+FUZZED ?= $(notdir $(basename $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+.PHONY: fuzz
+fuzz: setup ## Gives every decoder what libFuzzer finds, MINUTES= in all; FUZZED="frames entry" for some
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	@set -- $(FUZZED); seconds=$$(( $(or $(MINUTES),16) * 60 / $$# )); \
+	for target in "$$@"; do \
+	  echo "$$target, $$seconds s"; \
+	  mkdir -p $(CACHE)/fuzz/corpus/$$target $(CACHE)/fuzz/found; \
+	  (cd tests/fuzz && RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(CACHE)/fuzz/target \
+	    cargo fuzz run --fuzz-dir . --sanitizer none $$target $(CACHE)/fuzz/corpus/$$target corpus/$$target \
+	    -- -max_total_time=$$seconds -timeout=10 -rss_limit_mb=2048 \
+	    -artifact_prefix=$(CACHE)/fuzz/found/$$target-); \
+	done
+
 .PHONY: bench
 bench: build ## Throughput, latency and CPU of three durable replicas on this machine
 	$(FIREBREAK) bench $(ARGS)

@@ -14,7 +14,7 @@ use proto::net::Dialer;
 use store::{Log, Share, state::State};
 use thiserror::Error;
 
-pub use crate::link::{Secret, prove};
+pub use crate::link::{Secret, prove, proven};
 
 pub use events::*;
 pub use spans::{Piece, Span};

@@ -34,7 +34,7 @@ pub(crate) mod vitals;
 pub(crate) mod whereabouts;
 pub(crate) mod windows;
 
-pub use proof::{Secret, prove};
+pub use proof::{Secret, prove, proven};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

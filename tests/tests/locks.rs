@@ -15,12 +15,16 @@ use std::time::Duration;
 use client::{Client, Message};
 use firebreak::cluster::{Cluster, Plan};
 use firebreak_tests::{CALL_LIMIT, LIMIT, Load, Place, binary, client};
+use model::id::NodeId;
 use proto::net::secure::{SecureDialer, Trust};
 use proto::net::{Channel, Dial as _, Tcp};
-use proto::node::WatchClusterRequest;
 use proto::node::peer_client::PeerClient;
+use proto::node::{Frames, WatchClusterRequest};
 use proto::v1::GetStatusRequest;
 use proto::v1::admin_client::AdminClient;
+use server::identity::Record;
+use store::Log;
+use store::engine::rocks::Rocks;
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
@@ -181,6 +185,59 @@ async fn a_cluster_comes_to_tls_under_load_without_a_failed_call() {
     ledger.assert_kept(&client(&cluster)).await;
     let refused = status(Tcp.dial(&cluster.nodes()[0].address).unwrap()).await;
     assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+}
+
+/// What the disk of a node that is down says it is.
+fn identity(cluster: &Cluster, node: usize) -> Record {
+    let node = &cluster.nodes()[node];
+    let engine = Rocks::open_log(&node.data_dir.join("raftdb")).unwrap();
+    let (log, _writer) = Log::open(Arc::new(engine)).unwrap();
+    Record::load(&log, &node.name).unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_took_a_removed_nodes_disk_and_certificate_is_refused_all_the_same() {
+    let place = Place::new();
+    let mut plan = Plan {
+        tls: Some("strict"),
+        ..Plan::three_dcs(place.path(), &binary(), 1)
+    };
+    plan.places.push(("kr".to_owned(), "jeju".to_owned()));
+    let mut cluster = Cluster::start(plan).await.expect("the cluster comes up");
+    let (name, pki) = (cluster.nodes()[3].name.clone(), cluster.pki());
+    let (address, ca) = (cluster.nodes()[0].address.clone(), pki.join("ca.pem"));
+    let ca_text = ca.display().to_string();
+    let remove = [
+        "node", "remove", &name, "--target", &address, "--ca", &ca_text,
+    ];
+    cluster.run_ok(&remove).unwrap();
+    let ended = cluster.wait_end(3, LIMIT).unwrap();
+    assert_eq!(ended.code(), Some(77));
+    let stolen = identity(&cluster, 3);
+    let disk: String = stolen.disk_id.iter().map(|b| format!("{b:02x}")).collect();
+    let start = (NodeId(stolen.node), stolen.boot + 1, 7);
+    let secret = stolen.secret.clone().into();
+    let proof = raft::prove(&secret, &stolen.cluster_id, start, NodeId(1)).unwrap();
+    let mut request = Request::new(futures::stream::iter([Frames::default()]));
+    for (key, value) in [
+        ("firebreak-cluster", stolen.cluster_id.clone()),
+        ("firebreak-node", stolen.node.to_string()),
+        ("firebreak-boot", (stolen.boot + 1).to_string()),
+        ("firebreak-nonce", "7".to_owned()),
+        ("firebreak-disk", disk),
+        ("firebreak-to", "1".to_owned()),
+        ("firebreak-proof", proof),
+    ] {
+        request.metadata_mut().insert(key, value.parse().unwrap());
+    }
+    let own = format!("node-{name}");
+    let mut peer = PeerClient::new(dial(&pki, &ca, Some(&own), &address));
+    let refused = peer
+        .link(request)
+        .await
+        .expect_err("it is no node any more");
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    assert!(refused.message().contains("was removed"), "{refused}");
 }
 
 /// Waits until a node has a certificate that holds until another time, as a client sees it.

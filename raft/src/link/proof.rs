@@ -109,6 +109,11 @@ pub fn prove(
     (!secret.is_none()).then(|| secret.prove(cluster, claim))
 }
 
+/// The node that a proof is of, if it holds.
+pub fn proven(secret: &Secret, cluster: &str, proof: &str) -> Option<NodeId> {
+    secret.check(cluster, proof).map(|claim| claim.node)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -9,7 +9,7 @@
 //! A conversation costs something when it changes, and memory for its place. What is delivered of each is a
 //! dense run, as of a tail. A slow reader is waited for: what changes meanwhile is one mark a conversation.
 
-mod cursor;
+pub mod cursor;
 mod hub;
 mod remote;
 
