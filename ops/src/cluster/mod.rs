@@ -101,11 +101,6 @@ impl Plan {
         }
     }
 
-    /// The file that cuts the ways of a data center's nodes, with a round trip.
-    pub fn cuts_file(&self, dc: &str) -> PathBuf {
-        self.dir.join(format!("{dc}.cuts"))
-    }
-
     fn distances(&self, dc: &str) -> String {
         let Some(round_trip) = self.round_trip else {
             return String::new();
@@ -115,11 +110,7 @@ impl Plan {
         let delays: Vec<String> = others
             .map(|(_, other)| format!("\"{}\" = {one_way_ms}", self.host(other)))
             .collect();
-        let file = toml::Value::String(self.cuts_file(dc).display().to_string());
-        format!(
-            "\n[network]\ndelay_ms = {{ {} }}\ncuts_file = {file}\n",
-            delays.join(", ")
-        )
+        format!("\n[network]\ndelay_ms = {{ {} }}\n", delays.join(", "))
     }
 }
 
