@@ -146,10 +146,7 @@ impl Cluster {
             plan,
         };
         cluster.lay_links();
-        let console = match training {
-            Some(training) => Some(cluster.add_trainee(training)),
-            None => None,
-        };
+        let console = training.map(|training| cluster.add_trainee(training));
         cluster.add_nodes(console)?;
         for site in cluster.plan.workload.sites.clone() {
             cluster.add_site(site);
