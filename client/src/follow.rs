@@ -13,7 +13,7 @@ use tonic::Streaming;
 use crate::append::messages;
 use crate::builder::Client;
 use crate::error::{Error, Failure, Fault, Refusal};
-use crate::nodes::Lease;
+use crate::nodes::{Following, Lease};
 use crate::options::TAIL_BACKOFF_MAX;
 use crate::reconnect::Reconnect;
 
@@ -61,6 +61,7 @@ pub struct Follow {
 
 struct Live {
     lease: Lease,
+    following: Following,
     answers: Streaming<v1::FollowResponse>,
     requests: mpsc::Sender<v1::FollowRequest>,
 }
@@ -179,7 +180,15 @@ impl Follow {
             }
             return Ok(());
         }
-        match live.answers.message().await {
+        let came = tokio::select! {
+            biased;
+            came = live.answers.message() => came,
+            () = live.following.silent() => {
+                self.leave(Fault::Node);
+                return Ok(());
+            }
+        };
+        match came {
             Ok(Some(answer)) => {
                 live.lease.succeeded(None);
                 self.take(answer).await;
@@ -277,6 +286,7 @@ impl Follow {
             Ok(Ok(response)) => {
                 self.reconnect.connected(&self.client);
                 self.live = Some(Live {
+                    following: Following::at(&lease),
                     lease,
                     answers: response.into_inner(),
                     requests: sender,

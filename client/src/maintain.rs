@@ -6,11 +6,30 @@ use futures::future::{join, join_all};
 use tokio::time::Instant;
 
 use crate::nodes::{Nodes, Tried};
-use crate::options::{DISCOVER_INTERVAL, MAINTAIN_INTERVAL};
+use crate::options::{DISCOVER_INTERVAL, FOLLOWED_LOOK, MAINTAIN_INTERVAL};
 use crate::silence;
 
-/// Learns nodes and probes the lost ones, until dropped.
+/// Learns nodes, probes the lost ones and asks those where streams are followed, until dropped.
 pub(crate) async fn maintain(nodes: Arc<Nodes>) {
+    join(learn(&nodes), watch_followed(&nodes)).await;
+}
+
+/// Asks nodes where streams are followed whether they are there. A connection's own pings would say so
+/// after five seconds.
+async fn watch_followed(nodes: &Arc<Nodes>) {
+    loop {
+        tokio::time::sleep(FOLLOWED_LOOK).await;
+        let quiet = nodes.quiet(Instant::now()).into_iter();
+        let asked = quiet.map(async |(address, channel)| {
+            if !silence::ask_at(nodes.clone(), address.clone(), channel).await {
+                nodes.fell_silent(&address);
+            }
+        });
+        join_all(asked).await;
+    }
+}
+
+async fn learn(nodes: &Arc<Nodes>) {
     let mut discover_at = Instant::now();
     loop {
         let now = Instant::now();

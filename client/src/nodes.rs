@@ -6,6 +6,7 @@
 //! probe in the background succeeds, so users' calls do not pay for finding out. Next to a lost
 //! node, the others of its data center are asked last for a while, since fires take whole ones.
 
+mod following;
 mod lease;
 mod node;
 
@@ -19,12 +20,14 @@ use proto::net::Channel;
 use proto::net::Dialer;
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+pub(crate) use self::following::Following;
 pub(crate) use self::lease::{Lease, Tried};
 use self::node::{Node, best, rounds};
 use crate::error::Error;
-use crate::options::{LATENCY_VALID, PROBE_INTERVAL_MAX, PROBE_TIMEOUT};
+use crate::options::{FOLLOWED_QUIET, LATENCY_VALID, PROBE_INTERVAL_MAX, PROBE_TIMEOUT};
 use crate::random::Random;
 
 /// How a node has been doing, as seen by this client.
@@ -109,6 +112,8 @@ impl Nodes {
             latency: None,
             round: None,
             nearness: None,
+            followed: 0,
+            silences: watch::Sender::new(()),
         };
         list.insert(at, node);
         Ok(())
@@ -259,6 +264,25 @@ impl Nodes {
             }
         }
         elsewhere
+    }
+
+    /// The nodes that streams are followed at, and that have not answered lately.
+    pub(crate) fn quiet(&self, now: Instant) -> Vec<(Arc<str>, Channel)> {
+        let list = self.list.lock();
+        let heard = |node: &Node| node.answered.is_some_and(|at| now - at < FOLLOWED_QUIET);
+        let quiet = list.iter().filter(|node| node.followed > 0 && !heard(node));
+        quiet
+            .map(|node| (node.address.clone(), node.channel.clone()))
+            .collect()
+    }
+
+    /// A node does not answer: no call goes there, and who follows something there goes elsewhere.
+    pub(crate) fn fell_silent(&self, address: &str) {
+        let now = Instant::now();
+        self.with(address, |node| {
+            node.lose(now);
+            node.silences.send_replace(());
+        });
     }
 
     /// The lost nodes that are to be asked again now.

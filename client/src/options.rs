@@ -64,6 +64,10 @@ pub(crate) const NEARER_INTERVAL: Duration = Duration::from_secs(2);
 /// A stream that had no refused item for this long may move at once again.
 pub(crate) const MOVE_FORGET: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether nodes are there that streams are followed at.
+pub(crate) const FOLLOWED_LOOK: Duration = Duration::from_millis(400);
+/// A node that has answered within this time is there.
+pub(crate) const FOLLOWED_QUIET: Duration = Duration::from_millis(300);
 /// Longest pause of a tail between attempts.
 pub(crate) const TAIL_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often a tail asks again for a message that was left out before it gives up.
@@ -77,6 +81,7 @@ const _: () = {
     assert!(DISCOVER_INTERVAL.as_millis() * 2 < WARM_VALID.as_millis());
     assert!(ATTEMPT_TIMEOUT_DEFAULT.as_millis() < DEADLINE_DEFAULT.as_millis());
     assert!(BACKOFF_MAX.as_millis() < BACKOFF_EMPTY.as_millis());
+    assert!(FOLLOWED_QUIET.as_millis() < FOLLOWED_LOOK.as_millis());
     assert!(LATENCIES_KEPT.is_multiple_of(LATENCIES_MIN));
 };
 

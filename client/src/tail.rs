@@ -16,7 +16,7 @@ use tonic::Streaming;
 use crate::append::messages;
 use crate::builder::Client;
 use crate::error::{Error, Failure, Fault, Refusal};
-use crate::nodes::Lease;
+use crate::nodes::{Following, Lease};
 use crate::options::{TAIL_BACKOFF_MAX, TAIL_GAPS_MAX};
 use crate::read::Level;
 use crate::reconnect::Reconnect;
@@ -56,12 +56,18 @@ pub struct Tail {
     cursor: String,
     /// The seq to come; None until a first message said.
     next_seq: Option<u64>,
-    live: Option<(Lease, Streaming<v1::TailResponse>)>,
+    live: Option<Live>,
     ready: VecDeque<Event>,
     reconnect: Reconnect,
     gaps: u32,
     caught_up: Option<u64>,
     over: bool,
+}
+
+struct Live {
+    lease: Lease,
+    following: Following,
+    events: Streaming<v1::TailResponse>,
 }
 
 impl Client {
@@ -131,12 +137,20 @@ impl Tail {
 
     /// Connects, or takes in one response.
     async fn step(&mut self) -> Result<(), Error> {
-        let Some((lease, stream)) = &mut self.live else {
+        let Some(live) = &mut self.live else {
             return self.connect().await;
         };
-        match stream.message().await {
+        let came = tokio::select! {
+            biased;
+            came = live.events.message() => came,
+            () = live.following.silent() => {
+                self.leave(Fault::Node);
+                return Ok(());
+            }
+        };
+        match came {
             Ok(Some(response)) => {
-                lease.succeeded(None);
+                live.lease.succeeded(None);
                 self.take(response).await
             }
             Ok(None) => {
@@ -233,7 +247,11 @@ impl Tail {
         let failure = match timeout(patience, service.tail(request)).await {
             Ok(Ok(response)) => {
                 self.reconnect.connected(&self.client);
-                self.live = Some((lease, response.into_inner()));
+                self.live = Some(Live {
+                    following: Following::at(&lease),
+                    lease,
+                    events: response.into_inner(),
+                });
                 return Ok(());
             }
             Ok(Err(status)) => Failure::from_status(&status),
@@ -254,7 +272,7 @@ impl Tail {
 
     /// Leaves the node; the next step goes to another.
     fn leave(&mut self, fault: Fault) {
-        let lease = self.live.take().map(|(lease, _)| lease);
+        let lease = self.live.take().map(|live| live.lease);
         self.reconnect.left(lease, fault);
         if mutant!("tail-resumes-off-by-one") {
             self.cursor.clear();

@@ -14,7 +14,6 @@ mod bench;
 mod bundle;
 mod canary;
 mod cmd;
-mod console;
 mod data_dir;
 mod demo;
 #[cfg(test)]
@@ -104,6 +103,7 @@ enum Command {
     Outage(cmd::outage::Outage),
     Outages(cmd::outages::Args),
     Sim(cmd::sim::Args),
+    Train(cmd::train::Args),
     #[command(subcommand)]
     Generate(cmd::generate::Generate),
 }
@@ -160,6 +160,7 @@ fn main() -> ExitCode {
         Command::Promises(args) => cmd::block_on(args.run()),
         Command::Verify(args) => cmd::block_on(args.run()),
         Command::Sim(args) => args.run(),
+        Command::Train(args) => args.run(),
         Command::Generate(command) => command.run(),
     };
     exit::report(outcome)

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use proto::net::faulty::{Faulty, Switch};
 use proto::net::secure::{Keys, Secure};
-use proto::net::{Cuts, Distances, FarTcp};
+use proto::net::{Distances, FarTcp};
 use raft::Keep;
 use server::budget::Budget;
 use server::world::{
@@ -18,7 +18,6 @@ use server::world::{
 use server::{Config, World};
 use store::Sizes;
 use store::engine::rocks::{Memory, Rocks};
-use tokio::sync::watch;
 
 use crate::ballast::Ballast;
 use crate::data_dir::{DataDir, Presence};
@@ -27,9 +26,6 @@ use crate::machine;
 use crate::stage::Process;
 use crate::tape::Files;
 use crate::tls;
-
-/// How often a drill's file of cuts is looked at.
-const CUTS_LOOK: Duration = Duration::from_millis(20);
 
 /// The network of a node.
 pub type Network = Secure<Faulty<FarTcp>>;
@@ -87,7 +83,7 @@ pub fn world(
         metrics: Metrics::default(),
         process: Arc::new(Itself::default()),
         traces: crate::traces::of(config)?,
-        console: Some(crate::console::router()),
+        console: Some(server::sight::console::router()),
         tape: Arc::new(Files::of(directory.path())),
         debug: Arc::new(NoDebug),
         disk: Arc::new(disk),
@@ -111,32 +107,7 @@ fn network(config: &Config) -> FarTcp {
         from: listen,
         delays: delays.iter().map(late).collect(),
     };
-    let cuts = watch::Sender::default();
-    let network = FarTcp::new(distances, cuts.subscribe());
-    if let Some(file) = config.network.cuts_file.clone() {
-        tokio::spawn(follow_cuts(file, cuts));
-    }
-    network
-}
-
-/// Reads a drill's file of cuts again and again; none is no cuts.
-async fn follow_cuts(file: PathBuf, cuts: watch::Sender<Cuts>) {
-    let mut before = String::new();
-    loop {
-        // A few bytes from the page cache: less than a thread would cost.
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        if text != before {
-            match text.parse::<Cuts>() {
-                Ok(now) => {
-                    tracing::warn!(cuts = ?now, "a drill's cuts");
-                    cuts.send_replace(now);
-                }
-                Err(error) => tracing::error!(file = %file.display(), error, "no cuts"),
-            }
-            before = text;
-        }
-        tokio::time::sleep(CUTS_LOOK).await;
-    }
+    FarTcp::new(distances)
 }
 
 /// The operating system.

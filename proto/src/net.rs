@@ -14,7 +14,7 @@ use tonic::transport::{Endpoint, Server};
 
 pub use channel::{Channel, Transport};
 pub use connect::Connects;
-pub use far::{Cuts, Distances, FarTcp};
+pub use far::{Distances, FarTcp};
 pub use guard::Guard;
 pub use serve::Ending;
 

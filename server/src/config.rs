@@ -59,7 +59,7 @@ pub struct Config {
     pub storage: Storage,
     /// Memory of the node.
     pub memory: Memory,
-    /// Distances and cuts that are made up.
+    /// Distances that are made up.
     pub network: Network,
     /// What operators see.
     pub http: Http,
@@ -181,13 +181,11 @@ pub struct Storage {
     pub cache_bytes: usize,
 }
 
-/// Distances and cuts that are made up, for drills and tests.
+/// Distances that are made up, for drills and tests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
     /// How late what comes from an address is, one way, ms.
     pub delay_ms: BTreeMap<IpAddr, u64>,
-    /// The file that says what is cut.
-    pub cuts_file: Option<PathBuf>,
 }
 
 /// One thing wrong with a configuration.
@@ -260,9 +258,6 @@ impl Config {
     fn resolve(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
         self.tls.resolve(folder);
-        if let Some(file) = &mut self.network.cuts_file {
-            *file = folder.join(&file);
-        }
     }
 
     /// Reads a text; `file` is named in errors. Relative paths stay as they are.
@@ -479,18 +474,12 @@ fn network(reader: &mut Reader<'_>, top: &Section<'_>, listen: &str, heartbeat_m
         let message = "needs an IP address in listen, by which others know this node";
         reader.add(&section, "delay_ms", message);
     }
-    let file = reader.string(&section, "cuts_file", Some(""));
-    if !file.is_empty() && delay_ms.is_empty() {
-        reader.add(
-            &section,
-            "cuts_file",
-            "cuts only ways that have a delay: set delay_ms",
-        );
+    if section.has("cuts_file") {
+        let gone = "is no setting any more: leave it out; `firebreak drill plan asymmetric-send` and its like cut \
+                    ways of a running node";
+        reader.add(&section, "cuts_file", gone);
     }
-    Network {
-        delay_ms,
-        cuts_file: (!file.is_empty()).then(|| file.into()),
-    }
+    Network { delay_ms }
 }
 
 fn tuning(reader: &mut Reader<'_>, top: &Section<'_>) -> Tuning {

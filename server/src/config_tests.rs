@@ -220,7 +220,9 @@ fn distances_name_ip_addresses_and_need_one_to_be_known_by() {
     );
     let slower = format!("{}[raft]\nheartbeat_ms = 625\n", file("10.0.0.1:7101", far));
     Config::parse(&slower, "node.toml").expect("far enough apart");
-    assert!(with("cuts_file = \"cuts\"")[0].contains("set delay_ms"));
+    let gone = with("cuts_file = \"cuts\"");
+    assert!(gone[0].contains("firebreak drill plan"), "{gone:?}");
+    assert_eq!(gone.len(), 1, "said once");
     for listen in ["0.0.0.0:7101", "seoul:7101"] {
         let found = problems(&file(listen, delays));
         assert!(

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use axum::Router;
 use disks::{Devices, Disks, Engines};
 use parking_lot::Mutex;
 use proto::v1::Record;
@@ -117,6 +118,8 @@ pub struct Host {
     desk: Arc<drill::Desk>,
     /// What its flight recorder wrote; burns with its disks.
     tape: Arc<tape::Memory>,
+    /// The pages that its node serves to browsers.
+    console: Option<Router>,
     /// What it answers to them, and the series that they want; none when nobody scrapes.
     scraped: Option<(Scraped, Arc<BTreeSet<String>>)>,
 }
@@ -180,6 +183,7 @@ impl Host {
             metrics: Metrics::default(),
             desk: Arc::default(),
             tape: Arc::default(),
+            console: None,
             scraped: None,
         };
         host.usual_syncs();
@@ -190,6 +194,12 @@ impl Host {
     pub fn record(&mut self, wanted: Arc<BTreeSet<String>>) {
         self.config.lock().http.canary = true;
         self.scraped = Some((Scraped::default(), wanted));
+    }
+
+    /// Has its node serve these pages, and try its canaries as nodes do in production.
+    pub fn show(&mut self, pages: Router) {
+        self.config.lock().http.canary = true;
+        self.console = Some(pages);
     }
 
     /// What its node answers to scrapes, if it does.
@@ -369,7 +379,7 @@ impl Host {
             metrics: self.metrics.clone(),
             process: Arc::new(NoProcess),
             traces: Traces::default(),
-            console: None,
+            console: self.console.clone(),
             tape: self.tape.clone(),
             debug: Arc::new(NoDebug),
             stage: Arc::new(drill::Simulated {

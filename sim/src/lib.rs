@@ -70,9 +70,10 @@ pub mod reports;
 pub mod run;
 pub mod shrink;
 pub mod trace;
+pub mod train;
 pub mod watch;
 pub mod workload;
 
 pub use outcome::{Outcome, Verdict};
 pub use plan::Plan;
-pub use run::{record, run};
+pub use run::{record, run, train as run_training};

@@ -557,6 +557,9 @@ pub struct Expect {
     /// How long a LINEARIZABLE read may take, ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_max_ms: Option<u64>,
+    /// How long a tail may leave out a message that was acknowledged, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail_max_ms: Option<u64>,
     /// Calls that may fail.
     pub failed_calls_max: Option<u64>,
     /// From the last heal until every shard serves, ms.
@@ -586,7 +589,7 @@ pub struct Expect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
-    /// A promise's letter, or `gap`, `reads`, `failed-calls`, `recovery`, `refusals`, `age-p99`,
+    /// A promise's letter, or `gap`, `reads`, `tails`, `failed-calls`, `recovery`, `refusals`, `age-p99`,
     /// `leaderless`, `rest`, `snapshots`.
     pub what: String,
     /// What it waits for.

@@ -125,6 +125,7 @@ impl Symptom {
                 .map_or_else(String::new, |p| p.letter().to_string()),
             gap_max_ms: old.gap_max_ms.filter(|_| is("gap")),
             read_max_ms: old.read_max_ms.filter(|_| is("reads")),
+            tail_max_ms: old.tail_max_ms.filter(|_| is("tails")),
             failed_calls_max: old.failed_calls_max.filter(|_| downtime),
             recovery_max_ms: old.recovery_max_ms.filter(|_| recovery),
             refusal_max_ms: old

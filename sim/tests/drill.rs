@@ -160,3 +160,20 @@ fn what_is_no_paper_is_refused() {
     assert_eq!(ended.status.code(), Some(2), "{said}");
     assert!(said.contains("is no paper of a drill"), "{said}");
 }
+
+/// What a drill does to itself and beside a fire breaks no promise beyond what the fire costs.
+#[test]
+fn a_drill_whose_controller_dies_and_one_beside_a_fire_keep_every_promise() {
+    for (scenario, seed) in [("drill-controller-dies", "1"), ("drill-while-fire", "1")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_firebreak-sim"))
+            .args([
+                "run", scenario, "--seed", seed, "--tier", "direct", "--json", "-",
+            ])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{scenario}: {told}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["verdict"], "held", "{scenario}: {report:#}");
+    }
+}

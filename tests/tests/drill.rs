@@ -256,6 +256,16 @@ fn vouched(cluster: &Cluster, dir: &Path, id: &str) {
         2,
         "another key",
     );
+    let other_byte = dir.join("other-byte.json");
+    let signed = std::fs::read_to_string(&certificate).unwrap();
+    std::fs::write(&other_byte, signed.replacen("seoul", "seouL", 1)).unwrap();
+    let other_byte = other_byte.to_str().unwrap();
+    ends(
+        cluster,
+        &["verify", other_byte, "--key", key],
+        2,
+        "was changed",
+    );
     let ledger = dir.join("ledger.jsonl");
     let held = std::fs::read_to_string(&ledger).unwrap();
     std::fs::write(&ledger, held.replacen("seoul", "seouL", 1)).unwrap();
@@ -554,6 +564,21 @@ async fn a_real_fault_beside_the_drill_ends_it_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drill_that_is_slower_than_its_goal_says_so_with_its_exit_code() {
+    let (place, cluster) = cluster(1).await;
+    let file = place.path().join("plan.toml");
+    let goal = ["--for", "2s", "--goal", "gap=1ms"];
+    planned(&cluster, &file, "dc-silent", &goal);
+    let file = file.to_str().unwrap();
+    for who in ["kim", "lee"] {
+        ends(&cluster, &["approve", file, "--as", who], 0, who);
+    }
+    let dir = place.path().join("drill");
+    let paper = Controller::run(&cluster, file, &dir, &[]).ends(1, &dir);
+    assert_eq!(paper["end"], "missed", "{paper:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cap_that_is_too_tight_aborts_and_the_lever_bars() {
     let (place, cluster) = cluster(1).await;
     let tight = ["--for", "5m", "--cap", "gap=1ms"];
@@ -615,10 +640,27 @@ async fn what_cannot_be_or_may_not_be_is_refused_with_the_reason() {
         ],
         "there are failed=N",
     );
+    no(
+        &[
+            "plan",
+            "dc-silent",
+            "--target",
+            "dc=seoul",
+            "--target",
+            "dc=busan",
+        ],
+        "seoul,busan would leave no quorum",
+    );
     no(&["plan", "rolling-restart"], "--real");
     no(&["show", "nothing"], "there is no drill");
     no(&["abort", "nothing"], "there is no drill");
     no(&["run", "nothing"], "neither a file nor a drill");
+    // The same operator twice.
+    let alone = place.path().join("alone.toml");
+    planned(&cluster, &alone, "fsync-stall", &["--for", "1s"]);
+    let alone = alone.to_str().unwrap();
+    ends(&cluster, &["approve", alone, "--as", "kim"], 0, "kim");
+    no(&["approve", alone, "--as", "kim"], "another operator");
     // A plan that people have edited: two data centers at once leave no quorum.
     let (file, _) = approved(&cluster, place.path(), "dc-silent", &["--for", "5m"]);
     let text = std::fs::read_to_string(&file).unwrap();

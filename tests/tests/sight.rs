@@ -58,6 +58,22 @@ fn get(address: &str, path: &str, headers: &str) -> Answer {
     }
 }
 
+/// A change that a page asks for, as a browser sends it from `origin`.
+fn post(address: &str, path: &str, origin: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\norigin: {origin}\r\nconnection: close\r\ncontent-type: \
+         application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, text)
+}
+
 fn unchunked(mut body: &str) -> String {
     let mut whole = String::new();
     while let Some((length, rest)) = body.split_once("\r\n") {
@@ -142,6 +158,33 @@ fn verbs_answer(cluster: &Cluster, node: usize, code: i32) {
             assert_eq!(output.status.code(), Some(code), "{output:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_safety_lever_is_pulled_and_released_from_a_page_of_a_node_and_no_other() {
+    let (_place, cluster) = cluster(1).await;
+    let address = cluster.nodes()[0].address.clone();
+    let lever = "/api/drills/lever";
+    let pull = r#"{"pull": true, "who": "kim", "why": "smoke"}"#;
+    let own = format!("http://{address}");
+    let (status, text) = post(&address, lever, "http://127.0.0.1:1", pull);
+    assert_eq!(status, 403, "{text}");
+    let (status, text) = post(&address, lever, &own, "pull");
+    assert_eq!(status, 400, "{text}");
+    assert_eq!(json(&address, "/api/now")["lever"], Value::Null);
+    let (status, text) = post(&address, lever, &own, pull);
+    assert_eq!(status, 200, "{text}");
+    // Another node's page does it at this one, too, and every node knows.
+    let other = cluster.nodes()[1].address.clone();
+    wait_for(&other, "/api/now", 200, "\"lever\":\"kim\"");
+    let output = cluster
+        .run(&["drill", "status", "--target", &other])
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let release = r#"{"pull": false, "who": "lee"}"#;
+    let (status, text) = post(&address, lever, &format!("http://{other}"), release);
+    assert_eq!(status, 200, "{text}");
+    wait_for(&other, "/api/now", 200, "\"lever\":null");
 }
 
 #[tokio::test(flavor = "multi_thread")]

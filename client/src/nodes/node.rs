@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::net::Channel;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lease::Tried;
@@ -31,6 +32,10 @@ pub(super) struct Node {
     pub(super) round: Option<Duration>,
     /// The shortest of these lately: how far it is, without what it waits for now and then.
     pub(super) nearness: Option<Duration>,
+    /// Streams that are followed there.
+    pub(super) followed: u32,
+    /// Tells those that it fell silent.
+    pub(super) silences: watch::Sender<()>,
 }
 
 /// Rounds to the data centers.

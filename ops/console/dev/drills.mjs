@@ -12,6 +12,12 @@ export function running(world) {
   return { id, scenario: what.hostile ? HOSTILE : "dc-silent", target: "seoul", began_ms: world.clock() - 14_000, abort: `firebreak drill abort ${id}` };
 }
 
+/** Who pulled the lever, if it is pulled. */
+export function lever(world) {
+  const gray = { who: "minseo.park", why: "the line to tokyo is under repair", at_ms: world.clock() - 2 * DAY };
+  return world.lever === undefined ? (world.state === "gray" ? gray : null) : world.lever;
+}
+
 const past = (world, ago, id, scenario, end, why, summary, began = true) => {
   const ended_ms = world.clock() - ago;
   return { id, scenario, target: scenario === "kakao-2022" ? "" : "seoul", began_ms: began ? ended_ms - 45_000 : 0, ended_ms, end, why, summary };
@@ -20,12 +26,12 @@ const past = (world, ago, id, scenario, end, why, summary, began = true) => {
 export function drills(world, name) {
   if (world.what.bare) return { seen_by: null, running: {}, open: [{}], standing: [{}, null], blocked: [{}], history: [{}, null] };
   const now_ms = world.clock();
-  const drill = running(world);
+  const drill = world.lever ? null : running(world);
   const first = now_ms - (now_ms % DAY);
   return {
     seen_by: world.seenBy(name),
     now_ms,
-    lever: world.state === "gray" ? { who: "minseo.park", why: "the line to tokyo is under repair", at_ms: now_ms - 2 * DAY } : null,
+    lever: lever(world),
     running: drill && {
       ...drill,
       hypothesis: "With seoul silent for 20 s, no call fails and no client waits longer than 1.5 s.",

@@ -66,11 +66,23 @@ export class Fixture {
     response.setHeader("x-content-type-options", "nosniff");
     if (url.pathname.startsWith("/api/")) {
       if (nodes.includes(request.headers.origin)) response.setHeader("access-control-allow-origin", request.headers.origin);
-      const [status, body] = this.api(name, url);
+      const [status, body] = request.method === "POST" ? await this.change(url, request) : this.api(name, url);
       response.writeHead(status, { "content-type": "application/json" });
       return response.end(JSON.stringify(body));
     }
     await this.file(url.pathname, request, response);
+  }
+
+  /** The safety lever, the only thing that pages change. */
+  async change({ pathname }, request) {
+    if (pathname !== "/api/drills/lever") return [404, { error: "unknown_page", message: `there is no ${pathname}` }];
+    const parts = [];
+    for await (const part of request) parts.push(part);
+    const asked = JSON.parse(Buffer.concat(parts).toString());
+    if (asked.who === "nobody") return [409, { error: "not_done", message: "the operator's name is barred" }];
+    this.moved = { ...asked, kind: request.headers["content-type"] };
+    this.world.lever = asked.pull ? { who: asked.who, why: asked.why, at_ms: this.world.clock() } : null;
+    return [200, { pulled: asked.pull, epoch: 9 }];
   }
 
   api(name, { pathname, searchParams }) {

@@ -1,5 +1,5 @@
 // Clusters as a node would tell of them, by the console's JSON contract. Made up, and alike each time.
-import { running } from "./drills.mjs";
+import { lever, running } from "./drills.mjs";
 
 const DCS = [
   { dc: "seoul", region: "kr", racks: ["r1", "r1", "r2"] },
@@ -102,7 +102,8 @@ export class World {
       dcs: DCS.map((dc) => this.center(dc)),
       nodes: NODES.map((node) => this.node(node)),
       links: this.links(),
-      drill: running(this),
+      drill: this.lever ? null : running(this),
+      lever: lever(this)?.who ?? null,
       recent: this.lanes().flatMap((lane) => lane.events.map((event) => ({ node: lane.node, ...event }))).sort((a, b) => a.at_ms - b.at_ms),
     };
   }

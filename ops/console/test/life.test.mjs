@@ -249,3 +249,26 @@ live("a pulled lever, and a proof that is too old, are told with a shape and a w
   await page.locator("tr.pending", { hasText: "identical" }).getByText("too long ago").waitFor();
   assert.equal(await page.locator("tr.pending").count(), 3);
 });
+
+live("the safety lever asks before it is pulled, says what keeps it, and is released again", { state: "drilling", hash: "now" }, async (page, fixture) => {
+  const banner = page.getByLabel("A drill runs");
+  await banner.getByRole("button", { name: "Stop all drills" }).click();
+  const yes = page.getByRole("button", { name: "Yes: stop all drills" });
+  assert.ok(await yes.isDisabled(), "nobody pulls it without a name");
+  await page.getByLabel("your name").fill("nobody");
+  await yes.click();
+  await page.getByText("the operator's name is barred").waitFor();
+  assert.equal(fixture.moved, undefined);
+  await page.getByLabel("your name").fill("minseo.park");
+  await page.getByLabel("why").fill("a real fire");
+  await shoot(page, "lever");
+  await yes.click();
+  await banner.waitFor({ state: "detached" });
+  assert.deepEqual(fixture.moved, { pull: true, who: "minseo.park", why: "a real fire", kind: "application/json" });
+  await visit(page, "drills");
+  await page.getByText(/minseo\.park ended all drills at .*: a real fire/).waitFor();
+  await page.getByRole("button", { name: "Release the lever" }).click();
+  await page.getByRole("button", { name: "Yes: release the lever" }).click();
+  await page.getByRole("button", { name: "Stop all drills" }).first().waitFor();
+  assert.equal(fixture.moved.pull, false);
+});

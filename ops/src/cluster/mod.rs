@@ -106,11 +106,6 @@ impl Plan {
         }
     }
 
-    /// The file that cuts the ways of a data center's nodes, with a round trip.
-    pub fn cuts_file(&self, dc: &str) -> PathBuf {
-        self.dir.join(format!("{dc}.cuts"))
-    }
-
     /// The sections of a node's configuration.
     fn settings_of(&self, node: &Node) -> String {
         let tls = node
@@ -133,11 +128,7 @@ impl Plan {
         let delays: Vec<String> = others
             .map(|(_, other)| format!("\"{}\" = {one_way_ms}", self.host(other)))
             .collect();
-        let file = toml::Value::String(self.cuts_file(dc).display().to_string());
-        format!(
-            "\n[network]\ndelay_ms = {{ {} }}\ncuts_file = {file}\n",
-            delays.join(", ")
-        )
+        format!("\n[network]\ndelay_ms = {{ {} }}\n", delays.join(", "))
     }
 }
 

@@ -27,6 +27,7 @@ pub mod status;
 pub mod tail;
 pub mod target;
 pub mod token;
+pub mod train;
 pub mod verify;
 pub mod whatif;
 

@@ -168,13 +168,31 @@ mod tests {
 
     #[track_caller]
     fn live(name: &str, real: bool) -> Result<Live, String> {
-        let members = members();
+        befalling(&["seoul"], name, real)
+    }
+
+    fn befalling(dcs: &[&str], name: &str, real: bool) -> Result<Live, String> {
+        let (members, dcs) = (members(), dcs.iter().map(|dc| (*dc).to_owned()));
         let cast = Cast {
             members: &members,
-            target: Some("seoul"),
+            targets: &dcs.collect::<Vec<_>>(),
             real,
         };
         Scenario::named(name).unwrap().live(&cast)
+    }
+
+    #[test]
+    fn what_befalls_two_data_centers_befalls_them_at_once() {
+        let nodes = |name: &str| {
+            befalling(&["seoul", "busan"], name, false).unwrap().steps[0]
+                .nodes
+                .join(" ")
+        };
+        let mut both: Vec<String> = members().into_iter().map(|one| one.name).collect();
+        both.retain(|name| !name.starts_with("tokyo"));
+        assert_eq!(nodes("dc-silent"), both.join(" "));
+        // The rack of each in which it burns first.
+        assert_eq!(nodes("kakao-2022"), "seoul-1 busan-1");
     }
 
     #[test]
@@ -285,7 +303,7 @@ mod tests {
         let members = members();
         let cast = Cast {
             members: &members,
-            target: None,
+            targets: &[],
             real: false,
         };
         let why = Scenario::named("dc-silent")

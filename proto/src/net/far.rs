@@ -10,21 +10,18 @@
 //!  far socket ◄──────────────────────────────────────── poll_write: at once, late at the far end
 //! ```
 //!
-//! [`Cuts`] stop it altogether, one way each: what was sent into a cut comes when that is mended, as
-//! TCP would send it again; connections cannot be opened then, which takes both ways.
+//! What cuts ways altogether are the faults of drills, in [`super::faulty`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
@@ -44,48 +41,17 @@ pub struct Distances {
     pub delays: BTreeMap<IpAddr, Duration>,
 }
 
-/// What does not get through now. As text: a line `from IP` or `to IP` for each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cuts {
-    /// Nothing that these send arrives here.
-    pub from: BTreeSet<IpAddr>,
-    /// Nothing that is sent from here arrives at these. They must know it as theirs from here: this
-    /// end only opens no connections to them.
-    pub to: BTreeSet<IpAddr>,
-}
-
-impl FromStr for Cuts {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Cuts, String> {
-        let mut cuts = Cuts::default();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let wrong = || format!("{line:?} is neither `from IP` nor `to IP`");
-            let (way, address) = line.split_once(' ').ok_or_else(wrong)?;
-            let address = address.trim().parse().map_err(|_| wrong())?;
-            match way {
-                "from" => cuts.from.insert(address),
-                "to" => cuts.to.insert(address),
-                _ => return Err(wrong()),
-            };
-        }
-        Ok(cuts)
-    }
-}
-
 /// TCP, late where [`Distances`] say so.
 #[derive(Clone, Debug)]
 pub struct FarTcp {
     distances: Arc<Distances>,
-    cuts: watch::Receiver<Cuts>,
 }
 
 impl FarTcp {
-    /// With these distances, and cuts as they come.
-    pub fn new(distances: Distances, cuts: watch::Receiver<Cuts>) -> FarTcp {
+    /// With these distances.
+    pub fn new(distances: Distances) -> FarTcp {
         FarTcp {
             distances: Arc::new(distances),
-            cuts,
         }
     }
 
@@ -95,21 +61,13 @@ impl FarTcp {
             from,
             ..Distances::default()
         };
-        FarTcp::new(distances, watch::Sender::default().subscribe())
+        FarTcp::new(distances)
     }
 
     fn wrap(&self, stream: TcpStream, peer: IpAddr) -> Io {
         match self.distances.delays.get(&peer.to_canonical()) {
             None => Io::Near(stream),
-            Some(delay) => Io::Far(Far::new(stream, *delay, self.gate(peer))),
-        }
-    }
-
-    /// Whether what comes from `peer` arrives.
-    fn gate(&self, peer: IpAddr) -> Gate {
-        Gate {
-            cuts: self.cuts.clone(),
-            peer: peer.to_canonical(),
+            Some(delay) => Io::Far(Far::new(stream, *delay)),
         }
     }
 
@@ -127,39 +85,6 @@ impl FarTcp {
         };
         stream.set_nodelay(true)?;
         Ok(stream)
-    }
-}
-
-/// The cuts as they concern one other end.
-pub(crate) struct Gate {
-    cuts: watch::Receiver<Cuts>,
-    peer: IpAddr,
-}
-
-impl Gate {
-    /// Completes when what the other end sends arrives.
-    async fn open(&mut self) {
-        self.until(|cuts, peer| !cuts.from.contains(peer)).await;
-    }
-
-    /// Completes when the other end is cut off in neither direction.
-    async fn both_ways(mut self) {
-        self.until(|cuts, peer| !cuts.from.contains(peer) && !cuts.to.contains(peer))
-            .await;
-    }
-
-    async fn until(&mut self, wanted: impl Fn(&Cuts, &IpAddr) -> bool) {
-        let peer = self.peer;
-        // Whoever made the cuts is gone: they stay as they are.
-        if self
-            .cuts
-            .wait_for(|cuts| wanted(cuts, &peer))
-            .await
-            .is_err()
-            && !wanted(&self.cuts.borrow(), &peer)
-        {
-            std::future::pending::<()>().await;
-        }
     }
 }
 
@@ -197,7 +122,6 @@ impl Connects for FarTcp {
                 None => self.open(address).await,
                 Some(delay) => {
                     sleep(*delay).await;
-                    self.gate(peer).both_ways().await;
                     let opened = self.open(address).await;
                     sleep(*delay).await;
                     opened

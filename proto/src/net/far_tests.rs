@@ -14,20 +14,19 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A network at `own` for which `other` is far, and what cuts it.
-fn network(own: &str, other: &str) -> (FarTcp, watch::Sender<Cuts>) {
-    let cuts = watch::Sender::default();
+/// A network at `own` for which `other` is far.
+fn network(own: &str, other: &str) -> FarTcp {
     let distances = Distances {
         from: Some(ip(own)),
         delays: BTreeMap::from([(ip(other), DELAY)]),
     };
-    (FarTcp::new(distances, cuts.subscribe()), cuts)
+    FarTcp::new(distances)
 }
 
-/// A connection between here and there; both ends, and what cuts the way there.
-async fn pair() -> (Io, Io, watch::Sender<Cuts>) {
-    let (here, _) = network(HERE, THERE);
-    let (there, cuts) = network(THERE, HERE);
+/// A connection between here and there; both ends.
+async fn pair() -> (Io, Io) {
+    let here = network(HERE, THERE);
+    let there = network(THERE, HERE);
     // Asking for the port first would race; a listener of the same kind tells it.
     let listener = tokio::net::TcpListener::bind((THERE, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -36,12 +35,12 @@ async fn pair() -> (Io, Io, watch::Sender<Cuts>) {
         network: there,
     };
     let (near_end, far_end) = tokio::join!(here.connect(THERE, port), incoming.next());
-    (near_end.unwrap(), far_end.unwrap().unwrap(), cuts)
+    (near_end.unwrap(), far_end.unwrap().unwrap())
 }
 
 #[tokio::test]
 async fn a_round_trip_takes_the_delay_twice() {
-    let (mut here, mut there, _cuts) = pair().await;
+    let (mut here, mut there) = pair().await;
     let began = Instant::now();
     here.write_all(b"ping").await.unwrap();
     let mut bytes = [0; 4];
@@ -58,7 +57,7 @@ async fn connecting_takes_a_round_trip_and_so_does_a_refusal() {
     let began = Instant::now();
     let _pair = pair().await;
     assert!(began.elapsed() >= 2 * DELAY);
-    let (here, _) = network(HERE, THERE);
+    let here = network(HERE, THERE);
     let began = Instant::now();
     // Nobody listens on a port that was just given back.
     let listener = tokio::net::TcpListener::bind((THERE, 0)).await.unwrap();
@@ -72,7 +71,7 @@ async fn connecting_takes_a_round_trip_and_so_does_a_refusal() {
 #[tokio::test]
 async fn distance_does_not_limit_throughput() {
     const BYTES: usize = 64 * 1024 * 1024;
-    let (mut here, mut there, _cuts) = pair().await;
+    let (mut here, mut there) = pair().await;
     let sending = async {
         let part = vec![7; 128 * 1024];
         for _ in 0..BYTES / part.len() {
@@ -95,7 +94,7 @@ async fn distance_does_not_limit_throughput() {
 #[tokio::test]
 async fn a_close_and_a_reset_are_heard_late_and_behind_what_was_sent_before() {
     for reset in [false, true] {
-        let (mut here, there, _cuts) = pair().await;
+        let (mut here, there) = pair().await;
         let Io::Far(mut far) = there else {
             panic!("a far end")
         };
@@ -124,48 +123,5 @@ async fn a_close_and_a_reset_are_heard_late_and_behind_what_was_sent_before() {
             }
         };
         timeout(LIMIT, written).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_cut_holds_up_one_way_until_it_is_mended() {
-    let (mut here, mut there, cuts) = pair().await;
-    cuts.send_replace("from 127.0.0.31\n".parse().unwrap());
-    here.write_all(b"x").await.unwrap();
-    there.write_all(b"y").await.unwrap();
-    let mut byte = [0];
-    here.read_exact(&mut byte).await.unwrap();
-    assert_eq!(&byte, b"y");
-    assert!(timeout(3 * DELAY, there.read(&mut byte)).await.is_err());
-    cuts.send_replace(Cuts::default());
-    timeout(LIMIT, there.read_exact(&mut byte))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(&byte, b"x");
-}
-
-#[tokio::test]
-async fn no_connection_is_opened_through_a_cut_of_either_way() {
-    for cut in ["to 127.0.0.32", "from 127.0.0.32"] {
-        let listener = tokio::net::TcpListener::bind((THERE, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (here, cuts) = network(HERE, THERE);
-        cuts.send_replace(cut.parse().unwrap());
-        let connecting = here.connect(THERE, port);
-        assert!(timeout(4 * DELAY, connecting).await.is_err(), "{cut}");
-        cuts.send_replace(Cuts::default());
-        let connected = timeout(LIMIT, here.connect(THERE, port)).await.unwrap();
-        assert!(connected.is_ok(), "{cut}");
-    }
-}
-
-#[test]
-fn cuts_are_read_line_by_line_and_nonsense_is_refused() {
-    let cuts: Cuts = "from 127.0.0.2\n\n to 127.0.0.3\n".parse().unwrap();
-    assert_eq!(cuts.from, BTreeSet::from([ip("127.0.0.2")]));
-    assert_eq!(cuts.to, BTreeSet::from([ip("127.0.0.3")]));
-    for wrong in ["from", "from nowhere", "at 127.0.0.2"] {
-        assert!(wrong.parse::<Cuts>().is_err(), "{wrong}");
     }
 }

@@ -30,7 +30,7 @@ impl Admin {
         })
     }
 
-    pub(super) async fn change_drill(
+    pub(crate) async fn change_drill(
         &self,
         request: &v1::ChangeDrillRequest,
         call: &Call,

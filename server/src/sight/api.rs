@@ -3,6 +3,7 @@
 
 pub mod drills;
 pub mod jobs;
+pub mod lever;
 pub mod now;
 pub mod promises;
 pub mod shards;

@@ -6,7 +6,7 @@
 //!   /readyz          it serves and does not drain
 //!   /healthz         a client can append here now, or why not
 //!   /metrics         for Prometheus; /metrics/shards?worst=20 for single shards
-//!   /api/…           what the console shows, as JSON
+//!   /api/…           what the console shows, as JSON; POST /api/drills/lever pulls the safety lever
 //!   /                the console
 //! ```
 
@@ -18,7 +18,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use tonic::service::Routes;
 
@@ -28,6 +28,8 @@ use crate::contained::contain;
 
 /// Shards that are told at once at most.
 const WORST_MAX: usize = 1_000;
+/// Under `/api`, all that pages can change.
+const LEVER: &str = "/drills/lever";
 /// The pages run no code but their own and ask nobody but nodes.
 const CONTENT_SECURITY: &str = "default-src 'self'; connect-src 'self' http: https:; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -50,6 +52,7 @@ pub fn router(shared: Shared, console: Option<Router>) -> Router {
         .route("/whatif", get(api::whatif))
         .route("/jobs", get(api::jobs))
         .route("/drills", get(api::drills))
+        .route(LEVER, post(api::lever::change).options(api::lever::ask))
         .route("/promises", get(api::promises))
         .route("/settings", get(api::settings))
         .fallback(api::unknown)
@@ -104,8 +107,11 @@ pub fn beside(routes: Routes, router: Router) -> Routes {
 fn is_http(request: &Request) -> bool {
     let path = request.uri().path();
     let grpc = ["/firebreak.", "/grpc."];
-    let asks = [Method::GET, Method::HEAD].contains(request.method());
-    asks && !grpc.iter().any(|prefix| path.starts_with(prefix))
+    let method = request.method();
+    let asks = [Method::GET, Method::HEAD].contains(method);
+    let changes = [Method::POST, Method::OPTIONS].contains(method)
+        && path.strip_prefix("/api") == Some(LEVER);
+    (asks || changes) && !grpc.iter().any(|prefix| path.starts_with(prefix))
 }
 
 fn with_headers(response: &mut Response, origin: Option<HeaderValue>) {

@@ -10,6 +10,7 @@
 
 pub mod alerts;
 pub mod api;
+pub mod console;
 pub mod happened;
 pub mod health;
 pub mod http;

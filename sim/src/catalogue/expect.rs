@@ -9,9 +9,10 @@ use crate::outcome::Promise;
 use crate::plan::{Expect, Pending};
 
 /// What an expectation may wait for, besides a promise, and the key that asks for it.
-const GOALS: [(&str, &str); 9] = [
+const GOALS: [(&str, &str); 10] = [
     ("gap", "gap_max"),
     ("reads", "read_max"),
+    ("tails", "tail_max"),
     ("failed-calls", "failed_calls_max"),
     ("recovery", "recovery_max"),
     ("refusals", "refusal_max"),
@@ -39,6 +40,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
         "promises",
         "gap_max",
         "read_max",
+        "tail_max",
         "failed_calls_max",
         "recovery_max",
         "refusal_max",
@@ -60,6 +62,7 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Expect {
             .unwrap_or_default(),
         gap_max_ms: reader.get(&section, "gap_max", values::ms(1..=hour)),
         read_max_ms: reader.get(&section, "read_max", values::ms(1..=hour)),
+        tail_max_ms: reader.get(&section, "tail_max", values::ms(1..=hour)),
         failed_calls_max: reader
             .get(&section, "failed_calls_max", failed)
             .map(u64::from),

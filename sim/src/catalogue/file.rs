@@ -20,6 +20,7 @@ pub struct ScenarioFile {
     pub(super) expect: Expect,
     pub(super) control: Option<Control>,
     pub(super) swarm: Swarm,
+    pub(super) trainer: Option<Trainer>,
 }
 
 /// Where nodes stand, before their number is drawn.
@@ -70,6 +71,16 @@ pub(super) struct Aliases {
 pub(super) struct Control {
     /// Data centers by the building that they stand in there.
     pub buildings: Vec<(String, Vec<String>)>,
+}
+
+/// What is right to do, for whoever is trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trainer {
+    /// The data center that is to be drained.
+    pub dc: String,
+    /// So long behind the first event.
+    pub at_ms: u64,
+    pub why: String,
 }
 
 /// What a seed adds and leaves out.

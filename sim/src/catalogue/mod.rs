@@ -28,6 +28,7 @@ mod stage;
 mod swarm;
 mod target;
 mod topology;
+mod trainer;
 mod units;
 mod values;
 mod workload;
@@ -37,6 +38,7 @@ use std::path::Path;
 pub use file::ScenarioFile;
 pub use refused::{Problem, Refused};
 pub use shipped::{Shipped, all};
+pub use trainer::RightAct;
 
 use crate::plan::{Plan, Tier};
 

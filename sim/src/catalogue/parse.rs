@@ -7,7 +7,7 @@ use toml::de::DeTable;
 use super::file::ScenarioFile;
 use super::reader::{Found, Reader, Section};
 use super::refused::Refused;
-use super::{draw, expect, fault, topology, values, workload};
+use super::{draw, expect, fault, topology, trainer, values, workload};
 use crate::plan::DiskKind;
 
 /// Seeds that are tried when a file is read.
@@ -69,6 +69,7 @@ fn sections(
         "expect",
         "control",
         "swarm",
+        "trainer",
     ];
     reader.known(&top, &keys);
     let named = reader.section(&top, "parameters");
@@ -92,6 +93,7 @@ fn sections(
     let expect = expect::read(reader, &top);
     let control = topology::control(reader, &top, &topology);
     let swarm = expect::swarm(reader, &top, load_ms);
+    let trainer = trainer::read(reader, &top, &topology, load_ms);
     reader.unused(&named);
     let file = ScenarioFile {
         name,
@@ -104,6 +106,7 @@ fn sections(
         expect,
         control,
         swarm,
+        trainer,
     };
     (file, at)
 }

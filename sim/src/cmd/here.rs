@@ -7,6 +7,7 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use firebreak_sim::train::{Moment, Training};
 use firebreak_sim::{Outcome, Plan, Verdict, interpose, net};
 use model::mutants;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,19 @@ pub(crate) fn make(plan: &Plan, mutant: Option<&str>) -> Result<Made, Failure> {
             outcome,
             cpu_seconds: cpu.as_secs_f64(),
         }
+    })
+}
+
+/// Makes the run of a plan that somebody outside takes part in.
+pub(crate) fn take_part(
+    plan: &Plan,
+    training: Training,
+    pace: &mut (dyn FnMut(Moment) + Send),
+) -> Result<Outcome, Failure> {
+    on_a_thread(|| {
+        let mut outcome = firebreak_sim::run_training(plan, training, pace);
+        note_panics(&mut outcome);
+        outcome
     })
 }
 

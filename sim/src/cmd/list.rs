@@ -86,6 +86,7 @@ fn as_json(plans: &[(Plan, bool)]) -> Result<String, Failure> {
                 "promises": plan.expect.promises,
                 "gap_max_ms": plan.expect.gap_max_ms,
                 "read_max_ms": plan.expect.read_max_ms,
+                "tail_max_ms": plan.expect.tail_max_ms,
                 "failed_calls_max": plan.expect.failed_calls_max,
                 "recovery_max_ms": plan.expect.recovery_max_ms,
                 "refusal_max_ms": plan.expect.refusal_max_ms,

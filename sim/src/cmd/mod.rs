@@ -28,6 +28,7 @@ mod show;
 mod shrink;
 mod stop;
 mod sweep;
+mod train;
 mod worker;
 
 use std::fmt;
@@ -87,6 +88,7 @@ enum Command {
     #[command(subcommand, hide = true)]
     Drill(drill::Drill),
     Alarms(alarms::Args),
+    Train(train::Args),
     /// Makes the run of a plan from stdin; what the others start for each of their runs.
     #[command(hide = true)]
     Worker,
@@ -135,6 +137,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Outage(command) => command.run(),
         Command::Drill(command) => command.run(),
         Command::Alarms(args) => args.run(),
+        Command::Train(args) => args.run(),
         Command::Worker => worker::live(),
     };
     ended.unwrap_or_else(|failure| {

@@ -166,6 +166,7 @@ fn expect(out: &mut String, plan: &Plan) {
     let at_most = |ms: u64| format!("at most {}", seconds(ms));
     goal("longest gap", expect.gap_max_ms.map(at_most));
     goal("LINEARIZABLE reads", expect.read_max_ms.map(at_most));
+    goal("tails behind", expect.tail_max_ms.map(at_most));
     let calls = expect.failed_calls_max;
     goal(
         "failed calls",

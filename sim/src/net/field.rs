@@ -22,7 +22,8 @@ use rand::seq::SliceRandom as _;
 use tokio::sync::Notify;
 
 use super::fabric::{Fabric, HostId, Shared, Way};
-use super::{NOW_US, Net};
+use super::witness::Looking;
+use super::{NOW_US, Net, Witness};
 use crate::dice::{derive, dice};
 use crate::plan::{Link, Standstill, Starved, Tier};
 use crate::trace::{Trace, What};
@@ -144,6 +145,7 @@ pub struct Field {
     order: StdRng,
     turns: Vec<usize>,
     now_us: u64,
+    looking: Option<Looking>,
 }
 
 impl Field {
@@ -159,6 +161,7 @@ impl Field {
             order: dice(seed, "turns"),
             turns: Vec::new(),
             now_us: 0,
+            looking: None,
         }
     }
 
@@ -172,7 +175,19 @@ impl Field {
             fabric: self.fabric.clone(),
             host: id,
             tier: self.tier,
+            looking: self.looking.clone(),
         }
+    }
+
+    /// The network as the host called `host` has it, whose calls `witness` looks at from now on. Only nodes
+    /// that get their network later, and speak HTTP/2, are looked at.
+    pub fn looked_at(&mut self, host: &str, group: &str, witness: Arc<dyn Witness>) -> Net {
+        let net = self.net(host, group);
+        self.looking = Some(Looking {
+            of: net.host,
+            witness,
+        });
+        net
     }
 
     /// Adds a machine and starts its software, which is called at each start. What the software

@@ -6,6 +6,7 @@ mod fabric;
 pub mod field;
 mod link;
 mod stream;
+mod witness;
 
 use std::cell::Cell;
 use std::io;
@@ -21,6 +22,8 @@ use crate::plan::Tier;
 use fabric::{Bend, HostId, Shared};
 pub use field::Field;
 pub use stream::{Incoming, Io};
+use witness::Looking;
+pub use witness::{Answered, Witness};
 
 thread_local! {
     static NOW_US: Cell<u64> = const { Cell::new(0) };
@@ -38,6 +41,8 @@ pub struct Net {
     fabric: Shared,
     host: HostId,
     tier: Tier,
+    /// Whose calls somebody looks at, if anybody does.
+    looking: Option<Looking>,
 }
 
 impl Net {
@@ -62,7 +67,11 @@ impl Net {
         fabric.bend(self.host, bends);
     }
 
-    async fn connect(&self, host: &str, port: u16) -> io::Result<Io> {
+    /// Opens a connection to `host:port`.
+    ///
+    /// # Errors
+    /// As of TCP; nothing at all comes of one to a host that is silent.
+    pub async fn connect(&self, host: &str, port: u16) -> io::Result<Io> {
         Io::connect(&self.fabric, self.host, host, port).await
     }
 }
@@ -72,7 +81,11 @@ fn no_address(address: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
-fn host_and_port(address: &str) -> io::Result<(&str, u16)> {
+/// The two parts of an address.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn host_and_port(address: &str) -> io::Result<(&str, u16)> {
     let (host, port) = address
         .rsplit_once(':')
         .ok_or_else(|| no_address(address))?;
@@ -102,7 +115,13 @@ impl Network for Net {
     ) {
         match self.tier {
             Tier::Direct => direct::serve(incoming, routes, stop, ending, guard).await,
-            Tier::Grpc => proto::net::serve::serve(incoming, routes, stop, ending, guard).await,
+            Tier::Grpc => {
+                let routes = match self.looking.clone() {
+                    Some(looking) => looking.at(self.fabric.lock().name(self.host), routes),
+                    None => routes,
+                };
+                proto::net::serve::serve(incoming, routes, stop, ending, guard).await;
+            }
         }
     }
 }

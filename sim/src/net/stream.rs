@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
 use super::fabric::{End, HostId, Shared};
+use super::witness::Peer;
 
 /// One end of a connection; closes it when dropped.
 pub struct Io {
@@ -55,9 +56,11 @@ impl Drop for Io {
 }
 
 impl Connected for Io {
-    type ConnectInfo = ();
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Peer {
+        Peer(self.fabric.lock().peer(self.end))
+    }
 }
 
 impl AsyncRead for Io {

@@ -189,6 +189,33 @@ pub fn failed(history: &History, counts: impl Fn(&str) -> bool) -> Vec<Failed> {
     told.collect()
 }
 
+/// The longest that a tail left out a message that was acknowledged, ms: from its acknowledgement, or from
+/// what the tail gave before it, until it was given. None when no tail gave two. The first of a tail may be
+/// old when that begins, so it says nothing.
+pub fn tails(history: &History, counts: impl Fn(&str) -> bool) -> Option<u64> {
+    let mut acked: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+    for append in sent(history) {
+        if let (AppendEnd::Acked { seq }, Some(at)) = (&append.end, append.returned_us) {
+            let first = acked.entry((append.room, *seq)).or_insert(at);
+            *first = at.min(*first);
+        }
+    }
+    let mut longest = None;
+    for tail in history.tails.iter().filter(|tail| counts(&tail.site)) {
+        for pair in tail.events.windows(2) {
+            let [(before_us, _), (at_us, seen)] = pair else {
+                continue;
+            };
+            let acked = acked.get(&(tail.room, seen.seq));
+            if let Some(acked) = acked.filter(|_| *at_us <= history.ended_us) {
+                let waited = at_us.saturating_sub(*acked.max(before_us));
+                longest = longest.max(Some(waited.div_ceil(1_000)));
+            }
+        }
+    }
+    longest
+}
+
 /// The time from `from_ms`, ms after the load began, until each sender, or room, was acknowledged
 /// an append that it invoked after that. None when one that tried never was, or nobody tried. With
 /// senders and the first fault it is the recovery time; with rooms and the last heal the progress

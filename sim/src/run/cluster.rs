@@ -1,10 +1,12 @@
 //! The machines of a run: the nodes' hosts, the client sites and the operator, who is outside of
 //! every data center.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::Router;
 use client::Drain;
 use parking_lot::Mutex;
 use proto::net::Network as _;
@@ -20,11 +22,14 @@ use crate::host::{self, Founding, Host};
 use crate::net::{Field, Net};
 use crate::plan::{self, Link, Plan, Site};
 use crate::trace::What;
+use crate::train::{self, Training};
 use crate::watch::Watch;
 use crate::workload::{self, Env, Recorder};
 
 /// The operator's host and group.
 pub(super) const OPERATOR: &str = "operator";
+/// The host and group of whoever is trained.
+const TRAINEE: &str = "trainee";
 /// One way between a client site outside and the data center that it is near, microseconds.
 const EDGE_US: u64 = 2_000;
 /// One way between the operator and everything, microseconds.
@@ -81,6 +86,8 @@ pub(super) struct Cluster {
     founding: Option<Arc<Founding>>,
     /// Looks at what nodes keep in memory, and what was too much.
     memory: (u64, Vec<(u64, String)>),
+    /// Where each node is reached, where that is not the port that all have.
+    addresses: BTreeMap<String, String>,
     /// The nodes' series of each second since the load began, when they are recorded.
     pub recording: Option<Recording>,
 }
@@ -101,6 +108,15 @@ pub(super) fn edge(dc: &str) -> String {
 impl Cluster {
     /// All machines, running.
     pub(super) fn build(plan: &Plan, record: bool) -> Result<Cluster, String> {
+        Cluster::build_for(plan, record, None)
+    }
+
+    /// The same, and somebody from outside who calls its nodes.
+    pub(super) fn build_for(
+        plan: &Plan,
+        record: bool,
+        training: Option<Training>,
+    ) -> Result<Cluster, String> {
         if let Some(why) = host::refuse(plan) {
             return Err(why);
         }
@@ -125,11 +141,13 @@ impl Cluster {
             told: Told::default(),
             founding: None,
             memory: (0, Vec::new()),
+            addresses: BTreeMap::new(),
             recording: record.then(Recording::default),
             plan,
         };
         cluster.lay_links();
-        cluster.add_nodes()?;
+        let console = training.map(|training| cluster.add_trainee(training));
+        cluster.add_nodes(console)?;
         for site in cluster.plan.workload.sites.clone() {
             cluster.add_site(site);
         }
@@ -159,9 +177,11 @@ impl Cluster {
             for to in names.iter().filter(|to| *to != from) {
                 self.field.set_usual(from, to, between(from, to));
             }
-            for (one, other) in [(OPERATOR, *from), (OPERATOR, edge(from).as_str())] {
-                self.field.set_usual(one, other, plain(OPERATOR_US));
-                self.field.set_usual(other, one, plain(OPERATOR_US));
+            for outside in [OPERATOR, TRAINEE] {
+                for other in [*from, edge(from).as_str()] {
+                    self.field.set_usual(outside, other, plain(OPERATOR_US));
+                    self.field.set_usual(other, outside, plain(OPERATOR_US));
+                }
             }
             let near = edge(from);
             for to in &names {
@@ -180,7 +200,7 @@ impl Cluster {
         }
     }
 
-    fn add_nodes(&mut self) -> Result<(), String> {
+    fn add_nodes(&mut self, console: Option<Router>) -> Result<(), String> {
         let plan = self.plan.clone();
         let founders = || {
             plan.topology
@@ -192,7 +212,7 @@ impl Cluster {
             nodes: u32::try_from(founders().count()).unwrap_or(u32::MAX),
             shards: plan.topology.shards,
             replicas: plan.topology.replicas,
-            founder: format!("{}:{}", founder.1.name, crate::host::PORT),
+            founder: self.address(&founder.1.name),
             peers: self.endpoints(None),
             token: Mutex::default(),
             founded: AtomicBool::new(false),
@@ -204,13 +224,22 @@ impl Cluster {
             if self.recording.is_some() {
                 host.record(wanted.clone());
             }
-            let host = Arc::new(host);
+            if let Some(pages) = &console {
+                host.show(pages.clone());
+            }
             let net = self.field.net(&spec.name, &dc.name);
+            if let Some(address) = self.addresses.get(&spec.name) {
+                host.move_to(address.clone());
+            }
+            let host = Arc::new(host);
             let (mine, founding) = (host.clone(), founding.clone());
             let clocks = self.field.machine(&spec.name, &dc.name, move || {
                 mine.clone().live(net.clone(), founding.clone())
             });
             host.follow(clocks);
+            if let Some(address) = self.addresses.get(&spec.name) {
+                self.field.settle(&spec.name, address)?;
+            }
             self.watch.add(&host, self.field.tracer());
             let wanted = match spec.joins_at_ms {
                 None => Wanted::Up,
@@ -238,9 +267,13 @@ impl Cluster {
             let mut nodes = dc.nodes.iter();
             nodes.find(|node| node.joins_at_ms.is_none())
         });
-        firsts
-            .map(|node| format!("{}:{}", node.name, crate::host::PORT))
-            .collect()
+        firsts.map(|node| self.address(&node.name)).collect()
+    }
+
+    /// host:port of a node when it begins.
+    fn address(&self, node: &str) -> String {
+        let own = self.addresses.get(node).cloned();
+        own.unwrap_or_else(|| format!("{node}:{}", crate::host::PORT))
     }
 
     fn env(&self, site: Site, net: &Net, stampede: watch::Receiver<u64>) -> Env {
@@ -286,6 +319,33 @@ impl Cluster {
         });
         self.sites.insert(name.clone(), progress);
         self.stampedes.insert(name, stampede);
+    }
+
+    /// Whoever calls from outside; gives the pages that nodes show.
+    fn add_trainee(&mut self, training: Training) -> Router {
+        let nodes = self.plan.topology.nodes();
+        let nodes = nodes.map(|(_, node)| node.name.clone());
+        self.addresses = nodes.zip(training.addresses).collect();
+        let notes = training.notes;
+        let net = self
+            .field
+            .looked_at(TRAINEE, TRAINEE, Arc::new(notes.clone()));
+        let wires = Arc::new(tokio::sync::Mutex::new(training.wires));
+        let names = self.addresses.clone();
+        self.field.machine(TRAINEE, TRAINEE, move || {
+            train::carry::live(net.clone(), wires.clone(), notes.clone(), names.clone())
+        });
+        training.console
+    }
+
+    /// Whoever is trained stands outside of every data center, and is cut off with the clients there.
+    pub(super) fn with_trainee<'a>(&self, hosts: &'a [String]) -> Cow<'a, [String]> {
+        let mut sites = self.plan.workload.sites.iter();
+        let outside = sites.any(|site| !site.inside && hosts.contains(&site.name));
+        match outside && !self.addresses.is_empty() {
+            true => [hosts, &[TRAINEE.to_owned()]].concat().into(),
+            false => hosts.into(),
+        }
     }
 
     fn add_operator(&mut self) {
@@ -428,6 +488,11 @@ impl Cluster {
         }
         self.began.send_replace(true);
         Ok(true)
+    }
+
+    /// When the load began, microseconds since the run did; none before.
+    pub(super) fn began_us(&self) -> Option<u64> {
+        self.began_us
     }
 
     /// Since the load began, ms.

@@ -51,12 +51,22 @@ impl Cluster {
     )]
     fn inject(&mut self, fault: &Fault) -> Result<Option<String>, String> {
         match fault {
-            Fault::Cut { from, to, reset } => self.field.cut(from, to, *reset),
-            Fault::Block { from, to, block } => self.field.block(from, to, *block),
-            Fault::Heal { from, to } => {
-                self.field.heal(from, to);
+            Fault::Cut { from, to, reset } => {
+                let (from, to) = (self.with_trainee(from), self.with_trainee(to));
+                self.field.cut(&from, &to, *reset);
             }
-            Fault::Reset { from, to } => self.field.reset(from, to),
+            Fault::Block { from, to, block } => {
+                let (from, to) = (self.with_trainee(from), self.with_trainee(to));
+                self.field.block(&from, &to, *block);
+            }
+            Fault::Heal { from, to } => {
+                let (from, to) = (self.with_trainee(from), self.with_trainee(to));
+                self.field.heal(&from, &to);
+            }
+            Fault::Reset { from, to } => {
+                let (from, to) = (self.with_trainee(from), self.with_trainee(to));
+                self.field.reset(&from, &to);
+            }
             Fault::Link { from, to, link } => {
                 for from in [from.clone(), edge(from)] {
                     self.field.set_link(&from, to, *link);

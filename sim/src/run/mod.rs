@@ -15,6 +15,7 @@ mod forger;
 mod laps;
 mod operator;
 mod remembered;
+mod trained;
 mod verdict;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +27,7 @@ use crate::interpose;
 use crate::outcome::{Outcome, Phase};
 use crate::plan::{Event, Plan};
 use cluster::Cluster;
+pub use trained::train;
 
 /// How long the cluster may take until all shards are led, ms.
 const FOUNDING_MAX_MS: u64 = 60_000;
@@ -65,7 +67,7 @@ pub fn record(plan: &Plan) -> Result<Recording, String> {
         let mut cluster = Cluster::build(plan, true)?;
         let mut seen = verdict::Seen::default();
         found(plan, &mut cluster)?;
-        load(plan, &mut cluster, &mut seen, |_| true)?;
+        load(plan, &mut cluster, &mut seen, |_| true, &mut |_| {})?;
         recording = cluster.recording.take().unwrap_or_default();
         Ok(())
     });
@@ -98,17 +100,31 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 fn drive(plan: &Plan, seen: &mut verdict::Seen) -> Result<(), String> {
     let mut cluster = Cluster::build(plan, false)?;
-    let driven = phases(plan, &mut cluster, seen);
+    let driven = phases(plan, &mut cluster, seen, &mut |_| {});
     // What was seen until something went wrong is worth knowing, too.
     cluster.tell(seen);
     driven
 }
 
-fn phases(plan: &Plan, cluster: &mut Cluster, seen: &mut verdict::Seen) -> Result<(), String> {
+/// What is told of a run on its way.
+enum Stage {
+    /// The load goes on, for so long already, microseconds; at first 0.
+    Load(u64),
+    /// Nothing is sent any more.
+    Rest,
+}
+
+fn phases(
+    plan: &Plan,
+    cluster: &mut Cluster,
+    seen: &mut verdict::Seen,
+    pace: &mut dyn FnMut(Stage),
+) -> Result<(), String> {
     found(plan, cluster)?;
     seen.laps.end(Phase::Founding, cluster.field.now_us());
-    load(plan, cluster, seen, Cluster::loaded)?;
+    load(plan, cluster, seen, Cluster::loaded, pace)?;
     seen.laps.end(Phase::Load, cluster.field.now_us());
+    pace(Stage::Rest);
     cluster.rest();
     let began_us = cluster.field.now_us();
     while !cluster.rested()? {
@@ -136,12 +152,13 @@ fn found(plan: &Plan, cluster: &mut Cluster) -> Result<(), String> {
     Ok(())
 }
 
-/// Load and faults, until their time is over and they are `done`.
+/// Load and faults, until their time is over and they are `done`; `pace` may take its time between two steps.
 fn load(
     plan: &Plan,
     cluster: &mut Cluster,
     seen: &mut verdict::Seen,
     done: impl Fn(&Cluster) -> bool,
+    pace: &mut dyn FnMut(Stage),
 ) -> Result<(), String> {
     let last = plan.events.iter().map(|event| event.at_ms).max();
     let load_ms = plan.workload.duration_ms.max(last.unwrap_or(0));
@@ -157,6 +174,8 @@ fn load(
         while let Some((at, event)) = events.next_if(due) {
             cluster.act(event, last_end == Some(at), seen)?;
         }
+        let began_us = cluster.began_us().unwrap_or_default();
+        pace(Stage::Load(cluster.field.now_us() - began_us));
         cluster.step()?;
     }
     Ok(())

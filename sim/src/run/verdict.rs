@@ -243,6 +243,16 @@ fn goals(
             longest.is_some_and(|ms| ms <= most),
         );
     }
+    if let Some(most) = expect.tail_max_ms {
+        let fated = liveness::fated(plan);
+        let longest = liveness::tails(&seen.history, |site: &str| !fated.contains(site));
+        add(
+            "tails",
+            format!("≤ {most} ms"),
+            longest.map_or_else(|| "no tail".to_owned(), |ms| format!("{ms} ms")),
+            longest.is_some_and(|ms| ms <= most),
+        );
+    }
     if let Some(most) = expect.failed_calls_max {
         add(
             "failed-calls",

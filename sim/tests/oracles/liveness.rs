@@ -1,7 +1,9 @@
 //! The numbers: what a wait is, what failed, and when all went on.
 
-use firebreak_sim::history::{Append, AppendEnd, History, Level, Read, Tail};
-use firebreak_sim::oracle::liveness::{Each, Gap, failed, fated, gaps, seconds, until_acked};
+use firebreak_sim::history::{Append, AppendEnd, History, Level, Read, Seen, Tail};
+use firebreak_sim::oracle::liveness::{
+    Each, Gap, failed, fated, gaps, seconds, tails, until_acked,
+};
 use firebreak_sim::plan::{Event, Fault};
 use firebreak_sim::workload::PROBER;
 
@@ -70,6 +72,57 @@ fn a_wait_is_the_time_in_calls_from_one_acknowledgement_to_the_next() {
         &[(1, "a", 700, 0, '.'), (2, "a", 710, 1, 'a')],
         Some((300, (700, 1_000), 1, 1)),
     );
+}
+
+#[test]
+fn a_tail_is_behind_from_the_acknowledgement_or_from_what_it_gave_before() {
+    let mut history = history(9_000, &[]);
+    let append = |seq, acked_ms: u64| Append {
+        session: 1,
+        site: "a".to_owned(),
+        room: 0,
+        sender: "s".to_owned(),
+        id: format!("m{seq}"),
+        body: 0,
+        invoked_us: BEGAN_US,
+        returned_us: Some(BEGAN_US + acked_ms * 1_000),
+        end: AppendEnd::Acked { seq },
+        repeats: false,
+        created_ms: None,
+    };
+    history.appends = vec![
+        append(1, 100),
+        append(2, 200),
+        append(3, 300),
+        append(4, 8_000),
+    ];
+    let event = |seq, at_ms: u64| {
+        let seen = Seen {
+            seq,
+            sender: "s".to_owned(),
+            id: format!("m{seq}"),
+            body: 0,
+        };
+        (BEGAN_US + at_ms * 1_000, seen)
+    };
+    let tail = |site: &str, events: &[(u64, u64)]| Tail {
+        session: 2,
+        site: site.to_owned(),
+        room: 0,
+        from: 1,
+        events: events.iter().map(|(seq, at)| event(*seq, *at)).collect(),
+        error: None,
+        complete: true,
+    };
+    let longest = |history: &History| tails(history, |site| site != "burned");
+    assert_eq!(longest(&history), None);
+    // The first may be old. The third waits behind the second, and the fourth for its acknowledgement.
+    history.tails = vec![tail("a", &[(1, 5_000), (2, 5_001), (3, 5_900), (4, 8_050)])];
+    assert_eq!(longest(&history), Some(899));
+    history.tails.push(tail("burned", &[(1, 100), (2, 8_900)]));
+    assert_eq!(longest(&history), Some(899));
+    history.tails.push(tail("b", &[(2, 200), (3, 2_300)]));
+    assert_eq!(longest(&history), Some(2_000));
 }
 
 #[test]

@@ -92,6 +92,7 @@ pub fn plan(scenario: &str, nodes: u32, shards: u32) -> Plan {
             promises: "DOELUHG".to_owned(),
             gap_max_ms: Some(3_000),
             read_max_ms: None,
+            tail_max_ms: None,
             failed_calls_max: Some(0),
             recovery_max_ms: None,
             refusal_max_ms: None,

@@ -105,6 +105,25 @@ async function ask(origin, path, limitMs, outer) {
   }
 }
 
+/** Has the page's node change something; gives null when it is done, else why not. */
+export async function change(path, body) {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), PAGE_MS);
+  try {
+    const headers = { "content-type": "application/json" };
+    const response = await fetch(here.value.origin + path, { method: "POST", headers, body: JSON.stringify(body), signal: abort.signal, cache: "no-store", credentials: "omit" });
+    if (response.ok) return null;
+    const said = await response.json().catch(() => null);
+    return text(said?.message) || `HTTP ${response.status}`;
+  } catch {
+    return `${nameOf(here.value)} did not say whether it is done`;
+  } finally {
+    clearTimeout(timer);
+    stale();
+    kick();
+  }
+}
+
 /** Asks a node how things are. Throws `Silent` also for a node that cannot say, or of another cluster. */
 async function askNow(origin, outer) {
   const { body, error } = await ask(origin, "/api/now", ANSWER_MS, outer);

@@ -3,6 +3,7 @@ import { useAnswer } from "../lib/hooks.js";
 import { count, date, list, moment, num, span, text } from "../lib/fmt.js";
 import { nodeNow, tick } from "../lib/net.js";
 import { Command, Empty, Mark, Section, Told } from "../parts/bits.jsx";
+import { Lever } from "../parts/lever.jsx";
 
 const DAY_MS = 86_400_000;
 const WEEKS = 6;
@@ -27,7 +28,7 @@ export function Drills() {
       <Told answer={answer} />
       {body && (
         <>
-          {body.lever && <Lever lever={body.lever} />}
+          <Safety lever={body.lever} />
           {body.running ? <Running drill={body.running} /> : <Idle body={body} last={history.find((one) => num(one.began_ms) > 0)} />}
           {list(body.open).length > 0 && <OpenOnes open={list(body.open)} needed={num(body.needed)} />}
           <Calendar body={body} />
@@ -38,14 +39,26 @@ export function Drills() {
   );
 }
 
-function Lever({ lever }) {
+function Safety({ lever }) {
+  if (!lever) {
+    return (
+      <Section title="The safety lever">
+        <p class="told">Pulled, it ends all drills and takes their faults out, and none begins until it is released.</p>
+        <p>
+          <Lever pulled={false} /> <span class="told">or</span> <Command words="firebreak drill stop-all" />
+        </p>
+      </Section>
+    );
+  }
   return (
     <Section title="The safety lever is pulled">
       <p class="wrong">
         <i aria-hidden="true">■</i> {text(lever.who, "Somebody")} ended all drills at {date(num(lever.at_ms))}
         {text(lever.why) ? `: ${lever.why}` : ""}. None begins until it is released.
       </p>
-      <Command words="firebreak drill release" />
+      <p>
+        <Lever pulled /> <span class="told">or</span> <Command words="firebreak drill release" />
+      </p>
     </Section>
   );
 }
@@ -131,7 +144,7 @@ function Running({ drill }) {
         <b>ABORT</b> <Command words={text(drill.abort, "firebreak drill stop-all")} /> <span class="told">or, for all and until released,</span>{" "}
         <Command words="firebreak drill stop-all" />
       </p>
-      <p class="told">The console has no logins, so it changes nothing: whoever ends a drill does so by a command, which has a name behind it.</p>
+      <p class="told">ABORT ends this drill. The lever ends all, and is the only thing that the console changes: it has no logins, and asks for a name.</p>
       <Notes notes={list(drill.notes)} />
     </Section>
   );

@@ -2,6 +2,7 @@
 import { moment, num, span, text } from "../lib/fmt.js";
 import { nodeNow, now, tick } from "../lib/net.js";
 import { Command } from "./bits.jsx";
+import { Lever } from "./lever.jsx";
 
 export function Banner() {
   const drill = now.value?.drill;
@@ -23,7 +24,7 @@ export function Banner() {
         <a href="#/drills">its figures</a>
       </p>
       <p class="abort">
-        <b>ABORT</b> <Command words={text(drill.abort, "firebreak drill stop-all")} />
+        <b>ABORT</b> <Command words={text(drill.abort, "firebreak drill stop-all")} /> <Lever pulled={text(now.value?.lever) !== ""} />
       </p>
     </aside>
   );

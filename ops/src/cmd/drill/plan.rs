@@ -37,7 +37,7 @@ pub const DEADLINE: Duration = Duration::from_secs(4);
 pub struct Args {
     /// The scenario; `firebreak drill scenarios` lists them
     scenario: String,
-    /// The data center that it befalls, as dc=NAME; and host:port of nodes to ask
+    /// The data center that it befalls, as dc=NAME, or several; and host:port of nodes to ask
     #[arg(long, value_name = "dc=NAME|HOST:PORT", value_delimiter = ',')]
     target: Vec<String>,
     #[command(flatten)]
@@ -92,27 +92,29 @@ impl Args {
         if let Some(why) = scenario.not_live() {
             return Err(not_live(why));
         }
-        let (dc, target) = self.targets();
+        let (dcs, target) = self.targets();
         let client = target.client(DEADLINE).await?;
         let map = Map::ask(&client, &target).await?;
-        if let Some(dc) = &dc {
+        for dc in &dcs {
             map.dc(dc)?;
         }
         let members = members(&map);
         let cast = Cast {
             members: &members,
-            target: dc.as_deref(),
+            targets: &dcs,
             real: self.real,
         };
         let live = scenario.live(&cast).map_err(not_live)?;
-        let (plan, differs) = self.plan(&scenario, live, dc.as_deref(), &map)?;
+        let dc = dcs.join(",");
+        let dc = Some(dc.as_str()).filter(|dc| !dc.is_empty());
+        let (plan, differs) = self.plan(&scenario, live, dc, &map)?;
         check::check(&plan).map_err(usage)?;
         if let Some(weakest) = quorum::weakest(&plan, &fit::shards(&map))
             && weakest.margin() < 0
         {
             return Err(usage(format!(
                 "{} would leave no quorum: {} of {} replicas of shard {} at {} ms",
-                dc.as_deref().unwrap_or("it"),
+                dc.unwrap_or("it"),
                 weakest.left,
                 weakest.of,
                 weakest.shard,
@@ -123,8 +125,8 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The data center, and whom to ask.
-    fn targets(&self) -> (Option<String>, Target) {
+    /// The data centers, and whom to ask.
+    fn targets(&self) -> (Vec<String>, Target) {
         let (dcs, nodes): (Vec<&String>, Vec<&String>) =
             self.target.iter().partition(|one| one.starts_with("dc="));
         let nodes: Vec<String> = nodes.into_iter().cloned().collect();
@@ -132,11 +134,15 @@ impl Args {
             true => Target::usual(),
             false => nodes,
         };
-        let dc = dcs
-            .first()
-            .map(|one| one.trim_start_matches("dc=").to_owned());
+        let mut named: Vec<String> = Vec::new();
+        for dc in dcs {
+            let dc = dc.trim_start_matches("dc=").to_owned();
+            if !named.contains(&dc) {
+                named.push(dc);
+            }
+        }
         let tls = self.tls.clone();
-        (dc, Target { target: asked, tls })
+        (named, Target { target: asked, tls })
     }
 
     fn plan(

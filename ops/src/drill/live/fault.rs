@@ -8,6 +8,10 @@ use toml::{Table, Value};
 use super::Live;
 use super::value::{names, ppm, text, time_of};
 
+/// Why a cut that resets is refused.
+const RESET_CUT: &str =
+    "a cut that resets is not live: a node resets a connection as a whole, not one of its ways";
+
 /// How long something lasts that has no end in the scenario, milliseconds.
 const FOR_MS: u64 = 10_000;
 
@@ -26,8 +30,8 @@ pub struct Member {
 pub struct Cast<'a> {
     /// All nodes, by name.
     pub members: &'a [Member],
-    /// The data center that is meant.
-    pub target: Option<&'a str>,
+    /// The data centers that are meant, all at once.
+    pub targets: &'a [String],
     /// By real signals, where the controller runs on their machine.
     pub real: bool,
 }
@@ -235,7 +239,7 @@ fn action(fault: &Table, cast: &Cast<'_>, live: &mut Live) -> Result<Action, Str
         "hang-sync" => Action::SlowSync { sync_ms: None },
         "disk-room" => Action::FullDisk,
         "drain" => Action::Drain,
-        "cut" if flag("reset", false) => return Err("a cut that resets is not live yet".to_owned()),
+        "cut" if flag("reset", false) => return Err(RESET_CUT.to_owned()),
         "cut" => Action::Cut {
             peers: peers()?,
             sends: true,
@@ -257,8 +261,8 @@ fn place(name: &str, cast: &Cast<'_>) -> Result<Vec<String>, String> {
         return Ok(of(cast, |_| true));
     }
     let named = of(cast, |one| one.name == name || one.dc == name);
-    match named.is_empty() || cast.target.is_some_and(|target| target == name) {
-        true => target(cast).map(|target| of(cast, |one| one.dc == target)),
+    match named.is_empty() || cast.targets.iter().any(|target| target == name) {
+        true => targets(cast).map(|targets| of(cast, |one| targets.contains(&one.dc))),
         false => Ok(named),
     }
 }
@@ -278,17 +282,23 @@ fn whom(fault: &Table, cast: &Cast<'_>) -> Result<Vec<String>, String> {
         true if !dcs.is_empty() && nodes.is_empty() && count.is_none() => {
             return Ok(of(cast, |_| true));
         }
-        _ => target(cast)?,
+        _ => targets(cast)?,
     };
-    let inside = of(cast, |one| one.dc == chosen);
+    let inside = of(cast, |one| chosen.contains(&one.dc));
     let few = usize::try_from(count.unwrap_or(0)).unwrap_or(0);
     let rack = text(fault, "rack");
     Ok(match (rack, few) {
         ("", 0) if nodes.is_empty() || nodes.iter().any(|node| node == "all") => inside,
-        ("", 0) => inside.into_iter().take(nodes.len()).collect(),
-        ("", few) => inside.into_iter().take(few).collect(),
-        _ => one_rack(&chosen, cast),
+        ("", 0) => first(chosen, nodes.len(), cast),
+        ("", few) => first(chosen, few, cast),
+        _ => chosen.iter().flat_map(|dc| one_rack(dc, cast)).collect(),
     })
+}
+
+/// The first nodes of each of some data centers.
+fn first(dcs: &[String], few: usize, cast: &Cast<'_>) -> Vec<String> {
+    let inside = |dc: &String| of(cast, |one| one.dc == *dc).into_iter().take(few);
+    dcs.iter().flat_map(inside).collect()
 }
 
 /// The first rack of a data center; where it has none, its first node.
@@ -323,14 +333,14 @@ fn by(nodes: &[String], cast: &Cast<'_>, rack: bool) -> Vec<Vec<String>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// The data center that is meant.
-fn target(cast: &Cast<'_>) -> Result<String, String> {
+/// The data centers that are meant.
+fn targets<'a>(cast: &Cast<'a>) -> Result<&'a [String], String> {
     let mut dcs: Vec<&str> = cast.members.iter().map(|one| one.dc.as_str()).collect();
     dcs.sort_unstable();
     dcs.dedup();
-    match cast.target {
-        Some(target) => Ok(target.to_owned()),
-        None => Err(format!(
+    match cast.targets.is_empty() {
+        false => Ok(cast.targets),
+        true => Err(format!(
             "it befalls one data center: name it with --target dc=NAME; there are {}",
             dcs.join(", ")
         )),

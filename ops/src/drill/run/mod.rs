@@ -134,27 +134,8 @@ pub async fn run(
     statuses: &[&GetStatusResponse],
     options: &Options,
 ) -> anyhow::Result<Paper> {
-    let plan = &planned.plan;
-    let folder = |error| {
-        anyhow!(crate::exit::Usage(format!(
-            "{}: {error}",
-            options.dir.display()
-        )))
-    };
     let new = !options.dir.exists();
-    fs::create_dir_all(&options.dir).map_err(folder)?;
-    fs::write(options.dir.join("plan.toml"), &planned.text).map_err(folder)?;
-    fs::write(
-        options.dir.join("preflight.json"),
-        serde_json::to_string_pretty(fit)? + "\n",
-    )?;
-    let earlier = ledger::read(&options.dir);
-    if !options.resume && !earlier.is_empty() {
-        return Err(anyhow!(crate::exit::Usage(format!(
-            "{} has the ledger of another run: name another folder, or --resume",
-            options.dir.display()
-        ))));
-    }
+    let earlier = prepare(planned, fit, options)?;
     let number = match resume::claim(client, planned, options.resume).await {
         Ok(number) => number,
         Err(why) => {
@@ -164,42 +145,12 @@ pub async fn run(
             return Err(why);
         }
     };
-    let run_name = format!("{}-{number}", plan.id);
     let noted = match options.resume {
-        true => sweep::noted_doors(client, &plan.id).await?,
+        true => sweep::noted_doors(client, &planned.plan.id).await?,
         false => BTreeMap::new(),
     };
-    let hands = Hands::new(plan, client.clone(), statuses, noted, options)?;
-    let mut run = Run {
-        client: client.clone(),
-        plan,
-        fit,
-        rehearsed: after::rehearsal(&options.dir),
-        options,
-        number,
-        hands,
-        watch: Watch::new(fit.margin, plan.caps.margin),
-        gauge: Gauge::default(),
-        canaries: Canaries::start(
-            &run_name,
-            &canary::places(plan, statuses, options.kits.clone()),
-        )?,
-        late: Some(Probe::start()),
-        late_ms: 0,
-        ledger: ledger::open(&options.dir)?,
-        timeline: Vec::new(),
-        deviations: Vec::new(),
-        steps_at_ms: 0,
-        notes: Vec::new(),
-        beating: None,
-        looking: None,
-        looked: Looked::default(),
-        most: BTreeMap::new(),
-        moves: std::collections::BTreeSet::new(),
-        healing: Healing::default(),
-        asked: (0, 0),
-    };
-    run.notes = sweep::doors(plan, statuses);
+    let hands = Hands::new(&planned.plan, client.clone(), statuses, noted, options)?;
+    let mut run = Run::new(client, (planned, number), fit, statuses, hands, options)?;
     run.happened(Moment::Begin, "the canaries begin".to_owned());
     let mut stop = Stop::listen().context("cannot listen for signals")?;
     let ended = tokio::select! {
@@ -207,6 +158,67 @@ pub async fn run(
         () = stop.asked() => Err("interrupted at its controller".to_owned()),
     };
     run.finish(ended, earlier).await
+}
+
+/// Writes what is known before into the drill's folder; gives the ledger of the run that is taken over.
+fn prepare(planned: &Planned, fit: &Fit, options: &Options) -> anyhow::Result<Vec<Call>> {
+    let dir = &options.dir;
+    let folder = |error| anyhow!(crate::exit::Usage(format!("{}: {error}", dir.display())));
+    fs::create_dir_all(dir).map_err(folder)?;
+    fs::write(dir.join("plan.toml"), &planned.text).map_err(folder)?;
+    fs::write(
+        dir.join("preflight.json"),
+        serde_json::to_string_pretty(fit)? + "\n",
+    )?;
+    let earlier = ledger::read(dir);
+    if !options.resume && !earlier.is_empty() {
+        return Err(anyhow!(crate::exit::Usage(format!(
+            "{} has the ledger of another run: name another folder, or --resume",
+            dir.display()
+        ))));
+    }
+    Ok(earlier)
+}
+
+impl<'a> Run<'a> {
+    /// With the canaries running, and nothing begun.
+    fn new(
+        client: &Client,
+        (planned, number): (&'a Planned, u64),
+        fit: &'a Fit,
+        statuses: &[&GetStatusResponse],
+        hands: Hands,
+        options: &'a Options,
+    ) -> anyhow::Result<Run<'a>> {
+        let plan = &planned.plan;
+        let places = canary::places(plan, statuses, options.kits.clone());
+        Ok(Run {
+            client: client.clone(),
+            plan,
+            fit,
+            rehearsed: after::rehearsal(&options.dir),
+            options,
+            number,
+            hands,
+            watch: Watch::new(fit.margin, plan.caps.margin),
+            gauge: Gauge::default(),
+            canaries: Canaries::start(&format!("{}-{number}", plan.id), &places)?,
+            late: Some(Probe::start()),
+            late_ms: 0,
+            ledger: ledger::open(&options.dir)?,
+            timeline: Vec::new(),
+            deviations: Vec::new(),
+            steps_at_ms: 0,
+            notes: sweep::doors(plan, statuses),
+            beating: None,
+            looking: None,
+            looked: Looked::default(),
+            most: BTreeMap::new(),
+            moves: std::collections::BTreeSet::new(),
+            healing: Healing::default(),
+            asked: (0, 0),
+        })
+    }
 }
 
 impl Run<'_> {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::transport::server::{Connected as _, TcpConnectInfo};
 
-use super::{Gate, Io};
+use super::Io;
 use crate::net::faulty::Abort as _;
 
 /// Most that is read at once, bytes.
@@ -45,11 +45,11 @@ pub struct Far {
 }
 
 impl Far {
-    pub(super) fn new(stream: TcpStream, delay: Duration, gate: Gate) -> Far {
+    pub(super) fn new(stream: TcpStream, delay: Duration) -> Far {
         let info = stream.connect_info();
         let (from, out) = stream.into_split();
         let (to, arrivals) = mpsc::channel(ON_THE_WAY_MAX);
-        tokio::spawn(pump(from, delay, gate, to));
+        tokio::spawn(pump(from, delay, to));
         Far {
             info,
             delay,
@@ -93,21 +93,14 @@ impl Far {
 }
 
 /// Reads what comes and stamps it, until the end or until nobody reads any more.
-async fn pump(mut from: OwnedReadHalf, delay: Duration, mut gate: Gate, to: mpsc::Sender<Arrival>) {
+async fn pump(mut from: OwnedReadHalf, delay: Duration, to: mpsc::Sender<Arrival>) {
     let mut buffer = BytesMut::new();
     loop {
-        // What is not read fills the sender's buffers, as it would on a wire that is cut.
-        let read = async {
-            gate.open().await;
-            buffer.reserve(READ_BYTES_MAX);
-            let read = from.read_buf(&mut buffer).await;
-            gate.open().await;
-            read
-        };
+        buffer.reserve(READ_BYTES_MAX);
         let read = tokio::select! {
             biased;
             () = to.closed() => return,
-            read = read => read,
+            read = from.read_buf(&mut buffer) => read,
         };
         let what = read.map(|_| buffer.split().freeze());
         let ended = what.as_ref().map_or(true, Bytes::is_empty);

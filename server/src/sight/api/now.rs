@@ -45,6 +45,8 @@ pub struct Now {
     pub recent: Vec<Happening>,
     /// The drill that runs.
     pub drill: Option<Drilling>,
+    /// The safety lever is pulled, by this one.
+    pub lever: Option<String>,
 }
 
 /// The drill that runs, in short.
@@ -75,6 +77,13 @@ impl Drilling {
             abort: format!("firebreak drill abort {}", drill.id),
         })
     }
+}
+
+/// Who has pulled the safety lever, if it is.
+fn lever(api: &Api) -> Option<String> {
+    let view = api.local().gateway.view();
+    let lever = view.drills.as_ref()?.lever.as_ref()?;
+    Some(lever.who.clone())
 }
 
 /// What the users of a cluster feel.
@@ -173,6 +182,7 @@ impl Now {
         Now {
             recent: api.recent.of(api, look).await,
             drill: Drilling::of(api),
+            lever: lever(api),
             ..told
         }
     }
@@ -199,6 +209,7 @@ impl Now {
             links: links(look),
             recent: Vec::new(),
             drill: None,
+            lever: None,
             cluster_id: view.cluster_id,
             map_epoch: view.map_epoch,
             nodes: view.nodes,

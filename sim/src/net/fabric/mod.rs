@@ -338,6 +338,16 @@ impl Fabric {
         self.by_name.get(name).copied()
     }
 
+    /// The name of a host.
+    pub(super) fn name(&self, host: HostId) -> String {
+        self.hosts[host].name.clone()
+    }
+
+    /// Who is at the other end of a connection; of one that is over, nobody that there is.
+    pub(super) fn peer(&self, end: End) -> HostId {
+        self.sides(end).map_or(HostId::MAX, |(_, peer)| peer)
+    }
+
     /// The names of all hosts.
     pub(super) fn host_names(&self) -> Vec<String> {
         self.hosts.iter().map(|host| host.name.clone()).collect()

@@ -1,6 +1,7 @@
 //! The load against a real cluster in virtual time: three data centers, two client sites.
 
 mod checks;
+mod silent;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;

@@ -8,7 +8,7 @@ use axum::routing::get;
 use rust_embed::RustEmbed;
 
 #[derive(RustEmbed)]
-#[folder = "console/dist"]
+#[folder = "../ops/console/dist"]
 struct Pages;
 
 /// Encodings that files lie beside, the smallest first.
