@@ -19,6 +19,7 @@ use crate::telemetry::Format;
 mod drill;
 mod http;
 mod table;
+mod tenants;
 mod traces;
 
 pub use drill::Drill;
@@ -65,6 +66,8 @@ pub struct Config {
     pub traces: Traces,
     /// Drills on it.
     pub drill: Drill,
+    /// Which tenants may call, and whose turn it is.
+    pub tenants: crate::tenants::Settings,
     /// What the flight recorder keeps, bytes; 0 = it is off.
     pub recorder_bytes: u64,
     /// What was set, and where.
@@ -295,7 +298,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
         "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network", "http",
-        "recorder", "traces", "drill",
+        "recorder", "traces", "drill", "tenants", "classes",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -351,6 +354,8 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let traces = traces::read(reader, &top);
     let drill = drill::read(reader, &top, &listen, http.listen.as_deref());
 
+    let tenants = tenants::read(reader, &top);
+
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
     let cache_mb = reader.number(&storage, "cache_mb", 0, 1..=1_048_576, "MiB");
@@ -383,6 +388,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         http,
         traces,
         drill,
+        tenants,
         given: Given::default(),
         recorder_bytes: recorder_mb * MIB,
     }

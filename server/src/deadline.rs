@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use model::id::NodeId;
 use model::trace::Context;
-use proto::{FORWARDED, IMPORT, TRACE};
+use proto::{CLASS, CLIENT, FORWARDED, IMPORT, TRACE};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
+
+use crate::tenants::class::Class;
+use crate::tenants::client::ClientName;
 
 /// What a call without a `grpc-timeout` gets.
 pub const DEFAULT: Duration = Duration::from_secs(10);
@@ -57,11 +60,28 @@ pub struct Call {
     pub imports: bool,
     /// The trace that it belongs to.
     pub trace: Option<Context>,
+    /// The class that it says it is of.
+    pub class: Class,
+    /// What its client says of itself.
+    pub client: Option<ClientName>,
 }
 
 impl Call {
+    /// One that the node makes itself.
+    pub fn within(deadline: Deadline) -> Call {
+        Call {
+            deadline,
+            forwarded: false,
+            imports: false,
+            trace: None,
+            class: Class::Live,
+            client: None,
+        }
+    }
+
     /// Read from a request's metadata.
     pub fn of(metadata: &MetadataMap) -> Call {
+        let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
         Call {
             deadline: Deadline::of(metadata),
             forwarded: metadata.contains_key(FORWARDED),
@@ -69,6 +89,8 @@ impl Call {
             trace: metadata
                 .get(TRACE)
                 .and_then(|header| Context::parse(header.to_str().ok()?)),
+            class: text(CLASS).and_then(Class::of).unwrap_or_default(),
+            client: text(CLIENT).and_then(ClientName::parse),
         }
     }
 }
