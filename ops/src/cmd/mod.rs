@@ -25,6 +25,7 @@ pub mod sim;
 pub mod status;
 pub mod tail;
 pub mod target;
+pub mod tenant;
 pub mod token;
 pub mod verify;
 pub mod whatif;
