@@ -6,7 +6,7 @@ use model::id::NodeId;
 use model::trace::Context;
 use proto::{CLASS, CLIENT, FORWARDED, IMPORT, TRACE};
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::tenants::class::Class;
 use crate::tenants::client::ClientName;
@@ -100,21 +100,19 @@ pub fn forward<T>(message: T, timeout: Option<Duration>) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request
         .metadata_mut()
-        .insert(FORWARDED, tonic::metadata::MetadataValue::from_static("1"));
+        .insert(FORWARDED, MetadataValue::from_static("1"));
     if let Some(timeout) = timeout {
         request.set_timeout(timeout);
     }
     request
 }
 
-/// The same, as a part of a trace.
-pub fn forward_traced<T>(
-    message: T,
-    timeout: Option<Duration>,
-    trace: Option<Context>,
-) -> tonic::Request<T> {
+/// The same, as a part of a call's trace, and of the class that it says.
+pub fn forward_traced<T>(message: T, timeout: Option<Duration>, call: Call) -> tonic::Request<T> {
     let mut request = forward(message, timeout);
-    if let Some(trace) = trace
+    let class = MetadataValue::from_static(call.class.name());
+    request.metadata_mut().insert(CLASS, class);
+    if let Some(trace) = call.trace
         && let Ok(header) = trace.header().parse()
     {
         request.metadata_mut().insert(TRACE, header);

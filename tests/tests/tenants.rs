@@ -15,7 +15,10 @@ use client::{
 };
 use firebreak::cluster::{Cluster, Plan, view};
 use firebreak_tests::{LIMIT, Place, assert_identical, binary, client, client_of};
+use proto::v1;
+use proto::v1::messages_client::MessagesClient;
 use tokio::time::{Instant, sleep, timeout};
+use tonic_types::StatusExt as _;
 
 const STRICT: &str = "\n[tenants]\nimplicit = false\n";
 
@@ -41,11 +44,6 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Error>, reason: &str) -> Error 
     let error = answer.expect_err(reason);
     assert_eq!(error.reason(), Some(reason), "{error}");
     error
-}
-
-/// One that does not try again for long.
-fn hasty(cluster: &Cluster, node: usize) -> Client {
-    client_of(cluster, node).with_deadline(Duration::from_millis(600))
 }
 
 /// What `firebreak tenant …` prints as JSON.
@@ -288,37 +286,34 @@ async fn quotas_are_shared_by_all_nodes_and_told_with_the_time_to_wait() {
     let wanted = Tenant::default().messages_per_second(20);
     client.create_tenant("small", wanted).await.unwrap();
     let begun = Instant::now();
-    let mut given = 0;
-    let mut waits = Vec::new();
-    let nodes: Vec<Client> = (0..3).map(|node| hasty(&cluster, node)).collect();
+    let (mut given, mut refused) = (0, 0);
     for n in 0..150_usize {
-        let (node, name) = (&nodes[n % 3], room("small", &format!("room-{}", n % 7)));
-        let once = node.with_deadline(Duration::from_millis(40));
-        match once.append(&name, said("hi").id(format!("m{n}"))).await {
-            Ok(_) => given += 1,
-            Err(error) => {
-                if let Error::Deadline { last, .. } = &error
-                    && last
-                        .as_ref()
-                        .is_some_and(|last| last.reason == "QUOTA_EXCEEDED")
-                {
-                    waits.push(last.as_ref().unwrap().retry_after.unwrap());
-                }
-            }
-        }
+        let channel = cluster.nodes()[n % 3].channel();
+        let request = once(&room("small", &format!("room-{}", n % 7)), "ann", n);
+        let answer = MessagesClient::new(channel).append_message(request).await;
+        let Err(status) = answer else {
+            given += 1;
+            continue;
+        };
+        let details = status.get_error_details();
+        let info = details.error_info().expect("it says why");
+        assert_eq!(info.reason, "QUOTA_EXCEEDED", "{status}");
+        assert_eq!(info.metadata["quota"], "messages_per_second");
+        let wait = details.retry_info().and_then(|info| info.retry_delay);
+        let wait = wait.expect("it says how long to wait");
+        assert!(
+            !wait.is_zero() && wait <= Duration::from_secs(3),
+            "{wait:?}"
+        );
+        refused += 1;
     }
     let came = begun.elapsed().as_secs_f64() * 20.0;
     assert!(
-        f64::from(given) <= 20.0 * 2.0 + came + 1.0,
+        f64::from(given) <= 20.0 * 2.0 + came + 5.0,
         "{given}, {came}"
     );
     assert!(given >= 20, "{given}: the burst is given whoever is asked");
-    assert!(!waits.is_empty(), "some were refused");
-    assert!(
-        waits
-            .iter()
-            .all(|wait| !wait.is_zero() && *wait <= Duration::from_secs(3))
-    );
+    assert!(refused > 0 || came > 110.0, "{given}, {came}");
     // Who waits gets through, on streams too; and others are not touched by it.
     let stream = client.append_stream(&StreamOptions::default());
     stream
@@ -336,20 +331,39 @@ async fn quotas_are_shared_by_all_nodes_and_told_with_the_time_to_wait() {
         .user_messages_per_second(1);
     client.update_tenant("small", wanted).await.unwrap();
     let name = room("small", "users");
-    let once = hasty(&cluster, 0);
-    once.append(&name, Message::text("bob", "1")).await.unwrap();
-    let batch = (0..5)
-        .map(|n| Message::text(format!("user-{n}"), "x"))
-        .collect();
-    once.append_batch(&name, batch, AppendOptions::default())
+    let mut service = MessagesClient::new(cluster.nodes()[0].channel());
+    let mut quotas = Vec::new();
+    for n in 0..20 {
+        let answer = service.append_message(once(&name, "bob", 1_000 + n)).await;
+        let Err(status) = answer else { continue };
+        let details = status.get_error_details();
+        quotas.push(details.error_info().unwrap().metadata["quota"].clone());
+    }
+    assert!(!quotas.is_empty(), "bob has said enough");
+    assert!(
+        quotas
+            .iter()
+            .all(|quota| quota == "user_messages_per_second")
+    );
+    // Others may go on.
+    service
+        .append_message(once(&name, "eve", 2_000))
         .await
         .unwrap();
-    let again = once.append(&name, Message::text("bob", "2")).await;
-    let error = again.expect_err("bob has said enough");
-    assert!(
-        error.to_string().contains("user_messages_per_second"),
-        "{error}"
-    );
+}
+
+/// An append that is tried once.
+fn once(parent: &str, sender: &str, n: usize) -> v1::AppendMessageRequest {
+    v1::AppendMessageRequest {
+        parent: parent.to_owned(),
+        message: Some(v1::Message {
+            sender: sender.to_owned(),
+            client_message_id: format!("m{n}"),
+            body: bytes::Bytes::from_static(b"hi"),
+            ..v1::Message::default()
+        }),
+        ..v1::AppendMessageRequest::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

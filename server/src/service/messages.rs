@@ -383,7 +383,7 @@ impl Messages {
                     ..request.clone()
                 };
                 async move {
-                    let request = forward_traced(request, Some(timeout), call.trace);
+                    let request = forward_traced(request, Some(timeout), call);
                     let mut client = MessagesClient::new(channel)
                         .max_decoding_message_size(limits::FRAME_BYTES_MAX);
                     Ok(client.get_message(request).await?.into_inner())
@@ -435,7 +435,7 @@ impl Messages {
                     ..request.clone()
                 };
                 async move {
-                    let request = forward_traced(request, Some(timeout), call.trace);
+                    let request = forward_traced(request, Some(timeout), call);
                     let mut client = MessagesClient::new(channel)
                         .max_decoding_message_size(limits::FRAME_BYTES_MAX);
                     Ok(client.list_messages(request).await?.into_inner())

@@ -57,11 +57,12 @@ impl Bucket {
     /// How long it takes until so much can be taken; zero when it can be now. Settle it first.
     pub fn wait(&self, amount: u64) -> Duration {
         let needs = self.cost(amount).min(self.capacity());
-        let lacks = needs - self.level;
+        let lacks = needs.saturating_sub(self.level);
         if lacks <= 0 {
             return Duration::ZERO;
         }
-        let nanos = (lacks + i128::from(self.rate) - 1) / i128::from(self.rate);
+        let rate = i128::from(self.rate);
+        let nanos = lacks / rate + i128::from(lacks % rate > 0);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 

@@ -128,7 +128,7 @@ impl Keeper {
         let counts = all.get(tenant).map(|kept| &kept.counts);
         let counts = counts.into_iter().flatten();
         let counts = counts.filter(|(shard, _)| is_shard(**shard));
-        counts.map(|(_, (count, _))| count).sum()
+        counts.fold(0_u64, |sum, (_, (count, _))| sum.saturating_add(*count))
     }
 
     /// Forgets tenants that there are not any more.
