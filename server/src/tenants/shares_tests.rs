@@ -135,6 +135,8 @@ fn what_is_refused_costs_nothing_and_what_is_granted_ahead_is_used_first() {
             node.give_back("t", lacks, 3, now);
         }
     }
+    // What was given back is told as well, once.
+    assert_eq!(node.untold("t").returned, [take(1)]);
     node.ahead("t", &[take(5)]);
     let lacks = node.take("t", vec![take(5)], 3, now);
     assert!(lacks.takes.is_empty() && lacks.given.is_empty());

@@ -9,6 +9,9 @@ use serde::Serialize;
 
 use crate::cmd::target::{new_table, printable};
 
+/// Seconds of a day: months and years are of no one length.
+const DAY_S: u64 = 86_400;
+
 /// One tenant, as JSON has it.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Shown {
@@ -170,7 +173,10 @@ fn ttl(seconds: Option<i64>) -> String {
     let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
     seconds.map_or_else(
         || "for ever".to_owned(),
-        |seconds| humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+        |seconds| match seconds % DAY_S {
+            0 => format!("{}d", seconds / DAY_S),
+            _ => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
+        },
     )
 }
 
