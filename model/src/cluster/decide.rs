@@ -337,7 +337,12 @@ mod tests {
     #[track_caller]
     fn made(state: &mut ClusterState, change: &Change, node_id: u64, epoch: u64) {
         let reply = decide_at(state, change, NOW_MS);
-        assert_eq!(reply.answer, Some(Answer::Meta(Changed { node_id, epoch })));
+        let changed = Changed {
+            node_id,
+            epoch,
+            ..Changed::default()
+        };
+        assert_eq!(reply.answer, Some(Answer::Meta(changed)));
     }
 
     #[track_caller]

@@ -11,11 +11,9 @@ impl Version {
     pub fn parse(text: &str) -> Option<Version> {
         let numbers = text.split(['-', '+']).next()?;
         let mut version = [0; 3];
-        let mut count = 0;
-        for part in numbers.split('.') {
+        for (at, part) in numbers.split('.').enumerate() {
             let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-            *version.get_mut(count)? = digits.then(|| part.parse().ok())??;
-            count += 1;
+            *version.get_mut(at)? = digits.then(|| part.parse().ok())??;
         }
         Some(Version(version))
     }
