@@ -152,7 +152,12 @@ fn overdue(node: &Node, reference: &Reference, now_ms: u64) {
             .collect();
         if !head.hold && !head.is_deleted() && (prefix || !due.is_empty()) {
             let name = head.name.clone();
-            expected.push(Overdue { name, due, prefix });
+            expected.push(Overdue {
+                name,
+                due,
+                prefix,
+                tenant_ttl_ms: 0,
+            });
         }
     }
     assert_eq!(found, expected);
