@@ -535,7 +535,7 @@ async fn a_stampede_of_reads_does_not_stop_appends() {
     let readers: Vec<_> = (0..200)
         .map(|n| {
             let mut builder = Client::builder().endpoints(cluster.addresses());
-            if n % 4 == 0 {
+            if u64::is_multiple_of(n, 4) {
                 builder = builder.class(Class::Export);
             }
             let reader = builder

@@ -76,7 +76,7 @@ pub(crate) async fn keep(node: Arc<Shared>) {
             for group in node.groups() {
                 carry_out(&group, &removal, &mut passes).await;
             }
-            let often = looks % TOLD_EVERY == 0;
+            let often = looks.is_multiple_of(TOLD_EVERY);
             tell(&node, &removal, &mut passes, often).await;
         }
     }

@@ -53,7 +53,7 @@ pub async fn tell(gateway: Arc<Gateway>) {
             let Some(tenant) = view.tenant(&id) else {
                 continue;
             };
-            let asks = Quota::Conversations.limit(tenant) > 0 && turn % ASK_EVERY == 0;
+            let asks = Quota::Conversations.limit(tenant) > 0 && turn.is_multiple_of(ASK_EVERY);
             let told = tenancy.shares.untold(&id);
             if told.used.is_empty() && told.returned.is_empty() && !asks {
                 continue;
