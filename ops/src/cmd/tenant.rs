@@ -194,9 +194,12 @@ impl Delete {
         let begun = begun.await;
         let begun = begun.map_err(|error| failed(error, &self.tenant, "deleted"))?;
         let mut last = begun.tenant.unwrap_or_default();
+        if self.no_wait {
+            return one(&last, self.show.json);
+        }
         let started = Instant::now();
         let mut told = String::new();
-        while !self.no_wait {
+        loop {
             match client.get_tenant(&self.tenant).await {
                 Ok(now) if now.removal.is_some() => last = now,
                 // Created again by somebody else: what was there is gone.
@@ -216,7 +219,6 @@ impl Delete {
             }
             tokio::time::sleep(LOOK).await;
         }
-        one(&last, self.show.json)
     }
 
     fn done(&self, last: &v1::Tenant, started: Instant) -> anyhow::Result<ExitCode> {
@@ -291,7 +293,7 @@ async fn all(client: &Client) -> Result<Vec<v1::Tenant>, client::Error> {
 
 /// How far a removal is, in a line.
 fn progress(tenant: &v1::Tenant) -> String {
-    let removal = tenant.removal.clone().unwrap_or_default();
+    let removal = tenant.removal.unwrap_or_default();
     let tenant = tenant.name.trim_start_matches("tenants/");
     format!(
         "{}: {} of {} shards done, {} conversations removed",
