@@ -6,11 +6,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "firebreak/v1/messages.proto",
         "firebreak/v1/changes.proto",
+        "firebreak/v1/tenants.proto",
         "firebreak/v1/admin.proto",
         "firebreak/v1/recorder.proto",
         "firebreak/v1/faults.proto",
         "firebreak/v1/drills.proto",
         "firebreak/node/v1/peer.proto",
+        "firebreak/node/v1/quotas.proto",
     ];
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;

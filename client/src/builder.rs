@@ -15,6 +15,7 @@ use crate::maintain::maintain;
 use crate::nodes::{NodeHealth, Nodes};
 use crate::options::{ATTEMPT_TIMEOUT_DEFAULT, DEADLINE_DEFAULT};
 use crate::random::Random;
+use crate::retry::named;
 use crate::stats::{Counters, Stats};
 
 /// A client of one cluster. Cheap to clone; clones share connections and counts.
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) read_latencies: Latencies,
     pub(crate) attempt_timeout: Duration,
     pub(crate) imports: bool,
+    pub(crate) class: Option<Class>,
     maintenance: JoinHandle<()>,
 }
 
@@ -42,7 +44,7 @@ impl Inner {
             let any = MetadataValue::from_static("1");
             request.metadata_mut().insert(IMPORT, any);
         }
-        request
+        named(request)
     }
 }
 
@@ -61,6 +63,28 @@ pub struct Builder {
     seed: Option<u64>,
     discover: bool,
     imports: bool,
+    class: Option<Class>,
+}
+
+/// How long what a client asks for can wait, where a node has too much to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// As what a device asks for to be up to date.
+    Sync,
+    /// As what is scrolled back to.
+    History,
+    /// Longest: nobody waits for it.
+    Export,
+}
+
+impl Class {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Class::Sync => "sync",
+            Class::History => "history",
+            Class::Export => "export",
+        }
+    }
 }
 
 impl Builder {
@@ -118,6 +142,14 @@ impl Builder {
         self
     }
 
+    /// What the client's calls are behind, where they are not behind it by themselves. Default: each call is of
+    /// the class of its method.
+    #[must_use]
+    pub fn class(mut self, class: Class) -> Builder {
+        self.class = Some(class);
+        self
+    }
+
     /// The client. Connects when first used. Must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -134,6 +166,7 @@ impl Builder {
             read_latencies: Latencies::default(),
             attempt_timeout: self.attempt_timeout,
             imports: self.imports,
+            class: self.class,
             maintenance,
         };
         Ok(Client {
@@ -154,6 +187,7 @@ impl Client {
             seed: None,
             discover: true,
             imports: false,
+            class: None,
         }
     }
 

@@ -8,7 +8,7 @@ use proto::v1::follow_event::Event as Wire;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Request, Streaming};
 
 use crate::append::messages;
 use crate::builder::Client;
@@ -16,6 +16,7 @@ use crate::error::{Error, Failure, Fault, Refusal};
 use crate::nodes::{Following, Lease};
 use crate::options::TAIL_BACKOFF_MAX;
 use crate::reconnect::Reconnect;
+use crate::retry::named;
 
 /// Conversations of one request.
 const REQUEST_MAX: usize = 1_000;
@@ -281,7 +282,10 @@ impl Follow {
         }
         self.requests.clear();
         let mut service = messages(lease.channel.clone());
-        let opened = timeout(patience, service.follow(ReceiverStream::new(waiting)));
+        let opened = timeout(
+            patience,
+            service.follow(named(Request::new(ReceiverStream::new(waiting)))),
+        );
         let failure = match opened.await {
             Ok(Ok(response)) => {
                 self.reconnect.connected(&self.client);

@@ -36,10 +36,11 @@ mod silence;
 mod stats;
 mod stream;
 mod tail;
+mod tenants;
 
 pub use admin::{Drain, NodeReport, ReplicaHash};
 pub use append::AppendOptions;
-pub use builder::{Builder, Client};
+pub use builder::{Builder, Class, Client};
 pub use change::{Changed, Edit};
 pub use error::{Error, Refusal, Violation};
 pub use feed::Changes;
@@ -53,6 +54,7 @@ pub use session::Session;
 pub use stats::Stats;
 pub use stream::{Ack, AppendStream};
 pub use tail::{Event, From, Tail};
+pub use tenants::Tenant;
 pub use tonic::Code;
 
 /// The samples of Rust in these pages compile.

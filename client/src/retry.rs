@@ -6,12 +6,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use proto::GOING_AWAY;
 use proto::net::Channel;
+use proto::{CLASS, CLIENT, GOING_AWAY};
 use tokio::time::{Instant, sleep, timeout_at};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-use crate::builder::{Client, Inner};
+use crate::builder::{Class, Client, Inner};
 use crate::error::{Error, Failure, Fault, Refusal};
 use crate::nodes::{Lease, Tried};
 use crate::options::{
@@ -21,10 +22,14 @@ use crate::random::Random;
 use crate::silence;
 use crate::stats::add;
 
+/// What this client calls itself.
+const NAME: &str = concat!("rust/", env!("CARGO_PKG_VERSION"));
+
 /// One attempt of a call.
 pub(crate) struct Attempt {
     pub(crate) channel: Channel,
     timeout: Duration,
+    class: Option<Class>,
 }
 
 impl Attempt {
@@ -32,8 +37,19 @@ impl Attempt {
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
-        request
+        if let Some(class) = self.class {
+            let class = MetadataValue::from_static(class.name());
+            request.metadata_mut().insert(CLASS, class);
+        }
+        named(request)
     }
+}
+
+/// The request, which says what this client is.
+pub(crate) fn named<T>(mut request: Request<T>) -> Request<T> {
+    let name = MetadataValue::from_static(NAME);
+    request.metadata_mut().insert(CLIENT, name);
+    request
 }
 
 /// An answer, and what it took.
@@ -93,6 +109,8 @@ impl Client {
     {
         let counters = &self.inner.counters;
         add(&counters.calls, 1);
+        let class = self.inner.class;
+        let attempt = |one: Attempt| attempt(Attempt { class, ..one });
         let outcome = self.attempts(effect, attempt).await;
         if outcome.is_err() {
             add(&counters.failed, 1);
@@ -318,6 +336,7 @@ where
     let one = Attempt {
         channel: lease.channel.clone(),
         timeout,
+        class: None,
     };
     let work = silence::watched(&lease, attempt(one));
     let outcome = match timeout_at(until, work).await {

@@ -11,7 +11,7 @@ use futures::Stream;
 use model::mutant;
 use proto::v1;
 use tokio::time::{sleep, timeout};
-use tonic::Streaming;
+use tonic::{Request, Streaming};
 
 use crate::append::messages;
 use crate::builder::Client;
@@ -20,6 +20,7 @@ use crate::nodes::{Following, Lease};
 use crate::options::{TAIL_BACKOFF_MAX, TAIL_GAPS_MAX};
 use crate::read::Level;
 use crate::reconnect::Reconnect;
+use crate::retry::named;
 
 /// Where a tail begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,7 +245,7 @@ impl Tail {
             start_revision: 0,
         };
         let mut service = messages(lease.channel.clone());
-        let failure = match timeout(patience, service.tail(request)).await {
+        let failure = match timeout(patience, service.tail(named(Request::new(request)))).await {
             Ok(Ok(response)) => {
                 self.reconnect.connected(&self.client);
                 self.live = Some(Live {

@@ -13,6 +13,7 @@ mod moves;
 mod pardon;
 mod place;
 mod policy;
+pub mod tenants;
 
 pub use decide::{decide, decide_at};
 pub use leading::{leader_order, leaders};
@@ -75,6 +76,9 @@ pub struct ClusterState {
     /// What is planned, runs and was of drills; none where there was never one.
     #[prost(message, optional, tag = "50")]
     pub drills: Option<drills::Drills>,
+    /// Who may call, and what they may use; none where there was never a tenant created.
+    #[prost(message, optional, tag = "60")]
+    pub tenants: Option<tenants::Tenants>,
 }
 
 /// What nodes join with.
@@ -240,7 +244,7 @@ pub struct Change {
     /// What changes.
     #[prost(
         oneof = "ChangeBody",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40, 50"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40, 50, 60"
     )]
     pub body: Option<ChangeBody>,
 }
@@ -299,6 +303,9 @@ pub enum ChangeBody {
     /// Changes the drills.
     #[prost(message, tag = "50")]
     Drill(drills::DrillChange),
+    /// Changes the tenants.
+    #[prost(message, boxed, tag = "60")]
+    Tenant(Box<tenants::TenantChange>),
 }
 
 /// An operator says which start of a node was its last true one; a second one has to confirm it.
@@ -436,6 +443,12 @@ pub struct Changed {
     /// The epoch after it.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
+    /// The tenant, for a change of one.
+    #[prost(message, optional, boxed, tag = "60")]
+    pub tenant: Option<Box<tenants::Tenant>>,
+    /// The same request had changed the tenant before; it is as it was then.
+    #[prost(bool, tag = "61")]
+    pub deduplicated: bool,
 }
 
 impl ClusterState {

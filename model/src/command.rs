@@ -547,6 +547,14 @@ pub enum Reason {
     Fenced = 18,
     /// The conversation has as many keys as it may have.
     KeysFull = 19,
+    /// The tenant was created by another request.
+    TenantExists = 60,
+    /// There is no such tenant.
+    TenantUnknown = 61,
+    /// The tenant is being deleted with all that is in it.
+    TenantDeleting = 62,
+    /// There are as many tenants, or changes of them, as there may be.
+    TenantsFull = 63,
 }
 
 impl Refusal {

@@ -338,7 +338,8 @@ fn check_change(change: &Change) -> Result<(), String> {
             | ChangeBody::Relocate(_)
             | ChangeBody::JoinToken(_)
             | ChangeBody::ForgetBoot(_)
-            | ChangeBody::Drill(_),
+            | ChangeBody::Drill(_)
+            | ChangeBody::Tenant(_),
         ) => Ok(()),
         None => Err("a change of no known kind".to_owned()),
     }

@@ -99,16 +99,18 @@ impl Conversation {
         found.map_or(0, |one| one.seq)
     }
 
-    /// When a message of it expires, of command time, Unix milliseconds; none when it does not. Where its
-    /// tenant says so too (0 = it does not), the earliest time counts. A legal hold wins.
+    /// When a message of it expires, of command time, Unix milliseconds; none when it does not. Of its own time
+    /// to live and that of its conversation the earlier counts; where neither has one, that of its tenant
+    /// (0 = none). A legal hold wins.
     pub fn expires_at(&self, stored: &Stored, tenant_ttl_ms: u64) -> Option<u64> {
         if self.hold {
             return None;
         }
         let own = stored.message.as_ref().map_or(0, |message| message.ttl_ms);
-        let after = [own, self.ttl_ms, tenant_ttl_ms];
-        let earliest = after.into_iter().filter(|ttl_ms| *ttl_ms > 0).min()?;
-        Some(stored.create_time_ms.saturating_add(earliest))
+        let set = |ttl_ms: &u64| *ttl_ms > 0;
+        let earliest = [own, self.ttl_ms].into_iter().filter(set).min();
+        let after = earliest.or(Some(tenant_ttl_ms).filter(set))?;
+        Some(stored.create_time_ms.saturating_add(after))
     }
 }
 

@@ -369,6 +369,97 @@ fn drills_are_read_and_written_as_ever() {
     }
 }
 
+#[test]
+fn tenants_are_read_and_written_as_ever() {
+    use model::cluster::tenants::{
+        Asked, Delete, MinClient, Quotas, Removal, Swept, Tenant, TenantBody, TenantChange,
+        Tenants, Update,
+    };
+    let active = Tenant {
+        id: "acme".into(),
+        display_name: "Acme Chat".into(),
+        create_ms: 1_700_000_000_000,
+        update_ms: 1_700_000_001_000,
+        revision: 9,
+        quotas: Some(Quotas {
+            messages_per_s: 1_000,
+            bytes_per_s: 2_000_000,
+            conversations: 3_000,
+            user_messages_per_s: 4,
+            conversation_messages_per_s: 5,
+        }),
+        ttl_ms: 86_400_000,
+        min_clients: vec![MinClient {
+            client: "rust".into(),
+            version: "0.2.0".into(),
+        }],
+        upgrade_url: "https://example.org".into(),
+        removal: None,
+    };
+    let deleting = Tenant {
+        id: "gone".into(),
+        removal: Some(Removal {
+            since_ms: 1_700_000_002_000,
+            epoch: 11,
+            swept: vec![1, 300],
+            removed: 77,
+        }),
+        ..Tenant::default()
+    };
+    let asked = Asked {
+        request_id: Bytes::from_static(b"r1"),
+        content: Bytes::from_static(&[7; 16]),
+        time_ms: 1_700_000_000_000,
+        tenant: Some(active.clone()),
+    };
+    let state = ClusterState {
+        format: 1,
+        epoch: 12,
+        tenants: Some(Tenants {
+            all: vec![active.clone(), deleting],
+            asked: vec![asked],
+        }),
+        ..ClusterState::default()
+    };
+    check("cluster_state_tenants", &state);
+    let update = Update {
+        tenant: Some(active.clone()),
+        paths: vec!["quotas".into(), "ttl".into()],
+        expected_revision: Some(9),
+    };
+    let delete = Delete {
+        id: "acme".into(),
+        expected_revision: Some(10),
+        allow_missing: true,
+    };
+    let swept = Swept {
+        id: "gone".into(),
+        epoch: 11,
+        shards: vec![2, 3],
+        removed: 5,
+    };
+    for (kind, body) in [
+        ("create", TenantBody::Create(active.clone())),
+        ("update", TenantBody::Update(update)),
+        ("delete", TenantBody::Delete(delete)),
+        ("swept", TenantBody::Swept(swept)),
+    ] {
+        let change = TenantChange {
+            request_id: Bytes::from_static(b"r2"),
+            body: Some(body),
+        };
+        let command = Command::meta(change.into_change());
+        check(&format!("command_meta_tenant_{kind}"), &command);
+    }
+    let changed = Changed {
+        node_id: 0,
+        epoch: 12,
+        tenant: Some(Box::new(active)),
+        deduplicated: true,
+    };
+    check("reply_meta_tenant", &Reply::new(Answer::Meta(changed)));
+}
+
 /// An approval is given for it: a digest that changes makes all of them void.
 #[test]
 fn the_digest_of_a_layout_stays_what_it_was() {
@@ -627,6 +718,7 @@ fn replies_are_read_and_written_as_ever() {
     let changed = Changed {
         node_id: 2,
         epoch: 9,
+        ..Changed::default()
     };
     check("reply_meta", &Reply::new(Answer::Meta(changed)));
 }

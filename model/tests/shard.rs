@@ -634,6 +634,7 @@ fn a_change_of_the_cluster_moves_the_meta_shards_revision() {
     let changed = cluster::Changed {
         node_id: 1,
         epoch: 1,
+        ..cluster::Changed::default()
     };
     assert_eq!(reply.answer, Some(Answer::Meta(changed)));
     assert_eq!(meta.revision(), 1);

@@ -83,6 +83,8 @@ enum Command {
     Erase(cmd::erase::Erase),
     #[command(subcommand)]
     Retention(cmd::retention::Retention),
+    #[command(subcommand)]
+    Tenant(cmd::tenant::Tenant),
     // --- client commands, demo and bench: one line each ---
     Export(Box<cmd::export::Args>),
     Import(cmd::import::Args),
@@ -143,6 +145,7 @@ fn main() -> ExitCode {
         Command::Whatif(args) => cmd::block_on(args.run()),
         Command::Erase(command) => cmd::block_on(command.run()),
         Command::Retention(command) => cmd::block_on(command.run()),
+        Command::Tenant(command) => cmd::block_on(command.run()),
         // --- client commands, demo and bench: one line each, for instance ---
         Command::Export(args) => cmd::block_on(args.run()),
         Command::Import(args) => cmd::block_on(args.run()),

@@ -44,6 +44,12 @@ pub const TRACE: &str = "traceparent";
 /// which are remembered for ever.
 pub const IMPORT: &str = "firebreak-import";
 
+/// Metadata of calls: what the client is and which version of it, such as `rust/0.1.0`.
+pub const CLIENT: &str = "firebreak-client";
+
+/// Metadata of calls that can wait longer than their method says: `live`, `sync`, `history` or `export`.
+pub const CLASS: &str = "firebreak-class";
+
 /// Metadata of answers to calls: this node drains or stops, and further calls should go elsewhere.
 pub const GOING_AWAY: &str = "firebreak-going-away";
 

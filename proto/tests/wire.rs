@@ -119,6 +119,7 @@ fn every_wire_message_is_written_and_read_as_by_the_first_version() {
     settings(&mut golden);
     rules(&mut golden);
     follows(&mut golden);
+    tenants(&mut golden);
     admin(&mut golden);
     faults(&mut golden);
     frames(&mut golden);
@@ -127,6 +128,127 @@ fn every_wire_message_is_written_and_read_as_by_the_first_version() {
 }
 
 const PARENT: &str = "tenants/acme/conversations/room-1";
+
+fn tenants(golden: &mut Golden) {
+    let tenant = v1::Tenant {
+        name: "tenants/acme".into(),
+        display_name: "Acme Chat".into(),
+        create_time: time(1_665_800_000),
+        update_time: time(1_665_800_001),
+        revision: 9,
+        quotas: Some(v1::Quotas {
+            messages_per_second: 1_000,
+            bytes_per_second: 2_000_000,
+            conversations: 3_000,
+            user_messages_per_second: 4,
+            conversation_messages_per_second: 5,
+        }),
+        ttl: Some(Duration {
+            seconds: 86_400,
+            nanos: 0,
+        }),
+        min_client_versions: [("rust".to_owned(), "0.2.0".to_owned())].into(),
+        upgrade_url: "https://example.org".into(),
+        removal: Some(v1::Removal {
+            delete_time: time(1_665_800_002),
+            shards: 4,
+            shards_done: 1,
+            conversations_removed: 7,
+        }),
+    };
+    let request_id = || "r-1".to_owned();
+    golden.check(
+        "create_tenant_request",
+        &v1::CreateTenantRequest {
+            tenant_id: "acme".into(),
+            tenant: Some(tenant.clone()),
+            request_id: request_id(),
+        },
+    );
+    let name = || "tenants/acme".to_owned();
+    golden.check("get_tenant_request", &v1::GetTenantRequest { name: name() });
+    golden.check(
+        "list_tenants_request",
+        &v1::ListTenantsRequest {
+            page_size: 50,
+            page_token: "token".into(),
+        },
+    );
+    golden.check(
+        "list_tenants_response",
+        &v1::ListTenantsResponse {
+            tenants: vec![tenant.clone()],
+            next_page_token: "next".into(),
+        },
+    );
+    golden.check(
+        "update_tenant_request",
+        &v1::UpdateTenantRequest {
+            tenant: Some(tenant.clone()),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["quotas".into(), "ttl".into()],
+            }),
+            request_id: request_id(),
+            expected_revision: Some(9),
+        },
+    );
+    golden.check(
+        "delete_tenant_request",
+        &v1::DeleteTenantRequest {
+            name: name(),
+            request_id: request_id(),
+            expected_revision: Some(9),
+            allow_missing: true,
+        },
+    );
+    golden.check(
+        "tenant_response",
+        &v1::TenantResponse {
+            tenant: Some(tenant),
+            deduplicated: true,
+        },
+    );
+    quotas(golden);
+}
+
+fn quotas(golden: &mut Golden) {
+    let take = |quota, of: &str, amount| node::Take {
+        quota,
+        of: of.to_owned(),
+        amount,
+    };
+    golden.check(
+        "take_request",
+        &node::TakeRequest {
+            tenant: "acme".into(),
+            takes: vec![take(1, "", 300), take(3, "ann", 1)],
+            ahead: vec![take(1, "", 20)],
+            used: vec![take(2, "", 5_000)],
+            returned: vec![take(4, PARENT, 1)],
+            counts: vec![node::ShardCount {
+                shard: 300,
+                conversations: 70_000,
+            }],
+        },
+    );
+    golden.check(
+        "take_response",
+        &node::TakeResponse {
+            granted: true,
+            quota: 3,
+            wait_us: 250_000,
+            conversations_full: true,
+            ahead: true,
+        },
+    );
+    golden.check(
+        "health_with_tenants",
+        &node::Health {
+            tenants: true,
+            ..node::Health::default()
+        },
+    );
+}
 
 fn attributes() -> BTreeMap<String, String> {
     let pairs = [("color", "red"), ("lang", "한국어")];
@@ -1468,6 +1590,7 @@ fn health() -> Option<node::Health> {
         unfit: Vec::new(),
         room: 0,
         drills: false,
+        tenants: false,
     })
 }
 

@@ -234,6 +234,18 @@ impl Node {
         self.inner.peers().vitals().knows_drills(node)
     }
 
+    /// Whether a node is of a version that knows tenants, as it has said lately.
+    pub fn knows_tenants(&self, node: NodeId) -> bool {
+        self.inner.peers().vitals().knows_tenants(node)
+    }
+
+    /// Whether this node, and all that it reaches, have said that they know the cluster as of this epoch.
+    pub fn heard_by_reachable(&self, epoch: u64) -> bool {
+        let links = self.inner.peers().all();
+        let mut up = links.iter().filter(|link| link.is_up());
+        self.inner.current_view().epoch >= epoch && up.all(|link| link.peer_epoch() >= epoch)
+    }
+
     /// What most clocks say, Unix milliseconds; `None` until that is known.
     pub fn agreed_ms(&self) -> Option<u64> {
         self.inner.time().agreed_ms()

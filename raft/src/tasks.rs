@@ -21,6 +21,7 @@ pub(crate) mod scrub;
 mod search;
 mod sleep;
 mod slow_nodes;
+mod tenants;
 pub(crate) mod view;
 
 use std::sync::Arc;
@@ -114,6 +115,7 @@ impl Tasks {
         until_stopped(&node, housekeeping::keep(node.clone()));
         until_stopped(&node, erase::keep(node.clone()));
         until_stopped(&node, retain::keep(node.clone()));
+        until_stopped(&node, tenants::keep(node.clone()));
         until_stopped(&node, balance::keep(node.clone()));
         until_stopped(&node, sleep::keep(node.clone()));
         until_stopped(&node, read_index::keep_known(node.clone()));

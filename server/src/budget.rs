@@ -306,6 +306,8 @@ impl Rules for Methods {
             }
             ("/firebreak.v1.Messages", "AppendStream") => (limits::FRAME_BYTES_MAX, true),
             ("/firebreak.node.v1.Peer", _) => (limits::FRAME_BYTES_MAX, true),
+            // A batch may be of a thousand senders.
+            ("/firebreak.node.v1.Quotas", _) => (limits::BATCH_BYTES_MAX, false),
             ("/grpc.reflection.v1.ServerReflection", _)
             | ("/grpc.reflection.v1alpha.ServerReflection", _) => (REQUEST_BYTES, true),
             _ => (4 * REQUEST_BYTES, false),

@@ -19,6 +19,7 @@ use crate::telemetry::Format;
 mod drill;
 mod http;
 mod table;
+mod tenants;
 mod tls;
 mod traces;
 
@@ -69,6 +70,8 @@ pub struct Config {
     pub drill: Drill,
     /// With whom it speaks TLS.
     pub tls: Tls,
+    /// Which tenants may call, and whose turn it is.
+    pub tenants: crate::tenants::Settings,
     /// What the flight recorder keeps, bytes; 0 = it is off.
     pub recorder_bytes: u64,
     /// What was set, and where.
@@ -295,7 +298,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
         "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network", "http",
-        "recorder", "traces", "drill", "tls",
+        "recorder", "traces", "drill", "tenants", "classes", "tls",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -352,6 +355,8 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let drill = drill::read(reader, &top, &listen, http.listen.as_deref());
 
     let tls = tls::read(reader, &top);
+    let tenants = tenants::read(reader, &top);
+
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
     let cache_mb = reader.number(&storage, "cache_mb", 0, 1..=1_048_576, "MiB");
@@ -385,6 +390,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         traces,
         drill,
         tls,
+        tenants,
         given: Given::default(),
         recorder_bytes: recorder_mb * MIB,
     }

@@ -32,7 +32,7 @@ pub fn millis_of(ttl: &prost_types::Duration) -> u64 {
 }
 
 /// The same as the wire has it; none when it is none.
-fn ttl(ttl_ms: u64) -> Option<prost_types::Duration> {
+pub fn ttl(ttl_ms: u64) -> Option<prost_types::Duration> {
     (ttl_ms > 0).then(|| duration(std::time::Duration::from_millis(ttl_ms)))
 }
 
@@ -63,8 +63,17 @@ pub fn append_with(with: AppendWith) -> Bytes {
     Bytes::from(command.encode_to_vec())
 }
 
-/// A stored message with its reactions as callers see it at a time, Unix milliseconds: what has expired
-/// by then is a tombstone, removed or not.
+/// By what it is judged whether a message has expired.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment {
+    /// Now, Unix milliseconds; 0 while it is not known.
+    pub now_ms: u64,
+    /// How long its tenant has messages live, milliseconds; 0 = it does not say.
+    pub tenant_ttl_ms: u64,
+}
+
+/// A stored message with its reactions as callers see it at a moment: what has expired by then is a
+/// tombstone, removed or not.
 ///
 /// # Errors
 /// As [`message`].
@@ -72,11 +81,11 @@ pub fn shown(
     name: &ConversationName,
     head: &state::Conversation,
     mut shown: Shown,
-    now_ms: u64,
+    moment: Moment,
 ) -> Result<v1::Message, String> {
-    let expires_ms = head.expires_at(&shown.stored, 0);
+    let expires_ms = head.expires_at(&shown.stored, moment.tenant_ttl_ms);
     let expires_ms = expires_ms.filter(|_| !shown.stored.is_tombstone());
-    if let Some(at_ms) = expires_ms.filter(|at_ms| *at_ms <= now_ms) {
+    if let Some(at_ms) = expires_ms.filter(|at_ms| *at_ms <= moment.now_ms) {
         shown.stored = state::Stored {
             message: Some(NewMessage::default()),
             edit_time_ms: None,

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use model::id::NodeId;
 use model::trace::Context;
-use proto::{FORWARDED, IMPORT, TRACE};
+use proto::{CLASS, CLIENT, FORWARDED, IMPORT, TRACE};
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+use crate::tenants::class::Class;
+use crate::tenants::client::ClientName;
 
 /// What a call without a `grpc-timeout` gets.
 pub const DEFAULT: Duration = Duration::from_secs(10);
@@ -57,11 +60,28 @@ pub struct Call {
     pub imports: bool,
     /// The trace that it belongs to.
     pub trace: Option<Context>,
+    /// The class that it says it is of.
+    pub class: Class,
+    /// What its client says of itself.
+    pub client: Option<ClientName>,
 }
 
 impl Call {
+    /// One that the node makes itself.
+    pub fn within(deadline: Deadline) -> Call {
+        Call {
+            deadline,
+            forwarded: false,
+            imports: false,
+            trace: None,
+            class: Class::Live,
+            client: None,
+        }
+    }
+
     /// Read from a request's metadata.
     pub fn of(metadata: &MetadataMap) -> Call {
+        let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
         Call {
             deadline: Deadline::of(metadata),
             forwarded: metadata.contains_key(FORWARDED),
@@ -69,6 +89,8 @@ impl Call {
             trace: metadata
                 .get(TRACE)
                 .and_then(|header| Context::parse(header.to_str().ok()?)),
+            class: text(CLASS).and_then(Class::of).unwrap_or_default(),
+            client: text(CLIENT).and_then(ClientName::parse),
         }
     }
 }
@@ -78,21 +100,19 @@ pub fn forward<T>(message: T, timeout: Option<Duration>) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request
         .metadata_mut()
-        .insert(FORWARDED, tonic::metadata::MetadataValue::from_static("1"));
+        .insert(FORWARDED, MetadataValue::from_static("1"));
     if let Some(timeout) = timeout {
         request.set_timeout(timeout);
     }
     request
 }
 
-/// The same, as a part of a trace.
-pub fn forward_traced<T>(
-    message: T,
-    timeout: Option<Duration>,
-    trace: Option<Context>,
-) -> tonic::Request<T> {
+/// The same, as a part of a call's trace, and of the class that it says.
+pub fn forward_traced<T>(message: T, timeout: Option<Duration>, call: Call) -> tonic::Request<T> {
     let mut request = forward(message, timeout);
-    if let Some(trace) = trace
+    let class = MetadataValue::from_static(call.class.name());
+    request.metadata_mut().insert(CLASS, class);
+    if let Some(trace) = call.trace
         && let Ok(header) = trace.header().parse()
     {
         request.metadata_mut().insert(TRACE, header);

@@ -99,6 +99,31 @@ pub enum Failure {
     ChangeRefused(String),
     /// The cluster refused a change of its drills.
     DrillRefused(String),
+    /// A tenant has used up a quota for now.
+    QuotaExceeded {
+        /// Which.
+        quota: &'static str,
+        /// How much of it there is a second.
+        limit: u64,
+        /// When there is enough of it.
+        wait: Duration,
+    },
+    /// A tenant has as many conversations as it may have.
+    ConversationsFull {
+        /// How many.
+        limit: u64,
+    },
+    /// Too many calls of a class that can wait do.
+    ClassBusy(&'static str),
+    /// The tenant takes no client of this version.
+    ClientBlocked {
+        /// Kind and version.
+        client: String,
+        /// The oldest version that is taken.
+        min: String,
+        /// Where newer ones are.
+        url: String,
+    },
     /// What was read back from the disk is not what was written.
     Corrupt(String),
     /// Something that should not happen.
@@ -296,6 +321,10 @@ impl Failure {
             Failure::DrillRefused(why) => {
                 row(Code::FailedPrecondition, "DRILL_REFUSED", why.clone())
             }
+            Failure::QuotaExceeded { .. }
+            | Failure::ConversationsFull { .. }
+            | Failure::ClassBusy(_)
+            | Failure::ClientBlocked { .. } => of_tenant(self),
             Failure::Corrupt(what) => row(Code::DataLoss, "REPLICA_CORRUPT", what.clone()),
             Failure::Internal(what) => row(Code::Internal, "INTERNAL", what.clone()),
             Failure::Passed(status) => row(status.code(), "", status.message().to_owned()),
@@ -340,6 +369,62 @@ impl Failure {
             message: row.message,
             retry_after_ms,
         }
+    }
+}
+
+/// What a tenant may not do, or not now.
+fn of_tenant(failure: &Failure) -> Row {
+    let row = |code, reason, message: String, metadata: (&'static str, String)| Row {
+        code,
+        reason,
+        message,
+        retry_after: None,
+        metadata: Some(metadata),
+    };
+    let exhausted = Code::ResourceExhausted;
+    match failure {
+        Failure::QuotaExceeded { quota, limit, wait } => Row {
+            retry_after: Some(*wait),
+            ..row(
+                exhausted,
+                "QUOTA_EXCEEDED",
+                format!("the quota {quota} is {limit}, and it is used up for now"),
+                ("quota", (*quota).to_owned()),
+            )
+        },
+        Failure::ConversationsFull { limit } => row(
+            exhausted,
+            "QUOTA_EXCEEDED",
+            format!("the quota conversations is {limit}, and there are as many; delete some first"),
+            ("quota", "conversations".to_owned()),
+        ),
+        Failure::ClassBusy(class) => Row {
+            retry_after: Some(Duration::from_millis(200)),
+            ..row(
+                exhausted,
+                "CLASS_BUSY",
+                format!("this node has too many calls of class {class}"),
+                ("class", (*class).to_owned()),
+            )
+        },
+        Failure::ClientBlocked { client, min, url } => {
+            let from = match url.as_str() {
+                "" => String::new(),
+                url => format!("; it is at {url}"),
+            };
+            row(
+                Code::FailedPrecondition,
+                "CLIENT_VERSION_BLOCKED",
+                format!("the tenant does not take {client}: at least {min} is needed{from}"),
+                ("upgrade_url", url.clone()),
+            )
+        }
+        _ => row(
+            Code::Internal,
+            "INTERNAL",
+            String::new(),
+            ("", String::new()),
+        ),
     }
 }
 
@@ -434,6 +519,10 @@ fn refused(refusal: &Refusal) -> Row {
         Reason::KeySeqMismatch => (Code::Aborted, "KEY_SEQ_MISMATCH"),
         Reason::Fenced => (Code::FailedPrecondition, "FENCED"),
         Reason::KeysFull => (Code::FailedPrecondition, "KEYS_FULL"),
+        Reason::TenantExists => (Code::AlreadyExists, "TENANT_EXISTS"),
+        Reason::TenantUnknown => (Code::NotFound, "TENANT_UNKNOWN"),
+        Reason::TenantDeleting => (Code::FailedPrecondition, "TENANT_DELETING"),
+        Reason::TenantsFull => (Code::FailedPrecondition, "TENANTS_FULL"),
         Reason::Unspecified | Reason::Invalid => (Code::Internal, "REFUSED"),
     };
     let retry_ms = match refusal.reason() {
@@ -618,10 +707,22 @@ mod tests {
             Failure::JoinLimited,
             Failure::ChangeRefused(why()),
             Failure::DrillRefused(why()),
+            Failure::QuotaExceeded {
+                quota: "messages_per_second",
+                limit: 1,
+                wait: Duration::from_secs(1),
+            },
+            Failure::ConversationsFull { limit: 1 },
+            Failure::ClassBusy("history"),
+            Failure::ClientBlocked {
+                client: why(),
+                min: why(),
+                url: why(),
+            },
             Failure::Corrupt(why()),
             Failure::Internal(why()),
         ];
-        let reasons = (0..).map_while(|tag| Reason::try_from(tag).ok());
+        let reasons = (0..100).filter_map(|tag| Reason::try_from(tag).ok());
         failures.extend(reasons.map(|reason| Failure::Refused(Refusal::new(reason, "no"))));
         failures
     }
@@ -659,6 +760,8 @@ mod tests {
                         name + gap + &c.to_uppercase().to_string()
                     });
                 let retry = match row.retry_after.map(|after| after.as_millis()) {
+                    // How long depends on what was used.
+                    Some(_) if row.reason == "QUOTA_EXCEEDED" => "until there is enough".to_owned(),
                     None => "–".to_owned(),
                     Some(ms) if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
                     Some(ms) => format!("{ms} ms"),

@@ -44,6 +44,7 @@ mod start;
 pub mod stream;
 pub mod tail;
 pub mod telemetry;
+pub mod tenants;
 pub mod token;
 pub mod world;
 

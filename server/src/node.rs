@@ -13,10 +13,12 @@ use model::limits::FRAME_BYTES_MAX;
 use proto::net::serve::said;
 use proto::net::{Ending, Guard, Network};
 use proto::node::peer_server::{Peer, PeerServer};
+use proto::node::quotas_server::QuotasServer;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::changes_server::ChangesServer;
 use proto::v1::conversations_server::ConversationsServer;
 use proto::v1::messages_server::MessagesServer;
+use proto::v1::tenants_server::TenantsServer;
 use raft::{Node, Options};
 use store::Log;
 use store::state::State;
@@ -51,6 +53,7 @@ use crate::service::feed::Changes;
 use crate::service::grpc;
 use crate::service::history::Pages;
 use crate::service::messages::Messages;
+use crate::service::tenants::Tenants;
 use crate::sight::api::Api;
 use crate::sight::happened::Happened;
 use crate::sight::health::Canary;
@@ -60,6 +63,8 @@ use crate::sight::metrics::{Attached, Sources};
 use crate::sight::outages::Outages;
 use crate::sight::rates::Rates;
 use crate::start::{count_start, identity, seeds, stands};
+use crate::tenants::count;
+use crate::tenants::keep::Quotas;
 
 /// How long a node that stops tries to give its leaders away.
 const STEP_ASIDE_MAX: Duration = Duration::from_secs(3);
@@ -332,8 +337,10 @@ fn serve<N: Network>(
         dc,
         world.seed,
         elsewhere.subscribe(),
-        told.clone(),
+        (told.clone(), config.tenants),
     );
+    tasks.spawn(count::tell(gateway.clone()));
+    tasks.spawn(count::count(gateway.clone()));
     let databases = vec![world.raftdb.clone(), world.msgdb.clone()];
     let reserve = config.limits.disk_reserve;
     let disk = world.disk.clone();
@@ -617,6 +624,12 @@ fn services(
     )
     .add_service(ConversationsServer::new(conversations))
     .add_service(ChangesServer::new(changes).max_encoding_message_size(FRAME_BYTES_MAX))
+    .add_service(TenantsServer::new(Tenants {
+        gateway: gateway.clone(),
+    }))
+    .add_service(QuotasServer::new(Quotas {
+        gateway: gateway.clone(),
+    }))
     .add_service(AdminServer::from_arc(admin))
     .add_service(
         peer.max_decoding_message_size(FRAME_BYTES_MAX)
@@ -673,6 +686,7 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
         "",
         "firebreak.v1.Messages",
         "firebreak.v1.Conversations",
+        "firebreak.v1.Tenants",
         "firebreak.v1.Admin",
     ] {
         health.set_service_status(service, status).await;

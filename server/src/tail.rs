@@ -128,12 +128,7 @@ fn holds(state: &ShardState, name: &ConversationName, start: Start) -> Result<bo
 /// tell the caller if not.
 async fn verify(gateway: Arc<Gateway>, name: ConversationName, start: Start) -> Option<Failure> {
     loop {
-        let call = Call {
-            deadline: Deadline::after(VERIFY_MAX),
-            forwarded: false,
-            imports: false,
-            trace: None,
-        };
+        let call = Call::within(Deadline::after(VERIFY_MAX));
         let wanted = Fresh::linearizable();
         match conversations::get(&gateway, &name, &wanted, call).await {
             Ok(head) if head.incarnation != start.incarnation => {
@@ -403,7 +398,7 @@ impl Tail {
         if self.next <= head.last_seq.saturating_add(1) {
             self.unsure = None;
         }
-        let now_ms = self.gateway.now_ms();
+        let moment = self.gateway.moment(self.name.tenant());
         let mut changed = page.changed.into_iter().peekable();
         for shown in page.messages {
             if shown.stored.seq != self.next {
@@ -414,7 +409,7 @@ impl Tail {
                 self.push_changed(&head, before)?;
             }
             let message =
-                convert::shown(&self.name, &head, shown, now_ms).map_err(Failure::Corrupt)?;
+                convert::shown(&self.name, &head, shown, moment).map_err(Failure::Corrupt)?;
             self.next += 1;
             self.push(Event::Message(message));
         }
@@ -491,8 +486,8 @@ impl Tail {
 
     fn push_changed(&mut self, head: &Conversation, shown: Shown) -> Result<(), Failure> {
         let revision = shown.revision;
-        let now_ms = self.gateway.now_ms();
-        let message = convert::shown(&self.name, head, shown, now_ms).map_err(Failure::Corrupt)?;
+        let moment = self.gateway.moment(self.name.tenant());
+        let message = convert::shown(&self.name, head, shown, moment).map_err(Failure::Corrupt)?;
         self.known = Known::To(revision);
         self.push(Event::Changed(message));
         Ok(())

@@ -129,7 +129,9 @@ fn filled(command: Command, reference: &Reference, now_ms: u64) -> Command {
 
 /// What a replica finds to be overdue is what the records say.
 fn overdue(node: &Node, reference: &Reference, now_ms: u64) {
-    let look = node.shard.overdue(&ConversationKey([0; 16]), now_ms, 99);
+    let look = node
+        .shard
+        .overdue(&ConversationKey([0; 16]), now_ms, 99, |_| 0);
     let found: Vec<_> = look.unwrap().overdue;
     let mut expected = Vec::new();
     for key in &reference.records.expiring {
@@ -150,7 +152,12 @@ fn overdue(node: &Node, reference: &Reference, now_ms: u64) {
             .collect();
         if !head.hold && !head.is_deleted() && (prefix || !due.is_empty()) {
             let name = head.name.clone();
-            expected.push(Overdue { name, due, prefix });
+            expected.push(Overdue {
+                name,
+                due,
+                prefix,
+                tenant_ttl_ms: 0,
+            });
         }
     }
     assert_eq!(found, expected);

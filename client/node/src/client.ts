@@ -301,9 +301,10 @@ export class Client {
 
   // How calls are made.
 
-  /** Metadata of an append. @internal */
+  /** Metadata of a call. @internal */
   importMetadata(): grpc.Metadata {
     const metadata = new grpc.Metadata();
+    metadata.set(bounds.CLIENT, bounds.CLIENT_NAME);
     if (this.#imports) metadata.set(bounds.IMPORT, "1");
     return metadata;
   }

@@ -55,5 +55,8 @@ export const SESSION_SLOTS_MAX = 128;
 
 /** Metadata of an answer whose node drains or stops. */
 export const GOING_AWAY = "firebreak-going-away";
+/** Metadata of every call, and what this client is. */
+export const CLIENT = "firebreak-client";
+export const CLIENT_NAME = "node/0.1.0";
 /** Metadata of an import's appends. */
 export const IMPORT = "firebreak-import";

@@ -207,7 +207,7 @@ export class Tail implements AsyncIterableIterator<Event, undefined, undefined> 
     }
     const node = pool.choose(this.#tried);
     const request = { parent: this.#parent, cursor: this.cursor, startSeq: this.nextSeq ?? 0 };
-    const responses = new Responses(node.stub("Messages").Tail(request));
+    const responses = new Responses(node.stub("Messages").Tail(request, this.#client.importMetadata()));
     const refusal = await responses.opened(attemptTimeout);
     if (this.#over) return void responses.call.cancel();
     if (!refusal) {

@@ -3,9 +3,10 @@
 //! Every change that is made raises the epoch by one; one that is repeated, or that would change
 //! nothing, answers as the first time and raises nothing, so that all of them may be retried.
 
+use crate::cluster::tenants::TenantChange;
 use crate::cluster::{
     Change, ChangeBody, Changed, ClusterState, Join, JoinToken, Layout, MetaReplicas, Node, Shard,
-    drills, moves, place,
+    drills, moves, place, tenants,
 };
 use crate::cluster::{pardon, policy};
 use crate::command::{Answer, Reason, Refusal, Reply};
@@ -24,6 +25,9 @@ pub fn decide(state: &mut ClusterState, change: &Change) -> Reply {
 
 /// Makes a change at a command time, or refuses it and leaves `state` as it was.
 pub fn decide_at(state: &mut ClusterState, change: &Change, now_ms: u64) -> Reply {
+    if let (Some(ChangeBody::Tenant(wanted)), 1..) = (&change.body, state.epoch) {
+        return tenant(state, wanted, now_ms);
+    }
     let decided = match &change.body {
         Some(ChangeBody::Found(founded)) => found(state, founded),
         Some(_) if state.epoch == 0 => Err(refused("the cluster is not founded")),
@@ -43,12 +47,25 @@ pub fn decide_at(state: &mut ClusterState, change: &Change, now_ms: u64) -> Repl
         Some(ChangeBody::JoinToken(token)) => set_token(state, token),
         Some(ChangeBody::ForgetBoot(wanted)) => pardon::forget(state, wanted),
         Some(ChangeBody::Drill(wanted)) => drills::decide(state, wanted, now_ms),
-        None => Err(refused("a change of no known kind")),
+        Some(ChangeBody::Tenant(_)) | None => Err(refused("a change of no known kind")),
     };
     Reply::new(match decided {
         Ok(node_id) => Answer::Meta(Changed {
             node_id,
             epoch: state.epoch,
+            ..Changed::default()
+        }),
+        Err(refusal) => Answer::Refused(refusal),
+    })
+}
+
+fn tenant(state: &mut ClusterState, wanted: &TenantChange, now_ms: u64) -> Reply {
+    Reply::new(match tenants::decide(state, wanted, now_ms) {
+        Ok(decided) => Answer::Meta(Changed {
+            epoch: state.epoch,
+            tenant: Some(Box::new(decided.tenant)),
+            deduplicated: decided.deduplicated,
+            ..Changed::default()
         }),
         Err(refusal) => Answer::Refused(refusal),
     })
@@ -320,7 +337,12 @@ mod tests {
     #[track_caller]
     fn made(state: &mut ClusterState, change: &Change, node_id: u64, epoch: u64) {
         let reply = decide_at(state, change, NOW_MS);
-        assert_eq!(reply.answer, Some(Answer::Meta(Changed { node_id, epoch })));
+        let changed = Changed {
+            node_id,
+            epoch,
+            ..Changed::default()
+        };
+        assert_eq!(reply.answer, Some(Answer::Meta(changed)));
     }
 
     #[track_caller]

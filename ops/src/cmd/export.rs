@@ -85,7 +85,9 @@ impl Args {
         }
         let dir = self.dir.clone().unwrap_or_default();
         let (tenant, selection) = self.selection()?;
-        let client = self.target.client(DEADLINE).await?;
+        let builder = client::Client::builder();
+        let builder = builder.deadline(DEADLINE).class(client::Class::Export);
+        let client = self.target.build(builder).await?;
         let status = client.status().await;
         status.with_context(|| format!("no node answers; {}", self.target.asked()))?;
         let stop = Arc::new(AtomicBool::new(false));

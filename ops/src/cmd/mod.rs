@@ -26,6 +26,7 @@ pub mod sim;
 pub mod status;
 pub mod tail;
 pub mod target;
+pub mod tenant;
 pub mod token;
 pub mod train;
 pub mod verify;

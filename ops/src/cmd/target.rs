@@ -199,7 +199,7 @@ pub fn explain(error: client::Error, name: &ConversationName, target: &Target) -
     if matches!(error.reason(), Some("INVALID_FIELDS" | "AHEAD_OF_HEAD")) {
         return anyhow!(crate::exit::Usage(error.to_string()));
     }
-    if error.is_not_found() {
+    if error.is_not_found() && error.reason() != Some("TENANT_UNKNOWN") {
         return anyhow!(
             "there is no conversation {:?} in tenant {:?}; the first message to it creates it",
             name.conversation(),

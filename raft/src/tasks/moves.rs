@@ -129,7 +129,7 @@ pub(crate) async fn hand_over(
 }
 
 /// Has the meta shard decide a step.
-async fn ask(node: &Arc<Shared>, body: ChangeBody) -> Result<(), String> {
+pub(crate) async fn ask(node: &Arc<Shared>, body: ChangeBody) -> Result<(), String> {
     let command = Command::meta(Change { body: Some(body) });
     let command = Bytes::from(command.encode_to_vec());
     let asked = node

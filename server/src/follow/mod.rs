@@ -265,6 +265,9 @@ impl Follow {
             check.add("add", why);
         }
         check.finish()?;
+        for (name, _) in &add {
+            self.gateway.may_call(name.tenant(), &self.call)?;
+        }
         for name in remove {
             self.leave(&name);
         }
@@ -436,7 +439,6 @@ impl Follow {
     }
 
     async fn tell(&mut self, place: u32, page: Page) -> Result<bool, End> {
-        let now_ms = self.gateway.now_ms();
         let Some(Some(followed)) = self.places.get_mut(place as usize) else {
             return Ok(false);
         };
@@ -466,7 +468,8 @@ impl Follow {
             events.push(Event::Settings(settings));
         }
         let name = followed.name.clone();
-        let shown = |one| convert::shown(&name, &head, one, now_ms).map_err(Failure::Corrupt);
+        let moment = self.gateway.moment(name.tenant());
+        let shown = |one| convert::shown(&name, &head, one, moment).map_err(Failure::Corrupt);
         let mut changed = page.changed.into_iter().peekable();
         for message in page.messages {
             while let Some(before) = changed.next_if(|one| one.revision < message.revision) {

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Response;
 use tonic::metadata::MetadataValue;
 
+use crate::convert::Moment;
 use crate::deadline::{Call, Deadline};
 use crate::error::Failure;
 use crate::events::{Event, Told};
@@ -32,6 +33,7 @@ use crate::read::CUT_OFF_MAX;
 use crate::sight::traces::Open;
 use crate::sight::traffic::Traffic;
 use crate::telemetry;
+use crate::tenants::{Settings, Tenancy};
 use budget::Budget;
 use retry::{Next, Retry};
 
@@ -51,6 +53,8 @@ pub struct Gateway {
     pub traffic: Traffic,
     /// Who follows which conversations.
     pub follows: Hub,
+    /// What tenants may do.
+    pub tenancy: Tenancy,
     view: watch::Receiver<Arc<ClusterState>>,
     served_by: String,
     random: AtomicU64,
@@ -69,12 +73,13 @@ pub enum Target {
 
 impl Gateway {
     /// In front of `raft`; `dc` is this node's, and `told` hears of each command's end.
+    /// `tenants` is what the node is configured with about them.
     pub fn new(
         raft: Arc<Node>,
         dc: &str,
         seed: u64,
         stopping: watch::Receiver<bool>,
-        told: Told,
+        (told, tenants): (Told, Settings),
     ) -> Arc<Gateway> {
         let served_by = format!("{} ({dc})", raft.identity().name);
         let view = raft.view();
@@ -84,6 +89,7 @@ impl Gateway {
             calls: TaskTracker::new(),
             traffic: Traffic::default(),
             follows: Hub::default(),
+            tenancy: Tenancy::new(tenants),
             view,
             served_by,
             random: AtomicU64::new(seed),
@@ -110,6 +116,14 @@ impl Gateway {
     /// What most clocks say, Unix milliseconds; 0 until that is known, when nothing counts as expired.
     pub fn now_ms(&self) -> u64 {
         self.raft.agreed_ms().unwrap_or(0)
+    }
+
+    /// By what it is judged now whether messages of a tenant have expired.
+    pub fn moment(&self, tenant: &str) -> Moment {
+        Moment {
+            now_ms: self.now_ms(),
+            tenant_ttl_ms: self.view.borrow().tenant_ttl_ms(tenant),
+        }
     }
 
     /// Whether clients should go elsewhere: an operator drains this node, or it stops.

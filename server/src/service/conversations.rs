@@ -19,6 +19,7 @@ use crate::deadline::{Call, forward};
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use crate::read::read;
+use crate::tenants::class::Class;
 
 /// The service.
 pub struct Conversations {
@@ -51,6 +52,10 @@ impl Service for Conversations {
         let traffic = &self.gateway.traffic;
         let checked = check.or(name);
         let name = super::decided::checked(&self.gateway, checked)?;
+        let _turn = self
+            .gateway
+            .enter(name.tenant(), Class::Sync, &call)
+            .await?;
         let began = Instant::now();
         let found = get(&self.gateway, &name, &wanted, call).await;
         if !call.forwarded {
@@ -102,6 +107,7 @@ async fn create(
     check.request_id(&request.request_id);
     check.attributes("conversation.attributes", &given.attributes);
     let name = check.or(name)?;
+    let _turn = gateway.enter(name.tenant(), Class::Live, &call).await?;
     let slot = name.key().slot();
     let command = Command::create(Create {
         conversation: name.as_str().to_owned(),
@@ -109,6 +115,7 @@ async fn create(
         attributes: convert::attributes(given.attributes),
     });
     let command = Bytes::from(command.encode_to_vec());
+    gateway.pay(&name, &command, call.deadline).await?;
     let reply = gateway
         .clone()
         .propose(Target::Slot(slot), command, call.deadline)

@@ -10,6 +10,7 @@ use prost::Message as _;
 use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
+use crate::tenants::class::Class;
 
 /// Counts what was wrong with a request.
 ///
@@ -33,6 +34,8 @@ pub async fn decided<T>(
 ) -> Result<T, Failure> {
     let command = Bytes::from(command.encode_to_vec());
     let target = Target::Slot(name.key().slot());
+    let _turn = gateway.enter(name.tenant(), Class::Live, &call).await?;
+    checked(gateway, gateway.pay(name, &command, call.deadline).await)?;
     let proposed = gateway.clone().propose(target, command, call.deadline);
     let settled = proposed.await.and_then(|reply| match reply.answer {
         Some(Answer::Refused(refusal)) => Err(Failure::Refused(refusal)),

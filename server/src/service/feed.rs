@@ -21,12 +21,13 @@ use super::conversations::options;
 use super::decided::checked;
 use super::tenant::older;
 use crate::check::{Checker, Level, Wanted};
-use crate::convert;
+use crate::convert::{self, Moment};
 use crate::cursor::Cursor;
 use crate::deadline::{Call, forward};
 use crate::error::Failure;
 use crate::gateway::Gateway;
 use crate::read::{Found, Informed, read};
+use crate::tenants::class::Class;
 
 /// Conversations of whichever tenant that one call looks at in one shard.
 const LOOKED_AT_MAX: usize = 2_000;
@@ -56,6 +57,7 @@ impl Service for Changes {
         let _call = self.gateway.calls.token();
         let call = Call::of(request.metadata());
         let plan = checked(&self.gateway, Plan::of(request.get_ref()))?;
+        let _turn = self.gateway.enter(&plan.tenant, Class::Sync, &call).await?;
         let page = match call.forwarded {
             true => self.of_slots(&plan, plan.cursor.clone(), call).await,
             false => self.gather(&plan, call).await,
@@ -131,7 +133,14 @@ impl Changes {
             Slot(slot),
             &plan.wanted,
             call,
-            |shard, state| page(state, plan, &cursor, (shard.0, self.gateway.now_ms())),
+            |shard, state| {
+                page(
+                    state,
+                    plan,
+                    &cursor,
+                    (shard.0, self.gateway.moment(&plan.tenant)),
+                )
+            },
             |channel, timeout| {
                 let request = v1::ReadChangesRequest {
                     parent: format!("tenants/{}", plan.tenant),
@@ -156,7 +165,7 @@ fn page(
     state: &ShardState,
     plan: &Plan,
     cursor: &Cursor,
-    (shard, now_ms): (u32, u64),
+    (shard, moment): (u32, Moment),
 ) -> Result<Found<v1::ReadChangesResponse>, Failure> {
     let prefix = format!("tenants/{}/conversations/", plan.tenant);
     let belongs = |name: &str| name.starts_with(&prefix);
@@ -200,14 +209,14 @@ fn page(
             page.caught_up = false;
         }
         for fed in feed.changes {
-            page.changes.push(change(fed, shard, now_ms)?);
+            page.changes.push(change(fed, shard, moment)?);
         }
     }
     page.cursor = reached.encode(&plan.tenant);
     Ok((page, revision))
 }
 
-fn change(fed: Fed, shard: u32, now_ms: u64) -> Result<v1::Change, Failure> {
+fn change(fed: Fed, shard: u32, moment: Moment) -> Result<v1::Change, Failure> {
     let name = model::id::ConversationName::parse(&fed.name)
         .map_err(|error| Failure::Corrupt(error.to_string()))?;
     let (what, id) = match fed.what {
@@ -218,7 +227,7 @@ fn change(fed: Fed, shard: u32, now_ms: u64) -> Result<v1::Change, Failure> {
                 hold: fed.hold,
                 ..Conversation::default()
             };
-            let message = convert::shown(&name, &rules, *shown, now_ms);
+            let message = convert::shown(&name, &rules, *shown, moment);
             let message = message.map_err(Failure::Corrupt)?;
             (Wire::Message(message), format!("m{seq}"))
         }

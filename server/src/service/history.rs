@@ -22,7 +22,7 @@ use store::state::{self, ShardState};
 use super::messages::reader;
 use crate::check::{Checker, Level, Wanted};
 use crate::coalesce::Coalescer;
-use crate::convert;
+use crate::convert::{self, Moment};
 use crate::error::Failure;
 use crate::read::Found;
 use crate::token::{Kind, Token};
@@ -259,7 +259,7 @@ pub fn page(
     state: &ShardState,
     name: &ConversationName,
     plan: &Plan,
-    now_ms: u64,
+    moment: Moment,
 ) -> Result<Found<v1::ListMessagesResponse>, Failure> {
     let at = plan.at(state, name)?;
     let wanted = state::Wanted {
@@ -308,7 +308,7 @@ pub fn page(
     let (next_page_token, prev_page_token) = (token(false, next), token(true, prev));
     let messages = stored
         .into_iter()
-        .map(|shown| convert::shown(name, &head, shown, now_ms))
+        .map(|shown| convert::shown(name, &head, shown, moment))
         .collect::<Result<_, _>>()
         .map_err(Failure::Corrupt)?;
     let revision = head.revision;

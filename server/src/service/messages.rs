@@ -22,6 +22,7 @@ use super::conversations::options;
 use super::history::{self, Pages, Plan};
 use super::{changes, reactions};
 use crate::check::{At, Checker, Level};
+use crate::convert::Moment;
 use crate::deadline::{Call, forward_traced};
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
@@ -29,6 +30,7 @@ use crate::read::{Found, read};
 use crate::sight::traces::Open;
 use crate::sight::traffic::Way;
 use crate::stream::lanes::Lanes;
+use crate::tenants::class::Class;
 use crate::{convert, follow, stream, tail};
 
 /// The service.
@@ -71,8 +73,10 @@ impl Service for Messages {
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let call = request.extensions().get::<Arc<guard::Call>>().cloned();
         let imports = request.metadata().contains_key(IMPORT);
+        let opened = Call::of(request.metadata());
         let lanes = Lanes::new(self.body_bytes_max, imports, self.gateway.traffic.clone());
-        let answers = stream::serve(self.gateway.clone(), request.into_inner(), lanes, call);
+        let gateway = self.gateway.clone();
+        let answers = stream::serve(gateway, request.into_inner(), lanes, (opened, call));
         Ok(Response::new(answers))
     }
 
@@ -176,7 +180,13 @@ impl Service for Messages {
         let call = Call::of(request.metadata());
         let request = request.into_inner();
         let name = ConversationName::parse(&request.parent).ok();
-        let opened = tail::open(self.gateway.clone(), request, call).await;
+        let may = name
+            .as_ref()
+            .map_or(Ok(()), |name| self.gateway.may_call(name.tenant(), &call));
+        let opened = match may {
+            Ok(()) => tail::open(self.gateway.clone(), request, call).await,
+            Err(failure) => Err(failure),
+        };
         if call.forwarded {
             return Ok(Response::new(opened?));
         }
@@ -205,6 +215,10 @@ impl Messages {
         check.message(At("message", None), request.message.as_ref());
         check.precondition(request.precondition.as_ref());
         let name = self.checked(check.or(name))?;
+        let _turn = self
+            .gateway
+            .enter(name.tenant(), Class::Live, &call)
+            .await?;
         let given = request.message.unwrap_or_default();
         let one = std::slice::from_ref(&given);
         let outcomes = self.send(&name, one, false, request.precondition, call);
@@ -231,6 +245,10 @@ impl Messages {
         check.batch(&request.messages);
         check.precondition(request.precondition.as_ref());
         let name = self.checked(check.or(name))?;
+        let _turn = self
+            .gateway
+            .enter(name.tenant(), Class::Live, &call)
+            .await?;
         let given = request.messages;
         let outcomes = self.send(&name, &given, true, request.precondition, call);
         let outcomes = outcomes.await?;
@@ -282,11 +300,15 @@ impl Messages {
         let gateway = self.gateway.clone();
         let open = gateway.trace("append", &call);
         let (target, open_at) = (Target::Slot(slot), open.as_ref());
-        let proposed = gateway.propose_traced(target, command, call.deadline, open_at);
-        let settled = match proposed.await {
-            Ok(reply) => outcomes(reply, given.len()),
+        let paid = gateway.pay(name, &command, call.deadline).await;
+        let decided = match paid {
+            Ok(()) => {
+                let proposed = gateway.propose_traced(target, command, call.deadline, open_at);
+                proposed.await
+            }
             Err(failure) => Err(failure),
         };
+        let settled = decided.and_then(|reply| outcomes(reply, given.len()));
         if let Some(open) = open {
             open.end(self.gateway.shard_of(slot), settled.as_ref().err());
         }
@@ -308,6 +330,10 @@ impl Messages {
         call: Call,
     ) -> Result<v1::ListMessagesResponse, Failure> {
         let (name, plan) = self.checked(Plan::of(&request))?;
+        let _turn = self
+            .gateway
+            .enter(name.tenant(), Class::History, &call)
+            .await?;
         let began = Instant::now();
         let open = self.gateway.trace("list", &call);
         let trace = open.as_ref().map(Open::context);
@@ -337,20 +363,27 @@ impl Messages {
         let wanted = check.read(request.read.as_ref());
         check.reader(&request.reader);
         let (name, seq) = self.checked(check.or(name))?;
+        let _turn = self
+            .gateway
+            .enter(name.tenant(), Class::Sync, &call)
+            .await?;
         let began = Instant::now();
         let found = read(
             &self.gateway,
             name.key().slot(),
             &wanted,
             call,
-            |_, state| message(state, &name, (seq, &request.reader), self.gateway.now_ms()),
+            |_, state| {
+                let moment = self.gateway.moment(name.tenant());
+                message(state, &name, (seq, &request.reader), moment)
+            },
             |channel, timeout| {
                 let request = v1::GetMessageRequest {
                     read: Some(options(&wanted)),
                     ..request.clone()
                 };
                 async move {
-                    let request = forward_traced(request, Some(timeout), call.trace);
+                    let request = forward_traced(request, Some(timeout), call);
                     let mut client = MessagesClient::new(channel)
                         .max_decoding_message_size(limits::FRAME_BYTES_MAX);
                     Ok(client.get_message(request).await?.into_inner())
@@ -395,14 +428,14 @@ impl Messages {
             name.key().slot(),
             &plan.wanted,
             call,
-            |_, state| history::page(state, name, plan, self.gateway.now_ms()),
+            |_, state| history::page(state, name, plan, self.gateway.moment(name.tenant())),
             |channel, timeout| {
                 let request = v1::ListMessagesRequest {
                     read: Some(options(&plan.wanted)),
                     ..request.clone()
                 };
                 async move {
-                    let request = forward_traced(request, Some(timeout), call.trace);
+                    let request = forward_traced(request, Some(timeout), call);
                     let mut client = MessagesClient::new(channel)
                         .max_decoding_message_size(limits::FRAME_BYTES_MAX);
                     Ok(client.list_messages(request).await?.into_inner())
@@ -451,7 +484,7 @@ fn message(
     state: &ShardState,
     name: &ConversationName,
     (seq, of): (u64, &str),
-    now_ms: u64,
+    moment: Moment,
 ) -> Result<Found<v1::GetMessageResponse>, Failure> {
     let wanted = state::Wanted {
         start_seq: seq,
@@ -469,7 +502,7 @@ fn message(
     let Some(shown) = found.filter(|shown| shown.stored.seq == seq) else {
         return Err(Failure::MessageNotFound(format!("{name}/messages/{seq}")));
     };
-    let message = convert::shown(name, &page.head, shown, now_ms).map_err(Failure::Corrupt)?;
+    let message = convert::shown(name, &page.head, shown, moment).map_err(Failure::Corrupt)?;
     let response = v1::GetMessageResponse {
         message: Some(message),
         info: None,

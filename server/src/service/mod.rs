@@ -17,3 +17,4 @@ pub mod reactions;
 pub mod retention;
 pub mod settings;
 pub mod tenant;
+pub mod tenants;

@@ -25,6 +25,7 @@ use crate::error::Failure;
 use crate::gateway::Gateway;
 use crate::read::{Found, read};
 use crate::sealed::{open, seal};
+use crate::tenants::class::Class;
 
 const VERSION: u8 = 1;
 /// Those of [`crate::token`] are 1 to 3.
@@ -52,6 +53,8 @@ pub async fn list(
     call: Call,
 ) -> Result<v1::ListReactionsResponse, Failure> {
     let plan = checked(gateway, Plan::of(&request))?;
+    let tenant = plan.name.tenant();
+    let _turn = gateway.enter(tenant, Class::Sync, &call).await?;
     let began = Instant::now();
     let page = read(
         gateway,

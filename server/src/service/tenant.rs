@@ -19,6 +19,7 @@ use crate::error::Failure;
 use crate::gateway::Gateway;
 use crate::read::{Found, read};
 use crate::sealed::{open, seal, tenant_hash};
+use crate::tenants::class::Class;
 
 /// Conversations of whichever tenant that one call looks at: a page may end early.
 const LOOKED_AT_MAX: usize = 2_000;
@@ -46,6 +47,7 @@ pub async fn list(
 ) -> Result<v1::ListConversationsResponse, Failure> {
     let plan = Plan::of(&request);
     let plan = super::decided::checked(gateway, plan)?;
+    let _turn = gateway.enter(&plan.tenant, Class::History, &call).await?;
     let page = gather(gateway, &plan, call).await;
     page.inspect_err(|failure| gateway.traffic.refused(Some(failure)))
 }

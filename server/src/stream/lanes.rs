@@ -45,6 +45,8 @@ const LANES_KEPT_MAX: usize = 2 * limits::STREAM_UNANSWERED_MAX;
 pub struct Dispatch {
     /// To be given back with the outcome.
     pub lane: usize,
+    /// Its conversation.
+    pub name: ConversationName,
     /// Where it goes.
     pub slot: Slot,
     /// An encoded `model::command::Command`.
@@ -228,6 +230,7 @@ impl Lanes {
                 });
                 return Some(Dispatch {
                     lane: index,
+                    name: lane.name.clone(),
                     slot: lane.slot,
                     command,
                     deadline,

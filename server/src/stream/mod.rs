@@ -15,7 +15,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use model::command::Reply;
 use model::limits;
-use proto::net::guard::Call;
+use proto::net::guard;
 use proto::net::serve::said;
 use proto::v1;
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::{Gateway, Target};
 use lanes::{Dispatch, Lanes};
@@ -40,16 +41,16 @@ pub fn serve(
     gateway: Arc<Gateway>,
     items: Streaming<v1::AppendStreamRequest>,
     lanes: Lanes,
-    call: Option<Arc<Call>>,
+    (opened, call): (Call, Option<Arc<guard::Call>>),
 ) -> Answers {
     let (answers, receiver) = mpsc::channel(ANSWERS_WAITING_MAX);
     let calls = gateway.calls.clone();
-    calls.spawn(run(gateway, items, answers, lanes, Room(call)));
+    calls.spawn(run(gateway, items, answers, lanes, (opened, Room(call))));
     ReceiverStream::new(receiver)
 }
 
 /// What the node has for one stream; without a bound where nobody guards its network.
-struct Room(Option<Arc<Call>>);
+struct Room(Option<Arc<guard::Call>>);
 
 impl Room {
     /// Whether one more frame may be read. What is unanswered counts; a stream that has nothing
@@ -68,7 +69,7 @@ async fn run(
     mut items: Streaming<v1::AppendStreamRequest>,
     answers: mpsc::Sender<Result<v1::AppendStreamResponse, Status>>,
     mut lanes: Lanes,
-    room: Room,
+    (opened, room): (Call, Room),
 ) {
     let mut stopping = gateway.stopping.clone();
     let mut flights = FuturesUnordered::new();
@@ -85,7 +86,7 @@ async fn run(
             }
         }
         while let Some(dispatch) = lanes.next_command() {
-            flights.push(decided(gateway.clone(), dispatch));
+            flights.push(decided(gateway.clone(), dispatch, opened));
         }
         let results = lanes.take_answers();
         if !results.is_empty() || going_away {
@@ -132,13 +133,25 @@ async fn run(
 }
 
 /// Has the commands of one conversation decided.
-async fn decided(gateway: Arc<Gateway>, dispatch: Dispatch) -> (usize, Result<Reply, Failure>) {
+async fn decided(
+    gateway: Arc<Gateway>,
+    dispatch: Dispatch,
+    opened: Call,
+) -> (usize, Result<Reply, Failure>) {
     let Dispatch {
         lane,
+        name,
         slot,
         command,
         deadline,
     } = dispatch;
+    let may = async {
+        gateway.may_call(name.tenant(), &opened)?;
+        gateway.pay(&name, &command, deadline).await
+    };
+    if let Err(failure) = may.await {
+        return (lane, Err(failure));
+    }
     // Of an item of a stream no caller names the trace.
     let open = gateway.trace_of("append", None);
     let (asked, target) = (gateway.clone(), Target::Slot(slot));

@@ -26,6 +26,8 @@ pub struct Overdue {
     pub due: Vec<Due>,
     /// Whether its first message has expired.
     pub prefix: bool,
+    /// How long its tenant has messages live, milliseconds, as it was said; 0 = it does not say.
+    pub tenant_ttl_ms: u64,
 }
 
 /// What one look at a shard's conversations found.
@@ -107,7 +109,8 @@ impl ShardState {
     }
 
     /// What has expired at a command time, Unix milliseconds, in `limit` of the conversations that are noted
-    /// for that, from this key on. What a hold keeps is left out.
+    /// for that, from this key on. What a hold keeps is left out. `ttl_of` says how long the tenant of a
+    /// conversation of this name has messages live, milliseconds; 0 = it does not say.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when a record cannot be read back.
@@ -116,8 +119,41 @@ impl ShardState {
         from: &ConversationKey,
         now_ms: u64,
         limit: usize,
+        ttl_of: impl Fn(&str) -> u64,
     ) -> Result<Look, Error> {
-        self.noted(self.look_for_overdue(from, now_ms, limit))
+        self.noted(self.look_for_overdue(from, now_ms, limit, ttl_of))
+    }
+
+    /// The same of any conversations whose tenant says how long messages live: none of them is noted, so that
+    /// heads are looked at one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when a record cannot be read back.
+    pub fn overdue_by_tenant(
+        &self,
+        from: &ConversationKey,
+        now_ms: u64,
+        limit: usize,
+        ttl_of: impl Fn(&str) -> u64,
+    ) -> Result<Look, Error> {
+        let mut heads = Vec::new();
+        let next = self.heads(from, limit, |head| {
+            if !head.hold && !head.is_deleted() && head.min_seq <= head.last_seq {
+                let ttl_ms = ttl_of(&head.name);
+                heads.extend((ttl_ms > 0).then_some((head, ttl_ms)));
+            }
+            true
+        })?;
+        let snapshot = self.point_of(&self.shard.serving.read());
+        let mut overdue = Vec::new();
+        for (head, ttl_ms) in heads {
+            let Ok(name) = ConversationName::parse(&head.name) else {
+                continue;
+            };
+            let found = overdue_of(&*snapshot, &name.key(), &head, now_ms, ttl_ms);
+            overdue.extend(self.noted(found)?);
+        }
+        Ok(Look { overdue, next })
     }
 
     fn look_for_overdue(
@@ -125,6 +161,7 @@ impl ShardState {
         from: &ConversationKey,
         now_ms: u64,
         limit: usize,
+        ttl_of: impl Fn(&str) -> u64,
     ) -> Result<Look, Error> {
         let first = ConversationKey([0; 16]);
         if *from == first {
@@ -155,7 +192,8 @@ impl ShardState {
                 continue;
             };
             if !head.hold && !head.is_deleted() {
-                overdue.extend(overdue_of(read, &key, &head, now_ms)?);
+                let ttl_ms = ttl_of(&head.name);
+                overdue.extend(overdue_of(read, &key, &head, now_ms, ttl_ms)?);
             }
         }
         Ok(Look { overdue, next })
@@ -253,6 +291,7 @@ fn overdue_of(
     key: &ConversationKey,
     head: &Conversation,
     now_ms: u64,
+    tenant_ttl_ms: u64,
 ) -> Result<Option<Overdue>, Error> {
     let (from, to) = key::state::expiries(key, now_ms);
     let mut due = Vec::new();
@@ -273,11 +312,13 @@ fn overdue_of(
     };
     let prefix = first.is_some_and(|first| {
         let past = |at_ms: u64| at_ms <= now_ms;
-        first.expired_ms.is_some() || head.expires_at(&first, 0).is_some_and(past)
+        let at_ms = head.expires_at(&first, tenant_ttl_ms);
+        first.expired_ms.is_some() || at_ms.is_some_and(past)
     });
     Ok((prefix || !due.is_empty()).then(|| Overdue {
         name: head.name.clone(),
         due,
         prefix,
+        tenant_ttl_ms,
     }))
 }

@@ -64,7 +64,7 @@ class Client:
         self.deadline, self.attempt_timeout = deadline, attempt_timeout
         self.random, self.budget, self.counters = Random(seed), Budget(), Stats()
         self.pool = Nodes(endpoints, self.random, discover)
-        self.import_metadata = ((options.IMPORT, "1"),) if imports else ()
+        self.import_metadata = (options.CLIENT, (options.IMPORT, "1")) if imports else (options.CLIENT,)
         self._streams: set[AppendStream] = set()
         self._maintenance = asyncio.get_running_loop().create_task(self.pool.maintain())
 
@@ -320,7 +320,7 @@ class Client:
     # How calls are made.
 
     async def call(
-        self, method: str, request: Any, *, writes: bool = False, metadata: tuple[tuple[str, str], ...] = ()
+        self, method: str, request: Any, *, writes: bool = False, metadata: tuple[tuple[str, str], ...] = (options.CLIENT,)
     ) -> Answer:
         """Calls `method` (stub.Method) on nodes until one answers, an answer is final, or the deadline passes."""
         if self.pool.closed:

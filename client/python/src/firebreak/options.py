@@ -51,5 +51,7 @@ SESSION_SLOTS_MAX = 128
 
 #: Metadata of an answer whose node drains or stops.
 GOING_AWAY = "firebreak-going-away"
+#: Metadata of every call: what this client is.
+CLIENT = ("firebreak-client", "python/0.1.0")
 #: Metadata of an import's appends.
 IMPORT = "firebreak-import"

@@ -10,7 +10,7 @@ import grpc
 
 from .errors import Deadline, Error, Fault, Gap, Refusal, Refused, fault_of, from_rpc, retryable, silent
 from .nodes import Node, Tried
-from .options import TAIL_BACKOFF_MAX, TAIL_GAPS_MAX
+from .options import CLIENT, TAIL_BACKOFF_MAX, TAIL_GAPS_MAX
 from .read import LINEARIZABLE
 from .retry import Backoff
 from .v1 import messages_pb2 as v1
@@ -184,7 +184,7 @@ class Tail:
         request = v1.TailRequest(parent=self._parent, cursor=self.cursor, start_seq=self.next_seq or 0)
         refusal: Refusal
         try:
-            call = node.stub("messages").Tail(request)
+            call = node.stub("messages").Tail(request, metadata=(CLIENT,))
             try:
                 await asyncio.wait_for(call.initial_metadata(), self._client.attempt_timeout)
             except asyncio.TimeoutError:
