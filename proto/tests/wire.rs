@@ -982,6 +982,15 @@ fn admin(golden: &mut Golden) {
             cluster_id: "cluster".into(),
             node_id: 7,
             nodes: vec![member()],
+            secret: Bytes::new(),
+        },
+    );
+    golden.check(
+        "join_node_response_with_secret",
+        &v1::JoinNodeResponse {
+            node_id: 7,
+            secret: Bytes::from_static(&[9; 32]),
+            ..v1::JoinNodeResponse::default()
         },
     );
     let policy = || v1::Policy {

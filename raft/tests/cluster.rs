@@ -63,7 +63,6 @@ fn member(id: u64, dc: &str) -> Member {
             region: "kr".into(),
             dc: dc.into(),
             rack: String::new(),
-            secret: raft::Secret::default(),
         }),
         disk_id: vec![u8::try_from(id).unwrap(); 16].into(),
         address_boot: 0,
@@ -129,7 +128,7 @@ async fn start_over(
         boot_nonce: boot * 1_000,
         address: member.address.clone(),
         rack: String::new(),
-        secret: raft::Secret::default(),
+        secret: firebreak_raft::Secret::default(),
     };
     let options = Options {
         identity,

@@ -19,7 +19,6 @@ use model::command::{self, Answer, Append, Command, NewMessage, Reply};
 use model::hash;
 use model::id::NodeId;
 use prost::Message as _;
-use proto::net::Channel;
 use proto::node as wire;
 use proto::node::frame::Body;
 use proto::node::peer_client::PeerClient;

@@ -113,12 +113,7 @@ pub async fn change(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes
     let request = v1::ChangeDrillRequest {
         change: Some(change),
     };
-    let call = Call {
-        deadline: Deadline::after(DECIDE_MAX),
-        forwarded: false,
-        imports: false,
-        trace: None,
-    };
+    let call = Call::within(Deadline::after(DECIDE_MAX));
     match api.admin.change_drill(&request, &call).await {
         Ok(changed) => json(&serde_json::json!({"pulled": pull, "epoch": changed.epoch})),
         Err(failure) => {
