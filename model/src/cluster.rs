@@ -6,6 +6,8 @@ use prost::{Message, Oneof};
 
 use crate::id::{NodeId, ShardId, Slot};
 
+pub mod access;
+pub mod audit;
 mod decide;
 pub mod drills;
 mod leading;
@@ -75,6 +77,12 @@ pub struct ClusterState {
     /// What is planned, runs and was of drills; none where there was never one.
     #[prost(message, optional, tag = "50")]
     pub drills: Option<drills::Drills>,
+    /// Who may call; none where nobody was ever named.
+    #[prost(message, optional, tag = "70")]
+    pub access: Option<access::Access>,
+    /// The end of the audit's chain; none before its first record.
+    #[prost(message, optional, tag = "71")]
+    pub trail: Option<audit::Trail>,
 }
 
 /// What nodes join with.
@@ -240,9 +248,12 @@ pub struct Change {
     /// What changes.
     #[prost(
         oneof = "ChangeBody",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40, 50"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40, 50, 70, 71, 72, 73, 74"
     )]
     pub body: Option<ChangeBody>,
+    /// Who asks for it, for the audit; none for what the cluster does by itself, and from versions before.
+    #[prost(message, optional, tag = "79")]
+    pub actor: Option<audit::Actor>,
 }
 
 /// The kinds of changes.
@@ -299,6 +310,29 @@ pub enum ChangeBody {
     /// Changes the drills.
     #[prost(message, tag = "50")]
     Drill(drills::DrillChange),
+    /// Takes an API key in.
+    #[prost(message, tag = "70")]
+    CreateKey(access::Key),
+    /// Has an API key open nothing any more.
+    #[prost(message, tag = "71")]
+    RevokeKey(Named),
+    /// Believes an issuer of tokens, in place of the one of its name.
+    #[prost(message, tag = "72")]
+    Issuer(access::Issuer),
+    /// Believes an issuer no more.
+    #[prost(message, tag = "73")]
+    RemoveIssuer(Named),
+    /// Something for the audit.
+    #[prost(message, tag = "74")]
+    Notes(audit::Notes),
+}
+
+/// A key by its id, or an issuer by its name.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Named {
+    /// That.
+    #[prost(string, tag = "1")]
+    pub name: String,
 }
 
 /// An operator says which start of a node was its last true one; a second one has to confirm it.
@@ -436,6 +470,16 @@ pub struct Changed {
     /// The epoch after it.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
+}
+
+impl From<ChangeBody> for Change {
+    /// One that the cluster makes by itself.
+    fn from(body: ChangeBody) -> Change {
+        Change {
+            body: Some(body),
+            actor: None,
+        }
+    }
 }
 
 impl ClusterState {

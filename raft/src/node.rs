@@ -227,6 +227,11 @@ impl Node {
         self.inner.peers().vitals().knows_drills(node)
     }
 
+    /// Whether a node is of a version that knows keys, issuers and the audit, as it has said lately.
+    pub fn knows_access(&self, node: NodeId) -> bool {
+        self.inner.peers().vitals().knows_access(node)
+    }
+
     /// What most clocks say, Unix milliseconds; `None` until that is known.
     pub fn agreed_ms(&self) -> Option<u64> {
         self.inner.time().agreed_ms()

@@ -7,7 +7,7 @@ use crate::cluster::{
     Change, ChangeBody, Changed, ClusterState, Join, JoinToken, Layout, MetaReplicas, Node, Shard,
     drills, moves, place,
 };
-use crate::cluster::{pardon, policy};
+use crate::cluster::{access, audit, pardon, policy};
 use crate::command::{Answer, Reason, Refusal, Reply};
 use crate::hash;
 use crate::id::Slot;
@@ -43,6 +43,11 @@ pub fn decide_at(state: &mut ClusterState, change: &Change, now_ms: u64) -> Repl
         Some(ChangeBody::JoinToken(token)) => set_token(state, token),
         Some(ChangeBody::ForgetBoot(wanted)) => pardon::forget(state, wanted),
         Some(ChangeBody::Drill(wanted)) => drills::decide(state, wanted, now_ms),
+        Some(ChangeBody::CreateKey(key)) => access::create(state, key, now_ms),
+        Some(ChangeBody::RevokeKey(named)) => access::revoke(state, &named.name, now_ms),
+        Some(ChangeBody::Issuer(issuer)) => access::believe(state, issuer),
+        Some(ChangeBody::RemoveIssuer(named)) => access::disbelieve(state, &named.name),
+        Some(ChangeBody::Notes(notes)) => audit::take(notes),
         None => Err(refused("a change of no known kind")),
     };
     Reply::new(match decided {
@@ -288,6 +293,7 @@ mod tests {
                 meta_replicas: vec![1],
                 ..ClusterState::default()
             }))),
+            actor: None,
         }
     }
 
@@ -298,6 +304,7 @@ mod tests {
                 node: Some(node),
                 token: String::new(),
             })),
+            actor: None,
         }
     }
 
@@ -314,6 +321,7 @@ mod tests {
             .collect();
         Change {
             body: Some(ChangeBody::Layout(Layout { shards })),
+            actor: None,
         }
     }
 
@@ -406,6 +414,7 @@ mod tests {
                 token: token.into(),
                 expires_ms,
             })),
+            actor: None,
         };
         made(&mut state, &token("new", NOW_MS + 1), 0, 2);
         made(&mut state, &token("new", NOW_MS + 1), 0, 2);
@@ -481,6 +490,7 @@ mod tests {
             body: Some(ChangeBody::MetaReplicas(MetaReplicas {
                 nodes: nodes.to_vec(),
             })),
+            actor: None,
         };
         made(&mut state, &members(&[1]), 0, 2);
         made(&mut state, &members(&[2, 1]), 0, 3);

@@ -110,6 +110,7 @@ impl Vitals {
             late_us: us(self.inner.pulse.late()),
             room: self.inner.room.own().step().into(),
             drills: true,
+            access: true,
         }
     }
 
@@ -187,6 +188,11 @@ impl Vitals {
     /// Whether a node is of a version that knows drills, as it says itself.
     pub(crate) fn knows_drills(&self, node: NodeId) -> bool {
         self.of(node, |health| health.drills).unwrap_or(false)
+    }
+
+    /// Whether a node is of a version that knows keys, issuers and the audit, as it says itself.
+    pub(crate) fn knows_access(&self, node: NodeId) -> bool {
+        self.of(node, |health| health.access).unwrap_or(false)
     }
 
     /// Whether a node's disk is full up to its reserve, as it says itself.
