@@ -16,11 +16,13 @@ use thiserror::Error;
 
 use crate::telemetry::Format;
 
+mod auth;
 mod drill;
 mod http;
 mod table;
 mod traces;
 
+pub use auth::Auth;
 pub use drill::Drill;
 pub use http::Http;
 pub use traces::Traces;
@@ -65,6 +67,8 @@ pub struct Config {
     pub traces: Traces,
     /// Drills on it.
     pub drill: Drill,
+    /// Whether callers must say who they are.
+    pub auth: Auth,
     /// What the flight recorder keeps, bytes; 0 = it is off.
     pub recorder_bytes: u64,
     /// What was set, and where.
@@ -260,6 +264,12 @@ impl Config {
         }
     }
 
+    /// Whether only this machine reaches the node's port.
+    pub fn listens_locally(&self) -> bool {
+        let host = self.listen.rsplit_once(':').map_or("", |(host, _)| host);
+        auth::is_loopback(host)
+    }
+
     /// Reads a text; `file` is named in errors. Relative paths stay as they are.
     ///
     /// # Errors
@@ -295,7 +305,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
         "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network", "http",
-        "recorder", "traces", "drill",
+        "recorder", "traces", "drill", "auth",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -350,6 +360,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let http = http::read(reader, &top, &listen);
     let traces = traces::read(reader, &top);
     let drill = drill::read(reader, &top, &listen, http.listen.as_deref());
+    let auth = auth::read(reader, &top);
 
     let storage = reader.section(&top, "storage");
     reader.known(&storage, &["cache_mb"]);
@@ -383,6 +394,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         http,
         traces,
         drill,
+        auth,
         given: Given::default(),
         recorder_bytes: recorder_mb * MIB,
     }

@@ -8,6 +8,8 @@ use proto::{FORWARDED, IMPORT, TRACE};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
+use crate::access::Caller;
+
 /// What a call without a `grpc-timeout` gets.
 pub const DEFAULT: Duration = Duration::from_secs(10);
 /// The longest that is honoured; longer ones count as this.
@@ -47,8 +49,10 @@ impl Deadline {
 }
 
 /// What a call brings besides its request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Call {
+    /// Who calls.
+    pub caller: Caller,
     /// When it must have been answered.
     pub deadline: Deadline,
     /// Whether another node forwarded it here.
@@ -60,9 +64,22 @@ pub struct Call {
 }
 
 impl Call {
-    /// Read from a request's metadata.
-    pub fn of(metadata: &MetadataMap) -> Call {
+    /// Read from a request: its metadata, and whom the doors have let in with it.
+    pub fn of<T>(request: &tonic::Request<T>) -> Call {
+        let caller = request.extensions().get::<Caller>().cloned();
+        Call::by(caller.unwrap_or_default(), request.metadata())
+    }
+
+    /// Of somebody who may do everything.
+    #[cfg(test)]
+    pub fn unbounded() -> Call {
+        Call::by(Caller::unbounded(), &MetadataMap::new())
+    }
+
+    /// Of this caller.
+    pub fn by(caller: Caller, metadata: &MetadataMap) -> Call {
         Call {
+            caller,
             deadline: Deadline::of(metadata),
             forwarded: metadata.contains_key(FORWARDED),
             imports: metadata.contains_key(IMPORT),
@@ -172,9 +189,9 @@ mod tests {
 
     #[test]
     fn a_forwarded_call_says_so() {
-        assert!(!Call::of(&MetadataMap::new()).forwarded);
+        assert!(!Call::of(&tonic::Request::new(())).forwarded);
         let request = forward((), Some(Duration::from_secs(1)));
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         assert!(call.forwarded && is_about(call.deadline, 950));
     }
 }

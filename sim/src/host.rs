@@ -370,6 +370,7 @@ impl Host {
             process: Arc::new(NoProcess),
             traces: Traces::default(),
             console: None,
+            local: None,
             tape: self.tape.clone(),
             debug: Arc::new(NoDebug),
             stage: Arc::new(drill::Simulated {

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::conversations::options;
 use super::history::{self, Pages, Plan};
 use super::{changes, reactions};
+use crate::access::Caller;
 use crate::check::{At, Checker, Level};
 use crate::deadline::{Call, forward_traced};
 use crate::error::Failure;
@@ -48,7 +49,7 @@ impl Service for Messages {
         request: Request<v1::AppendMessageRequest>,
     ) -> Result<Response<v1::AppendMessageResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let appended = self.append(request.into_inner(), call).await?;
         Ok(self.gateway.answer(appended))
     }
@@ -58,7 +59,7 @@ impl Service for Messages {
         request: Request<v1::BatchAppendMessagesRequest>,
     ) -> Result<Response<v1::BatchAppendMessagesResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let appended = self.append_batch(request.into_inner(), call).await?;
         Ok(self.gateway.answer(appended))
     }
@@ -70,8 +71,15 @@ impl Service for Messages {
         request: Request<Streaming<v1::AppendStreamRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let call = request.extensions().get::<Arc<guard::Call>>().cloned();
+        let caller = request.extensions().get::<Caller>().cloned();
         let imports = request.metadata().contains_key(IMPORT);
-        let lanes = Lanes::new(self.body_bytes_max, imports, self.gateway.traffic.clone());
+        let traffic = self.gateway.traffic.clone();
+        let lanes = Lanes::new(
+            self.body_bytes_max,
+            imports,
+            traffic,
+            caller.unwrap_or_default(),
+        );
         let answers = stream::serve(self.gateway.clone(), request.into_inner(), lanes, call);
         Ok(Response::new(answers))
     }
@@ -81,7 +89,7 @@ impl Service for Messages {
         request: Request<v1::ListMessagesRequest>,
     ) -> Result<Response<v1::ListMessagesResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let page = self.list(request.into_inner(), call).await?;
         let weight = Weight(page.encoded_len());
         let mut answer = self.gateway.answer(page);
@@ -94,7 +102,7 @@ impl Service for Messages {
         request: Request<v1::GetMessageRequest>,
     ) -> Result<Response<v1::GetMessageResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let found = self.get(request.into_inner(), call).await?;
         let weight = Weight(found.encoded_len());
         let mut answer = self.gateway.answer(found);
@@ -107,7 +115,7 @@ impl Service for Messages {
         request: Request<v1::EditMessageRequest>,
     ) -> Result<Response<v1::EditMessageResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let request = request.into_inner();
         let edited = changes::edit(&self.gateway, request, self.body_bytes_max, call).await?;
         Ok(self.gateway.answer(edited))
@@ -118,7 +126,7 @@ impl Service for Messages {
         request: Request<v1::RedactMessageRequest>,
     ) -> Result<Response<v1::RedactMessageResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let redacted = changes::redact(&self.gateway, request.into_inner(), call).await?;
         Ok(self.gateway.answer(redacted))
     }
@@ -128,7 +136,7 @@ impl Service for Messages {
         request: Request<v1::ReactRequest>,
     ) -> Result<Response<v1::ReactResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let reacted = changes::react(&self.gateway, request.into_inner(), call).await?;
         Ok(self.gateway.answer(reacted))
     }
@@ -139,7 +147,7 @@ impl Service for Messages {
         &self,
         request: Request<Streaming<v1::FollowRequest>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let gateway = self.gateway.clone();
         if *gateway.stopping.borrow() {
             return Err(Failure::Stopping.into());
@@ -158,7 +166,7 @@ impl Service for Messages {
         request: Request<v1::ListReactionsRequest>,
     ) -> Result<Response<v1::ListReactionsResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let page = reactions::list(&self.gateway, request.into_inner(), call).await?;
         let weight = Weight(page.encoded_len());
         let mut answer = self.gateway.answer(page);
@@ -173,11 +181,12 @@ impl Service for Messages {
         request: Request<v1::TailRequest>,
     ) -> Result<Response<Self::TailStream>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let request = request.into_inner();
         let name = ConversationName::parse(&request.parent).ok();
+        let forwarded = call.forwarded;
         let opened = tail::open(self.gateway.clone(), request, call).await;
-        if call.forwarded {
+        if forwarded {
             return Ok(Response::new(opened?));
         }
         let traffic = &self.gateway.traffic;
@@ -200,7 +209,7 @@ impl Messages {
         request: v1::AppendMessageRequest,
         call: Call,
     ) -> Result<v1::AppendMessageResponse, Failure> {
-        let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
+        let mut check = Checker::of(&call, self.body_bytes_max);
         let name = check.conversation("parent", &request.parent);
         check.message(At("message", None), request.message.as_ref());
         check.precondition(request.precondition.as_ref());
@@ -226,7 +235,7 @@ impl Messages {
         request: v1::BatchAppendMessagesRequest,
         call: Call,
     ) -> Result<v1::BatchAppendMessagesResponse, Failure> {
-        let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
+        let mut check = Checker::of(&call, self.body_bytes_max);
         let name = check.conversation("parent", &request.parent);
         check.batch(&request.messages);
         check.precondition(request.precondition.as_ref());
@@ -307,7 +316,7 @@ impl Messages {
         request: v1::ListMessagesRequest,
         call: Call,
     ) -> Result<v1::ListMessagesResponse, Failure> {
-        let (name, plan) = self.checked(Plan::of(&request))?;
+        let (name, plan) = self.checked(Plan::of(&request, &call))?;
         let began = Instant::now();
         let open = self.gateway.trace("list", &call);
         let trace = open.as_ref().map(Open::context);
@@ -332,7 +341,7 @@ impl Messages {
         request: v1::GetMessageRequest,
         call: Call,
     ) -> Result<v1::GetMessageResponse, Failure> {
-        let mut check = Checker::new(0);
+        let mut check = Checker::of(&call, 0);
         let name = check.message_name("name", &request.name);
         let wanted = check.read(request.read.as_ref());
         check.reader(&request.reader);
@@ -342,7 +351,7 @@ impl Messages {
             &self.gateway,
             name.key().slot(),
             &wanted,
-            call,
+            &call,
             |_, state| message(state, &name, (seq, &request.reader), self.gateway.now_ms()),
             |channel, timeout| {
                 let request = v1::GetMessageRequest {
@@ -394,7 +403,7 @@ impl Messages {
             &self.gateway,
             name.key().slot(),
             &plan.wanted,
-            call,
+            &call,
             |_, state| history::page(state, name, plan, self.gateway.now_ms()),
             |channel, timeout| {
                 let request = v1::ListMessagesRequest {

@@ -51,13 +51,13 @@ pub async fn list(
     request: v1::ListReactionsRequest,
     call: Call,
 ) -> Result<v1::ListReactionsResponse, Failure> {
-    let plan = checked(gateway, Plan::of(&request))?;
+    let plan = checked(gateway, Plan::of(&request, &call))?;
     let began = Instant::now();
     let page = read(
         gateway,
         plan.name.key().slot(),
         &plan.wanted,
-        call,
+        &call,
         |_, state| page(state, &plan),
         |channel, timeout| {
             let request = v1::ListReactionsRequest {
@@ -114,8 +114,8 @@ fn page(state: &ShardState, plan: &Plan) -> Result<Found<v1::ListReactionsRespon
 }
 
 impl Plan {
-    fn of(request: &v1::ListReactionsRequest) -> Result<Plan, Failure> {
-        let mut check = Checker::new(0);
+    fn of(request: &v1::ListReactionsRequest, call: &Call) -> Result<Plan, Failure> {
+        let mut check = Checker::of(call, 0);
         let name = check.conversation("parent", &request.parent);
         let size = check.page_size(request.page_size);
         let wanted = check.read(request.read.as_ref());
@@ -214,8 +214,8 @@ mod tests {
             last_seq,
             ..v1::ListReactionsRequest::default()
         };
-        assert!(Plan::of(&request(5, 4)).is_err());
-        let plan = Plan::of(&request(5, 0)).expect("valid");
+        assert!(Plan::of(&request(5, 4), &Call::unbounded()).is_err());
+        let plan = Plan::of(&request(5, 0), &Call::unbounded()).expect("valid");
         assert_eq!((plan.seqs, plan.size), ((5, u64::MAX), 50));
     }
 }
