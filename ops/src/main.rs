@@ -25,6 +25,7 @@ mod exit;
 mod export;
 mod import;
 mod itself;
+mod local;
 mod logging;
 mod machine;
 mod real;
@@ -70,6 +71,11 @@ enum Command {
     Node(cmd::join::Node),
     #[command(subcommand)]
     Token(cmd::token::Token),
+    #[command(subcommand)]
+    Key(cmd::key::Key),
+    #[command(subcommand)]
+    Issuer(cmd::issuer::Issuer),
+    Audit(cmd::audit::Args),
     #[command(subcommand)]
     Dc(cmd::drain::Dc),
     #[command(subcommand)]
@@ -133,6 +139,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => cmd::block_on(args.run()),
         Command::Node(command) => cmd::block_on(command.run()),
         Command::Token(command) => cmd::block_on(command.run()),
+        Command::Key(command) => cmd::block_on(command.run()),
+        Command::Issuer(command) => cmd::block_on(command.run()),
+        Command::Audit(args) => cmd::block_on(args.run()),
         Command::Dc(command) => cmd::block_on(command.run()),
         Command::Policy(command) => cmd::block_on(command.run()),
         Command::Shard(command) => cmd::block_on(command.run()),

@@ -79,6 +79,7 @@ pub fn world(config: &Config, directory: &DataDir) -> anyhow::Result<World<Fault
         process: Arc::new(Itself::default()),
         traces: crate::traces::of(config)?,
         console: Some(crate::console::router()),
+        local: None,
         tape: Arc::new(Files::of(directory.path())),
         debug: Arc::new(NoDebug),
         disk: Arc::new(disk),

@@ -16,11 +16,12 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use indicatif::HumanBytes;
-use proto::net::Channel;
+use proto::net::{Channel, Dialer, Tcp};
 use proto::v1::GetStatusResponse;
 
 use port::PortLease;
@@ -143,6 +144,8 @@ pub struct Node {
     /// Its data directory.
     pub data_dir: PathBuf,
     channel: Channel,
+    /// What its callers are let in with, where they must have something.
+    key: Option<String>,
     process: Option<Process>,
     port: PortLease,
 }
@@ -165,6 +168,7 @@ pub struct Cluster {
     plan: Plan,
     nodes: Vec<Node>,
     token: String,
+    operator_key: Option<String>,
 }
 
 impl Cluster {
@@ -221,8 +225,9 @@ impl Cluster {
             plan,
             nodes,
             token: String::new(),
+            operator_key: None,
         };
-        cluster.token = cluster.init()?;
+        cluster.init()?;
         cluster.start_node(0)?;
         cluster
             .wait_for(START_LIMIT, "the cluster to be founded", |statuses| {
@@ -235,7 +240,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn init(&self) -> anyhow::Result<String> {
+    fn init(&mut self) -> anyhow::Result<()> {
         let config = self.nodes[0].config.display().to_string();
         let nodes = self.nodes.len().to_string();
         let replicas = self.plan.replicas.to_string();
@@ -257,7 +262,15 @@ impl Cluster {
         let founded: serde_json::Value = serde_json::from_str(&text)
             .with_context(|| format!("`firebreak init --json` printed no JSON:\n{text}"))?;
         let token = founded["token"].as_str().map(str::to_owned);
-        token.with_context(|| format!("`firebreak init` printed no token:\n{text}"))
+        self.token =
+            token.with_context(|| format!("`firebreak init` printed no token:\n{text}"))?;
+        self.operator_key = founded["operator_key"].as_str().map(str::to_owned);
+        if let Some(key) = &self.operator_key {
+            for node in &mut self.nodes {
+                node.let_in_with(key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Registers node `i`; its process is not started.
@@ -300,7 +313,11 @@ impl Cluster {
     /// # Errors
     /// When it cannot be started.
     pub fn run(&self, args: &[&str]) -> anyhow::Result<Output> {
-        Command::new(&self.plan.binary)
+        let mut command = Command::new(&self.plan.binary);
+        if let Some(key) = &self.operator_key {
+            command.env("FIREBREAK_API_KEY", key);
+        }
+        command
             .args(args)
             .output()
             .with_context(|| format!("cannot run {}", self.plan.binary.display()))
@@ -331,6 +348,11 @@ impl Cluster {
     /// The token that `firebreak init` printed.
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// The first operator's key, where `auth.mode` is `required`.
+    pub fn operator_key(&self) -> Option<&str> {
+        self.operator_key.as_deref()
     }
 
     /// The addresses of all nodes.
@@ -608,15 +630,23 @@ impl Node {
             log: dir.join(format!("{name}.log")),
             data_dir: dir.join(&name),
             name,
-            channel: proto::net::endpoint(&address)?.connect_lazy().into(),
+            channel: channel(&address, None)?,
             address,
+            key: None,
             process: None,
             port,
         })
     }
 
+    /// Has the harness call it with a key.
+    fn let_in_with(&mut self, key: &str) -> anyhow::Result<()> {
+        self.channel = channel(&self.address, Some(key))?;
+        self.key = Some(key.to_owned());
+        Ok(())
+    }
+
     fn move_to(&mut self, address: String, port: PortLease) -> anyhow::Result<()> {
-        self.channel = proto::net::endpoint(&address)?.connect_lazy().into();
+        self.channel = channel(&address, self.key.as_deref())?;
         self.address = address;
         self.port = port;
         Ok(())
@@ -639,6 +669,16 @@ impl Node {
         fs::write(&self.config, config)
             .with_context(|| format!("cannot write {}", self.config.display()))
     }
+}
+
+/// A channel to a node that reconnects by itself.
+fn channel(address: &str, key: Option<&str>) -> anyhow::Result<Channel> {
+    let dialer: Dialer = Arc::new(Tcp);
+    let dialer = match key {
+        Some(key) => client::authorized(dialer, key)?,
+        None => dialer,
+    };
+    Ok(dialer.dial(address)?)
 }
 
 /// That the disk has room for the nodes of a plan.

@@ -180,6 +180,7 @@ mod tests {
     async fn without_it_the_verb_goes_on_and_nobody_is_asked() {
         let rehearsed = Cli::parse_from(["verb"]).rehearsed;
         let nowhere = Target {
+            credentials: crate::cmd::target::Credentials::default(),
             target: vec!["127.0.0.1:1".to_owned()],
         };
         let verb = || unreachable!("nothing is rehearsed");

@@ -1,7 +1,9 @@
 //! Which cluster a client command talks to, and how what it prints stays fit for a terminal.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Read as _, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -10,6 +12,7 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use model::id::ConversationName;
 pub use model::text::printable;
+use proto::net::{Channel, Dialer, Tcp};
 
 /// Who is asked where nobody is named.
 const USUAL: &str = "127.0.0.1:7001";
@@ -26,6 +29,84 @@ pub struct Target {
         default_value = USUAL
     )]
     pub target: Vec<String>,
+    /// Who asks.
+    #[command(flatten)]
+    pub credentials: Credentials,
+}
+
+/// Who asks: where nodes let in nobody without a credential.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Credentials {
+    /// File with the API key or token to call with; or FIREBREAK_API_KEY_FILE, or the key itself in
+    /// FIREBREAK_API_KEY
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+    /// Ask the node on this machine over its local socket, whatever keys say: its data directory
+    #[arg(long, value_name = "PATH")]
+    pub local: Option<PathBuf>,
+}
+
+/// Where the text of a key may stand.
+const KEY: &str = "FIREBREAK_API_KEY";
+/// Where the name of a file with it may stand.
+const KEY_FILE: &str = "FIREBREAK_API_KEY_FILE";
+/// Bytes of a file with a key.
+const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+impl Credentials {
+    /// The key or token to call with, if there is one.
+    ///
+    /// # Errors
+    /// Usage, when its file cannot be read.
+    pub fn key(&self) -> anyhow::Result<Option<String>> {
+        let key = std::env::var(KEY).ok();
+        let key = key.filter(|key| !key.trim().is_empty());
+        let named = std::env::var_os(KEY_FILE).filter(|named| !named.is_empty());
+        let named = self.api_key_file.clone().or(named.map(PathBuf::from));
+        let path = match (key, &named) {
+            (Some(key), _) if self.api_key_file.is_none() => return Ok(Some(key)),
+            (_, Some(path)) => path,
+            (_, None) => return Ok(None),
+        };
+        let unread = |why: String| {
+            let shown = path.display();
+            anyhow!(crate::exit::Usage(format!("--api-key-file {shown}: {why}")))
+        };
+        let file = std::fs::File::open(path).map_err(|error| unread(error.to_string()))?;
+        let mut text = String::new();
+        io::Read::take(file, KEY_FILE_BYTES_MAX)
+            .read_to_string(&mut text)
+            .map_err(|error| unread(error.to_string()))?;
+        let text = text.trim();
+        match text.is_empty() {
+            true => Err(unread("it is empty".to_owned())),
+            false => Ok(Some(text.to_owned())),
+        }
+    }
+
+    /// A channel to `host:port` that calls with this key.
+    ///
+    /// # Errors
+    /// When the address is none, or the key's file cannot be read.
+    pub fn channel(&self, address: &str) -> anyhow::Result<Channel> {
+        let dialer: Dialer = Arc::new(Tcp);
+        let dialer = match self.key()? {
+            Some(key) => client::authorized(dialer, &key)?,
+            None => dialer,
+        };
+        Ok(dialer.dial(address)?)
+    }
+
+    /// A client of a cluster that calls with this key.
+    ///
+    /// # Errors
+    /// Usage, when its file cannot be read.
+    pub fn with_key(&self, builder: client::Builder) -> anyhow::Result<client::Builder> {
+        Ok(match self.key()? {
+            Some(key) => builder.api_key(key),
+            None => builder,
+        })
+    }
 }
 
 /// What an operator may set, shown: how, and who is asked.
@@ -84,6 +165,18 @@ impl Target {
     /// # Errors
     /// As [`Target::client`].
     pub async fn build(&self, builder: client::Builder) -> anyhow::Result<Client> {
+        if let Some(local) = &self.credentials.local {
+            let socket = Arc::new(crate::local::socket(local));
+            if !socket.exists() {
+                let shown = socket.display();
+                let why = format!("--local: there is no socket {shown}: no node runs there");
+                return Err(anyhow!(crate::exit::Usage(why)));
+            }
+            let builder = builder.dialer(Arc::new(crate::local::Socket(socket)));
+            let alone = builder.endpoints([crate::local::ADDRESS]).discover(false);
+            return Ok(alone.build()?);
+        }
+        let builder = self.credentials.with_key(builder)?;
         let usage = |why: String| anyhow!(crate::exit::Usage(format!("--target: {why}")));
         let targets = self.target.iter().map(|target| target.trim());
         let targets: Vec<&str> = targets.filter(|target| !target.is_empty()).collect();
@@ -102,6 +195,9 @@ impl Target {
 
     /// What to add to an error of a call, so that the reader knows where it was sent.
     pub fn asked(&self) -> String {
+        if let Some(local) = &self.credentials.local {
+            return format!("asked the node of {}", local.display());
+        }
         format!("asked {}", self.target.join(", "))
     }
 }

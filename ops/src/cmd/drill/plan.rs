@@ -11,7 +11,7 @@ use server::drill::plan::{Caps, FORMAT, Goals, Plan};
 
 use crate::cmd::map::Map;
 use crate::cmd::outage::when;
-use crate::cmd::target::{Target, new_table};
+use crate::cmd::target::{Credentials, Target, new_table};
 use crate::drill::live::{Cast, Live, Member, Scenario};
 use crate::drill::{fit, quorum};
 use crate::exit::Usage;
@@ -40,6 +40,8 @@ pub struct Args {
     /// The data center that it befalls, as dc=NAME; and host:port of nodes to ask
     #[arg(long, value_name = "dc=NAME|HOST:PORT", value_delimiter = ',')]
     target: Vec<String>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// What ends the drill at once: failed=N, gap=TIME, margin=N
     #[arg(long, value_name = "KEY=VALUE")]
     cap: Vec<String>,
@@ -133,7 +135,11 @@ impl Args {
         let dc = dcs
             .first()
             .map(|one| one.trim_start_matches("dc=").to_owned());
-        (dc, Target { target: asked })
+        let target = Target {
+            target: asked,
+            credentials: self.credentials.clone(),
+        };
+        (dc, target)
     }
 
     fn plan(
