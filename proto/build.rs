@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "firebreak/v1/recorder.proto",
         "firebreak/v1/faults.proto",
         "firebreak/v1/drills.proto",
+        "firebreak/v1/access.proto",
         "firebreak/node/v1/peer.proto",
         "firebreak/node/v1/quotas.proto",
     ];

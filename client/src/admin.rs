@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::limits;
 use proto::net::Channel;
 use proto::v1;
+use proto::v1::access_client::AccessClient;
 use proto::v1::admin_client::AdminClient;
 use tokio::time::{Instant, timeout};
 
@@ -50,6 +51,10 @@ pub struct ReplicaHash {
 
 fn admin(channel: Channel) -> AdminClient<Channel> {
     AdminClient::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX)
+}
+
+fn access(channel: Channel) -> AccessClient<Channel> {
+    AccessClient::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX)
 }
 
 async fn once<T>(
@@ -378,6 +383,124 @@ impl Client {
             .call(Effect::Perhaps, |attempt| {
                 let request = attempt.request(request);
                 async move { admin(attempt.channel).rotate_join_token(request).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// Who the client is to the node that answers.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it is nobody, or [`Error::Deadline`].
+    pub async fn who_am_i(&self) -> Result<v1::WhoAmIResponse, Error> {
+        let answer = self
+            .call(Effect::None, |attempt| {
+                let request = attempt.request(v1::WhoAmIRequest {});
+                async move { access(attempt.channel).who_am_i(request).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// Makes an API key. Its text is in the answer alone. When the outcome is not known there may be a key
+    /// that nobody has: it is in the list, to be revoked.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn create_key(
+        &self,
+        request: v1::CreateKeyRequest,
+    ) -> Result<v1::CreateKeyResponse, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(request.clone());
+                async move { access(attempt.channel).create_key(request).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// The API keys there are, without their texts.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn keys(&self) -> Result<Vec<v1::ApiKey>, Error> {
+        let answer = self
+            .call(Effect::None, |attempt| {
+                let request = attempt.request(v1::ListKeysRequest {});
+                async move { access(attempt.channel).list_keys(request).await }
+            })
+            .await?;
+        Ok(answer.value.keys)
+    }
+
+    /// Has an API key open nothing any more. Doing so again is safe.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn revoke_key(&self, id: &str) -> Result<u64, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(v1::RevokeKeyRequest { id: id.to_owned() });
+                async move { access(attempt.channel).revoke_key(request).await }
+            })
+            .await?;
+        Ok(answer.value.epoch)
+    }
+
+    /// Has the tokens of an issuer believed, in place of what was said of it before.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn set_issuer(&self, issuer: v1::Issuer) -> Result<u64, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let issuer = Some(issuer.clone());
+                let request = attempt.request(v1::SetIssuerRequest { issuer });
+                async move { access(attempt.channel).set_issuer(request).await }
+            })
+            .await?;
+        Ok(answer.value.epoch)
+    }
+
+    /// The issuers whose tokens are believed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn issuers(&self) -> Result<Vec<v1::Issuer>, Error> {
+        let answer = self
+            .call(Effect::None, |attempt| {
+                let request = attempt.request(v1::ListIssuersRequest {});
+                async move { access(attempt.channel).list_issuers(request).await }
+            })
+            .await?;
+        Ok(answer.value.issuers)
+    }
+
+    /// Has the tokens of an issuer believed no more. Doing so again is safe.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn remove_issuer(&self, name: &str) -> Result<u64, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let name = name.to_owned();
+                let request = attempt.request(v1::RemoveIssuerRequest { name });
+                async move { access(attempt.channel).remove_issuer(request).await }
+            })
+            .await?;
+        Ok(answer.value.epoch)
+    }
+
+    /// A page of the audit, from a number on; 0 = from the first record that is kept.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn audit(&self, from: u64) -> Result<v1::ReadAuditResponse, Error> {
+        let answer = self
+            .call(Effect::None, |attempt| {
+                let request = attempt.request(v1::ReadAuditRequest { from, page_size: 0 });
+                async move { access(attempt.channel).read_audit(request).await }
             })
             .await?;
         Ok(answer.value)

@@ -10,6 +10,7 @@ use tonic::Request;
 use tonic::metadata::MetadataValue;
 
 use crate::budget::{Budget, Latencies};
+use crate::credential::Authorized;
 use crate::error::Error;
 use crate::maintain::maintain;
 use crate::nodes::{NodeHealth, Nodes};
@@ -64,6 +65,7 @@ pub struct Builder {
     discover: bool,
     imports: bool,
     class: Option<Class>,
+    credential: Option<String>,
 }
 
 /// How long what a client asks for can wait, where a node has too much to do.
@@ -150,13 +152,25 @@ impl Builder {
         self
     }
 
+    /// An API key or a token, for nodes that let in nobody without. Default: none.
+    #[must_use]
+    pub fn api_key(mut self, credential: impl Into<String>) -> Builder {
+        self.credential = Some(credential.into());
+        self
+    }
+
     /// The client. Connects when first used. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Config`] when an endpoint is not `host:port`, or there is none.
+    /// [`Error::Config`] when an endpoint is not `host:port`, or there is none; or when the API key cannot be
+    /// sent.
     pub fn build(self) -> Result<Client, Error> {
         let random = Arc::new(Random::new(self.seed));
-        let nodes = Nodes::new(&self.endpoints, self.dialer, random.clone(), self.discover)?;
+        let dialer = match &self.credential {
+            Some(credential) => Authorized::new(self.dialer, credential)?,
+            None => self.dialer,
+        };
+        let nodes = Nodes::new(&self.endpoints, dialer, random.clone(), self.discover)?;
         let maintenance = tokio::spawn(maintain(nodes.clone()));
         let inner = Inner {
             nodes,
@@ -188,6 +202,7 @@ impl Client {
             discover: true,
             imports: false,
             class: None,
+            credential: None,
         }
     }
 

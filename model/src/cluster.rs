@@ -6,6 +6,8 @@ use prost::{Message, Oneof};
 
 use crate::id::{NodeId, ShardId, Slot};
 
+pub mod access;
+pub mod audit;
 mod decide;
 pub mod drills;
 mod leading;
@@ -79,6 +81,12 @@ pub struct ClusterState {
     /// Who may call, and what they may use; none where there was never a tenant created.
     #[prost(message, optional, tag = "60")]
     pub tenants: Option<tenants::Tenants>,
+    /// Who may call; none where nobody was ever named.
+    #[prost(message, optional, tag = "70")]
+    pub access: Option<access::Access>,
+    /// The end of the audit's chain; none before its first record.
+    #[prost(message, optional, tag = "71")]
+    pub trail: Option<audit::Trail>,
 }
 
 /// What nodes join with.
@@ -244,9 +252,12 @@ pub struct Change {
     /// What changes.
     #[prost(
         oneof = "ChangeBody",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40, 50, 60"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40, 50, 60, 70, 71, 72, 73, 74"
     )]
     pub body: Option<ChangeBody>,
+    /// Who asks for it, for the audit; none for what the cluster does by itself, and from versions before.
+    #[prost(message, optional, tag = "79")]
+    pub actor: Option<audit::Actor>,
 }
 
 /// The kinds of changes.
@@ -306,6 +317,29 @@ pub enum ChangeBody {
     /// Changes the tenants.
     #[prost(message, boxed, tag = "60")]
     Tenant(Box<tenants::TenantChange>),
+    /// Takes an API key in.
+    #[prost(message, tag = "70")]
+    CreateKey(access::Key),
+    /// Has an API key open nothing any more.
+    #[prost(message, tag = "71")]
+    RevokeKey(Named),
+    /// Believes an issuer of tokens, in place of the one of its name.
+    #[prost(message, tag = "72")]
+    Issuer(access::Issuer),
+    /// Believes an issuer no more.
+    #[prost(message, tag = "73")]
+    RemoveIssuer(Named),
+    /// Something for the audit.
+    #[prost(message, tag = "74")]
+    Notes(audit::Notes),
+}
+
+/// A key by its id, or an issuer by its name.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Named {
+    /// That.
+    #[prost(string, tag = "1")]
+    pub name: String,
 }
 
 /// An operator says which start of a node was its last true one; a second one has to confirm it.
@@ -449,6 +483,16 @@ pub struct Changed {
     /// The same request had changed the tenant before; it is as it was then.
     #[prost(bool, tag = "61")]
     pub deduplicated: bool,
+}
+
+impl From<ChangeBody> for Change {
+    /// One that the cluster makes by itself.
+    fn from(body: ChangeBody) -> Change {
+        Change {
+            body: Some(body),
+            actor: None,
+        }
+    }
 }
 
 impl ClusterState {

@@ -52,6 +52,25 @@ pub const VIOLATIONS_MAX: usize = 20;
 /// Bytes of what it says of each.
 pub const VIOLATION_BYTES_MAX: usize = 120;
 
+/// API keys of a cluster, those that were revoked among them: every node knows them all.
+pub const API_KEYS_MAX: usize = 1_000;
+/// Issuers of tokens that a cluster believes.
+pub const ISSUERS_MAX: usize = 16;
+/// Public keys of one issuer.
+pub const ISSUER_KEYS_MAX: usize = 8;
+/// Bytes of a public key's text.
+pub const ISSUER_KEY_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of an issuer's name, and of an audience.
+pub const AUDIENCE_BYTES_MAX: usize = 256;
+/// Records of the audit that are kept at most; the oldest make room.
+pub const AUDIT_RECORDS_MAX: u64 = 200_000;
+/// How long a record of the audit is kept, days.
+pub const AUDIT_DAYS_MAX: u64 = 400;
+/// Bytes of each text of an audit record; what is longer is cut.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 256;
+/// Notes for the audit that one change carries.
+pub const AUDIT_NOTES_MAX: usize = 100;
+
 /// Default page of a list, messages.
 pub const PAGE_SIZE_DEFAULT: usize = 50;
 /// Largest page of a list, messages.

@@ -339,7 +339,12 @@ fn check_change(change: &Change) -> Result<(), String> {
             | ChangeBody::JoinToken(_)
             | ChangeBody::ForgetBoot(_)
             | ChangeBody::Drill(_)
-            | ChangeBody::Tenant(_),
+            | ChangeBody::Tenant(_)
+            | ChangeBody::CreateKey(_)
+            | ChangeBody::RevokeKey(_)
+            | ChangeBody::Issuer(_)
+            | ChangeBody::RemoveIssuer(_)
+            | ChangeBody::Notes(_),
         ) => Ok(()),
         None => Err("a change of no known kind".to_owned()),
     }
@@ -470,7 +475,7 @@ mod tests {
 
     #[test]
     fn only_changes_that_somebody_may_ask_for_are_forwarded() {
-        let meta = |body| Command::meta(Change { body: Some(body) });
+        let meta = |body| Command::meta(Change::from(body));
         check(meta(ChangeBody::Join(Join::default())), None);
         let replicas = MetaReplicas { nodes: vec![4] };
         check(

@@ -138,6 +138,12 @@ pub trait Sink {
 
     /// Sets the head of a conversation. `created` when it had none.
     fn put_conversation(&mut self, key: &ConversationKey, head: Conversation, created: bool);
+
+    /// Adds a record of the audit, on the meta shard; `record` is an encoded [`cluster::audit::Record`].
+    fn put_audit(&mut self, number: u64, record: &[u8]);
+
+    /// Removes the records of the audit `from <= number <= to`.
+    fn remove_audit(&mut self, from: u64, to: u64);
 }
 
 /// What a shard may hold.
@@ -284,13 +290,20 @@ impl Machine {
         }
     }
 
-    fn meta<S: View>(&mut self, state: &mut S, change: &cluster::Change) -> Reply {
+    fn meta<S: View + Sink>(&mut self, state: &mut S, change: &cluster::Change) -> Reply {
         let Some(cluster) = state.cluster() else {
             return invalid("a change of the cluster belongs to the meta shard");
         };
         let before = cluster.epoch;
         let reply = cluster::decide_at(cluster, change, self.time_ms);
         self.revision += cluster.epoch - before;
+        let added = cluster::audit::record(cluster, change, (before, &reply), self.time_ms);
+        if let Some((from, to)) = added.dropped {
+            state.remove_audit(from, to);
+        }
+        for (number, record) in added.records {
+            state.put_audit(number, &record);
+        }
         reply
     }
 

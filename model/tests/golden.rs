@@ -19,9 +19,10 @@ use firebreak_model as model;
 use model::cluster::drills::{self, Drill, DrillBody, DrillChange, Drills};
 use model::cluster::{
     Announce, Change, ChangeBody, Changed, ClusterState, ForgetBoot, Join, JoinToken, Layout,
-    Leave, Locality, MetaReplicas, Move, MoveStep, Node, Pardon, Policies, Policy, Relocate,
+    Leave, Locality, MetaReplicas, Move, MoveStep, Named, Node, Pardon, Policies, Policy, Relocate,
     SetDraining, SetPolicy, Shard, ShardPolicy, Survive,
 };
+use model::cluster::{access, audit};
 use model::command::{
     Answer, Append, AppendWith, Appended, Attribute, Attributes, ChangeMessage, Command, Create,
     Created, Due, Edit, Entry, Expire, Expired, Fence, Govern, How, MessageChanged, NewMessage,
@@ -460,6 +461,101 @@ fn tenants_are_read_and_written_as_ever() {
     check("reply_meta_tenant", &Reply::new(Answer::Meta(changed)));
 }
 
+fn api_key() -> access::Key {
+    access::Key {
+        id: "0a1b2c3d4e5f".into(),
+        hash: Bytes::from_static(&[7; 32]),
+        label: "chat".into(),
+        tenant: "kakao".into(),
+        roles: vec![access::Role::Reader as i32, access::Role::Writer as i32],
+        created_ms: 1_700_000_000_000,
+        expires_ms: 1_800_000_000_000,
+        revoked_ms: 1_750_000_000_000,
+    }
+}
+
+fn issuer() -> access::Issuer {
+    access::Issuer {
+        name: "https://login.example".into(),
+        audience: "chat".into(),
+        keys: vec![access::IssuerKey {
+            kid: "k1".into(),
+            key: "-----BEGIN PUBLIC KEY-----".into(),
+        }],
+        tenant: "kakao".into(),
+        roles: vec![access::Role::TenantAdmin as i32],
+        enforce_sender: true,
+    }
+}
+
+#[test]
+fn keys_issuers_and_the_audit_are_read_and_written_as_ever() {
+    let actor = audit::Actor {
+        who: "key 0a1b2c3d4e5f (ann)".into(),
+        role: "operator".into(),
+        from: "10.0.0.7".into(),
+    };
+    let state = ClusterState {
+        access: Some(access::Access {
+            keys: vec![api_key()],
+            issuers: vec![issuer()],
+        }),
+        trail: Some(audit::Trail {
+            head: Bytes::from_static(&[9; 32]),
+            last: 300,
+            first: 2,
+            days: vec![audit::Day {
+                day: 20_000,
+                first: 2,
+            }],
+        }),
+        ..ClusterState::default()
+    };
+    check("cluster_state_access", &state);
+    let note = audit::Note {
+        actor: Some(actor.clone()),
+        what: "/firebreak.v1.Messages/AppendMessage".into(),
+        target: "kakao".into(),
+        outcome: "TENANT_FORBIDDEN".into(),
+        count: 300,
+    };
+    let named = |name: &str| Named { name: name.into() };
+    for (kind, body) in [
+        ("create_key", ChangeBody::CreateKey(api_key())),
+        ("revoke_key", ChangeBody::RevokeKey(named("0a1b2c3d4e5f"))),
+        ("issuer", ChangeBody::Issuer(issuer())),
+        ("remove_issuer", ChangeBody::RemoveIssuer(named("login"))),
+        (
+            "notes",
+            ChangeBody::Notes(audit::Notes {
+                notes: vec![note],
+                node: 3,
+            }),
+        ),
+    ] {
+        let change = Change {
+            body: Some(body),
+            actor: Some(actor.clone()),
+        };
+        check(&format!("command_meta_{kind}"), &Command::meta(change));
+    }
+    let record = audit::Record {
+        format: 1,
+        number: 300,
+        time_ms: 1_700_000_000_000,
+        who: actor.who,
+        role: actor.role,
+        what: "policy set".into(),
+        target: "default".into(),
+        from: actor.from,
+        outcome: "done".into(),
+        count: 1,
+        node: 3,
+        before: Bytes::from_static(&[8; 32]),
+    };
+    check("audit_record", &record);
+}
+
 /// An approval is given for it: a digest that changes makes all of them void.
 #[test]
 fn the_digest_of_a_layout_stays_what_it_was() {
@@ -517,7 +613,7 @@ fn react() -> React {
 }
 
 fn change(body: ChangeBody) -> Command {
-    Command::meta(Change { body: Some(body) })
+    Command::meta(Change::from(body))
 }
 
 #[test]

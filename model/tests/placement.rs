@@ -61,7 +61,7 @@ fn gone(nodes: &[u64], for_ms: u64) -> Health {
 
 #[track_caller]
 fn make(state: &mut ClusterState, body: ChangeBody) {
-    let reply = decide(state, &Change { body: Some(body) });
+    let reply = decide(state, &Change::from(body));
     assert!(matches!(reply.answer, Some(Answer::Meta(_))), "{reply:?}");
 }
 

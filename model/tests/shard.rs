@@ -561,7 +561,7 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
     let mut machine = machine();
     let mut foreign = append("room", vec![message("u", "1", "x")]);
     foreign.conversation = "rooms/1".into();
-    let change = cluster::Change { body: None };
+    let change = cluster::Change::default();
     for invalid in [
         Command::append(foreign),
         Command::append(append("room", vec![])),
@@ -629,6 +629,7 @@ fn a_change_of_the_cluster_moves_the_meta_shards_revision() {
                 ..cluster::ClusterState::default()
             },
         ))),
+        actor: None,
     });
     let reply = apply(&mut meta, &mut records, 1, founding);
     let changed = cluster::Changed {

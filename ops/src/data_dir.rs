@@ -6,6 +6,7 @@
 //!   raftdb/  Raft logs, votes, who the node is
 //!   msgdb/   the state of its shards
 //!   recorder/ what happened here, for `firebreak outage` ([`crate::tape`])
+//!   admin.sock the local socket of the node that runs ([`crate::local`])
 //!   ballast  room, to be given back when the disk is full ([`crate::ballast`])
 //! ```
 

@@ -24,6 +24,7 @@ mod exit;
 mod export;
 mod import;
 mod itself;
+mod local;
 mod logging;
 mod machine;
 mod real;
@@ -72,6 +73,11 @@ enum Command {
     Token(cmd::token::Token),
     #[command(subcommand)]
     Cert(cmd::cert::Cert),
+    #[command(subcommand)]
+    Key(cmd::key::Key),
+    #[command(subcommand)]
+    Issuer(cmd::issuer::Issuer),
+    Audit(cmd::audit::Args),
     #[command(subcommand)]
     Dc(cmd::drain::Dc),
     #[command(subcommand)]
@@ -139,6 +145,9 @@ fn main() -> ExitCode {
         Command::Node(command) => cmd::block_on(command.run()),
         Command::Cert(command) => command.run(),
         Command::Token(command) => cmd::block_on(command.run()),
+        Command::Key(command) => cmd::block_on(command.run()),
+        Command::Issuer(command) => cmd::block_on(command.run()),
+        Command::Audit(args) => cmd::block_on(args.run()),
         Command::Dc(command) => cmd::block_on(command.run()),
         Command::Policy(command) => cmd::block_on(command.run()),
         Command::Shard(command) => cmd::block_on(command.run()),

@@ -84,6 +84,7 @@ pub fn world(
         process: Arc::new(Itself::default()),
         traces: crate::traces::of(config)?,
         console: Some(server::sight::console::router()),
+        local: None,
         tape: Arc::new(Files::of(directory.path())),
         debug: Arc::new(NoDebug),
         disk: Arc::new(disk),

@@ -122,6 +122,7 @@ fn every_wire_message_is_written_and_read_as_by_the_first_version() {
     tenants(&mut golden);
     admin(&mut golden);
     faults(&mut golden);
+    access(&mut golden);
     frames(&mut golden);
     snapshots_and_views(&mut golden);
     golden.close();
@@ -1119,6 +1120,125 @@ fn admin(golden: &mut Golden) {
     );
 }
 
+fn access(golden: &mut Golden) {
+    let roles = || vec!["reader".to_owned(), "writer".to_owned()];
+    golden.check(
+        "who_am_i_response",
+        &v1::WhoAmIResponse {
+            who: "ann of login".into(),
+            tenant: "kakao".into(),
+            roles: roles(),
+            sender: "ann".into(),
+            expires_ms: 1_800_000_000_000,
+            auth_required: true,
+        },
+    );
+    let key = || v1::ApiKey {
+        id: "0a1b2c3d4e5f".into(),
+        label: "chat".into(),
+        tenant: "kakao".into(),
+        roles: roles(),
+        created_ms: 1_700_000_000_000,
+        expires_ms: 1_800_000_000_000,
+        revoked_ms: 1_750_000_000_000,
+    };
+    golden.check(
+        "create_key_request",
+        &v1::CreateKeyRequest {
+            label: "chat".into(),
+            tenant: "kakao".into(),
+            roles: roles(),
+            valid_ms: 86_400_000,
+        },
+    );
+    golden.check(
+        "create_key_response",
+        &v1::CreateKeyResponse {
+            key: "fbk_".into(),
+            about: Some(key()),
+        },
+    );
+    golden.check(
+        "list_keys_response",
+        &v1::ListKeysResponse { keys: vec![key()] },
+    );
+    golden.check(
+        "revoke_key_request",
+        &v1::RevokeKeyRequest {
+            id: "0a1b2c3d4e5f".into(),
+        },
+    );
+    golden.check("revoke_key_response", &v1::RevokeKeyResponse { epoch: 300 });
+    let issuer = || v1::Issuer {
+        name: "https://login.example".into(),
+        audience: "chat".into(),
+        keys: vec![v1::IssuerKey {
+            kid: "k1".into(),
+            key: "pem".into(),
+        }],
+        tenant: "kakao".into(),
+        roles: roles(),
+        enforce_sender: true,
+    };
+    golden.check(
+        "set_issuer_request",
+        &v1::SetIssuerRequest {
+            issuer: Some(issuer()),
+        },
+    );
+    golden.check("set_issuer_response", &v1::SetIssuerResponse { epoch: 300 });
+    golden.check(
+        "list_issuers_response",
+        &v1::ListIssuersResponse {
+            issuers: vec![issuer()],
+        },
+    );
+    golden.check(
+        "remove_issuer_request",
+        &v1::RemoveIssuerRequest {
+            name: "login".into(),
+        },
+    );
+    golden.check(
+        "remove_issuer_response",
+        &v1::RemoveIssuerResponse { epoch: 300 },
+    );
+    golden.check(
+        "read_audit_request",
+        &v1::ReadAuditRequest {
+            from: 300,
+            page_size: 50,
+        },
+    );
+    golden.check(
+        "read_audit_response",
+        &v1::ReadAuditResponse {
+            records: vec![Bytes::from_static(b"record")],
+            next: 301,
+            first: 2,
+            last: 400,
+            head: Bytes::from_static(&[7; 32]),
+        },
+    );
+    golden.check(
+        "audit_record",
+        &v1::AuditRecord {
+            format: 1,
+            number: 300,
+            time_ms: 1_700_000_000_000,
+            who: "ann".into(),
+            role: "operator".into(),
+            what: "policy set".into(),
+            target: "default".into(),
+            from: "10.0.0.7".into(),
+            outcome: "done".into(),
+            count: 1,
+            node: 3,
+            before: Bytes::from_static(&[8; 32]),
+        },
+    );
+}
+
 fn faults(golden: &mut Golden) {
     let drill = || "drill".to_owned();
     let ids = || vec!["a".to_owned()];
@@ -1554,6 +1674,16 @@ fn bodies() -> Vec<(&'static str, Body)> {
             }),
         ),
         (
+            "ping_with_access",
+            Body::Ping(node::Ping {
+                health: Some(node::Health {
+                    access: true,
+                    ..node::Health::default()
+                }),
+                ..node::Ping::default()
+            }),
+        ),
+        (
             "ping_with_clock",
             Body::Ping(node::Ping {
                 clock: clock(),
@@ -1600,6 +1730,7 @@ fn health() -> Option<node::Health> {
         room: 0,
         drills: false,
         tenants: false,
+        access: false,
     })
 }
 

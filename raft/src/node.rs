@@ -17,7 +17,7 @@ use proto::node as wire;
 use store::Error;
 use store::state::ShardState;
 use tokio::sync::watch;
-use tonic::metadata::MetadataMap;
+use tonic::codegen::http::HeaderMap;
 
 use crate::api::{
     Identity, LinkStatus, Options, ProposeError, ReadError, Refused, ReplicaStatus, Replicas,
@@ -74,10 +74,10 @@ impl Node {
         self.inner.identity()
     }
 
-    /// The node that makes a call with this metadata, if one of this cluster does: by its certificate
+    /// The node that makes a call with these headers, if one of this cluster does: by its certificate
     /// and by its proof. n0 in a cluster whose nodes have neither, which takes calls at their word.
-    pub fn vouches(&self, metadata: &MetadataMap) -> Option<NodeId> {
-        self.inner.vouches(metadata)
+    pub fn vouches(&self, headers: &HeaderMap) -> Option<NodeId> {
+        self.inner.vouches(headers)
     }
 
     /// The cluster as this node sees it; epoch 0 until something is known.
@@ -244,6 +244,11 @@ impl Node {
         let links = self.inner.peers().all();
         let mut up = links.iter().filter(|link| link.is_up());
         self.inner.current_view().epoch >= epoch && up.all(|link| link.peer_epoch() >= epoch)
+    }
+
+    /// Whether a node is of a version that knows keys, issuers and the audit, as it has said lately.
+    pub fn knows_access(&self, node: NodeId) -> bool {
+        self.inner.peers().vitals().knows_access(node)
     }
 
     /// What most clocks say, Unix milliseconds; `None` until that is known.

@@ -27,6 +27,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
 use crate::api::{DrainStep, Event, Identity, Keep, Options, Refused, Tuning};
@@ -490,9 +491,9 @@ impl Shared {
         self.admit(metadata).await
     }
 
-    /// The node of this cluster that makes a call with this metadata.
-    pub(crate) fn vouches(&self, metadata: &MetadataMap) -> Option<NodeId> {
-        self.doorkeeper.vouches(metadata, &self.current_view())
+    /// The node of this cluster that makes a call with these headers.
+    pub(crate) fn vouches(&self, headers: &HeaderMap) -> Option<NodeId> {
+        self.doorkeeper.vouches(headers, &self.current_view())
     }
 
     /// Where this node is.

@@ -246,6 +246,7 @@ async fn cluster_of(dcs: &[&str], shards: u32, replicas: u32) -> Vec<Running> {
         };
         let join = Command::meta(Change {
             body: Some(ChangeBody::Join(join)),
+            actor: None,
         });
         let reply = propose(&nodes[0].node, ShardId::META, &join).await;
         assert!(
@@ -478,6 +479,7 @@ async fn a_node_that_drains_or_stops_hands_over_all_that_it_leads() {
             draining: true,
             ..SetDraining::default()
         })),
+        actor: None,
     });
     propose(&nodes[1].node, ShardId::META, &drain).await;
     let mut aside = nodes[0].node.aside();
@@ -993,6 +995,7 @@ async fn a_node_that_is_removed_while_it_runs_hears_of_it() {
     };
     let leave = Command::meta(Change {
         body: Some(ChangeBody::Leave(leave)),
+        actor: None,
     });
     propose(&nodes[0].node, ShardId::META, &leave).await;
     let heard = timeout(PATIENCE, refused.wait_for(Option::is_some)).await;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use model::cluster::access::Role;
 use model::id::{self, ConversationName};
 use model::limits;
 use model::rules::{self, text};
@@ -14,13 +15,18 @@ use model::session::Token;
 use prost_types::Timestamp;
 use proto::v1;
 
+use crate::access::Caller;
 use crate::convert;
+use crate::deadline::Call;
 use crate::error::{Failure, Violation};
 
-/// Collects violations; allocates only when there are any.
-#[derive(Debug, Default)]
-pub struct Checker {
+/// Collects violations; allocates only when there are any. What its caller may not touch is refused before
+/// anything is said about the rest.
+#[derive(Debug)]
+pub struct Checker<'c> {
+    caller: &'c Caller,
     violations: Vec<Violation>,
+    forbidden: Option<Failure>,
     body_bytes_max: usize,
     imports: bool,
 }
@@ -94,11 +100,18 @@ impl Wanted {
     }
 }
 
-impl Checker {
-    /// With the bound on bodies that the node is configured with, bytes.
-    pub fn new(body_bytes_max: usize) -> Checker {
+impl<'c> Checker<'c> {
+    /// Of a call, with the bound on bodies that the node is configured with, bytes.
+    pub fn of(call: &'c Call, body_bytes_max: usize) -> Checker<'c> {
+        Checker::new(&call.caller, body_bytes_max).imports(call.imports)
+    }
+
+    /// Of what a caller gives, with the same bound.
+    pub fn new(caller: &'c Caller, body_bytes_max: usize) -> Checker<'c> {
         Checker {
+            caller,
             violations: Vec::new(),
+            forbidden: None,
             body_bytes_max,
             imports: false,
         }
@@ -106,8 +119,25 @@ impl Checker {
 
     /// Whether the call is part of an import, whose ids may say so.
     #[must_use]
-    pub fn imports(self, imports: bool) -> Checker {
+    pub fn imports(self, imports: bool) -> Checker<'c> {
         Checker { imports, ..self }
+    }
+
+    /// Whether the caller may; the first thing that it may not is what is told.
+    fn may(&mut self, may: Result<(), Failure>) -> bool {
+        match may {
+            Ok(()) => true,
+            Err(failure) => {
+                self.forbidden.get_or_insert(failure);
+                false
+            }
+        }
+    }
+
+    /// Who sends, or reacts.
+    fn sender(&mut self, sender: &str) {
+        let may = self.caller.sends_as(sender);
+        self.may(may);
     }
 
     /// Notes one.
@@ -121,8 +151,11 @@ impl Checker {
     /// Fails with all that were noted.
     ///
     /// # Errors
-    /// [`Failure::Invalid`] when there are any.
+    /// [`Failure::Invalid`] when there are any, [`Failure::Forbidden`] before that.
     pub fn finish(self) -> Result<(), Failure> {
+        if let Some(forbidden) = self.forbidden {
+            return Err(forbidden);
+        }
         if self.violations.is_empty() {
             return Ok(());
         }
@@ -140,9 +173,11 @@ impl Checker {
 
     /// `tenants/{t}/conversations/{c}`.
     pub fn conversation(&mut self, field: &str, text: &str) -> Option<ConversationName> {
-        ConversationName::parse(text)
+        let name = ConversationName::parse(text)
             .map_err(|error| self.add(field, error))
-            .ok()
+            .ok()?;
+        let may = self.caller.sees(name.tenant());
+        self.may(may).then_some(name)
     }
 
     /// `tenants/{t}/conversations/{c}/messages/{seq}`.
@@ -188,6 +223,7 @@ impl Checker {
 
     /// A reaction.
     pub fn reaction(&mut self, request: &v1::ReactRequest) {
+        self.sender(&request.user);
         if let Some(wrong) = text(&request.user, 1, limits::SENDER_BYTES_MAX) {
             self.add("user", wrong);
         }
@@ -211,8 +247,9 @@ impl Checker {
         };
         id::segment("tenant", tenant)
             .map_err(|error| self.add(field, error))
-            .is_ok()
-            .then(|| tenant.to_owned())
+            .ok()?;
+        let may = self.caller.sees(tenant);
+        self.may(may).then(|| tenant.to_owned())
     }
 
     /// `tenants/{t}` and an id.
@@ -227,6 +264,8 @@ impl Checker {
                 None
             }
         };
+        let may = tenant.map_or(Ok(()), |tenant| self.caller.sees(tenant));
+        self.may(may);
         let id_fits = id::segment("conversation", id)
             .map_err(|error| self.add("conversation_id", error))
             .is_ok();
@@ -241,6 +280,7 @@ impl Checker {
             self.add(at, "is required");
             return;
         };
+        self.sender(&message.sender);
         let field = |name: &str| format!("{at}.{name}");
         let parts = rules::Parts {
             sender: message.sender.as_bytes(),
@@ -424,6 +464,21 @@ impl Checker {
         wanted
     }
 
+    /// Names of roles: as the cluster keeps them.
+    pub fn roles(&mut self, field: &str, names: &[String]) -> Vec<i32> {
+        let mut roles = std::collections::BTreeSet::new();
+        for name in names {
+            match Role::parse(name) {
+                Some(role) => drop(roles.insert(role as i32)),
+                None => {
+                    let all = Role::ALL.map(Role::name).join(", ");
+                    self.add(field, format_args!("{name:?} is none of {all}"));
+                }
+            }
+        }
+        roles.into_iter().collect()
+    }
+
     fn name(&mut self, field: &'static str, value: &str) {
         if let Err(error) = id::segment(field, value) {
             self.add(field, error);
@@ -492,8 +547,9 @@ mod tests {
         }
     }
 
-    fn violations<R>(check: impl FnOnce(&mut Checker) -> R) -> Vec<(String, String)> {
-        let mut checker = Checker::new(limits::BODY_BYTES_MAX);
+    fn violations<R>(check: impl FnOnce(&mut Checker<'_>) -> R) -> Vec<(String, String)> {
+        let caller = Caller::unbounded();
+        let mut checker = Checker::new(&caller, limits::BODY_BYTES_MAX);
         check(&mut checker);
         match checker.finish() {
             Err(Failure::Invalid(all)) => {
@@ -648,7 +704,8 @@ mod tests {
 
     #[test]
     fn sizes_levels_and_parents_are_checked() {
-        let mut checker = Checker::new(1);
+        let caller = Caller::unbounded();
+        let mut checker = Checker::new(&caller, 1);
         assert_eq!(checker.page_size(0), 50);
         assert_eq!(checker.page_size(1_000), 1_000);
         assert!(checker.finish().is_ok());
@@ -659,7 +716,8 @@ mod tests {
             max_staleness: bound,
             ..v1::ReadOptions::default()
         };
-        let mut checker = Checker::new(1);
+        let caller = Caller::unbounded();
+        let mut checker = Checker::new(&caller, 1);
         let bound = prost_types::Duration {
             seconds: 1,
             nanos: 5,
@@ -696,7 +754,8 @@ mod tests {
             2
         );
         assert_eq!(violations(|c| c.conversation_id("acme", "a")).len(), 1);
-        let mut checker = Checker::new(1);
+        let caller = Caller::unbounded();
+        let mut checker = Checker::new(&caller, 1);
         let name = checker.conversation_id("tenants/acme", "room");
         assert_eq!(
             name.map(|n| n.to_string()).as_deref(),

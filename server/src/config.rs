@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::telemetry::Format;
 
+mod auth;
 mod drill;
 mod http;
 mod table;
@@ -23,6 +24,7 @@ mod tenants;
 mod tls;
 mod traces;
 
+pub use auth::Auth;
 pub use drill::Drill;
 pub use http::Http;
 pub use tls::{Tls, TlsMode};
@@ -72,6 +74,8 @@ pub struct Config {
     pub tls: Tls,
     /// Which tenants may call, and whose turn it is.
     pub tenants: crate::tenants::Settings,
+    /// Whether callers must say who they are.
+    pub auth: Auth,
     /// What the flight recorder keeps, bytes; 0 = it is off.
     pub recorder_bytes: u64,
     /// What was set, and where.
@@ -263,6 +267,12 @@ impl Config {
         self.tls.resolve(folder);
     }
 
+    /// Whether only this machine reaches the node's port.
+    pub fn listens_locally(&self) -> bool {
+        let host = self.listen.rsplit_once(':').map_or("", |(host, _)| host);
+        auth::is_loopback(host)
+    }
+
     /// Reads a text; `file` is named in errors. Relative paths stay as they are.
     ///
     /// # Errors
@@ -298,7 +308,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let top = Section::root(root);
     let sections = [
         "locality", "limits", "raft", "scrub", "log", "storage", "memory", "network", "http",
-        "recorder", "traces", "drill", "tenants", "classes", "tls",
+        "recorder", "traces", "drill", "tenants", "classes", "tls", "auth",
     ];
     let keys = ["name", "listen", "advertise", "data_dir", "peers"];
     reader.known(&top, &[&keys[..], &sections[..]].concat());
@@ -353,6 +363,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
     let http = http::read(reader, &top, &listen);
     let traces = traces::read(reader, &top);
     let drill = drill::read(reader, &top, &listen, http.listen.as_deref());
+    let auth = auth::read(reader, &top);
 
     let tls = tls::read(reader, &top);
     let tenants = tenants::read(reader, &top);
@@ -391,6 +402,7 @@ fn read(reader: &mut Reader<'_>, root: &toml::de::DeTable<'_>) -> Config {
         drill,
         tls,
         tenants,
+        auth,
         given: Given::default(),
         recorder_bytes: recorder_mb * MIB,
     }

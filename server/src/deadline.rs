@@ -11,6 +11,8 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use crate::tenants::class::Class;
 use crate::tenants::client::ClientName;
 
+use crate::access::Caller;
+
 /// What a call without a `grpc-timeout` gets.
 pub const DEFAULT: Duration = Duration::from_secs(10);
 /// The longest that is honoured; longer ones count as this.
@@ -50,8 +52,10 @@ impl Deadline {
 }
 
 /// What a call brings besides its request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Call {
+    /// Who calls.
+    pub caller: Caller,
     /// When it must have been answered.
     pub deadline: Deadline,
     /// Whether another node forwarded it here.
@@ -70,6 +74,7 @@ impl Call {
     /// One that the node makes itself.
     pub fn within(deadline: Deadline) -> Call {
         Call {
+            caller: Caller::unbounded(),
             deadline,
             forwarded: false,
             imports: false,
@@ -79,10 +84,23 @@ impl Call {
         }
     }
 
-    /// Read from a request's metadata.
-    pub fn of(metadata: &MetadataMap) -> Call {
+    /// Read from a request: its metadata, and whom the doors have let in with it.
+    pub fn of<T>(request: &tonic::Request<T>) -> Call {
+        let caller = request.extensions().get::<Caller>().cloned();
+        Call::by(caller.unwrap_or_default(), request.metadata())
+    }
+
+    /// Of somebody who may do everything.
+    #[cfg(test)]
+    pub fn unbounded() -> Call {
+        Call::by(Caller::unbounded(), &MetadataMap::new())
+    }
+
+    /// Of this caller.
+    pub fn by(caller: Caller, metadata: &MetadataMap) -> Call {
         let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
         Call {
+            caller,
             deadline: Deadline::of(metadata),
             forwarded: metadata.contains_key(FORWARDED),
             imports: metadata.contains_key(IMPORT),
@@ -108,7 +126,7 @@ pub fn forward<T>(message: T, timeout: Option<Duration>) -> tonic::Request<T> {
 }
 
 /// The same, as a part of a call's trace, and of the class that it says.
-pub fn forward_traced<T>(message: T, timeout: Option<Duration>, call: Call) -> tonic::Request<T> {
+pub fn forward_traced<T>(message: T, timeout: Option<Duration>, call: &Call) -> tonic::Request<T> {
     let mut request = forward(message, timeout);
     let class = MetadataValue::from_static(call.class.name());
     request.metadata_mut().insert(CLASS, class);
@@ -192,9 +210,9 @@ mod tests {
 
     #[test]
     fn a_forwarded_call_says_so() {
-        assert!(!Call::of(&MetadataMap::new()).forwarded);
+        assert!(!Call::of(&tonic::Request::new(())).forwarded);
         let request = forward((), Some(Duration::from_secs(1)));
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         assert!(call.forwarded && is_about(call.deadline, 950));
     }
 }

@@ -91,6 +91,10 @@ pub enum Failure {
     },
     /// An earlier item of the same conversation failed; nothing was done.
     PredecessorFailed,
+    /// The caller does not say who it is, or not so that it is believed.
+    Credentials(Unknown),
+    /// It is known who the caller is, and it may not.
+    Forbidden(Forbidden),
     /// The join token or the node's name was refused.
     JoinRefused(String),
     /// Somebody at the caller's address guessed at the join token a moment ago.
@@ -130,6 +134,30 @@ pub enum Failure {
     Internal(String),
     /// As another node answered.
     Passed(Status),
+}
+
+/// Why a credential is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// There is none.
+    Missing,
+    /// It is none of this cluster, or was changed; why, for people.
+    Invalid(&'static str),
+    /// It was one, and its time is over.
+    Expired,
+    /// It was one, and somebody took it back.
+    Revoked,
+}
+
+/// What a caller may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forbidden {
+    /// Touch the data of this tenant.
+    Tenant(String),
+    /// Do what one of these roles is needed for.
+    Role(String),
+    /// Send as this user.
+    Sender(String),
 }
 
 /// How a failure looks on the wire.
@@ -304,6 +332,8 @@ impl Failure {
                         .to_owned(),
                 )
             },
+            Failure::Credentials(unknown) => not_believed(*unknown),
+            Failure::Forbidden(forbidden) => not_allowed(forbidden),
             Failure::JoinRefused(why) => row(Code::PermissionDenied, "JOIN_REFUSED", why.clone()),
             Failure::JoinLimited => Row {
                 retry_after: Some(crate::guesses::PAUSE),
@@ -425,6 +455,56 @@ fn of_tenant(failure: &Failure) -> Row {
             String::new(),
             ("", String::new()),
         ),
+    }
+}
+
+fn not_believed(unknown: Unknown) -> Row {
+    let (reason, message) = match unknown {
+        Unknown::Missing => (
+            "CREDENTIALS_MISSING",
+            "this node lets in nobody without a credential: send `authorization: Bearer` with an API key \
+             or a token",
+        ),
+        Unknown::Invalid(why) => ("CREDENTIALS_INVALID", why),
+        Unknown::Expired => ("CREDENTIALS_EXPIRED", "the credential has expired"),
+        Unknown::Revoked => ("CREDENTIALS_REVOKED", "the credential was revoked"),
+    };
+    Row {
+        code: Code::Unauthenticated,
+        reason,
+        message: message.to_owned(),
+        retry_after: None,
+        metadata: None,
+    }
+}
+
+fn not_allowed(forbidden: &Forbidden) -> Row {
+    let (reason, message, metadata) = match forbidden {
+        Forbidden::Tenant(tenant) => (
+            "TENANT_FORBIDDEN",
+            format!(
+                "the caller's credential is not for tenant {}",
+                short(tenant)
+            ),
+            None,
+        ),
+        Forbidden::Role(needed) => (
+            "ROLE_MISSING",
+            format!("the caller's credential has not the role {needed}"),
+            Some(("needed", needed.clone())),
+        ),
+        Forbidden::Sender(sender) => (
+            "SENDER_FORBIDDEN",
+            format!("the caller's token is not that of {}", short(sender)),
+            None,
+        ),
+    };
+    Row {
+        code: Code::PermissionDenied,
+        reason,
+        message,
+        retry_after: None,
+        metadata,
     }
 }
 
@@ -703,6 +783,13 @@ mod tests {
             Failure::DiskFull,
             Failure::DeadlineExceeded(why()),
             Failure::PredecessorFailed,
+            Failure::Credentials(Unknown::Missing),
+            Failure::Credentials(Unknown::Invalid("why")),
+            Failure::Credentials(Unknown::Expired),
+            Failure::Credentials(Unknown::Revoked),
+            Failure::Forbidden(Forbidden::Tenant(why())),
+            Failure::Forbidden(Forbidden::Role(why())),
+            Failure::Forbidden(Forbidden::Sender(why())),
             Failure::JoinRefused(why()),
             Failure::JoinLimited,
             Failure::ChangeRefused(why()),

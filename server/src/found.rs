@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{Either, select};
+use model::cluster::access::{self, Role};
 use model::cluster::{ClusterState, JoinToken, Locality, Node};
 use model::{hash, limits};
 use proto::net::Network;
@@ -14,7 +15,7 @@ use thiserror::Error;
 use tonic::{Code, Request, Status};
 
 use crate::World;
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::identity::{self, Record};
 use crate::world::Entropy;
 
@@ -49,6 +50,8 @@ pub struct InitResult {
     pub token_expires_ms: u64,
     /// This node's number.
     pub node_id: u64,
+    /// The first operator's API key, where callers must have one.
+    pub operator_key: Option<String>,
 }
 
 /// A node that was let in.
@@ -160,6 +163,13 @@ pub async fn init<N: Network>(
         let cluster_id = hex(&draw::<16>(entropy)?);
         let token = new_token(entropy)?;
         let token_expires_ms = expires_ms(&*world.clock, options.token_valid_ms);
+        let (operator_key, access) = match config.auth {
+            Auth::Open => (None, None),
+            Auth::Required => {
+                let (text, key) = first_key(world, &cluster_id)?;
+                (Some(text), Some(key))
+            }
+        };
         let mut record = Record::new(&config.name, draw(entropy)?);
         record.cluster_id.clone_from(&cluster_id);
         record.node = 1;
@@ -183,6 +193,7 @@ pub async fn init<N: Network>(
                 token: token.clone(),
                 expires_ms: token_expires_ms,
             }),
+            access,
             ..ClusterState::default()
         });
         record.save(&log).await?;
@@ -191,9 +202,31 @@ pub async fn init<N: Network>(
             token,
             token_expires_ms,
             node_id: 1,
+            operator_key,
         })
     })
     .await
+}
+
+/// The key of the cluster's first operator, who makes all others: its text, and what the cluster keeps.
+fn first_key<N: Network>(
+    world: &World<N>,
+    cluster_id: &str,
+) -> Result<(String, access::Access), FoundError> {
+    let (text, id) = new_key(&*world.entropy)?;
+    let key = access::Key {
+        hash: access::key_hash(cluster_id, &text),
+        id,
+        label: "first operator".to_owned(),
+        roles: vec![Role::Operator as i32],
+        created_ms: world.clock.unix_ms(),
+        ..access::Key::default()
+    };
+    let access = access::Access {
+        keys: vec![key],
+        issuers: Vec::new(),
+    };
+    Ok((text, access))
 }
 
 /// A token that nobody guesses.
@@ -202,6 +235,17 @@ pub async fn init<N: Network>(
 /// When the system gives no random bytes.
 pub fn new_token(entropy: &dyn Entropy) -> Result<String, std::io::Error> {
     Ok(format!("fb-{}", hex(&draw::<20>(entropy)?)))
+}
+
+/// An API key that nobody guesses: its text, and its id.
+///
+/// # Errors
+/// When the system gives no random bytes.
+pub fn new_key(entropy: &dyn Entropy) -> Result<(String, String), std::io::Error> {
+    const ID_BYTES: usize = access::KEY_ID_DIGITS / 2;
+    let id = hex(&draw::<ID_BYTES>(entropy)?);
+    let secret = hex(&draw::<{ access::KEY_SECRET_BYTES }>(entropy)?);
+    Ok((format!("{}{id}_{secret}", access::KEY_PREFIX), id))
 }
 
 /// When something is over that is valid for so long from now, Unix milliseconds; 0 = never, both ways.

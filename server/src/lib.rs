@@ -13,6 +13,7 @@
 //! Everything a caller gives is checked at the edge ([`check`]) and every error leaves through one
 //! file ([`error`]).
 
+pub mod access;
 pub mod budget;
 pub mod check;
 pub mod coalesce;

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use model::limits::FRAME_BYTES_MAX;
 use proto::net::serve::said;
-use proto::net::{Ending, Guard, Network};
+use proto::net::{Ending, Guard, Network, http2_server};
 use proto::node::peer_server::{Peer, PeerServer};
 use proto::node::quotas_server::QuotasServer;
+use proto::v1::access_server::AccessServer;
 use proto::v1::admin_server::AdminServer;
 use proto::v1::changes_server::ChangesServer;
 use proto::v1::conversations_server::ConversationsServer;
@@ -34,8 +35,9 @@ use tonic_health::server::HealthReporter;
 pub use crate::found::{FoundError, InitOptions, InitResult, JoinResult, init, join, joined};
 
 use crate::World;
+use crate::access::{self, Book, Doors};
 use crate::budget::Budget;
-use crate::config::Config;
+use crate::config::{Auth, Config, TlsMode};
 use crate::drill::faults::disk::Held;
 use crate::drill::faults::{self, DiskSwitch, Running};
 use crate::events::{Event, Events, Refusals, Told, watch_refusals};
@@ -46,6 +48,7 @@ use crate::memory::{Gauging, Memory};
 use crate::plain;
 use crate::recorder::{LAST_WRITE_MAX, Recorder};
 use crate::room;
+use crate::service::access::Access;
 use crate::service::admin::Admin;
 use crate::service::conversations::Conversations;
 use crate::service::debug::Files;
@@ -156,7 +159,7 @@ pub async fn run<N: Network>(
         }
     }
     let opened = open(&world, &config, &mut tasks).await?;
-    let mut serving = serve(&world, &config, opened, disk, &mut tasks)?;
+    let mut serving = serve(&mut world, &config, opened, disk, &mut tasks)?;
     listening();
     match serving.outcome(shutdown).await {
         Ok(end) => serving.stop(end).await,
@@ -306,7 +309,7 @@ struct Serving {
 
 /// Serves on the port, and starts what goes on beside it.
 fn serve<N: Network>(
-    world: &World<N>,
+    world: &mut World<N>,
     config: &Config,
     opened: Opened<N>,
     disk_faults: DiskSwitch,
@@ -353,7 +356,11 @@ fn serve<N: Network>(
         told.clone(),
         disk_faults.clone(),
     );
-    let faults = faults::open(world, config, &raft, &told, disk_faults)?;
+    let doors = doors(world, config, &raft)?;
+    if let Some(book) = doors.book() {
+        tasks.spawn(book.clone().tell(gateway.clone()));
+    }
+    let faults = faults::open(world, config, &raft, &told, (disk_faults, doors.clone()))?;
     tasks.spawn(disk);
     tasks.spawn(watch_refusals(refusals, guard.clone(), told.clone()));
     tasks.spawn(forget_founding(raft.clone(), log.clone(), record));
@@ -403,12 +410,19 @@ fn serve<N: Network>(
         process: world.process.clone(),
     });
     let body_bytes_max = config.limits.body_bytes_max;
-    let routes = services(&gateway, admin.clone(), body_bytes_max, raft.peer_service());
+    let peer = raft.peer_service();
+    let routes = services(
+        &gateway,
+        (admin.clone(), doors.clone()),
+        body_bytes_max,
+        peer,
+    );
     let mut routes = routes.map_err(RunError::Start)?.add_service(health_service);
     let pages = config.http.enabled.then(|| {
         let shared = http::Shared {
             api: Arc::new(Api::new(admin, config.clone())),
             metrics: world.metrics.clone(),
+            doors: doors.clone(),
         };
         http::router(shared, world.console.clone())
     });
@@ -420,6 +434,19 @@ fn serve<N: Network>(
         }
         (None, _) => (None, None),
     };
+    let routes = access::layer::guarded(routes, doors.clone());
+    if let Some(connections) = world.local.take() {
+        let routes = access::layer::local(routes.clone());
+        let mut stopping = stopping.clone();
+        tasks.spawn(async move {
+            let stopped = async move { said(&mut stopping).await };
+            let served = http2_server().add_routes(routes);
+            let ended = served.serve_with_incoming_shutdown(connections, stopped);
+            if let Err(error) = ended.await {
+                tracing::error!(%error, "the local socket is served no more");
+            }
+        });
+    }
     let routes = plain::refused(routes);
     let (served, server_ended) = watch::channel(None);
     let network = world.network.clone();
@@ -435,7 +462,9 @@ fn serve<N: Network>(
         let mut stopping = stopping.clone();
         tasks.spawn(async move {
             let stopped = async move { said(&mut stopping).await };
-            let routes = plain::refused(http::beside(Routes::default(), pages));
+            let routes = http::beside(Routes::default(), pages);
+            let routes = access::layer::guarded(routes, doors);
+            let routes = plain::refused(routes);
             network
                 .serve(incoming, routes, stopped, ending, guard)
                 .await;
@@ -590,10 +619,43 @@ fn options<N: Network>(
     })
 }
 
+/// Who is let in.
+fn doors<N: Network>(
+    world: &World<N>,
+    config: &Config,
+    raft: &Arc<Node>,
+) -> Result<Arc<Doors>, RunError> {
+    let required = config.auth == Auth::Required;
+    if required && raft.identity().secret.is_none() && config.tls.mode == TlsMode::Off {
+        return Err(RunError::Start(
+            "auth.mode = \"required\" needs nodes that prove themselves to each other, and this cluster was \
+             founded before they had a secret for it: set tls.mode"
+                .to_owned(),
+        ));
+    }
+    let passed_on = raft.clone();
+    let mut session_key = [0; 32];
+    if required {
+        world
+            .entropy
+            .fill(&mut session_key)
+            .map_err(RunError::Entropy)?;
+    }
+    Ok(Doors::new(access::Parts {
+        required,
+        view: raft.view(),
+        clock: world.clock.clone(),
+        cluster_id: raft.identity().cluster_id.clone(),
+        vouches: Arc::new(move |headers| passed_on.vouches(headers).is_some()),
+        book: required.then(|| Arc::new(Book::default())),
+        session_key,
+    }))
+}
+
 /// Everything on one listener.
 fn services(
     gateway: &Arc<Gateway>,
-    admin: Arc<Admin>,
+    (admin, doors): (Arc<Admin>, Arc<Doors>),
     body_bytes_max: usize,
     peer: PeerServer<impl Peer>,
 ) -> Result<Routes, String> {
@@ -630,7 +692,8 @@ fn services(
     .add_service(QuotasServer::new(Quotas {
         gateway: gateway.clone(),
     }))
-    .add_service(AdminServer::from_arc(admin))
+    .add_service(AdminServer::from_arc(admin.clone()))
+    .add_service(AccessServer::new(Access { admin, doors }))
     .add_service(
         peer.max_decoding_message_size(FRAME_BYTES_MAX)
             .max_encoding_message_size(FRAME_BYTES_MAX),
@@ -688,6 +751,7 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
         "firebreak.v1.Conversations",
         "firebreak.v1.Tenants",
         "firebreak.v1.Admin",
+        "firebreak.v1.Access",
     ] {
         health.set_service_status(service, status).await;
     }

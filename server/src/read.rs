@@ -127,7 +127,7 @@ pub async fn read<T, H, R>(
     gateway: &Gateway,
     slot: Slot,
     wanted: &Wanted,
-    call: Call,
+    call: &Call,
     here: H,
     there: impl Fn(Channel, Duration) -> R,
 ) -> Result<T, Failure>
@@ -186,7 +186,7 @@ struct Reading<'a, H, F> {
     shard: ShardId,
     slot: Slot,
     wanted: &'a Wanted,
-    call: Call,
+    call: &'a Call,
     began: Steady,
     here: &'a H,
     there: &'a F,

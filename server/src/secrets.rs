@@ -1,4 +1,8 @@
-//! What must never leave a node in a file that is sent around: values of secret keys, and join tokens.
+//! What must never leave a node in a file that is sent around: values of secret keys, join tokens, API keys.
+
+use std::ops::Range;
+
+use model::cluster::access::KEY_PREFIX;
 
 /// What stands where a secret was.
 pub const REMOVED: &str = "(removed)";
@@ -16,6 +20,8 @@ const SECRET_WORDS: [&str; 6] = [
 const TOKEN: &[u8] = b"fb-";
 /// So many digits make a token; a new one has 40.
 const DIGITS_MIN: usize = 16;
+/// What an API key begins with; digits, `_` and digits follow ([`model::cluster::access`]).
+const API_KEY: &[u8] = KEY_PREFIX.as_bytes();
 
 /// Whether a key of `node.toml` holds a secret, by its name.
 pub fn is_secret(key: &str) -> bool {
@@ -31,9 +37,13 @@ pub fn shown(key: &str, value: &str) -> String {
     }
 }
 
-/// A text without the join tokens that are in it.
+/// A text without the join tokens and API keys that are in it.
 pub fn clean(text: Vec<u8>) -> Vec<u8> {
-    let Some(mut at) = token_in(&text) else {
+    without(without(text, token_in), api_key_in)
+}
+
+fn without(text: Vec<u8>, secret_in: fn(&[u8]) -> Option<Range<usize>>) -> Vec<u8> {
+    let Some(mut at) = secret_in(&text) else {
         return text;
     };
     let mut cleaned = Vec::with_capacity(text.len());
@@ -42,7 +52,7 @@ pub fn clean(text: Vec<u8>) -> Vec<u8> {
         cleaned.extend_from_slice(&rest[..at.start]);
         cleaned.extend_from_slice(REMOVED.as_bytes());
         rest = &rest[at.end..];
-        match token_in(rest) {
+        match secret_in(rest) {
             Some(next) => at = next,
             None => break,
         }
@@ -51,8 +61,22 @@ pub fn clean(text: Vec<u8>) -> Vec<u8> {
     cleaned
 }
 
+/// Where the first API key is. The id alone is no secret: it stays.
+fn api_key_in(text: &[u8]) -> Option<Range<usize>> {
+    let begins = text.windows(API_KEY.len()).enumerate();
+    let mut begins = begins.filter(|(_, window)| window.eq_ignore_ascii_case(API_KEY));
+    begins.find_map(|(start, _)| {
+        let digits = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+        let behind = start + API_KEY.len();
+        let id = digits(&text[behind..]);
+        let secret = text[behind + id..].strip_prefix(b"_")?;
+        let count = digits(secret);
+        (count >= DIGITS_MIN).then(|| start..behind + id + 1 + count)
+    })
+}
+
 /// Where the first token is.
-fn token_in(text: &[u8]) -> Option<std::ops::Range<usize>> {
+fn token_in(text: &[u8]) -> Option<Range<usize>> {
     let begins = text.windows(TOKEN.len()).enumerate();
     let mut begins = begins.filter(|(_, window)| window.eq_ignore_ascii_case(TOKEN));
     begins.find_map(|(start, _)| {
@@ -85,6 +109,34 @@ mod tests {
         ] {
             assert_eq!(clean(text.clone().into_bytes()), left.as_bytes(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_api_key_is_taken_out_and_its_id_alone_stays() {
+        let key = format!("fbk_0a0a0a0a0a0a_{}", "1b".repeat(32));
+        for (text, left) in [
+            (format!("Bearer {key} x"), "Bearer (removed) x"),
+            (format!("{key}{key}"), "(removed)(removed)"),
+            (key.to_uppercase(), "(removed)"),
+            (
+                "key 0a0a0a0a0a0a stays".to_owned(),
+                "key 0a0a0a0a0a0a stays",
+            ),
+            ("fbk_0a0a0a0a0a0a_".to_owned(), "fbk_0a0a0a0a0a0a_"),
+            ("fbk_".to_owned(), "fbk_"),
+        ] {
+            assert_eq!(clean(text.clone().into_bytes()), left.as_bytes(), "{text}");
+        }
+        struct Zeros;
+        impl crate::world::Entropy for Zeros {
+            fn fill(&self, bytes: &mut [u8]) -> std::io::Result<()> {
+                bytes.fill(7);
+                Ok(())
+            }
+        }
+        let (text, id) = crate::found::new_key(&Zeros).unwrap();
+        assert_eq!(model::cluster::access::key_id(&text), Some(id.as_str()));
+        assert_eq!(clean(text.into_bytes()), REMOVED.as_bytes());
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub async fn open(
     if *gateway.stopping.borrow() {
         return Err(Failure::Stopping);
     }
-    let mut check = Checker::new(0);
+    let mut check = Checker::of(&call, 0);
     let name = check.conversation("parent", &request.parent);
     let cursor = match &name {
         Some(name) if !request.cursor.is_empty() => {
@@ -130,7 +130,7 @@ async fn verify(gateway: Arc<Gateway>, name: ConversationName, start: Start) -> 
     loop {
         let call = Call::within(Deadline::after(VERIFY_MAX));
         let wanted = Fresh::linearizable();
-        match conversations::get(&gateway, &name, &wanted, call).await {
+        match conversations::get(&gateway, &name, &wanted, &call).await {
             Ok(head) if head.incarnation != start.incarnation => {
                 return Some(Failure::OtherIncarnation);
             }
@@ -179,7 +179,7 @@ async fn begin(
         forwarded: false,
         ..call
     };
-    let head = conversations::get(gateway, name, &Fresh::linearizable(), call).await?;
+    let head = conversations::get(gateway, name, &Fresh::linearizable(), &call).await?;
     if start_seq > head.last_seq + 1 {
         return Err(Failure::AheadOfHead {
             last_seq: head.last_seq,
@@ -211,7 +211,7 @@ async fn relay(
         let Some(node) = nearest(gateway, shard, step) else {
             break;
         };
-        match relay_from(gateway, node, request.clone(), call).await {
+        match relay_from(gateway, node, request.clone(), &call).await {
             Ok(events) => return Ok(events),
             Err(Failure::Passed(status)) if !is_passing(&status) => {
                 return Err(Failure::Passed(status));
@@ -226,7 +226,7 @@ async fn relay_from(
     gateway: &Gateway,
     node: NodeId,
     request: v1::TailRequest,
-    call: Call,
+    call: &Call,
 ) -> Result<Events, Failure> {
     let unreachable = || Failure::NoReplica(format!("{} cannot be reached", gateway.name_of(node)));
     let channel = gateway.raft.channel(node).ok_or_else(unreachable)?;

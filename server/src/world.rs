@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use futures::stream::BoxStream;
 use proto::net::Network;
 use raft::{Clock, Keep};
 use store::engine::Engine;
@@ -53,7 +54,12 @@ pub struct World<N: Network> {
     pub debug: Arc<dyn Debug>,
     /// What drills can do to its process.
     pub stage: Arc<dyn Stage>,
+    /// Connections of operators on this machine, who are let in whatever keys and certificates say.
+    pub local: Option<LocalConnections>,
 }
+
+/// Accepted connections of the node's local socket.
+pub type LocalConnections = BoxStream<'static, io::Result<tokio::net::UnixStream>>;
 
 /// What only a node's process knows of itself: its log lines, its databases' own logs, its limits.
 pub trait Debug: Send + Sync + 'static {

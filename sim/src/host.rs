@@ -380,6 +380,7 @@ impl Host {
             process: Arc::new(NoProcess),
             traces: Traces::default(),
             console: self.console.clone(),
+            local: None,
             tape: self.tape.clone(),
             debug: Arc::new(NoDebug),
             stage: Arc::new(drill::Simulated {

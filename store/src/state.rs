@@ -50,7 +50,7 @@ pub use pages::{Page, Shown, Wanted};
 pub use reactors::{Behind, Reacted};
 pub use readback::{ConversationHash, Digest, Scrub};
 pub use record::SUM_BYTES;
-pub use shard::{Reached, ShardState};
+pub use shard::{Audited, Reached, ShardState};
 pub use watch::Touched;
 
 use shard::Shard;

@@ -637,6 +637,7 @@ async fn the_meta_shard_keeps_the_cluster_and_the_membership() {
             }],
             ..ClusterState::default()
         }))),
+        actor: None,
     });
     let log = node.log.shard(ShardId::META).unwrap();
     let record = |index| store::Record {

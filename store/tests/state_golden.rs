@@ -92,6 +92,7 @@ fn founding() -> Command {
             }],
             ..ClusterState::default()
         }))),
+        actor: None,
     })
 }
 

@@ -256,7 +256,7 @@ async fn forwarded_commands_keep_the_rules_of_callers() {
             ..Append::default()
         })
     };
-    let meta = |body| Command::meta(Change { body: Some(body) });
+    let meta = |body| Command::meta(Change::from(body));
     let by_hash = Join {
         token_hash: hash::token_hash(cluster.token()),
         node: Some(model::cluster::Node {

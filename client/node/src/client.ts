@@ -23,6 +23,8 @@ export interface ClientOptions {
   discover?: boolean;
   /** Whether the appends belong to an import: ids that begin with "import:" are remembered for ever. */
   imports?: boolean;
+  /** An API key or a token, for nodes that let in nobody without. */
+  apiKey?: string;
 }
 
 /** What an append asks for beside the message. */
@@ -98,7 +100,7 @@ export class Client {
     this.budget = like?.budget ?? new Budget();
     this.counters = like?.counters ?? { calls: 0, acked: 0, deduplicated: 0, retries: 0, failovers: 0, failed: 0 };
     this.#streams = like ? like.#streams : new Set();
-    this.pool = like?.pool ?? new Nodes(endpoints, options.discover ?? true);
+    this.pool = like?.pool ?? new Nodes(endpoints, options.discover ?? true, options.apiKey);
     if (!like) void this.pool.maintain();
   }
 

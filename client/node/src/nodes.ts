@@ -58,13 +58,14 @@ export class Node {
     readonly address: string,
     readonly rank: number,
     public dc = "",
+    readonly apiKey?: string,
   ) {}
 
   /** The stub of a service. Connects when first used. */
   stub(service: Service): any {
     this.#channel ??= new grpc.Channel(this.address, grpc.credentials.createInsecure(), CHANNEL);
     let one = this.#stubs.get(service);
-    if (!one) this.#stubs.set(service, (one = stub(service, this.address, this.#channel)));
+    if (!one) this.#stubs.set(service, (one = stub(service, this.address, this.#channel, this.apiKey)));
     return one;
   }
 
@@ -156,8 +157,11 @@ export class Nodes {
   #discoverAt = 0;
   closed = false;
 
-  constructor(endpoints: Iterable<string>, discover: boolean) {
+  readonly #apiKey: string | undefined;
+
+  constructor(endpoints: Iterable<string>, discover: boolean, apiKey?: string) {
     this.#discover = discover;
+    this.#apiKey = apiKey;
     for (const endpoint of endpoints) {
       const port = /^.+:(\d{1,5})$/.exec(endpoint)?.[1];
       if (!port || Number(port) < 1 || Number(port) > 65_535) {
@@ -170,7 +174,7 @@ export class Nodes {
 
   #add(address: string): Node | undefined {
     if (!this.known.has(address) && this.known.size < options.NODES_MAX) {
-      this.known.set(address, new Node(address, Math.random()));
+      this.known.set(address, new Node(address, Math.random(), "", this.#apiKey));
     }
     return this.known.get(address);
   }

@@ -90,10 +90,18 @@ const packages = grpc.loadPackageDefinition(loaded) as any;
 
 export type Service = "Messages" | "Conversations" | "Admin";
 
-/** The stub of a service on a channel. */
-export function stub(service: Service, address: string, channel: grpc.Channel): any {
+/** The stub of a service on a channel; its calls carry the API key or token, if there is one. */
+export function stub(service: Service, address: string, channel: grpc.Channel, apiKey?: string): any {
   const credentials = grpc.credentials.createInsecure();
-  return new packages.firebreak.v1[service](address, credentials, { channelOverride: channel });
+  const carry: grpc.Interceptor = (options, next) =>
+    new grpc.InterceptingCall(next(options), {
+      start(metadata, listener, start) {
+        metadata.set("authorization", `Bearer ${apiKey}`);
+        start(metadata, listener);
+      },
+    });
+  const interceptors = apiKey ? [carry] : [];
+  return new packages.firebreak.v1[service](address, credentials, { channelOverride: channel, interceptors });
 }
 
 /** Whether nodes of this version have a method. */

@@ -8,7 +8,7 @@ use crate::cluster::{
     Change, ChangeBody, Changed, ClusterState, Join, JoinToken, Layout, MetaReplicas, Node, Shard,
     drills, moves, place, tenants,
 };
-use crate::cluster::{pardon, policy};
+use crate::cluster::{access, audit, pardon, policy};
 use crate::command::{Answer, Reason, Refusal, Reply};
 use crate::hash;
 use crate::id::Slot;
@@ -47,6 +47,11 @@ pub fn decide_at(state: &mut ClusterState, change: &Change, now_ms: u64) -> Repl
         Some(ChangeBody::JoinToken(token)) => set_token(state, token),
         Some(ChangeBody::ForgetBoot(wanted)) => pardon::forget(state, wanted),
         Some(ChangeBody::Drill(wanted)) => drills::decide(state, wanted, now_ms),
+        Some(ChangeBody::CreateKey(key)) => access::create(state, key, now_ms),
+        Some(ChangeBody::RevokeKey(named)) => access::revoke(state, &named.name, now_ms),
+        Some(ChangeBody::Issuer(issuer)) => access::believe(state, issuer),
+        Some(ChangeBody::RemoveIssuer(named)) => access::disbelieve(state, &named.name),
+        Some(ChangeBody::Notes(notes)) => audit::take(notes),
         Some(ChangeBody::Tenant(_)) | None => Err(refused("a change of no known kind")),
     };
     Reply::new(match decided {
@@ -305,6 +310,7 @@ mod tests {
                 meta_replicas: vec![1],
                 ..ClusterState::default()
             }))),
+            actor: None,
         }
     }
 
@@ -315,6 +321,7 @@ mod tests {
                 node: Some(node),
                 token: String::new(),
             })),
+            actor: None,
         }
     }
 
@@ -331,6 +338,7 @@ mod tests {
             .collect();
         Change {
             body: Some(ChangeBody::Layout(Layout { shards })),
+            actor: None,
         }
     }
 
@@ -428,6 +436,7 @@ mod tests {
                 token: token.into(),
                 expires_ms,
             })),
+            actor: None,
         };
         made(&mut state, &token("new", NOW_MS + 1), 0, 2);
         made(&mut state, &token("new", NOW_MS + 1), 0, 2);
@@ -503,6 +512,7 @@ mod tests {
             body: Some(ChangeBody::MetaReplicas(MetaReplicas {
                 nodes: nodes.to_vec(),
             })),
+            actor: None,
         };
         made(&mut state, &members(&[1]), 0, 2);
         made(&mut state, &members(&[2, 1]), 0, 3);

@@ -220,7 +220,7 @@ mod tests {
     #[track_caller]
     fn check(state: &mut ClusterState, body: ChangeBody, expect: Result<u64, &str>) {
         let before = state.clone();
-        let reply = decide(state, &Change { body: Some(body) });
+        let reply = decide(state, &Change::from(body));
         match (reply.answer, expect) {
             (Some(Answer::Meta(Changed { epoch, .. })), Ok(expected)) => {
                 assert_eq!(epoch, expected);

@@ -204,7 +204,7 @@ mod tests {
 
     fn changes(state: &mut ClusterState, body: ChangeBody) -> Result<u64, String> {
         let before = state.clone();
-        match decide(state, &Change { body: Some(body) }).answer {
+        match decide(state, &Change::from(body)).answer {
             Some(Answer::Meta(changed)) => Ok(changed.epoch),
             Some(Answer::Refused(refusal)) => {
                 assert_eq!(*state, before, "a refused change has no effect");

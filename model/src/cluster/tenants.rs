@@ -258,9 +258,7 @@ impl Tenant {
 impl TenantChange {
     /// As a change of the cluster's state.
     pub fn into_change(self) -> Change {
-        Change {
-            body: Some(ChangeBody::Tenant(Box::new(self))),
-        }
+        ChangeBody::Tenant(Box::new(self)).into()
     }
 }
 

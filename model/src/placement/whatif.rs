@@ -175,7 +175,7 @@ fn replaced(state: &ClusterState, lost: &BTreeSet<u64>) -> (ClusterState, usize)
 }
 
 fn change(body: ChangeBody) -> Change {
-    Change { body: Some(body) }
+    Change::from(body)
 }
 
 /// What a replica takes on a disk: as the lost nodes tell, the largest average among them. Where

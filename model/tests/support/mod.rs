@@ -22,6 +22,7 @@ pub struct Records {
     pub expiries: BTreeSet<(ConversationKey, u64, u64)>,
     pub expiring: BTreeSet<ConversationKey>,
     pub cluster: Option<ClusterState>,
+    pub audit: BTreeMap<u64, Bytes>,
 }
 
 impl View for Records {
@@ -110,6 +111,14 @@ impl Sink for Records {
     }
 
     fn erase(&mut self, _: &ConversationKey) {}
+
+    fn put_audit(&mut self, number: u64, record: &[u8]) {
+        self.audit.insert(number, Bytes::copy_from_slice(record));
+    }
+
+    fn remove_audit(&mut self, from: u64, to: u64) {
+        self.audit.retain(|number, _| !(from..=to).contains(number));
+    }
 
     fn put_expiry(&mut self, key: &ConversationKey, at_ms: u64, seq: u64, set: bool) {
         match set {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use indicatif::HumanBytes;
-use proto::net::Channel;
+use proto::net::{Channel, Dial as _, Dialer, Tcp};
 use proto::v1::GetStatusResponse;
 
 use port::PortLease;
@@ -154,6 +154,8 @@ pub struct Node {
     channel: Channel,
     /// Its mode of TLS, where there are certificates.
     tls: Option<&'static str>,
+    /// What its callers are let in with, where they must have something.
+    key: Option<String>,
     process: Option<Process>,
     port: PortLease,
 }
@@ -176,6 +178,7 @@ pub struct Cluster {
     plan: Plan,
     nodes: Vec<Node>,
     token: String,
+    operator_key: Option<String>,
 }
 
 impl Cluster {
@@ -231,9 +234,10 @@ impl Cluster {
             plan,
             nodes,
             token: String::new(),
+            operator_key: None,
         };
         cluster.certify()?;
-        cluster.token = cluster.init()?;
+        cluster.init()?;
         cluster.start_node(0)?;
         cluster
             .wait_for(START_LIMIT, "the cluster to be founded", |statuses| {
@@ -246,7 +250,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn init(&self) -> anyhow::Result<String> {
+    fn init(&mut self) -> anyhow::Result<()> {
         let config = self.nodes[0].config.display().to_string();
         let nodes = self.nodes.len().to_string();
         let replicas = self.plan.replicas.to_string();
@@ -268,7 +272,15 @@ impl Cluster {
         let founded: serde_json::Value = serde_json::from_str(&text)
             .with_context(|| format!("`firebreak init --json` printed no JSON:\n{text}"))?;
         let token = founded["token"].as_str().map(str::to_owned);
-        token.with_context(|| format!("`firebreak init` printed no token:\n{text}"))
+        self.token =
+            token.with_context(|| format!("`firebreak init` printed no token:\n{text}"))?;
+        self.operator_key = founded["operator_key"].as_str().map(str::to_owned);
+        if let Some(key) = &self.operator_key {
+            for node in &mut self.nodes {
+                node.key = Some(key.to_owned());
+            }
+        }
+        self.reach()
     }
 
     /// Registers node `i`; its process is not started.
@@ -311,7 +323,11 @@ impl Cluster {
     /// # Errors
     /// When it cannot be started.
     pub fn run(&self, args: &[&str]) -> anyhow::Result<Output> {
-        Command::new(&self.plan.binary)
+        let mut command = Command::new(&self.plan.binary);
+        if let Some(key) = &self.operator_key {
+            command.env("FIREBREAK_API_KEY", key);
+        }
+        command
             .args(args)
             .output()
             .with_context(|| format!("cannot run {}", self.plan.binary.display()))
@@ -342,6 +358,11 @@ impl Cluster {
     /// The token that `firebreak init` printed.
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// The first operator's key, where `auth.mode` is `required`.
+    pub fn operator_key(&self) -> Option<&str> {
+        self.operator_key.as_deref()
     }
 
     /// The addresses of all nodes.
@@ -393,7 +414,8 @@ impl Cluster {
         for &i in which {
             let host = self.plan.host(&self.nodes[i].dc);
             let port = PortLease::take(host).context("cannot find a free port")?;
-            self.nodes[i].move_to(format!("{host}:{}", port.port()), port)?;
+            let dialer = self.dialer()?;
+            self.nodes[i].move_to(&dialer, format!("{host}:{}", port.port()), port)?;
         }
         self.rewrite(which, peer)
     }
@@ -618,18 +640,27 @@ impl Node {
             log: dir.join(format!("{name}.log")),
             data_dir: dir.join(&name),
             name,
-            channel: tls::plainly(&address)?,
+            channel: Tcp.dial(&address)?,
             address,
             tls: plan.tls,
+            key: None,
             process: None,
             port,
         })
     }
 
-    fn move_to(&mut self, address: String, port: PortLease) -> anyhow::Result<()> {
-        self.channel = tls::plainly(&address)?;
-        self.address = address;
-        self.port = port;
+    fn move_to(&mut self, dialer: &Dialer, address: String, port: PortLease) -> anyhow::Result<()> {
+        (self.address, self.port) = (address, port);
+        self.reach(dialer)
+    }
+
+    /// Has the harness reach it where it is, with its key.
+    fn reach(&mut self, dialer: &Dialer) -> anyhow::Result<()> {
+        let dialer = match &self.key {
+            Some(key) => client::authorized(dialer.clone(), key)?,
+            None => dialer.clone(),
+        };
+        self.channel = dialer.dial(&self.address)?;
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use proto::net::secure::{SecureDialer, Trust};
-use proto::net::{Channel, Dial, Tcp};
+use proto::net::{Dial, Tcp};
 
 use super::Cluster;
 
@@ -66,7 +66,7 @@ impl Cluster {
     pub fn reach(&mut self) -> anyhow::Result<()> {
         let dialer = self.dialer()?;
         for node in &mut self.nodes {
-            node.channel = dialer.dial(&node.address)?;
+            node.reach(&dialer)?;
         }
         Ok(())
     }
@@ -96,9 +96,4 @@ impl Cluster {
         let peer = usize::from(i == 0);
         self.rewrite(&[i], peer)
     }
-}
-
-/// A channel to a node before there are certificates.
-pub(super) fn plainly(address: &str) -> anyhow::Result<Channel> {
-    Ok(Tcp.dial(address)?)
 }

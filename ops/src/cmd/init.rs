@@ -67,6 +67,7 @@ impl Args {
                 "data_dir": config.data_dir,
                 "token": founded.token,
                 "token_expires": expires,
+                "operator_key": founded.operator_key,
             });
             println!("{}", serde_json::to_string_pretty(&value)?);
             return Ok(ExitCode::SUCCESS);
@@ -86,6 +87,14 @@ impl Args {
         println!(
             "`firebreak token show` tells it again, `firebreak token rotate` gives a new one."
         );
+        if let Some(key) = &founded.operator_key {
+            println!();
+            println!("Key    {key}");
+            println!(
+                "It is the first operator's, and is shown this once: the cluster keeps a hash. With it in a file:"
+            );
+            println!("`firebreak key create` makes others, each call with `--api-key-file FILE`.");
+        }
         println!();
         println!(
             "Next, here:             firebreak serve --config {}",

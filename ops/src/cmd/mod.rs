@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod audit;
 pub mod cert;
 pub mod changes;
 pub mod drain;
@@ -10,7 +11,9 @@ pub mod forget;
 pub mod generate;
 pub mod import;
 pub mod init;
+pub mod issuer;
 pub mod join;
+pub mod key;
 pub mod map;
 pub mod members;
 pub mod outage;

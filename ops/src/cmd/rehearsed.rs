@@ -138,7 +138,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cmd::target::Tls;
 
     #[derive(Parser)]
     struct Cli {
@@ -181,8 +180,8 @@ mod tests {
     async fn without_it_the_verb_goes_on_and_nobody_is_asked() {
         let rehearsed = Cli::parse_from(["verb"]).rehearsed;
         let nowhere = Target {
+            credentials: crate::cmd::target::Credentials::default(),
             target: vec!["127.0.0.1:1".to_owned()],
-            tls: Tls::default(),
         };
         let verb = || unreachable!("nothing is rehearsed");
         assert_eq!(

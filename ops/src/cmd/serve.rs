@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use server::config::Auth;
 use server::node::{self, RunError};
 
 use super::init::load;
@@ -14,12 +15,15 @@ use crate::evidence::Evidence;
 use crate::exit::{FATAL, Unwanted, Usage, tell};
 use crate::itself::Itself;
 use crate::stop::Stop;
-use crate::{logging, real, tls};
+use crate::{local, logging, real, tls};
 
 const EXAMPLES: &str = "\
 Examples:
   firebreak serve --config node.toml
   FIREBREAK_LOG=info,firebreak_raft=debug firebreak serve --config node.toml
+
+Operators of the machine reach the node over its local socket, admin.sock in the data directory, whatever became of
+keys: firebreak status --local DATA_DIR.
 
 SIGTERM and SIGINT stop it gracefully: it hands over what it leads (4 seconds at most), closes its port,
 sends clients elsewhere, gives calls 5 seconds to finish, and flushes what is in memory. A second one stops
@@ -37,6 +41,10 @@ pub struct Args {
     /// The node's configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Serve although auth.mode is "open" and others than this machine reach the port: whoever does may read,
+    /// write and operate everything
+    #[arg(long)]
+    insecure: bool,
 }
 
 /// The examples, and every key of `node.toml`.
@@ -72,9 +80,26 @@ impl Args {
     /// As exit codes tell.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = load(&self.config)?;
+        let open = config.auth == Auth::Open && !config.listens_locally();
+        if open && !self.insecure {
+            return Err(Usage(format!(
+                "auth.mode is \"open\" and {} is not on the loopback: whoever reaches that port could read, \
+                 write and operate everything. Set auth.mode = \"required\", or listen on 127.0.0.1, or say \
+                 --insecure where nobody else reaches it",
+                config.listen
+            ))
+            .into());
+        }
         let shutdown = shutdown().context("cannot wait for signals")?;
         let lines = logging::install(&config.log.level, config.log.format).map_err(Usage)?;
         lines.tell_lost();
+        if open {
+            tracing::warn!(
+                listen = %config.listen,
+                "INSECURE: whoever reaches this port may read, write and operate everything, since auth.mode is \
+                 open"
+            );
+        }
         logging::end_on_panic(FATAL);
         let directory = DataDir::open(&config.data_dir, &config.name, false)?;
         let keys = tls::load(&config)?;
@@ -83,6 +108,7 @@ impl Args {
         if let Some(keys) = keys {
             tokio::spawn(tls::follow(config.tls.clone(), keys));
         }
+        world.local = local::listen(directory.path())?;
         world.debug = Arc::new(Evidence::of(directory.path(), lines.kept()));
         let line = format!("{} serves on {}", config.name, config.listen);
         // Whoever started the node may not listen.

@@ -1,6 +1,6 @@
 //! Which cluster a client command talks to, and how what it prints stays fit for a terminal.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use model::id::ConversationName;
 pub use model::text::printable;
 use proto::net::secure::{SecureDialer, Trust};
-use proto::net::{Dial, Tcp};
+use proto::net::{Channel, Dialer, Tcp};
 
 use crate::exit::Usage;
 use crate::tls;
@@ -33,7 +33,22 @@ pub struct Target {
         default_value = USUAL
     )]
     pub target: Vec<String>,
-    /// How they are trusted.
+    /// Who asks.
+    #[command(flatten)]
+    pub credentials: Credentials,
+}
+
+/// Who asks: where nodes let in nobody without a credential.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Credentials {
+    /// File with the API key or token to call with; or FIREBREAK_API_KEY_FILE, or the key itself in
+    /// FIREBREAK_API_KEY
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+    /// Ask the node on this machine over its local socket, whatever keys say: its data directory
+    #[arg(long, value_name = "PATH")]
+    pub local: Option<PathBuf>,
+    /// Whom it trusts.
     #[command(flatten)]
     pub tls: Tls,
 }
@@ -57,18 +72,56 @@ pub struct Tls {
     pub cert_key: Option<PathBuf>,
 }
 
-impl Tls {
-    /// How connections are opened; none = plainly.
+/// Where the text of a key may stand.
+const KEY: &str = "FIREBREAK_API_KEY";
+/// Where the name of a file with it may stand.
+const KEY_FILE: &str = "FIREBREAK_API_KEY_FILE";
+/// Bytes of a file with a key.
+const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+impl Credentials {
+    /// The key or token to call with, if there is one.
+    ///
+    /// # Errors
+    /// Usage, when its file cannot be read.
+    pub fn key(&self) -> anyhow::Result<Option<String>> {
+        let key = std::env::var(KEY).ok();
+        let key = key.filter(|key| !key.trim().is_empty());
+        let named = std::env::var_os(KEY_FILE).filter(|named| !named.is_empty());
+        let named = self.api_key_file.clone().or(named.map(PathBuf::from));
+        let path = match (key, &named) {
+            (Some(key), _) if self.api_key_file.is_none() => return Ok(Some(key)),
+            (_, Some(path)) => path,
+            (_, None) => return Ok(None),
+        };
+        let unread = |why: String| {
+            let shown = path.display();
+            anyhow!(crate::exit::Usage(format!("--api-key-file {shown}: {why}")))
+        };
+        let file = std::fs::File::open(path).map_err(|error| unread(error.to_string()))?;
+        let mut text = String::new();
+        io::Read::take(file, KEY_FILE_BYTES_MAX)
+            .read_to_string(&mut text)
+            .map_err(|error| unread(error.to_string()))?;
+        let text = text.trim();
+        match text.is_empty() {
+            true => Err(unread("it is empty".to_owned())),
+            false => Ok(Some(text.to_owned())),
+        }
+    }
+
+    /// How connections are opened: with TLS where an authority is named.
     ///
     /// # Errors
     /// Usage: what is wrong with a file.
-    fn dialer(&self) -> anyhow::Result<Option<Arc<dyn Dial>>> {
-        let Some(ca) = &self.ca else {
-            return Ok(None);
+    pub fn dialer(&self) -> anyhow::Result<Dialer> {
+        let Tls { ca, cert, cert_key } = &self.tls;
+        let Some(ca) = ca else {
+            return Ok(Arc::new(Tcp));
         };
         let usage = |error: &anyhow::Error| Usage(format!("--ca, --cert, --cert-key: {error:#}"));
         let trust = || -> anyhow::Result<Trust> {
-            let own = match (&self.cert, &self.cert_key) {
+            let own = match (cert, cert_key) {
                 (Some(cert), Some(key)) => Some((tls::read(cert)?, tls::read(key)?)),
                 _ => None,
             };
@@ -76,7 +129,32 @@ impl Tls {
             Ok(Trust::read(&tls::read(ca)?, own)?)
         };
         let trust = trust().map_err(|error| usage(&error))?;
-        Ok(Some(Arc::new(SecureDialer::new(Tcp, trust))))
+        Ok(Arc::new(SecureDialer::new(Tcp, trust)))
+    }
+
+    /// A channel to `host:port` that calls with this key.
+    ///
+    /// # Errors
+    /// When the address is none, or a file cannot be read.
+    pub fn channel(&self, address: &str) -> anyhow::Result<Channel> {
+        let dialer = self.dialer()?;
+        let dialer = match self.key()? {
+            Some(key) => client::authorized(dialer, &key)?,
+            None => dialer,
+        };
+        Ok(dialer.dial(address)?)
+    }
+
+    /// A client of a cluster that calls with this key.
+    ///
+    /// # Errors
+    /// Usage, when a file cannot be read.
+    pub fn with_key(&self, builder: client::Builder) -> anyhow::Result<client::Builder> {
+        let builder = builder.dialer(self.dialer()?);
+        Ok(match self.key()? {
+            Some(key) => builder.api_key(key),
+            None => builder,
+        })
     }
 }
 
@@ -136,13 +214,21 @@ impl Target {
     /// # Errors
     /// As [`Target::client`].
     pub async fn build(&self, builder: client::Builder) -> anyhow::Result<Client> {
+        if let Some(local) = &self.credentials.local {
+            let socket = Arc::new(crate::local::socket(local));
+            if !socket.exists() {
+                let shown = socket.display();
+                let why = format!("--local: there is no socket {shown}: no node runs there");
+                return Err(anyhow!(crate::exit::Usage(why)));
+            }
+            let builder = builder.dialer(Arc::new(crate::local::Socket(socket)));
+            let alone = builder.endpoints([crate::local::ADDRESS]).discover(false);
+            return Ok(alone.build()?);
+        }
+        let builder = self.credentials.with_key(builder)?;
         let usage = |why: String| anyhow!(crate::exit::Usage(format!("--target: {why}")));
         let targets = self.target.iter().map(|target| target.trim());
         let targets: Vec<&str> = targets.filter(|target| !target.is_empty()).collect();
-        let builder = match self.tls.dialer()? {
-            Some(dialer) => builder.dialer(dialer),
-            None => builder,
-        };
         let client = builder
             .endpoints(targets.iter().copied())
             .build()
@@ -158,6 +244,9 @@ impl Target {
 
     /// What to add to an error of a call, so that the reader knows where it was sent.
     pub fn asked(&self) -> String {
+        if let Some(local) = &self.credentials.local {
+            return format!("asked the node of {}", local.display());
+        }
         format!("asked {}", self.target.join(", "))
     }
 }

@@ -25,6 +25,7 @@ use proto::CERTIFIED;
 use proto::node as wire;
 use store::Log;
 use tokio::sync::Mutex;
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status};
 
@@ -306,7 +307,7 @@ impl Doorkeeper {
                 "node {node} is not known here (yet)"
             )));
         };
-        certified(known, told)?;
+        certified(known, metadata.as_ref())?;
         self.started(known, told, view).await?;
         Ok(node)
     }
@@ -365,9 +366,8 @@ impl Doorkeeper {
     /// The node that makes a call with this metadata, one of this cluster's: by its certificate, where
     /// the call came over TLS, and by its proof, where nodes have a secret. Where there is neither, a
     /// node is taken for what it says it is.
-    pub(crate) fn vouches(&self, metadata: &MetadataMap, view: &ClusterState) -> Option<NodeId> {
-        let told = Metadata(metadata);
-        let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
+    pub(crate) fn vouches(&self, headers: &HeaderMap, view: &ClusterState) -> Option<NodeId> {
+        let text = |key| headers.get(key).and_then(|value| value.to_str().ok());
         let claim = text(PROOF).and_then(|proof| self.secret.check(&self.cluster_id, proof));
         let claim = claim.filter(|claim| claim.to == self.me);
         let by_name = text(CERTIFIED).and_then(|who| who.strip_prefix("node/"));
@@ -376,9 +376,9 @@ impl Doorkeeper {
             (false, None) => None,
             (false, Some(claim)) => {
                 let known = view.node(claim.node)?;
-                certified(known, told).ok().map(|()| claim.node)
+                certified(known, headers).ok().map(|()| claim.node)
             }
-            (true, _) if metadata.contains_key(CERTIFIED) => by_name.map(|node| NodeId(node.id)),
+            (true, _) if headers.contains_key(CERTIFIED) => by_name.map(|node| NodeId(node.id)),
             (true, _) => Some(NodeId(0)),
         }
     }
@@ -523,8 +523,8 @@ enum Way {
 }
 
 /// Whether a call that came over TLS came with the certificate of the node that it says makes it.
-fn certified(known: &Node, told: Metadata<'_>) -> Result<(), Status> {
-    let Some(certified) = told.0.get(CERTIFIED) else {
+fn certified(known: &Node, headers: &HeaderMap) -> Result<(), Status> {
+    let Some(certified) = headers.get(CERTIFIED) else {
         return Ok(());
     };
     match certified

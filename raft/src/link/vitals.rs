@@ -111,6 +111,7 @@ impl Vitals {
             room: self.inner.room.own().step().into(),
             drills: true,
             tenants: true,
+            access: true,
         }
     }
 
@@ -193,6 +194,11 @@ impl Vitals {
     /// Whether a node is of a version that knows tenants, as it says itself.
     pub(crate) fn knows_tenants(&self, node: NodeId) -> bool {
         self.of(node, |health| health.tenants).unwrap_or(false)
+    }
+
+    /// Whether a node is of a version that knows keys, issuers and the audit, as it says itself.
+    pub(crate) fn knows_access(&self, node: NodeId) -> bool {
+        self.of(node, |health| health.access).unwrap_or(false)
     }
 
     /// Whether a node's disk is full up to its reserve, as it says itself.

@@ -239,10 +239,11 @@ impl Batcher {
         let Ok(decoded) = Command::decode(command.clone()) else {
             return Ok(command);
         };
-        let join = match decoded.body {
+        let (join, actor) = match decoded.body {
             Some(command::Body::Meta(Change {
                 body: Some(ChangeBody::Join(join)),
-            })) => join,
+                actor,
+            })) => (join, actor),
             Some(_) | None => return Ok(command),
         };
         if self.leadership.expected() != Some(self.leadership.node) {
@@ -266,7 +267,7 @@ impl Batcher {
             ..join
         };
         let body = Some(ChangeBody::Join(join));
-        Ok(Command::meta(Change { body }).encode_to_vec().into())
+        Ok(Command::meta(Change { body, actor }).encode_to_vec().into())
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) async fn found_cluster(node: Arc<Shared>, cluster: ClusterState) {
         if meta.leads() {
             let change = Change {
                 body: Some(ChangeBody::Found(Box::new(cluster.clone()))),
+                actor: None,
             };
             if let Err(error) = meta.propose(&Command::meta(change), STEP_MAX).await {
                 tracing::warn!(%error, "founding the cluster");

@@ -130,7 +130,7 @@ pub(crate) async fn hand_over(
 
 /// Has the meta shard decide a step.
 pub(crate) async fn ask(node: &Arc<Shared>, body: ChangeBody) -> Result<(), String> {
-    let command = Command::meta(Change { body: Some(body) });
+    let command = Command::meta(Change::from(body));
     let command = Bytes::from(command.encode_to_vec());
     let asked = node
         .clone()

@@ -163,7 +163,7 @@ fn sorted(ids: &[u64]) -> Vec<u64> {
 }
 
 async fn decide(meta: &Group, change: ChangeBody) -> Result<(), String> {
-    let command = Command::meta(Change { body: Some(change) });
+    let command = Command::meta(Change::from(change));
     let reply = meta
         .propose(&command, STEP_MAX)
         .await

@@ -1,7 +1,6 @@
 //! The section `drill`: whether the node lets drills put faults on it, and where it is told to.
 
-use std::net::IpAddr;
-
+use super::auth::is_loopback;
 use super::table::{Reader, Section};
 use super::{address, anywhere};
 
@@ -62,9 +61,4 @@ pub(super) fn read(
         listen,
         local,
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    ip.map_or(host == "localhost", |ip| ip.to_canonical().is_loopback())
 }

@@ -231,7 +231,8 @@ impl Follow {
     }
 
     async fn take(&mut self, request: v1::FollowRequest) -> Result<(), End> {
-        let mut check = Checker::new(0);
+        let call = self.call.clone();
+        let mut check = Checker::of(&call, 0);
         if !request.cursor.is_empty() {
             match Position::decode(&request.cursor) {
                 Ok(_) if !self.by_key.is_empty() || !self.remotes.is_empty() => {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use model::cluster::access::Role;
+use model::cluster::audit::Actor;
+use model::cluster::drills::{DrillBody, DrillChange};
 use model::cluster::{
     Change, ChangeBody, Changed, ClusterState, ForgetBoot, Leave, Move, MoveStep, Node,
 };
@@ -24,6 +27,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status};
 
 use super::{debug, events, retention};
+use crate::access::{self, book};
 use crate::budget::Budget;
 use crate::deadline::Call;
 use crate::drill::faults::control::ToldOf;
@@ -90,7 +94,12 @@ impl Service for Admin {
         &self,
         request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
-        Ok(Response::new(self.status(request.into_inner())))
+        let sees = Call::of(&request).caller.has(Role::Viewer);
+        let status = self.status(request.into_inner());
+        Ok(Response::new(match sees {
+            true => status,
+            false => of_clients(status),
+        }))
     }
 
     async fn get_outages(
@@ -107,8 +116,8 @@ impl Service for Admin {
         &self,
         request: Request<v1::PlanRetentionRequest>,
     ) -> Result<Response<v1::PlanRetentionResponse>, Status> {
-        let (request, _, _token) = self.begin(request);
-        let planned = retention::plan(&self.gateway, &*self.background, request).await?;
+        let (request, call, _token) = self.begin(request);
+        let planned = retention::plan(&self.gateway, &*self.background, request, &call).await?;
         Ok(Response::new(planned))
     }
 
@@ -154,6 +163,7 @@ impl Service for Admin {
             boot,
             operator,
         } = request;
+        let operator = call.caller.person(operator);
         tracing::warn!(node = node_id, boot, %operator, "an operator has starts forgotten");
         let body = ChangeBody::ForgetBoot(ForgetBoot {
             node: node_id,
@@ -503,7 +513,10 @@ impl Admin {
         call: &Call,
         refused: impl FnOnce(Refusal) -> Failure,
     ) -> Result<Changed, Failure> {
-        let command = Command::meta(Change { body: Some(body) });
+        let command = Command::meta(Change {
+            actor: self.actor(&body, call),
+            body: Some(body),
+        });
         let command = Bytes::from(command.encode_to_vec());
         let target = Target::Shard(ShardId::META);
         let gateway = self.gateway.clone();
@@ -524,6 +537,38 @@ impl Admin {
         }
     }
 
+    /// Who asks for a change, for the audit; none while a replica of the meta shard may be of a version that
+    /// would not note it.
+    fn actor(&self, body: &ChangeBody, call: &Call) -> Option<Actor> {
+        if !book::all_know(&self.gateway) {
+            return None;
+        }
+        let approves = |change: &DrillChange| {
+            let approval = |body: &DrillBody| {
+                matches!(body, DrillBody::Approve(_) | DrillBody::ApproveStanding(_))
+            };
+            change.body.as_ref().is_some_and(approval)
+        };
+        let role = match body {
+            ChangeBody::Drill(change) if approves(change) => Role::DrillApprover,
+            _ => Role::Operator,
+        };
+        Some(access::actor(&call.caller, role))
+    }
+
+    /// A replica of a version without keys and issuers would refuse what the others decide.
+    pub(super) fn all_know_access(&self) -> Result<(), Failure> {
+        let Some(id) = book::unknowing(&self.gateway) else {
+            return Ok(());
+        };
+        let view = self.gateway.view();
+        let name = view.node(id).map_or("", |node| &node.name);
+        Err(Failure::ChangeRefused(format!(
+            "node {name} ({id}) replicates the meta shard and is of a version without keys and issuers, or \
+             has said nothing yet: bring all nodes to one version first"
+        )))
+    }
+
     /// The move that a request names.
     fn move_step(&self, request: &v1::MoveReplicaRequest) -> Result<MoveStep, Failure> {
         let view = self.gateway.view();
@@ -542,8 +587,23 @@ impl Admin {
 
     /// What is asked, by whom and until when; a graceful stop waits while the token lives.
     fn begin<T>(&self, request: Request<T>) -> (T, Call, TaskTrackerToken) {
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         (request.into_inner(), call, self.gateway.calls.token())
+    }
+}
+
+/// What a client needs of the cluster: which nodes there are, and who leads what.
+fn of_clients(status: v1::GetStatusResponse) -> v1::GetStatusResponse {
+    v1::GetStatusResponse {
+        cluster_id: status.cluster_id,
+        node_id: status.node_id,
+        node_name: status.node_name,
+        map_epoch: status.map_epoch,
+        nodes: status.nodes,
+        shards: status.shards,
+        version: status.version,
+        now_ms: status.now_ms,
+        ..v1::GetStatusResponse::default()
     }
 }
 

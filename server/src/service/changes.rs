@@ -29,7 +29,7 @@ pub async fn edit(
     body_bytes_max: usize,
     call: Call,
 ) -> Result<v1::EditMessageResponse, Failure> {
-    let mut check = Checker::new(body_bytes_max).imports(call.imports);
+    let mut check = Checker::of(&call, body_bytes_max);
     let name = check.message_name("name", &request.name);
     check.request_id(&request.request_id);
     check.edit(&request);
@@ -73,7 +73,7 @@ pub async fn redact(
     request: v1::RedactMessageRequest,
     call: Call,
 ) -> Result<v1::RedactMessageResponse, Failure> {
-    let mut check = Checker::new(0).imports(call.imports);
+    let mut check = Checker::of(&call, 0);
     let name = check.message_name("name", &request.name);
     check.request_id(&request.request_id);
     check.original_time(request.original_time.as_ref());
@@ -89,7 +89,11 @@ pub async fn redact(
         })),
         ..ChangeMessage::default()
     };
+    let caller = call.caller.clone();
     let changed = change_message(gateway, &name, change, call).await?;
+    if !changed.deduplicated {
+        caller.erased(name.tenant());
+    }
     let message = v1::Message {
         redaction: Some(v1::Redaction {
             redact_time: Some(convert::timestamp_unsigned(changed.time_ms)),
@@ -114,7 +118,7 @@ pub async fn react(
     request: v1::ReactRequest,
     call: Call,
 ) -> Result<v1::ReactResponse, Failure> {
-    let mut check = Checker::new(0).imports(call.imports);
+    let mut check = Checker::of(&call, 0);
     let name = check.message_name("name", &request.name);
     check.request_id(&request.request_id);
     check.reaction(&request);

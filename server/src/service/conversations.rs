@@ -34,7 +34,7 @@ impl Service for Conversations {
         request: Request<v1::CreateConversationRequest>,
     ) -> Result<Response<v1::Conversation>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let created = create(&self.gateway, request.into_inner(), call).await?;
         Ok(self.gateway.answer(created))
     }
@@ -44,9 +44,9 @@ impl Service for Conversations {
         request: Request<v1::GetConversationRequest>,
     ) -> Result<Response<v1::Conversation>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let request = request.into_inner();
-        let mut check = Checker::new(0);
+        let mut check = Checker::of(&call, 0);
         let name = check.conversation("name", &request.name);
         let wanted = check.read(request.read.as_ref());
         let traffic = &self.gateway.traffic;
@@ -57,7 +57,7 @@ impl Service for Conversations {
             .enter(name.tenant(), Class::Sync, &call)
             .await?;
         let began = Instant::now();
-        let found = get(&self.gateway, &name, &wanted, call).await;
+        let found = get(&self.gateway, &name, &wanted, &call).await;
         if !call.forwarded {
             let level = wanted.level.place();
             traffic.read(name.tenant(), level, began, found.as_ref().err());
@@ -70,7 +70,7 @@ impl Service for Conversations {
         request: Request<v1::UpdateConversationRequest>,
     ) -> Result<Response<v1::UpdateConversationResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let updated = settings::update(&self.gateway, request.into_inner(), call).await?;
         Ok(self.gateway.answer(updated))
     }
@@ -80,7 +80,7 @@ impl Service for Conversations {
         request: Request<v1::DeleteConversationRequest>,
     ) -> Result<Response<v1::DeleteConversationResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let deleted = settings::delete(&self.gateway, request.into_inner(), call).await?;
         Ok(self.gateway.answer(deleted))
     }
@@ -90,7 +90,7 @@ impl Service for Conversations {
         request: Request<v1::ListConversationsRequest>,
     ) -> Result<Response<v1::ListConversationsResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let page = tenant::list(&self.gateway, request.into_inner(), call).await?;
         Ok(self.gateway.answer(page))
     }
@@ -102,7 +102,7 @@ async fn create(
     call: Call,
 ) -> Result<v1::Conversation, Failure> {
     let given = request.conversation.unwrap_or_default();
-    let mut check = Checker::new(0).imports(call.imports);
+    let mut check = Checker::of(&call, 0);
     let name = check.conversation_id(&request.parent, &request.conversation_id);
     check.request_id(&request.request_id);
     check.attributes("conversation.attributes", &given.attributes);
@@ -148,7 +148,7 @@ pub async fn get(
     gateway: &Gateway,
     name: &ConversationName,
     wanted: &Wanted,
-    call: Call,
+    call: &Call,
 ) -> Result<v1::Conversation, Failure> {
     read(
         gateway,

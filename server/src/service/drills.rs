@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use model::cluster::ChangeBody;
+use model::cluster::access::Role;
 use model::cluster::drills::{self, DrillBody, DrillChange, Drills, Seed, State};
 use model::command::{Reason, Refusal};
 use model::id::NodeId;
@@ -41,7 +42,8 @@ impl Admin {
         if let v1::change_drill_request::Change::Store(store) = change {
             fits(store)?;
         }
-        let change = read(request)?;
+        let mut change = read(request)?;
+        allowed(&mut change, call)?;
         let changed = self.decide_drill(change, call).await?;
         Ok(v1::ChangeDrillResponse {
             epoch: changed.epoch,
@@ -142,6 +144,18 @@ fn told(drills: Option<&Drills>) -> Result<v1::Drills, Failure> {
     drills.signing_seed = Bytes::new();
     v1::Drills::decode(&drills.encode_to_vec()[..])
         .map_err(|error| Failure::Internal(format!("the drills cannot be told: {error}")))
+}
+
+/// Whether the caller has the role that a change needs. Who approves is whose credential it is.
+fn allowed(change: &mut DrillChange, call: &Call) -> Result<(), Failure> {
+    match &mut change.body {
+        Some(DrillBody::Approve(approve) | DrillBody::ApproveStanding(approve)) => {
+            call.caller.needs(Role::DrillApprover)?;
+            approve.who = call.caller.person(std::mem::take(&mut approve.who));
+        }
+        _ => call.caller.needs(Role::Operator)?,
+    }
+    Ok(())
 }
 
 fn read(request: &v1::ChangeDrillRequest) -> Result<DrillChange, Failure> {

@@ -55,8 +55,8 @@ impl Service for Changes {
         request: Request<v1::ReadChangesRequest>,
     ) -> Result<Response<v1::ReadChangesResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
-        let plan = checked(&self.gateway, Plan::of(request.get_ref()))?;
+        let call = Call::of(&request);
+        let plan = checked(&self.gateway, Plan::of(request.get_ref(), &call))?;
         let _turn = self.gateway.enter(&plan.tenant, Class::Sync, &call).await?;
         let page = match call.forwarded {
             true => self.of_slots(&plan, plan.cursor.clone(), call).await,
@@ -92,7 +92,7 @@ impl Changes {
                 cursor: Cursor::default(),
                 wanted: plan.wanted.clone(),
             };
-            let answer = self.of_slots(&part, of_shard, call).await?;
+            let answer = self.of_slots(&part, of_shard, call.clone()).await?;
             let reached = Cursor::decode(&answer.cursor, &plan.tenant);
             cursor.extend(reached.map_err(|error| Failure::Internal(error.to_owned()))?);
             bytes += answer.encoded_len();
@@ -132,7 +132,7 @@ impl Changes {
             &self.gateway,
             Slot(slot),
             &plan.wanted,
-            call,
+            &call,
             |shard, state| {
                 page(
                     state,
@@ -256,8 +256,8 @@ fn change(fed: Fed, shard: u32, moment: Moment) -> Result<v1::Change, Failure> {
 }
 
 impl Plan {
-    fn of(request: &v1::ReadChangesRequest) -> Result<Plan, Failure> {
-        let mut check = Checker::new(0);
+    fn of(request: &v1::ReadChangesRequest, call: &Call) -> Result<Plan, Failure> {
+        let mut check = Checker::of(call, 0);
         let tenant = check.tenant("parent", &request.parent);
         let size = check.page_size(request.page_size);
         let wanted = check.read(request.read.as_ref());

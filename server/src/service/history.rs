@@ -23,6 +23,7 @@ use super::messages::reader;
 use crate::check::{Checker, Level, Wanted};
 use crate::coalesce::Coalescer;
 use crate::convert::{self, Moment};
+use crate::deadline::Call;
 use crate::error::Failure;
 use crate::read::Found;
 use crate::token::{Kind, Token};
@@ -96,8 +97,11 @@ impl Plan {
     ///
     /// # Errors
     /// [`Failure::Invalid`] with all that is wrong with it.
-    pub fn of(request: &v1::ListMessagesRequest) -> Result<(ConversationName, Plan), Failure> {
-        let mut check = Checker::new(0);
+    pub fn of(
+        request: &v1::ListMessagesRequest,
+        call: &Call,
+    ) -> Result<(ConversationName, Plan), Failure> {
+        let mut check = Checker::of(call, 0);
         let name = check.conversation("parent", &request.parent);
         let size = check.page_size(request.page_size);
         let wanted = check.read(request.read.as_ref());
@@ -197,7 +201,7 @@ struct At {
 }
 
 fn begin(
-    check: &mut Checker,
+    check: &mut Checker<'_>,
     name: Option<&ConversationName>,
     request: &v1::ListMessagesRequest,
 ) -> Begin {
@@ -386,16 +390,20 @@ mod tests {
             start_seq: 99,
             ..v1::ListMessagesRequest::default()
         };
-        let (_, plan) = Plan::of(&request).expect("valid");
+        let (_, plan) = Plan::of(&request, &Call::unbounded()).expect("valid");
         assert_eq!((plan.begin, plan.size), (Begin::Next(17, 4), 50));
         request.page_token = token(true).encode();
-        let (_, plan) = Plan::of(&request).expect("valid");
+        let (_, plan) = Plan::of(&request, &Call::unbounded()).expect("valid");
         assert_eq!(plan.begin, Begin::Back(17, 4));
         request.descending = false;
-        assert!(matches!(Plan::of(&request), Err(Failure::Invalid(v)) if v.len() == 1));
+        assert!(
+            matches!(Plan::of(&request, &Call::unbounded()), Err(Failure::Invalid(v)) if v.len() == 1)
+        );
         request.page_token = "x".into();
         request.page_size = -1;
-        assert!(matches!(Plan::of(&request), Err(Failure::Invalid(v)) if v.len() == 2));
+        assert!(
+            matches!(Plan::of(&request, &Call::unbounded()), Err(Failure::Invalid(v)) if v.len() == 2)
+        );
     }
 
     #[test]
@@ -411,7 +419,7 @@ mod tests {
         let fields = |violations: Vec<crate::error::Violation>| -> Vec<String> {
             violations.into_iter().map(|one| one.field).collect()
         };
-        match Plan::of(&request) {
+        match Plan::of(&request, &Call::unbounded()) {
             Err(Failure::Invalid(wrong)) => {
                 assert_eq!(
                     fields(wrong),

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::conversations::options;
 use super::history::{self, Pages, Plan};
 use super::{changes, reactions};
+use crate::access::Caller;
 use crate::check::{At, Checker, Level};
 use crate::convert::Moment;
 use crate::deadline::{Call, forward_traced};
@@ -50,7 +51,7 @@ impl Service for Messages {
         request: Request<v1::AppendMessageRequest>,
     ) -> Result<Response<v1::AppendMessageResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let appended = self.append(request.into_inner(), call).await?;
         Ok(self.gateway.answer(appended))
     }
@@ -60,7 +61,7 @@ impl Service for Messages {
         request: Request<v1::BatchAppendMessagesRequest>,
     ) -> Result<Response<v1::BatchAppendMessagesResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let appended = self.append_batch(request.into_inner(), call).await?;
         Ok(self.gateway.answer(appended))
     }
@@ -72,9 +73,16 @@ impl Service for Messages {
         request: Request<Streaming<v1::AppendStreamRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let call = request.extensions().get::<Arc<guard::Call>>().cloned();
+        let caller = request.extensions().get::<Caller>().cloned();
         let imports = request.metadata().contains_key(IMPORT);
-        let opened = Call::of(request.metadata());
-        let lanes = Lanes::new(self.body_bytes_max, imports, self.gateway.traffic.clone());
+        let opened = Call::of(&request);
+        let traffic = self.gateway.traffic.clone();
+        let lanes = Lanes::new(
+            self.body_bytes_max,
+            imports,
+            traffic,
+            caller.unwrap_or_default(),
+        );
         let gateway = self.gateway.clone();
         let answers = stream::serve(gateway, request.into_inner(), lanes, (opened, call));
         Ok(Response::new(answers))
@@ -85,7 +93,7 @@ impl Service for Messages {
         request: Request<v1::ListMessagesRequest>,
     ) -> Result<Response<v1::ListMessagesResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let page = self.list(request.into_inner(), call).await?;
         let weight = Weight(page.encoded_len());
         let mut answer = self.gateway.answer(page);
@@ -98,7 +106,7 @@ impl Service for Messages {
         request: Request<v1::GetMessageRequest>,
     ) -> Result<Response<v1::GetMessageResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let found = self.get(request.into_inner(), call).await?;
         let weight = Weight(found.encoded_len());
         let mut answer = self.gateway.answer(found);
@@ -111,7 +119,7 @@ impl Service for Messages {
         request: Request<v1::EditMessageRequest>,
     ) -> Result<Response<v1::EditMessageResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let request = request.into_inner();
         let edited = changes::edit(&self.gateway, request, self.body_bytes_max, call).await?;
         Ok(self.gateway.answer(edited))
@@ -122,7 +130,7 @@ impl Service for Messages {
         request: Request<v1::RedactMessageRequest>,
     ) -> Result<Response<v1::RedactMessageResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let redacted = changes::redact(&self.gateway, request.into_inner(), call).await?;
         Ok(self.gateway.answer(redacted))
     }
@@ -132,7 +140,7 @@ impl Service for Messages {
         request: Request<v1::ReactRequest>,
     ) -> Result<Response<v1::ReactResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let reacted = changes::react(&self.gateway, request.into_inner(), call).await?;
         Ok(self.gateway.answer(reacted))
     }
@@ -143,7 +151,7 @@ impl Service for Messages {
         &self,
         request: Request<Streaming<v1::FollowRequest>>,
     ) -> Result<Response<Self::FollowStream>, Status> {
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let gateway = self.gateway.clone();
         if *gateway.stopping.borrow() {
             return Err(Failure::Stopping.into());
@@ -162,7 +170,7 @@ impl Service for Messages {
         request: Request<v1::ListReactionsRequest>,
     ) -> Result<Response<v1::ListReactionsResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let page = reactions::list(&self.gateway, request.into_inner(), call).await?;
         let weight = Weight(page.encoded_len());
         let mut answer = self.gateway.answer(page);
@@ -177,9 +185,10 @@ impl Service for Messages {
         request: Request<v1::TailRequest>,
     ) -> Result<Response<Self::TailStream>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let request = request.into_inner();
         let name = ConversationName::parse(&request.parent).ok();
+        let forwarded = call.forwarded;
         let may = name
             .as_ref()
             .map_or(Ok(()), |name| self.gateway.may_call(name.tenant(), &call));
@@ -187,7 +196,7 @@ impl Service for Messages {
             Ok(()) => tail::open(self.gateway.clone(), request, call).await,
             Err(failure) => Err(failure),
         };
-        if call.forwarded {
+        if forwarded {
             return Ok(Response::new(opened?));
         }
         let traffic = &self.gateway.traffic;
@@ -210,7 +219,7 @@ impl Messages {
         request: v1::AppendMessageRequest,
         call: Call,
     ) -> Result<v1::AppendMessageResponse, Failure> {
-        let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
+        let mut check = Checker::of(&call, self.body_bytes_max);
         let name = check.conversation("parent", &request.parent);
         check.message(At("message", None), request.message.as_ref());
         check.precondition(request.precondition.as_ref());
@@ -240,7 +249,7 @@ impl Messages {
         request: v1::BatchAppendMessagesRequest,
         call: Call,
     ) -> Result<v1::BatchAppendMessagesResponse, Failure> {
-        let mut check = Checker::new(self.body_bytes_max).imports(call.imports);
+        let mut check = Checker::of(&call, self.body_bytes_max);
         let name = check.conversation("parent", &request.parent);
         check.batch(&request.messages);
         check.precondition(request.precondition.as_ref());
@@ -329,7 +338,7 @@ impl Messages {
         request: v1::ListMessagesRequest,
         call: Call,
     ) -> Result<v1::ListMessagesResponse, Failure> {
-        let (name, plan) = self.checked(Plan::of(&request))?;
+        let (name, plan) = self.checked(Plan::of(&request, &call))?;
         let _turn = self
             .gateway
             .enter(name.tenant(), Class::History, &call)
@@ -358,7 +367,7 @@ impl Messages {
         request: v1::GetMessageRequest,
         call: Call,
     ) -> Result<v1::GetMessageResponse, Failure> {
-        let mut check = Checker::new(0);
+        let mut check = Checker::of(&call, 0);
         let name = check.message_name("name", &request.name);
         let wanted = check.read(request.read.as_ref());
         check.reader(&request.reader);
@@ -372,7 +381,7 @@ impl Messages {
             &self.gateway,
             name.key().slot(),
             &wanted,
-            call,
+            &call,
             |_, state| {
                 let moment = self.gateway.moment(name.tenant());
                 message(state, &name, (seq, &request.reader), moment)
@@ -382,8 +391,8 @@ impl Messages {
                     read: Some(options(&wanted)),
                     ..request.clone()
                 };
+                let request = forward_traced(request, Some(timeout), &call);
                 async move {
-                    let request = forward_traced(request, Some(timeout), call);
                     let mut client = MessagesClient::new(channel)
                         .max_decoding_message_size(limits::FRAME_BYTES_MAX);
                     Ok(client.get_message(request).await?.into_inner())
@@ -427,15 +436,15 @@ impl Messages {
             &self.gateway,
             name.key().slot(),
             &plan.wanted,
-            call,
+            &call,
             |_, state| history::page(state, name, plan, self.gateway.moment(name.tenant())),
             |channel, timeout| {
                 let request = v1::ListMessagesRequest {
                     read: Some(options(&plan.wanted)),
                     ..request.clone()
                 };
+                let request = forward_traced(request, Some(timeout), &call);
                 async move {
-                    let request = forward_traced(request, Some(timeout), call);
                     let mut client = MessagesClient::new(channel)
                         .max_decoding_message_size(limits::FRAME_BYTES_MAX);
                     Ok(client.list_messages(request).await?.into_inner())

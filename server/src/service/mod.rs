@@ -1,5 +1,6 @@
 //! One file per gRPC service.
 
+pub mod access;
 pub mod admin;
 pub mod changes;
 pub mod conversations;

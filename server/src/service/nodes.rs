@@ -58,7 +58,7 @@ impl Admin {
         request: v1::RelocateNodeRequest,
         call: &Call,
     ) -> Result<u64, Failure> {
-        let mut check = Checker::new(0);
+        let mut check = Checker::of(call, 0);
         check.place(&request.region, &request.dc);
         check.finish()?;
         let view = self.gateway.view();
@@ -139,7 +139,7 @@ impl Admin {
         from: Option<IpAddr>,
         call: Call,
     ) -> Result<v1::JoinNodeResponse, Failure> {
-        let mut check = Checker::new(0);
+        let mut check = Checker::of(&call, 0);
         check.join(&request);
         check.finish()?;
         // A cluster whose founder has just been started is not founded yet.

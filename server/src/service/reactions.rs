@@ -52,7 +52,7 @@ pub async fn list(
     request: v1::ListReactionsRequest,
     call: Call,
 ) -> Result<v1::ListReactionsResponse, Failure> {
-    let plan = checked(gateway, Plan::of(&request))?;
+    let plan = checked(gateway, Plan::of(&request, &call))?;
     let tenant = plan.name.tenant();
     let _turn = gateway.enter(tenant, Class::Sync, &call).await?;
     let began = Instant::now();
@@ -60,7 +60,7 @@ pub async fn list(
         gateway,
         plan.name.key().slot(),
         &plan.wanted,
-        call,
+        &call,
         |_, state| page(state, &plan),
         |channel, timeout| {
             let request = v1::ListReactionsRequest {
@@ -117,8 +117,8 @@ fn page(state: &ShardState, plan: &Plan) -> Result<Found<v1::ListReactionsRespon
 }
 
 impl Plan {
-    fn of(request: &v1::ListReactionsRequest) -> Result<Plan, Failure> {
-        let mut check = Checker::new(0);
+    fn of(request: &v1::ListReactionsRequest, call: &Call) -> Result<Plan, Failure> {
+        let mut check = Checker::of(call, 0);
         let name = check.conversation("parent", &request.parent);
         let size = check.page_size(request.page_size);
         let wanted = check.read(request.read.as_ref());
@@ -217,8 +217,8 @@ mod tests {
             last_seq,
             ..v1::ListReactionsRequest::default()
         };
-        assert!(Plan::of(&request(5, 4)).is_err());
-        let plan = Plan::of(&request(5, 0)).expect("valid");
+        assert!(Plan::of(&request(5, 4), &Call::unbounded()).is_err());
+        let plan = Plan::of(&request(5, 0), &Call::unbounded()).expect("valid");
         assert_eq!((plan.seqs, plan.size), ((5, u64::MAX), 50));
     }
 }

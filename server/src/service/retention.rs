@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::check::Checker;
 use crate::convert;
+use crate::deadline::Call;
 use crate::error::Failure;
 use crate::gateway::Gateway;
 use crate::world::Background;
@@ -21,8 +22,9 @@ pub async fn plan(
     gateway: &Arc<Gateway>,
     background: &dyn Background,
     request: v1::PlanRetentionRequest,
+    call: &Call,
 ) -> Result<v1::PlanRetentionResponse, Failure> {
-    let mut check = Checker::new(0);
+    let mut check = Checker::of(call, 0);
     let name = match request.conversation.is_empty() {
         true => None,
         false => check.conversation("conversation", &request.conversation),

@@ -26,7 +26,7 @@ pub async fn update(
     request: v1::UpdateConversationRequest,
     call: Call,
 ) -> Result<v1::UpdateConversationResponse, Failure> {
-    let mut check = Checker::new(0);
+    let mut check = Checker::of(&call, 0);
     let name = check.conversation("name", &request.name);
     check.request_id(&request.request_id);
     settings(&mut check, &request);
@@ -56,7 +56,7 @@ pub async fn delete(
     request: v1::DeleteConversationRequest,
     call: Call,
 ) -> Result<v1::DeleteConversationResponse, Failure> {
-    let mut check = Checker::new(0);
+    let mut check = Checker::of(&call, 0);
     let name = check.conversation("name", &request.name);
     check.request_id(&request.request_id);
     let name = checked(gateway, check.or(name))?;
@@ -65,7 +65,11 @@ pub async fn delete(
         request_id: Bytes::from(request.request_id),
         setting: Some(Setting::Delete(Delete {})),
     });
+    let caller = call.caller.clone();
     let done = configure(gateway, &name, command, call).await?;
+    if !done.deduplicated {
+        caller.did("delete conversation", name.as_str());
+    }
     let conversation = v1::Conversation {
         delete_time: Some(convert::timestamp_unsigned(done.time_ms)),
         ..configured(&name, &done)
@@ -77,7 +81,7 @@ pub async fn delete(
     })
 }
 
-fn settings(check: &mut Checker, request: &v1::UpdateConversationRequest) {
+fn settings(check: &mut Checker<'_>, request: &v1::UpdateConversationRequest) {
     let nothing = request.attributes.is_none()
         && request.fence.is_none()
         && request.ttl.is_none()

@@ -45,7 +45,7 @@ pub async fn list(
     request: v1::ListConversationsRequest,
     call: Call,
 ) -> Result<v1::ListConversationsResponse, Failure> {
-    let plan = Plan::of(&request);
+    let plan = Plan::of(&request, &call);
     let plan = super::decided::checked(gateway, plan)?;
     let _turn = gateway.enter(&plan.tenant, Class::History, &call).await?;
     let page = gather(gateway, &plan, call).await;
@@ -62,7 +62,7 @@ async fn gather(
     let mut page = v1::ListConversationsResponse::default();
     while let Some(at) = from {
         let left = plan.size - page.conversations.len();
-        let part = of_shard(gateway, plan, at, left, call).await?;
+        let part = of_shard(gateway, plan, at, left, &call).await?;
         from = match part.next_page_token.as_str() {
             "" => None,
             token => Some(decode(token, &plan.tenant).map_err(Failure::Internal)?),
@@ -95,7 +95,7 @@ async fn of_shard(
     plan: &Plan,
     from: ConversationKey,
     size: usize,
-    call: Call,
+    call: &Call,
 ) -> Result<v1::ListConversationsResponse, Failure> {
     read(
         gateway,
@@ -191,8 +191,8 @@ pub fn older(
 }
 
 impl Plan {
-    fn of(request: &v1::ListConversationsRequest) -> Result<Plan, Failure> {
-        let mut check = Checker::new(0);
+    fn of(request: &v1::ListConversationsRequest, call: &Call) -> Result<Plan, Failure> {
+        let mut check = Checker::of(call, 0);
         let tenant = check.tenant("parent", &request.parent);
         let size = check.page_size(request.page_size);
         let wanted = check.read(request.read.as_ref());

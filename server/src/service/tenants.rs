@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use model::cluster::access::Role;
 use model::cluster::tenants::{self as held, Delete, MinClient, TenantBody, TenantChange, Update};
-use model::cluster::{Changed, ClusterState};
+use model::cluster::{Change, Changed, ClusterState};
 use model::command::{Answer, Command, Reason, Refusal};
 use model::id::{NodeId, ShardId};
 use model::rules::text;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 
 use super::decided::checked;
+use crate::access::{self, book};
 use crate::check::Checker;
 use crate::convert;
 use crate::deadline::Call;
@@ -48,9 +50,9 @@ impl Service for Tenants {
         request: Request<v1::CreateTenantRequest>,
     ) -> Result<Response<v1::TenantResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let request = request.into_inner();
-        let mut check = Checker::new(0);
+        let mut check = Checker::of(&call, 0);
         let id = check.tenant("tenant_id", &format!("tenants/{}", request.tenant_id));
         check.request_id(&request.request_id);
         let given = request.tenant.unwrap_or_default();
@@ -66,7 +68,8 @@ impl Service for Tenants {
         request: Request<v1::GetTenantRequest>,
     ) -> Result<Response<v1::Tenant>, Status> {
         let _call = self.gateway.calls.token();
-        let mut check = Checker::new(0);
+        let call = Call::of(&request);
+        let mut check = Checker::of(&call, 0);
         let id = check.tenant("name", &request.get_ref().name);
         let id = checked(&self.gateway, check.or(id))?;
         let view = self.gateway.view();
@@ -83,7 +86,8 @@ impl Service for Tenants {
         request: Request<v1::ListTenantsRequest>,
     ) -> Result<Response<v1::ListTenantsResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let page = page(&self.gateway.view(), request.get_ref());
+        let call = Call::of(&request);
+        let page = page(&self.gateway.view(), request.get_ref(), &call);
         let page = checked(&self.gateway, page)?;
         Ok(self.gateway.answer(page))
     }
@@ -93,9 +97,9 @@ impl Service for Tenants {
         request: Request<v1::UpdateTenantRequest>,
     ) -> Result<Response<v1::TenantResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let request = request.into_inner();
-        let mut check = Checker::new(0);
+        let mut check = Checker::of(&call, 0);
         let given = request.tenant.unwrap_or_default();
         let id = check.tenant("tenant.name", &given.name);
         check.request_id(&request.request_id);
@@ -119,9 +123,9 @@ impl Service for Tenants {
         request: Request<v1::DeleteTenantRequest>,
     ) -> Result<Response<v1::TenantResponse>, Status> {
         let _call = self.gateway.calls.token();
-        let call = Call::of(request.metadata());
+        let call = Call::of(&request);
         let request = request.into_inner();
-        let mut check = Checker::new(0);
+        let mut check = Checker::of(&call, 0);
         let id = check.tenant("name", &request.name);
         check.request_id(&request.request_id);
         let id = checked(&self.gateway, check.or(id))?;
@@ -164,7 +168,12 @@ impl Tenants {
             request_id: Bytes::from(request_id.to_owned()),
             body: Some(body),
         };
-        let command = Command::meta(change.into_change());
+        let actor =
+            book::all_know(&self.gateway).then(|| access::actor(&call.caller, Role::Operator));
+        let command = Command::meta(Change {
+            actor,
+            ..change.into_change()
+        });
         let command = Bytes::from(command.encode_to_vec());
         let target = Target::Shard(ShardId::META);
         let gateway = self.gateway.clone();
@@ -230,8 +239,9 @@ fn settings(check: &mut Checker, given: &v1::Tenant) {
 fn page(
     view: &ClusterState,
     request: &v1::ListTenantsRequest,
+    call: &Call,
 ) -> Result<v1::ListTenantsResponse, Failure> {
-    let mut check = Checker::new(0);
+    let mut check = Checker::of(call, 0);
     let size = check.page_size(request.page_size);
     let mut from = String::new();
     if !request.page_token.is_empty() {
@@ -345,7 +355,7 @@ mod tests {
         };
         let mut seen = Vec::new();
         loop {
-            let page = page(&view, &request).unwrap();
+            let page = page(&view, &request, &Call::unbounded()).unwrap();
             seen.extend(page.tenants.into_iter().map(|tenant| tenant.name));
             request.page_token = page.next_page_token;
             if request.page_token.is_empty() {
@@ -355,9 +365,9 @@ mod tests {
         let all = ["a", "b", "c", "d", "e"].map(|id| format!("tenants/{id}"));
         assert_eq!(seen, all);
         request.page_token = "nonsense".to_owned();
-        assert!(page(&view, &request).is_err());
+        assert!(page(&view, &request, &Call::unbounded()).is_err());
         request.page_token = "A".repeat(1 << 16);
-        assert!(page(&view, &request).is_err());
+        assert!(page(&view, &request, &Call::unbounded()).is_err());
     }
 
     #[test]

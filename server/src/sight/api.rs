@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout};
 use super::local::Local;
 use super::report::{Report, answers};
 use crate::config::Config;
+use crate::deadline::forward;
 use crate::service::admin::Admin;
 
 /// How long a node may take to say how it is.
@@ -187,6 +188,7 @@ impl Api {
                 Some(channel) => {
                     let mut client = AdminClient::new(channel)
                         .max_decoding_message_size(model::limits::FRAME_BYTES_MAX);
+                    let request = forward(request, Some(limit));
                     match timeout(limit, client.get_status(request)).await {
                         Ok(Ok(answer)) => Ok(answer.into_inner()),
                         Ok(Err(status)) => Err(status.message().to_owned()),

@@ -7,6 +7,7 @@
 //!   /healthz         a client can append here now, or why not
 //!   /metrics         for Prometheus; /metrics/shards?worst=20 for single shards
 //!   /api/…           what the console shows, as JSON; POST /api/drills/lever pulls the safety lever
+//!   /login           where callers must say who they are: a session for a key
 //!   /                the console
 //! ```
 
@@ -23,7 +24,9 @@ use serde::Deserialize;
 use tonic::service::Routes;
 
 use super::api::{self, Api};
+use super::login;
 use super::metrics::{self, Metrics};
+use crate::access::Doors;
 use crate::contained::contain;
 
 /// Shards that are told at once at most.
@@ -41,6 +44,8 @@ pub struct Shared {
     pub api: Arc<Api>,
     /// For scrapers.
     pub metrics: Metrics,
+    /// Who is let in.
+    pub doors: Arc<Doors>,
 }
 
 /// All routes. `console` has the pages, where the program has any.
@@ -62,6 +67,8 @@ pub fn router(shared: Shared, console: Option<Router>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/healthz", get(healthz))
+        .route(login::PATH, get(login::page).post(login::log_in))
+        .route(login::OUT_PATH, post(login::log_out))
         .route("/metrics", get(scraped))
         .route("/metrics/shards", get(shards))
         .with_state(shared.clone())
@@ -70,10 +77,17 @@ pub fn router(shared: Shared, console: Option<Router>) -> Router {
         Some(pages) => router.fallback_service(pages.fallback(unknown)),
         None => router.fallback(unknown),
     };
-    let allowed = shared.api;
+    let Shared {
+        api: allowed,
+        doors,
+        metrics: _,
+    } = shared;
     router.layer(from_fn(move |request: Request, next: Next| {
-        let allowed = allowed.clone();
+        let (allowed, doors) = (allowed.clone(), doors.clone());
         async move {
+            if login::is_needed(&doors, request.uri().path(), request.headers()) {
+                return login::to(login::PATH);
+            }
             let origin = request.headers().get(header::ORIGIN).cloned();
             let origin = origin.filter(|origin| allowed.is_of_the_cluster(origin));
             let mut response = match contain(next.run(request)).await {
@@ -111,7 +125,8 @@ fn is_http(request: &Request) -> bool {
     let asks = [Method::GET, Method::HEAD].contains(method);
     let changes = [Method::POST, Method::OPTIONS].contains(method)
         && path.strip_prefix("/api") == Some(LEVER);
-    (asks || changes) && !grpc.iter().any(|prefix| path.starts_with(prefix))
+    let logs_in = [login::PATH, login::OUT_PATH].contains(&path) && method == Method::POST;
+    (asks || changes || logs_in) && !grpc.iter().any(|prefix| path.starts_with(prefix))
 }
 
 fn with_headers(response: &mut Response, origin: Option<HeaderValue>) {
@@ -126,7 +141,10 @@ fn with_headers(response: &mut Response, origin: Option<HeaderValue>) {
         ),
     ];
     for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
+        // The page of the login has its own.
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
     headers
         .entry(header::CACHE_CONTROL)

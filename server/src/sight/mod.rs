@@ -15,6 +15,7 @@ pub mod happened;
 pub mod health;
 pub mod http;
 pub mod local;
+pub mod login;
 pub mod metrics;
 pub mod outages;
 pub mod rates;

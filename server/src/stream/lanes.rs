@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use model::cluster::access::Role;
 use model::command::{Answer, Append, AppendWith, NewMessage, Reply};
 use model::id::{ConversationName, Slot};
 use model::limits;
@@ -27,6 +28,7 @@ use proto::v1;
 use tokio::time::Instant;
 use v1::append_result::Outcome;
 
+use crate::access::Caller;
 use crate::check::{self, At, Checker};
 use crate::convert;
 use crate::deadline::{self, Deadline};
@@ -69,6 +71,7 @@ pub struct Lanes {
     /// Whether the stream is of an import.
     imports: bool,
     traffic: Traffic,
+    caller: Caller,
 }
 
 #[derive(Debug)]
@@ -114,7 +117,7 @@ struct InFlight {
 impl Lanes {
     /// With the bound on bodies that the node is configured with, bytes. What becomes of the items is
     /// counted in `traffic`.
-    pub fn new(body_bytes_max: usize, imports: bool, traffic: Traffic) -> Lanes {
+    pub fn new(body_bytes_max: usize, imports: bool, traffic: Traffic, caller: Caller) -> Lanes {
         Lanes {
             by_name: HashMap::new(),
             lanes: Vec::new(),
@@ -126,6 +129,7 @@ impl Lanes {
             body_bytes_max,
             imports,
             traffic,
+            caller,
         }
     }
 
@@ -150,21 +154,28 @@ impl Lanes {
         std::mem::take(&mut self.answers)
     }
 
+    /// The conversation that an item names, if its caller may see it.
+    fn named(&self, parent: &str) -> Result<ConversationName, Failure> {
+        self.caller.needs(Role::Writer)?;
+        let mut checker = Checker::new(&self.caller, self.body_bytes_max);
+        let name = checker.conversation("parent", parent);
+        checker.or(name)
+    }
+
     /// Takes an item in.
     pub fn accept(&mut self, item: v1::AppendItem) {
         let index = match self.by_name.get(item.parent.as_str()) {
             Some(index) => *index,
-            None => match ConversationName::parse(&item.parent) {
+            None => match self.named(&item.parent) {
                 Ok(name) => self.open(name),
-                Err(error) => {
-                    let failure = Failure::field("parent", error.to_string());
+                Err(failure) => {
                     self.answers
                         .push(failed(item.correlation_id, failure.to_item()));
                     return;
                 }
             },
         };
-        let mut checker = Checker::new(self.body_bytes_max).imports(self.imports);
+        let mut checker = Checker::new(&self.caller, self.body_bytes_max).imports(self.imports);
         checker.message(At("message", None), item.message.as_ref());
         checker.fence_token("fence_token", &item.fence_token);
         let bytes = item.message.as_ref().map_or(0, check::size);

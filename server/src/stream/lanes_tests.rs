@@ -28,7 +28,12 @@ fn invalid(correlation_id: u64, room: &str) -> v1::AppendItem {
 }
 
 fn lanes() -> Lanes {
-    Lanes::new(limits::BODY_BYTES_MAX, false, Traffic::default())
+    Lanes::new(
+        limits::BODY_BYTES_MAX,
+        false,
+        Traffic::default(),
+        Caller::unbounded(),
+    )
 }
 
 /// The ids of a command's messages.

@@ -71,6 +71,7 @@ async fn run(
     mut lanes: Lanes,
     (opened, room): (Call, Room),
 ) {
+    let opened = Arc::new(opened);
     let mut stopping = gateway.stopping.clone();
     let mut flights = FuturesUnordered::new();
     // Why nothing is read any more, once that is so; `Ok` when the caller has closed its half.
@@ -86,7 +87,7 @@ async fn run(
             }
         }
         while let Some(dispatch) = lanes.next_command() {
-            flights.push(decided(gateway.clone(), dispatch, opened));
+            flights.push(decided(gateway.clone(), dispatch, opened.clone()));
         }
         let results = lanes.take_answers();
         if !results.is_empty() || going_away {
@@ -136,7 +137,7 @@ async fn run(
 async fn decided(
     gateway: Arc<Gateway>,
     dispatch: Dispatch,
-    opened: Call,
+    opened: Arc<Call>,
 ) -> (usize, Result<Reply, Failure>) {
     let Dispatch {
         lane,

@@ -152,7 +152,7 @@ impl Gateway {
             return Ok(());
         }
         let call = Call::within(deadline);
-        match conversations::get(self, name, &Wanted::linearizable(), call).await {
+        match conversations::get(self, name, &Wanted::linearizable(), &call).await {
             Ok(_) => {
                 let mut existing = tenancy.existing.lock();
                 let of = existing.entry(tenant.id.clone()).or_default();

@@ -163,7 +163,7 @@ mod tests {
         if let Some(class) = class {
             metadata.insert(proto::CLASS, class.parse().unwrap());
         }
-        Call::of(&metadata)
+        Call::by(crate::access::Caller::unbounded(), &metadata)
     }
 
     fn small() -> Classes {

@@ -40,8 +40,11 @@ impl Service for Quotas {
         &self,
         request: Request<wire::TakeRequest>,
     ) -> Result<Response<wire::TakeResponse>, Status> {
-        let request = request.into_inner();
         let gateway = &self.gateway;
+        if gateway.raft.vouches(request.metadata().as_ref()).is_none() {
+            return Err(Status::unauthenticated("quotas are for nodes"));
+        }
+        let request = request.into_inner();
         let keeper = gateway.keeper_of(&request.tenant);
         let leads = |shard| gateway.raft.leader(shard) == Some(gateway.me());
         if !keeper.is_some_and(leads) {

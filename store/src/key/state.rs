@@ -3,6 +3,7 @@
 //! ```text
 //!   shard record   [0x01][shard u32][kind]                       kind 0x01 applied, 0x02 cluster,
 //!                                                                0x03 whole
+//!   audit          [0x01][shard][0x02][number u64]               of the meta shard, behind its cluster
 //!   expiring       [0x01][shard][0x00][conversation key, 16 bytes]
 //!   erasure        [0x01][shard][0x04][log index u64][conversation key, 16 bytes]
 //!   conversation   [0x10][conversation key, 16 bytes][kind]…
@@ -96,6 +97,27 @@ pub fn applied(shard: ShardId) -> [u8; 6] {
 /// The key of the cluster's state, held by the meta shard.
 pub fn cluster(shard: ShardId) -> [u8; 6] {
     shard_record(shard, CLUSTER)
+}
+
+/// The key of a record of the audit, held by the meta shard. It lies among what a snapshot takes along.
+pub fn audit(shard: ShardId, number: u64) -> Vec<u8> {
+    let mut bytes = cluster(shard).to_vec();
+    bytes.extend(number.to_be_bytes());
+    bytes
+}
+
+/// Where the records of the audit `from <= number <= to` lie: from, to.
+pub fn audits(shard: ShardId, from: u64, to: u64) -> (Vec<u8>, Vec<u8>) {
+    let end = match to.checked_add(1) {
+        Some(end) => audit(shard, end),
+        None => whole(shard).to_vec(),
+    };
+    (audit(shard, from), end)
+}
+
+/// The number in the key of such a record.
+pub fn parse_audit(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(6..)?.try_into().ok()?))
 }
 
 /// The key of the note that a snapshot was installed wholly; it stays with the replica.
@@ -361,6 +383,12 @@ pub fn readable(key: &[u8]) -> String {
         };
         return format!("{shard}/{kind}");
     }
+    if let [TABLE_SHARD, a, b, c, d, CLUSTER, ..] = key
+        && let Some(number) = parse_audit(key)
+    {
+        let shard = ShardId(u32::from_be_bytes([*a, *b, *c, *d]));
+        return format!("{shard}/audit/{number}");
+    }
     let conversation = |key: ConversationKey| super::readable(&key.0);
     match parse(key) {
         Some(Named::Head(key)) => format!("{}/head", conversation(key)),
@@ -446,5 +474,21 @@ mod tests {
         assert_eq!(readable(&message(&key, 7)), format!("{hex}/message/7"));
         assert_eq!(readable(&head(&key)), format!("{hex}/head"));
         assert_eq!(readable(&[1, 2]), "0102");
+        assert_eq!(readable(&audit(ShardId::META, 7)), "s0/audit/7");
+    }
+
+    #[test]
+    fn records_of_the_audit_lie_behind_the_cluster_and_go_to_other_replicas() {
+        let (from, to) = shard_records_sent(ShardId::META);
+        for number in [0, 1, 300, u64::MAX] {
+            let key = audit(ShardId::META, number);
+            assert!(
+                cluster(ShardId::META)[..] < key[..] && from[..] <= key[..] && key[..] < to[..]
+            );
+            assert_eq!(parse_audit(&key), Some(number));
+            let (first, end) = audits(ShardId::META, number, u64::MAX);
+            assert!(first == key && end[..] == whole(ShardId::META)[..]);
+        }
+        assert_eq!(parse_audit(&cluster(ShardId::META)), None);
     }
 }

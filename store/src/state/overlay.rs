@@ -343,6 +343,17 @@ impl Sink for Overlay<'_> {
         self.seen.changed.push(*key);
         self.seen.heads.insert(*key, Arc::new(head));
     }
+
+    fn put_audit(&mut self, number: u64, record: &[u8]) {
+        let key = key::state::audit(self.shard, number);
+        let value = self.arena.seal(&key, record);
+        self.batch.put(self.arena.key(&key), value);
+    }
+
+    fn remove_audit(&mut self, from: u64, to: u64) {
+        let (from, to) = key::state::audits(self.shard, from, to);
+        self.batch.delete_range(from, to);
+    }
 }
 
 /// The head of a conversation, from disk: as written last, and what the messages behind it add.

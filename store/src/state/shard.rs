@@ -7,9 +7,11 @@
 //!
 //! How a page is one consistent read although messages change: [`super::pages`].
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use model::cluster::ClusterState;
 use model::command::Reply;
 use model::id::{ConversationKey, ConversationName, ShardId};
@@ -26,9 +28,12 @@ use super::recent::Recent;
 use super::record::{self, Arena, FILE, FORMAT};
 use super::watch::{Touched, Watchers};
 use super::{Applied, Shared, ToApply, applied, erase};
-use crate::engine::{self, Read, Snapshot};
+use crate::engine::{self, Order, Read, Snapshot};
 use crate::snapshot::ReadPoint;
 use crate::{Error, Position, ShardLog, key};
+
+/// Records of the audit: their numbers, and what they say, encoded.
+pub type Audited = Vec<(u64, Bytes)>;
 
 /// One shard's state. Clones share it.
 #[derive(Clone)]
@@ -482,6 +487,33 @@ impl ShardState {
     /// The cluster's state, on the meta shard; of another shard an empty one.
     pub fn cluster(&self) -> Arc<ClusterState> {
         Arc::clone(&self.shard.serving.read().cluster)
+    }
+
+    /// Records of the audit from this number on, in order, until `limit` of them or about `bytes_max` are
+    /// found: numbers and encoded [`model::cluster::audit::Record`]s.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when one cannot be read back.
+    pub fn audit(&self, from: u64, limit: usize, bytes_max: usize) -> Result<Audited, Error> {
+        let serving = self.shard.serving.read();
+        let (from, to) = key::state::audits(self.shard.id, from, u64::MAX);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        if limit == 0 {
+            return Ok(found);
+        }
+        let point = self.point_of(&serving);
+        point.scan(&from, &to, Order::Ascending, &mut |key, value| {
+            let record = record::check(key, value)?;
+            if let Some(number) = key::state::parse_audit(key) {
+                bytes += record.len();
+                found.push((number, Bytes::copy_from_slice(record)));
+            }
+            Ok(match found.len() >= limit || bytes >= bytes_max {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        })?;
+        Ok(found)
     }
 
     fn last_seq(&self, key: &ConversationKey) -> Result<u64, Error> {

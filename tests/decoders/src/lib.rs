@@ -232,8 +232,8 @@ fn changes(mut data: &[u8]) {
         meta_replicas: vec![1, 2, 3],
         ..ClusterState::default()
     };
-    let body = Some(ChangeBody::Found(Box::new(founding)));
-    model::cluster::decide_at(&mut state, &Change { body }, 1);
+    let found = Change::from(ChangeBody::Found(Box::new(founding)));
+    model::cluster::decide_at(&mut state, &found, 1);
     while let Some((length, rest)) = data.split_first_chunk::<2>() {
         let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
         let (change, rest) = rest.split_at(length);

@@ -124,7 +124,7 @@ fn seeds() {
         request_id: "r1".into(),
         ..Create::default()
     });
-    let change = |body| Change { body: Some(body) }.encode_to_vec();
+    let change = |body| Change::from(body).encode_to_vec();
     let token = change(ChangeBody::JoinToken(JoinToken {
         token: "fb-1".into(),
         expires_ms: 5,

@@ -48,6 +48,7 @@ class Client:
     `attempt_timeout`: how long a node may be silent before another is asked, seconds.
     `discover`: whether to use nodes that the endpoints tell of; False keeps to the endpoints.
     `imports`: whether the appends belong to an import: ids that begin with "import:" are remembered for ever.
+    `api_key`: an API key or a token, for nodes that let in nobody without.
     `seed`: of jitter and ids; two clients of one cluster must not share one. For tests.
     """
 
@@ -59,11 +60,12 @@ class Client:
         attempt_timeout: float = options.ATTEMPT_TIMEOUT_DEFAULT,
         discover: bool = True,
         imports: bool = False,
+        api_key: str | None = None,
         seed: int | None = None,
     ) -> None:
         self.deadline, self.attempt_timeout = deadline, attempt_timeout
         self.random, self.budget, self.counters = Random(seed), Budget(), Stats()
-        self.pool = Nodes(endpoints, self.random, discover)
+        self.pool = Nodes(endpoints, self.random, discover, api_key=api_key)
         self.import_metadata = (options.CLIENT, (options.IMPORT, "1")) if imports else (options.CLIENT,)
         self._streams: set[AppendStream] = set()
         self._maintenance = asyncio.get_running_loop().create_task(self.pool.maintain())

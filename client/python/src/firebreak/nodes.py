@@ -60,6 +60,21 @@ class NodeHealth:
     active: int
 
 
+class _Carrying:
+    """A stub whose calls carry an API key or a token."""
+
+    def __init__(self, stub: Any, api_key: str) -> None:
+        self._stub, self._carried = stub, (("authorization", f"Bearer {api_key}"),)
+
+    def __getattr__(self, method: str) -> Any:
+        call = getattr(self._stub, method)
+
+        def carrying(*args: Any, metadata: Iterable[tuple[str, str]] = (), **options: Any) -> Any:
+            return call(*args, metadata=(*metadata, *self._carried), **options)
+
+        return carrying
+
+
 @dataclasses.dataclass(eq=False)
 class Node:
     """A node that the client knows."""
@@ -77,6 +92,7 @@ class Node:
     leaving_at: float | None = None
     #: The shortest answer to a probe lately, seconds: how far it is.
     round: float | None = None
+    api_key: str | None = dataclasses.field(default=None, repr=False)
     _channel: Any = None
     _stubs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -85,6 +101,8 @@ class Node:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self.address, _CHANNEL)
             self._stubs = {name: make(self._channel) for name, make in _STUBS.items()}
+            if self.api_key:
+                self._stubs = {name: _Carrying(stub, self.api_key) for name, stub in self._stubs.items()}
         return self._stubs[service]
 
     def is_leaving(self, now: float) -> bool:
@@ -164,9 +182,14 @@ class Nodes:
     """All nodes of a client."""
 
     def __init__(
-        self, endpoints: Iterable[str], random: Random, discover: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        endpoints: Iterable[str],
+        random: Random,
+        discover: bool,
+        clock: Callable[[], float] = time.monotonic,
+        api_key: str | None = None,
     ) -> None:
-        self._random, self._discover, self.clock = random, discover, clock
+        self._random, self._discover, self.clock, self._api_key = random, discover, clock, api_key
         self.closed = False
         self.known: dict[str, Node] = {}
         for endpoint in endpoints:
@@ -179,7 +202,7 @@ class Nodes:
 
     def _add(self, address: str) -> Node | None:
         if address not in self.known and len(self.known) < options.NODES_MAX:
-            self.known[address] = Node(address, self._random.rank())
+            self.known[address] = Node(address, self._random.rank(), api_key=self._api_key)
         return self.known.get(address)
 
     def choose(self, tried: Tried) -> Node:

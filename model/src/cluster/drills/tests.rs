@@ -20,8 +20,8 @@ pub(super) fn cluster() -> ClusterState {
 
 pub(super) fn make(state: &mut ClusterState, body: DrillBody, now_ms: u64) -> Result<u64, String> {
     let before = state.clone();
-    let body = Some(ChangeBody::Drill(DrillChange { body: Some(body) }));
-    match decide_at(state, &Change { body }, now_ms).answer {
+    let change = Change::from(ChangeBody::Drill(DrillChange { body: Some(body) }));
+    match decide_at(state, &change, now_ms).answer {
         Some(Answer::Meta(Changed { node_id, .. })) => {
             let changed = before != *state;
             assert_eq!(state.epoch, before.epoch + u64::from(changed));

@@ -11,7 +11,7 @@ use server::drill::plan::{Caps, FORMAT, Goals, Plan};
 
 use crate::cmd::map::Map;
 use crate::cmd::outage::when;
-use crate::cmd::target::{Target, Tls, new_table};
+use crate::cmd::target::{Credentials, Target, new_table};
 use crate::drill::live::{Cast, Live, Member, Scenario};
 use crate::drill::{fit, quorum};
 use crate::exit::Usage;
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "dc=NAME|HOST:PORT", value_delimiter = ',')]
     target: Vec<String>,
     #[command(flatten)]
-    tls: Tls,
+    credentials: Credentials,
     /// What ends the drill at once: failed=N, gap=TIME, margin=N
     #[arg(long, value_name = "KEY=VALUE")]
     cap: Vec<String>,
@@ -141,8 +141,11 @@ impl Args {
                 named.push(dc);
             }
         }
-        let tls = self.tls.clone();
-        (named, Target { target: asked, tls })
+        let target = Target {
+            target: asked,
+            credentials: self.credentials.clone(),
+        };
+        (named, target)
     }
 
     fn plan(

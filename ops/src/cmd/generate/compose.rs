@@ -82,7 +82,7 @@ fn compose(image: &str, nodes: u16) -> String {
              - \"{name}:/data\"\n    \
              configs:\n      - source: {name}\n        target: /etc/node.toml\n    \
              command:\n      - /bin/sh\n      - -ec\n      - |-\n        {enrol}\n        \
-             exec firebreak serve --config /etc/node.toml\n"
+             exec firebreak serve --insecure --config /etc/node.toml\n"
         );
     }
     text.push_str("configs:\n");

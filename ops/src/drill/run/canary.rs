@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::canary::foreign::{Foreign, Kit, Sender};
 use crate::canary::who::{ANY, KEPT};
 use crate::canary::{CALL_LIMIT, Call, Calls, PAUSE, now_us};
+use crate::cmd::target::Credentials;
 use crate::demo::lock;
 
 /// Senders by single calls, and through streams, in each data center.
@@ -141,10 +142,10 @@ impl Canaries {
         let mut rooms: Vec<String> = Vec::new();
         let mut readers = Vec::new();
         for (dc, addresses) in dcs {
-            let client = Client::builder()
+            let builder = Client::builder()
                 .endpoints(addresses.iter().cloned())
-                .deadline(CALL_LIMIT)
-                .build()?;
+                .deadline(CALL_LIMIT);
+            let client = Credentials::default().with_key(builder)?.build()?;
             let stream = client.append_stream(&StreamOptions::default());
             let mut own: Vec<(String, Way)> = Vec::new();
             for n in 1..=SENDERS.0 {

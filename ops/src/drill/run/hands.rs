@@ -13,6 +13,7 @@ use server::drill::plan::{Action, Plan, Step};
 use super::Options;
 use super::guard::{Done, Guard, Kept};
 use super::process::Found;
+use crate::cmd::target::Credentials;
 
 /// How long a fault lives without being renewed.
 pub const TTL: Duration = Duration::from_secs(25);
@@ -53,7 +54,7 @@ impl Hands {
     ) -> anyhow::Result<Hands> {
         let (mut doors, mut processes) = (BTreeMap::new(), BTreeMap::new());
         for (name, address) in noted {
-            doors.insert(name, proto::net::endpoint(&address)?.connect_lazy().into());
+            doors.insert(name, Credentials::default().channel(&address)?);
         }
         let mut dcs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for node in statuses
@@ -66,8 +67,8 @@ impl Hands {
         }
         for status in statuses {
             if !status.drill_address.is_empty() {
-                let channel = proto::net::endpoint(&status.drill_address)?.connect_lazy();
-                doors.insert(status.node_name.clone(), channel.into());
+                let channel = Credentials::default().channel(&status.drill_address)?;
+                doors.insert(status.node_name.clone(), channel);
             }
             if let Ok(found) = super::process::of(status) {
                 processes.insert(status.node_name.clone(), found);

@@ -9,6 +9,7 @@ use client::{Client, v1};
 use server::drill::plan::Plan;
 
 use super::book;
+use crate::cmd::target::Credentials;
 
 /// What a note says of where the faults of nodes are controlled, with `NODE=HOST:PORT` behind it.
 const DOORS: &str = "faults are controlled at ";
@@ -78,8 +79,7 @@ pub async fn sweep(client: &Client, id: &str) -> anyhow::Result<Vec<String>> {
 }
 
 async fn end_all(address: String, drill: String, name: String) -> Option<String> {
-    let channel = proto::net::endpoint(&address).ok()?.connect_lazy();
-    let channel: proto::net::Channel = channel.into();
+    let channel = Credentials::default().channel(&address).ok()?;
     let mut door = v1::faults_client::FaultsClient::new(channel);
     let request = v1::EndFaultsRequest {
         drill,

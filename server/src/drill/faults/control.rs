@@ -17,6 +17,7 @@ use super::peers::{self, Found};
 use super::permission;
 use super::set::{Set, Wanted};
 use super::{Refused, Stage};
+use crate::access::Doors;
 use crate::drill::plan::TTL_MS_MAX;
 use crate::events::{Event, Told};
 
@@ -32,6 +33,8 @@ pub struct Parts {
     pub view: watch::Receiver<Arc<ClusterState>>,
     /// This node.
     pub own: NodeId,
+    /// Who may put faults on it.
+    pub doors: Arc<Doors>,
     /// Where another node is reached, if it is.
     pub reached: Box<dyn Fn(NodeId) -> Option<String> + Send + Sync>,
 }
@@ -87,6 +90,11 @@ impl Drop for Running {
 }
 
 impl Control {
+    /// Who may put faults on the node.
+    pub(super) fn doors(&self) -> &Doors {
+        &self.parts.doors
+    }
+
     /// With no fault on.
     pub fn new(parts: Parts) -> Arc<Control> {
         Arc::new(Control {

@@ -8,6 +8,7 @@ use raft::Node;
 use super::control::Parts;
 use super::{Control, DiskSwitch, Running};
 use crate::World;
+use crate::access::Doors;
 use crate::config::{Config, Drill};
 use crate::events::Told;
 use crate::node::RunError;
@@ -21,7 +22,7 @@ pub fn open<N: Network>(
     config: &Config,
     raft: &Arc<Node>,
     told: &Told,
-    disk: DiskSwitch,
+    (disk, doors): (DiskSwitch, Arc<Doors>),
 ) -> Result<Option<Running>, RunError> {
     let Drill {
         allowed,
@@ -40,6 +41,7 @@ pub fn open<N: Network>(
         told: told.clone(),
         view: raft.view(),
         own: raft.identity().node,
+        doors,
         reached: Box::new(move |node| reached.upgrade()?.address(node)),
     });
     let opened = world.stage.open(control.clone(), listen);

@@ -92,6 +92,25 @@ fn drills(run: &[&str], lever: Option<Lever>) -> Drills {
     }
 }
 
+/// Who lets everybody in.
+fn doors(view: &watch::Sender<Arc<ClusterState>>) -> Arc<crate::access::Doors> {
+    struct Still;
+    impl raft::Clock for Still {
+        fn unix_ms(&self) -> u64 {
+            0
+        }
+    }
+    crate::access::Doors::new(crate::access::Parts {
+        required: false,
+        view: view.subscribe(),
+        clock: Arc::new(Still),
+        cluster_id: String::new(),
+        vouches: Arc::new(|_| false),
+        book: None,
+        session_key: [0; 32],
+    })
+}
+
 /// The faults of `seoul-1`, kept by a task.
 fn stand() -> Stand {
     let done = Arc::<Done>::default();
@@ -112,6 +131,7 @@ fn stand() -> Stand {
         told: Told::new(vec![done.clone()], Traces::default()),
         view: view.subscribe(),
         own: NodeId(1),
+        doors: doors(&view),
         reached: Box::new(|_| None),
     });
     tokio::spawn(control.clone().keep());

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::{ASK_LOST_MAX, Api, Look, SeenBy};
+use crate::deadline::forward;
 use crate::recorder::record;
 use crate::service::events;
 
@@ -300,6 +301,7 @@ async fn ask_one(
     let mut client =
         AdminClient::new(channel).max_decoding_message_size(model::limits::FRAME_BYTES_MAX);
     let asked = timeout(limit, async {
+        let request = forward(request, Some(limit));
         let mut pages = client.get_events(request).await.ok()?.into_inner();
         while let Some(page) = pages.message().await.ok()? {
             take(page);
