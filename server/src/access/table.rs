@@ -113,7 +113,6 @@ pub const ROWS: &[Row] = &[
     row("/firebreak.v1.Messages/RedactMessage", WRITE),
     passed("/firebreak.v1.Messages/Tail", READ),
     row("/grpc.health.v1.Health/Check", Need::Open),
-    row("/grpc.health.v1.Health/List", Need::Open),
     row("/grpc.health.v1.Health/Watch", Need::Open),
     row(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
