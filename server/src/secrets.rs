@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use model::cluster::access::KEY_PREFIX;
+use model::cluster::access::{KEY_PREFIX, KEY_SECRET_BYTES};
 
 /// What stands where a secret was.
 pub const REMOVED: &str = "(removed)";
@@ -70,7 +70,8 @@ fn api_key_in(text: &[u8]) -> Option<Range<usize>> {
         let behind = start + API_KEY.len();
         let id = digits(&text[behind..]);
         let secret = text[behind + id..].strip_prefix(b"_")?;
-        let count = digits(secret);
+        // What another key right behind it begins with are digits too.
+        let count = digits(secret).min(2 * KEY_SECRET_BYTES);
         (count >= DIGITS_MIN).then(|| start..behind + id + 1 + count)
     })
 }

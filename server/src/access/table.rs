@@ -119,7 +119,6 @@ pub const ROWS: &[Row] = &[
     row("/firebreak.v1.Tenants/ListTenants", VIEW),
     row("/firebreak.v1.Tenants/UpdateTenant", OPERATE),
     row("/grpc.health.v1.Health/Check", Need::Open),
-    row("/grpc.health.v1.Health/List", Need::Open),
     row("/grpc.health.v1.Health/Watch", Need::Open),
     row(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
