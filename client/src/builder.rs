@@ -206,6 +206,15 @@ impl Client {
         }
     }
 
+    /// Begins to set up another client, which calls in the same way: over TLS, and as the same caller, if
+    /// this one does. Nothing else is shared.
+    pub fn another(&self) -> Builder {
+        Builder {
+            dialer: self.inner.nodes.dialer(),
+            ..Client::builder()
+        }
+    }
+
     /// The same client, whose calls may take `deadline`.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Client {

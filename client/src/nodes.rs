@@ -83,6 +83,11 @@ impl Nodes {
         Ok(Arc::new(nodes))
     }
 
+    /// How its connections are opened.
+    pub(crate) fn dialer(&self) -> Dialer {
+        self.dialer.clone()
+    }
+
     fn add(&self, address: &str, id: u64, name: &str, dc: &str) -> std::io::Result<()> {
         let mut list = self.list.lock();
         let Err(mut at) = list.binary_search_by(|node| (*node.address).cmp(address)) else {

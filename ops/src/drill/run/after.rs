@@ -108,7 +108,7 @@ pub async fn make(
 /// Ends the canaries, writes down what is not written yet, and gives all calls, those of earlier
 /// controllers too.
 async fn stop(run: &mut Run<'_>, earlier: Vec<Call>) -> anyhow::Result<(Vec<Call>, Stale)> {
-    let nobody = Canaries::start("none", &Places::default())?;
+    let nobody = Canaries::start("none", &Places::default(), &run.client)?;
     let canaries = std::mem::replace(&mut run.canaries, nobody);
     let seen = usize::try_from(run.gauge.calls).unwrap_or(usize::MAX);
     let (mut calls, stale, wrong) = canaries.stop().await;

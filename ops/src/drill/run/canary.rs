@@ -17,7 +17,6 @@ use tokio::task::JoinHandle;
 use crate::canary::foreign::{Foreign, Kit, Sender};
 use crate::canary::who::{ANY, KEPT};
 use crate::canary::{CALL_LIMIT, Call, Calls, PAUSE, now_us};
-use crate::cmd::target::Credentials;
 use crate::demo::lock;
 
 /// Senders by single calls, and through streams, in each data center.
@@ -121,11 +120,11 @@ struct One {
 }
 
 impl Canaries {
-    /// Starts them.
+    /// Starts them; they call as `like` does.
     ///
     /// # Errors
     /// When an address is none, or another language's cannot be started.
-    pub fn start(run: &str, places: &Places) -> anyhow::Result<Canaries> {
+    pub fn start(run: &str, places: &Places, like: &Client) -> anyhow::Result<Canaries> {
         let dcs = &places.dcs;
         let mut all = Canaries {
             calls: Calls::default(),
@@ -142,10 +141,11 @@ impl Canaries {
         let mut rooms: Vec<String> = Vec::new();
         let mut readers = Vec::new();
         for (dc, addresses) in dcs {
-            let builder = Client::builder()
+            let client = like
+                .another()
                 .endpoints(addresses.iter().cloned())
-                .deadline(CALL_LIMIT);
-            let client = Credentials::default().with_key(builder)?.build()?;
+                .deadline(CALL_LIMIT)
+                .build()?;
             let stream = client.append_stream(&StreamOptions::default());
             let mut own: Vec<(String, Way)> = Vec::new();
             for n in 1..=SENDERS.0 {

@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
             hands,
             watch: Watch::new(fit.margin, plan.caps.margin),
             gauge: Gauge::default(),
-            canaries: Canaries::start(&format!("{}-{number}", plan.id), &places)?,
+            canaries: Canaries::start(&format!("{}-{number}", plan.id), &places, client)?,
             late: Some(Probe::start()),
             late_ms: 0,
             ledger: ledger::open(&options.dir)?,
