@@ -1,6 +1,7 @@
 //! What a node offers to the server above it.
 
 mod events;
+mod proof;
 mod spans;
 
 use std::collections::BTreeMap;
@@ -14,9 +15,9 @@ use proto::net::Dialer;
 use store::{Log, Share, state::State};
 use thiserror::Error;
 
-pub use crate::link::{Secret, prove, proven};
-
 pub use events::*;
+pub(crate) use proof::PROOF;
+pub use proof::{Secret, prove, proven};
 pub use spans::{Piece, Span};
 
 /// What a machine's clocks show beside the monotonic one of the runtime; a parameter so that the

@@ -25,7 +25,6 @@ pub(crate) mod out;
 pub(crate) mod outbox;
 mod pace;
 pub(crate) mod peers;
-mod proof;
 pub(crate) mod pulse;
 pub(crate) mod room;
 pub(crate) mod rtt;
@@ -33,8 +32,6 @@ mod stream;
 pub(crate) mod vitals;
 pub(crate) mod whereabouts;
 pub(crate) mod windows;
-
-pub use proof::{Secret, prove, proven};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

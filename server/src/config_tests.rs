@@ -93,7 +93,7 @@ fn all_problems_come_at_once_with_their_lines() {
             "node.toml: name: is required",
             "node.toml:1: nmae: is not a key; known here: name, listen, advertise, data_dir, \
              peers, locality, limits, raft, scrub, log, storage, memory, network, http, recorder, \
-             traces, drill, auth",
+             traces, drill, tenants, classes, tls, auth",
             "node.toml:2: listen: must be a text in quotes; it is of type integer",
             "node.toml:4: locality.region: is required",
             "node.toml:5: locality.dc: dc \"a b\" must be 1 to 128 characters of a-z A-Z 0-9 \

@@ -41,6 +41,9 @@ fn ec_public() -> String {
     json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }).to_string()
 }
 
+/// Stands for what nodes prove themselves with.
+const PROOF: &str = "firebreak-proof";
+
 struct Still;
 
 impl raft::Clock for Still {
@@ -56,7 +59,7 @@ fn doors(required: bool, view: watch::Receiver<Arc<ClusterState>>) -> Arc<Doors>
         view,
         clock: Arc::new(Still),
         cluster_id: "c1".into(),
-        vouches: Arc::new(|_| false),
+        vouches: Arc::new(|headers| headers.contains_key(PROOF)),
         book: None,
         session_key: [7; 32],
     })
@@ -201,6 +204,12 @@ fn a_node_is_believed_where_nodes_forward_and_nowhere_else() {
     let doors = doors(true, view(key(), issuer()).subscribe());
     let mut forwarded = HeaderMap::new();
     forwarded.insert(FORWARDED, "1".parse().unwrap());
+    assert_eq!(
+        reason(&doors, "/firebreak.v1.Messages/ListMessages", &forwarded),
+        "CREDENTIALS_MISSING",
+        "it only says so"
+    );
+    forwarded.insert(PROOF, "1".parse().unwrap());
     assert_eq!(
         reason(&doors, "/firebreak.v1.Messages/ListMessages", &forwarded),
         ""

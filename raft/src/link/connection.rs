@@ -19,11 +19,10 @@ use proto::node::peer_client::PeerClient;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::{Event, Events, ProposeError, Verdict};
+use crate::api::{Event, Events, PROOF, ProposeError, Verdict};
 use crate::link::hello::{Doorkeeper, Hello, Proof};
 use crate::link::outbox::{Outbox, Queued};
 use crate::link::pace::Pace;
-use crate::link::proof::PROOF;
 use crate::link::pulse::Moment;
 use crate::link::rtt::{PING_INTERVAL, Rtt, STALL};
 use crate::link::vitals::Vitals;

@@ -29,8 +29,7 @@ use tonic::codegen::http::HeaderMap;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status};
 
-use crate::api::Identity;
-use crate::link::proof::{PROOF, Secret, prove};
+use crate::api::{Identity, PROOF, Secret, prove};
 use crate::link::vitals::Vitals;
 pub(crate) use marks::Marks;
 
@@ -402,12 +401,14 @@ impl Doorkeeper {
         let wrong = || Status::unauthenticated(format!("{PROOF} proves nothing"));
         let claim = self.secret.check(&self.cluster_id, told.text(PROOF)?);
         let claim = claim.ok_or_else(wrong)?;
-        let meant = match (way, told.0.contains_key(TO)) {
-            (Way::Calls, true) => self.me,
-            (Way::Calls, false) | (Way::Answers, _) => NodeId(0),
+        let start = (node, told.number(BOOT)?, told.number(NONCE)?);
+        // A call that names nobody may still come over a link, whose calls are all for this node.
+        let to_whom = match way {
+            Way::Calls if told.0.contains_key(TO) => claim.to == self.me,
+            Way::Calls => claim.to == self.me || claim.to == NodeId(0),
+            Way::Answers => claim.to == NodeId(0),
         };
-        let said = (node, told.number(BOOT)?, told.number(NONCE)?, meant);
-        match (claim.node, claim.boot, claim.nonce, claim.to) == said {
+        match to_whom && (claim.node, claim.boot, claim.nonce) == start {
             true => Ok(()),
             false => Err(wrong()),
         }
