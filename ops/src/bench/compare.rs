@@ -172,7 +172,7 @@ mod tests {
         assert!((compared.against.msgs_per_s - 200.0).abs() < 0.1);
         assert!((compared.ratio - 0.5).abs() < 0.001);
         assert!((compared.cpu_ratio.unwrap() - 0.5).abs() < 0.001);
-        let text = table(&[compared.clone()], "this", "other");
+        let text = table(std::slice::from_ref(compared), "this", "other");
         assert!(
             text.contains("0.50") && text.contains("11.0 / 20.0"),
             "{text}"

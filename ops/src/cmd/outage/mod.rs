@@ -21,6 +21,7 @@ unusable file.";
 
 /// Tell what a night was like, from the nodes' flight recorders, and replay it in the simulator.
 #[derive(clap::Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, once in a process")]
 pub enum Outage {
     Record(record::Args),
     Show(show::Args),

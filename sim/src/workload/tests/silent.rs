@@ -111,9 +111,11 @@ fn check(tier: Tier) {
         let since = first_us.map_or(0, |first| now - first);
         if since > SILENT_US && !silent {
             silent = true;
-            let (one, others) = (["seoul-1".to_owned()], field.hosts());
-            field.cut(&one, &others, false);
-            field.cut(&others, &one, false);
+            let hosts = field.hosts().into_iter();
+            let near = |host: &String| host.starts_with("seoul-");
+            let (silent, others): (Vec<String>, Vec<String>) = hosts.partition(near);
+            field.cut(&silent, &others, false);
+            field.cut(&others, &silent, false);
         }
         if since > OVER_US {
             break;
