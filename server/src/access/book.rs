@@ -2,8 +2,8 @@
 //! here and told to the meta shard behind the caller's back: no call waits for it.
 //!
 //! Who calls without a credential could fill the audit with refusals, until nothing else is left in it. So
-//! a node tells [`BURST`] of them at once and then one in [`EVERY`]; what comes meanwhile is counted. Users erase
-//! messages all the time: of these one record tells how many of a tenant were erased in [`ERASED_EVERY`].
+//! a node tells `BURST` of them at once and then one in `EVERY`; what comes meanwhile is counted. Users erase
+//! messages all the time: of these one record tells how many of a tenant were erased in `ERASED_EVERY`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
