@@ -53,15 +53,35 @@ impl std::error::Error for Usage {}
 impl std::error::Error for Unwanted {}
 impl std::error::Error for Fatal {}
 
+/// Ends a process that runs a node, at once. Nothing that the process set up is taken down: C++ would destroy
+/// what RocksDB's threads still lock with, and a node that stopped well would end by SIGABRT.
+#[allow(unsafe_code, reason = "the system's call has no safe form in std")]
+pub fn end(code: u8) -> ! {
+    let _ = std::io::stdout().flush();
+    // SAFETY: the call takes a number and does not return.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Ends a process that ran a node, with what came of it.
+pub fn end_with(outcome: anyhow::Result<()>) -> ! {
+    end(match outcome {
+        Ok(()) => 0,
+        Err(error) => told(&error),
+    })
+}
+
 /// Prints an error, if there is one, and picks the exit code.
 pub fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
         Ok(code) => code,
-        Err(error) => {
-            tell(format_args!("error: {error:#}"));
-            ExitCode::from(code_of(&error))
-        }
+        Err(error) => ExitCode::from(told(&error)),
     }
+}
+
+/// Prints an error and gives its exit code.
+fn told(error: &anyhow::Error) -> u8 {
+    tell(format_args!("error: {error:#}"));
+    code_of(error)
 }
 
 /// Prints a line on standard error. Where that cannot be written nobody is left to tell, and the exit code

@@ -159,7 +159,7 @@ pub fn end_on_panic(code: u8) {
         tracing::error!(%place, text, "a task panicked: the node stops at once");
         // The line is on its way on another thread, and this process must not hang on it.
         std::thread::sleep(Duration::from_millis(200));
-        std::process::exit(i32::from(code));
+        crate::exit::end(code);
     }));
 }
 

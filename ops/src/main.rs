@@ -141,7 +141,7 @@ fn main() -> ExitCode {
     end_when_output_fails();
     let outcome: anyhow::Result<ExitCode> = match Cli::parse().command {
         Command::Init(args) => cmd::block_on(args.run()),
-        Command::Serve(args) => cmd::block_on(args.run()),
+        Command::Serve(args) => exit::end_with(cmd::block_on(args.run())),
         Command::Node(command) => cmd::block_on(command.run()),
         Command::Cert(command) => command.run(),
         Command::Token(command) => cmd::block_on(command.run()),

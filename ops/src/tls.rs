@@ -89,9 +89,14 @@ pub async fn follow(tls: Tls, keys: Keys) {
         };
         // Whichever comes first.
         let _ = tokio::time::timeout(LOOK, asked).await;
-        let read = Files::read(&tls).and_then(|files| Ok((files.material()?, files)));
-        match read {
-            Ok((_, files)) if before.as_ref() == Some(&files) => {}
+        let files = Files::read(&tls);
+        if files
+            .as_ref()
+            .is_ok_and(|files| before.as_ref() == Some(files))
+        {
+            continue;
+        }
+        match files.and_then(|files| Ok((files.material()?, files))) {
             Ok((material, files)) => {
                 tracing::info!(who = %material.own.who, until_unix_s = material.own.until_s,
                     authorities = material.authorities.len(), "certificates were exchanged");

@@ -37,6 +37,9 @@ pub const FORWARDED: &str = "firebreak-forwarded";
 /// `client/NAME`, `operator/NAME`, or `none` without one). The connection sets it, or takes it away.
 pub const CERTIFIED: &str = "firebreak-certified";
 
+/// What [`CERTIFIED`] says of a connection without TLS that is served nothing.
+pub const PLAIN: &str = "plain";
+
 /// Metadata of a call that belongs to a trace: `traceparent` of W3C Trace Context.
 pub const TRACE: &str = "traceparent";
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::codegen::http::HeaderMap;
+use tonic::codegen::http::header::CONTENT_TYPE;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
 use tonic::transport::{Endpoint, Server};
@@ -98,6 +100,14 @@ pub trait Network: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send {
         serve::serve(incoming, routes, stop, ending, guard)
     }
+}
+
+/// Whether a request is a call of gRPC, by its content type: of application/grpc-web and others there is
+/// no server.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
+    let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// The options of every server of Firebreak.

@@ -1,17 +1,15 @@
 //! Who speaks plainly to a node that takes TLS only is told so, and nothing else.
 
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use proto::CERTIFIED;
+use proto::net::is_grpc;
+use proto::{CERTIFIED, PLAIN};
 use tonic::Status;
 use tonic::service::Routes;
 
 use crate::error::Failure;
-
-/// What a connection without TLS says of itself where it is served nothing.
-const PLAIN: &str = "plain";
 
 /// `routes`, for connections that may be served.
 pub fn refused(routes: Routes) -> Routes {
@@ -30,9 +28,7 @@ fn is_refused(request: &Request) -> bool {
 }
 
 fn refusal(request: &Request) -> Response {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    let is_grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    match is_grpc {
+    match is_grpc(request.headers()) {
         true => Status::from(Failure::TlsRequired).into_http(),
         false => (
             StatusCode::FORBIDDEN,

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow};
 use client::Client;
 use model::cluster::audit::{Record, Trail, Verifier};
+use server::drill::certificate::hex;
 
 use super::init::{until, valid_ms};
 use super::target::{Show, new_table, printable};
@@ -159,10 +160,6 @@ async fn read(client: &Client, mut take: impl FnMut(&[u8])) -> Result<Trail, cli
         }
         from = page.next;
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn json(record: &Record) -> serde_json::Value {

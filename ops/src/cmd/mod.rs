@@ -36,7 +36,6 @@ pub mod verify;
 pub mod whatif;
 
 use std::future::Future;
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 
@@ -44,7 +43,7 @@ use anyhow::Context as _;
 ///
 /// # Errors
 /// What the subcommand gives; or that threads cannot be started.
-pub fn block_on(run: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+pub fn block_on<T>(run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

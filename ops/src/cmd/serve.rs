@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,7 +11,7 @@ use server::node::{self, RunError};
 use super::init::load;
 use crate::data_dir::DataDir;
 use crate::evidence::Evidence;
-use crate::exit::{FATAL, Unwanted, Usage, tell};
+use crate::exit::{self, FATAL, Unwanted, Usage, tell};
 use crate::itself::Itself;
 use crate::stop::Stop;
 use crate::{local, logging, real, tls};
@@ -78,7 +77,7 @@ impl Args {
     ///
     /// # Errors
     /// As exit codes tell.
-    pub async fn run(self) -> anyhow::Result<ExitCode> {
+    pub async fn run(self) -> anyhow::Result<()> {
         let config = load(&self.config)?;
         let open = config.auth == Auth::Open && !config.listens_locally();
         if open && !self.insecure {
@@ -114,7 +113,7 @@ impl Args {
         // Whoever started the node may not listen.
         let say = || drop(writeln!(std::io::stdout(), "{line}"));
         match node::run(world, config, shutdown, say).await {
-            Ok(()) => Ok(ExitCode::SUCCESS),
+            Ok(()) => Ok(()),
             Err(
                 error @ (RunError::NotMember | RunError::Identity(_) | RunError::Elsewhere { .. }),
             ) => Err(Usage(error.to_string()).into()),
@@ -125,7 +124,7 @@ impl Args {
                 let words = server::telemetry::words(&error.to_string());
                 tell(format_args!("error: {words}"));
                 drop(lines);
-                std::process::exit(i32::from(FATAL));
+                exit::end(FATAL);
             }
             Err(error) => Err(error.into()),
         }
@@ -140,7 +139,7 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
         tokio::spawn(async move {
             stop.asked().await;
             tell(format_args!("stopped at once, as asked twice"));
-            std::process::exit(1);
+            exit::end(1);
         });
     })
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use client::v1::{GetDrillsResponse, GetStatusResponse, drill};
 use model::placement::whatif;
 use serde::Serialize;
+use server::drill::certificate::hex;
 use server::drill::paper::{Cluster, Node, Predicted};
 use server::drill::plan::{Action, Plan};
 use server::sight::report::answers;
@@ -390,9 +391,4 @@ fn cluster(map: &Map, told: &GetDrillsResponse) -> Cluster {
             .unwrap_or(0),
         acks_per_s: rates.sum(),
     }
-}
-
-/// Bytes in hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

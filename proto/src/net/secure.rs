@@ -24,6 +24,8 @@ use tonic::codegen::http::HeaderValue;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
 
+use crate::PLAIN;
+
 use super::connect::{Connects, dial_by};
 use super::greet::{Greet, Greeted};
 use super::serve::serve_greeting;
@@ -31,10 +33,11 @@ use super::{Channel, Dial, Dialer, Ending, Guard, Network, serve};
 
 pub use certificate::{Certified, Facts, SCHEME, fingerprint};
 pub use material::{Error, Material, Trust};
-pub use stream::{Accepted, Dialled};
+pub use stream::{Again, Secured};
 
 mod certificate;
 mod material;
+mod pinned;
 mod stream;
 
 /// The first byte of a TLS handshake.
@@ -75,20 +78,39 @@ impl Keys {
 #[derive(Clone)]
 pub struct Secure<N> {
     below: N,
-    tls: Option<(Mode, Keys)>,
+    tls: Tls,
+}
+
+#[derive(Clone)]
+enum Tls {
+    Off,
+    On(Mode, Keys),
+    /// Of a node that has no certificate yet: it only dials.
+    Joining(Arc<Trust>),
 }
 
 impl<N> Secure<N> {
     /// `below`, as it is.
     pub fn off(below: N) -> Secure<N> {
-        Secure { below, tls: None }
+        Secure {
+            below,
+            tls: Tls::Off,
+        }
     }
 
     /// `below`, with TLS.
     pub fn new(below: N, mode: Mode, keys: Keys) -> Secure<N> {
         Secure {
             below,
-            tls: Some((mode, keys)),
+            tls: Tls::On(mode, keys),
+        }
+    }
+
+    /// `below`, with TLS, for a node that asks for its certificate: it trusts these, and serves nobody.
+    pub fn joining(below: N, trust: Trust) -> Secure<N> {
+        Secure {
+            below,
+            tls: Tls::Joining(Arc::new(trust)),
         }
     }
 }
@@ -103,8 +125,8 @@ impl<N: Connects> Network for Secure<N> {
 
     fn dialer(&self) -> Dialer {
         match &self.tls {
-            None => self.below.dialer(),
-            Some(_) => Arc::new(self.clone()),
+            Tls::Off => self.below.dialer(),
+            Tls::On(..) | Tls::Joining(_) => Arc::new(self.clone()),
         }
     }
 
@@ -117,8 +139,10 @@ impl<N: Connects> Network for Secure<N> {
         guard: Guard,
     ) {
         match &self.tls {
-            None => serve::serve(incoming, routes, stop, ending, guard).await,
-            Some((mode, keys)) => {
+            Tls::Off | Tls::Joining(_) => {
+                serve::serve(incoming, routes, stop, ending, guard).await;
+            }
+            Tls::On(mode, keys) => {
                 let greet = Handshakes {
                     mode: *mode,
                     keys: keys.clone(),
@@ -148,22 +172,18 @@ impl<N: Connects> Secure<N> {
         })
     }
 
-    async fn open(self, host: String, port: u16, whom: Whom) -> io::Result<Dialled<N::Io>> {
-        let io = self.below.connect(&host, port).await?;
-        let Some((mode, keys)) = &self.tls else {
-            return Ok(Dialled::Plain(io));
+    async fn open(self, host: String, port: u16, whom: Whom) -> io::Result<Secured<N::Io>> {
+        let (config, or_plainly) = match &self.tls {
+            Tls::Off => return Ok(Secured::Plain(self.below.connect(&host, port).await?)),
+            Tls::On(mode, keys) => (keys.now().client.clone(), *mode == Mode::Optional),
+            Tls::Joining(trust) => (trust.client.clone(), false),
         };
-        let connector = TlsConnector::from(keys.now().client.clone());
-        match shake(connector, io, &host).await {
-            Ok(io) => {
-                whom.is(io.certified()?)?;
-                Ok(io)
-            }
-            Err(error) if *mode == Mode::Optional && speaks_no_tls(&error) => {
-                Ok(Dialled::Plain(self.below.connect(&host, port).await?))
-            }
-            Err(error) => Err(explained(&error)),
+        let connector = TlsConnector::from(config);
+        let io = open(&self.below, connector, (&host, port), or_plainly).await?;
+        if let Secured::Tls(_) = &io {
+            whom.is(io.certified()?)?;
         }
+        Ok(io)
     }
 }
 
@@ -229,15 +249,9 @@ impl<N: Connects> SecureDialer<N> {
         }
     }
 
-    async fn open(self, host: String, port: u16) -> io::Result<Dialled<N::Io>> {
-        let io = self.below.connect(&host, port).await?;
+    async fn open(self, host: String, port: u16) -> io::Result<Secured<N::Io>> {
         let connector = TlsConnector::from(self.trust.read().client.clone());
-        match shake(connector, io, &host).await {
-            Err(error) if self.or_plainly && speaks_no_tls(&error) => {
-                Ok(Dialled::Plain(self.below.connect(&host, port).await?))
-            }
-            shaken => shaken.map_err(|error| explained(&error)),
-        }
+        open(&self.below, connector, (&host, port), self.or_plainly).await
     }
 }
 
@@ -248,13 +262,23 @@ impl<N: Connects> Dial for SecureDialer<N> {
     }
 }
 
-async fn shake<Io>(connector: TlsConnector, io: Io, host: &str) -> io::Result<Dialled<Io>>
-where
-    Io: AsyncRead + AsyncWrite + Unpin,
-{
+/// Opens a connection with TLS; once more without, if it may be and nobody there speaks it.
+async fn open<N: Connects>(
+    below: &N,
+    connector: TlsConnector,
+    (host, port): (&str, u16),
+    or_plainly: bool,
+) -> io::Result<Secured<N::Io>> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    Ok(Dialled::Tls(Box::new(connector.connect(name, io).await?)))
+    let io = below.connect(host, port).await?;
+    match connector.connect(name, io).await {
+        Ok(io) => Ok(Secured::Tls(Box::new(io.into()))),
+        Err(error) if or_plainly && speaks_no_tls(&error) => {
+            Ok(Secured::Plain(below.connect(host, port).await?))
+        }
+        Err(error) => Err(explained(&error)),
+    }
 }
 
 /// Whether a handshake failed because the other end does not know what that is.
@@ -304,22 +328,22 @@ impl<Io> Greet<Io> for Handshakes
 where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    type Io = Accepted<Io>;
+    type Io = Secured<Again<Io>>;
 
-    async fn greet(&self, mut io: Io) -> io::Result<Greeted<Accepted<Io>>> {
+    async fn greet(&self, mut io: Io) -> io::Result<Greeted<Secured<Again<Io>>>> {
         let first = io.read_u8().await?;
-        let io = stream::Again::new(first, io);
+        let io = Again::new(first, io);
         if first != HANDSHAKE {
             // Who speaks plainly to a strict node is told so, by an answer to each call.
             let certified = match self.mode {
                 Mode::Optional => None,
-                Mode::Strict => Some(HeaderValue::from_static(Certified::PLAIN)),
+                Mode::Strict => Some(HeaderValue::from_static(PLAIN)),
             };
-            let io = Accepted::Plain(io);
+            let io = Secured::Plain(io);
             return Ok(Greeted { io, certified });
         }
         let acceptor = TlsAcceptor::from(self.keys.now().server.clone());
-        let io = Accepted::Tls(Box::new(acceptor.accept(io).await?));
+        let io = Secured::Tls(Box::new(acceptor.accept(io).await?.into()));
         let certified = HeaderValue::from_str(&io.certified()?.to_string());
         let certified =
             certified.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;

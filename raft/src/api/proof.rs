@@ -30,7 +30,11 @@ pub(crate) struct Claim {
 
 /// What nodes prove themselves with: 32 random bytes, or none where the cluster was founded without.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(Bytes);
+pub struct Secret {
+    bytes: Bytes,
+    /// Of the MAC.
+    key: [u8; 32],
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -40,19 +44,25 @@ impl std::fmt::Debug for Secret {
 
 impl From<Bytes> for Secret {
     fn from(bytes: Bytes) -> Secret {
-        Secret(bytes)
+        match bytes.is_empty() {
+            true => Secret::default(),
+            false => Secret {
+                key: blake3::derive_key(CONTEXT, &bytes),
+                bytes,
+            },
+        }
     }
 }
 
 impl Secret {
     /// Whether there is none.
     pub fn is_none(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
     }
 
     /// The bytes, for a node that joins.
     pub fn bytes(&self) -> Bytes {
-        self.0.clone()
+        self.bytes.clone()
     }
 
     /// The proof of a claim.
@@ -83,8 +93,7 @@ impl Secret {
     }
 
     fn mac(&self, cluster: &str, claim: Claim) -> blake3::Hash {
-        let key = blake3::derive_key(CONTEXT, &self.0);
-        let mut mac = blake3::Hasher::new_keyed(&key);
+        let mut mac = blake3::Hasher::new_keyed(&self.key);
         for number in [claim.node.0, claim.boot, claim.nonce, claim.to.0] {
             mac.update(&number.to_le_bytes());
         }

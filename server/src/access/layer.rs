@@ -17,7 +17,7 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 
 use super::session::{self, CSRF_HEADER};
-use super::table::{self, Need};
+use super::table::{self, Need, is_grpc};
 use super::{Asks, Caller, Doors, Local, Way, Who};
 use crate::error::{Failure, Unknown};
 
@@ -51,10 +51,6 @@ pub fn local(routes: Routes) -> Routes {
         next.run(request)
     });
     Routes::from(routes.into_axum_router().layer(mark))
-}
-
-fn is_grpc(path: &str) -> bool {
-    path.starts_with("/firebreak.") || path.starts_with("/grpc.")
 }
 
 /// Whether a caller's credential may end while its call goes on.

@@ -137,6 +137,11 @@ const HEALTH: Row = row("/healthz", Need::Open);
 /// The console's pages have no data in them: they fetch it, with their caller's credential.
 const PAGES: Row = row("/", Need::Open);
 
+/// Whether a path is that of a gRPC method, whether there is one or not.
+pub fn is_grpc(path: &str) -> bool {
+    path.starts_with("/firebreak.") || path.starts_with("/grpc.")
+}
+
 /// The row of a path; none where everything is refused that has no credential.
 pub fn row_of_grpc(path: &str) -> Option<&'static Row> {
     let place = ROWS.binary_search_by(|row| row.path.cmp(path)).ok()?;
@@ -145,7 +150,7 @@ pub fn row_of_grpc(path: &str) -> Option<&'static Row> {
 
 /// The same, of the pages too.
 pub fn of(path: &str) -> Option<&'static Row> {
-    if path.starts_with("/firebreak.") || path.starts_with("/grpc.") {
+    if is_grpc(path) {
         return row_of_grpc(path);
     }
     let below = |root: &str| {

@@ -9,13 +9,14 @@ use std::task::{Context, Poll, ready};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use bytes::{Buf as _, Bytes};
 use http_body::{Frame, SizeHint};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
+use proto::net::is_grpc;
 use tonic::Status;
 use tonic::service::Routes;
 
@@ -68,13 +69,7 @@ fn follow(request: Request, streamed: &BTreeSet<String>) -> Result<Request, Resp
     if request.method() != Method::POST {
         return Err(StatusCode::METHOD_NOT_ALLOWED.into_response());
     }
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    // Of application/grpc-web and others there is no server here.
-    let is_grpc = kind.is_some_and(|kind| {
-        let rest = kind.as_bytes().strip_prefix(b"application/grpc");
-        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-    });
-    if !is_grpc {
+    if !is_grpc(request.headers()) {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response());
     }
     if streamed.contains(request.uri().path()) {
@@ -161,6 +156,7 @@ impl http_body::Body for One {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header;
     use proptest::prelude::*;
 
     use super::*;

@@ -27,6 +27,7 @@ use super::api::{self, Api};
 use super::login;
 use super::metrics::{self, Metrics};
 use crate::access::Doors;
+use crate::access::table::is_grpc;
 use crate::contained::contain;
 
 /// Shards that are told at once at most.
@@ -120,13 +121,12 @@ pub fn beside(routes: Routes, router: Router) -> Routes {
 /// Whether a request is a browser's or a scraper's. What calls a gRPC method is told by gRPC's rules.
 fn is_http(request: &Request) -> bool {
     let path = request.uri().path();
-    let grpc = ["/firebreak.", "/grpc."];
     let method = request.method();
     let asks = [Method::GET, Method::HEAD].contains(method);
     let changes = [Method::POST, Method::OPTIONS].contains(method)
         && path.strip_prefix("/api") == Some(LEVER);
     let logs_in = [login::PATH, login::OUT_PATH].contains(&path) && method == Method::POST;
-    (asks || changes || logs_in) && !grpc.iter().any(|prefix| path.starts_with(prefix))
+    (asks || changes || logs_in) && !is_grpc(path)
 }
 
 fn with_headers(response: &mut Response, origin: Option<HeaderValue>) {

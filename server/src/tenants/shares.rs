@@ -50,6 +50,22 @@ impl Buckets {
         bucket.settle(take.limit, parts, now);
         bucket
     }
+
+    /// Whether there is enough for all of it.
+    ///
+    /// # Errors
+    /// Which quota lacks most, and for how long.
+    fn have(&mut self, takes: &[Take], parts: u64, now: Instant) -> Result<(), Short> {
+        let short = takes.iter().filter_map(|take| {
+            let wait = self.get(take, parts, now).wait(take.amount);
+            let wait_us = u64::try_from(wait.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
+            (wait_us > 0).then_some(Short {
+                quota: take.quota,
+                wait_us,
+            })
+        });
+        short.max_by_key(|short| short.wait_us).map_or(Ok(()), Err)
+    }
 }
 
 /// Why something is not granted.
@@ -105,17 +121,7 @@ impl Keeper {
     pub fn take(&self, tenant: &str, takes: &[Take], now: Instant) -> Result<(), Short> {
         let mut all = self.0.lock();
         let kept = all.entry(tenant.to_owned()).or_default();
-        let short = takes.iter().filter_map(|take| {
-            let wait = kept.buckets.get(take, 1, now).wait(take.amount);
-            let wait_us = u64::try_from(wait.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
-            (wait_us > 0).then_some(Short {
-                quota: take.quota,
-                wait_us,
-            })
-        });
-        if let Some(short) = short.max_by_key(|short| short.wait_us) {
-            return Err(short);
-        }
+        kept.buckets.have(takes, 1, now)?;
         for take in takes {
             kept.buckets.get(take, 1, now).take(take.amount);
         }
@@ -221,17 +227,7 @@ impl Shares {
     ) -> Result<(), Short> {
         let mut all = self.0.lock();
         let share = all.entry(tenant.to_owned()).or_default();
-        let short = takes.iter().filter_map(|take| {
-            let wait = share.buckets.get(take, parts, now).wait(take.amount);
-            let wait_us = u64::try_from(wait.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
-            (wait_us > 0).then_some(Short {
-                quota: take.quota,
-                wait_us,
-            })
-        });
-        if let Some(short) = short.max_by_key(|short| short.wait_us) {
-            return Err(short);
-        }
+        share.buckets.have(takes, parts, now)?;
         for take in takes {
             share.buckets.get(take, parts, now).take(take.amount);
             share.note(take, 1);

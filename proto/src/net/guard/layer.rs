@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use futures::future::{Either, FutureExt as _, Map, Ready, ready};
 use tonic::body::Body;
 use tonic::codegen::Service;
-use tonic::codegen::http::header::CONTENT_TYPE;
-use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::http::{Request, Response};
 use tower::Layer;
 
 use super::call::Incoming;
 use super::{Call, Connection, Kind, Refused, Weight};
 use crate::FORWARDED;
+use crate::net::is_grpc;
 use crate::net::serve::is_clients;
 
 /// Guards the calls of one connection.
@@ -75,7 +75,7 @@ where
         let (mut head, body) = request.into_parts();
         head.extensions.insert(call.clone());
         // What a page sends has no frames; its handlers bound it.
-        let body = match is_framed(&head.headers) {
+        let body = match is_grpc(&head.headers) {
             true => Body::new(Incoming::new(body, call.clone(), takes.many)),
             false => body,
         };
@@ -83,12 +83,6 @@ where
         let finish: Finish = Box::new(move |answered| Ok(finish(&call, answered?)));
         Either::Right(answered.map(finish))
     }
-}
-
-/// Whether a request's body is of gRPC's frames.
-fn is_framed(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Takes the answer in, or refuses it.

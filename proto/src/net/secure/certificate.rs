@@ -25,9 +25,6 @@ pub enum Certified {
 }
 
 impl Certified {
-    /// What stands in the place of a name where a connection has no TLS and the node takes none
-    /// without.
-    pub const PLAIN: &'static str = "plain";
     const NOBODY: &'static str = "none";
 
     /// Whom the first of a connection's certificates names.

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::{client, server};
+use tokio_rustls::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::Certified;
@@ -87,83 +87,56 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Again<Io> {
     writes!(Again { io, .. } => io);
 }
 
-/// A connection that was accepted.
-pub enum Accepted<Io> {
-    /// Without TLS.
-    Plain(Again<Io>),
-    /// With it.
-    Tls(Box<server::TlsStream<Again<Io>>>),
+impl<Io: Connected> Connected for Again<Io> {
+    type ConnectInfo = Io::ConnectInfo;
+
+    fn connect_info(&self) -> Io::ConnectInfo {
+        self.io.connect_info()
+    }
 }
 
-impl<Io> Accepted<Io> {
+/// A connection that may have TLS.
+pub enum Secured<Io> {
+    /// Without it.
+    Plain(Io),
+    /// With it.
+    Tls(Box<TlsStream<Io>>),
+}
+
+impl<Io> Secured<Io> {
     /// Who is at its other end.
     pub(super) fn certified(&self) -> io::Result<Certified> {
         match self {
-            Accepted::Plain(_) => Ok(Certified::Nobody),
-            Accepted::Tls(io) => Certified::of(io.get_ref().1.peer_certificates()),
+            Secured::Plain(_) => Ok(Certified::Nobody),
+            Secured::Tls(io) => Certified::of(io.get_ref().1.peer_certificates()),
         }
     }
 }
 
-impl<Io: Connected> Connected for Accepted<Io> {
+impl<Io: Connected> Connected for Secured<Io> {
     type ConnectInfo = Io::ConnectInfo;
 
     fn connect_info(&self) -> Io::ConnectInfo {
         match self {
-            Accepted::Plain(io) => io.io.connect_info(),
-            Accepted::Tls(io) => io.get_ref().0.io.connect_info(),
+            Secured::Plain(io) => io.connect_info(),
+            Secured::Tls(io) => io.get_ref().0.connect_info(),
         }
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Accepted<Io> {
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut *self {
-            Accepted::Plain(io) => Pin::new(io).poll_read(context, into),
-            Accepted::Tls(io) => Pin::new(io).poll_read(context, into),
+            Secured::Plain(io) => Pin::new(io).poll_read(context, into),
+            Secured::Tls(io) => Pin::new(io).poll_read(context, into),
         }
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Accepted<Io> {
-    writes!(Accepted::Plain(io) => io, Accepted::Tls(io) => io);
-}
-
-/// A connection that was opened.
-pub enum Dialled<Io> {
-    /// Without TLS.
-    Plain(Io),
-    /// With it.
-    Tls(Box<client::TlsStream<Io>>),
-}
-
-impl<Io> Dialled<Io> {
-    /// Who is at its other end.
-    pub(super) fn certified(&self) -> io::Result<Certified> {
-        match self {
-            Dialled::Plain(_) => Ok(Certified::Nobody),
-            Dialled::Tls(io) => Certified::of(io.get_ref().1.peer_certificates()),
-        }
-    }
-}
-
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Dialled<Io> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Dialled::Plain(io) => Pin::new(io).poll_read(context, into),
-            Dialled::Tls(io) => Pin::new(io).poll_read(context, into),
-        }
-    }
-}
-
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Dialled<Io> {
-    writes!(Dialled::Plain(io) => io, Dialled::Tls(io) => io);
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<Io> {
+    writes!(Secured::Plain(io) => io, Secured::Tls(io) => io);
 }

@@ -178,7 +178,7 @@ async fn an_optional_node_takes_both_and_goes_to_nodes_of_every_mode() {
     for (from, to, is) in [
         (off(), off(), Ok("")),
         (off(), optional(), Ok("")),
-        (off(), strict(), Ok(Certified::PLAIN)),
+        (off(), strict(), Ok(PLAIN)),
         (optional(), off(), Ok("")),
         (optional(), optional(), Ok("node/a")),
         (optional(), strict(), Ok("node/a")),
