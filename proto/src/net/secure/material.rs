@@ -9,6 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::certificate::{Certified, Facts};
+use super::pinned::Pinned;
 
 /// What is wrong with a certificate, a key or an authority.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,7 @@ impl Material {
     /// # Errors
     /// What is wrong with one of them, or that they do not belong together.
     pub fn read(authorities: &[u8], certificate: &[u8], key: &[u8]) -> Result<Material, Error> {
-        let (roots, known) = roots(authorities)?;
+        let (roots, known, sent) = roots(authorities)?;
         let (chain, own) = chain(certificate)?;
         if !matches!(own.who, Certified::Node(_)) {
             let why = format!("it is that of {}, not of a node", own.who);
@@ -68,7 +69,7 @@ impl Material {
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong(CERTIFICATE, error))?
             .with_client_cert_verifier(clients)
-            .with_single_cert(chain.clone(), key.clone_key())
+            .with_single_cert([chain.clone(), sent].concat(), key.clone_key())
             .map_err(|error| wrong(KEY, error))?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let mut client = ClientConfig::builder_with_provider(provider)
@@ -99,7 +100,7 @@ impl Trust {
     /// # Errors
     /// What is wrong with one of them, or that they do not belong together.
     pub fn read(authorities: &[u8], own: Option<(&[u8], &[u8])>) -> Result<Trust, Error> {
-        let (roots, _) = roots(authorities)?;
+        let (roots, ..) = roots(authorities)?;
         let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong(AUTHORITY, error))?
@@ -117,20 +118,47 @@ impl Trust {
             client: Arc::new(client),
         })
     }
+
+    /// Trusts one authority, known by its [`fingerprint`] alone: nodes send its certificate along with
+    /// their own. For a node that joins and has no files yet.
+    ///
+    /// # Errors
+    /// When the fingerprint is none.
+    pub fn pinned(fingerprint: &str) -> Result<Trust, Error> {
+        let provider = Arc::new(default_provider());
+        let pinned = Pinned::new(fingerprint, provider.clone());
+        let pinned = pinned.ok_or_else(|| {
+            wrong(AUTHORITY, "its fingerprint is 64 hexadecimal digits, with or without colons")
+        })?;
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(AUTHORITY, error))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(pinned))
+            .with_no_client_auth();
+        client.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Trust {
+            client: Arc::new(client),
+        })
+    }
 }
 
-fn roots(pem: &[u8]) -> Result<(RootCertStore, Vec<Facts>), Error> {
-    let (mut roots, mut known) = (RootCertStore::empty(), Vec::new());
+/// What is trusted, what each says, and what is sent along with a node's certificate.
+type Roots = (RootCertStore, Vec<Facts>, Vec<CertificateDer<'static>>);
+
+fn roots(pem: &[u8]) -> Result<Roots, Error> {
+    let (mut roots, mut known, mut sent) = (RootCertStore::empty(), Vec::new(), Vec::new());
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| wrong(AUTHORITY, error))?;
         known.push(Facts::of(&certificate).map_err(|error| wrong(AUTHORITY, error))?);
+        sent.push(certificate.clone());
         roots
             .add(certificate)
             .map_err(|error| wrong(AUTHORITY, error))?;
     }
     match known.is_empty() {
         true => Err(wrong(AUTHORITY, "the file holds no certificate in PEM")),
-        false => Ok((roots, known)),
+        false => Ok((roots, known, sent)),
     }
 }
 
