@@ -72,8 +72,11 @@ sim-without-rocksdb:
 
 # Built by itself, the simulator has no RocksDB in it; nothing of this compiles RocksDB again.
 .PHONY: sim
-sim: ## The simulator, and the build of it that has known bugs to switch on
+sim: sim-mutants ## The simulator, and the build of it that has known bugs to switch on
 	$(CARGO) build --release -p firebreak-sim --bin firebreak-sim
+
+.PHONY: sim-mutants
+sim-mutants:
 	$(CARGO) build --release -p firebreak-sim --features mutants --bin firebreak-sim-mutants
 
 # Every scenario on a few seeds, the proof on a few, and the mutants, in this order: what the others
@@ -89,7 +92,9 @@ MUTANTS ?= ack-before-fsync fsync-error-ignored vote-not-synced \
   page-boundary-skips-one tail-resumes-off-by-one client-retry-with-a-new-id \
   stream-resend-out-of-order
 .PHONY: sim-check
-sim-check: sim ## Simulated disasters: proof, sweep and mutants with small budgets; reports in CARGO_TARGET_DIR/sim
+sim-check: sim-mutants ## Simulated disasters: proof, sweep and mutants with small budgets; reports in CARGO_TARGET_DIR/sim
+	@# Of the whole workspace, as the tests have it: nothing is compiled for this alone.
+	$(CARGO) build --release --workspace --bin firebreak-sim
 	$(SIM) prove $(PROVED) --seeds $(PROVE_SEEDS) --minutes 3 --json $(SIM_OUT)/prove.json
 	$(SIM) sweep --seeds $(SWEEP_SEEDS) --minutes 5 --out $(SIM_OUT) --html $(SIM_OUT)/html \
 	  --json $(SIM_OUT)/sweep.json --junit $(SIM_OUT)/sweep.xml

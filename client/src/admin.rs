@@ -388,6 +388,52 @@ impl Client {
         Ok(answer.value)
     }
 
+    /// Has nodes join with another token, too. Its text is in the answer alone. When the outcome is not known
+    /// there may be a token that nobody has: it is in the list, to be revoked.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, or [`Error::Deadline`].
+    pub async fn create_join_token(
+        &self,
+        request: v1::CreateJoinTokenRequest,
+    ) -> Result<v1::JoinToken, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(request.clone());
+                async move { admin(attempt.channel).create_join_token(request).await }
+            })
+            .await?;
+        Ok(answer.value)
+    }
+
+    /// The tokens that nodes join with, without their texts.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], or [`Error::Deadline`].
+    pub async fn join_tokens(&self) -> Result<Vec<v1::JoinToken>, Error> {
+        let answer = self
+            .call(Effect::None, |attempt| {
+                let request = attempt.request(v1::ListJoinTokensRequest {});
+                async move { admin(attempt.channel).list_join_tokens(request).await }
+            })
+            .await?;
+        Ok(answer.value.tokens)
+    }
+
+    /// Has nodes join with a token no more. Gives the epoch of the map in which it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for one that there is not, or [`Error::Deadline`].
+    pub async fn revoke_join_token(&self, id: &str) -> Result<u64, Error> {
+        let answer = self
+            .call(Effect::Perhaps, |attempt| {
+                let request = attempt.request(v1::RevokeJoinTokenRequest { id: id.to_owned() });
+                async move { admin(attempt.channel).revoke_join_token(request).await }
+            })
+            .await?;
+        Ok(answer.value.epoch)
+    }
+
     /// Who the client is to the node that answers.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod pardon;
 mod place;
 mod policy;
 pub mod tenants;
+pub mod tokens;
 
 pub use decide::{decide, decide_at};
 pub use leading::{leader_order, leaders};
@@ -68,9 +69,12 @@ pub struct ClusterState {
     /// Nodes that give up all they hold and are removed then. Sorted.
     #[prost(uint64, repeated, tag = "15")]
     pub leaving: Vec<u64>,
-    /// The join token, for operators who have lost it; none where the cluster was founded without it.
+    /// More of `token_hash`: when it expires. Versions before kept its text, too.
     #[prost(message, optional, tag = "30")]
     pub join_token: Option<JoinToken>,
+    /// What nodes join with beside `token_hash`, in the order they were made.
+    #[prost(message, repeated, tag = "31")]
+    pub tokens: Vec<tokens::Token>,
     /// Starts of nodes that are to be forgotten, since they were forged. Sorted by node; one of a
     /// node at most.
     #[prost(message, repeated, tag = "40")]
@@ -92,7 +96,7 @@ pub struct ClusterState {
 /// What nodes join with.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct JoinToken {
-    /// The text.
+    /// The text; empty where only the hash is kept.
     #[prost(string, tag = "1")]
     pub token: String,
     /// Command time from which it lets nobody in, Unix milliseconds; 0 = never.
@@ -252,7 +256,7 @@ pub struct Change {
     /// What changes.
     #[prost(
         oneof = "ChangeBody",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 40, 50, 60, 70, 71, 72, 73, 74"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 23, 24, 40, 50, 60, 70, 71, 72, 73, 74"
     )]
     pub body: Option<ChangeBody>,
     /// Who asks for it, for the audit; none for what the cluster does by itself, and from versions before.
@@ -308,6 +312,12 @@ pub enum ChangeBody {
     /// Nodes join with another token from now on.
     #[prost(message, tag = "22")]
     JoinToken(JoinToken),
+    /// Nodes may join with another token, too.
+    #[prost(message, tag = "23")]
+    CreateToken(tokens::NewToken),
+    /// Nodes join with a token no more; by its id.
+    #[prost(message, tag = "24")]
+    RevokeToken(Named),
     /// An operator says which start of a node was its last true one.
     #[prost(message, tag = "40")]
     ForgetBoot(ForgetBoot),
@@ -555,7 +565,7 @@ impl ClusterState {
 
     /// Whether a token with this hash lets nodes join.
     pub fn takes_token(&self, hash: &Bytes) -> bool {
-        !self.token_hash.is_empty() && *hash == self.token_hash
+        self.token(hash).is_some()
     }
 
     /// The pardon of a node that holds.

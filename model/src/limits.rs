@@ -52,6 +52,8 @@ pub const VIOLATIONS_MAX: usize = 20;
 /// Bytes of what it says of each.
 pub const VIOLATION_BYTES_MAX: usize = 120;
 
+/// Tokens that nodes join a cluster with.
+pub const JOIN_TOKENS_MAX: usize = 64;
 /// API keys of a cluster, those that were revoked among them: every node knows them all.
 pub const API_KEYS_MAX: usize = 1_000;
 /// Issuers of tokens that a cluster believes.

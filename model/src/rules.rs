@@ -337,6 +337,8 @@ fn check_change(change: &Change) -> Result<(), String> {
             | ChangeBody::Announce(_)
             | ChangeBody::Relocate(_)
             | ChangeBody::JoinToken(_)
+            | ChangeBody::CreateToken(_)
+            | ChangeBody::RevokeToken(_)
             | ChangeBody::ForgetBoot(_)
             | ChangeBody::Drill(_)
             | ChangeBody::Tenant(_)

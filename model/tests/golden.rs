@@ -17,6 +17,7 @@ use std::path::Path;
 use bytes::Bytes;
 use firebreak_model as model;
 use model::cluster::drills::{self, Drill, DrillBody, DrillChange, Drills};
+use model::cluster::tokens::{NewToken, Token};
 use model::cluster::{
     Announce, Change, ChangeBody, Changed, ClusterState, ForgetBoot, Join, JoinToken, Layout,
     Leave, Locality, MetaReplicas, Move, MoveStep, Named, Node, Pardon, Policies, Policy, Relocate,
@@ -31,6 +32,15 @@ use model::command::{
 use model::shard::{Machine, Scope};
 use model::state::{self, Conversation, Dedup, Made, Reaction, ReactionCount, Reactions, Stored};
 use prost::Message;
+
+fn hashed() -> Token {
+    Token {
+        hash: Bytes::from_static(&[10; 32]),
+        label: "rack 7".into(),
+        created_ms: 1_700_000_000_000,
+        expires_ms: 300,
+    }
+}
 
 fn token() -> JoinToken {
     JoinToken {
@@ -732,6 +742,19 @@ fn commands_are_read_and_written_as_ever() {
         ("command_meta_announce", ChangeBody::Announce(announce)),
         ("command_meta_relocate", ChangeBody::Relocate(relocate)),
         ("command_meta_join_token", ChangeBody::JoinToken(token())),
+        (
+            "command_meta_create_token",
+            ChangeBody::CreateToken(NewToken {
+                token: Some(hashed()),
+                alone: true,
+            }),
+        ),
+        (
+            "command_meta_revoke_token",
+            ChangeBody::RevokeToken(Named {
+                name: "0a0a0a0a".into(),
+            }),
+        ),
     ] {
         check(name, &change(body));
     }
@@ -744,6 +767,11 @@ fn commands_are_read_and_written_as_ever() {
         ..ClusterState::default()
     };
     check("cluster_state_moved", &moved);
+    let tokens = ClusterState {
+        tokens: vec![hashed()],
+        ..ClusterState::default()
+    };
+    check("cluster_state_tokens", &tokens);
     let placing = ClusterState {
         shards: vec![Shard {
             changes: 3,

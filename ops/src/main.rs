@@ -9,6 +9,7 @@
     reason = "the real world begins here: its clock, its processes and its files, none of them simulated"
 )]
 
+mod authority;
 mod ballast;
 mod bench;
 mod bundle;

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use proto::net::faulty::{Faulty, Switch};
-use proto::net::secure::{Keys, Secure};
 use proto::net::{Distances, FarTcp};
 use raft::Keep;
 use server::budget::Budget;
@@ -25,20 +24,13 @@ use crate::itself::Itself;
 use crate::machine;
 use crate::stage::Process;
 use crate::tape::Files;
-use crate::tls;
+use crate::tls::{self, Own};
 
-/// The network of a node.
-pub type Network = Secure<Faulty<FarTcp>>;
-
-/// The world of a node whose data is in `directory`, which speaks TLS with `keys`.
+/// The world of a node whose data is in `directory`, which speaks TLS with `own`.
 ///
 /// # Errors
 /// When a database cannot be opened.
-pub fn world(
-    config: &Config,
-    directory: &DataDir,
-    keys: Option<Keys>,
-) -> anyhow::Result<World<Network>> {
+pub fn world(config: &Config, directory: &DataDir, own: Own) -> anyhow::Result<World> {
     let (raftdb_path, msgdb_path) = (directory.raftdb(), directory.msgdb());
     let mut disk = Disk::new(config, directory)?;
     disk.make_way().context("the ballast cannot be given up")?;
@@ -71,7 +63,7 @@ pub fn world(
         false => (Faulty::never(network(config)), Arc::new(NoStage)),
     };
     Ok(World {
-        network: tls::network(config, keys, network),
+        network: Arc::new(tls::network(config, own, network)),
         stage,
         raftdb: Arc::new(raftdb),
         msgdb: Arc::new(msgdb),
@@ -85,6 +77,7 @@ pub fn world(
         traces: crate::traces::of(config)?,
         console: Some(server::sight::console::router()),
         local: None,
+        authority: None,
         tape: Arc::new(Files::of(directory.path())),
         debug: Arc::new(NoDebug),
         disk: Arc::new(disk),

@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use proto::net::Connects;
-use proto::net::secure::{Keys, Material, Mode, Secure};
+use proto::net::secure::{Keys, Material, Mode, Secure, Trust};
 use server::config::{Config, Tls, TlsMode};
+use server::world::Authority;
 
+use crate::authority::Signer;
 use crate::exit::Usage;
 
 /// How often the files are looked at.
@@ -41,13 +44,35 @@ pub fn load(config: &Config) -> anyhow::Result<Option<Keys>> {
     Ok(Some(Keys::new(material)))
 }
 
+/// What a node speaks TLS with.
+pub enum Own {
+    /// Its certificate, none where TLS is off.
+    Keys(Option<Keys>),
+    /// Nothing yet: it joins, and trusts whom it is told to.
+    Joining(Trust),
+}
+
 /// `below`, with the TLS that the configuration wants.
-pub fn network<N: Connects>(config: &Config, keys: Option<Keys>, below: N) -> Secure<N> {
-    match (config.tls.mode, keys) {
-        (TlsMode::Optional, Some(keys)) => Secure::new(below, Mode::Optional, keys),
-        (TlsMode::Strict, Some(keys)) => Secure::new(below, Mode::Strict, keys),
-        _ => Secure::off(below),
+pub fn network<N: Connects>(config: &Config, own: Own, below: N) -> Secure<N> {
+    match (config.tls.mode, own) {
+        (TlsMode::Optional, Own::Keys(Some(keys))) => Secure::new(below, Mode::Optional, keys),
+        (TlsMode::Strict, Own::Keys(Some(keys))) => Secure::new(below, Mode::Strict, keys),
+        (_, Own::Joining(trust)) => Secure::joining(below, trust),
+        (_, Own::Keys(_)) => Secure::off(below),
     }
+}
+
+/// Who signs the certificates of nodes that join, where this node may.
+///
+/// # Errors
+/// Usage: what is wrong with its files.
+pub fn authority(config: &Config) -> anyhow::Result<Option<Arc<dyn Authority>>> {
+    let Some(key) = &config.tls.authority_key else {
+        return Ok(None);
+    };
+    let signer = Signer::new(config.tls.ca.clone(), key.clone());
+    let signer = signer.map_err(|error| Usage(format!("tls.authority_key: {error:#}")))?;
+    Ok(Some(Arc::new(signer)))
 }
 
 /// For how long the certificate of `keys` holds from now on, seconds; 0 once it has expired.

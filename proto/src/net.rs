@@ -14,12 +14,14 @@ use tonic::service::Routes;
 use tonic::transport::server::Connected;
 use tonic::transport::{Endpoint, Server};
 
+pub use any::{AnyNetwork, Listener};
 pub use channel::{Channel, Transport};
 pub use connect::Connects;
 pub use far::{Distances, FarTcp};
 pub use guard::Guard;
 pub use serve::Ending;
 
+mod any;
 mod channel;
 mod connect;
 pub mod far;

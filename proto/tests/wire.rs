@@ -935,6 +935,7 @@ fn admin(golden: &mut Golden) {
         disk_id: Bytes::from_static(&[0xcd; 16]),
         cluster_id: String::new(),
         node_id: 0,
+        certificate_request: Bytes::new(),
     };
     golden.check("join_node_request", &join);
     golden.check(
@@ -950,6 +951,14 @@ fn admin(golden: &mut Golden) {
             cluster_id: "cluster".into(),
             node_id: 7,
             ..join
+        },
+    );
+    golden.check(
+        "join_node_request_certificate",
+        &v1::JoinNodeRequest {
+            name: "seoul-1".into(),
+            certificate_request: Bytes::from_static(&[7; 9]),
+            ..v1::JoinNodeRequest::default()
         },
     );
     golden.check(
@@ -975,7 +984,40 @@ fn admin(golden: &mut Golden) {
             token: "secret".into(),
             expires_ms: 300,
             expired: true,
+            ..v1::JoinToken::default()
         },
+    );
+    let listed = || v1::JoinToken {
+        expires_ms: 300,
+        id: "0a0a0a0a".into(),
+        label: "rack 7".into(),
+        created_ms: 200,
+        ..v1::JoinToken::default()
+    };
+    golden.check("join_token_listed", &listed());
+    golden.check(
+        "create_join_token_request",
+        &v1::CreateJoinTokenRequest {
+            label: "rack 7".into(),
+            valid_ms: 300,
+        },
+    );
+    assert_eq!(v1::ListJoinTokensRequest {}.encode_to_vec(), b"");
+    golden.check(
+        "list_join_tokens_response",
+        &v1::ListJoinTokensResponse {
+            tokens: vec![listed()],
+        },
+    );
+    golden.check(
+        "revoke_join_token_request",
+        &v1::RevokeJoinTokenRequest {
+            id: "0a0a0a0a".into(),
+        },
+    );
+    golden.check(
+        "revoke_join_token_response",
+        &v1::RevokeJoinTokenResponse { epoch: 14 },
     );
     golden.check(
         "join_node_response",
@@ -984,6 +1026,7 @@ fn admin(golden: &mut Golden) {
             node_id: 7,
             nodes: vec![member()],
             secret: Bytes::new(),
+            ..v1::JoinNodeResponse::default()
         },
     );
     golden.check(
@@ -991,6 +1034,15 @@ fn admin(golden: &mut Golden) {
         &v1::JoinNodeResponse {
             node_id: 7,
             secret: Bytes::from_static(&[9; 32]),
+            ..v1::JoinNodeResponse::default()
+        },
+    );
+    golden.check(
+        "join_node_response_with_certificate",
+        &v1::JoinNodeResponse {
+            node_id: 7,
+            certificate: "own".into(),
+            authorities: "trusted".into(),
             ..v1::JoinNodeResponse::default()
         },
     );

@@ -31,6 +31,8 @@ pub struct Checker<'c> {
     imports: bool,
 }
 
+/// A request with one of the usual keys has a few hundred bytes.
+const CERTIFICATE_REQUEST_BYTES_MAX: usize = 8 * 1024;
 const IMPORT_IDS: &str = "must not begin with \"import:\": these ids are for imports, which send the \
                           metadata firebreak-import";
 const TIMES: &str = "must lie in the years 1 to 9999 with nanos in [0, 999999999]";
@@ -509,6 +511,12 @@ impl<'c> Checker<'c> {
         }
         if request.disk_id.len() != 16 {
             self.add("disk_id", "must be 16 random bytes");
+        }
+        if request.certificate_request.len() > CERTIFICATE_REQUEST_BYTES_MAX {
+            self.add(
+                "certificate_request",
+                format!("must have at most {CERTIFICATE_REQUEST_BYTES_MAX} bytes"),
+            );
         }
     }
 }

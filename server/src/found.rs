@@ -7,7 +7,6 @@ use futures::future::{Either, select};
 use model::cluster::access::{self, Role};
 use model::cluster::{ClusterState, JoinToken, Locality, Node};
 use model::{hash, limits};
-use proto::net::Network;
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
 use store::Log;
@@ -17,7 +16,7 @@ use tonic::{Code, Request, Status};
 use crate::World;
 use crate::config::{Auth, Config};
 use crate::identity::{self, Record};
-use crate::world::Entropy;
+use crate::world::{Certificates, Entropy};
 
 /// How long one node may take to answer a join.
 const ASK_MAX: Duration = Duration::from_secs(5);
@@ -63,6 +62,8 @@ pub struct JoinResult {
     pub node_id: u64,
     /// It had been let in before.
     pub before: bool,
+    /// What it asked to have signed.
+    pub certificates: Option<Certificates>,
 }
 
 /// Why a cluster was not founded or not joined.
@@ -145,8 +146,8 @@ impl From<store::Error> for FoundError {
 ///
 /// # Errors
 /// [`FoundError`]; nothing was founded.
-pub async fn init<N: Network>(
-    world: &World<N>,
+pub async fn init(
+    world: &World,
     config: &Config,
     options: InitOptions,
 ) -> Result<InitResult, FoundError> {
@@ -190,7 +191,7 @@ pub async fn init<N: Network>(
             meta_replicas: vec![1],
             next_node_id: 2,
             join_token: Some(JoinToken {
-                token: token.clone(),
+                token: String::new(),
                 expires_ms: token_expires_ms,
             }),
             access,
@@ -209,10 +210,7 @@ pub async fn init<N: Network>(
 }
 
 /// The key of the cluster's first operator, who makes all others: its text, and what the cluster keeps.
-fn first_key<N: Network>(
-    world: &World<N>,
-    cluster_id: &str,
-) -> Result<(String, access::Access), FoundError> {
+fn first_key(world: &World, cluster_id: &str) -> Result<(String, access::Access), FoundError> {
     let (text, id) = new_key(&*world.entropy)?;
     let key = access::Key {
         hash: access::key_hash(cluster_id, &text),
@@ -260,16 +258,14 @@ pub fn expires_ms(clock: &dyn raft::Clock, valid_ms: u64) -> u64 {
 ///
 /// # Errors
 /// [`FoundError`].
-pub async fn joined<N: Network>(
-    world: &World<N>,
-    config: &Config,
-) -> Result<Option<JoinResult>, FoundError> {
+pub async fn joined(world: &World, config: &Config) -> Result<Option<JoinResult>, FoundError> {
     with_log(world, async |log: Log| {
         let record = Record::load(&log, &config.name)?.filter(Record::is_member);
         Ok(record.map(|record| JoinResult {
             cluster_id: record.cluster_id,
             node_id: record.node,
             before: true,
+            certificates: None,
         }))
     })
     .await
@@ -277,15 +273,17 @@ pub async fn joined<N: Network>(
 
 /// Asks a cluster to let this node in. Safe to repeat: the disk keeps the id under which it asked,
 /// and the cluster answers the same id with the same number. A node that has joined asks whether that
-/// still holds, with this token and in the cluster of these peers.
+/// still holds, with this token and in the cluster of these peers. A node without a certificate asks for
+/// one by `certificate_request` (PKCS #10, DER; empty = it needs none).
 ///
 /// # Errors
 /// [`FoundError`].
-pub async fn join<N: Network>(
-    world: &World<N>,
+pub async fn join(
+    world: &World,
     config: &Config,
     token: &str,
     peers: &[String],
+    certificate_request: Bytes,
 ) -> Result<JoinResult, FoundError> {
     let peers = if peers.is_empty() {
         &config.peers
@@ -304,7 +302,10 @@ pub async fn join<N: Network>(
                 record
             }
         };
-        let request = request(config, &record, token);
+        let request = v1::JoinNodeRequest {
+            certificate_request,
+            ..request(config, &record, token)
+        };
         let answered = ask_all(world, &request, peers).await;
         match record.is_member() {
             true => confirmed(record, answered),
@@ -327,6 +328,7 @@ fn request(config: &Config, record: &Record, token: &str) -> v1::JoinNodeRequest
         disk_id: node.disk_id,
         cluster_id: record.cluster_id.clone(),
         node_id: record.node,
+        certificate_request: Bytes::new(),
     }
 }
 
@@ -342,6 +344,7 @@ fn confirmed(
                 cluster_id,
                 node_id: node,
                 before: true,
+                certificates: certificates(&answer),
             })
         }
         Ok((peer, answer)) => Err(FoundError::OtherCluster {
@@ -366,6 +369,7 @@ async fn entered(
     mut record: Record,
     (peer, answer): Answered,
 ) -> Result<JoinResult, FoundError> {
+    let certificates = certificates(&answer);
     record.cluster_id = answer.cluster_id;
     record.node = answer.node_id;
     record.secret = answer.secret;
@@ -381,6 +385,15 @@ async fn entered(
         cluster_id: record.cluster_id,
         node_id: record.node,
         before: false,
+        certificates,
+    })
+}
+
+/// What was signed, if anything was.
+fn certificates(answer: &v1::JoinNodeResponse) -> Option<Certificates> {
+    (!answer.certificate.is_empty()).then(|| Certificates {
+        own: answer.certificate.clone(),
+        authorities: answer.authorities.clone(),
     })
 }
 
@@ -391,10 +404,7 @@ type Answered = (String, v1::JoinNodeResponse);
 ///
 /// # Errors
 /// [`FoundError::Identity`].
-pub async fn ask_again<N: Network>(
-    world: &World<N>,
-    config: &Config,
-) -> Result<Option<String>, FoundError> {
+pub async fn ask_again(world: &World, config: &Config) -> Result<Option<String>, FoundError> {
     with_log(world, async |log: Log| {
         // Of this node, or of none.
         Record::load(&log, &config.name)?;
@@ -403,8 +413,8 @@ pub async fn ask_again<N: Network>(
     .await
 }
 
-async fn ask_all<N: Network>(
-    world: &World<N>,
+async fn ask_all(
+    world: &World,
     request: &v1::JoinNodeRequest,
     peers: &[String],
 ) -> Result<Answered, FoundError> {
@@ -432,8 +442,8 @@ async fn ask_all<N: Network>(
     Err(FoundError::Unanswered(said.join("; ")))
 }
 
-async fn ask<N: Network>(
-    world: &World<N>,
+async fn ask(
+    world: &World,
     request: v1::JoinNodeRequest,
     peer: &str,
 ) -> Result<v1::JoinNodeResponse, Status> {
@@ -503,8 +513,8 @@ fn check(options: &InitOptions) -> Result<(), String> {
 }
 
 /// Works with the log of the world's `raftdb` and closes it.
-async fn with_log<N: Network, T>(
-    world: &World<N>,
+async fn with_log<T>(
+    world: &World,
     work: impl AsyncFnOnce(Log) -> Result<T, FoundError>,
 ) -> Result<T, FoundError> {
     let (log, writer) = Log::open(world.raftdb.clone())?;

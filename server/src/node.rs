@@ -9,9 +9,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
 use model::limits::FRAME_BYTES_MAX;
 use proto::net::serve::said;
-use proto::net::{Ending, Guard, Network, http2_server};
+use proto::net::{Ending, Guard, Listener, http2_server};
 use proto::node::peer_server::{Peer, PeerServer};
 use proto::node::quotas_server::QuotasServer;
 use proto::v1::access_server::AccessServer;
@@ -144,11 +146,21 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`RunError`].
-pub async fn run<N: Network>(
-    mut world: World<N>,
+pub fn run<'a>(
+    world: World,
     config: Config,
-    shutdown: impl Future<Output = ()>,
-    listening: impl FnOnce(),
+    shutdown: impl Future<Output = ()> + 'a,
+    listening: impl FnOnce() + 'a,
+) -> LocalBoxFuture<'a, Result<(), RunError>> {
+    // Boxed where no type is open any more, so that the node is compiled here and not in each program.
+    running(world, config, Box::pin(shutdown), Box::new(listening)).boxed_local()
+}
+
+async fn running(
+    mut world: World,
+    config: Config,
+    shutdown: LocalBoxFuture<'_, ()>,
+    listening: Box<dyn FnOnce() + '_>,
 ) -> Result<(), RunError> {
     // All that runs beside this future; dropped with it.
     let mut tasks = JoinSet::new();
@@ -173,10 +185,10 @@ pub async fn run<N: Network>(
 }
 
 /// A node that has its databases, its groups and its port, and serves nobody yet.
-struct Opened<N: Network> {
-    incoming: N::Incoming,
+struct Opened {
+    incoming: Listener,
     /// Where the console has a port of its own.
-    pages_incoming: Option<N::Incoming>,
+    pages_incoming: Option<Listener>,
     log: Log,
     /// Why the log's writer has failed, once it has.
     log_failure: watch::Receiver<Option<String>>,
@@ -194,11 +206,7 @@ struct Opened<N: Network> {
 }
 
 /// Opens the databases, takes the port, counts the start, and starts the groups.
-async fn open<N: Network>(
-    world: &World<N>,
-    config: &Config,
-    tasks: &mut JoinSet<()>,
-) -> Result<Opened<N>, RunError> {
+async fn open(world: &World, config: &Config, tasks: &mut JoinSet<()>) -> Result<Opened, RunError> {
     let budget = Budget::of(config, world.machine);
     let guard = budget.guard(config.limits.body_bytes_max);
     let (raftdb, msgdb) = (world.raftdb.clone(), world.msgdb.clone());
@@ -273,7 +281,7 @@ async fn open<N: Network>(
     })
 }
 
-async fn listen<N: Network>(world: &World<N>, address: &str) -> Result<N::Incoming, RunError> {
+async fn listen(world: &World, address: &str) -> Result<Listener, RunError> {
     let listens = world.network.listen(address).await;
     listens.map_err(|error| RunError::Listen {
         address: address.to_owned(),
@@ -308,10 +316,10 @@ struct Serving {
 }
 
 /// Serves on the port, and starts what goes on beside it.
-fn serve<N: Network>(
-    world: &mut World<N>,
+fn serve(
+    world: &mut World,
     config: &Config,
-    opened: Opened<N>,
+    opened: Opened,
     disk_faults: DiskSwitch,
     tasks: &mut JoinSet<()>,
 ) -> Result<Serving, RunError> {
@@ -399,6 +407,7 @@ fn serve<N: Network>(
         entropy: world.entropy.clone(),
         clock: world.clock.clone(),
         guesses: Guesses::default(),
+        authority: world.authority.clone(),
         metrics: world.metrics.clone(),
         local: local.clone(),
         recorder: recorder.clone(),
@@ -449,7 +458,6 @@ fn serve<N: Network>(
     }
     let routes = plain::refused(routes);
     let (served, server_ended) = watch::channel(None);
-    let network = world.network.clone();
     let callers = TaskTracker::new();
     let closing = watch::Sender::new(false);
     let ending = Ending {
@@ -458,23 +466,19 @@ fn serve<N: Network>(
         callers: callers.clone(),
     };
     if let (Some(incoming), Some(pages)) = (pages_incoming, alone) {
-        let (network, guard, ending) = (network.clone(), guard.clone(), ending.clone());
+        let (guard, ending) = (guard.clone(), ending.clone());
         let mut stopping = stopping.clone();
         tasks.spawn(async move {
             let stopped = async move { said(&mut stopping).await };
             let routes = http::beside(Routes::default(), pages);
             let routes = access::layer::guarded(routes, doors);
             let routes = plain::refused(routes);
-            network
-                .serve(incoming, routes, stopped, ending, guard)
-                .await;
+            incoming.serve(routes, stopped, ending, guard).await;
         });
     }
     tasks.spawn(async move {
         let stopped = async move { said(&mut stopping).await };
-        network
-            .serve(incoming, routes, stopped, ending, guard)
-            .await;
+        incoming.serve(routes, stopped, ending, guard).await;
         served.send_replace(Some("it ended".to_owned()));
     });
     Ok(Serving {
@@ -497,7 +501,7 @@ fn serve<N: Network>(
 }
 
 /// What the node tells of itself and its process.
-fn files<N: Network>(world: &World<N>, config: &Config) -> Files {
+fn files(world: &World, config: &Config) -> Files {
     Files {
         config: config.clone(),
         metrics: world.metrics.clone(),
@@ -591,8 +595,8 @@ impl Serving {
     }
 }
 
-fn options<N: Network>(
-    world: &World<N>,
+fn options(
+    world: &World,
     config: &Config,
     record: &Record,
     (budget, memory): (&Budget, &Memory),
@@ -620,11 +624,7 @@ fn options<N: Network>(
 }
 
 /// Who is let in.
-fn doors<N: Network>(
-    world: &World<N>,
-    config: &Config,
-    raft: &Arc<Node>,
-) -> Result<Arc<Doors>, RunError> {
+fn doors(world: &World, config: &Config, raft: &Arc<Node>) -> Result<Arc<Doors>, RunError> {
     let required = config.auth == Auth::Required;
     if required && raft.identity().secret.is_none() && config.tls.mode == TlsMode::Off {
         return Err(RunError::Start(

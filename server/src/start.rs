@@ -2,7 +2,6 @@
 
 use model::cluster::{ClusterState, Locality};
 use model::id::NodeId;
-use proto::net::Network;
 use raft::Identity;
 use store::Log;
 
@@ -13,8 +12,8 @@ use crate::identity::Record;
 use crate::node::RunError;
 
 /// Counts this start and syncs the count, before anyone hears of it.
-pub(crate) async fn count_start<N: Network>(
-    world: &World<N>,
+pub(crate) async fn count_start(
+    world: &World,
     log: &Log,
     record: &mut Record,
 ) -> Result<(), RunError> {
@@ -27,8 +26,8 @@ pub(crate) async fn count_start<N: Network>(
 
 /// Whether the node stands where the cluster knows it. Asks others when it seems not to: an operator may
 /// have said so while it was down. What was to be founded, and is not yet, is as the configuration says.
-pub(crate) async fn stands<N: Network>(
-    world: &World<N>,
+pub(crate) async fn stands(
+    world: &World,
     config: &Config,
     log: &Log,
     record: &mut Record,

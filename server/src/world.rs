@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use proto::net::Network;
+use proto::net::AnyNetwork;
 use raft::{Clock, Keep};
 use store::engine::Engine;
 
@@ -17,9 +17,9 @@ pub use crate::sight::metrics::{Metrics, Process, ProcessFigures};
 pub use crate::sight::traces::{Spans, Traces};
 
 /// The world of one node.
-pub struct World<N: Network> {
+pub struct World {
     /// Listens and dials.
-    pub network: N,
+    pub network: Arc<dyn AnyNetwork>,
     /// The database of Raft logs and hard states: synced.
     pub raftdb: Arc<dyn Engine>,
     /// The database of the shards' state: no write-ahead log.
@@ -56,6 +56,26 @@ pub struct World<N: Network> {
     pub stage: Arc<dyn Stage>,
     /// Connections of operators on this machine, who are let in whatever keys and certificates say.
     pub local: Option<LocalConnections>,
+    /// Who signs certificates of nodes that join, where this node may.
+    pub authority: Option<Arc<dyn Authority>>,
+}
+
+/// Signs certificates of nodes that join.
+pub trait Authority: Send + Sync + 'static {
+    /// Signs what a node asks for (PKCS #10, DER), in its name and for its host. Reads small files.
+    ///
+    /// # Errors
+    /// Why not, for people: what is asked for is no request, or this node's files are of no use.
+    fn sign(&self, name: &str, host: &str, request: &[u8]) -> Result<Certificates, String>;
+}
+
+/// A signed certificate, and whom to trust with it; both PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificates {
+    /// The node's.
+    pub own: String,
+    /// The authorities'.
+    pub authorities: String,
 }
 
 /// Accepted connections of the node's local socket.

@@ -339,7 +339,7 @@ impl Host {
                     false => &first,
                 };
                 let config = self.config.lock().clone();
-                match node::join(&world, &config, &token, peers).await {
+                match node::join(&world, &config, &token, peers, bytes::Bytes::new()).await {
                     Ok(_) => return Ok(()),
                     Err(node::FoundError::Unanswered(_)) => {}
                     Err(error) => return Err(error.to_string()),
@@ -350,7 +350,7 @@ impl Host {
     }
 
     /// The world of one start.
-    async fn world(&self, network: Net) -> Result<World<Net>, String> {
+    async fn world(&self, network: Net) -> Result<World, String> {
         // Tasks of the process before, which founded or joined, may just be ending.
         for _ in 0..TURNS_MAX {
             if !self.disks.held() {
@@ -363,7 +363,7 @@ impl Host {
         let start = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
         let stream = |what| format!("{} {what} {start}", self.name);
         Ok(World {
-            network: network.clone(),
+            network: Arc::new(network.clone()),
             raftdb,
             msgdb,
             clock: Arc::new(Wall(self.clocks.lock().clone())),
@@ -381,6 +381,7 @@ impl Host {
             traces: Traces::default(),
             console: self.console.clone(),
             local: None,
+            authority: None,
             tape: self.tape.clone(),
             debug: Arc::new(NoDebug),
             stage: Arc::new(drill::Simulated {

@@ -306,3 +306,107 @@ async fn authority_and_certificates_are_exchanged_under_load_without_a_failed_ca
     let channel = cluster.nodes()[0].channel();
     assert!(status(channel).await.is_ok());
 }
+
+/// Has a node's configuration say something else in its section `tls`.
+fn reconfigure(config: &Path, change: impl FnOnce(&mut toml::Table)) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let mut table: toml::Table = text.parse().unwrap();
+    change(table["tls"].as_table_mut().unwrap());
+    std::fs::write(config, table.to_string()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_gets_its_certificate_as_it_joins_and_tells_its_token_to_nobody_else() {
+    let place = Place::new();
+    let plan = Plan {
+        tls: Some("strict"),
+        ..Plan::three_dcs(place.path(), &binary(), 1)
+    };
+    let mut cluster = Cluster::found(plan).await.unwrap();
+    let (pki, own) = (cluster.pki(), place.path().join("own"));
+    std::fs::create_dir(&own).unwrap();
+    let newcomer = cluster.nodes()[1].config.clone();
+    reconfigure(&newcomer, |tls| {
+        for (key, file) in [("ca", "ca.pem"), ("cert", "node.pem"), ("key", "node.key")] {
+            tls[key] = own.join(file).display().to_string().into();
+        }
+    });
+    let shown = cluster.run_ok(&[
+        "cert",
+        "show",
+        "--json",
+        &pki.join("ca.pem").display().to_string(),
+    ]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.unwrap()).unwrap();
+    let right = shown[0]["sha256"].as_str().unwrap().to_owned();
+    let wrong = "0".repeat(64);
+    let (config, token) = (newcomer.display().to_string(), cluster.token().to_owned());
+    let join = |cluster: &Cluster, token: &str, pin: &str| {
+        let address = &cluster.nodes()[0].address;
+        let args = [
+            "node",
+            "join",
+            "--config",
+            &config,
+            "--token",
+            token,
+            "--peer",
+            address,
+            "--ca-fingerprint",
+            pin,
+        ];
+        let output = cluster.run(&args).unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), said)
+    };
+    // The founder may not sign yet.
+    let (code, said) = join(&cluster, &token, &right);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("tls.authority_key"), "{said}");
+    assert!(!own.join("node.pem").exists());
+    cluster.terminate(0, LIMIT).unwrap();
+    let founder = cluster.nodes()[0].config.clone();
+    reconfigure(&founder, |tls| {
+        let key = pki.join("ca.key").display().to_string();
+        tls.insert("authority_key".to_owned(), key.into());
+    });
+    cluster.start_node(0).unwrap();
+    cluster.wait_answer(0, LIMIT).await.unwrap();
+    // An authority that is another's hears no token.
+    let (code, said) = join(&cluster, &token, &wrong);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("fingerprint"), "{said}");
+    let log = std::fs::read_to_string(&cluster.nodes()[0].log).unwrap();
+    assert!(!log.contains("joined"), "{log}");
+    let (code, said) = join(&cluster, &token, "abc");
+    assert_eq!(code, Some(2), "{said}");
+    let (code, said) = join(&cluster, "fb-guess", &right);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("token"), "{said}");
+    assert!(!own.join("node.pem").exists());
+    let begun = Instant::now();
+    let (code, said) = loop {
+        let joined = join(&cluster, &token, &right);
+        // Behind the guess the next one waits for a second.
+        if joined.0 == Some(0) || begun.elapsed() > LIMIT {
+            break joined;
+        }
+        sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(code, Some(0), "{said}");
+    let whose = cluster.run_ok(&["cert", "show", &own.join("node.pem").display().to_string()]);
+    let whose = whose.unwrap();
+    let name = &cluster.nodes()[1].name;
+    assert!(whose.contains(&format!("node/{name}")), "{whose}");
+    // Again, as a script would: it is told its number again, and its files stay.
+    let before = std::fs::read(own.join("node.pem")).unwrap();
+    let (code, said) = join(&cluster, &token, &right);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("had been let into"), "{said}");
+    assert_eq!(std::fs::read(own.join("node.pem")).unwrap(), before);
+    cluster.join(2).await.unwrap();
+    for node in 1..3 {
+        cluster.start_node(node).unwrap();
+    }
+    cluster.wait_ready(LIMIT).await.unwrap();
+}

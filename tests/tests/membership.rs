@@ -206,17 +206,17 @@ async fn known(cluster: &mut Cluster, name: &str, what: impl Fn(&proto::v1::Node
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_is_shown_again_replaced_and_expires() {
+async fn tokens_are_made_listed_revoked_and_expire_and_no_disk_keeps_their_text() {
     let place = firebreak_tests::Place::new();
     let plan = firebreak::cluster::Plan::three_dcs(place.path(), &firebreak_tests::binary(), 1);
-    let cluster = Cluster::found(plan).await.unwrap();
+    let mut cluster = Cluster::found(plan).await.unwrap();
     let target = cluster.nodes()[0].address.clone();
     let shown = |args: &[&str]| {
-        let said = cluster
-            .run_ok(&[args, &["--target", &target]].concat())
-            .unwrap();
-        said.trim().to_owned()
+        let args = [args, &["--json", "--target", &target]].concat();
+        let said = cluster.run_ok(&args).unwrap();
+        serde_json::from_str::<serde_json::Value>(&said).unwrap()
     };
+    let text_of = |value: &serde_json::Value| value["token"].as_str().unwrap().to_owned();
     let join = |token: &str| -> Output {
         let config = config_of(&cluster, 1);
         let args = [
@@ -224,28 +224,60 @@ async fn the_token_is_shown_again_replaced_and_expires() {
         ];
         cluster.run(&args).unwrap()
     };
-    let first = shown(&["token", "show"]);
-    assert_eq!(first, cluster.token());
-    let second = shown(&["token", "rotate", "--valid", "never"]);
-    assert_ne!(first, second);
-    assert_eq!(shown(&["token", "show"]), second);
-    let refused = join(&first);
-    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
-    let short = shown(&["token", "rotate", "--valid", "1ms"]);
-    let late = join(&short);
-    assert_eq!(late.status.code(), Some(2), "{}", text(&late));
-    assert!(text(&late).contains("expired"), "{}", text(&late));
-    let said = ends(
-        &cluster,
-        &["token", "show", "--json", "--target", &target],
-        1,
-        "expired",
-    );
-    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(said["expired"], true, "{said}");
+    let refused = async |token: &str, why: &str| {
+        // A guess a second is compared.
+        let begun = tokio::time::Instant::now();
+        loop {
+            let said = join(token);
+            if said.status.code() == Some(2) && text(&said).contains(why) {
+                return;
+            }
+            assert!(begun.elapsed() < LIMIT, "{}", text(&said));
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    let first = cluster.token().to_owned();
+    let show = ["token", "show", "--target", &target];
+    ends(&cluster, &show, 1, "only hashes");
+    let second = shown(&["token", "create", "--label", "rack 7", "--valid", "never"]);
+    let short = shown(&["token", "create", "--valid", "1ms"]);
+    refused(&text_of(&short), "expired").await;
+    let listed = shown(&["token", "list"]);
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    assert_eq!(listed[1]["label"], "rack 7", "{listed:?}");
+    assert_eq!(listed[1]["id"], second["id"], "{listed:?}");
+    assert_eq!(listed[2]["expired"], true, "{listed:?}");
+    let first_id = listed[0]["id"].as_str().unwrap();
+    let unknown = ["token", "revoke", "00000000", "--target", &target];
+    ends(&cluster, &unknown, 1, "no token 00000000");
+    shown(&["token", "revoke", first_id]);
+    refused(&first, "not this cluster's").await;
     let third = shown(&["token", "rotate"]);
-    let joined = join(&third);
+    refused(&text_of(&second), "not this cluster's").await;
+    let joined = join(&text_of(&third));
     assert_eq!(joined.status.code(), Some(0), "{}", text(&joined));
+    assert_eq!(shown(&["token", "list"]).as_array().unwrap().len(), 1);
+    let texts = [first, text_of(&second), text_of(&third)];
+    cluster.terminate(0, LIMIT).unwrap();
+    let mut looked_at = 0;
+    let mut folders = vec![cluster.nodes()[0].data_dir.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() {
+                let bytes = std::fs::read(&path).unwrap();
+                looked_at += bytes.len();
+                for text in &texts {
+                    let found = memchr::memmem::find(&bytes, text.as_bytes());
+                    assert!(found.is_none(), "{} has {text}", path.display());
+                }
+            }
+        }
+    }
+    assert!(looked_at > 10_000, "{looked_at} bytes were looked at");
 }
 
 #[test]

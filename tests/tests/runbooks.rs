@@ -24,7 +24,7 @@ const RUN: &[(&str, &[i32])] = &[
     ("node list", &[0]),
     ("shard list", &[0]),
     ("policy show", &[0]),
-    ("token show", &[0]),
+    ("token create", &[0]),
     // One node in each data center: what is lost could not be put elsewhere.
     ("whatif", &[0, 1]),
     ("node drain", &[0]),

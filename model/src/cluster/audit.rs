@@ -341,6 +341,19 @@ fn described(body: &ChangeBody) -> Option<(&'static str, String)> {
         }
         // The token itself is nobody's to read here.
         ChangeBody::JoinToken(_) => ("rotate join token", String::new()),
+        ChangeBody::CreateToken(new) => {
+            let token = new.token.clone().unwrap_or_default();
+            let what = match new.alone {
+                true => "rotate join token",
+                false => "create join token",
+            };
+            let label = match token.label.as_str() {
+                "" => String::new(),
+                label => format!(" ({label})"),
+            };
+            (what, format!("{}{label}", token.id()))
+        }
+        ChangeBody::RevokeToken(named) => ("revoke join token", named.name.clone()),
         ChangeBody::ForgetBoot(wanted) => (
             "forget starts",
             format!("n{} above start {}", wanted.node, wanted.boot),

@@ -8,14 +8,14 @@ use crate::cluster::{
     Change, ChangeBody, Changed, ClusterState, Join, JoinToken, Layout, MetaReplicas, Node, Shard,
     drills, moves, place, tenants,
 };
-use crate::cluster::{access, audit, pardon, policy};
+use crate::cluster::{access, audit, pardon, policy, tokens};
 use crate::command::{Answer, Reason, Refusal, Reply};
 use crate::hash;
 use crate::id::Slot;
 use crate::limits::{NAME_SEGMENT_BYTES_MAX, NODES_MAX, SHARDS_MAX};
 
 const TOKEN_BYTES_MAX: usize = 256;
-const TOKEN_HASH_BYTES: usize = 32;
+pub(super) const TOKEN_HASH_BYTES: usize = 32;
 const DISK_ID_BYTES: usize = 16;
 
 /// As [`decide_at`], of changes that no time matters to.
@@ -45,6 +45,8 @@ pub fn decide_at(state: &mut ClusterState, change: &Change, now_ms: u64) -> Repl
         Some(ChangeBody::Announce(said)) => place::announce(state, said),
         Some(ChangeBody::Relocate(wanted)) => place::relocate(state, wanted),
         Some(ChangeBody::JoinToken(token)) => set_token(state, token),
+        Some(ChangeBody::CreateToken(new)) => tokens::create(state, new, now_ms),
+        Some(ChangeBody::RevokeToken(named)) => tokens::revoke(state, &named.name),
         Some(ChangeBody::ForgetBoot(wanted)) => pardon::forget(state, wanted),
         Some(ChangeBody::Drill(wanted)) => drills::decide(state, wanted, now_ms),
         Some(ChangeBody::CreateKey(key)) => access::create(state, key, now_ms),
@@ -124,13 +126,12 @@ fn set_token(state: &mut ClusterState, wanted: &JoinToken) -> Result<u64, Refusa
 }
 
 fn join(state: &mut ClusterState, join: &Join, now_ms: u64) -> Result<u64, Refusal> {
-    if !state.takes_token(&join.token_hash) {
+    let Some(token) = state.token(&join.token_hash) else {
         return Err(refused("the join token is not this cluster's"));
-    }
-    let token = state.join_token.as_ref();
-    if token.is_some_and(|token| token.has_expired(now_ms)) {
+    };
+    if token.has_expired(now_ms) {
         return Err(refused(
-            "the join token has expired; `firebreak token rotate` gives a new one",
+            "the join token has expired; `firebreak token create` gives another",
         ));
     }
     let node = join

@@ -12,11 +12,9 @@ use std::process::ExitCode;
 
 use server::Config;
 
-use self::authority::{Authority, Kind, Signed};
 use super::target::new_table;
+use crate::authority::{self, Authority, Kind, Signed};
 use crate::exit::Usage;
-
-mod authority;
 
 const EXAMPLES: &str = "\
 Examples:

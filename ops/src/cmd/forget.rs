@@ -11,7 +11,8 @@ use super::init::{exit, load};
 use super::map::Map;
 use super::target::{Target, printable, verb_failed};
 use crate::data_dir::DataDir;
-use crate::{real, tls};
+use crate::real;
+use crate::tls::{self, Own};
 
 const FORGET_EXAMPLES: &str = "\
 Examples:
@@ -106,7 +107,7 @@ impl AskAgain {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = load(&self.config)?;
         let directory = DataDir::open(&config.data_dir, &config.name, false)?;
-        let world = real::world(&config, &directory, tls::load(&config)?)?;
+        let world = real::world(&config, &directory, Own::Keys(tls::load(&config)?))?;
         let why = found::ask_again(&world, &config).await.map_err(exit)?;
         let name = &config.name;
         if self.json {

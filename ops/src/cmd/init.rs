@@ -8,7 +8,8 @@ use server::node::{self, FoundError, InitOptions};
 
 use crate::data_dir::DataDir;
 use crate::exit::Usage;
-use crate::{real, tls};
+use crate::real;
+use crate::tls::{self, Own};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +49,7 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = load(&self.config)?;
         let directory = DataDir::open(&config.data_dir, &config.name, true)?;
-        let world = real::world(&config, &directory, tls::load(&config)?)?;
+        let world = real::world(&config, &directory, Own::Keys(tls::load(&config)?))?;
         let options = InitOptions {
             nodes_expected: self.nodes,
             shards: self.shards.unwrap_or(0),
@@ -81,12 +82,10 @@ impl Args {
         println!();
         println!("Token  {}", founded.token);
         match expires {
-            Some(expires) => println!("It lets nodes in until {expires}. While the cluster runs:"),
-            None => println!("It lets nodes in. While the cluster runs:"),
+            Some(expires) => println!("It lets nodes in until {expires}, and is shown this once."),
+            None => println!("It lets nodes in, and is shown this once."),
         }
-        println!(
-            "`firebreak token show` tells it again, `firebreak token rotate` gives a new one."
-        );
+        println!("While the cluster runs, `firebreak token create` gives another.");
         if let Some(key) = &founded.operator_key {
             println!();
             println!("Key    {key}");

@@ -3,25 +3,35 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use proto::net::secure::Trust;
+use server::config::{Config, TlsMode};
 use server::found::FoundError;
-use server::node;
+use server::node::{self, JoinResult};
 
 use super::drain;
 use super::forget::{AskAgain, ForgetBoot};
 use super::init::{exit, load};
 use super::members::{Add, List, Relocate, Remove};
+use crate::authority;
 use crate::data_dir::DataDir;
-use crate::{real, tls};
+use crate::exit::Usage;
+use crate::real;
+use crate::tls::{self, Own};
 
 const EXAMPLES: &str = "\
 Examples:
   firebreak node join --config busan-1.toml --token fb-… --peer 10.0.0.1:7101
   FIREBREAK_TOKEN=fb-… firebreak node join --config busan-1.toml     peers from the configuration
+  firebreak node join --config busan-1.toml --token fb-… --ca-fingerprint 3f9a…     it gets its certificate
 
   firebreak node join --config busan-1.toml --token fb-… --if-needed && firebreak serve --config busan-1.toml
 
 It is safe to run again: a node that was let in before asks whether that still holds, and is told its number
 again. With --if-needed it asks nobody; for scripts that run at each start, also when all nodes start at once.
+With --ca-fingerprint a node whose configuration names files of TLS that are not there yet makes its key, and has a
+node that has tls.authority_key sign its certificate. The token goes only to a node whose certificate the authority
+with this fingerprint has signed; `firebreak cert show ca.pem` prints it.
+
 Exit codes: 0 it is a node of the cluster, 1 no node could be asked, 2 wrong arguments, or refused: a wrong or
 expired token, another cluster, a node that was removed.";
 
@@ -57,7 +67,7 @@ pub struct Join {
     /// The node's configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The token that `firebreak init` printed; `firebreak token show` tells it again.
+    /// The token that `firebreak init` printed; `firebreak token create` gives another.
     #[arg(
         long,
         value_name = "TOKEN",
@@ -65,6 +75,9 @@ pub struct Join {
         hide_env_values = true
     )]
     token: String,
+    /// Have a certificate signed, where the node has none; SHA-256 of the authority's certificate
+    #[arg(long, value_name = "SHA256")]
+    ca_fingerprint: Option<String>,
     /// Do nothing when the data directory is a node's that has joined.
     #[arg(long)]
     if_needed: bool,
@@ -96,18 +109,50 @@ impl Node {
     }
 }
 
+/// Writes what was signed where the configuration looks for it. The key is there already.
+fn certify(config: &Config, joined: &JoinResult) -> anyhow::Result<()> {
+    if let Some(signed) = &joined.certificates {
+        authority::write(&config.tls.ca, signed.authorities.as_bytes(), false)?;
+        authority::write(&config.tls.cert, signed.own.as_bytes(), false)?;
+    }
+    Ok(())
+}
+
 impl Join {
+    /// What the node speaks TLS with, and its request for a certificate, empty where it has one.
+    fn own(&self, config: &Config) -> anyhow::Result<(Own, Vec<u8>)> {
+        let Some(fingerprint) = &self.ca_fingerprint else {
+            return Ok((Own::Keys(tls::load(config)?), Vec::new()));
+        };
+        if config.tls.mode == TlsMode::Off {
+            let why =
+                "--ca-fingerprint: tls.mode is \"off\", so that the node needs no certificate";
+            return Err(Usage(why.to_owned()).into());
+        }
+        if config.tls.cert.exists() {
+            return Ok((Own::Keys(tls::load(config)?), Vec::new()));
+        }
+        let trust = Trust::pinned(fingerprint);
+        let trust = trust.map_err(|error| Usage(format!("--ca-fingerprint: {error}")))?;
+        let request = authority::request(&config.name, &config.tls.key)?;
+        Ok((Own::Joining(trust), request))
+    }
+
     async fn run(self) -> anyhow::Result<ExitCode> {
         let config = load(&self.config)?;
+        let (own, request) = self.own(&config)?;
         let directory = DataDir::open(&config.data_dir, &config.name, true)?;
-        let world = real::world(&config, &directory, tls::load(&config)?)?;
+        let world = real::world(&config, &directory, own)?;
         let before = match self.if_needed {
             true => node::joined(&world, &config).await.map_err(exit)?,
             false => None,
         };
         let joined = match before {
             Some(joined) => Ok(joined),
-            None => node::join(&world, &config, &self.token, &self.peer).await,
+            None => {
+                let (token, peers) = (&self.token, &self.peer);
+                node::join(&world, &config, token, peers, request.into()).await
+            }
         };
         let joined = match joined {
             Ok(joined) => joined,
@@ -119,6 +164,7 @@ impl Join {
                 return Err(exit(error));
             }
         };
+        certify(&config, &joined)?;
         let (name, cluster) = (&config.name, &joined.cluster_id);
         if self.json {
             let value = serde_json::json!({
@@ -128,6 +174,7 @@ impl Join {
                 "before": joined.before,
                 "address": config.advertise,
                 "data_dir": config.data_dir,
+                "certificate": joined.certificates.as_ref().map(|_| &config.tls.cert),
             });
             println!("{}", serde_json::to_string_pretty(&value)?);
             return Ok(ExitCode::SUCCESS);
@@ -142,6 +189,9 @@ impl Join {
             joined.node_id,
             config.data_dir.display()
         );
+        if joined.certificates.is_some() {
+            println!("Its certificate is in {}.", config.tls.cert.display());
+        }
         println!("Next: firebreak serve --config {}", self.config.display());
         Ok(ExitCode::SUCCESS)
     }

@@ -14,7 +14,8 @@ use crate::evidence::Evidence;
 use crate::exit::{self, FATAL, Unwanted, Usage, tell};
 use crate::itself::Itself;
 use crate::stop::Stop;
-use crate::{local, logging, real, tls};
+use crate::tls::{self, Own};
+use crate::{local, logging, real};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -102,7 +103,8 @@ impl Args {
         logging::end_on_panic(FATAL);
         let directory = DataDir::open(&config.data_dir, &config.name, false)?;
         let keys = tls::load(&config)?;
-        let mut world = real::world(&config, &directory, keys.clone())?;
+        let mut world = real::world(&config, &directory, Own::Keys(keys.clone()))?;
+        world.authority = tls::authority(&config)?;
         world.process = Arc::new(Itself::new(lines.lost(), keys.clone()));
         if let Some(keys) = keys {
             tokio::spawn(tls::follow(config.tls.clone(), keys));

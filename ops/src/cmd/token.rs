@@ -1,37 +1,72 @@
-//! `firebreak token`: what nodes join with, shown again or replaced.
+//! `firebreak token`: what nodes join with, made, listed and revoked.
 
 use std::process::ExitCode;
 
-use client::v1::{JoinToken, RotateJoinTokenRequest};
+use client::v1::{CreateJoinTokenRequest, JoinToken, RotateJoinTokenRequest};
+use serde_json::json;
 
 use super::init::{until, valid_ms};
-use super::target::{Show, verb_failed};
+use super::target::{Show, new_table, printable, verb_failed};
 
 const EXAMPLES: &str = "\
 Examples:
-  firebreak node join --config busan-1.toml --peer seoul-1:7101 --token \"$(firebreak token show)\"
-  firebreak token rotate --valid 12h           the old one lets nobody in any more
-  firebreak token show --json
+  firebreak token create --label rack-7 --valid 12h > token
+  firebreak node join --config busan-1.toml --peer seoul-1:7101 --token \"$(cat token)\"
+  firebreak token list
+  firebreak token revoke 5b1c09ae
+  firebreak token rotate --valid 12h           a new one, and no other lets anybody in any more
 
-Standard output has the token alone; when it expires is told on standard error.
-Exit codes: 0 shown, 1 it has expired, refused or no node answers, 2 wrong arguments.";
+A token is shown once, alone on standard output: the cluster keeps a hash of it. `show` is for clusters that were
+founded by a version that kept the text.
+Exit codes: 0 done, 1 it has expired, refused or no node answers, 2 wrong arguments.";
 
-/// Show what nodes join with, or replace it.
+/// Make, list and revoke what nodes join with.
 #[derive(clap::Subcommand, Debug)]
 #[command(after_help = EXAMPLES)]
 pub enum Token {
-    /// Show the token that nodes join with.
+    /// Have nodes join with another token, too, and show it this once.
     #[command(after_help = EXAMPLES)]
-    Show(Show),
-    /// Have nodes join with a new token; the old one lets nobody in any more.
+    Create(Create),
+    /// List the tokens there are, without their texts.
+    #[command(after_help = EXAMPLES)]
+    List(Show),
+    /// Have a token let nobody in any more.
+    #[command(after_help = EXAMPLES)]
+    Revoke(Revoke),
+    /// Have nodes join with a new token, and with no other one any more.
     #[command(after_help = EXAMPLES)]
     Rotate(Rotate),
+    /// Show the token of a cluster that keeps its text.
+    #[command(after_help = EXAMPLES)]
+    Show(Show),
+}
+
+/// What for, and how long it is valid.
+#[derive(clap::Args, Debug)]
+pub struct Create {
+    /// What it is for, for people
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    label: String,
+    /// How long nodes may join with it, as 7d or 12h, or never to let it not expire
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = valid_ms)]
+    valid: u64,
+    #[command(flatten)]
+    show: Show,
+}
+
+/// Which one.
+#[derive(clap::Args, Debug)]
+pub struct Revoke {
+    /// The token's id, as in the list
+    id: String,
+    #[command(flatten)]
+    show: Show,
 }
 
 /// How long the new one is valid.
 #[derive(clap::Args, Debug)]
 pub struct Rotate {
-    /// How long nodes may join with it, as 7d or 12h, or never to let it expire
+    /// How long nodes may join with it, as 7d or 12h, or never to let it not expire
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = valid_ms)]
     valid: u64,
     #[command(flatten)]
@@ -45,23 +80,44 @@ impl Token {
     /// As exit codes tell.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Token::Show(show) => {
+            Token::Create(Create { label, valid, show }) => {
                 let client = show.client().await?;
-                let token = client.join_token().await;
-                let refused = |error| failed(error, "the token cannot be shown");
-                let token = token.map_err(refused)?;
-                print(&show, &token)?;
-                Ok(match token.expired {
-                    true => ExitCode::FAILURE,
-                    false => ExitCode::SUCCESS,
-                })
+                let wanted = CreateJoinTokenRequest {
+                    label,
+                    valid_ms: valid,
+                };
+                let token = client.create_join_token(wanted).await;
+                print(
+                    &show,
+                    &token.map_err(|error| failed(error, "there is no new token"))?,
+                )
             }
             Token::Rotate(Rotate { valid, show }) => {
                 let client = show.client().await?;
                 let wanted = RotateJoinTokenRequest { valid_ms: valid };
                 let token = client.rotate_join_token(wanted).await;
-                let refused = |error| failed(error, "there is no new token");
-                print(&show, &token.map_err(refused)?)?;
+                print(
+                    &show,
+                    &token.map_err(|error| failed(error, "there is no new token"))?,
+                )
+            }
+            Token::Show(show) => {
+                let client = show.client().await?;
+                let token = client.join_token().await;
+                print(
+                    &show,
+                    &token.map_err(|error| failed(error, "the token cannot be shown"))?,
+                )
+            }
+            Token::List(show) => list(&show).await,
+            Token::Revoke(Revoke { id, show }) => {
+                let client = show.client().await?;
+                let epoch = client.revoke_join_token(&id).await;
+                let epoch = epoch.map_err(|error| failed(error, "the token was not revoked"))?;
+                match show.json {
+                    true => println!("{}", json!({ "id": id, "epoch": epoch })),
+                    false => println!("token {} lets nobody in any more", printable(&id)),
+                }
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -69,27 +125,59 @@ impl Token {
 }
 
 fn failed(error: client::Error, what: &str) -> anyhow::Error {
-    verb_failed(error, what.to_owned(), "firebreak token show")
+    verb_failed(error, what.to_owned(), "firebreak token list")
 }
 
-fn print(show: &Show, token: &JoinToken) -> anyhow::Result<()> {
-    let expires = until(token.expires_ms);
+async fn list(show: &Show) -> anyhow::Result<ExitCode> {
+    let client = show.client().await?;
+    let tokens = client.join_tokens().await;
+    let tokens = tokens.map_err(|error| failed(error, "the tokens are not known"))?;
     if show.json {
-        let value = serde_json::json!({
-            "token": token.token,
-            "expires": expires,
-            "expired": token.expired,
-        });
+        let values: Vec<_> = tokens.iter().map(value).collect();
+        println!("{}", serde_json::to_string_pretty(&values)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = new_table(&["Id", "Label", "Made", "Lets nodes in"]);
+    for token in &tokens {
+        let made = until(token.created_ms).unwrap_or_else(|| "at the founding".to_owned());
+        let valid = match until(token.expires_ms) {
+            Some(at) if token.expired => format!("no more, since {at}"),
+            Some(at) => format!("until {at}"),
+            None => "for ever".to_owned(),
+        };
+        table.add_row([token.id.clone(), printable(&token.label), made, valid]);
+    }
+    println!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn value(token: &JoinToken) -> serde_json::Value {
+    json!({
+        "id": token.id,
+        "label": token.label,
+        "created": until(token.created_ms),
+        "expires": until(token.expires_ms),
+        "expired": token.expired,
+    })
+}
+
+fn print(show: &Show, token: &JoinToken) -> anyhow::Result<ExitCode> {
+    if show.json {
+        let mut value = value(token);
+        value["token"] = token.token.clone().into();
         println!("{}", serde_json::to_string_pretty(&value)?);
     } else {
         println!("{}", token.token);
-        match &expires {
+        match until(token.expires_ms) {
             Some(at) if token.expired => {
-                eprintln!("it expired at {at}; `firebreak token rotate` gives a new one");
+                eprintln!("it expired at {at}; `firebreak token create` gives another");
             }
-            Some(at) => eprintln!("it lets nodes in until {at}"),
-            None => eprintln!("it does not expire"),
+            Some(at) => eprintln!("token {} lets nodes in until {at}", token.id),
+            None => eprintln!("token {} does not expire", token.id),
         }
     }
-    Ok(())
+    Ok(match token.expired {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
 }

@@ -8,12 +8,13 @@
 use std::any::Any;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, watch};
@@ -21,13 +22,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tonic::codegen::http::Request;
+use tonic::codegen::http::{HeaderValue, Request};
 use tonic::service::Routes;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::util::MapRequestLayer;
 
 use super::greet::{Greet, Greeted, Plainly};
-use super::guard::{self, Guard, Guarding, Watched};
+use super::guard::{self, Connection, Guard, Guarding, Watched};
 use super::http2_server;
 use crate::{CERTIFIED, FORWARDED};
 
@@ -169,7 +170,8 @@ async fn connection<Io>(
 ) where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let Some(guarded) = guard.connect(address(&io), true) else {
+    let known = address(&io);
+    let Some(guarded) = guard.connect(known.map(|known| known.ip().to_canonical()), true) else {
         return;
     };
     let io = Watched::new(io, guarded.clone());
@@ -180,75 +182,126 @@ async fn connection<Io>(
     let Ok(Ok(Greeted { io, certified })) = greeted else {
         return;
     };
-    let guarding = Guarding(guarded.clone());
-    let (open, mut closed) = watch::channel(());
-    let called = Arc::new(Notify::new());
-    let noted = called.clone();
-    let Ending {
-        closing: _,
-        mut elsewhere,
-        callers,
-    } = ending;
-    let caller = Arc::new(Caller::new());
-    let held = caller.clone();
-    let note = MapRequestLayer::new(move |mut request: Request<tonic::body::Body>| {
-        // Only the connection itself says who was certified on it.
-        match &certified {
-            Some(certified) => drop(request.headers_mut().insert(CERTIFIED, certified.clone())),
-            None => drop(request.headers_mut().remove(CERTIFIED)),
-        }
-        if is_clients(&request) {
-            held.get_or_init(|| callers.token());
-            noted.notify_one();
-        }
-        request
-    });
-    let leave = async move {
-        let sent_away = async {
-            called.notified().await;
-            said(&mut elsewhere).await;
-        };
-        tokio::select! {
-            () = said(&mut stopped) => {}
-            () = sent_away => {}
-            () = guarded.should_leave() => {}
-            // Its sender goes with the connection.
-            _ = closed.changed() => {}
-        }
+    let info = TcpConnectInfo {
+        local_addr: None,
+        remote_addr: known,
     };
-    let io = Ok::<_, io::Error>(Open { io, _open: open });
-    let only = futures::stream::iter([io]).chain(futures::stream::pending());
-    let server = http2_server()
-        .layer(note)
-        .layer(guarding)
-        .add_routes(routes);
-    // How a connection ended is its other end's business.
-    let _ = server.serve_with_incoming_shutdown(only, leave).await;
-    drop(caller);
+    let io = Box::new(io);
+    served(
+        Begun {
+            io,
+            info,
+            certified,
+        },
+        routes,
+        stopped,
+        ending,
+        guarded,
+    )
+    .await;
+}
+
+/// A connection that has begun, whatever its bytes go over.
+struct Begun {
+    io: Box<dyn Bytes>,
+    info: TcpConnectInfo,
+    certified: Option<HeaderValue>,
+}
+
+/// Serves its calls. Boxed, so that it is compiled here, once, and not in each program for its network.
+fn served(
+    begun: Begun,
+    routes: Routes,
+    mut stopped: watch::Receiver<bool>,
+    ending: Ending,
+    guarded: Arc<Connection>,
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let Begun {
+            io,
+            info,
+            certified,
+        } = begun;
+        let guarding = Guarding(guarded.clone());
+        let (open, mut closed) = watch::channel(());
+        let called = Arc::new(Notify::new());
+        let noted = called.clone();
+        let Ending {
+            closing: _,
+            mut elsewhere,
+            callers,
+        } = ending;
+        let caller = Arc::new(Caller::new());
+        let held = caller.clone();
+        let note = MapRequestLayer::new(move |mut request: Request<tonic::body::Body>| {
+            // Only the connection itself says who was certified on it.
+            match &certified {
+                Some(certified) => drop(request.headers_mut().insert(CERTIFIED, certified.clone())),
+                None => drop(request.headers_mut().remove(CERTIFIED)),
+            }
+            if is_clients(&request) {
+                held.get_or_init(|| callers.token());
+                noted.notify_one();
+            }
+            request
+        });
+        let leave = async move {
+            let sent_away = async {
+                called.notified().await;
+                said(&mut elsewhere).await;
+            };
+            tokio::select! {
+                () = said(&mut stopped) => {}
+                () = sent_away => {}
+                () = guarded.should_leave() => {}
+                // Its sender goes with the connection.
+                _ = closed.changed() => {}
+            }
+        };
+        let io = Ok::<_, io::Error>(Open {
+            io,
+            info,
+            _open: open,
+        });
+        let only = futures::stream::iter([io]).chain(futures::stream::pending());
+        let server = http2_server()
+            .layer(note)
+            .layer(guarding)
+            .add_routes(routes);
+        // How a connection ended is its other end's business.
+        let _ = server.serve_with_incoming_shutdown(only, leave).await;
+        drop(caller);
+    })
 }
 
 /// Who is at the other end of a connection, where that is known.
-fn address<Io: Connected>(io: &Io) -> Option<IpAddr> {
+fn address<Io: Connected>(io: &Io) -> Option<SocketAddr> {
     let info = io.connect_info();
     let info = (&info as &dyn Any).downcast_ref::<TcpConnectInfo>()?;
-    Some(info.remote_addr()?.ip().to_canonical())
+    info.remote_addr()
 }
 
+/// Bytes both ways.
+trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin + Send> Bytes for Io {}
+
 /// A connection, and what is dropped with it.
-struct Open<Io> {
-    io: Io,
+struct Open {
+    io: Box<dyn Bytes>,
+    info: TcpConnectInfo,
     _open: watch::Sender<()>,
 }
 
-impl<Io: Connected> Connected for Open<Io> {
-    type ConnectInfo = Io::ConnectInfo;
+impl Connected for Open {
+    type ConnectInfo = TcpConnectInfo;
 
-    fn connect_info(&self) -> Io::ConnectInfo {
-        self.io.connect_info()
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.info.clone()
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Open<Io> {
+impl AsyncRead for Open {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -258,7 +311,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Open<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Open<Io> {
+impl AsyncWrite for Open {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

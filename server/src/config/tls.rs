@@ -27,12 +27,15 @@ pub struct Tls {
     pub cert: PathBuf,
     /// PEM: its key.
     pub key: PathBuf,
+    /// PEM: the key of the first authority of `ca`, on a node that signs certificates of those that join.
+    pub authority_key: Option<PathBuf>,
 }
 
 impl Tls {
     /// Makes relative paths those of a folder.
     pub(super) fn resolve(&mut self, folder: &Path) {
-        for path in [&mut self.ca, &mut self.cert, &mut self.key] {
+        let own = [&mut self.ca, &mut self.cert, &mut self.key];
+        for path in own.into_iter().chain(&mut self.authority_key) {
             if !path.as_os_str().is_empty() {
                 *path = folder.join(&path);
             }
@@ -44,7 +47,7 @@ impl Tls {
 pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Tls {
     let section = reader.section(top, "tls");
     let files = ["ca", "cert", "key"];
-    reader.known(&section, &["mode", "ca", "cert", "key"]);
+    reader.known(&section, &["mode", "ca", "cert", "key", "authority_key"]);
     let mode = match reader.string(&section, "mode", Some("off")).as_str() {
         "off" => TlsMode::Off,
         "optional" => TlsMode::Optional,
@@ -66,10 +69,12 @@ pub(super) fn read(reader: &mut Reader<'_>, top: &Section<'_>) -> Tls {
         }
         PathBuf::from(path)
     });
+    let authority_key = reader.string(&section, "authority_key", Some(""));
     Tls {
         mode,
         ca,
         cert,
         key,
+        authority_key: (!authority_key.is_empty()).then(|| authority_key.into()),
     }
 }

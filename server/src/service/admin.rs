@@ -39,7 +39,7 @@ use crate::recorder::Recorder;
 use crate::room::Seen;
 use crate::sight::local::Local;
 use crate::sight::metrics::{self, Metrics};
-use crate::world::{Background, Entropy};
+use crate::world::{Authority, Background, Entropy};
 
 /// The state of a replica that leads, and of one that calls itself leader without a quorum.
 const LEADER: &str = "leader";
@@ -76,6 +76,8 @@ pub struct Admin {
     pub clock: Arc<dyn raft::Clock>,
     /// Who guesses at the join token.
     pub guesses: Guesses,
+    /// Who signs certificates of nodes that join.
+    pub authority: Option<Arc<dyn Authority>>,
     /// What scrapers read.
     pub metrics: Metrics,
     /// What the node knows of itself.
@@ -264,7 +266,35 @@ impl Service for Admin {
         request: Request<v1::RotateJoinTokenRequest>,
     ) -> Result<Response<v1::JoinToken>, Status> {
         let (request, call, _token) = self.begin(request);
-        Ok(Response::new(self.rotate(request, &call).await?))
+        let wanted = v1::CreateJoinTokenRequest {
+            label: String::new(),
+            valid_ms: request.valid_ms,
+        };
+        Ok(Response::new(self.new_token(wanted, true, &call).await?))
+    }
+
+    async fn create_join_token(
+        &self,
+        request: Request<v1::CreateJoinTokenRequest>,
+    ) -> Result<Response<v1::JoinToken>, Status> {
+        let (request, call, _token) = self.begin(request);
+        Ok(Response::new(self.new_token(request, false, &call).await?))
+    }
+
+    async fn list_join_tokens(
+        &self,
+        _: Request<v1::ListJoinTokensRequest>,
+    ) -> Result<Response<v1::ListJoinTokensResponse>, Status> {
+        Ok(Response::new(self.join_tokens()))
+    }
+
+    async fn revoke_join_token(
+        &self,
+        request: Request<v1::RevokeJoinTokenRequest>,
+    ) -> Result<Response<v1::RevokeJoinTokenResponse>, Status> {
+        let (request, call, _token) = self.begin(request);
+        let epoch = self.revoke_token(request.id, &call).await?;
+        Ok(Response::new(v1::RevokeJoinTokenResponse { epoch }))
     }
 
     async fn get_drills(

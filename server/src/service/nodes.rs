@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use model::cluster::{ChangeBody, Join, JoinToken, Locality, Node, Relocate};
+use model::cluster::tokens::{NewToken, Token};
+use model::cluster::{ChangeBody, Join, Locality, Named, Node, Relocate};
 use model::command::{Reason, Refusal};
 use model::hash;
 use model::id::NodeId;
@@ -15,6 +16,7 @@ use crate::deadline::Call;
 use crate::error::Failure;
 use crate::found;
 use crate::guesses;
+use crate::world::Certificates;
 
 impl Admin {
     /// Whether the address of a node that joins is nobody's who is there: a replaced disk may join from
@@ -76,37 +78,87 @@ impl Admin {
     }
 
     pub(super) fn join_token(&self) -> Result<v1::JoinToken, Failure> {
-        match &self.gateway.view().join_token {
-            Some(token) => Ok(self.shown(token.clone())),
-            None => Err(Failure::ChangeRefused(
-                "the cluster keeps only the hash of its join token; `firebreak token rotate` gives a \
-                 new one"
+        let view = self.gateway.view();
+        let kept = view.join_token.as_ref().map(|kept| kept.token.clone());
+        let kept = kept.filter(|text| !text.is_empty()).ok_or_else(|| {
+            Failure::ChangeRefused(
+                "the cluster keeps only hashes of its join tokens; `firebreak token create` gives another"
                     .into(),
-            )),
+            )
+        })?;
+        let told = view.token(&view.token_hash).unwrap_or_default();
+        Ok(v1::JoinToken {
+            token: kept,
+            ..self.shown(&told)
+        })
+    }
+
+    pub(super) fn join_tokens(&self) -> v1::ListJoinTokensResponse {
+        let tokens = self.gateway.view().tokens();
+        v1::ListJoinTokensResponse {
+            tokens: tokens.iter().map(|token| self.shown(token)).collect(),
         }
     }
 
-    fn shown(&self, token: JoinToken) -> v1::JoinToken {
+    /// Without its text.
+    fn shown(&self, token: &Token) -> v1::JoinToken {
         v1::JoinToken {
-            expired: token.has_expired(self.clock.unix_ms()),
-            token: token.token,
+            token: String::new(),
             expires_ms: token.expires_ms,
+            expired: token.has_expired(self.clock.unix_ms()),
+            id: token.id(),
+            label: token.label.clone(),
+            created_ms: token.created_ms,
         }
     }
 
-    pub(super) async fn rotate(
+    /// A cluster whose founder has just been started is not founded yet: that is waited for.
+    async fn founded(&self, call: &Call) -> Result<(), Failure> {
+        let mut view = self.gateway.raft.view();
+        let founded = view.wait_for(|view| view.epoch > 0);
+        match tokio::time::timeout(call.deadline.remaining(), founded).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Failure::NotReady),
+        }
+    }
+
+    /// Has nodes join with another token; with no other one, where it is to be `alone`.
+    pub(super) async fn new_token(
         &self,
-        request: v1::RotateJoinTokenRequest,
+        wanted: v1::CreateJoinTokenRequest,
+        alone: bool,
         call: &Call,
     ) -> Result<v1::JoinToken, Failure> {
-        let token = found::new_token(&*self.entropy)
+        self.founded(call).await?;
+        self.all_know_access()?;
+        let text = found::new_token(&*self.entropy)
             .map_err(|error| Failure::Internal(format!("no random bytes: {error}")))?;
-        let expires_ms = found::expires_ms(&*self.clock, request.valid_ms);
-        let token = JoinToken { token, expires_ms };
-        self.change(ChangeBody::JoinToken(token.clone()), call)
+        let token = Token {
+            hash: hash::token_hash(&text),
+            label: wanted.label,
+            created_ms: self.clock.unix_ms(),
+            expires_ms: found::expires_ms(&*self.clock, wanted.valid_ms),
+        };
+        let shown = self.shown(&token);
+        let new = NewToken {
+            token: Some(token),
+            alone,
+        };
+        self.change(ChangeBody::CreateToken(new), call).await?;
+        tracing::info!(id = shown.id, alone, "nodes join with a new token");
+        Ok(v1::JoinToken {
+            token: text,
+            ..shown
+        })
+    }
+
+    pub(super) async fn revoke_token(&self, id: String, call: &Call) -> Result<u64, Failure> {
+        self.all_know_access()?;
+        let epoch = self
+            .change(ChangeBody::RevokeToken(Named { name: id.clone() }), call)
             .await?;
-        tracing::info!("nodes join with a new token");
-        Ok(self.shown(token))
+        tracing::info!(id, "a join token was revoked");
+        Ok(epoch)
     }
 
     /// Whether the token is the cluster's, as far as this node knows. One that has been made a moment
@@ -142,17 +194,12 @@ impl Admin {
         let mut check = Checker::of(&call, 0);
         check.join(&request);
         check.finish()?;
-        // A cluster whose founder has just been started is not founded yet.
-        let mut view = self.gateway.raft.view();
-        let founded = view.wait_for(|view| view.epoch > 0);
-        match tokio::time::timeout(call.deadline.remaining(), founded).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return Err(Failure::NotReady),
-        }
+        self.founded(&call).await?;
         self.of_here(&request)?;
         self.token_is_right(&request.token, from, &request.name)
             .await?;
         self.free(&request)?;
+        let signed = self.certified(&request)?;
         let name = request.name.clone();
         let body = ChangeBody::Join(Join {
             // For a leader of an older version, which looks at nothing else.
@@ -185,6 +232,27 @@ impl Admin {
             node_id: changed.node_id,
             nodes: self.nodes(&self.gateway.view()),
             secret: self.gateway.raft.identity().secret.bytes(),
+            certificate: signed.own,
+            authorities: signed.authorities,
         })
+    }
+
+    /// The certificate that a node asks for; empty where it asks for none.
+    fn certified(&self, request: &v1::JoinNodeRequest) -> Result<Certificates, Failure> {
+        if request.certificate_request.is_empty() {
+            return Ok(Certificates::default());
+        }
+        let authority = self.authority.as_ref().ok_or_else(|| {
+            // Another node may well sign.
+            Failure::ChangeRefused(
+                "this node signs no certificates: ask one that has tls.authority_key, or make the files with \
+                 `firebreak cert node`"
+                    .into(),
+            )
+        })?;
+        let (host, _) = request.address.rsplit_once(':').unwrap_or_default();
+        let host = host.trim_matches(['[', ']']);
+        let signed = authority.sign(&request.name, host, &request.certificate_request);
+        signed.map_err(Failure::ChangeRefused)
     }
 }

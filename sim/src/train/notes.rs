@@ -13,7 +13,7 @@ use crate::net::{Answered, Witness, now_us};
 /// More is not kept.
 const NOTES_MAX: usize = 20_000;
 /// Calls that change a cluster, and what each is to people.
-const CHANGES: [(&str, &str); 9] = [
+const CHANGES: [(&str, &str); 11] = [
     ("/firebreak.v1.Admin/SetDraining", "drain"),
     ("/firebreak.v1.Admin/SetPolicy", "policy"),
     ("/firebreak.v1.Admin/MoveReplica", "move of a replica"),
@@ -23,6 +23,8 @@ const CHANGES: [(&str, &str); 9] = [
     ("/firebreak.v1.Admin/ForgetBoot", "forgetting of a boot"),
     ("/firebreak.v1.Admin/ChangeDrill", "change of a drill"),
     ("/firebreak.v1.Admin/RotateJoinToken", "new join token"),
+    ("/firebreak.v1.Admin/CreateJoinToken", "new join token"),
+    ("/firebreak.v1.Admin/RevokeJoinToken", "revoked join token"),
 ];
 /// Calls that ask what a change would do.
 const REHEARSALS: [(&str, &str); 2] = [

@@ -69,7 +69,7 @@ fn compose(image: &str, nodes: u16) -> String {
                  && touch /data/founded; }}",
                 names.len()
             ),
-            _ => "[ -e /data/joined ] || { until token=$$(firebreak token show --target seoul-1:7101); \
+            _ => "[ -e /data/joined ] || { until token=$$(firebreak token create --valid 1h --target seoul-1:7101); \
                   do sleep 1; done; firebreak node join --config /etc/node.toml --token $$token \
                   && touch /data/joined; }"
                 .to_owned(),

@@ -128,7 +128,10 @@ impl Trust {
         let provider = Arc::new(default_provider());
         let pinned = Pinned::new(fingerprint, provider.clone());
         let pinned = pinned.ok_or_else(|| {
-            wrong(AUTHORITY, "its fingerprint is 64 hexadecimal digits, with or without colons")
+            wrong(
+                AUTHORITY,
+                "its fingerprint is 64 hexadecimal digits, with or without colons",
+            )
         })?;
         let mut client = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

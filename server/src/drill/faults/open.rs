@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use proto::net::Network;
 use raft::Node;
 
 use super::control::Parts;
@@ -17,8 +16,8 @@ use crate::node::RunError;
 ///
 /// # Errors
 /// When [`Drill::listen`] cannot be listened on.
-pub fn open<N: Network>(
-    world: &World<N>,
+pub fn open(
+    world: &World,
     config: &Config,
     raft: &Arc<Node>,
     told: &Told,

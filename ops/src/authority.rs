@@ -1,4 +1,4 @@
-//! A folder with an authority and what it signed.
+//! An authority and what it signs: into a folder of its own, or for nodes that join.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -9,11 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow};
 use proto::net::secure::{Certified, Facts, SCHEME};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
+    SanType,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use server::world::Certificates;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::exit::Usage;
 use crate::tls::read;
@@ -21,6 +24,8 @@ use crate::tls::read;
 /// A clock that is a little behind takes a new certificate all the same.
 const BEFORE: Duration = Duration::from_secs(3_600);
 const DAY_S: u64 = 24 * 3_600;
+/// How long the certificate of a node that joins is valid, days.
+const NODE_DAYS: u32 = 365;
 
 /// Whose a certificate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +84,7 @@ impl Authority {
             let what = "holds no authority: `firebreak cert ca` makes one";
             return Err(Usage(format!("{} {what}", dir.display())).into());
         }
-        let trusted = read(&file)?;
-        let key = String::from_utf8(read(&key_file)?).context("ca.key is no PEM")?;
-        let key = KeyPair::from_pem(&key).context("ca.key is no private key")?;
-        let first = CertificateDer::pem_slice_iter(&trusted).next();
-        let first = first.ok_or_else(|| anyhow!("{} holds no certificate", file.display()))??;
-        let issuer = Issuer::from_ca_cert_der(&first, key);
-        let issuer = issuer.with_context(|| format!("{} cannot sign", file.display()))?;
+        let (trusted, issuer) = issuer(&file, &key_file)?;
         Ok(Authority {
             dir: dir.to_owned(),
             trusted,
@@ -135,19 +134,7 @@ impl Authority {
         days: u32,
     ) -> anyhow::Result<PathBuf> {
         let key = KeyPair::generate().context("no new key")?;
-        let wrong = |error: rcgen::Error| Usage(format!("--host: {error}"));
-        let mut params = CertificateParams::new(hosts.to_vec()).map_err(wrong)?;
-        params.distinguished_name = titled(name);
-        let uri = format!("{SCHEME}{}/{name}", kind.name());
-        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        if kind == Kind::Node {
-            params
-                .extended_key_usages
-                .push(ExtendedKeyUsagePurpose::ServerAuth);
-        }
-        valid(&mut params, days);
+        let params = params(kind, name, hosts, days)?;
         let signed = params.signed_by(&key, &self.issuer);
         let signed = signed.context("the certificate cannot be signed")?;
         let stem = self.dir.join(format!("{}-{name}", kind.name()));
@@ -200,6 +187,114 @@ impl Authority {
     }
 }
 
+/// The authorities of a file, and the first of them with its key, which signs.
+fn issuer(file: &Path, key_file: &Path) -> anyhow::Result<(Vec<u8>, Issuer<'static, KeyPair>)> {
+    let trusted = read(file)?;
+    let named = key_file.display();
+    let key = String::from_utf8(read(key_file)?).with_context(|| format!("{named} is no PEM"))?;
+    let key = KeyPair::from_pem(&key).with_context(|| format!("{named} is no private key"))?;
+    let first = CertificateDer::pem_slice_iter(&trusted).next();
+    let first = first.ok_or_else(|| anyhow!("{} holds no certificate", file.display()))??;
+    let spki = X509Certificate::from_der(&first).map(|(_, first)| first.public_key().raw.to_vec());
+    if spki.ok() != Some(key.subject_public_key_info()) {
+        return Err(anyhow!(
+            "{named} is not the key of the first authority in {}",
+            file.display()
+        ));
+    }
+    let issuer = Issuer::from_ca_cert_der(&first, key);
+    let issuer = issuer.with_context(|| format!("{} cannot sign", file.display()))?;
+    Ok((trusted, issuer))
+}
+
+/// What a certificate says.
+fn params(
+    kind: Kind,
+    name: &str,
+    hosts: &[String],
+    days: u32,
+) -> anyhow::Result<CertificateParams> {
+    let wrong = |error: rcgen::Error| Usage(format!("--host: {error}"));
+    let mut params = CertificateParams::new(hosts.to_vec()).map_err(wrong)?;
+    params.distinguished_name = titled(name);
+    let uri = format!("{SCHEME}{}/{name}", kind.name());
+    params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    if kind == Kind::Node {
+        params
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ServerAuth);
+    }
+    valid(&mut params, days);
+    Ok(params)
+}
+
+/// Signs certificates of nodes that join, with the files of a node that may.
+pub struct Signer {
+    ca: PathBuf,
+    key: PathBuf,
+}
+
+impl Signer {
+    /// With the key of the first authority in `ca`. The files are read for each signature, so that new ones
+    /// count at once.
+    ///
+    /// # Errors
+    /// When they are of no use now.
+    pub fn new(ca: PathBuf, key: PathBuf) -> anyhow::Result<Signer> {
+        issuer(&ca, &key)?;
+        Ok(Signer { ca, key })
+    }
+
+    fn signed(&self, name: &str, host: &str, request: &[u8]) -> anyhow::Result<Certificates> {
+        let (trusted, issuer) = issuer(&self.ca, &self.key)?;
+        let request = CertificateSigningRequestParams::from_der(&request.into());
+        let request = request.context("certificate_request is no request that is signed itself")?;
+        // Of what is asked for only the key counts: who it is for, the cluster decides.
+        let params = params(Kind::Node, name, &[host.to_owned()], NODE_DAYS)?;
+        let signed = params.signed_by(&request.public_key, &issuer);
+        Ok(Certificates {
+            own: signed.context("the certificate cannot be signed")?.pem(),
+            authorities: String::from_utf8(trusted).context("tls.ca is no PEM")?,
+        })
+    }
+}
+
+impl server::world::Authority for Signer {
+    fn sign(&self, name: &str, host: &str, request: &[u8]) -> Result<Certificates, String> {
+        let signed = self.signed(name, host, request);
+        signed.map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// A key in a file of its own, made where there is none, and a request for its certificate, DER.
+///
+/// # Errors
+/// When the file cannot be read or written, or holds no key.
+pub fn request(name: &str, key_file: &Path) -> anyhow::Result<Vec<u8>> {
+    let named = || key_file.display().to_string();
+    let key = match key_file.exists() {
+        // Of a join before, whose answer may have been lost.
+        true => {
+            let key = String::from_utf8(read(key_file)?).with_context(named)?;
+            KeyPair::from_pem(&key).with_context(named)?
+        }
+        false => {
+            let key = KeyPair::generate().context("no new key")?;
+            write(key_file, key.serialize_pem().as_bytes(), true)?;
+            key
+        }
+    };
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name = titled(name);
+    let request = params.serialize_request(&key);
+    Ok(request
+        .context("no request for a certificate")?
+        .der()
+        .to_vec())
+}
+
 fn with(stem: &Path, end: &str) -> PathBuf {
     // A name may have dots in it.
     let mut name = stem.as_os_str().to_owned();
@@ -233,7 +328,10 @@ fn new_authority(days: u32) -> anyhow::Result<(String, String)> {
 }
 
 /// Writes a file whole, or not at all; a secret one for its owner alone.
-fn write(path: &Path, bytes: &[u8], secret: bool) -> anyhow::Result<()> {
+///
+/// # Errors
+/// As the disk has.
+pub fn write(path: &Path, bytes: &[u8], secret: bool) -> anyhow::Result<()> {
     let cannot = || format!("cannot write {}", path.display());
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
