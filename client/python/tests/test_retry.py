@@ -31,6 +31,8 @@ class Refusals(unittest.TestCase):
             (Code.INTERNAL, "INTERNAL", None, False),
             (Code.INTERNAL, "", None, True),
             (Code.OUT_OF_RANGE, "CURSOR_TRIMMED", None, False),
+            (Code.UNAUTHENTICATED, "CREDENTIALS_EXPIRED", None, False),
+            (Code.PERMISSION_DENIED, "TENANT_FORBIDDEN", None, False),
         ]:
             self.assertEqual(retryable(Refusal(code, reason, retry_after=after)), again, (code, reason))
 
@@ -41,6 +43,7 @@ class Refusals(unittest.TestCase):
             (Code.UNAVAILABLE, "NODE_STOPPING", Fault.LEAVING),
             (Code.DATA_LOSS, "REPLICA_CORRUPT", Fault.REFUSED),
             (Code.INVALID_ARGUMENT, "INVALID_FIELDS", Fault.NONE),
+            (Code.UNAUTHENTICATED, "CREDENTIALS_REVOKED", Fault.NONE),
         ]:
             self.assertEqual(fault_of(Refusal(code, reason)), fault, (code, reason))
         self.assertEqual(fault_of(silent(1.0)), Fault.NODE)
@@ -217,7 +220,7 @@ class Calls:
     def __init__(self, *streams: list[object]) -> None:
         self.streams, self.asked = list(streams), []
 
-    def Tail(self, request: v1.TailRequest) -> "Calls":  # noqa: N802
+    def Tail(self, request: v1.TailRequest, metadata: object = ()) -> "Calls":  # noqa: N802
         self.asked.append((request.start_seq, request.cursor))
         self.now = iter(self.streams.pop(0))
         return self
