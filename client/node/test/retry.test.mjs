@@ -27,6 +27,8 @@ test("reasons of errors.md are retried as it says", () => {
     [Code.INTERNAL, "INTERNAL", undefined, false],
     [Code.INTERNAL, "", undefined, true],
     [Code.OUT_OF_RANGE, "CURSOR_TRIMMED", undefined, false],
+    [Code.UNAUTHENTICATED, "CREDENTIALS_EXPIRED", undefined, false],
+    [Code.PERMISSION_DENIED, "TENANT_FORBIDDEN", undefined, false],
   ]) {
     assert.equal(retryable(refusal(code, reason, "", after)), again, `${code} ${reason}`);
   }
@@ -39,6 +41,7 @@ test("what an answer says about its node", () => {
     [Code.UNAVAILABLE, "NODE_STOPPING", "leaving"],
     [Code.DATA_LOSS, "REPLICA_CORRUPT", "refused"],
     [Code.INVALID_ARGUMENT, "INVALID_FIELDS", "none"],
+    [Code.UNAUTHENTICATED, "CREDENTIALS_REVOKED", "none"],
   ]) {
     assert.equal(faultOf(refusal(code, reason)), fault, `${code} ${reason}`);
   }
