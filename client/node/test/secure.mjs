@@ -1,5 +1,5 @@
 // Who is let in, and who is not.   secure.mjs SECRETS (JSON: addresses, dcs, pki, operatorKey, firebreak, canary,
-// proto)
+// proto, commonName)
 //
 // The nodes take no connection without TLS, and nobody without a credential.
 
@@ -13,7 +13,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client, Code, Config, Deadline, Edit, From, Message, Refused } from "firebreak";
 
-const { addresses, dcs, pki, operatorKey, firebreak, canary: script, proto } = JSON.parse(process.argv[2]);
+const { addresses, dcs, pki, operatorKey, firebreak, canary: script, proto, commonName } = JSON.parse(process.argv[2]);
 const CA = `${pki}/ca.pem`;
 const TENANT = `js${process.hrtime.bigint().toString(16)}`;
 const room = (name) => `tenants/${TENANT}/conversations/${name}`;
@@ -204,21 +204,28 @@ async function badlySetUp(key) {
 /** The clients of drills are let in by the same variables as the command. */
 async function canary(key, folder) {
   const senders = [{ name: "node-1", addresses: addresses.join(","), conversations: [room("canary")] }];
-  const plan = { senders, pause_ms: 10, deadline_ms: 5_000, options: {}, service_config: "{}", protos: proto };
+  const plan = { senders, pause_ms: 10, deadline_ms: 1_000, options: {}, service_config: "{}", protos: proto };
   writeFileSync(`${folder}/plan.json`, JSON.stringify(plan));
   writeFileSync(`${folder}/key`, `${key}\n`);
-  const env = { ...process.env, FIREBREAK_CA: CA, FIREBREAK_API_KEY_FILE: `${folder}/key` };
-  const child = spawn(process.execPath, ["--no-deprecation", script, `${folder}/plan.json`], {
-    env,
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  const ended = once(child, "exit");
-  const seqs = [];
-  for await (const line of createInterface(child.stdout)) {
-    seqs.push(line.split("\t")[5]);
-    if (seqs.length === 3) child.stdin.end();
-  }
-  assert.deepEqual([await ended, seqs.slice(0, 3)], [[0, null], ["1", "2", "3"]]);
+  const said = async (own, count) => {
+    const env = { ...process.env, FIREBREAK_CA: CA, FIREBREAK_API_KEY_FILE: `${folder}/key`, ...own };
+    const stdio = ["pipe", "pipe", "inherit"];
+    const child = spawn(process.execPath, ["--no-deprecation", script, `${folder}/plan.json`], { env, stdio });
+    const ended = once(child, "exit");
+    const lines = [];
+    for await (const line of createInterface(child.stdout)) {
+      lines.push(line.split("\t"));
+      if (lines.length === count) child.stdin.end();
+    }
+    assert.deepEqual(await ended, [0, null]);
+    return lines;
+  };
+  // By the host of the first, and by a name that all have.
+  assert.deepEqual((await said({}, 3)).slice(0, 3).map((line) => line[5]), ["1", "2", "3"]);
+  assert.ok((await said({ FIREBREAK_TLS_NAME: commonName }, 3)).every((line) => Number(line[5]) > 0));
+  // A name that none has.
+  const [first] = await said({ FIREBREAK_TLS_NAME: "none.example" }, 1);
+  assert.deepEqual([first[5], first[6].split(":")[0]], ["0", "DEADLINE_EXCEEDED"], first);
 }
 
 async function revoked(key) {

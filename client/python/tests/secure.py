@@ -1,4 +1,5 @@
-"""Who is let in, and who is not.   secure.py SECRETS (JSON: addresses, dcs, pki, operatorKey, firebreak, canary)
+"""Who is let in, and who is not.   secure.py SECRETS (JSON: addresses, dcs, pki, operatorKey, firebreak, canary,
+commonName)
 
 The nodes take no connection without TLS, and nobody without a credential.
 """
@@ -210,11 +211,20 @@ async def canary(key):
         (pathlib.Path(folder) / "key").write_text(f"{key}\n")
         env = {**os.environ, "FIREBREAK_CA": str(CA), "FIREBREAK_API_KEY_FILE": f"{folder}/key"}
         pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+        # By the one host that all have, and by a name that all have.
+        for own, seqs in [({}, ["1", "2", "3"]), ({"FIREBREAK_TLS_NAME": SECRETS["commonName"]}, None)]:
+            process = await asyncio.create_subprocess_exec(sys.executable, script, plan, env={**env, **own}, **pipes)
+            lines = [(await process.stdout.readline()).decode().split("\t") for _ in range(3)]
+            process.stdin.close()
+            assert await process.wait() == 0
+            assert all(line[5] != "0" for line in lines), lines
+            assert seqs is None or [line[5] for line in lines] == seqs, lines
+        # A name that none has.
+        env["FIREBREAK_TLS_NAME"] = "none.example"
         process = await asyncio.create_subprocess_exec(sys.executable, script, plan, env=env, **pipes)
-        lines = [(await process.stdout.readline()).decode().split("\t") for _ in range(3)]
+        line = (await process.stdout.readline()).decode()
         process.stdin.close()
-        assert await process.wait() == 0
-        assert [line[5] for line in lines] == ["1", "2", "3"], lines
+        assert await process.wait() == 0 and "UNAVAILABLE" in line, line
 
 
 async def main():
