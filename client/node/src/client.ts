@@ -1,8 +1,11 @@
 /** A client of one cluster: calls that go from node to node, under one id, until one answers. */
 
 import * as grpc from "@grpc/grpc-js";
-import { Closed, Code, Deadline, Refused, faultOf, fromStatus, neverSent, retryable, settles, silent } from "./errors.js";
+import { type Credentials, Dialer } from "./dialer.js";
+import { Closed, Code, Config, Deadline, Refused, faultOf, fromStatus, neverSent, retryable, settles, silent } from "./errors.js";
 import type { Refusal } from "./errors.js";
+import { Changes } from "./feed.js";
+import { Follow } from "./follow.js";
 import { type Appended, type Changed, type Edit, type Message, toWire } from "./message.js";
 import { type Node, type NodeHealth, Nodes, Tried } from "./nodes.js";
 import * as bounds from "./options.js";
@@ -11,10 +14,11 @@ import { Backoff, Budget, drawId, sleep } from "./retry.js";
 import { Session } from "./session.js";
 import { AppendStream, type StreamOptions } from "./stream.js";
 import { From, Tail } from "./tail.js";
+import { type Tenant, tenantToWire } from "./tenants.js";
 import { type Service, timestamp, unixMs } from "./v1.js";
 import type * as v1 from "./v1.js";
 
-export interface ClientOptions {
+export interface ClientOptions extends Credentials {
   /** How long a call may take, milliseconds, all attempts together. 5,000 unless given. */
   deadline?: number;
   /** How long a node may be silent before another is asked, milliseconds. 1,000 unless given. */
@@ -23,8 +27,8 @@ export interface ClientOptions {
   discover?: boolean;
   /** Whether the appends belong to an import: ids that begin with "import:" are remembered for ever. */
   imports?: boolean;
-  /** An API key or a token, for nodes that let in nobody without. */
-  apiKey?: string;
+  /** How long all its calls can wait where a node has too much to do. */
+  class?: "sync" | "history" | "export";
 }
 
 /** What an append asks for beside the message. */
@@ -87,6 +91,7 @@ export class Client {
   /** @internal */
   readonly pool: Nodes;
   readonly #imports: boolean;
+  readonly #class: string;
   readonly #streams: Set<AppendStream>;
 
   /** @param endpoints nodes to begin with, as host:port; name one of each data center. */
@@ -97,16 +102,21 @@ export class Client {
     this.deadline = options.deadline ?? bounds.DEADLINE_DEFAULT;
     this.attemptTimeout = options.attemptTimeout ?? bounds.ATTEMPT_TIMEOUT_DEFAULT;
     this.#imports = options.imports ?? false;
+    this.#class = options.class ?? "";
+    if (!["", "sync", "history", "export"].includes(this.#class)) {
+      throw new Config(`${JSON.stringify(this.#class)} is no class: sync, history or export is needed`);
+    }
     this.budget = like?.budget ?? new Budget();
     this.counters = like?.counters ?? { calls: 0, acked: 0, deduplicated: 0, retries: 0, failovers: 0, failed: 0 };
     this.#streams = like ? like.#streams : new Set();
-    this.pool = like?.pool ?? new Nodes(endpoints, options.discover ?? true, options.apiKey);
+    this.pool = like?.pool ?? new Nodes(endpoints, options.discover ?? true, new Dialer(options));
     if (!like) void this.pool.maintain();
   }
 
   /** The same client, with the same connections and counts, whose calls may take `deadline` milliseconds. */
   withDeadline(deadline: number): Client {
-    return new Client([], { deadline, attemptTimeout: this.attemptTimeout, imports: this.#imports }, this);
+    const same = { attemptTimeout: this.attemptTimeout, imports: this.#imports };
+    return new Client([], { ...same, ...(this.#class ? { class: this.#class as "sync" } : {}), deadline }, this);
   }
 
   /** Ends streams as AppendStream.close does, and closes all connections. */
@@ -194,6 +204,19 @@ export class Client {
     return new Tail(this, parent, from);
   }
 
+  /** Follows what is then added: `for await (const event of follow)`. `cursor` resumes where another follow was, of the
+   * same conversations; empty begins anew. Until the first node answers, the client's deadline holds; after that it
+   * reconnects for as long as it takes. */
+  follow(cursor = ""): Follow {
+    return new Follow(this, cursor);
+  }
+
+  /** Changes of `tenant` behind a cursor, `for await (const changes of client.changes(…))`; with an empty one all that
+   * there is. */
+  changes(tenant: string, cursor = ""): Changes {
+    return new Changes(this, tenant, cursor);
+  }
+
   /** A session that has seen nothing yet. */
   session(): Session {
     return new Session(this);
@@ -232,6 +255,18 @@ export class Client {
   ): Promise<Changed> {
     const request = { name: nameOf(parent, seq), requestId: requestId || drawId(), user, kind, remove };
     return changed(await this.#call("Messages", "React", request, true));
+  }
+
+  /** A page of who has set which reactions to the messages `firstSeq` to `lastSeq` of `parent`, to all unless given, and
+   * the token of the next page; empty at the end. */
+  async listReactions(
+    parent: string,
+    options: { firstSeq?: number; lastSeq?: number; pageToken?: string; level?: Level } = {},
+  ): Promise<{ reactions: v1.Reaction[]; nextPageToken: string }> {
+    const { level, ...same } = options;
+    const request = { ...same, parent, pageSize: bounds.PAGE_SIZE_MAX, read: readOptions(level) };
+    const { reactions, nextPageToken } = (await this.#call("Messages", "ListReactions", request)).value;
+    return { reactions, nextPageToken };
   }
 
   // Conversations.
@@ -301,14 +336,70 @@ export class Client {
     return { conversations, nextPageToken };
   }
 
+  // Tenants.
+
+  /** Creates the tenant `id` (TENANT_EXISTS, TENANT_DELETING, TENANTS_FULL). */
+  async createTenant(id: string, tenant: Tenant = {}): Promise<v1.TenantResponse> {
+    const request = { tenantId: id, tenant: tenantToWire(tenant).wire, requestId: tenant.requestId || drawId() };
+    return (await this.#call("Tenants", "CreateTenant", request, true)).value;
+  }
+
+  /** The tenant `id`, and while it is being deleted how far that is (TENANT_UNKNOWN). */
+  async getTenant(id: string): Promise<v1.Tenant> {
+    return (await this.#call("Tenants", "GetTenant", { name: `tenants/${id}` })).value;
+  }
+
+  /** Tenants that were created, in the order of their names: a page, and the token of the next one; empty behind the
+   * last. */
+  async listTenants(
+    options: { pageSize?: number; pageToken?: string } = {},
+  ): Promise<{ tenants: v1.Tenant[]; nextPageToken: string }> {
+    const { tenants, nextPageToken } = (await this.#call("Tenants", "ListTenants", options)).value;
+    return { tenants, nextPageToken };
+  }
+
+  /** Sets what `tenant` gives of the tenant `id`; the rest stays (TENANT_UNKNOWN, REVISION_MISMATCH). */
+  async updateTenant(id: string, tenant: Tenant): Promise<v1.TenantResponse> {
+    const { wire, paths } = tenantToWire(tenant);
+    const { requestId, expectedRevision } = tenant;
+    const request = {
+      tenant: { ...wire, name: `tenants/${id}` },
+      updateMask: { paths },
+      requestId: requestId || drawId(),
+      ...(expectedRevision === undefined ? {} : { expectedRevision }),
+    };
+    return (await this.#call("Tenants", "UpdateTenant", request, true)).value;
+  }
+
+  /** Begins to remove the tenant `id` with everything in it; getTenant says how far that is, and does not find it any
+   * more once it is done. `allowMissing`: also where it was never created. */
+  async deleteTenant(
+    id: string,
+    { allowMissing = false, requestId = "" }: { allowMissing?: boolean; requestId?: string } = {},
+  ): Promise<v1.TenantResponse> {
+    const request = { name: `tenants/${id}`, requestId: requestId || drawId(), allowMissing };
+    return (await this.#call("Tenants", "DeleteTenant", request, true)).value;
+  }
+
   // How calls are made.
 
-  /** Metadata of a call. @internal */
-  importMetadata(): grpc.Metadata {
+  /** Metadata of a stream that is followed. @internal */
+  metadata(): grpc.Metadata {
     const metadata = new grpc.Metadata();
     metadata.set(bounds.CLIENT, bounds.CLIENT_NAME);
+    return metadata;
+  }
+
+  /** Metadata of what writes. @internal */
+  importMetadata(): grpc.Metadata {
+    const metadata = this.metadata();
     if (this.#imports) metadata.set(bounds.IMPORT, "1");
     return metadata;
+  }
+
+  /** A call that reads, for what follows by calls. @internal */
+  call(service: Service, method: string, request: object): Promise<{ value: any }> {
+    return this.#call(service, method, request);
   }
 
   /** Calls a method on nodes until one answers, an answer is final, or the deadline passes. */
@@ -334,7 +425,9 @@ export class Client {
       if (attempts > 1) this.counters.retries += 1;
       const node = this.pool.choose(tried);
       const timeout = Math.max(Math.min(patience, deadline - performance.now()), 1);
-      const outcome = await attempt(node, service, method, request, timeout, this.importMetadata());
+      const metadata = this.importMetadata();
+      if (this.#class) metadata.set(bounds.CLASS, this.#class);
+      const outcome = await attempt(node, service, method, request, timeout, metadata);
       if ("value" in outcome) {
         node.succeeded();
         if (outcome.leaving) node.failed("leaving", performance.now());

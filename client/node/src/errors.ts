@@ -29,9 +29,16 @@ export function refusal(code: Code, reason = "", message = "", retryAfter?: numb
   return { code, reason, message, violations: [], metadata: {}, ...(retryAfter === undefined ? {} : { retryAfter }) };
 }
 
+/** What helps a caller of this client. */
+const HELP = new Map([
+  ["CREDENTIALS_MISSING", "give the Client apiKey"],
+  ["TLS_REQUIRED", "give the Client ca, the file of the authority that has certified the nodes"],
+]);
+
 function text(refusal: Refusal): string {
   let said = refusal.message || Code[refusal.code];
   if (refusal.reason) said += ` (${refusal.reason})`;
+  if (HELP.has(refusal.reason)) said += `; ${HELP.get(refusal.reason)}`;
   for (const { field, description } of refusal.violations) {
     if (!refusal.message.includes(`${field}: ${description}`)) said += `; ${field}: ${description}`;
   }
@@ -114,7 +121,8 @@ export class Gap extends FirebreakError {
   }
 }
 
-/** The client was not set up rightly: an address that is none, no address, no session token. */
+/** The client was not set up rightly: an address that is none, no address, no session token, a file that does not hold
+ * what it should. */
 export class Config extends FirebreakError {
   override code = Code.INVALID_ARGUMENT;
 }

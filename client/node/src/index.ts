@@ -8,8 +8,12 @@
 
 export { Client } from "./client.js";
 export type { AppendOptions, ClientOptions, Rules, Stats } from "./client.js";
+export type { Credentials, Pem } from "./dialer.js";
 export { Closed, Code, Config, Deadline, FirebreakError, Gap, Refused } from "./errors.js";
 export type { Refusal, Violation } from "./errors.js";
+export { Changes } from "./feed.js";
+export { Follow } from "./follow.js";
+export type { Followed } from "./follow.js";
 export { Edit, Message } from "./message.js";
 export type { Appended, Changed } from "./message.js";
 export type { NodeHealth } from "./nodes.js";
@@ -21,4 +25,5 @@ export { AppendStream } from "./stream.js";
 export type { Ack, StreamOptions } from "./stream.js";
 export { From, Tail } from "./tail.js";
 export type { Event } from "./tail.js";
+export type { Tenant } from "./tenants.js";
 export type * as v1 from "./v1.js";

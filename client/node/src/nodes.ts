@@ -7,23 +7,10 @@
  */
 
 import * as grpc from "@grpc/grpc-js";
-import { Config, type Fault } from "./errors.js";
+import { Dialer } from "./dialer.js";
+import { Config, type Fault, faultOf, fromStatus } from "./errors.js";
 import * as options from "./options.js";
-import { type Service, stub } from "./v1.js";
-
-const CHANNEL: grpc.ChannelOptions = {
-  "grpc.keepalive_time_ms": 1_000,
-  "grpc.keepalive_timeout_ms": 1_000,
-  "grpc.keepalive_permit_without_calls": 1,
-  "grpc.initial_reconnect_backoff_ms": 100,
-  "grpc.max_reconnect_backoff_ms": 1_000,
-  // The client retries itself, over nodes; a channel knows only one.
-  "grpc.enable_retries": 0,
-  "grpc.enable_http_proxy": 0,
-  "grpc.use_local_subchannel_pool": 1,
-  "grpc.max_receive_message_length": options.FRAME_BYTES_MAX,
-  "grpc.max_send_message_length": options.FRAME_BYTES_MAX,
-};
+import type { Service } from "./v1.js";
 
 /** How a node has been doing, as seen by this client. */
 export interface NodeHealth {
@@ -58,14 +45,14 @@ export class Node {
     readonly address: string,
     readonly rank: number,
     public dc = "",
-    readonly apiKey?: string,
+    readonly dialer = new Dialer(),
   ) {}
 
   /** The stub of a service. Connects when first used. */
   stub(service: Service): any {
-    this.#channel ??= new grpc.Channel(this.address, grpc.credentials.createInsecure(), CHANNEL);
+    this.#channel ??= this.dialer.dial(this.address);
     let one = this.#stubs.get(service);
-    if (!one) this.#stubs.set(service, (one = stub(service, this.address, this.#channel, this.apiKey)));
+    if (!one) this.#stubs.set(service, (one = this.dialer.stub(service, this.address, this.#channel)));
     return one;
   }
 
@@ -157,11 +144,11 @@ export class Nodes {
   #discoverAt = 0;
   closed = false;
 
-  readonly #apiKey: string | undefined;
+  readonly #dialer: Dialer;
 
-  constructor(endpoints: Iterable<string>, discover: boolean, apiKey?: string) {
+  constructor(endpoints: Iterable<string>, discover: boolean, dialer = new Dialer()) {
     this.#discover = discover;
-    this.#apiKey = apiKey;
+    this.#dialer = dialer;
     for (const endpoint of endpoints) {
       const port = /^.+:(\d{1,5})$/.exec(endpoint)?.[1];
       if (!port || Number(port) < 1 || Number(port) > 65_535) {
@@ -174,7 +161,7 @@ export class Nodes {
 
   #add(address: string): Node | undefined {
     if (!this.known.has(address) && this.known.size < options.NODES_MAX) {
-      this.known.set(address, new Node(address, Math.random(), "", this.#apiKey));
+      this.known.set(address, new Node(address, Math.random(), "", this.#dialer));
     }
     return this.known.get(address);
   }
@@ -220,7 +207,7 @@ export class Nodes {
     const metadata = new grpc.Metadata({ waitForReady: true });
     const limit = { deadline: Date.now() + options.PROBE_TIMEOUT };
     return new Promise((done) => {
-      node.stub("Admin").GetStatus({}, metadata, limit, (error: unknown, status: any) => {
+      node.stub("Admin").GetStatus({}, metadata, limit, (error: grpc.ServiceError | null, status: any) => {
         const now = performance.now();
         if (!error) {
           node.succeeded();
@@ -228,6 +215,9 @@ export class Nodes {
           const grown = node.round === undefined ? Infinity : node.round * 1.5 + 1;
           node.round = Math.min(now - began, grown);
           this.learn(node, status);
+        } else if (faultOf(fromStatus(error)) === "none") {
+          // It answers, and does not let this caller in.
+          node.succeeded();
         } else if (node.lostAt === undefined) {
           node.lose(now);
         } else {

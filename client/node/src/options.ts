@@ -50,6 +50,16 @@ export const TAIL_GAPS_MAX = 5;
 /** Events of a tail that wait for its reader before the node is told to wait. */
 export const TAIL_READY_MAX = 64;
 
+/** Conversations, and their bytes, that one request of a Follow adds or removes. */
+export const FOLLOW_NAMES_MAX = 1_000;
+export const FOLLOW_BYTES_MAX = 48 * 1024;
+/** Entries of a page, at most. */
+export const PAGE_SIZE_MAX = 1_000;
+/** Between two questions of a feed while nothing is changed. */
+export const FEED_POLL = 200;
+/** How old what a feed reads may be: any replica answers that is younger. */
+export const FEED_STALENESS = 2_000;
+
 /** Positions that a session token names. */
 export const SESSION_SLOTS_MAX = 128;
 
@@ -60,3 +70,5 @@ export const CLIENT = "firebreak-client";
 export const CLIENT_NAME = "node/0.1.0";
 /** Metadata of an import's appends. */
 export const IMPORT = "firebreak-import";
+/** Metadata of calls that can wait: their class. */
+export const CLASS = "firebreak-class";

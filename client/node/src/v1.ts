@@ -69,6 +69,65 @@ export interface Conversation {
   keys?: { key: string; lastSeq: number }[];
 }
 
+/** Who has set which reaction. */
+export interface Reaction {
+  /** The message's. */
+  seq: number;
+  user: string;
+  kind: string;
+}
+
+/** Something as it is now; `what` says which of the last four is set. */
+export interface Change {
+  /** The same for the same change, however often it comes. */
+  id: string;
+  conversation: string;
+  incarnation: number;
+  revision: number;
+  what: "message" | "settings" | "deleted" | "trimmed";
+  /** New, edited, erased or reacted to. */
+  message?: Message;
+  /** Its attributes or rules. */
+  settings?: Conversation;
+  deleted?: Conversation;
+  /** Messages before this seq have expired and are gone. */
+  trimmed?: number;
+}
+
+/** A tenant as it is. */
+export interface Tenant {
+  name: string;
+  displayName: string;
+  createTime: Timestamp | null;
+  updateTime: Timestamp | null;
+  revision: number;
+  quotas: {
+    messagesPerSecond: number;
+    bytesPerSecond: number;
+    conversations: number;
+    userMessagesPerSecond: number;
+    conversationMessagesPerSecond: number;
+  } | null;
+  ttl: Timestamp | null;
+  minClientVersions: Record<string, string>;
+  upgradeUrl: string;
+  /** Set while it is being deleted. */
+  removal: {
+    deleteTime: Timestamp | null;
+    shards: number;
+    /** Of these, how many hold nothing of it any more. */
+    shardsDone: number;
+    conversationsRemoved: number;
+  } | null;
+}
+
+export interface TenantResponse {
+  /** As of this request. */
+  tenant: Tenant;
+  /** This request had been answered before. */
+  deduplicated: boolean;
+}
+
 export function unixMs(time: Timestamp | null | undefined): number {
   return time ? time.seconds * 1_000 + Math.floor(time.nanos / 1e6) : 0;
 }
@@ -78,8 +137,9 @@ export function timestamp(unixMs: number): Timestamp {
   return { seconds, nanos: (unixMs - seconds * 1_000) * 1_000_000 };
 }
 
+const FILES = ["messages", "admin", "changes", "tenants"].map((name) => `firebreak/v1/${name}.proto`);
 const folder = fileURLToPath(new URL("../proto", import.meta.url));
-const loaded = loadSync(["firebreak/v1/messages.proto", "firebreak/v1/admin.proto"], {
+const loaded = loadSync(FILES, {
   includeDirs: [folder],
   longs: Number,
   enums: String,
@@ -88,19 +148,12 @@ const loaded = loadSync(["firebreak/v1/messages.proto", "firebreak/v1/admin.prot
 });
 const packages = grpc.loadPackageDefinition(loaded) as any;
 
-export type Service = "Messages" | "Conversations" | "Admin";
+export type Service = "Messages" | "Conversations" | "Admin" | "Changes" | "Tenants";
 
-/** The stub of a service on a channel; its calls carry the API key or token, if there is one. */
-export function stub(service: Service, address: string, channel: grpc.Channel, apiKey?: string): any {
+/** The stub of a service on a channel. */
+export function stub(service: Service, address: string, channel: grpc.Channel, interceptors: grpc.Interceptor[]): any {
+  // The channel has credentials of its own.
   const credentials = grpc.credentials.createInsecure();
-  const carry: grpc.Interceptor = (options, next) =>
-    new grpc.InterceptingCall(next(options), {
-      start(metadata, listener, start) {
-        metadata.set("authorization", `Bearer ${apiKey}`);
-        start(metadata, listener);
-      },
-    });
-  const interceptors = apiKey ? [carry] : [];
   return new packages.firebreak.v1[service](address, credentials, { channelOverride: channel, interceptors });
 }
 

@@ -1,12 +1,15 @@
-// Each call of the client against real nodes.   conformance.mjs NODES (JSON: address, dc, pid of each)
+// Each call of the client against real nodes.   conformance.mjs NODES CA (JSON: address, dc, pid of each; the file of
+// the authority that has certified them: they take connections with TLS and without)
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client, Closed, Code, Config, Deadline, Edit, From, Level, Message, Refused } from "firebreak";
 import { Token } from "firebreak/internal/session";
 import { hasMethod } from "firebreak/internal/v1";
 
 const NODES = JSON.parse(process.argv[2]);
+const CA = process.argv[3];
 const ADDRESSES = NODES.map(({ address }) => address);
 const RUN = `js${process.hrtime.bigint().toString(16)}`;
 const room = (name) => `tenants/${RUN}/conversations/${name}`;
@@ -166,7 +169,10 @@ async function tails(client) {
   fresh.close();
   await client.append(room("t"), text(5));
   const resumed = client.tail(room("t"), From.cursor(cursor));
-  assert.equal((await resumed.next()).value.message.seq, 5);
+  let event = (await resumed.next()).value;
+  // A replica that has not heard of it yet has caught up before it.
+  for (; !event.message; event = (await resumed.next()).value) assert.equal(event.caughtUp, 4);
+  assert.equal(event.message.seq, 5);
   resumed.close();
   const ahead = client.tail(room("t"), From.seq(99));
   const error = await refused(ahead.next(), "AHEAD_OF_HEAD");
@@ -189,6 +195,13 @@ async function changes(client) {
   assert.equal(got.body.toString(), "Hello Ben");
   assert.deepEqual(got.reactions, [{ kind: "👍", count: 1, mine: true }]);
   assert.ok((await client.list(room("c"), { reader: "ben" })).messages[0].reactions[0].mine);
+  await client.react(room("c"), 1, "cho", "🔥");
+  const { reactions, nextPageToken } = await client.listReactions(room("c"));
+  const byUser = reactions.toSorted((one, other) => (one.user < other.user ? -1 : 1));
+  assert.deepEqual(byUser, [{ seq: 1, user: "ben", kind: "👍" }, { seq: 1, user: "cho", kind: "🔥" }]);
+  assert.equal(nextPageToken, "");
+  assert.deepEqual((await client.listReactions(room("c"), { firstSeq: 2 })).reactions, []);
+  await refused(client.listReactions(room("none")), "CONVERSATION_NOT_FOUND");
   assert.equal((await client.react(room("c"), 1, "ben", "👍", { remove: true })).count, 0);
   await client.redact(room("c"), 1);
   const erased = await client.getMessage(room("c"), 1);
@@ -208,6 +221,171 @@ async function changes(client) {
   for (const name of ["a", "c", "made"]) assert.ok(names.has(room(name)), name);
   await client.deleteConversation(room("c"));
   await refused(client.getConversation(room("c")), "CONVERSATION_NOT_FOUND");
+}
+
+/** The events of a Follow until there are enough. */
+async function came(follow, enough) {
+  const events = [];
+  while (!enough(events)) events.push((await follow.next()).value);
+  return events;
+}
+
+const caughtUp = (events) => events.at(-1)?.caughtUp;
+
+/** What was said, of each conversation. */
+function said(events) {
+  const rooms = {};
+  for (const { message } of events) {
+    if (!message) continue;
+    const [parent, seq] = message.name.split("/messages/");
+    (rooms[parent] ??= []).push([Number(seq), message.body.toString()]);
+  }
+  return rooms;
+}
+
+/** Whether something of these conversations comes behind a cursor. */
+async function behind(client, cursor, names) {
+  const other = client.follow(cursor);
+  other.add(names);
+  const events = await came(other, caughtUp);
+  other.close();
+  return events.length > 1;
+}
+
+/** Many conversations over one stream, which are added and removed while it runs. */
+async function follows(client) {
+  const names = [0, 1, 2, 3, 4].map((n) => room(`f${n}`));
+  for (const name of names.slice(0, 3)) await client.appendBatch(name, [text("one"), text("two")]);
+  const follow = client.follow();
+  assert.deepEqual([follow.length, follow.cursor], [0, ""]);
+  follow.addFrom([[names[0], 1], [names[1], 2]]);
+  follow.add([names[2], names[3]]);
+  const first = said(await came(follow, caughtUp));
+  assert.deepEqual(first, { [names[0]]: [[1, "one"], [2, "two"]], [names[1]]: [[2, "two"]] });
+  assert.equal(follow.length, 4);
+  assert.ok(follow.cursor);
+  // While somebody waits for the next event, one is added that has something to say, and one is removed.
+  await client.append(names[4], text("was here"));
+  const waiting = came(follow, (events) => names[4] in said(events));
+  await sleep(0);
+  follow.addFrom([[names[4], 1]]);
+  assert.deepEqual(said(await waiting), { [names[4]]: [[1, "was here"]] });
+  follow.remove([names[0]]);
+  await client.append(names[0], text("unheard"));
+  await client.append(names[2], text("three"));
+  await client.edit(names[1], 2, Edit.text("two!"));
+  await client.createConversation(RUN, "f3");
+  await client.setRules(names[3], { attributes: { topic: "fire" } });
+  await client.deleteConversation(names[4]);
+  const kinds = (events) => ({
+    said: said(events),
+    changed: events.flatMap(({ changed }) => changed?.body.toString() ?? []),
+    settings: [...new Set(events.flatMap(({ settings }) => settings?.name ?? []))],
+    deleted: events.flatMap(({ deleted }) => deleted ?? []),
+  });
+  const all = (events) => Object.values(kinds(events)).every((kind) => Object.keys(kind).length > 0);
+  assert.deepEqual(kinds(await came(follow, all)), {
+    said: { [names[2]]: [[3, "three"]] },
+    changed: ["two!"],
+    settings: [names[3]],
+    deleted: [names[4]],
+  });
+  // A cursor that is behind all of that: kept by somebody else, it goes on there.
+  let { cursor } = follow;
+  while (cursor === "" || (await behind(client, cursor, names.slice(1)))) {
+    await client.append(names[1], text("more"));
+    await follow.next();
+    ({ cursor } = follow);
+  }
+  const early = follow.next();
+  follow.close();
+  assert.ok((await early).done && (await follow.next()).done);
+  await client.append(names[2], text("four"));
+  const resumed = client.follow(cursor);
+  resumed.add(names.slice(1));
+  assert.deepEqual(said(await came(resumed, (events) => names[2] in said(events))), { [names[2]]: [[4, "four"]] });
+  resumed.close();
+  const wrong = client.follow("not a cursor");
+  wrong.add(names);
+  await refused(wrong.next(), "INVALID_FIELDS");
+  assert.ok((await wrong.next()).done);
+  // More than a request takes.
+  const many = client.follow();
+  const long = "with-a-name-of-some-length-so-that-requests-have-more-bytes";
+  many.add(Array.from({ length: 2_500 }, (_, n) => room(`${long}-${n}`)));
+  many.addFrom([[names[2], 4]]);
+  assert.deepEqual(said(await came(many, caughtUp)), { [names[2]]: [[4, "four"]] });
+  assert.equal(many.length, 2_501);
+  many.close();
+}
+
+/** What is changed in a tenant, resumed at a cursor. */
+async function feeds(client) {
+  const tenant = `feed${RUN}`;
+  const name = `tenants/${tenant}/conversations/a`;
+  const feed = client.changes(tenant);
+  assert.deepEqual(await feed.poll(Level.LINEARIZABLE), []);
+  assert.ok(feed.caughtUp);
+  const waiting = feed.next();
+  await client.appendBatch(name, [1, 2, 3].map((n) => text(n)));
+  const first = await waiting;
+  while (first.length < 3) first.push(...(await feed.next()));
+  assert.deepEqual(first.map(({ message }) => message.seq), [1, 2, 3]);
+  assert.ok(first.every(({ conversation, what }) => conversation === name && what === "message"));
+  const { cursor } = feed;
+  await client.edit(name, 2, Edit.text("two"));
+  const resumed = client.changes(tenant, cursor);
+  const [edited, ...more] = await resumed.next();
+  assert.deepEqual([edited.message.seq, edited.message.body.toString(), more], [2, "two", []]);
+  assert.ok(!first.some(({ id }) => id === edited.id));
+  assert.deepEqual(await client.changes(tenant, resumed.cursor).poll(Level.LINEARIZABLE), []);
+  await refused(client.changes(tenant, "not a cursor").poll(), "INVALID_FIELDS");
+}
+
+async function tenants(client) {
+  const id = `t${RUN}`;
+  const acme = { displayName: "Acme", messagesPerSecond: 1_000, ttl: 3_600_000, requestId: `t-${RUN}` };
+  const made = await client.createTenant(id, acme);
+  assert.deepEqual([made.tenant.name, made.deduplicated], [`tenants/${id}`, false]);
+  assert.ok((await client.createTenant(id, acme)).deduplicated);
+  await refused(client.createTenant(id), "TENANT_EXISTS");
+  const minClientVersions = { rust: "0.0.1" };
+  await client.updateTenant(id, { userMessagesPerSecond: 20, minClientVersions, upgradeUrl: "u" });
+  const got = await client.getTenant(id);
+  assert.deepEqual([got.displayName, got.ttl.seconds, got.upgradeUrl], ["Acme", 3_600, "u"]);
+  assert.deepEqual([got.quotas.messagesPerSecond, got.quotas.userMessagesPerSecond], [1_000, 20]);
+  assert.deepEqual(got.minClientVersions, minClientVersions);
+  const expectedRevision = made.tenant.revision;
+  assert.ok(got.revision > expectedRevision && got.removal === null);
+  await refused(client.updateTenant(id, { ttl: 0, expectedRevision }), "REVISION_MISMATCH");
+  // This client is too old for it now, and is told where newer ones are.
+  await client.updateTenant(id, { minClientVersions: { node: "99.0.0" } });
+  const parent = `tenants/${id}/conversations/c`;
+  assert.equal((await refused(client.append(parent, text("x")), "CLIENT_VERSION_BLOCKED")).metadata.upgrade_url, "u");
+  const names = [];
+  for (let pageToken = "", more = true; more; more = pageToken !== "") {
+    const page = await client.listTenants({ pageSize: 1, pageToken });
+    names.push(...page.tenants.map(({ name }) => name));
+    pageToken = page.nextPageToken;
+  }
+  assert.ok(names.includes(`tenants/${id}`));
+  assert.deepEqual(names, names.toSorted());
+  assert.ok((await client.deleteTenant(id)).tenant.removal);
+  await refused(client.append(parent, text("x")), "TENANT_DELETING");
+  await refused(client.getTenant(`no${RUN}`), "TENANT_UNKNOWN");
+}
+
+/** The same nodes take connections with TLS: the authority by its file's name, or by its content. */
+async function encrypted() {
+  const one = new Client(ADDRESSES.slice(0, 1), { ca: CA, class: "export" });
+  const other = new Client(ADDRESSES, { ca: readFileSync(CA) });
+  const { seq } = await one.append(room("tls"), text("over TLS"));
+  assert.equal((await other.getMessage(room("tls"), seq)).body.toString(), "over TLS");
+  assert.equal((await one.withDeadline(9_000).list(room("tls"))).lastSeq, 1);
+  while (one.nodes().length < NODES.length) await sleep(10);
+  await one.close();
+  await other.close();
+  assert.throws(() => new Client(ADDRESSES, { class: "soon" }), Config);
 }
 
 /** A client that is told one address learns the others. */
@@ -236,6 +414,7 @@ async function nobodyThere() {
 
 const client = new Client(ADDRESSES);
 const parts = [appends, rules, anchors, reads, sessions, conversations, streams, tails, discovers, nobodyThere];
+parts.push(follows, feeds, tenants, encrypted);
 if (hasMethod("Messages", "EditMessage")) parts.push(changes);
 for (const part of parts) {
   const late = setTimeout(() => {

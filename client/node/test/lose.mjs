@@ -1,7 +1,7 @@
-// A node is lost in the middle of a stream, of calls and of tails.   lose.mjs NODES SIGNAL (NODES: JSON with the
-// address, dc and pid of each)
+// A node is lost in the middle of streams, of calls, of tails and of a feed.   lose.mjs NODES SIGNAL (NODES: JSON with
+// the address, dc and pid of each)
 //
-// No call fails, and afterwards each conversation holds each message once and in order.
+// No call fails, and afterwards each conversation holds each message once and in order, and so did whoever followed it.
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -55,21 +55,52 @@ async function follow({ name }) {
   return ids;
 }
 
+const ended = (ids) => [...ids.values()].every((one) => one.at(-1) === "end");
+
+/** All of them over one stream: half from the beginning, half once some of it has come. */
+async function followAll(follow) {
+  const ids = new Map(rooms.map(({ name }) => [name, []]));
+  const from = (some) => some.map(({ name }) => [name, 1]);
+  follow.addFrom(from(rooms.slice(0, 4)));
+  let added = false;
+  for await (const { message } of follow) {
+    if (!message) continue;
+    ids.get(message.name.split("/messages/")[0]).push(message.clientMessageId);
+    if (!added) follow.addFrom(from(rooms.slice(4)));
+    added = true;
+    if (ended(ids)) break;
+  }
+  return ids;
+}
+
+/** All that is said in the tenant, page by page; the same reader goes on at its cursor. */
+async function feed() {
+  const ids = new Map(rooms.map(({ name }) => [name, []]));
+  for await (const page of client.changes(TENANT)) {
+    for (const { conversation, message } of page) if (message) ids.get(conversation).push(message.clientMessageId);
+    if (ended(ids)) break;
+  }
+  return ids;
+}
+
 const rooms = Array.from({ length: 8 }, (_, n) => {
   return { name: `tenants/${TENANT}/conversations/room-${n}`, sent: [], acked: new Map() };
 });
 for (const { name } of rooms) await client.createConversation(TENANT, name.split("/")[3]);
 const senders = Promise.all(rooms.map((room, n) => send(room, n % 2 === 1)));
 const tails = Promise.all(rooms.slice(0, 4).map(follow));
+const following = client.follow();
+const others = Promise.all([followAll(following), feed()]);
 const until = async (count) => {
   while (acks < count) await Promise.race([sleep(5), senders]);
 };
 
 await until(BEFORE);
-// The node that the client uses most: its stream, tails and calls break.
+// The node where all of them are followed; or the one that the client uses most: its stream, tails and calls break.
 const [busiest] = client.nodes().sort((one, other) => other.active - one.active);
+const lost = LOST_BY === "SIGKILL" ? following.address : busiest.address;
 const { unanswered } = stream;
-process.kill(NODES.find(({ address }) => address === busiest.address).pid, LOST_BY);
+process.kill(NODES.find(({ address }) => address === lost).pid, LOST_BY);
 await until(acks + AFTER);
 over = true;
 await senders;
@@ -79,6 +110,12 @@ for (const { name, sent, acked } of rooms) {
   acked.set("end", (await client.append(name, Message.text("ann", "end", { clientMessageId: "end" }))).seq);
 }
 const followed = await tails;
+for (const [at, ids] of (await others).entries()) {
+  for (const { name, sent } of rooms) assert.deepEqual(ids.get(name), sent, `the ${["follow", "feed"][at]} of ${name}`);
+}
+if (LOST_BY === "SIGKILL") {
+  assert.ok(client.nodes().find(({ address }) => address === lost).lost, "the loss was not noticed");
+}
 for (const { name, sent, acked } of rooms) {
   const held = [];
   for await (const message of client.messages(name, { pageSize: 1_000 })) held.push(message);
@@ -93,7 +130,8 @@ assert.equal(stats.failed, 0);
 assert.ok(stats.failovers > 0, "the loss was not noticed");
 const count = rooms.reduce((sum, { sent }) => sum + sent.length, 0);
 console.log(
-  `${count} messages, 0 calls failed, 0 lost, 0 twice, ${unanswered} under way on the stream at the loss, ` +
-    `${stats.failovers} moves, longest wait ${(longest / 1_000).toFixed(2)} s`,
+  `${count} messages, 0 calls failed, 0 lost, 0 twice, nor in the follow and the feed; ` +
+    `${unanswered} under way on the stream at the loss, ${stats.failovers} moves, ` +
+    `longest wait ${(longest / 1_000).toFixed(2)} s`,
 );
 await client.close();

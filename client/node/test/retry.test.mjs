@@ -27,6 +27,8 @@ test("reasons of errors.md are retried as it says", () => {
     [Code.INTERNAL, "INTERNAL", undefined, false],
     [Code.INTERNAL, "", undefined, true],
     [Code.OUT_OF_RANGE, "CURSOR_TRIMMED", undefined, false],
+    [Code.UNAUTHENTICATED, "CREDENTIALS_EXPIRED", undefined, false],
+    [Code.PERMISSION_DENIED, "TENANT_FORBIDDEN", undefined, false],
   ]) {
     assert.equal(retryable(refusal(code, reason, "", after)), again, `${code} ${reason}`);
   }
@@ -39,6 +41,7 @@ test("what an answer says about its node", () => {
     [Code.UNAVAILABLE, "NODE_STOPPING", "leaving"],
     [Code.DATA_LOSS, "REPLICA_CORRUPT", "refused"],
     [Code.INVALID_ARGUMENT, "INVALID_FIELDS", "none"],
+    [Code.UNAUTHENTICATED, "CREDENTIALS_REVOKED", "none"],
   ]) {
     assert.equal(faultOf(refusal(code, reason)), fault, `${code} ${reason}`);
   }
@@ -233,26 +236,37 @@ test("a frame ends at its bounds, and the rest waits for its answers", () => {
   assert.equal(bench.window.take(0, 100, 1).items.length, 1);
 });
 
-/** A tail of a node that answers each Tail with the next of some streams, and notes what it was asked. */
-function tailOf(...streams) {
+/** A client of a node that answers each Tail or Follow with the next of some streams, and notes what it was asked. */
+function clientOf(...streams) {
   const asked = [];
   const client = new Client(["127.0.0.1:1"], { discover: false });
   const node = [...client.pool.known.values()][0];
+  const next = () => {
+    const write = ({ cursor = "", add = [], remove = [] }) =>
+      asked.push([cursor, add.map(({ parent, startSeq }) => [parent, startSeq]), remove]);
+    const call = Object.assign(new EventEmitter(), { cancel() {}, pause() {}, resume() {}, write });
+    setImmediate(() => {
+      call.emit("metadata", {});
+      for (const one of streams.shift() ?? []) {
+        if (typeof one === "number") call.emit("status", { code: one, details: "lost" });
+        else call.emit("data", one);
+      }
+    });
+    return call;
+  };
   node.stub = () => ({
     GetStatus: () => {},
+    Follow: next,
     Tail({ startSeq, cursor }) {
       asked.push([startSeq, cursor]);
-      const call = Object.assign(new EventEmitter(), { cancel() {}, pause() {}, resume() {} });
-      setImmediate(() => {
-        call.emit("metadata", {});
-        for (const one of streams.shift()) {
-          if (typeof one === "number") call.emit("status", { code: one, details: "lost" });
-          else call.emit("data", one);
-        }
-      });
-      return call;
+      return next();
     },
   });
+  return { client, asked };
+}
+
+function tailOf(...streams) {
+  const { client, asked } = clientOf(...streams);
   return { client, asked, tail: client.tail("tenants/t/conversations/c", From.seq(1)) };
 }
 
@@ -279,5 +293,75 @@ test("what several nodes leave out is an error and not passed over", async () =>
   const { client, tail } = tailOf(...Array.from({ length: 9 }, () => [message(2)]));
   await assert.rejects(tail.next(), Gap);
   assert.ok((await tail.next()).done);
+  await client.close();
+});
+
+/** Messages that a Follow brings, as "room/seq". */
+function brings(said, cursor = "", caughtUp = false) {
+  const events = said.map((one) => {
+    const [room, seq] = one.split("/");
+    return { event: "message", message: { name: `${room}/messages/${seq}`, seq: Number(seq) } };
+  });
+  return { events, cursor, caughtUp, reconnect: null };
+}
+
+/** What a Follow gives next. */
+async function take(follow, count) {
+  const events = [];
+  for (let n = 0; n < count; n += 1) {
+    const { caughtUp, message } = (await follow.next()).value;
+    events.push(caughtUp ? "caught up" : message.name.replace("/messages", ""));
+  }
+  return events;
+}
+
+test("a follow's cursor is behind what was given and not behind what waits", async () => {
+  const { client } = clientOf([brings(["a/1", "a/2"], "x", true), brings([], "y"), brings(["a/3"], "z")]);
+  const follow = client.follow();
+  follow.addFrom([["a", 1]]);
+  for (const [said, cursor] of [["a/1", ""], ["a/2", ""], ["caught up", "x"], ["a/3", "z"]]) {
+    assert.deepEqual([await take(follow, 1), follow.cursor], [[said], cursor]);
+  }
+  await client.close();
+});
+
+test("a follow resumes behind what came, by number while there is no cursor, and skips repeats", async () => {
+  const { client, asked } = clientOf(
+    [brings(["a/1", "a/2", "b/7"]), Code.UNAVAILABLE],
+    [brings(["a/2", "a/3"], "x", true), Code.UNAVAILABLE],
+    [brings(["a/3", "b/8"], "y")],
+  );
+  const follow = client.follow();
+  follow.addFrom([["a", 1], ["b", 0], ["c", 4]]);
+  assert.deepEqual(await take(follow, 6), ["a/1", "a/2", "b/7", "a/3", "caught up", "b/8"]);
+  assert.deepEqual(asked, [
+    ["", [["a", 1], ["b", 0], ["c", 4]], []],
+    ["", [["a", 3], ["b", 8], ["c", 4]], []],
+    ["x", [["a", 0], ["b", 0], ["c", 0]], []],
+  ]);
+  await client.close();
+});
+
+test("a cursor from before a conversation was added does not stand for its beginning", async () => {
+  const { client, asked } = clientOf(
+    [brings(["a/1"], "x", true), brings(["a/2"], "y"), Code.UNAVAILABLE],
+    [brings(["b/5"], "z", true), Code.UNAVAILABLE],
+    [brings(["b/6"])],
+  );
+  const follow = client.follow();
+  follow.addFrom([["a", 1]]);
+  assert.deepEqual(await take(follow, 2), ["a/1", "caught up"]);
+  follow.addFrom([["b", 5]]);
+  // What came of "a" had been on its way before "b" was asked for.
+  assert.deepEqual(await take(follow, 3), ["a/2", "b/5", "caught up"]);
+  follow.remove(["a"]);
+  assert.deepEqual(await take(follow, 1), ["b/6"]);
+  assert.deepEqual(asked, [
+    ["", [["a", 1]], []],
+    ["", [["b", 5]], []],
+    ["y", [["a", 0], ["b", 5]], []],
+    ["", [], ["a"]],
+    ["z", [["b", 0]], []],
+  ]);
   await client.close();
 });

@@ -1,15 +1,18 @@
-"""Each call of the client against real nodes.   conformance.py NODES (JSON: address, dc, pid of each)"""
+"""Each call of the client against real nodes.   conformance.py NODES CA (JSON: address, dc, pid of each; the file of
+the authority that has certified them: they take connections with TLS and without)"""
 
 import asyncio
 import json
+import pathlib
 import sys
 import time
 
 import firebreak
-from firebreak import LOCAL, Client, Config, Edit, From, Level, ListOptions, Message
+from firebreak import LOCAL, Client, Config, Edit, From, Level, ListOptions, Message, Tenant
 from firebreak.v1 import messages_pb2 as v1
 
 NODES = json.loads(sys.argv[1])
+CA = pathlib.Path(sys.argv[2])
 ADDRESSES = [node["address"] for node in NODES]
 RUN = f"{time.time_ns():x}"
 
@@ -175,7 +178,10 @@ async def tails(client):
     fresh.close()
     await client.append(room("t"), Message.text("ann", "5"))
     resumed = client.tail(room("t"), From.cursor(cursor))
-    assert (await resumed.next()).message.seq == 5
+    # A replica that has not heard of it yet has caught up before it.
+    while (event := await resumed.next()).message is None:
+        assert event.caught_up == 4
+    assert event.message.seq == 5
     resumed.close()
     ahead = client.tail(room("t"), From.seq(99))
     error = await refused(ahead.next(), "AHEAD_OF_HEAD")
@@ -198,6 +204,11 @@ async def changes(client):
     assert got.body == b"Hello Ben" and got.reactions[0].kind == "👍" and got.reactions[0].mine
     page = await client.list(room("c"), ListOptions(reader="ben"))
     assert page.messages[0].reactions[0].mine
+    await client.react(room("c"), 1, "cho", "🔥")
+    who, more = await client.list_reactions(room("c"))
+    assert {(one.seq, one.user, one.kind) for one in who} == {(1, "ben", "👍"), (1, "cho", "🔥")} and more == ""
+    assert await client.list_reactions(room("c"), 2) == ([], "")
+    await refused(client.list_reactions(room("none")), "CONVERSATION_NOT_FOUND")
     assert (await client.react(room("c"), 1, "ben", "👍", remove=True)).count == 0
     await client.redact(room("c"), 1)
     erased = await client.get_message(room("c"), 1)
@@ -219,6 +230,163 @@ async def changes(client):
     assert {room("c"), room("a"), room("made")} <= names, names
     await client.delete_conversation(room("c"))
     await refused(client.get_conversation(room("c")), "CONVERSATION_NOT_FOUND")
+
+
+async def came(follow, enough):
+    """The events of a Follow until there are enough."""
+    events = []
+    while not enough(events):
+        events.append(await follow.next())
+    return events
+
+
+def said(events):
+    """What was said, of each conversation."""
+    rooms = {}
+    for message in (event.message for event in events if event.message is not None):
+        parent, seq = message.name.split("/messages/")
+        rooms.setdefault(parent, []).append((int(seq), message.body.decode()))
+    return rooms
+
+
+async def follows(client):
+    """Many conversations over one stream, which are added and removed while it runs."""
+    names = [room(f"f{n}") for n in range(5)]
+    for name in names[:3]:
+        await client.append_batch(name, [Message.text("ann", "one"), Message.text("ann", "two")])
+    follow = client.follow()
+    assert len(follow) == 0 and follow.cursor == ""
+    follow.add_from([(names[0], 1), (names[1], 2)])
+    follow.add([names[2], names[3]])
+    first = await came(follow, lambda events: events and events[-1].caught_up)
+    assert said(first) == {names[0]: [(1, "one"), (2, "two")], names[1]: [(2, "two")]} and len(follow) == 4
+    assert follow.cursor
+    # Whoever waits may give up and wait again: nothing is lost by that.
+    try:
+        await asyncio.wait_for(follow.next(), 0.05)
+        raise AssertionError("a follow gave what nobody has said")
+    except asyncio.TimeoutError:
+        pass
+    # While somebody waits for the next event, one is added that has something to say, and one is removed.
+    await client.append(names[4], Message.text("ben", "was here"))
+    waiting = asyncio.ensure_future(came(follow, lambda events: names[4] in said(events)))
+    await asyncio.sleep(0)
+    follow.add_from([(names[4], 1)])
+    assert said(await waiting) == {names[4]: [(1, "was here")]}
+    follow.remove([names[0]])
+    await client.append(names[0], Message.text("ann", "unheard"))
+    await client.append(names[2], Message.text("ann", "three"))
+    await client.edit(names[1], 2, Edit.text("two!"))
+    await client.create_conversation(f"py{RUN}", "f3")
+    await client.set_rules(names[3], attributes={"topic": "fire"})
+    await client.delete_conversation(names[4])
+    kinds = lambda events: {  # noqa: E731
+        "said": {name: [body for _, body in all] for name, all in said(events).items()},
+        "changed": [event.changed.body for event in events if event.changed is not None],
+        "settings": [*{event.settings.name for event in events if event.settings is not None}],
+        "deleted": [event.deleted for event in events if event.deleted is not None],
+    }
+    expected = {"said": {names[2]: ["three"]}, "changed": [b"two!"], "settings": [names[3]], "deleted": [names[4]]}
+    events = await came(follow, lambda events: all(kinds(events).values()))
+    assert kinds(events) == expected, kinds(events)
+    # A cursor that is behind all of that: kept by somebody else, it goes on there.
+    while (cursor := follow.cursor) == "" or await behind(client, cursor, names[1:]):
+        await client.append(names[1], Message.text("ann", "more"))
+        await follow.next()
+    follow.close()
+    assert await follow.next() is None
+    await client.append(names[2], Message.text("ann", "four"))
+    resumed = client.follow(cursor)
+    resumed.add(names[1:])
+    events = await came(resumed, lambda events: names[2] in said(events))
+    assert said(events) == {names[2]: [(4, "four")]}
+    resumed.close()
+    wrong = client.follow("not a cursor")
+    wrong.add(names)
+    await refused(wrong.next(), "INVALID_FIELDS")
+    assert await wrong.next() is None
+    # More than a request takes.
+    many = client.follow()
+    many.add(room(f"with-a-name-of-some-length-so-that-requests-have-more-bytes-{n}") for n in range(2_500))
+    many.add_from([(names[2], 4)])
+    events = await came(many, lambda events: events and events[-1].caught_up)
+    assert said(events) == {names[2]: [(4, "four")]} and len(many) == 2_501
+    many.close()
+
+
+async def behind(client, cursor, names):
+    """Whether something of these conversations comes behind a cursor."""
+    other = client.follow(cursor)
+    other.add(names)
+    events = await came(other, lambda events: events and events[-1].caught_up)
+    other.close()
+    return len(events) > 1
+
+
+async def feeds(client):
+    """What is changed in a tenant, resumed at a cursor."""
+    tenant, name = f"feed{RUN}", f"tenants/feed{RUN}/conversations/a"
+    feed = client.changes(tenant)
+    assert await feed.poll(firebreak.LINEARIZABLE) == [] and feed.caught_up
+    waiting = asyncio.ensure_future(feed.next())
+    await client.append_batch(name, [Message.text("ann", str(n)) for n in range(1, 4)])
+    first = await asyncio.wait_for(waiting, 20)
+    while len(first) < 3:
+        first += await asyncio.wait_for(feed.next(), 20)
+    assert [one.message.seq for one in first] == [1, 2, 3] and {one.conversation for one in first} == {name}
+    cursor = feed.cursor
+    await client.edit(name, 2, Edit.text("two"))
+    resumed = client.changes(tenant, cursor)
+    (edited,) = await asyncio.wait_for(resumed.next(), 20)
+    assert (edited.message.seq, edited.message.body) == (2, b"two") and edited.id not in {one.id for one in first}
+    assert await client.changes(tenant, resumed.cursor).poll(firebreak.LINEARIZABLE) == []
+    await refused(client.changes(tenant, "not a cursor").poll(), "INVALID_FIELDS")
+
+
+async def tenants(client):
+    id = f"t{RUN}"
+    acme = Tenant(display_name="Acme", messages_per_second=1_000, ttl=3600.0)
+    made = await client.create_tenant(id, acme.id(f"t-{RUN}"))
+    assert made.tenant.name == f"tenants/{id}" and not made.deduplicated
+    assert (await client.create_tenant(id, acme.id(f"t-{RUN}"))).deduplicated
+    await refused(client.create_tenant(id), "TENANT_EXISTS")
+    versions = {"rust": "0.0.1"}
+    await client.update_tenant(id, Tenant(user_messages_per_second=20, min_client_versions=versions, upgrade_url="u"))
+    got = await client.get_tenant(id)
+    assert (got.display_name, got.ttl.seconds, got.upgrade_url) == ("Acme", 3600, "u"), got
+    assert (got.quotas.messages_per_second, got.quotas.user_messages_per_second) == (1_000, 20)
+    assert dict(got.min_client_versions) == versions and got.revision > made.tenant.revision
+    stale = Tenant(ttl=0.0, expected_revision=made.tenant.revision)
+    await refused(client.update_tenant(id, stale), "REVISION_MISMATCH")
+    # This client is too old for it now, and is told where newer ones are.
+    await client.update_tenant(id, Tenant(min_client_versions={"python": "99.0.0"}))
+    blocked = client.append(f"tenants/{id}/conversations/c", Message.text("ann", "x"))
+    assert (await refused(blocked, "CLIENT_VERSION_BLOCKED")).metadata["upgrade_url"] == "u"
+    names, token = [], ""
+    while True:
+        page, token = await client.list_tenants(1, token)
+        names += [one.name for one in page]
+        if not token:
+            break
+    assert f"tenants/{id}" in names and names == sorted(names)
+    assert (await client.delete_tenant(id)).tenant.HasField("removal")
+    await refused(client.append(f"tenants/{id}/conversations/c", Message.text("ann", "x")), "TENANT_DELETING")
+    await refused(client.get_tenant(f"no{RUN}"), "TENANT_UNKNOWN")
+
+
+async def encrypted():
+    """The same nodes take connections with TLS: by a file's name or by its content, for as long as they are few."""
+    async with Client(ADDRESSES[:1], ca=CA, class_="export") as one, Client(ADDRESSES, ca=CA.read_bytes()) as other:
+        said = await one.append(room("tls"), Message.text("ann", "over TLS"))
+        assert (await other.get_message(room("tls"), said.seq)).body == b"over TLS"
+        assert (await one.list(room("tls"))).last_seq == 1
+        while len(one.nodes()) < len(NODES):
+            await asyncio.sleep(0.01)
+    try:
+        Client(ADDRESSES, class_="soon")
+    except Config:
+        return
+    raise AssertionError("a class that is none was taken")
 
 
 async def nobody_there():
@@ -250,6 +418,7 @@ async def discovers(client):
 async def main():
     async with Client(ADDRESSES) as client:
         parts = [appends, rules, anchors, reads, sessions, conversations, streams, tails, discovers]
+        parts += [follows, feeds, tenants]
         if hasattr(v1, "EditMessageRequest"):
             parts.append(changes)
         for part in parts:
@@ -257,8 +426,9 @@ async def main():
                 await asyncio.wait_for(part(client), 60)
             except BaseException as error:
                 raise RuntimeError(f"{part.__name__} failed: {error!r}") from error
+    await asyncio.wait_for(encrypted(), 60)
     await asyncio.wait_for(nobody_there(), 60)
-    print(f"{len(parts) + 1} parts" + ("" if changes in parts else ", no changes of messages: the .proto has none"))
+    print(f"{len(parts) + 2} parts" + ("" if changes in parts else ", no changes of messages: the .proto has none"))
 
 
 asyncio.run(main())

@@ -4,7 +4,7 @@ import asyncio
 import unittest
 
 import grpc
-from firebreak import Client, Code, Config, Deadline, From, Gap, Refusal, Refused, Tail
+from firebreak import Client, Code, Config, Deadline, Follow, From, Gap, Refusal, Refused, Tail
 from firebreak.errors import Fault, fault_of, never_sent, retryable, settles, silent
 from firebreak.nodes import Node, Tried, best
 from firebreak.options import BACKOFF_MAX, BACKOFF_MIN, DC_SUSPECT, LEAVING_VALID, REFUSALS_MAX, RETRY_TOKENS_MAX
@@ -31,6 +31,8 @@ class Refusals(unittest.TestCase):
             (Code.INTERNAL, "INTERNAL", None, False),
             (Code.INTERNAL, "", None, True),
             (Code.OUT_OF_RANGE, "CURSOR_TRIMMED", None, False),
+            (Code.UNAUTHENTICATED, "CREDENTIALS_EXPIRED", None, False),
+            (Code.PERMISSION_DENIED, "TENANT_FORBIDDEN", None, False),
         ]:
             self.assertEqual(retryable(Refusal(code, reason, retry_after=after)), again, (code, reason))
 
@@ -41,6 +43,7 @@ class Refusals(unittest.TestCase):
             (Code.UNAVAILABLE, "NODE_STOPPING", Fault.LEAVING),
             (Code.DATA_LOSS, "REPLICA_CORRUPT", Fault.REFUSED),
             (Code.INVALID_ARGUMENT, "INVALID_FIELDS", Fault.NONE),
+            (Code.UNAUTHENTICATED, "CREDENTIALS_REVOKED", Fault.NONE),
         ]:
             self.assertEqual(fault_of(Refusal(code, reason)), fault, (code, reason))
         self.assertEqual(fault_of(silent(1.0)), Fault.NODE)
@@ -217,10 +220,17 @@ class Calls:
     def __init__(self, *streams: list[object]) -> None:
         self.streams, self.asked = list(streams), []
 
-    def Tail(self, request: v1.TailRequest) -> "Calls":  # noqa: N802
+    def Tail(self, request: v1.TailRequest, metadata: object = ()) -> "Calls":  # noqa: N802
         self.asked.append((request.start_seq, request.cursor))
         self.now = iter(self.streams.pop(0))
         return self
+
+    def Follow(self, metadata: object) -> "Calls":  # noqa: N802
+        self.now = iter(self.streams.pop(0))
+        return self
+
+    async def write(self, request: v1.FollowRequest) -> None:
+        self.asked.append((request.cursor, [(one.parent, one.start_seq) for one in request.add], list(request.remove)))
 
     async def initial_metadata(self) -> tuple[()]:
         return ()
@@ -232,20 +242,27 @@ class Calls:
         pass
 
     async def read(self) -> object:
+        # Whoever sends has its turn.
+        await asyncio.sleep(0)
         response = next(self.now)
         if isinstance(response, Code):
             raise grpc.aio.AioRpcError(response, grpc.aio.Metadata(), grpc.aio.Metadata(), details="lost")
         return response
 
 
-class Tails(unittest.IsolatedAsyncioTestCase):
-    def tail(self, *streams: list[object]) -> Tail:
+class Streams(unittest.IsolatedAsyncioTestCase):
+    def client(self, *streams: list[object]) -> Client:
         client = Client(["127.0.0.1:1"], discover=False)
         self.addAsyncCleanup(client.close)
         self.calls = Calls(*streams)
         client.pool.known["127.0.0.1:1"].stub = lambda service: self.calls if service == "messages" else None
         client._maintenance.cancel()
-        return client.tail("tenants/t/conversations/c", From.seq(1))
+        return client
+
+
+class Tails(Streams):
+    def tail(self, *streams: list[object]) -> Tail:
+        return self.client(*streams).tail("tenants/t/conversations/c", From.seq(1))
 
     @staticmethod
     def message(seq: int) -> v1.TailResponse:
@@ -268,6 +285,64 @@ class Tails(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(Gap):
             await tail.next()
         self.assertIsNone(await tail.next())
+
+
+class Follows(Streams):
+    @staticmethod
+    def answer(*said: str, cursor: str = "", caught_up: bool = False) -> v1.FollowResponse:
+        """Messages, as "room/seq"."""
+        events = []
+        for one in said:
+            room, _, seq = one.partition("/")
+            events.append(v1.FollowEvent(message=v1.Message(name=f"{room}/messages/{seq}", seq=int(seq))))
+        return v1.FollowResponse(events=events, cursor=cursor, caught_up=caught_up)
+
+    async def take(self, follow: Follow, count: int) -> list[str]:
+        events = [await follow.next() for _ in range(count)]
+        return ["caught up" if one.caught_up else one.message.name.replace("/messages", "") for one in events]
+
+    async def test_a_cursor_is_behind_what_was_given_and_not_behind_what_waits(self) -> None:
+        answer = self.answer("a/1", "a/2", cursor="x", caught_up=True)
+        follow = self.client([answer, self.answer(cursor="y"), self.answer("a/3", cursor="z")]).follow()
+        follow.add_from([("a", 1)])
+        for said, cursor in [("a/1", ""), ("a/2", ""), ("caught up", "x"), ("a/3", "z")]:
+            self.assertEqual((await self.take(follow, 1), follow.cursor), ([said], cursor))
+
+    async def test_it_resumes_behind_what_came_by_number_while_there_is_no_cursor_and_skips_repeats(self) -> None:
+        follow = self.client(
+            [self.answer("a/1", "a/2", "b/7"), Code.UNAVAILABLE],
+            [self.answer("a/2", "a/3", cursor="x", caught_up=True), Code.UNAVAILABLE],
+            [self.answer("a/3", "b/8", cursor="y")],
+        ).follow()
+        follow.add_from([("a", 1), ("b", 0), ("c", 4)])
+        taken = await self.take(follow, 6)
+        self.assertEqual(taken, ["a/1", "a/2", "b/7", "a/3", "caught up", "b/8"])
+        self.assertEqual(
+            self.calls.asked,
+            [
+                ("", [("a", 1), ("b", 0), ("c", 4)], []),
+                ("", [("a", 3), ("b", 8), ("c", 4)], []),
+                ("x", [("a", 0), ("b", 0), ("c", 0)], []),
+            ],
+        )
+
+    async def test_a_cursor_from_before_it_was_added_does_not_stand_for_its_beginning(self) -> None:
+        follow = self.client(
+            [self.answer("a/1", cursor="x", caught_up=True), self.answer("a/2", cursor="y"), Code.UNAVAILABLE],
+            [self.answer("b/5", cursor="z", caught_up=True), Code.UNAVAILABLE],
+            [self.answer("b/6")],
+        ).follow()
+        follow.add_from([("a", 1)])
+        self.assertEqual(await self.take(follow, 2), ["a/1", "caught up"])
+        follow.add_from([("b", 5)])
+        # What came of "a" had been on its way before "b" was asked for.
+        self.assertEqual(await self.take(follow, 3), ["a/2", "b/5", "caught up"])
+        follow.remove(["a"])
+        self.assertEqual(await self.take(follow, 1), ["b/6"])
+        self.assertEqual(self.calls.asked[0], ("", [("a", 1)], []))
+        self.assertEqual(self.calls.asked[1], ("", [("b", 5)], []))
+        self.assertEqual(self.calls.asked[2], ("y", [("a", 0), ("b", 5)], []))
+        self.assertEqual(self.calls.asked[-1], ("z", [("b", 0)], []))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,10 @@ was sent twice has one effect.
 """
 
 from .client import Client, Stats
+from .dialer import Pem
 from .errors import Closed, Code, Config, Deadline, Error, Gap, Refusal, Refused, Violation
+from .feed import Changes
+from .follow import Follow, Followed, Trimmed
 from .message import Appended, Changed, Edit, Message
 from .nodes import NodeHealth
 from .options import DEADLINE_DEFAULT
@@ -14,6 +17,7 @@ from .read import LINEARIZABLE, LOCAL, Level, ListOptions, Page
 from .session import Session
 from .stream import Ack, AppendStream
 from .tail import Event, From, Tail
+from .tenants import Tenant
 
 __all__ = [
     "DEADLINE_DEFAULT",
@@ -23,6 +27,7 @@ __all__ = [
     "AppendStream",
     "Appended",
     "Changed",
+    "Changes",
     "Client",
     "Closed",
     "Code",
@@ -31,6 +36,8 @@ __all__ = [
     "Edit",
     "Error",
     "Event",
+    "Follow",
+    "Followed",
     "From",
     "Gap",
     "Level",
@@ -38,10 +45,13 @@ __all__ = [
     "Message",
     "NodeHealth",
     "Page",
+    "Pem",
     "Refusal",
     "Refused",
     "Session",
     "Stats",
     "Tail",
+    "Tenant",
+    "Trimmed",
     "Violation",
 ]

@@ -9,9 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any
 
 import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from . import options
-from .errors import Closed, Deadline, Fault, Refusal, Refused, fault_of, from_rpc, never_sent, retryable, settles, silent
+from .dialer import Dialer, Pem
+from .errors import Closed, Config, Deadline, Fault, Refusal, Refused
+from .errors import fault_of, from_rpc, never_sent, retryable, settles, silent
+from .feed import Changes
+from .follow import Follow
 from .message import Appended, Changed, Conditions, Edit, Message
 from .nodes import Node, NodeHealth, Nodes, Tried
 from .read import LINEARIZABLE, Level, ListOptions, Page
@@ -19,7 +24,9 @@ from .retry import Backoff, Budget, Random
 from .session import Session
 from .stream import AppendStream
 from .tail import From, Tail
+from .tenants import Tenant
 from .v1 import messages_pb2 as v1
+from .v1 import tenants_pb2
 
 
 @dataclasses.dataclass
@@ -48,7 +55,10 @@ class Client:
     `attempt_timeout`: how long a node may be silent before another is asked, seconds.
     `discover`: whether to use nodes that the endpoints tell of; False keeps to the endpoints.
     `imports`: whether the appends belong to an import: ids that begin with "import:" are remembered for ever.
-    `api_key`: an API key or a token, for nodes that let in nobody without.
+    `class_`: how long all its calls can wait where a node has too much to do: "sync", "history" or "export".
+    `ca`: the authority whose nodes are trusted, PEM: a file's path, or its content as bytes. Connections have TLS then.
+    `cert`, `cert_key`: the client's own certificate and its private key, in the same way.
+    `api_key`: an API key or a token, for nodes that let in nobody without. Without TLS it can be read on its way.
     `seed`: of jitter and ids; two clients of one cluster must not share one. For tests.
     """
 
@@ -60,13 +70,20 @@ class Client:
         attempt_timeout: float = options.ATTEMPT_TIMEOUT_DEFAULT,
         discover: bool = True,
         imports: bool = False,
+        class_: str = "",
+        ca: Pem | None = None,
+        cert: Pem | None = None,
+        cert_key: Pem | None = None,
         api_key: str | None = None,
         seed: int | None = None,
     ) -> None:
         self.deadline, self.attempt_timeout = deadline, attempt_timeout
         self.random, self.budget, self.counters = Random(seed), Budget(), Stats()
-        self.pool = Nodes(endpoints, self.random, discover, api_key=api_key)
+        self.pool = Nodes(endpoints, self.random, discover, dialer=Dialer(api_key, ca, cert, cert_key))
         self.import_metadata = (options.CLIENT, (options.IMPORT, "1")) if imports else (options.CLIENT,)
+        if class_ not in ("", "sync", "history", "export"):
+            raise Config(f"{class_!r} is no class: sync, history or export is needed")
+        self._class = ((options.CLASS, class_),) if class_ else ()
         self._streams: set[AppendStream] = set()
         self._maintenance = asyncio.get_running_loop().create_task(self.pool.maintain())
 
@@ -219,6 +236,17 @@ class Client:
         deadline holds; after that the tail reconnects for as long as it takes."""
         return Tail(self, parent, from_)
 
+    def follow(self, cursor: str = "") -> Follow:
+        """Follows what is then added: `async for event in follow`. `cursor` resumes where another follow was, of the
+        same conversations; empty begins anew. Until the first node answers, the client's deadline holds; after that it
+        reconnects for as long as it takes."""
+        return Follow(self, cursor)
+
+    def changes(self, tenant: str, cursor: str = "") -> Changes:
+        """Changes of `tenant` behind a cursor, `async for changes in client.changes(...)`; with an empty one all that
+        there is."""
+        return Changes(self, tenant, cursor)
+
     def session(self) -> Session:
         """A session that has seen nothing yet."""
         return Session(self)
@@ -254,6 +282,22 @@ class Client:
         drawn = request_id or self.random.id()
         request = v1.ReactRequest(name=_name(parent, seq), request_id=drawn, user=user, kind=kind, remove=remove)
         return _changed((await self.call("messages.React", request, writes=True)).value)
+
+    async def list_reactions(
+        self, parent: str, first_seq: int = 0, last_seq: int = 0, page_token: str = "", level: Level = LINEARIZABLE
+    ) -> tuple[Sequence[Any], str]:
+        """A page of who has set which reactions to the messages `first_seq` to `last_seq` (0 = the last) of `parent`,
+        each a v1.Reaction, and the token of the next page; empty at the end."""
+        request = v1.ListReactionsRequest(
+            parent=parent,
+            first_seq=first_seq,
+            last_seq=last_seq,
+            page_size=options.PAGE_SIZE_MAX,
+            page_token=page_token,
+            read=level.to_wire(),
+        )
+        page = (await self.call("messages.ListReactions", request)).value
+        return [*page.reactions], page.next_page_token
 
     # Conversations.
 
@@ -319,6 +363,46 @@ class Client:
         page = (await self.call("conversations.ListConversations", request)).value
         return [*page.conversations], page.next_page_token
 
+    # Tenants.
+
+    async def create_tenant(self, id: str, tenant: Tenant = Tenant()) -> Any:
+        """Creates the tenant `id` (TENANT_EXISTS, TENANT_DELETING, TENANTS_FULL); a v1.TenantResponse."""
+        wire, _ = tenant.to_wire()
+        request = tenants_pb2.CreateTenantRequest(
+            tenant_id=id, tenant=wire, request_id=tenant.request_id or self.random.id()
+        )
+        return (await self.call("tenants.CreateTenant", request, writes=True)).value
+
+    async def get_tenant(self, id: str) -> Any:
+        """The tenant `id`, a v1.Tenant, and while it is being deleted how far that is (TENANT_UNKNOWN)."""
+        return (await self.call("tenants.GetTenant", tenants_pb2.GetTenantRequest(name=f"tenants/{id}"))).value
+
+    async def list_tenants(self, page_size: int = 0, page_token: str = "") -> tuple[Sequence[Any], str]:
+        """Tenants that were created, in the order of their names: a page, and the token of the next one; empty behind
+        the last."""
+        request = tenants_pb2.ListTenantsRequest(page_size=page_size, page_token=page_token)
+        page = (await self.call("tenants.ListTenants", request)).value
+        return [*page.tenants], page.next_page_token
+
+    async def update_tenant(self, id: str, tenant: Tenant) -> Any:
+        """Sets what `tenant` gives of the tenant `id`; the rest stays (TENANT_UNKNOWN, REVISION_MISMATCH)."""
+        wire, paths = tenant.to_wire(f"tenants/{id}")
+        request = tenants_pb2.UpdateTenantRequest(
+            tenant=wire,
+            update_mask=FieldMask(paths=paths),
+            request_id=tenant.request_id or self.random.id(),
+            expected_revision=tenant.expected_revision,
+        )
+        return (await self.call("tenants.UpdateTenant", request, writes=True)).value
+
+    async def delete_tenant(self, id: str, allow_missing: bool = False, request_id: str = "") -> Any:
+        """Begins to remove the tenant `id` with everything in it; get_tenant says how far that is, and does not find it
+        any more once it is done. `allow_missing`: also where it was never created."""
+        request = tenants_pb2.DeleteTenantRequest(
+            name=f"tenants/{id}", request_id=request_id or self.random.id(), allow_missing=allow_missing
+        )
+        return (await self.call("tenants.DeleteTenant", request, writes=True)).value
+
     # How calls are made.
 
     async def call(
@@ -345,7 +429,7 @@ class Client:
             self.counters.retries += attempts > 1
             node, began = self.pool.choose(tried), clock()
             timeout = max(min(patience, deadline - began), 0.001)
-            outcome = await _attempt(node, method, request, timeout, metadata)
+            outcome = await _attempt(node, method, request, timeout, (*metadata, *self._class))
             if not isinstance(outcome, Refusal):
                 value, leaving = outcome
                 node.succeeded()

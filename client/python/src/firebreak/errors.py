@@ -22,6 +22,13 @@ class Violation:
     description: str
 
 
+#: What helps a caller of this client.
+_HELP = {
+    "CREDENTIALS_MISSING": "give the Client api_key=",
+    "TLS_REQUIRED": "give the Client ca=, the file of the authority that has certified the nodes",
+}
+
+
 @dataclasses.dataclass
 class Refusal:
     """A node's refusal, as it came over the wire."""
@@ -41,6 +48,8 @@ class Refusal:
         text = self.message or self.code.name
         if self.reason:
             text += f" ({self.reason})"
+        if self.reason in _HELP:
+            text += f"; {_HELP[self.reason]}"
         for one in self.violations:
             said = f"{one.field}: {one.description}"
             if said not in self.message:
@@ -115,7 +124,8 @@ class Gap(Error):
 
 
 class Config(Error):
-    """The client was not set up rightly: an address that is none, no address, no session token."""
+    """The client was not set up rightly: an address that is none, no address, no session token, a file that does not
+    hold what it should."""
 
     code = Code.INVALID_ARGUMENT
 
@@ -145,6 +155,8 @@ class Fault(enum.Enum):
 
 _RETRIED = {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN, Code.DATA_LOSS}
 _SETTLED = {Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.ABORTED, Code.OUT_OF_RANGE}
+#: What gRPC says when a stream had ended as something was written to it, in place of what it had ended with.
+_ENDED = "Internal error from Core"
 _LEAVING = {"NODE_STOPPING", "CLUSTER_NOT_READY"}
 
 
@@ -171,6 +183,8 @@ def fault_of(refusal: Refusal) -> Fault:
         return Fault.LEAVING
     if code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED) and reason:
         return Fault.REFUSED
+    if refusal.message == _ENDED and not reason:
+        return Fault.NONE
     transport = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN, Code.INTERNAL)
     return Fault.NODE if code in transport and not reason else Fault.NONE
 

@@ -15,32 +15,17 @@ from typing import Any
 import grpc
 
 from . import options
-from .errors import Config, Fault
+from .dialer import Dialer
+from .errors import Config, Fault, fault_of, from_rpc
 from .retry import Random
-from .v1 import admin_pb2, admin_pb2_grpc, messages_pb2_grpc
-
-_CHANNEL = [
-    ("grpc.keepalive_time_ms", 1_000),
-    ("grpc.keepalive_timeout_ms", 1_000),
-    # Libraries on gRPC's C core wait a minute for the answer to a ping otherwise.
-    ("grpc.http2.ping_timeout_ms", 1_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # The client retries itself, over nodes; a channel knows only one.
-    ("grpc.enable_retries", 0),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_receive_message_length", options.FRAME_BYTES_MAX),
-    ("grpc.max_send_message_length", options.FRAME_BYTES_MAX),
-]
+from .v1 import admin_pb2, admin_pb2_grpc, changes_pb2_grpc, messages_pb2_grpc, tenants_pb2_grpc
 
 _STUBS: dict[str, Any] = {
     "messages": messages_pb2_grpc.MessagesStub,
     "conversations": messages_pb2_grpc.ConversationsStub,
     "admin": admin_pb2_grpc.AdminStub,
+    "changes": changes_pb2_grpc.ChangesStub,
+    "tenants": tenants_pb2_grpc.TenantsStub,
 }
 
 
@@ -60,21 +45,6 @@ class NodeHealth:
     active: int
 
 
-class _Carrying:
-    """A stub whose calls carry an API key or a token."""
-
-    def __init__(self, stub: Any, api_key: str) -> None:
-        self._stub, self._carried = stub, (("authorization", f"Bearer {api_key}"),)
-
-    def __getattr__(self, method: str) -> Any:
-        call = getattr(self._stub, method)
-
-        def carrying(*args: Any, metadata: Iterable[tuple[str, str]] = (), **options: Any) -> Any:
-            return call(*args, metadata=(*metadata, *self._carried), **options)
-
-        return carrying
-
-
 @dataclasses.dataclass(eq=False)
 class Node:
     """A node that the client knows."""
@@ -92,17 +62,15 @@ class Node:
     leaving_at: float | None = None
     #: The shortest answer to a probe lately, seconds: how far it is.
     round: float | None = None
-    api_key: str | None = dataclasses.field(default=None, repr=False)
+    dialer: Dialer = dataclasses.field(default_factory=Dialer, repr=False)
     _channel: Any = None
     _stubs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def stub(self, service: str) -> Any:
-        """The stub of a service: messages, conversations, admin. Connects when first used."""
+        """The stub of a service: messages, conversations, admin, changes, tenants. Connects when first used."""
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.address, _CHANNEL)
-            self._stubs = {name: make(self._channel) for name, make in _STUBS.items()}
-            if self.api_key:
-                self._stubs = {name: _Carrying(stub, self.api_key) for name, stub in self._stubs.items()}
+            self._channel = self.dialer.dial(self.address)
+            self._stubs = {name: self.dialer.stub(make, self._channel) for name, make in _STUBS.items()}
         return self._stubs[service]
 
     def is_leaving(self, now: float) -> bool:
@@ -187,9 +155,9 @@ class Nodes:
         random: Random,
         discover: bool,
         clock: Callable[[], float] = time.monotonic,
-        api_key: str | None = None,
+        dialer: Dialer | None = None,
     ) -> None:
-        self._random, self._discover, self.clock, self._api_key = random, discover, clock, api_key
+        self._random, self._discover, self.clock, self._dialer = random, discover, clock, dialer or Dialer()
         self.closed = False
         self.known: dict[str, Node] = {}
         for endpoint in endpoints:
@@ -202,7 +170,7 @@ class Nodes:
 
     def _add(self, address: str) -> Node | None:
         if address not in self.known and len(self.known) < options.NODES_MAX:
-            self.known[address] = Node(address, self._random.rank(), api_key=self._api_key)
+            self.known[address] = Node(address, self._random.rank(), dialer=self._dialer)
         return self.known.get(address)
 
     def choose(self, tried: Tried) -> Node:
@@ -241,9 +209,12 @@ class Nodes:
         try:
             request = admin_pb2.GetStatusRequest()
             status = await node.stub("admin").GetStatus(request, timeout=options.PROBE_TIMEOUT, wait_for_ready=True)
-        except grpc.aio.AioRpcError:
+        except grpc.aio.AioRpcError as error:
             now = self.clock()
-            if node.lost_at is None:
+            if fault_of(from_rpc(error)) is Fault.NONE:
+                # It answers, and does not let this caller in.
+                node.succeeded()
+            elif node.lost_at is None:
                 node.lose(now)
             else:
                 node.probe_interval = min(node.probe_interval * 2, options.PROBE_INTERVAL_MAX)

@@ -46,6 +46,16 @@ TAIL_BACKOFF_MAX = 1.0
 #: How often a tail asks again for a message that was left out before it gives up.
 TAIL_GAPS_MAX = 5
 
+#: Conversations, and their bytes, that one request of a Follow adds or removes.
+FOLLOW_NAMES_MAX = 1_000
+FOLLOW_BYTES_MAX = 48 * 1024
+#: Entries of a page, at most.
+PAGE_SIZE_MAX = 1_000
+#: Between two questions of a feed while nothing is changed.
+FEED_POLL = 0.200
+#: How old what a feed reads may be: any replica answers that is younger.
+FEED_STALENESS = 2.0
+
 #: Positions that a session token names.
 SESSION_SLOTS_MAX = 128
 
@@ -55,3 +65,5 @@ GOING_AWAY = "firebreak-going-away"
 CLIENT = ("firebreak-client", "python/0.1.0")
 #: Metadata of an import's appends.
 IMPORT = "firebreak-import"
+#: Metadata of calls that can wait: their class.
+CLASS = "firebreak-class"

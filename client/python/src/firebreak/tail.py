@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import grpc
-
-from .errors import Deadline, Error, Fault, Gap, Refusal, Refused, fault_of, from_rpc, retryable, silent
-from .nodes import Node, Tried
-from .options import CLIENT, TAIL_BACKOFF_MAX, TAIL_GAPS_MAX
+from .errors import Error, Fault, Gap
+from .options import CLIENT, TAIL_GAPS_MAX
 from .read import LINEARIZABLE
-from .retry import Backoff
+from .reconnect import Reconnect
 from .v1 import messages_pb2 as v1
 
 if TYPE_CHECKING:
@@ -65,13 +61,8 @@ class Tail:
         self.cursor = from_.after
         #: The seq of the next message; None while it is not known.
         self.next_seq = from_.next_seq
-        self._node: Node | None = None
-        self._call: Any = None
-        #: The read that is under way: whoever waits for it may be cancelled, and it goes on.
-        self._reading: asyncio.Task[Any] | None = None
-        self._tried, self._backoff = Tried(), Backoff()
-        self._lost_at: float | None = None
-        self._connected_before, self._gaps, self._over = False, 0, False
+        self._stream = Reconnect(client)
+        self._gaps = 0
         self._caught_up: int | None = None
 
     def __aiter__(self) -> Tail:
@@ -86,12 +77,13 @@ class Tail:
     async def next(self) -> Event | None:
         """The next event; None once the tail was closed or has raised an error. May be cancelled and called again
         without losing one."""
-        while not self._over:
+        while not self._stream.over:
             try:
-                if self._call is None:
+                if self._stream.call is None:
                     await self._connect()
                     continue
-                event = await self._step()
+                response = await self._stream.read()
+                event = None if response is None else await self._take(response)
             except Error:
                 self.close()
                 raise
@@ -101,34 +93,7 @@ class Tail:
 
     def close(self) -> None:
         """Stops following."""
-        self._over = True
-        self._drop()
-
-    async def _step(self) -> Event | None:
-        if self._reading is None:
-            self._reading = asyncio.get_running_loop().create_task(self._call.read())
-        reading = self._reading
-        await asyncio.wait([reading])
-        if self._over:
-            return None
-        self._reading = None
-        try:
-            response = reading.result()
-            if response is grpc.aio.EOF:
-                # Raises what the stream ended with, if that was an error.
-                if await self._call.code() != grpc.StatusCode.OK:
-                    raise await _error_of(self._call)
-                self._leave(Fault.REFUSED)
-                return None
-        except grpc.aio.AioRpcError as error:
-            refusal = from_rpc(error)
-            if not retryable(refusal):
-                raise Refused(refusal) from None
-            self._leave(fault_of(refusal))
-            return None
-        if self._node is not None:
-            self._node.succeeded()
-        return await self._take(response)
+        self._stream.close()
 
     async def _take(self, response: Any) -> Event | None:
         kind, event = response.WhichOneof("event"), None
@@ -155,13 +120,9 @@ class Tail:
             # Each new stream says it again; the caller hears it when it is news.
             event = Event(caught_up=last) if self._caught_up != last else None
             self._caught_up = last
-        elif kind == "reconnect":
-            after = response.reconnect.after_ms / 1000
-            self._leave(Fault.LEAVING)
-            self.cursor = response.cursor or self.cursor
-            await asyncio.sleep(min(after, TAIL_BACKOFF_MAX))
-            return None
         self.cursor = response.cursor or self.cursor
+        if kind == "reconnect":
+            await self._stream.sent_away(response.reconnect.after_ms)
         return event
 
     def _gap(self, expected: int, found: int) -> None:
@@ -170,73 +131,13 @@ class Tail:
             raise Gap(expected, found)
         # The cursor may be what is wrong: go on by number.
         self.cursor = ""
-        self._leave(Fault.NONE)
+        self._stream.leave(Fault.NONE)
 
     async def _connect(self) -> None:
-        pool = self._client.pool
-        if self._lost_at is None:
-            self._lost_at = pool.clock()
+        self._stream.begin()
         if self._new and self.next_seq is None and not self.cursor:
             # "New" is fixed once, so that nothing is missed when the first stream breaks.
             conversation = await self._client.get_conversation(self._parent, LINEARIZABLE)
             self.next_seq = conversation.last_seq + 1
-        node = pool.choose(self._tried)
         request = v1.TailRequest(parent=self._parent, cursor=self.cursor, start_seq=self.next_seq or 0)
-        refusal: Refusal
-        try:
-            call = node.stub("messages").Tail(request, metadata=(CLIENT,))
-            try:
-                await asyncio.wait_for(call.initial_metadata(), self._client.attempt_timeout)
-            except asyncio.TimeoutError:
-                call.cancel()
-                refusal = silent(self._client.attempt_timeout)
-            except asyncio.CancelledError:
-                call.cancel()
-                raise
-            else:
-                # A call that is refused ends with no more than metadata.
-                if not call.done() or await call.code() == grpc.StatusCode.OK:
-                    self._client.counters.failovers += self._connected_before
-                    self._connected_before, self._call, self._node = True, call, node
-                    node.active += 1
-                    return
-                refusal = from_rpc(await _error_of(call))
-        except grpc.aio.AioRpcError as error:
-            refusal = from_rpc(error)
-        fault = fault_of(refusal)
-        node.failed(fault, pool.clock())
-        self._tried.ended(node, fault)
-        if not retryable(refusal):
-            raise Refused(refusal)
-        if not self._connected_before and pool.clock() - self._lost_at >= self._client.deadline:
-            raise Deadline(False, len(self._tried.addresses), refusal)
-        asked = min(refusal.retry_after or 0.0, TAIL_BACKOFF_MAX)
-        await asyncio.sleep(max(self._backoff.next(self._client.random), asked))
-
-    def _leave(self, fault: Fault) -> None:
-        """Leaves the node; the next step goes to another."""
-        if self._node is not None:
-            self._node.failed(fault, self._client.pool.clock())
-            self._tried.forget()
-            self._tried.ended(self._node, fault)
-        self._drop()
-        self._lost_at = None
-        self._backoff.reset()
-
-    def _drop(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            # What it ended with is of no interest any more.
-            self._reading.add_done_callback(lambda one: one.cancelled() or one.exception())
-            self._reading = None
-        if self._call is not None:
-            self._call.cancel()
-        if self._node is not None:
-            self._node.active -= 1
-        self._call = self._node = None
-
-
-async def _error_of(call: Any) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(
-        await call.code(), await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
-    )
+        await self._stream.connect(lambda node: node.stub("messages").Tail(request, metadata=(CLIENT,)))
