@@ -20,6 +20,8 @@ use crate::retry::named;
 
 /// Conversations of one request.
 const REQUEST_MAX: usize = 1_000;
+/// Bytes of one request: a node takes 64 KiB.
+const REQUEST_BYTES_MAX: usize = 48 * 1024;
 /// Requests that wait to be sent.
 const REQUESTS_MAX: usize = 16;
 
@@ -49,13 +51,19 @@ pub enum Followed {
 /// Many conversations being followed. Nothing happens until it is asked for the next event.
 pub struct Follow {
     client: Client,
+    /// Behind all that was given.
     cursor: String,
+    /// Behind all that came; some of it may not have been given yet.
+    reached: String,
     /// Each conversation, and the next message to come where the cursor does not say it: of those that were
     /// added since.
     rooms: BTreeMap<String, Room>,
     requests: Vec<v1::FollowRequest>,
     live: Option<Live>,
-    ready: VecDeque<Followed>,
+    /// What came, each with the cursor behind it, if there is one.
+    ready: VecDeque<(Followed, Option<String>)>,
+    /// More was added while this stream ran: when it says that it has caught up, that may be without it.
+    added: bool,
     reconnect: Reconnect,
     over: bool,
 }
@@ -73,6 +81,8 @@ struct Room {
     next: u64,
     /// Where it is to begin; 0 = as the cursor says.
     start: u64,
+    /// Something of it came over this stream: the cursors from then on are behind its beginning.
+    came: bool,
 }
 
 impl Client {
@@ -83,10 +93,12 @@ impl Client {
         Follow {
             client: self.clone(),
             cursor: cursor.to_owned(),
+            reached: cursor.to_owned(),
             rooms: BTreeMap::new(),
             requests: Vec::new(),
             live: None,
             ready: VecDeque::new(),
+            added: false,
             reconnect: Reconnect::default(),
             over: false,
         }
@@ -105,14 +117,19 @@ impl Follow {
         let mut added = Vec::new();
         for (parent, start) in parents {
             let parent = parent.into();
-            self.rooms.insert(parent.clone(), Room { next: 0, start });
+            let room = Room {
+                start,
+                ..Room::default()
+            };
+            self.rooms.insert(parent.clone(), room);
             added.push(v1::FollowAdd {
                 parent,
                 start_seq: start,
             });
         }
         // A stream that begins sends all that there are.
-        if self.live.is_some() {
+        if self.live.is_some() && !added.is_empty() {
+            self.added = true;
             self.requests.extend(adding(added));
         }
     }
@@ -124,11 +141,12 @@ impl Follow {
             self.rooms.remove(parent);
         }
         if self.live.is_some() {
-            let all = parents.chunks(REQUEST_MAX);
-            self.requests.extend(all.map(|remove| v1::FollowRequest {
-                remove: remove.to_vec(),
-                ..v1::FollowRequest::default()
-            }));
+            let all = parts(parents, String::len);
+            self.requests
+                .extend(all.into_iter().map(|remove| v1::FollowRequest {
+                    remove,
+                    ..v1::FollowRequest::default()
+                }));
         }
     }
 
@@ -155,7 +173,10 @@ impl Follow {
     /// ever reached. After an error it is over.
     pub async fn next(&mut self) -> Option<Result<Followed, Error>> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            if let Some((event, behind)) = self.ready.pop_front() {
+                if let Some(cursor) = behind {
+                    self.cursor = cursor;
+                }
                 return Some(Ok(event));
             }
             if self.over {
@@ -214,17 +235,24 @@ impl Follow {
     async fn take(&mut self, answer: v1::FollowResponse) {
         for event in answer.events {
             let event = event.event.and_then(|event| self.event(event));
-            self.ready.extend(event);
-        }
-        if !answer.cursor.is_empty() {
-            self.cursor = answer.cursor;
-            // Everything that came is behind it.
-            for room in self.rooms.values_mut() {
-                room.start = 0;
-            }
+            self.ready.extend(event.map(|event| (event, None)));
         }
         if answer.caught_up {
-            self.ready.push_back(Followed::CaughtUp);
+            self.ready.push_back((Followed::CaughtUp, None));
+        }
+        if !answer.cursor.is_empty() {
+            self.reached = answer.cursor;
+            let whole = answer.caught_up && !self.added;
+            for room in self.rooms.values_mut() {
+                // Everything that came is behind it. Of what was added a moment ago it may know nothing.
+                if whole || room.came {
+                    room.start = 0;
+                }
+            }
+            match self.ready.back_mut() {
+                Some((_, behind)) => *behind = Some(self.reached.clone()),
+                None => self.cursor.clone_from(&self.reached),
+            }
         }
         if let Some(hint) = answer.reconnect {
             self.leave(Fault::None);
@@ -238,42 +266,69 @@ impl Follow {
         Some(match event {
             Wire::Message(message) => {
                 let parent = message.name.split("/messages/").next().unwrap_or_default();
-                let room = self.rooms.get_mut(parent)?;
+                let nowhere = self.reached.is_empty();
+                let room = self.came(parent)?;
                 if message.seq < room.next {
                     return None;
                 }
                 room.next = message.seq + 1;
-                if room.start > 0 {
+                // Without a cursor, where it began is known by this alone.
+                if room.start > 0 || nowhere {
                     room.start = room.next;
                 }
                 Followed::Message(message)
             }
-            Wire::Changed(message) => Followed::Changed(message),
-            Wire::Settings(conversation) => Followed::Settings(conversation),
+            Wire::Changed(message) => {
+                self.came(message.name.split("/messages/").next().unwrap_or_default())?;
+                Followed::Changed(message)
+            }
+            Wire::Settings(conversation) => {
+                self.came(&conversation.name)?;
+                Followed::Settings(conversation)
+            }
             Wire::Deleted(parent) => {
-                if let Some(room) = self.rooms.get_mut(&parent) {
-                    *room = Room::default();
-                }
+                let nowhere = self.reached.is_empty();
+                let room = self.came(&parent)?;
+                // Its next life is behind the cursor, where there is one that knows of it.
+                *room = Room {
+                    next: 0,
+                    start: u64::from(room.start > 0 || nowhere),
+                    came: true,
+                };
                 Followed::Deleted(parent)
             }
-            Wire::Trimmed(gap) => Followed::Trimmed {
-                parent: gap.parent,
-                min_seq: gap.min_seq,
-            },
+            Wire::Trimmed(gap) => {
+                self.came(&gap.parent)?;
+                Followed::Trimmed {
+                    parent: gap.parent,
+                    min_seq: gap.min_seq,
+                }
+            }
         })
+    }
+
+    /// A conversation of which something came; none where it was removed.
+    fn came(&mut self, parent: &str) -> Option<&mut Room> {
+        let room = self.rooms.get_mut(parent)?;
+        room.came = true;
+        Some(room)
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
         self.reconnect.begin();
         let lease = self.reconnect.choose(&self.client);
         let patience = self.client.inner.attempt_timeout;
+        for room in self.rooms.values_mut() {
+            room.came = false;
+        }
+        self.added = false;
         let all = self.rooms.iter().map(|(parent, room)| v1::FollowAdd {
             parent: parent.clone(),
             start_seq: room.start,
         });
         let mut requests = adding(all.collect());
         if let Some(first) = requests.first_mut() {
-            first.cursor.clone_from(&self.cursor);
+            first.cursor.clone_from(&self.reached);
         }
         let (sender, waiting) = mpsc::channel(REQUESTS_MAX.max(requests.len()));
         for request in requests {
@@ -312,19 +367,64 @@ impl Follow {
 
 /// The requests that add conversations.
 fn adding(all: Vec<v1::FollowAdd>) -> Vec<v1::FollowRequest> {
-    let mut requests: Vec<v1::FollowRequest> = all
-        .chunks(REQUEST_MAX)
+    let parts = parts(all, prost::Message::encoded_len).into_iter();
+    let mut requests: Vec<v1::FollowRequest> = parts
         .map(|add| v1::FollowRequest {
-            add: add.to_vec(),
+            add,
             more: true,
             ..v1::FollowRequest::default()
         })
         .collect();
-    if requests.is_empty() {
-        requests.push(v1::FollowRequest::default());
-    }
     if let Some(last) = requests.last_mut() {
         last.more = false;
     }
     requests
+}
+
+/// In parts that a request takes, one at least.
+fn parts<T>(all: Vec<T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts = vec![Vec::new()];
+    let mut room = REQUEST_BYTES_MAX;
+    for one in all {
+        // Its tag and its length are beside it.
+        let needs = bytes(&one) + 8;
+        let full = parts
+            .last()
+            .is_some_and(|part: &Vec<T>| part.len() >= REQUEST_MAX);
+        if full || needs > room {
+            parts.push(Vec::new());
+            room = REQUEST_BYTES_MAX;
+        }
+        room = room.saturating_sub(needs);
+        if let Some(part) = parts.last_mut() {
+            part.push(one);
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_as_large_as_a_node_takes_and_name_all() {
+        let add = |number: usize, length: usize| v1::FollowAdd {
+            parent: format!("{number:0length$}"),
+            start_seq: u64::MAX,
+        };
+        for (count, length) in [(0, 9), (1, 9), (1_000, 9), (1_001, 9), (3_000, 250)] {
+            let requests = adding((0..count).map(|number| add(number, length)).collect());
+            let named: Vec<_> = requests.iter().flat_map(|request| &request.add).collect();
+            assert_eq!(named.len(), count);
+            assert!(named.is_sorted_by(|a, b| a.parent < b.parent));
+            for request in &requests {
+                assert!(request.add.len() <= REQUEST_MAX);
+                assert!(prost::Message::encoded_len(request) < 64 * 1024);
+            }
+            let more: Vec<bool> = requests.iter().map(|request| request.more).collect();
+            assert_eq!(more.iter().filter(|more| !**more).count(), 1);
+            assert_eq!(more.last(), Some(&false));
+        }
+    }
 }

@@ -305,6 +305,8 @@ impl Rules for Methods {
                 (2 * limits::BATCH_BYTES_MAX, false)
             }
             ("/firebreak.v1.Messages", "AppendStream") => (limits::FRAME_BYTES_MAX, true),
+            // It asks for more whenever it likes, and may be silent for days.
+            ("/firebreak.v1.Messages", "Follow") => (4 * REQUEST_BYTES, true),
             ("/firebreak.node.v1.Peer", _) => (limits::FRAME_BYTES_MAX, true),
             // A batch may be of a thousand senders.
             ("/firebreak.node.v1.Quotas", _) => (limits::BATCH_BYTES_MAX, false),
@@ -508,6 +510,19 @@ mod tests {
             (limits::FRAME_BYTES_MAX, true)
         );
         assert!(!takes("/firebreak.v1.Messages/Tail").many);
+        let all = <prost_types::FileDescriptorSet as prost::Message>::decode(proto::DESCRIPTORS);
+        let mut streams = Vec::new();
+        for file in all.unwrap().file {
+            for service in &file.service {
+                for method in service.method.iter().filter(|m| m.client_streaming()) {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    // Who sends when it likes must not be taken for one that never ends its request.
+                    assert!(takes(&path).many, "{path}");
+                    streams.push(path);
+                }
+            }
+        }
+        assert!(streams.len() >= 5, "{streams:?}");
         assert!(takes("/firebreak.v1.Admin/GetStatus").bytes_max <= 64 * 1024);
     }
 }

@@ -667,6 +667,27 @@ impl Admin for Node {
         Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
     }
 
+    async fn create_join_token(
+        &self,
+        _: Request<v1::CreateJoinTokenRequest>,
+    ) -> Result<Response<v1::JoinToken>, Status> {
+        Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
+    }
+
+    async fn list_join_tokens(
+        &self,
+        _: Request<v1::ListJoinTokensRequest>,
+    ) -> Result<Response<v1::ListJoinTokensResponse>, Status> {
+        Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
+    }
+
+    async fn revoke_join_token(
+        &self,
+        _: Request<v1::RevokeJoinTokenRequest>,
+    ) -> Result<Response<v1::RevokeJoinTokenResponse>, Status> {
+        Err(status(Code::FailedPrecondition, "CHANGE_REFUSED"))
+    }
+
     async fn plan_retention(
         &self,
         _: Request<v1::PlanRetentionRequest>,

@@ -4,6 +4,7 @@
 //! its stdin does, so also when this process is killed.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -73,6 +74,8 @@ pub struct Kit {
     program: PathBuf,
     /// Where its libraries are.
     libraries: PathBuf,
+    /// What its clients are let in by, as the command's own variables.
+    credentials: Vec<(&'static str, OsString)>,
 }
 
 impl Kit {
@@ -90,6 +93,7 @@ impl Kit {
             language,
             program,
             libraries,
+            credentials: Vec::new(),
         };
         if kit.works() {
             return Ok(kit);
@@ -103,6 +107,15 @@ impl Kit {
                 "its gRPC libraries are not in {}",
                 kit.libraries.display()
             )),
+        }
+    }
+
+    /// Its clients are let in by these variables.
+    #[must_use]
+    pub fn let_in_by(self, credentials: Vec<(&'static str, OsString)>) -> Kit {
+        Kit {
+            credentials,
+            ..self
         }
     }
 
@@ -181,6 +194,7 @@ impl Kit {
         let mut child = command
             .arg(&file)
             .arg(&plan)
+            .envs(self.credentials.iter().cloned())
             .current_dir(&self.libraries)
             // Ctrl-C is for the controller: these go on until it tells them to end.
             .process_group(0)

@@ -1,12 +1,13 @@
 //! Which cluster a client command talks to, and how what it prints stays fit for a terminal.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use client::{Client, v1};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -108,6 +109,28 @@ impl Credentials {
             true => Err(unread("it is empty".to_owned())),
             false => Ok(Some(text.to_owned())),
         }
+    }
+
+    /// The same for programs that this one starts in another folder, as the variables that it knows itself.
+    ///
+    /// # Errors
+    /// Usage, when the key's file cannot be read.
+    pub fn variables(&self) -> anyhow::Result<Vec<(&'static str, OsString)>> {
+        let Tls { ca, cert, cert_key } = &self.tls;
+        let files = [
+            ("FIREBREAK_CA", ca),
+            ("FIREBREAK_CERT", cert),
+            ("FIREBREAK_CERT_KEY", cert_key),
+        ];
+        let mut variables = Vec::new();
+        for (name, file) in files {
+            if let Some(file) = file {
+                let file = std::path::absolute(file).context("there is no current folder")?;
+                variables.push((name, file.into_os_string()));
+            }
+        }
+        let key = self.key()?.map(|key| (KEY, key.into()));
+        Ok(variables.into_iter().chain(key).collect())
     }
 
     /// How connections are opened: with TLS where an authority is named.

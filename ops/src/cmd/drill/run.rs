@@ -71,8 +71,10 @@ impl Args {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let client = self.show.client().await?;
         let planned = book::plan(&client, &self.plan).await?;
+        let credentials = self.show.target.credentials.variables()?;
         let find = |language: &Language| {
             let found = Kit::find(*language, true);
+            let found = found.map(|kit| kit.let_in_by(credentials.clone()));
             found.map_err(|why| anyhow!(Usage(format!("--with {}: {why}", language.name()))))
         };
         let kits: anyhow::Result<Vec<Kit>> = self.languages.iter().map(find).collect();
