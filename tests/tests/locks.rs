@@ -101,7 +101,9 @@ async fn a_strict_cluster_serves_whom_it_knows_and_tells_others_why_not() {
     assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
     let details = refused.get_details_error_info().unwrap();
     assert_eq!(details.reason, "TLS_REQUIRED");
-    assert_eq!(run(&["status"]).0, Some(1));
+    let (code, told) = run(&["status"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("TLS_REQUIRED"), "{told}");
     // With an authority that has certified nobody here.
     let other = place.path().join("other");
     let other_dir = other.display().to_string();

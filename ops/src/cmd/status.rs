@@ -170,13 +170,20 @@ impl Look {
 /// Asks all nodes.
 async fn look(client: &Client, target: &Target) -> anyhow::Result<Look> {
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let Some(reports) = settled(client).await else {
-        return Ok(Look {
-            view: None,
-            judged: Judged::silent(&target.asked()),
-            at,
-            age: Duration::ZERO,
-        });
+    let reports = match settled(client).await {
+        Ok(reports) => reports,
+        // Somebody answers, and says why not: whether the cluster serves is not known.
+        Err(error @ client::Error::Refused(_)) => {
+            return Err(anyhow::Error::new(error).context(target.asked()));
+        }
+        Err(_) => {
+            return Ok(Look {
+                view: None,
+                judged: Judged::silent(&target.asked()),
+                at,
+                age: Duration::ZERO,
+            });
+        }
     };
     let view = View::of(&reports);
     Ok(Look {
@@ -193,19 +200,22 @@ async fn look(client: &Client, target: &Target) -> anyhow::Result<Look> {
 }
 
 /// What each node says of itself, asked again where leaders call themselves so whose majority does not
-/// answer; `None` when no node answers.
-pub async fn settled(client: &Client) -> Option<Vec<Report>> {
+/// answer.
+///
+/// # Errors
+/// [`client::Error::Refused`] when those that answer refuse, [`client::Error::Deadline`] when none does.
+pub async fn settled(client: &Client) -> Result<Vec<Report>, client::Error> {
     let begun = Instant::now();
     let first = ask(client).await?;
     if !View::of(&first).shards.iter().any(Shard::is_doubtful) {
-        return Some(first);
+        return Ok(first);
     }
     sleep_until(begun + NOTICED_WITHIN).await;
     ask(client).await
 }
 
-/// What each node says of itself; `None` when none answers.
-async fn ask(client: &Client) -> Option<Vec<Report>> {
-    let reports = client.status_all(LIMIT).await.ok()?;
-    Some(reports.into_iter().map(map::told).collect())
+/// What each node says of itself.
+async fn ask(client: &Client) -> Result<Vec<Report>, client::Error> {
+    let reports = client.status_all(LIMIT).await?;
+    Ok(reports.into_iter().map(map::told).collect())
 }

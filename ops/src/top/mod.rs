@@ -128,14 +128,20 @@ impl Args {
 
     async fn print(&self, client: &Client) -> anyhow::Result<ExitCode> {
         let (at_ms, taken) = (unix_ms(), Instant::now());
-        let Some(reports) = status::settled(client).await else {
-            let judged = Judged::silent(&self.target.asked());
-            let document = serde_json::json!({
-                "verdict": judged.verdict, "sentence": judged.sentence,
-                "now": null, "shards": null, "jobs": null,
-            });
-            println!("{}", serde_json::to_string_pretty(&document)?);
-            return Ok(ExitCode::from(judged.verdict.exit_code()));
+        let reports = match status::settled(client).await {
+            Ok(reports) => reports,
+            Err(error @ client::Error::Refused(_)) => {
+                return Err(anyhow::Error::new(error).context(self.target.asked()));
+            }
+            Err(_) => {
+                let judged = Judged::silent(&self.target.asked());
+                let document = serde_json::json!({
+                    "verdict": judged.verdict, "sentence": judged.sentence,
+                    "now": null, "shards": null, "jobs": null,
+                });
+                println!("{}", serde_json::to_string_pretty(&document)?);
+                return Ok(ExitCode::from(judged.verdict.exit_code()));
+            }
         };
         let seen = Seen::of(reports, at_ms, taken);
         println!("{}", serde_json::to_string_pretty(&seen)?);
