@@ -64,6 +64,21 @@ struct Broken {
     stopped: bool,
 }
 
+impl Broken {
+    /// Those that the disk knows of, also told to the others.
+    fn known(log: &Log, vitals: &Vitals) -> Result<BTreeMap<ShardId, Broken>, Error> {
+        let mut broken = BTreeMap::new();
+        for (key, why) in log.local_scan(BROKEN)? {
+            if let Some(shard) = key.strip_prefix(BROKEN).and_then(|id| id.parse().ok()) {
+                let why = String::from_utf8_lossy(&why).into_owned();
+                vitals.is_broken(ShardId(shard), true);
+                broken.insert(ShardId(shard), Broken { why, stopped: true });
+            }
+        }
+        Ok(broken)
+    }
+}
+
 /// What the node's tasks share.
 pub(crate) struct Shared {
     identity: Arc<Identity>,
@@ -190,14 +205,7 @@ impl Shared {
         let (cluster, secret) = (identity.cluster_id.clone(), identity.secret.clone());
         let doorkeeper = Doorkeeper::open(cluster, me, secret, log.clone())?;
         let doorkeeper = Arc::new(doorkeeper);
-        let mut broken = BTreeMap::new();
-        for (key, why) in log.local_scan(BROKEN)? {
-            if let Some(shard) = key.strip_prefix(BROKEN).and_then(|id| id.parse().ok()) {
-                let why = String::from_utf8_lossy(&why).into_owned();
-                vitals.is_broken(ShardId(shard), true);
-                broken.insert(ShardId(shard), Broken { why, stopped: true });
-            }
-        }
+        let broken = Broken::known(&log, &vitals)?;
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),

@@ -198,8 +198,6 @@ fn never_connected(status: &tonic::Status) -> bool {
 
 /// One connection, from dialing to its end; `Ok` when the last handle is gone.
 async fn connect_once(link: &Weak<Connection>) -> Result<(), tonic::Status> {
-    let silent = || tonic::Status::deadline_exceeded("the other node is silent");
-    let elsewhere = || tonic::Status::unavailable("the other node is looked for elsewhere");
     let Some((pace, queued)) = link.upgrade().map(|shared| {
         let pace = std::mem::take(&mut *shared.pace.lock());
         (pace, shared.queued.clone())
@@ -208,9 +206,42 @@ async fn connect_once(link: &Weak<Connection>) -> Result<(), tonic::Status> {
     };
     let outbox = Arc::new(Outbox::over(pace, queued));
     let _closed = CloseOnDrop(outbox.clone(), link.clone());
-    let (mut answers, vitals, mut moved, mut proof) = {
+    let Some(line) = Line::open(link, outbox).await? else {
+        return Ok(());
+    };
+    line.serve(link).await
+}
+
+fn silent() -> tonic::Status {
+    tonic::Status::deadline_exceeded("the other node is silent")
+}
+
+fn elsewhere() -> tonic::Status {
+    tonic::Status::unavailable("the other node is looked for elsewhere")
+}
+
+/// A connection that the other has answered.
+struct Line {
+    answers: tonic::Streaming<wire::Frames>,
+    vitals: Vitals,
+    /// Changes when the other is looked for elsewhere.
+    moved: watch::Receiver<()>,
+    /// Whether the other has shown that it is the one.
+    proof: Proof,
+    outbox: Arc<Outbox>,
+    /// The outbox, until the link goes up with it.
+    fresh: Option<Arc<Outbox>>,
+    next_ping: Instant,
+}
+
+impl Line {
+    /// Dials, and looks at who answers; `None` when the last handle is gone.
+    async fn open(
+        link: &Weak<Connection>,
+        outbox: Arc<Outbox>,
+    ) -> Result<Option<Line>, tonic::Status> {
         let Some(shared) = link.upgrade() else {
-            return Ok(());
+            return Ok(None);
         };
         let mut moved = shared.moved.subscribe();
         let limit = shared.begin();
@@ -233,59 +264,73 @@ async fn connect_once(link: &Weak<Connection>) -> Result<(), tonic::Status> {
         let opened = opened.ok_or_else(silent)??;
         // Before anything that it says counts.
         let now = view.borrow().clone();
-        let proof = door
-            .admit_answerer(&member, opened.metadata(), &now)
-            .await?;
-        (opened.into_inner(), vitals, moved, proof)
-    };
-    let mut next_ping = Instant::now() + PING_INTERVAL;
-    let mut out = Some(outbox.clone());
-    loop {
-        let Some(left) = link.upgrade().map(|shared| shared.silence_left()) else {
-            return Ok(());
-        };
-        let wake = next_ping.min(Instant::now() + left);
-        let answer = tokio::select! {
-            biased;
-            // The sender lives in the link.
-            _ = moved.changed() => return Err(elsewhere()),
-            answer = answers.message() => Some(answer?),
-            () = tokio::time::sleep_until(wake) => None,
-        };
-        let Some(shared) = link.upgrade() else {
-            return Ok(());
-        };
-        match answer {
-            Some(Some(batch)) if batch.frames.len() > wire::FRAMES_MAX => {
-                return Err(tonic::Status::out_of_range(
-                    "too many frames in one message",
-                ));
-            }
-            Some(Some(batch)) => {
-                let now = vitals.pulse().now();
-                *shared.heard.lock() = now;
-                if proof == Proof::Later && shared.is_proven_by(&batch) {
-                    proof = Proof::Given;
+        let admitted = door.admit_answerer(&member, opened.metadata(), &now);
+        let proof = admitted.await?;
+        Ok(Some(Line {
+            answers: opened.into_inner(),
+            vitals,
+            moved,
+            proof,
+            fresh: Some(outbox.clone()),
+            outbox,
+            next_ping: Instant::now() + PING_INTERVAL,
+        }))
+    }
+
+    /// Takes answers and pings, until either end gives up; `Ok` when the last handle is gone.
+    async fn serve(mut self, link: &Weak<Connection>) -> Result<(), tonic::Status> {
+        loop {
+            let Some(left) = link.upgrade().map(|shared| shared.silence_left()) else {
+                return Ok(());
+            };
+            let wake = self.next_ping.min(Instant::now() + left);
+            let answer = tokio::select! {
+                biased;
+                // The sender lives in the link.
+                _ = self.moved.changed() => return Err(elsewhere()),
+                answer = self.answers.message() => Some(answer?),
+                () = tokio::time::sleep_until(wake) => None,
+            };
+            let Some(shared) = link.upgrade() else {
+                return Ok(());
+            };
+            match answer {
+                Some(Some(batch)) => self.take(&shared, batch)?,
+                Some(None) => {
+                    return Err(tonic::Status::unavailable("the other node closed the link"));
                 }
-                if proof == Proof::Later {
-                    continue;
+                None if shared.silence_left().is_zero() => return Err(silent()),
+                None if Instant::now() >= self.next_ping => {
+                    self.next_ping = Instant::now() + PING_INTERVAL;
+                    let up = self.fresh.is_none();
+                    let _ = self.outbox.put(shared.ping(up, true));
                 }
-                *shared.answered.lock() = now;
-                if let Some(out) = out.take() {
-                    shared.go_up(out);
-                }
-                shared.received(batch);
+                None => {}
             }
-            Some(None) => {
-                return Err(tonic::Status::unavailable("the other node closed the link"));
-            }
-            None if shared.silence_left().is_zero() => return Err(silent()),
-            None if Instant::now() >= next_ping => {
-                next_ping = Instant::now() + PING_INTERVAL;
-                let _ = outbox.put(shared.ping(out.is_none(), true));
-            }
-            None => {}
         }
+    }
+
+    /// What came. It counts only once the other has proven to be the one.
+    fn take(&mut self, shared: &Connection, batch: wire::Frames) -> Result<(), tonic::Status> {
+        if batch.frames.len() > wire::FRAMES_MAX {
+            return Err(tonic::Status::out_of_range(
+                "too many frames in one message",
+            ));
+        }
+        let now = self.vitals.pulse().now();
+        *shared.heard.lock() = now;
+        if self.proof == Proof::Later && shared.is_proven_by(&batch) {
+            self.proof = Proof::Given;
+        }
+        if self.proof == Proof::Later {
+            return Ok(());
+        }
+        *shared.answered.lock() = now;
+        if let Some(out) = self.fresh.take() {
+            shared.go_up(out);
+        }
+        shared.received(batch);
+        Ok(())
     }
 }
 

@@ -21,6 +21,8 @@ use model::trace::Context;
 use model::{hash, limits, mutant};
 use openraft::error::{ClientWriteError, ForwardReason};
 use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResponse;
+use parking_lot::Mutex;
 use prost::Message;
 use proto::node as wire;
 use proto::node::frame::Body;
@@ -35,7 +37,7 @@ use crate::api::{Event, Events, Piece, ProposeError, Span};
 use crate::link::frame;
 use crate::link::out::Out;
 use crate::link::room::SharedRoom;
-use crate::replica::leaders::Leadership;
+use crate::replica::leaders::{Leaders, Leadership};
 use crate::time::Time;
 use crate::time::stamp::{Clocks, Stamp, Stamps};
 
@@ -478,6 +480,94 @@ impl Batch {
     }
 }
 
+/// The commands that go into one entry, and who waits for them.
+struct Proposal {
+    commands: Vec<Bytes>,
+    waiting: Vec<(Done, Held)>,
+    /// Bytes of the commands.
+    bytes: u64,
+    /// When the oldest of them was queued.
+    oldest: Instant,
+    traces: Traces,
+    /// When they were taken together.
+    begun: Instant,
+}
+
+impl Proposal {
+    /// Takes the commands that are in time, of formats that all replicas read: up to `newest`. The
+    /// others are answered.
+    fn of(items: Vec<Item>, newest: u32, leadership: &Leadership, events: &dyn Events) -> Proposal {
+        let begun = Instant::now();
+        let mut proposal = Proposal {
+            commands: Vec::with_capacity(items.len()),
+            waiting: Vec::with_capacity(items.len()),
+            bytes: 0,
+            oldest: begun,
+            traces: Traces::new(),
+            begun,
+        };
+        for item in items {
+            if item.expires <= begun {
+                item.done.answer(Err(ProposeError::Expired));
+            } else if Command::format_of(&item.command) > newest.max(FORMAT_WITHOUT_PASSED) {
+                let why = "some replica of the shard is of a version that does not know this yet";
+                item.done
+                    .answer(Ok(Reply::refused(command::Reason::NodesOlder, why)));
+            } else {
+                proposal.add(item, leadership, events);
+            }
+        }
+        proposal
+    }
+
+    fn add(&mut self, item: Item, leadership: &Leadership, events: &dyn Events) {
+        self.bytes += item.command.len() as u64;
+        self.oldest = self.oldest.min(item.queued);
+        if let Some(trace) = item.trace {
+            let at = (item.queued, leadership.shard);
+            events.span(Span::within(trace, leadership.node, Piece::Queue, at));
+            self.traces.push(trace);
+        }
+        self.commands.push(item.command);
+        self.waiting.push((item.done, item.held));
+    }
+
+    /// The entry, stamped, in the newest format that all replicas read.
+    fn entry(&mut self, newest: u32, stamp: Stamp) -> Entry {
+        let Stamp { time_ms, passed_ms } = stamp;
+        Entry {
+            format: match (newest, passed_ms) {
+                (FORMAT_WITHOUT_RULES.., _) => newest,
+                (_, 1..) => FORMAT_WITHOUT_CHANGES,
+                (_, 0) => FORMAT_WITHOUT_PASSED,
+            },
+            time_ms,
+            commands: std::mem::take(&mut self.commands),
+            passed_ms,
+        }
+    }
+
+    /// What became of it, with a span for each command that is traced.
+    fn decided(
+        self,
+        (node, shard): (NodeId, ShardId),
+        replies: Result<Vec<Reply>, ProposeError>,
+        events: &dyn Events,
+    ) -> Answered {
+        for trace in self.traces {
+            let span = Span::within(trace, node, Piece::Decide, (self.begun, shard));
+            let failed = replies.as_ref().err().map(ToString::to_string);
+            events.span(Span { failed, ..span });
+        }
+        Answered {
+            waiting: self.waiting,
+            replies,
+            bytes: self.bytes,
+            oldest: self.oldest,
+        }
+    }
+}
+
 /// Proposes one entry; `None` when there was nothing (left) to propose. Where this node is about to
 /// lead, the commands wait until it does.
 async fn propose(
@@ -490,92 +580,52 @@ async fn propose(
     if ready.is_ok() {
         leadership.rouse().await;
     }
-    let now = Instant::now();
-    let items = batch.take();
-    let mut commands = Vec::with_capacity(items.len());
-    let mut waiting = Vec::with_capacity(items.len());
-    let (mut bytes, mut oldest) = (0, now);
-    let mut traces = Traces::new();
     let newest = time.format(leadership);
-    for item in items {
-        if item.expires <= now {
-            item.done.answer(Err(ProposeError::Expired));
-        } else if Command::format_of(&item.command) > newest.max(FORMAT_WITHOUT_PASSED) {
-            let why = "some replica of the shard is of a version that does not know this yet";
-            item.done
-                .answer(Ok(Reply::refused(command::Reason::NodesOlder, why)));
-        } else {
-            bytes += item.command.len() as u64;
-            oldest = oldest.min(item.queued);
-            if let Some(trace) = item.trace {
-                let at = (item.queued, leadership.shard);
-                events.span(Span::within(trace, leadership.node, Piece::Queue, at));
-                traces.push(trace);
-            }
-            commands.push(item.command);
-            waiting.push((item.done, item.held));
-        }
-    }
-    if waiting.is_empty() {
+    let mut proposal = Proposal::of(batch.take(), newest, leadership, &**events);
+    if proposal.waiting.is_empty() {
         return None;
     }
     if let Err(error) = ready {
-        answer(waiting, Err(error));
+        answer(proposal.waiting, Err(error));
         return None;
     }
-    let Stamp { time_ms, passed_ms } = time.next(|time| able(leadership, time));
-    let entry = Entry {
-        format: match (newest, passed_ms) {
-            (FORMAT_WITHOUT_RULES.., _) => newest,
-            (_, 1..) => FORMAT_WITHOUT_CHANGES,
-            (_, 0) => FORMAT_WITHOUT_PASSED,
-        },
-        time_ms,
-        commands,
-        passed_ms,
-    };
-    let shard = leadership.shard;
-    let (responder, result) = ProgressResponder::complete_only();
-    let within = traces
-        .iter()
-        .map(|trace| Piece::Decide.of(*trace, leadership.node));
+    let entry = proposal.entry(newest, time.next(|time| able(leadership, time)));
+    let (node, shard) = (leadership.node, leadership.shard);
+    let within = { proposal.traces.iter() }.map(|trace| Piece::Decide.of(*trace, node));
     let payload = Payload::encode(&entry, within.collect());
+    let (responder, result) = ProgressResponder::complete_only();
     let proposed = leadership.raft.client_write_ff(payload, Some(responder));
     if proposed.await.is_err() {
-        answer(waiting, Err(not_leader(shard, None)));
+        answer(proposal.waiting, Err(not_leader(shard, None)));
         return None;
     }
-    let leaders = leadership.leaders.clone();
-    let (node, events) = (leadership.node, events.clone());
+    let (leaders, events) = (leadership.leaders.clone(), events.clone());
     Some(Box::pin(async move {
         let replies = match result.await {
-            Ok(Ok(mut response)) => {
-                let term = response.log_id.committed_leader_id().term;
-                let may_tell_at = leaders.lock().may_tell_at(term);
-                // In the past but for a leader that has just won.
-                if may_tell_at > Instant::now() {
-                    tokio::time::sleep_until(may_tell_at).await;
-                }
-                if mutant!("answers-swapped") && !shard.is_meta() {
-                    response.data.reverse();
-                }
-                Ok(response.data)
-            }
+            Ok(Ok(response)) => Ok(tellable(shard, response, &leaders).await),
             Ok(Err(error)) => Err(write_error(shard, error)),
             Err(_) => Err(ProposeError::Unknown("the replica stopped".into())),
         };
-        for trace in traces {
-            let span = Span::within(trace, node, Piece::Decide, (now, shard));
-            let failed = replies.as_ref().err().map(ToString::to_string);
-            events.span(Span { failed, ..span });
-        }
-        Answered {
-            waiting,
-            replies,
-            bytes,
-            oldest,
-        }
+        proposal.decided((node, shard), replies, &*events)
     }))
+}
+
+/// The replies of an entry, once they may be told to anybody.
+async fn tellable(
+    shard: ShardId,
+    mut response: ClientWriteResponse<Types>,
+    leaders: &Mutex<Leaders>,
+) -> Vec<Reply> {
+    let term = response.log_id.committed_leader_id().term;
+    let may_tell_at = leaders.lock().may_tell_at(term);
+    // In the past but for a leader that has just won.
+    if may_tell_at > Instant::now() {
+        tokio::time::sleep_until(may_tell_at).await;
+    }
+    if mutant!("answers-swapped") && !shard.is_meta() {
+        response.data.reverse();
+    }
+    response.data
 }
 
 fn write_error(shard: ShardId, error: ClientWriteError<Types>) -> ProposeError {

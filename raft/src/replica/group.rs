@@ -107,45 +107,44 @@ pub(crate) struct Group {
     pub(crate) closing: CancellationToken,
 }
 
-impl Group {
-    /// Opens a replica from what is on disk.
-    pub(crate) async fn open(opening: Opening) -> Result<Arc<Group>, OpenError> {
-        let Opening {
-            node,
-            shard,
-            tuning,
-            log,
-            state,
-            peers,
-            room,
-            waiting,
-            floor,
-            incarnation,
-        } = opening;
+/// A Raft core that runs, and what its group keeps of what it runs by.
+struct Core {
+    raft: Raft<Types, StateMachine>,
+    fault: Fault,
+    acks: Arc<Acks>,
+    granted: Arc<Granted>,
+    place: Arc<Place>,
+    held: Arc<Held>,
+    vote: Arc<Mutex<Option<Vote>>>,
+    leadership: Leadership,
+}
+
+impl Core {
+    /// Starts openraft over what is on disk.
+    async fn start(opening: &Opening) -> Result<Core, OpenError> {
+        let (node, shard, peers) = (opening.node, opening.shard, &opening.peers);
         let fault = Fault::new();
         let fail = |error: &dyn std::fmt::Display| match &*fault.watch().borrow() {
             Some(corrupt @ Error::Corrupt { .. }) => OpenError::Broken(corrupt.to_string()),
             Some(other) => OpenError::Node(other.to_string()),
             None => OpenError::Broken(error.to_string()),
         };
-        let flushed = state.clone();
+        let flushed = opening.state.clone();
         let cuttable = Arc::new(move || flushed.flushed().position.map(|p| p.index));
         let traced = Traced::new(node, shard, peers.events().clone());
-        let store = LogStore::open(log.clone(), cuttable, fault.clone(), traced);
+        let store = LogStore::open(opening.log.clone(), cuttable, fault.clone(), traced);
         let store = store.map_err(|e| fail(&e))?;
         let vote = store.vote();
-        let config = Arc::new(config(shard, &tuning, incarnation).map_err(OpenError::Node)?);
-        let acks = Arc::new(Acks::default());
+        let config = config(shard, &opening.tuning, opening.incarnation);
+        let config = Arc::new(config.map_err(OpenError::Node)?);
         let windows = peers.vitals().windows().clone();
         let leaders = Arc::new(Mutex::new(Leaders::new(windows)));
         let sleep = Arc::new(Sleep::default());
-        let time = peers.vitals().time().clone();
-        let granted = Arc::<Granted>::default();
-        let place = Arc::new(Place::new(node, incarnation));
-        let events = peers.events().clone();
+        let (acks, granted) = (Arc::<Acks>::default(), Arc::<Granted>::default());
+        let place = Arc::new(Place::new(node, opening.incarnation));
         let network = Network {
             shard,
-            peers,
+            peers: peers.clone(),
             acks: acks.clone(),
             windows: leaders.clone(),
             timers: sleep.clone(),
@@ -153,7 +152,7 @@ impl Group {
             granted: granted.clone(),
             place: place.clone(),
         };
-        let machine = StateMachine::new(state.clone(), fault.clone());
+        let machine = StateMachine::new(opening.state.clone(), fault.clone());
         let held = machine.held();
         let raft = Raft::new(node.0, config, network, store, machine)
             .await
@@ -166,41 +165,60 @@ impl Group {
             raft: raft.clone(),
             leaders,
             sleep,
-            patience: Duration::from_millis(tuning.heartbeat_ms),
+            patience: Duration::from_millis(opening.tuning.heartbeat_ms),
         };
-        let stamps = CommandTime::new(time.clone(), state.clone());
+        Ok(Core {
+            raft,
+            fault,
+            acks,
+            granted,
+            place,
+            held,
+            vote,
+            leadership,
+        })
+    }
+}
+
+impl Group {
+    /// Opens a replica from what is on disk.
+    pub(crate) async fn open(opening: Opening) -> Result<Arc<Group>, OpenError> {
+        let core = Core::start(&opening).await?;
+        let time = opening.peers.vitals().time().clone();
+        let events = opening.peers.events().clone();
         let batcher = Batcher::start(
-            leadership.clone(),
-            stamps,
-            room.clone(),
-            waiting,
+            core.leadership.clone(),
+            CommandTime::new(time.clone(), opening.state.clone()),
+            opening.room.clone(),
+            opening.waiting,
             events.clone(),
         );
+        // Only what has no number is told from what there was before by it.
+        let floor = opening.floor.filter(|_| opening.incarnation == 0);
         Ok(Arc::new(Group {
-            shard,
-            raft,
-            state,
+            shard: opening.shard,
+            raft: core.raft,
+            state: opening.state,
             batcher,
-            fault,
-            node,
-            tuning,
+            fault: core.fault,
+            node: opening.node,
+            tuning: opening.tuning,
             time,
             reads: Mutex::default(),
             questions: Mutex::default(),
             known: Mutex::default(),
-            acks,
-            leadership,
+            acks: core.acks,
+            leadership: core.leadership,
             outlogged: AtomicU64::default(),
-            granted,
-            room,
+            granted: core.granted,
+            room: opening.room,
             events,
             coming: Coming::default(),
-            held,
-            log,
-            vote,
-            // Only what has no number is told from what there was before by it.
-            floor: floor.filter(|_| incarnation == 0),
-            place,
+            held: core.held,
+            log: opening.log,
+            vote: core.vote,
+            floor,
+            place: core.place,
             closing: CancellationToken::new(),
         }))
     }

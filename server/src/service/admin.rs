@@ -345,43 +345,9 @@ impl Service for Admin {
 impl Admin {
     /// The cluster as this node sees it.
     pub fn status(&self, asked: v1::GetStatusRequest) -> v1::GetStatusResponse {
-        let raft = &self.gateway.raft;
-        let identity = raft.identity();
+        let identity = self.gateway.raft.identity();
         let view = self.gateway.view();
-        let disk = *self.disk.borrow();
-        let mut replicas = raft.replicas();
-        for replica in &mut replicas {
-            if replica.state == LEADER && !self.reaches_majority(&view, replica.shard) {
-                replica.state = UNCONFIRMED;
-            }
-        }
-        let own = replicas.iter().map(|one| (one.shard.0, one.term));
-        let terms: BTreeMap<u32, u64> = own.collect();
-        let term_of = |shard: u32| terms.get(&shard).copied().unwrap_or(0);
-        let leader_of = |shard| raft.leader(shard).map_or(0, |node| node.0);
-        let degraded = |replicas: &[u64]| {
-            let dc = placement::majority_in(&view, replicas);
-            dc.unwrap_or_default().to_owned()
-        };
-        let mut shards = vec![v1::ShardStatus {
-            shard: ShardId::META.0,
-            slot_first: 0,
-            slot_last: 0,
-            replicas: view.meta_replicas.clone(),
-            leader: leader_of(ShardId::META),
-            term: term_of(ShardId::META.0),
-            degraded_dc: degraded(&view.meta_replicas),
-        }];
-        shards.extend(view.shards.iter().map(|shard| v1::ShardStatus {
-            shard: shard.id,
-            slot_first: shard.slot_first,
-            slot_last: shard.slot_last,
-            replicas: shard.replicas.clone(),
-            leader: leader_of(ShardId(shard.id)),
-            term: term_of(shard.id),
-            degraded_dc: degraded(&shard.replicas),
-        }));
-        let (log, state) = (self.log.stats(), self.state.stats());
+        let replicas = self.replicas(&view);
         let mut status = v1::GetStatusResponse {
             cluster_id: identity.cluster_id.clone(),
             node_id: identity.node.0,
@@ -392,7 +358,7 @@ impl Admin {
                 view.epoch
             },
             nodes: self.nodes(&view),
-            shards,
+            shards: self.shards(&view, &replicas),
             replicas: replicas.into_iter().map(replica_status).collect(),
             nodes_expected: view.nodes_expected,
             moves: view.moves.iter().map(replica_move).collect(),
@@ -412,30 +378,70 @@ impl Admin {
                 true => self.local.heat(),
                 false => Vec::new(),
             },
-            stats: Some(v1::NodeStats {
-                pid: u64::from(self.pid),
-                fsyncs: log.syncs,
-                log_bytes: log.bytes_written,
-                state_bytes: state.bytes_written,
-                appended_messages: self.state.appended_messages(),
-                disk_free_bytes: disk.space.free,
-                disk_total_bytes: disk.space.total,
-                stored_bytes: log.stored_bytes + state.stored_bytes,
-                disk_reserve_reached: disk.room > Room::Enough,
-                disk_reserve_bytes: disk.reserve,
-                uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                resources: self
-                    .resources()
-                    .into_iter()
-                    .chain([self.series(&view)])
-                    .collect(),
-            }),
+            stats: Some(self.stats(&view)),
             ..v1::GetStatusResponse::default()
         };
         if let Some(faults) = &self.faults {
             faults.tell(&mut status);
         }
         status
+    }
+
+    /// This node's replicas. One that calls itself leader without a majority is not confirmed.
+    fn replicas(&self, view: &ClusterState) -> Vec<raft::ReplicaStatus> {
+        let mut replicas = self.gateway.raft.replicas();
+        for replica in &mut replicas {
+            if replica.state == LEADER && !self.reaches_majority(view, replica.shard) {
+                replica.state = UNCONFIRMED;
+            }
+        }
+        replicas
+    }
+
+    /// The shards of the map, the meta shard first, with terms from this node's `own` replicas.
+    fn shards(&self, view: &ClusterState, own: &[raft::ReplicaStatus]) -> Vec<v1::ShardStatus> {
+        let terms = own.iter().map(|one| (one.shard.0, one.term));
+        let terms: BTreeMap<u32, u64> = terms.collect();
+        let status = |shard: u32, (slot_first, slot_last), replicas: &[u64]| {
+            let leader = self.gateway.raft.leader(ShardId(shard));
+            let degraded = placement::majority_in(view, replicas);
+            v1::ShardStatus {
+                shard,
+                slot_first,
+                slot_last,
+                replicas: replicas.to_vec(),
+                leader: leader.map_or(0, |node| node.0),
+                term: terms.get(&shard).copied().unwrap_or(0),
+                degraded_dc: degraded.unwrap_or_default().to_owned(),
+            }
+        };
+        let mut shards = vec![status(ShardId::META.0, (0, 0), &view.meta_replicas)];
+        shards.extend(view.shards.iter().map(|shard| {
+            let slots = (shard.slot_first, shard.slot_last);
+            status(shard.id, slots, &shard.replicas)
+        }));
+        shards
+    }
+
+    /// What this node's process and disk have done and hold.
+    fn stats(&self, view: &ClusterState) -> v1::NodeStats {
+        let disk = *self.disk.borrow();
+        let (log, state) = (self.log.stats(), self.state.stats());
+        let resources = self.resources().into_iter();
+        v1::NodeStats {
+            pid: u64::from(self.pid),
+            fsyncs: log.syncs,
+            log_bytes: log.bytes_written,
+            state_bytes: state.bytes_written,
+            appended_messages: self.state.appended_messages(),
+            disk_free_bytes: disk.space.free,
+            disk_total_bytes: disk.space.total,
+            stored_bytes: log.stored_bytes + state.stored_bytes,
+            disk_reserve_reached: disk.room > Room::Enough,
+            disk_reserve_bytes: disk.reserve,
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            resources: resources.chain([self.series(view)]).collect(),
+        }
     }
 
     /// What is bounded, and how much of it is used.
