@@ -28,7 +28,7 @@ use port::PortLease;
 use self::waits::POLL;
 
 pub use self::node::Node;
-pub use self::plan::Plan;
+pub use self::plan::ClusterPlan;
 
 /// How long a founding, a join or a start may take before it counts as failed.
 pub const START_LIMIT: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ const NODE_ROOM_BYTES: u64 = 128 << 20;
 /// The nodes, killed when this is dropped unless the plan lets them outlive it.
 #[derive(Debug)]
 pub struct Cluster {
-    plan: Plan,
+    plan: ClusterPlan,
     nodes: Vec<Node>,
     token: String,
     operator_key: Option<String>,
@@ -53,7 +53,7 @@ impl Cluster {
     ///
     /// # Errors
     /// What `firebreak init`, `node join` or `serve` said.
-    pub async fn start(plan: Plan) -> anyhow::Result<Cluster> {
+    pub async fn start(plan: ClusterPlan) -> anyhow::Result<Cluster> {
         let mut cluster = Cluster::found(plan).await?;
         for i in 1..cluster.nodes.len() {
             cluster.join(i).await?;
@@ -70,7 +70,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::start`].
-    pub async fn found(plan: Plan) -> anyhow::Result<Cluster> {
+    pub async fn found(plan: ClusterPlan) -> anyhow::Result<Cluster> {
         fs::create_dir_all(&plan.dir)
             .with_context(|| format!("cannot make the directory {}", plan.dir.display()))?;
         check_room(&plan)?;
@@ -212,7 +212,7 @@ impl Cluster {
     }
 
     /// What it was made from.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &ClusterPlan {
         &self.plan
     }
 
@@ -293,7 +293,7 @@ impl Cluster {
 }
 
 /// That the disk has room for the nodes of a plan.
-fn check_room(plan: &Plan) -> anyhow::Result<()> {
+fn check_room(plan: &ClusterPlan) -> anyhow::Result<()> {
     let free = fs2::available_space(&plan.dir)
         .with_context(|| format!("cannot tell how much room {} has", plan.dir.display()))?;
     let nodes = plan.places.len() * plan.nodes_per_dc;

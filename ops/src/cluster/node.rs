@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use proto::net::{Channel, Dial as _, Dialer, Tcp};
 
-use super::plan::Plan;
+use super::plan::ClusterPlan;
 use super::port::PortLease;
 use super::process::Process;
 
@@ -52,7 +52,12 @@ impl Node {
 
 impl Node {
     /// The `n`th of a data center, from 1.
-    pub(super) fn lay_out(plan: &Plan, region: &str, dc: &str, n: usize) -> anyhow::Result<Node> {
+    pub(super) fn lay_out(
+        plan: &ClusterPlan,
+        region: &str,
+        dc: &str,
+        n: usize,
+    ) -> anyhow::Result<Node> {
         let (dir, host) = (&plan.dir, plan.host(dc));
         let name = format!("{dc}-{n}");
         let port = PortLease::take(host).context("cannot find a free port")?;

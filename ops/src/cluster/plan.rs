@@ -13,7 +13,7 @@ const LIMITS: &str = "[limits]\ndisk_reserve_percent = 0\n";
 
 /// What cluster to make.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ClusterPlan {
     /// Where everything goes: for each node NAME the configuration NAME.toml, the log NAME.log
     /// and the data directory NAME.
     pub dir: PathBuf,
@@ -41,11 +41,11 @@ pub struct Plan {
     pub outlive: bool,
 }
 
-impl Plan {
+impl ClusterPlan {
     /// Three data centers, `nodes_per_dc` nodes in each, three replicas.
-    pub fn three_dcs(dir: &Path, binary: &Path, nodes_per_dc: usize) -> Plan {
+    pub fn three_dcs(dir: &Path, binary: &Path, nodes_per_dc: usize) -> ClusterPlan {
         let place = |region: &str, dc: &str| (region.to_owned(), dc.to_owned());
-        Plan {
+        ClusterPlan {
             dir: dir.to_owned(),
             binary: binary.to_owned(),
             places: vec![
@@ -65,7 +65,7 @@ impl Plan {
     }
 }
 
-impl Plan {
+impl ClusterPlan {
     /// The address that the nodes of a data center have.
     pub fn host(&self, dc: &str) -> Ipv4Addr {
         let at = self.places.iter().position(|(_, name)| name == dc);

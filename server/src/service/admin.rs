@@ -32,7 +32,7 @@ use crate::gateway::Gateway;
 use crate::guesses::Guesses;
 use crate::memory::Memory;
 use crate::recorder::Recorder;
-use crate::room::Seen;
+use crate::room::DiskRoom;
 use crate::sight::local::Local;
 use crate::sight::metrics::Metrics;
 use crate::world::{Authority, Background, Entropy};
@@ -48,7 +48,7 @@ pub struct Admin {
     /// Where long reads of the disk run.
     pub background: Arc<dyn Background>,
     /// The disk as last looked at, and whether its reserve is reached.
-    pub disk: watch::Receiver<Seen>,
+    pub disk: watch::Receiver<DiskRoom>,
     /// When the node started.
     pub started: Instant,
     /// What the node divides among its parts.

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::operator::Told;
-use super::verdict::Seen;
+use super::operator::OperatorChannel;
+use super::verdict::RunEvidence;
 use crate::alarms::Recording;
 use crate::host::{Founding, Host};
 use crate::net::Field;
@@ -26,7 +26,7 @@ pub(super) use self::build::edge;
 /// The operator's host and group.
 pub(super) const OPERATOR: &str = "operator";
 /// How often the operator is told who runs, microseconds.
-const LOOK_US: u64 = 20_000;
+const RUNNING_TOLD_EVERY_US: u64 = 20_000;
 /// Between two scrapes, microseconds.
 const SECOND_US: u64 = 1_000_000;
 /// A node that stopped by itself is started again this much later, as systemd would, ms.
@@ -73,7 +73,7 @@ pub(super) struct Cluster {
     began_us: Option<u64>,
     /// Files of snapshots that were installed before.
     snapshots_before: u64,
-    told: Told,
+    told: OperatorChannel,
     founding: Option<Arc<Founding>>,
     /// Looks at what nodes keep in memory, and what was too much.
     memory: (u64, Vec<(u64, String)>),
@@ -118,7 +118,7 @@ impl Cluster {
             }
         }
         self.scrape(now);
-        if now.is_multiple_of(LOOK_US) {
+        if now.is_multiple_of(RUNNING_TOLD_EVERY_US) {
             self.told.set_running(self.running());
             self.look_at_memory(now);
         }
@@ -269,7 +269,7 @@ impl Cluster {
     }
 
     /// Hands over what was seen.
-    pub(super) fn tell(&mut self, seen: &mut Seen) {
+    pub(super) fn tell(&mut self, seen: &mut RunEvidence) {
         for (name, progress) in &self.sites {
             if let Some(why) = progress.failed.lock().take() {
                 seen.site_errors.push(format!("{name}: {why}"));

@@ -20,7 +20,7 @@ use crate::api::{PROOF, Secret};
 
 /// The newest boot of a node that this one has seen. Persisted: tags are permanent.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
-struct Seen {
+struct SeenBoot {
     #[prost(uint32, tag = "1")]
     format: u32,
     #[prost(uint64, tag = "2")]
@@ -32,9 +32,9 @@ struct Seen {
     pardoned: u64,
 }
 
-impl Seen {
+impl SeenBoot {
     /// Whether both are the same start.
-    fn is(&self, other: &Seen) -> bool {
+    fn is(&self, other: &SeenBoot) -> bool {
         (self.boot, self.nonce) == (other.boot, other.nonce)
     }
 }
@@ -55,7 +55,7 @@ pub(crate) struct Doorkeeper {
     me: NodeId,
     secret: Secret,
     pub(super) log: Log,
-    seen: Mutex<BTreeMap<NodeId, Seen>>,
+    seen: Mutex<BTreeMap<NodeId, SeenBoot>>,
     marks: Marks,
     /// The starts of answerers that were refused, to tell of each once.
     outcasts: parking_lot::Mutex<BTreeMap<NodeId, u64>>,
@@ -70,13 +70,13 @@ impl Doorkeeper {
         secret: Secret,
         log: Log,
     ) -> Result<Doorkeeper, store::Error> {
-        let mut seen: BTreeMap<NodeId, Seen> = BTreeMap::new();
+        let mut seen: BTreeMap<NodeId, SeenBoot> = BTreeMap::new();
         for (key, value) in log.local_scan(SEEN)? {
             let node = key
                 .strip_prefix(SEEN)
                 .and_then(|id| id.parse().ok())
                 .map(NodeId);
-            if let (Some(node), Ok(boot)) = (node, Seen::decode(value)) {
+            if let (Some(node), Ok(boot)) = (node, SeenBoot::decode(value)) {
                 seen.insert(node, boot);
             }
         }
@@ -263,7 +263,7 @@ impl Doorkeeper {
                 name = known.name
             )));
         }
-        let start = Seen {
+        let start = SeenBoot {
             format: 1,
             boot: told.number(BOOT)?,
             nonce: told.number(NONCE)?,
@@ -282,7 +282,7 @@ impl Doorkeeper {
     async fn start(
         &self,
         node: NodeId,
-        mut now: Seen,
+        mut now: SeenBoot,
         mark: Option<u64>,
         view: &ClusterState,
     ) -> Result<(), Status> {

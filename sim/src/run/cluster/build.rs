@@ -16,7 +16,7 @@ use crate::dice::derive;
 use crate::host::{self, Founding, Host};
 use crate::net::{Field, Net};
 use crate::plan::{Link, Plan, Site};
-use crate::run::operator::{self, Told};
+use crate::run::operator::{self, OperatorChannel};
 use crate::trace::What;
 use crate::train::{self, Training};
 use crate::watch::Watch;
@@ -98,7 +98,7 @@ impl Cluster {
             began: watch::Sender::new(false),
             began_us: None,
             snapshots_before: 0,
-            told: Told::default(),
+            told: OperatorChannel::default(),
             founding: None,
             memory: (0, Vec::new()),
             addresses: BTreeMap::new(),
