@@ -493,6 +493,7 @@ fn small_disks(plan: &Plan) -> u64 {
                 free_percent: Some(0),
                 ..
             } => return 0,
+            // Changes no room on a disk.
             _ => {}
         }
     }
