@@ -126,22 +126,19 @@ impl Client {
         let inner = &self.inner;
         let started = Instant::now();
         let deadline = started + self.deadline;
-        let mut tried = Tried::default();
-        let mut backoff = Backoff::default();
-        let mut patience = inner.attempt_timeout;
-        let mut attempts = 0;
-        let mut maybe_done = false;
+        let mut call = Call::new(effect, deadline, inner.attempt_timeout);
         let (mut late, mut ended) = (None, None);
         loop {
-            attempts += u32::from(ended.is_none());
-            add(&inner.counters.retries, usize::from(attempts > 1));
-            let until = deadline.min(Instant::now() + patience);
+            call.attempts += u32::from(ended.is_none());
+            add(&inner.counters.retries, usize::from(call.attempts > 1));
+            let until = deadline.min(Instant::now() + call.patience);
+            let tried = &call.tried;
             let ran = match (ended.take(), effect) {
                 (Some(ran), _) => ran,
-                (None, Effect::None) => self.hedged(&tried, until, &attempt).await,
-                (None, Effect::Perhaps) => ran(inner.nodes.choose(&tried), until, &attempt).await,
+                (None, Effect::None) => self.hedged(tried, until, &attempt).await,
+                (None, Effect::Perhaps) => ran(inner.nodes.choose(tried), until, &attempt).await,
                 (None, Effect::Unconditional) => {
-                    let lease = inner.nodes.choose(&tried);
+                    let lease = inner.nodes.choose(tried);
                     let slow = lease.again();
                     let now = Box::pin(ran(lease, deadline, &attempt));
                     beside(&mut late, now, slow, until).await
@@ -152,42 +149,21 @@ impl Client {
                     let at = self.answered(effect, &ran.lease, ran.begun);
                     return Ok(Answer {
                         value: response.into_inner(),
-                        attempts,
+                        attempts: call.attempts,
                         latency: at - started,
                         at,
                     });
                 }
                 Err(failure) => failure,
             };
-            if failure.silent {
-                patience = (patience * 3 / 2).min(ATTEMPT_TIMEOUT_MAX);
-            }
             // A caller in a hurry says nothing about the node.
             let hurried = until == deadline && until - ran.begun < inner.attempt_timeout;
-            if failure.fault == Fault::None {
-                ran.lease.succeeded(None);
-            } else if !hurried {
-                ran.lease.failed(failure.fault);
-            }
-            if !failure.refusal.retryable() {
-                let mut refusal = failure.refusal;
-                refusal.outcome_unknown = maybe_done && !refusal.settles();
-                return Err(Error::Refused(refusal));
-            }
-            maybe_done |= failure.sent && effect != Effect::None;
-            tracing::debug!(node = %ran.lease.address, why = %failure.refusal, attempts, "an attempt failed");
-            tried.ended(&ran.lease, failure.fault);
+            let refusal = call.failed(&ran.lease, failure, hurried)?;
             drop(ran.lease);
 
-            let wait = if attempts == 1 && inner.nodes.has_fresh(&tried) {
-                Duration::ZERO
-            } else {
-                let hint = failure.refusal.retry_after.unwrap_or_default();
-                let left = deadline.saturating_duration_since(Instant::now());
-                inner.pause(&mut backoff, hint, left)
-            };
+            let wait = call.wait(inner, &refusal);
             if Instant::now() + wait >= deadline {
-                return Err(too_late(maybe_done, attempts, failure.refusal));
+                return Err(too_late(call.maybe_done, call.attempts, refusal));
             }
             if wait > Duration::ZERO
                 && let First::Late(ran) = first(&mut late, sleep(wait)).await
@@ -251,6 +227,66 @@ impl Client {
                 false => first.await,
             },
         }
+    }
+}
+
+/// What the attempts of a call have come to so far.
+struct Call {
+    effect: Effect,
+    deadline: Instant,
+    tried: Tried,
+    backoff: Backoff,
+    /// How long the next attempt may take.
+    patience: Duration,
+    attempts: u32,
+    /// An attempt that was not answered may have done what it asked for.
+    maybe_done: bool,
+}
+
+impl Call {
+    fn new(effect: Effect, deadline: Instant, patience: Duration) -> Call {
+        Call {
+            effect,
+            deadline,
+            tried: Tried::default(),
+            backoff: Backoff::default(),
+            patience,
+            attempts: 0,
+            maybe_done: false,
+        }
+    }
+
+    /// Notes an attempt that failed, and what that says about its node, unless the caller was
+    /// `hurried`. Gives why it failed, when another attempt may do better.
+    fn failed(&mut self, lease: &Lease, failure: Failure, hurried: bool) -> Result<Refusal, Error> {
+        if failure.silent {
+            self.patience = (self.patience * 3 / 2).min(ATTEMPT_TIMEOUT_MAX);
+        }
+        if failure.fault == Fault::None {
+            lease.succeeded(None);
+        } else if !hurried {
+            lease.failed(failure.fault);
+        }
+        let mut refusal = failure.refusal;
+        if !refusal.retryable() {
+            refusal.outcome_unknown = self.maybe_done && !refusal.settles();
+            return Err(Error::Refused(refusal));
+        }
+        self.maybe_done |= failure.sent && self.effect != Effect::None;
+        let attempts = self.attempts;
+        tracing::debug!(node = %lease.address, why = %refusal, attempts, "an attempt failed");
+        self.tried.ended(lease, failure.fault);
+        Ok(refusal)
+    }
+
+    /// How long to wait before the next attempt: not at all for the second one, on another node.
+    fn wait(&mut self, inner: &Inner, refusal: &Refusal) -> Duration {
+        if self.attempts == 1 && inner.nodes.has_fresh(&self.tried) {
+            return Duration::ZERO;
+        }
+        let hint = refusal.retry_after.unwrap_or_default();
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        inner.pause(&mut self.backoff, hint, left)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::mutant;
 mod plan;
 mod whatif;
 
-pub use plan::{Health, Plan, Policy, Unrestored, Why, plan};
+pub use plan::{Health, PlacementPlan, Policy, Unrestored, Why, plan};
 pub use whatif::{Facts, Leaders, NodeAfter, Report, ShardAfter, whatif};
 
 /// Why a layout was refused. None helps to try again without other nodes or other numbers.

@@ -69,7 +69,7 @@ impl Shard {
         }
     }
 
-    fn change(&mut self, seq: u64, request: &str, how: How) -> Told {
+    fn change(&mut self, seq: u64, request: &str, how: How) -> ChangeOutcome {
         told(self.apply(&change(seq, request, None, how)))
     }
 
@@ -142,7 +142,7 @@ fn react(user: &str, kind: &str, remove: bool) -> How {
 
 /// A reply in short: the numbers and whether it was a repeat, or why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum ChangeOutcome {
     Done {
         seq: u64,
         revision: u64,
@@ -152,15 +152,15 @@ enum Told {
     Refused(Reason),
 }
 
-fn told(answer: Answer) -> Told {
+fn told(answer: Answer) -> ChangeOutcome {
     match answer {
-        Answer::Changed(done) => Told::Done {
+        Answer::Changed(done) => ChangeOutcome::Done {
             seq: done.seq,
             revision: done.revision,
             count: done.count,
             again: done.deduplicated,
         },
-        Answer::Refused(refusal) => Told::Refused(refusal.reason()),
+        Answer::Refused(refusal) => ChangeOutcome::Refused(refusal.reason()),
         other => panic!("{other:?}"),
     }
 }
@@ -183,12 +183,18 @@ struct Model {
     messages: Vec<Simple>,
     revision: u64,
     /// What a request was, its answer, and when it came.
-    requests: BTreeMap<String, (u64, String, Told, u64)>,
+    requests: BTreeMap<String, (u64, String, ChangeOutcome, u64)>,
     now_ms: u64,
 }
 
 impl Model {
-    fn change(&mut self, seq: u64, request: &str, expected: Option<u64>, how: &How) -> Told {
+    fn change(
+        &mut self,
+        seq: u64,
+        request: &str,
+        expected: Option<u64>,
+        how: &How,
+    ) -> ChangeOutcome {
         let kind = match how {
             How::Edit(_) => "edit",
             How::Redact(_) => "redact",
@@ -209,19 +215,19 @@ impl Model {
             return match (*of == seq && (*was == what || forgotten), *answer) {
                 (
                     true,
-                    Told::Done {
+                    ChangeOutcome::Done {
                         seq,
                         revision,
                         count,
                         ..
                     },
-                ) => Told::Done {
+                ) => ChangeOutcome::Done {
                     seq,
                     revision,
                     count,
                     again: true,
                 },
-                _ => Told::Refused(Reason::RequestIdReused),
+                _ => ChangeOutcome::Refused(Reason::RequestIdReused),
             };
         }
         let next = self.revision + 1;
@@ -229,19 +235,19 @@ impl Model {
             .checked_sub(1)
             .and_then(|at| self.messages.get_mut(at))
         else {
-            return Told::Refused(Reason::MessageNotFound);
+            return ChangeOutcome::Refused(Reason::MessageNotFound);
         };
         if expected.is_some_and(|revision| revision != message.revision) {
-            return Told::Refused(Reason::RevisionMismatch);
+            return ChangeOutcome::Refused(Reason::RevisionMismatch);
         }
         if message.redacted && kind != "redact" {
-            return Told::Refused(Reason::MessageRedacted);
+            return ChangeOutcome::Refused(Reason::MessageRedacted);
         }
         let (moved, count) = message.change(how, next);
         if moved {
             self.revision = next;
         }
-        let answer = Told::Done {
+        let answer = ChangeOutcome::Done {
             seq,
             revision: message.revision,
             count,
@@ -457,12 +463,12 @@ fn retries_around_an_erasure_get_their_first_answers_and_undo_nothing() {
     let edited = shard.change(1, "e1", edit("second"));
     let erased = shard.change(1, "d1", redact());
     let again = |told| match told {
-        Told::Done {
+        ChangeOutcome::Done {
             seq,
             revision,
             count,
             ..
-        } => Told::Done {
+        } => ChangeOutcome::Done {
             seq,
             revision,
             count,
@@ -481,7 +487,7 @@ fn retries_around_an_erasure_get_their_first_answers_and_undo_nothing() {
     }
     assert_eq!(shard.stored(1).message, Some(NewMessage::default()));
     // An id is for one request, whatever is left of it.
-    let reused = Told::Refused(Reason::RequestIdReused);
+    let reused = ChangeOutcome::Refused(Reason::RequestIdReused);
     assert_eq!(shard.change(1, "d1", edit("third")), reused);
     assert_eq!(shard.change(1, "e1", redact()), reused);
 }
@@ -496,24 +502,33 @@ fn there_are_so_many_kinds_of_reactions_and_no_more() {
             &format!("r{kind}"),
             react("u", &format!("k{kind}"), false),
         );
-        assert!(matches!(done, Told::Done { count: 1, .. }), "{done:?}");
+        assert!(
+            matches!(done, ChangeOutcome::Done { count: 1, .. }),
+            "{done:?}"
+        );
     }
     let full = shard.change(1, "one-more", react("u", "another", false));
-    assert_eq!(full, Told::Refused(Reason::ReactionsFull));
+    assert_eq!(full, ChangeOutcome::Refused(Reason::ReactionsFull));
     let known = shard.change(1, "known", react("v", "k0", false));
-    assert!(matches!(known, Told::Done { count: 2, .. }), "{known:?}");
+    assert!(
+        matches!(known, ChangeOutcome::Done { count: 2, .. }),
+        "{known:?}"
+    );
     shard.change(1, "back", react("u", "k1", true));
     let again = shard.change(1, "one-more", react("u", "another", false));
-    assert!(matches!(again, Told::Done { count: 1, .. }), "{again:?}");
+    assert!(
+        matches!(again, ChangeOutcome::Done { count: 1, .. }),
+        "{again:?}"
+    );
 }
 
 #[test]
 fn what_is_not_there_is_said_to_be_missing() {
     let mut shard = Shard::new();
-    let missing = Told::Refused(Reason::ConversationNotFound);
+    let missing = ChangeOutcome::Refused(Reason::ConversationNotFound);
     assert_eq!(shard.change(1, "r", edit("x")), missing);
     shard.say("m1", "x");
-    let missing = Told::Refused(Reason::MessageNotFound);
+    let missing = ChangeOutcome::Refused(Reason::MessageNotFound);
     assert_eq!(shard.change(2, "r", edit("x")), missing);
     assert_eq!(shard.change(0, "r", redact()), missing);
 }
@@ -580,8 +595,8 @@ fn a_deleted_conversation_remembers_its_ids_and_begins_again_with_another_life()
     refused(shard.apply(&delete("d2")), Reason::ConversationNotFound);
     match (edited, shard.change(2, "e1", edit("third"))) {
         (
-            Told::Done { revision, .. },
-            Told::Done {
+            ChangeOutcome::Done { revision, .. },
+            ChangeOutcome::Done {
                 revision: told,
                 again,
                 ..
@@ -593,7 +608,7 @@ fn a_deleted_conversation_remembers_its_ids_and_begins_again_with_another_life()
     }
     assert_eq!(shard.say("m1", "first"), 1, "as the first time");
     assert!(shard.records.messages.is_empty());
-    let gone = Told::Refused(Reason::ConversationNotFound);
+    let gone = ChangeOutcome::Refused(Reason::ConversationNotFound);
     assert_eq!(shard.change(1, "e2", edit("x")), gone);
     // Who says something new begins the next life, and old ids are known in it.
     assert_eq!(shard.say("m3", "new"), 1);
@@ -669,13 +684,13 @@ fn requests_of_imports_are_remembered_for_ever() {
     // Taken back since: to import again changes nothing of that.
     shard.change(1, "r2", react("ben", "x", true));
     shard.now_ms += 2 * DEDUP_WINDOW_MS;
-    let Told::Done {
+    let ChangeOutcome::Done {
         again, revision, ..
     } = told(shard.apply(&set))
     else {
         panic!("it is done")
     };
-    assert!(again && matches!(first, Told::Done { revision: at, .. } if at == revision));
+    assert!(again && matches!(first, ChangeOutcome::Done { revision: at, .. } if at == revision));
     assert!(shard.records.reacted.is_empty());
     // Another's is not.
     shard.change(1, "r3", react("ben", "x", false));

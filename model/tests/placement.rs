@@ -334,10 +334,13 @@ fn a_leaving_node_gives_up_all_it_holds_and_can_be_removed_then() {
         stays: false,
     };
     make(&mut state, ChangeBody::Leave(leave));
-    assert_eq!(placement::Plan::removable(&state).count(), 0);
+    assert_eq!(placement::PlacementPlan::removable(&state).count(), 0);
     settle(&mut state, &Health::default());
     state.meta_replicas.retain(|n| *n != 2);
-    assert_eq!(placement::Plan::removable(&state).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        placement::PlacementPlan::removable(&state).collect::<Vec<_>>(),
+        [2]
+    );
     make(&mut state, ChangeBody::Remove(leave));
 }
 

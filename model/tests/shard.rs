@@ -122,7 +122,7 @@ struct Simple {
 }
 
 #[derive(Debug, PartialEq)]
-enum Told {
+enum ReplyShown {
     Each(Vec<Result<(u64, u64, u64, bool), Reason>>),
     Created { create_time_ms: u64, again: bool },
     Refused(Reason),
@@ -162,7 +162,7 @@ impl Simple {
         room.map_or(0, |room| room.said.len() as u64)
     }
 
-    fn append(&mut self, append: &Append) -> Told {
+    fn append(&mut self, append: &Append) -> ReplyShown {
         let room = append.conversation.as_str();
         let last = self.len(room);
         let ahead = |message: &NewMessage, last: u64| {
@@ -183,7 +183,7 @@ impl Simple {
                     None => self.put(room, message),
                 });
             }
-            return Told::Each(each);
+            return ReplyShown::Each(each);
         }
         for (at, message) in append.messages.iter().enumerate() {
             let same = |other: &NewMessage| {
@@ -191,62 +191,64 @@ impl Simple {
                     && other.client_message_id == message.client_message_id
             };
             if append.messages[..at].iter().any(same) {
-                return Told::Refused(Reason::RepeatedInBatch);
+                return ReplyShown::Refused(Reason::RepeatedInBatch);
             }
         }
         let mut known = Vec::new();
         for message in &append.messages {
             if let Some(said) = self.find(room, message) {
                 match again(said, message) {
-                    Err(reason) => return Told::Refused(reason),
+                    Err(reason) => return ReplyShown::Refused(reason),
                     answer => known.push(answer),
                 }
             }
         }
         if known.len() == append.messages.len() {
-            return Told::Each(known);
+            return ReplyShown::Each(known);
         }
         if !known.is_empty() {
-            return Told::Refused(Reason::MixedBatch);
+            return ReplyShown::Refused(Reason::MixedBatch);
         }
         if !fits {
-            return Told::Refused(Reason::SeqMismatch);
+            return ReplyShown::Refused(Reason::SeqMismatch);
         }
         if (last..)
             .zip(&append.messages)
             .any(|(last, message)| ahead(message, last))
         {
-            return Told::Refused(Reason::AheadOfHead);
+            return ReplyShown::Refused(Reason::AheadOfHead);
         }
         let put = |message| self.put(room, message);
-        Told::Each(append.messages.iter().map(put).collect())
+        ReplyShown::Each(append.messages.iter().map(put).collect())
     }
 
-    fn create(&mut self, create: &Create) -> Told {
+    fn create(&mut self, create: &Create) -> ReplyShown {
         let by = (create.request_id.clone(), create.attributes.clone());
         if let Some(room) = self.rooms.get(&create.conversation) {
             return match &room.created_by {
-                Some(first) if *first == by => Told::Created {
+                Some(first) if *first == by => ReplyShown::Created {
                     create_time_ms: 0, // filled in by the caller, who knows
                     again: true,
                 },
-                Some(first) if first.0 == by.0 => Told::Refused(Reason::ClientMessageIdReused),
-                _ => Told::Refused(Reason::AlreadyExists),
+                Some(first) if first.0 == by.0 => {
+                    ReplyShown::Refused(Reason::ClientMessageIdReused)
+                }
+                _ => ReplyShown::Refused(Reason::AlreadyExists),
             };
         }
         self.revision += 1;
         let room = self.rooms.entry(create.conversation.clone()).or_default();
         room.created_by = Some(by);
-        Told::Created {
+        ReplyShown::Created {
             create_time_ms: self.now_ms,
             again: false,
         }
     }
 }
 
-fn told(reply: Reply) -> Told {
+fn told(reply: Reply) -> ReplyShown {
     match reply.answer.expect("an answer") {
-        Answer::Appended(appended) => Told::Each(
+        Answer::Appended(appended) => ReplyShown::Each(
             appended
                 .outcomes
                 .into_iter()
@@ -262,7 +264,7 @@ fn told(reply: Reply) -> Told {
                 conversation.last_seq, 0,
                 "the answer is that of the first time"
             );
-            Told::Created {
+            ReplyShown::Created {
                 create_time_ms: if created.deduplicated {
                     0
                 } else {
@@ -271,7 +273,7 @@ fn told(reply: Reply) -> Told {
                 again: created.deduplicated,
             }
         }
-        Answer::Refused(refusal) => Told::Refused(refusal.reason()),
+        Answer::Refused(refusal) => ReplyShown::Refused(refusal.reason()),
         Answer::Changed(changed) => panic!("{changed:?}"),
         Answer::Configured(done) => panic!("{done:?}"),
         Answer::Expired(done) => panic!("{done:?}"),
@@ -656,9 +658,9 @@ fn a_reply_to_a_message_that_there_is_not_is_refused_where_that_is_asked_for() {
         });
         let reply = apply(&mut machine, &mut records, 1, command);
         match told(reply) {
-            Told::Each(each) => each.into_iter().map(|one| one.map(|done| done.0)).collect(),
+            ReplyShown::Each(each) => each.into_iter().map(|one| one.map(|done| done.0)).collect(),
             other => vec![Err(match other {
-                Told::Refused(reason) => reason,
+                ReplyShown::Refused(reason) => reason,
                 _ => Reason::Unspecified,
             })],
         }

@@ -18,7 +18,7 @@ use crate::evidence::Kept;
 /// Lines that wait to be written.
 const LINES_MAX: usize = 4_096;
 /// How often lost lines are looked for.
-const LOOK: Duration = Duration::from_secs(5);
+const LOST_LINES_CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// The way of log lines; dropped, it waits a second at most until those that wait are written.
 pub struct Lines {
@@ -132,7 +132,7 @@ impl Lines {
         tokio::spawn(async move {
             let mut told = 0;
             loop {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(LOST_LINES_CHECK_EVERY).await;
                 let lines = lost.lines();
                 if lines > told {
                     tracing::warn!(

@@ -4,6 +4,7 @@
 
 pub(crate) mod dropped;
 pub(crate) mod quorums;
+mod records;
 mod replicas;
 mod routing;
 pub(crate) mod scrubs;
@@ -19,7 +20,6 @@ use model::cluster::{ClusterState, Shard};
 use model::id::{NodeId, ShardId};
 use model::placement::{Health, Policy};
 use parking_lot::{Mutex, RwLock};
-use prost::Message as _;
 use proto::node as wire;
 use store::state::State;
 use store::{Error, Log};
@@ -30,6 +30,7 @@ use tonic::Status;
 use tonic::codegen::http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
+use self::records::{Broken, REFUSED};
 use crate::api::{DrainStep, Event, Identity, Keep, Options, Refused, Tuning};
 use crate::link::Link;
 use crate::link::hello::{self, Doorkeeper, Hello};
@@ -46,23 +47,11 @@ use crate::shared::scrubs::Scrubs;
 use crate::shared::stamps::Stamps;
 use crate::time::Time;
 
+pub(crate) use self::records::decode_view;
+pub use self::records::{ask_again, last_view, refusal};
+
 /// Replicas of a node that may be awake at a time because it is their turn.
 const TURNS: usize = 2_048;
-
-/// Local record: the last view, so that a restarted node knows whom to ask.
-const VIEW: &str = "view";
-/// Local records: why a shard's replica must not run until it is rebuilt.
-const BROKEN: &str = "broken/";
-/// Local record: why the cluster refused this disk; it stays refused.
-const REFUSED: &str = "refused";
-
-/// A replica that has stopped for good.
-#[derive(Clone)]
-struct Broken {
-    why: String,
-    /// Nothing of it runs any more.
-    stopped: bool,
-}
 
 /// What the node's tasks share.
 pub(crate) struct Shared {
@@ -134,42 +123,6 @@ pub(crate) struct Inboxes {
     pub(crate) opened: mpsc::UnboundedReceiver<Opened>,
 }
 
-/// What the cluster has said for good of the node whose log this is, if it does not want it any more.
-///
-/// # Errors
-/// As the disk has.
-pub fn refusal(log: &Log) -> Result<Option<String>, Error> {
-    let why = log.local_get(REFUSED)?;
-    Ok(why.map(|why| String::from_utf8_lossy(&why).into_owned()))
-}
-
-/// The cluster as the node whose log this is knew it last.
-///
-/// # Errors
-/// Text for people, when it cannot be read.
-pub fn last_view(log: &Log) -> Result<Option<ClusterState>, String> {
-    let view = log.local_get(VIEW).map_err(|error| error.to_string())?;
-    view.map(decode_view).transpose()
-}
-
-/// Forgets that the cluster has refused a disk, so that its node may ask again: why it was refused, if
-/// it was. Durable on completion. The other nodes decide as ever.
-///
-/// # Errors
-/// As the disk has.
-pub async fn ask_again(log: &Log) -> Result<Option<String>, Error> {
-    let why = log.local_get(REFUSED)?;
-    if why.is_some() {
-        log.local_put(REFUSED, None).await?;
-    }
-    Ok(why.map(|why| String::from_utf8_lossy(&why).into_owned()))
-}
-
-/// Reads a view, from a peer or from the local record.
-pub(crate) fn decode_view(bytes: Bytes) -> Result<ClusterState, String> {
-    ClusterState::decode(bytes).map_err(|e| format!("the cluster's view: {e}"))
-}
-
 impl Shared {
     /// What a node begins with: nothing is open yet but what the disk says of broken replicas.
     ///
@@ -190,14 +143,7 @@ impl Shared {
         let (cluster, secret) = (identity.cluster_id.clone(), identity.secret.clone());
         let doorkeeper = Doorkeeper::open(cluster, me, secret, log.clone())?;
         let doorkeeper = Arc::new(doorkeeper);
-        let mut broken = BTreeMap::new();
-        for (key, why) in log.local_scan(BROKEN)? {
-            if let Some(shard) = key.strip_prefix(BROKEN).and_then(|id| id.parse().ok()) {
-                let why = String::from_utf8_lossy(&why).into_owned();
-                vitals.is_broken(ShardId(shard), true);
-                broken.insert(ShardId(shard), Broken { why, stopped: true });
-            }
-        }
+        let broken = Broken::known(&log, &vitals)?;
         let peers = Peers::new(
             identity.node,
             options.dialer.clone(),

@@ -37,7 +37,7 @@ use tonic::Status;
 use crate::shared::{Opened, Shared};
 
 /// Between looks at what there is to do.
-const LOOK: Duration = Duration::from_millis(250);
+const DUTIES_CHECK_EVERY: Duration = Duration::from_millis(250);
 /// For a step that needs other nodes.
 const STEP_MAX: Duration = Duration::from_secs(5);
 

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use proto::node as wire;
 use tokio::time::Instant;
 
-use self::agree::{Sight, Told};
+use self::agree::{PeerClock, Sight};
 use crate::api::Clock;
 
 /// A moment of the steady clock: how long after the node's start it is.
@@ -53,8 +53,8 @@ impl std::ops::Add<Duration> for Steady {
     }
 }
 
-/// Between looks.
-pub(crate) const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks at this node's clocks and the others'.
+pub(crate) const CLOCK_CHECK_EVERY: Duration = Duration::from_millis(200);
 /// What a node tells of its clock counts for this long.
 const TOLD_VALID: Duration = Duration::from_secs(10);
 /// A reading that took longer does not replace a better one that is younger than this.
@@ -89,7 +89,7 @@ struct Inner {
 /// What another node told, and when that came.
 #[derive(Clone, Copy)]
 struct Reading {
-    told: Told,
+    told: PeerClock,
     at: Steady,
     /// The newest format of entries that it reads, as told last.
     entry_format: u32,
@@ -196,7 +196,7 @@ impl Time {
         let error_ms = i64::try_from(round.as_millis() / 2).unwrap_or(i64::MAX);
         // Somewhere within the round it was read; most likely in the middle.
         let offset = |unix_ms| self.offset_ms(unix_ms).saturating_add(error_ms);
-        let told = Told {
+        let told = PeerClock {
             wall_ms: offset(clock.wall_ms),
             agreed_ms: (clock.agreed_ms > 0).then(|| offset(clock.agreed_ms)),
             error_ms,
@@ -253,7 +253,7 @@ impl Time {
     ) -> Vec<(NodeId, Option<i64>)> {
         let now = self.now();
         let own_ms = self.offset_ms(self.wall_ms());
-        let told: BTreeMap<NodeId, Told> = {
+        let told: BTreeMap<NodeId, PeerClock> = {
             let mut others = self.inner.others.lock();
             others.retain(|node, _| members.contains(node));
             let fresh = |reading: &Reading| now.since(reading.at) < TOLD_VALID;
@@ -279,7 +279,7 @@ impl Time {
         }
         known.drawn(sight.median_ms(agreed), agreed);
         let clocks = told.iter().map(|(node, told)| (*node, *told));
-        let own = Told {
+        let own = PeerClock {
             wall_ms: own_ms,
             agreed_ms: Some(agreed),
             // The others' words on this clock are as late as these.
@@ -426,7 +426,7 @@ pub(crate) mod tests {
         let members: BTreeSet<NodeId> = others.into_iter().chain([ME]).collect();
         let mut wall_ms = START_MS;
         let mut look = async |off_ms: u64| {
-            tokio::time::advance(LOOK).await;
+            tokio::time::advance(CLOCK_CHECK_EVERY).await;
             wall_ms += 200;
             set.wall_ms.store(wall_ms + off_ms, Ordering::Relaxed);
             for node in others {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::sight::traces::Traces;
 
 /// Between two looks at what was refused.
-const LOOK: Duration = Duration::from_secs(1);
+const REFUSALS_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// A reason for which nothing was refused for so long is over.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -161,7 +161,7 @@ pub async fn watch_refusals(refusals: Arc<Refusals>, guard: Guard, told: Told) {
     let mut open: BTreeMap<&'static str, Open> = BTreeMap::new();
     let mut before: BTreeMap<&'static str, u64> = BTreeMap::new();
     loop {
-        sleep(LOOK).await;
+        sleep(REFUSALS_CHECK_EVERY).await;
         let mut counts = refusals.counts.lock().clone();
         let usage = guard.usage();
         counts.insert("connections", usage.connections_refused);

@@ -296,75 +296,83 @@ where
     /// Everything acknowledged before this call: from this node's replica, or by the leader; where
     /// those do not reach each other, by other replicas in turn with each step.
     async fn sure(&self, step: u32) -> Result<T, Again> {
-        let Reading {
-            gateway,
-            shard,
-            call,
-            ..
-        } = *self;
-        let replica = gateway.raft.replica(shard);
+        let forwarded = self.call.forwarded;
+        let replica = self.gateway.raft.replica(self.shard);
         // In turns, since the leader may be out of reach.
-        let away = !call.forwarded && step.is_multiple_of(2);
+        let away = !forwarded && step.is_multiple_of(2);
         let lags = away && replica.as_ref().is_some_and(|replica| self.lags(replica));
-        if call.forwarded || (replica.is_some() && !lags) {
-            let timeout = call.deadline.remaining().min(BARRIER_MAX + self.rounds());
-            match gateway
-                .raft
-                .read(shard, timeout, |state| self.look(state))
-                .await
+        if (forwarded || (replica.is_some() && !lags))
+            && let Some(answer) = self.by_replica(step).await
+        {
+            return answer;
+        }
+        // As long as the replica would have had.
+        let limit = if lags { BARRIER_MAX } else { FORWARD_MAX };
+        self.by_leader(limit + self.rounds()).await
+    }
+
+    /// By this node's replica, told by the leader how far it must be, or as the leader; `None` where
+    /// another leader is to be asked itself.
+    async fn by_replica(&self, step: u32) -> Option<Result<T, Again>> {
+        let (gateway, shard, forwarded) = (self.gateway, self.shard, self.call.forwarded);
+        let timeout = self.call.deadline.remaining();
+        let timeout = timeout.min(BARRIER_MAX + self.rounds());
+        let looked = gateway.raft.read(shard, timeout, |state| self.look(state));
+        let failure = match looked.await {
+            Ok(Ok((found, replica))) => return self.young_enough(found, replica),
+            Ok(Err(Look::Final(failure))) => return Some(Err(Again::of(failure))),
+            // Whoever gave the token had applied that revision, so it was committed, and what a
+            // linearizable read shows has all that was: it is of another history.
+            Ok(Err(Look::Behind(revision))) => {
+                return Some(Err(Again::Final(Failure::SessionAhead { revision })));
+            }
+            Err(ReadError::Behind(_)) if !forwarded => return None,
+            Err(ReadError::NotLeader { .. } | ReadError::Unreachable(_))
+                if !forwarded && step > 0 =>
             {
-                Ok(Ok((found, replica))) => {
-                    // As of the beginning at least; a leader may know better.
-                    let age = gateway.raft.age_since(self.began);
-                    let known = replica.and_then(|replica| replica.age());
-                    let age = known.map_or(age, |known| known.min(age));
-                    match self.wanted.level {
-                        Level::Bounded(bound) if age > bound => {
-                            let why = "asking its leader took longer".to_owned();
-                            let unmet = Failure::StalenessUnmet {
-                                age: Some(age),
-                                bound,
-                                why,
-                            };
-                            if call.forwarded || gateway.raft.leader(shard) == Some(gateway.me()) {
-                                return Err(Again::Later(unmet));
-                            }
-                        }
-                        Level::Linearizable | Level::Session | Level::Bounded(_) | Level::Local => {
-                            return Ok(self.informed(found, Some(age)));
-                        }
-                    }
-                }
-                Ok(Err(Look::Final(failure))) => return Err(Again::of(failure)),
-                // Whoever gave the token had applied that revision, so it was committed, and what a
-                // linearizable read shows has all that was: it is of another history.
-                Ok(Err(Look::Behind(revision))) => {
-                    return Err(Again::Final(Failure::SessionAhead { revision }));
-                }
-                Err(ReadError::Behind(_)) if !call.forwarded => {}
-                Err(ReadError::NotLeader { .. } | ReadError::Unreachable(_))
-                    if !call.forwarded && step > 0 =>
-                {
-                    return match nearest(gateway, shard, step - 1) {
-                        Some(node) => self.forward(node).await,
-                        None => Err(Again::Later(no_replica(shard))),
-                    };
-                }
-                Err(error @ ReadError::NotLeader { leader, .. }) => {
-                    let why = format!("{error}; leader: {}", name_of(leader));
-                    let why = gateway.words(&why);
-                    return Err(Again::Later(Failure::LeaderChanging(why)));
-                }
-                Err(
-                    error @ (ReadError::NoQuorum(_)
-                    | ReadError::Unreachable(_)
-                    | ReadError::Behind(_)),
-                ) => {
-                    let why = gateway.words(&error.to_string());
-                    return Err(Again::Later(Failure::NoQuorum(why)));
-                }
+                return Some(match nearest(gateway, shard, step - 1) {
+                    Some(node) => self.forward(node).await,
+                    None => Err(Again::Later(no_replica(shard))),
+                });
+            }
+            Err(error @ ReadError::NotLeader { leader, .. }) => {
+                let why = format!("{error}; leader: {}", name_of(leader));
+                Failure::LeaderChanging(gateway.words(&why))
+            }
+            Err(
+                error @ (ReadError::NoQuorum(_) | ReadError::Unreachable(_) | ReadError::Behind(_)),
+            ) => Failure::NoQuorum(gateway.words(&error.to_string())),
+        };
+        Some(Err(Again::Later(failure)))
+    }
+
+    /// The answer of this node's replica. One that is older than the bound is none, where another
+    /// leader may know better.
+    fn young_enough(&self, found: Found<T>, replica: Option<Replica>) -> Option<Result<T, Again>> {
+        let raft = &self.gateway.raft;
+        // As of the beginning at least; a leader may know better.
+        let age = raft.age_since(self.began);
+        let known = replica.and_then(|replica| replica.age());
+        let age = known.map_or(age, |known| known.min(age));
+        match self.wanted.level {
+            Level::Bounded(bound) if age > bound => {
+                let unmet = Failure::StalenessUnmet {
+                    age: Some(age),
+                    bound,
+                    why: "asking its leader took longer".to_owned(),
+                };
+                let leads = raft.leader(self.shard) == Some(self.gateway.me());
+                (self.call.forwarded || leads).then_some(Err(Again::Later(unmet)))
+            }
+            Level::Linearizable | Level::Session | Level::Bounded(_) | Level::Local => {
+                Some(Ok(self.informed(found, Some(age))))
             }
         }
+    }
+
+    /// By the leader, on another node.
+    async fn by_leader(&self, limit: Duration) -> Result<T, Again> {
+        let (gateway, shard) = (self.gateway, self.shard);
         let Some(leader) = gateway.raft.leader(shard).filter(|l| *l != gateway.me()) else {
             let why = format!(
                 "no leader of {} is known to {}",
@@ -373,9 +381,6 @@ where
             );
             return Err(Again::Later(Failure::LeaderChanging(why)));
         };
-        // As long as the replica would have had.
-        let limit = if lags { BARRIER_MAX } else { FORWARD_MAX };
-        let limit = limit + self.rounds();
         let attempt = self.forward_within(leader, limit).await;
         match &attempt {
             // It does not lead, or cannot say so: the next attempt asks another replica.

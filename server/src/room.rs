@@ -31,7 +31,7 @@ use crate::telemetry;
 use crate::world::{DiskSpace, Space};
 
 /// Between two looks at the room, and while little more than the reserve is left.
-const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(100));
+const ROOM_CHECK_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(100));
 /// Of what is free above the reserve, what may be written between two looks.
 const FAST_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// What is given up comes back at so many hundredths of where it went.
@@ -39,7 +39,7 @@ const BACK_PERCENT: u128 = 110;
 
 /// What was seen of the disk last.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct DiskRoom {
     /// Its room.
     pub space: Space,
     /// What of it is kept.
@@ -87,14 +87,14 @@ fn look(
     reserve: &Reserve,
     unflushed: u64,
     before: Room,
-) -> std::io::Result<Seen> {
+) -> std::io::Result<DiskRoom> {
     let (space, needs) = (disk.space()?, disk.needs());
     let reserve = reserve.bytes(space.total, needs);
     let free = match reserve {
         0 => space.free,
         _ => space.free.saturating_sub(unflushed),
     };
-    Ok(Seen {
+    Ok(DiskRoom {
         space,
         reserve,
         room: judge(free, reserve, needs, before),
@@ -110,8 +110,8 @@ pub fn watch(
     reserve: Reserve,
     told: Told,
     drill: DiskSwitch,
-) -> (watch::Receiver<Seen>, impl Future<Output = ()> + Send) {
-    let none = Seen {
+) -> (watch::Receiver<DiskRoom>, impl Future<Output = ()> + Send) {
+    let none = DiskRoom {
         space: Space { free: 0, total: 0 },
         reserve: 0,
         room: Room::Enough,
@@ -151,7 +151,7 @@ struct Watching {
     state: State,
     raft: Arc<Node>,
     reserve: Reserve,
-    seen: watch::Sender<Seen>,
+    seen: watch::Sender<DiskRoom>,
     /// A drill's word on it.
     drill: DiskSwitch,
     /// The disk did not say how much room there is, and that was told.
@@ -198,13 +198,17 @@ impl Watching {
 
     /// Until the next look: more can be written in a second than is left above the reserve.
     fn pause(&self) -> Duration {
-        let Seen { space, reserve, .. } = *self.seen.borrow();
+        let DiskRoom { space, reserve, .. } = *self.seen.borrow();
         let fast = space.total > 0 && space.free < reserve.saturating_add(FAST_BYTES_MAX);
-        if fast { LOOK.1 } else { LOOK.0 }
+        if fast {
+            ROOM_CHECK_EVERY.1
+        } else {
+            ROOM_CHECK_EVERY.0
+        }
     }
 }
 
-fn tell(now: &Seen) {
+fn tell(now: &DiskRoom) {
     let mib = |bytes: u64| bytes >> 20;
     let (free, reserve) = (mib(now.space.free), mib(now.reserve));
     match now.room {

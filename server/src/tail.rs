@@ -40,7 +40,7 @@ const READ_MAX: usize = 256;
 /// would wait here, decoded, for a reader that stands still.
 const READ_BYTES_MAX: usize = 32 * 1024;
 /// How often a tail that waits looks whether its replica still works.
-const LOOK: Duration = Duration::from_secs(5);
+const REPLICA_CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long one question may take whether a cursor can be right, and the wait before the next.
 const VERIFY_MAX: Duration = Duration::from_secs(1);
@@ -448,7 +448,7 @@ impl Tail {
                 true
             }
             changed = self.last_seq.changed() => changed.is_ok(),
-            () = tokio::time::sleep(LOOK) => self.gateway.raft.state(self.shard).is_some(),
+            () = tokio::time::sleep(REPLICA_CHECK_EVERY) => self.gateway.raft.state(self.shard).is_some(),
         };
         if !goes_on {
             self.ended = true;

@@ -67,7 +67,7 @@ pub enum Faded {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feed {
     /// What was told, in the order of the telling.
-    pub told: Vec<Told>,
+    pub told: Vec<FeedChange>,
     /// Everything was told at the end, at rest.
     pub complete: bool,
     /// What ended it before.
@@ -76,7 +76,7 @@ pub struct Feed {
 
 /// One change of a message, as the feed told it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct FeedChange {
     /// The conversation: living-{room}.
     pub room: u32,
     /// The message.
@@ -251,7 +251,7 @@ pub enum AppendEnd {
 
 /// A message as a reader saw it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Seen {
+pub struct SeenMessage {
     /// Its number.
     pub seq: u64,
     /// The sender's name.
@@ -305,7 +305,7 @@ pub struct Page {
     /// How many were asked for.
     pub limit: u32,
     /// Ascending by seq.
-    pub messages: Vec<Seen>,
+    pub messages: Vec<SeenMessage>,
     /// The conversation's last seq at that moment, as the answer says; 0 when the conversation was
     /// not found.
     pub last_seq: u64,
@@ -327,7 +327,7 @@ pub struct Tail {
     /// The first seq that it asked for.
     pub from: u64,
     /// What it was given, in that order, over all its connections.
-    pub events: Vec<(u64, Seen)>,
+    pub events: Vec<(u64, SeenMessage)>,
     /// Why it ended, when it did not end with the load.
     pub error: Option<String>,
     /// Whether it was running when the cluster was at rest at the end: then it must have been given
@@ -345,7 +345,7 @@ pub struct Final {
     /// How fresh it was asked to be.
     pub level: Level,
     /// In the order of the answer.
-    pub messages: Vec<Seen>,
+    pub messages: Vec<SeenMessage>,
 }
 
 /// Everything that was seen of the servers from outside their processes: on disks, and in what

@@ -133,6 +133,7 @@ fn lost(
                     doubt = doubt.or(Some(event.at_ms));
                 }
             }
+            // Ends nobody's lead.
             _ => {}
         }
     }

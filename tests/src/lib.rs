@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use client::{AppendStream, Client, ListOptions, Message, StreamOptions};
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak::ledger::{Ack, Found, Sent, judge};
 use proto::net::Dial;
 use tempfile::TempDir;
@@ -101,7 +101,7 @@ impl Drop for Place {
 /// When it does not come up.
 pub async fn cluster(nodes_per_dc: usize) -> (Place, Cluster) {
     let place = Place::new();
-    let plan = Plan::three_dcs(place.path(), &binary(), nodes_per_dc);
+    let plan = ClusterPlan::three_dcs(place.path(), &binary(), nodes_per_dc);
     let cluster = Cluster::start(plan).await.expect("the cluster comes up");
     (place, cluster)
 }

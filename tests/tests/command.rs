@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use client::{Level, ListOptions};
 use firebreak::cluster::process::Process;
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{LIMIT, Place, binary, client, cluster};
 
 fn run(cluster: &Cluster, args: &[&str]) -> Output {
@@ -275,7 +275,7 @@ fn a_wrong_configuration_ends_with_code_2_and_names_file_key_and_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_token_lets_nobody_in() {
     let place = Place::new();
-    let plan = Plan::three_dcs(place.path(), &binary(), 1);
+    let plan = ClusterPlan::three_dcs(place.path(), &binary(), 1);
     let mut cluster = Cluster::found(plan).await.unwrap();
     let config = cluster.nodes()[1].config.display().to_string();
     let peer = cluster.nodes()[0].address.clone();

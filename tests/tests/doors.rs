@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use client::{Client, Message, v1};
 use ed25519_dalek::{Signer as _, SigningKey};
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{CALL_LIMIT, LIMIT, Place, binary};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ const REQUIRED: &str = "\n[auth]\nmode = \"required\"\n";
 /// A cluster that lets in nobody without a credential.
 async fn required(nodes_per_dc: usize) -> (Place, Cluster) {
     let place = Place::new();
-    let mut plan = Plan::three_dcs(place.path(), &binary(), nodes_per_dc);
+    let mut plan = ClusterPlan::three_dcs(place.path(), &binary(), nodes_per_dc);
     plan.settings.push_str(REQUIRED);
     let cluster = Cluster::start(plan).await.expect("the cluster comes up");
     (place, cluster)

@@ -20,8 +20,8 @@ use serde_json::Value;
 const GONE: Duration = Duration::from_secs(60);
 /// An abort has undone everything after this.
 const UNDONE: Duration = Duration::from_secs(10);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at a drill.
+const DRILL_CHECK_EVERY: Duration = Duration::from_millis(100);
 
 fn command(cluster: &Cluster, args: &[&str]) -> Command {
     let mut command = Command::new(binary());
@@ -113,7 +113,7 @@ impl Controller {
                 cluster.start_wanted(wanted).unwrap();
                 return status;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(DRILL_CHECK_EVERY);
         }
     }
 
@@ -138,7 +138,7 @@ fn noted(cluster: &Cluster, id: &str, says: &str) {
             return;
         }
         assert!(Instant::now() < until, "{says}: {drill:#}");
-        std::thread::sleep(LOOK);
+        std::thread::sleep(DRILL_CHECK_EVERY);
     }
 }
 
@@ -158,7 +158,7 @@ async fn all_clear(cluster: &Cluster, within: Duration) {
             return;
         }
         assert!(Instant::now() < until, "{reports:?}");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(DRILL_CHECK_EVERY).await;
     }
 }
 
@@ -298,7 +298,7 @@ async fn processes_that_a_dead_controller_stopped_go_on_by_themselves() {
     let until = Instant::now() + LIMIT;
     while shown(&cluster, &id)["state"] != "inconclusive" {
         assert!(Instant::now() < until, "{:#}", shown(&cluster, &id));
-        std::thread::sleep(LOOK);
+        std::thread::sleep(DRILL_CHECK_EVERY);
     }
 }
 
@@ -339,13 +339,13 @@ async fn a_drain_is_a_drill_and_is_taken_back_when_it_is_interrupted() {
     let until = Instant::now() + LIMIT;
     while !drained(&cluster.statuses().await) {
         assert!(Instant::now() < until, "nothing is drained");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(DRILL_CHECK_EVERY).await;
     }
     controller.signal(libc::SIGINT);
     let until = Instant::now() + UNDONE;
     while drained(&cluster.statuses().await) {
         assert!(Instant::now() < until, "it is drained still");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(DRILL_CHECK_EVERY).await;
     }
     let paper = controller.ends(4, &dir);
     assert!(
@@ -401,7 +401,7 @@ async fn taken_over(scenario: &str, action: &str, more: &[&str]) {
             break output;
         }
         assert!(Instant::now() < until, "{}", text(&output));
-        std::thread::sleep(LOOK);
+        std::thread::sleep(DRILL_CHECK_EVERY);
     };
     assert_eq!(ended.status.code(), Some(5), "{}", text(&ended));
     let paper = std::fs::read_to_string(dir.join("paper.json")).unwrap();
@@ -502,7 +502,7 @@ async fn the_faults_of_a_controller_that_is_killed_end_by_themselves_and_history
     let until = Instant::now() + LIMIT;
     while shown(&cluster, &id)["state"] != "inconclusive" {
         assert!(Instant::now() < until, "{:#}", shown(&cluster, &id));
-        std::thread::sleep(LOOK);
+        std::thread::sleep(DRILL_CHECK_EVERY);
     }
     assert!(shown(&cluster, &id)["why"].to_string().contains("was lost"));
 }
@@ -690,7 +690,7 @@ async fn what_cannot_be_or_may_not_be_is_refused_with_the_reason() {
     let until = Instant::now() + LIMIT;
     while run(&cluster, &["status"]).status.code() != Some(3) {
         assert!(Instant::now() < until, "it does not begin");
-        std::thread::sleep(LOOK);
+        std::thread::sleep(DRILL_CHECK_EVERY);
     }
     no(&["run", other.to_str().unwrap(), "--dir", "second"], "runs");
     ends(&cluster, &["stop-all", "--as", "kim"], 0, "ended");

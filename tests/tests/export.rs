@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use client::{Client, Edit, Level, ListOptions, Message, v1};
 use firebreak::cluster::process::Process;
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{LIMIT, Place, binary, client};
 
 const TENANT: &str = "tenants/acme";
 
 async fn one_node() -> (Place, Cluster) {
     let place = Place::new();
-    let mut plan = Plan::three_dcs(place.path(), &binary(), 1);
+    let mut plan = ClusterPlan::three_dcs(place.path(), &binary(), 1);
     plan.places.truncate(1);
     plan.replicas = 1;
     let cluster = Cluster::start(plan).await.expect("the node comes up");

@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{LIMIT, Place, binary, cluster};
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
@@ -233,7 +233,7 @@ async fn a_standstill_ends_at_a_word_and_the_node_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_drills_are_not_allowed_there_is_nobody_to_ask() {
     let place = Place::new();
-    let mut plan = Plan::three_dcs(place.path(), &binary(), 1);
+    let mut plan = ClusterPlan::three_dcs(place.path(), &binary(), 1);
     plan.settings.push_str("\n[drill]\nallowed = false\n");
     let cluster = Cluster::start(plan).await.unwrap();
     let told = status(&cluster, 0).await;

@@ -8,7 +8,7 @@
 )]
 
 use client::{Changed, Client, Edit, Error, Event, From, Level, ListOptions, Message, Tail};
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{LIMIT, Place, binary, client, client_of, cluster};
 use proto::v1;
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ const ROOM: &str = "tenants/test/conversations/room";
 
 async fn one_node() -> (Place, Cluster) {
     let place = Place::new();
-    let mut plan = Plan::three_dcs(place.path(), &binary(), 1);
+    let mut plan = ClusterPlan::three_dcs(place.path(), &binary(), 1);
     plan.places.truncate(1);
     plan.replicas = 1;
     let cluster = Cluster::start(plan).await.expect("the node comes up");

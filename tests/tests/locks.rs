@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, Message};
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{CALL_LIMIT, LIMIT, Load, Place, binary, client};
 use model::id::NodeId;
 use proto::net::secure::{SecureDialer, Trust};
@@ -33,9 +33,9 @@ const TALK: &str = "tenants/test/conversations/talk";
 
 async fn cluster(mode: &'static str) -> (Place, Cluster) {
     let place = Place::new();
-    let plan = Plan {
+    let plan = ClusterPlan {
         tls: Some(mode),
-        ..Plan::three_dcs(place.path(), &binary(), 1)
+        ..ClusterPlan::three_dcs(place.path(), &binary(), 1)
     };
     let cluster = Cluster::start(plan).await.expect("the cluster comes up");
     (place, cluster)
@@ -198,9 +198,9 @@ fn identity(cluster: &Cluster, node: usize) -> Record {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_took_a_removed_nodes_disk_and_certificate_is_refused_all_the_same() {
     let place = Place::new();
-    let mut plan = Plan {
+    let mut plan = ClusterPlan {
         tls: Some("strict"),
-        ..Plan::three_dcs(place.path(), &binary(), 1)
+        ..ClusterPlan::three_dcs(place.path(), &binary(), 1)
     };
     plan.places.push(("kr".to_owned(), "jeju".to_owned()));
     let mut cluster = Cluster::start(plan).await.expect("the cluster comes up");
@@ -320,9 +320,9 @@ fn reconfigure(config: &Path, change: impl FnOnce(&mut toml::Table)) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_gets_its_certificate_as_it_joins_and_tells_its_token_to_nobody_else() {
     let place = Place::new();
-    let plan = Plan {
+    let plan = ClusterPlan {
         tls: Some("strict"),
-        ..Plan::three_dcs(place.path(), &binary(), 1)
+        ..ClusterPlan::three_dcs(place.path(), &binary(), 1)
     };
     let mut cluster = Cluster::found(plan).await.unwrap();
     let (pki, own) = (cluster.pki(), place.path().join("own"));

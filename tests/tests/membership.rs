@@ -89,7 +89,7 @@ async fn joining_again_says_whether_it_still_holds() {
     let (_other_place, other) = {
         let place = firebreak_tests::Place::new();
         let mut plan =
-            firebreak::cluster::Plan::three_dcs(place.path(), &firebreak_tests::binary(), 1);
+            firebreak::cluster::ClusterPlan::three_dcs(place.path(), &firebreak_tests::binary(), 1);
         plan.replicas = 1;
         (place, Cluster::found(plan).await.unwrap())
     };
@@ -208,7 +208,8 @@ async fn known(cluster: &mut Cluster, name: &str, what: impl Fn(&proto::v1::Node
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_made_listed_revoked_and_expire_and_no_disk_keeps_their_text() {
     let place = firebreak_tests::Place::new();
-    let plan = firebreak::cluster::Plan::three_dcs(place.path(), &firebreak_tests::binary(), 1);
+    let plan =
+        firebreak::cluster::ClusterPlan::three_dcs(place.path(), &firebreak_tests::binary(), 1);
     let mut cluster = Cluster::found(plan).await.unwrap();
     let target = cluster.nodes()[0].address.clone();
     let shown = |args: &[&str]| {

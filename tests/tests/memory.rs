@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use client::{AppendStream, Message, StreamOptions};
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{Place, binary, client};
 use model::id::ConversationName;
 
@@ -23,7 +23,7 @@ const FLAT_PERCENT: u64 = 5;
 
 async fn started(nodes: usize, shards: u32, settings: &str) -> (Place, Cluster) {
     let place = Place::new();
-    let mut plan = Plan::three_dcs(place.path(), &binary(), 1);
+    let mut plan = ClusterPlan::three_dcs(place.path(), &binary(), 1);
     plan.places.truncate(nodes);
     plan.replicas = if nodes < 3 { 1 } else { 3 };
     plan.shards = Some(shards);

@@ -36,7 +36,7 @@ use tonic_types::StatusExt as _;
 /// The member whose disk was read: it is down meanwhile.
 const READ: usize = 1;
 /// Between two looks at a log.
-const LOOK: Duration = Duration::from_millis(50);
+const LOG_CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// What the disk of a node that is down says it is.
 fn identity(cluster: &Cluster, node: usize) -> Record {
@@ -442,7 +442,7 @@ async fn pings_whose_pongs_nobody_takes_fill_no_memory() {
     };
     timeout(LIMIT, async {
         while told() < 3 {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(LOG_CHECK_EVERY).await;
         }
     })
     .await

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{LIMIT, Load, Place, binary, client};
 use http_body::{Body as _, Frame};
 use proto::v1;
@@ -40,7 +40,7 @@ async fn limited(nodes: usize, descriptors: u32, settings: &str) -> (Place, Clus
     let script = format!("#!/bin/sh\nulimit -n {descriptors}\nexec '{program}' \"$@\"\n");
     std::fs::write(&limited, script).unwrap();
     std::fs::set_permissions(&limited, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut plan = Plan::three_dcs(place.path(), &limited, 1);
+    let mut plan = ClusterPlan::three_dcs(place.path(), &limited, 1);
     plan.places.truncate(nodes);
     plan.replicas = if nodes < 3 { 1 } else { 3 };
     plan.settings = settings.to_owned();

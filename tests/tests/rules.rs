@@ -12,14 +12,14 @@ use std::time::Duration;
 use client::{
     AppendOptions, Client, Error, Event, From, Level, ListOptions, Message, Page, Rules, v1,
 };
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{LIMIT, Place, binary, client, client_of, cluster};
 use tokio::time::{Instant, sleep, timeout};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_hold_on_one_node() {
     let place = Place::new();
-    let mut plan = Plan::three_dcs(place.path(), &binary(), 1);
+    let mut plan = ClusterPlan::three_dcs(place.path(), &binary(), 1);
     plan.places.truncate(1);
     plan.replicas = 1;
     let cluster = Cluster::start(plan).await.expect("the node comes up");

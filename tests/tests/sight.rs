@@ -13,7 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{LIMIT, Load, Place, binary, client, cluster};
 use serde_json::Value;
 use server::sight::metrics::{METRICS, budget, series};
@@ -270,7 +270,7 @@ async fn ten_thousand_shards_add_no_series_and_status_tells_the_budget() {
     for shards in [1, 10_000] {
         let folder = place.path().join(shards.to_string());
         std::fs::create_dir(&folder).unwrap();
-        let mut plan = Plan::three_dcs(&folder, &binary(), 1);
+        let mut plan = ClusterPlan::three_dcs(&folder, &binary(), 1);
         plan.places.truncate(1);
         (plan.shards, plan.replicas) = (Some(shards), 1);
         plan.settings.push_str("\n[memory]\nmax_mb = 2048\n");

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use client::{Client, ListOptions, Message};
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{LIMIT, Place, binary, client};
 use tokio::time::Instant;
 
@@ -155,7 +155,7 @@ async fn small_disks_fill_up_and_everything_but_appends_goes_on() {
         std::fs::create_dir(at.join("data")).unwrap();
         std::os::unix::fs::symlink(at.join("data"), place.path().join(name)).unwrap();
     }
-    let mut plan = Plan::three_dcs(place.path(), &binary(), 1);
+    let mut plan = ClusterPlan::three_dcs(place.path(), &binary(), 1);
     // The reserve is the product's.
     plan.settings = String::new();
     let mut cluster = Cluster::start(plan).await.unwrap();

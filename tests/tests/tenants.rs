@@ -13,7 +13,7 @@ use client::{
     AppendOptions, Class, Client, Error, Event, From, Level, ListOptions, Message, Rules,
     StreamOptions, Tenant,
 };
-use firebreak::cluster::{Cluster, Plan, view};
+use firebreak::cluster::{Cluster, ClusterPlan, view};
 use firebreak_tests::{LIMIT, Place, assert_identical, binary, client, client_of};
 use proto::v1;
 use proto::v1::messages_client::MessagesClient;
@@ -24,7 +24,7 @@ const STRICT: &str = "\n[tenants]\nimplicit = false\n";
 
 async fn start(dcs: usize, settings: &str) -> (Place, Cluster) {
     let place = Place::new();
-    let mut plan = Plan::three_dcs(place.path(), &binary(), 1);
+    let mut plan = ClusterPlan::three_dcs(place.path(), &binary(), 1);
     plan.places.truncate(dcs);
     plan.replicas = u32::try_from(dcs).unwrap();
     plan.settings.push_str(settings);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use firebreak::cluster::{Cluster, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan};
 use firebreak_tests::{LIMIT, Place, binary};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -102,13 +102,15 @@ impl Collector {
 
 async fn traced(collector: &Collector) -> (Place, Cluster) {
     let place = Place::new();
-    let plan = Plan::three_dcs(place.path(), &binary(), 1);
+    let plan = ClusterPlan::three_dcs(place.path(), &binary(), 1);
     let endpoint = collector.begin().await;
     let settings = format!(
         "{}\n[traces]\nendpoint = \"{endpoint}\"\n\n[http]\ncanary = false\n",
         plan.settings
     );
-    let cluster = Cluster::start(Plan { settings, ..plan }).await.unwrap();
+    let cluster = Cluster::start(ClusterPlan { settings, ..plan })
+        .await
+        .unwrap();
     (place, cluster)
 }
 

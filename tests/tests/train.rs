@@ -16,7 +16,7 @@ use firebreak_tests::{LIMIT, binary};
 use serde_json::Value;
 
 /// Between two looks at the simulated cluster.
-const LOOK: Duration = Duration::from_millis(100);
+const CLUSTER_CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// A training on its way, ended when it is not waited for.
 struct Training {
@@ -85,7 +85,7 @@ impl Training {
                 return serde_json::from_slice(&output.stdout).unwrap();
             }
             assert!(Instant::now() < until, "{output:?}");
-            std::thread::sleep(LOOK);
+            std::thread::sleep(CLUSTER_CHECK_EVERY);
         }
     }
 

@@ -8,6 +8,10 @@
     reason = "a hash map that is only looked up, never walked: its order is not seen"
 )]
 
+mod entry;
+mod lane;
+mod setbacks;
+
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -15,50 +19,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::mutant;
 use prost::Message;
 use proto::v1;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::Code;
 
+use self::entry::{Entry, SLOT_BITS, entry, slot_of, timed};
+use self::lane::Lane;
 use super::Outcome;
 use crate::error::{Error, Refusal};
 use crate::message::Appended;
 use crate::options::{BACKOFF_MAX, BACKOFF_MIN, RETRY_AFTER_MAX};
-
-/// Bits of a correlation id that say in which slot the entry is; the rest counts.
-const SLOT_BITS: u32 = 16;
-
-const _: () = assert!(model::limits::STREAM_UNANSWERED_MAX <= 1 << SLOT_BITS);
-
-struct Entry {
-    id: u64,
-    lane: usize,
-    /// The encoded `AppendItem`.
-    item: Bytes,
-    started: Instant,
-    deadline: Instant,
-    /// When it was last sent.
-    sent_at: Instant,
-    /// On which stream.
-    stream: u64,
-    attempts: u32,
-    last: Option<Refusal>,
-    answer: oneshot::Sender<Outcome>,
-}
-
-/// One conversation with unanswered messages. Ids grow in the order of enqueueing.
-struct Lane {
-    parent: Arc<str>,
-    waiting: VecDeque<u64>,
-    in_flight: VecDeque<u64>,
-    /// Refused for now; sent again once nothing is in flight.
-    failed: Vec<u64>,
-    /// Refusals in a row.
-    refused: u32,
-    delayed_until: Option<Instant>,
-}
 
 #[derive(Default)]
 pub(crate) struct Window {
@@ -368,145 +340,6 @@ impl Window {
         }
     }
 
-    /// Makes what is in flight on `stream` wait again, in the order of enqueueing: that one broke, and
-    /// another has taken over. True when there was any.
-    pub(crate) fn rewind_one(&mut self, stream: u64) -> bool {
-        let mut order: Vec<(u64, usize)> = Vec::new();
-        for (at, lane) in self.lanes.iter_mut().enumerate() {
-            let Some(lane) = lane else { continue };
-            // All that a conversation has in flight went out together.
-            let first = lane.in_flight.front();
-            let first = first.and_then(|id| entry(&mut self.slots, *id));
-            if first.is_some_and(|entry| entry.stream == stream) {
-                self.in_flight -= lane.in_flight.len();
-                lane.recall();
-                order.extend(lane.waiting.front().map(|first| (*first, at)));
-            }
-        }
-        order.sort_unstable();
-        self.ready.extend(order.iter().map(|(_, at)| at));
-        !order.is_empty()
-    }
-
-    /// Makes everything unanswered wait again, in the order of enqueueing: the stream broke.
-    pub(crate) fn rewind(&mut self) {
-        self.ready.clear();
-        self.delayed.clear();
-        self.in_flight = 0;
-        let mut order: Vec<(u64, usize)> = Vec::new();
-        for (at, lane) in self.lanes.iter_mut().enumerate() {
-            let Some(lane) = lane else { continue };
-            lane.recall();
-            lane.delayed_until = None;
-            if let Some(first) = lane.waiting.front() {
-                order.push((*first, at));
-            }
-        }
-        order.sort_unstable();
-        self.ready.extend(order.into_iter().map(|(_, at)| at));
-    }
-
-    /// Ends what was enqueued behind `id` in its conversation: with the outcome of that unknown,
-    /// whatever came behind it might come before it. Gives how many.
-    fn fail_behind(&mut self, at: usize, id: u64) -> usize {
-        let Some(lane) = self.lanes[at].as_mut() else {
-            return 0;
-        };
-        let flying = lane.in_flight.len();
-        let mut behind: Vec<u64> = Vec::new();
-        let mut keep = |one: &u64| {
-            let before = *one <= id;
-            if !before {
-                behind.push(*one);
-            }
-            before
-        };
-        lane.in_flight.retain(&mut keep);
-        lane.failed.retain(&mut keep);
-        lane.waiting.retain(&mut keep);
-        self.in_flight -= flying - lane.in_flight.len();
-        behind.sort_unstable();
-        for one in &behind {
-            self.resolve(*one, |entry| {
-                Err(Error::Refused(Refusal::predecessor(entry.attempts > 0)))
-            });
-        }
-        behind.len()
-    }
-
-    /// Ends everything whose deadline has passed; gives how many.
-    pub(crate) fn expire(&mut self, now: Instant) -> usize {
-        let mut late: Vec<u64> = self
-            .slots
-            .iter()
-            .flatten()
-            .filter(|entry| entry.deadline <= now)
-            .map(|entry| entry.id)
-            .collect();
-        // In the order of enqueueing.
-        late.sort_unstable();
-        let mut ended = 0;
-        for id in &late {
-            let Some(Entry { lane, attempts, .. }) = entry(&mut self.slots, *id) else {
-                continue;
-            };
-            let (at, sent) = (*lane, *attempts > 0);
-            let Some(lane) = self.lanes[at].as_mut() else {
-                continue;
-            };
-            if let Some(position) = lane.in_flight.iter().position(|one| one == id) {
-                lane.in_flight.remove(position);
-                self.in_flight -= 1;
-            }
-            lane.waiting.retain(|one| one != id);
-            lane.failed.retain(|one| one != id);
-            self.resolve(*id, |entry| {
-                Err(Error::Deadline {
-                    outcome_unknown: entry.attempts > 0,
-                    attempts: entry.attempts,
-                    last: entry.last.clone().map(Box::new),
-                })
-            });
-            ended += 1;
-            if sent {
-                ended += self.fail_behind(at, *id);
-            }
-            let Some(lane) = self.lanes[at].as_ref() else {
-                continue;
-            };
-            // A lane that is ready or delayed stays where it is, even when it is empty now.
-            let placed = lane.delayed_until.is_some() || self.ready.contains(&at);
-            if !placed {
-                self.settle(at, now);
-            }
-        }
-        ended
-    }
-
-    /// Ends everything in flight with one error: the whole stream was refused for good.
-    pub(crate) fn refuse_in_flight(&mut self, refusal: &Refusal, now: Instant) -> usize {
-        let mut ids: Vec<u64> = Vec::new();
-        let mut emptied: Vec<usize> = Vec::new();
-        for (at, lane) in self.lanes.iter_mut().enumerate() {
-            let Some(lane) = lane else { continue };
-            if !lane.in_flight.is_empty() {
-                ids.extend(lane.in_flight.drain(..).chain(lane.failed.drain(..)));
-                emptied.push(at);
-            }
-        }
-        self.in_flight = 0;
-        ids.sort_unstable();
-        for id in &ids {
-            let mut refusal = refusal.clone();
-            refusal.outcome_unknown = true;
-            self.resolve(*id, |_| Err(Error::Refused(refusal)));
-        }
-        for at in emptied {
-            self.settle(at, now);
-        }
-        ids.len()
-    }
-
     /// Makes delayed lanes ready whose time has come; true when there were any.
     pub(crate) fn wake(&mut self, now: Instant) -> bool {
         let mut any = false;
@@ -548,75 +381,5 @@ impl Window {
     }
 }
 
-impl Lane {
-    /// Puts what is in flight or refused back in front of what waits, in order.
-    fn recall(&mut self) {
-        if self.in_flight.is_empty() && self.failed.is_empty() {
-            return;
-        }
-        let mut back: Vec<u64> = self
-            .in_flight
-            .drain(..)
-            .chain(self.failed.drain(..))
-            .collect();
-        back.sort_unstable();
-        if mutant!("stream-resend-out-of-order") {
-            back.reverse();
-        }
-        for id in back.into_iter().rev() {
-            self.waiting.push_front(id);
-        }
-    }
-}
-
-fn slot_of(id: u64) -> usize {
-    (id & ((1 << SLOT_BITS) - 1)) as usize
-}
-
-fn entry(slots: &mut [Option<Entry>], id: u64) -> Option<&mut Entry> {
-    slots
-        .get_mut(slot_of(id))?
-        .as_mut()
-        .filter(|entry| entry.id == id)
-}
-
-/// The item, with what is left of its time when much of it is gone: of a field that is there twice,
-/// the last counts.
-fn timed(entry: &Entry, now: Instant) -> Bytes {
-    const WORTH_TELLING: Duration = Duration::from_millis(100);
-    if mutant!("client-retry-with-a-new-id") && entry.attempts > 0 {
-        return renamed(entry);
-    }
-    if now - entry.started < WORTH_TELLING {
-        return entry.item.clone();
-    }
-    let left = entry.deadline.saturating_duration_since(now).as_millis();
-    let mut item = entry.item.to_vec();
-    let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
-    item.extend(
-        v1::AppendItem {
-            timeout_ms,
-            ..v1::AppendItem::default()
-        }
-        .encode_to_vec(),
-    );
-    Bytes::from(item)
-}
-
-/// What a mutant sends again: the same message under another id. Of a message that is there twice,
-/// the fields are merged.
-fn renamed(entry: &Entry) -> Bytes {
-    let message = v1::Message {
-        client_message_id: format!("{}-{}", entry.id, entry.attempts),
-        ..v1::Message::default()
-    };
-    let other = v1::AppendItem {
-        message: Some(message),
-        ..v1::AppendItem::default()
-    };
-    Bytes::from([&entry.item[..], &other.encode_to_vec()].concat())
-}
-
 #[cfg(test)]
-#[path = "window_tests.rs"]
 mod tests;

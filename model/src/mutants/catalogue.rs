@@ -396,7 +396,7 @@ pub const ALL: &[Mutant] = &[
         pending: Some(
             "gateways and clients send the same id again within the caller's time, and find the first \
              answer; only who is out of time in that very moment is told, and no scenario meets that. A \
-             test of raft/src/batcher.rs looks at what is told",
+             test of raft/src/replica/batcher/ looks at what is told",
         ),
     },
     Mutant {

@@ -46,7 +46,7 @@ impl Default for Policy {
 
 /// What to do now, and what cannot be done yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct PlacementPlan {
     /// Moves to begin, the most endangered shards first.
     pub begin: Vec<Move>,
     /// Moves whose new node was lost: they are taken back.
@@ -184,7 +184,7 @@ impl fmt::Display for Span {
 
 /// What to do now. The same question has the same answer; once its moves are begun they are not
 /// in it any more.
-pub fn plan(state: &ClusterState, health: &Health, policy: &Policy) -> Plan {
+pub fn plan(state: &ClusterState, health: &Health, policy: &Policy) -> PlacementPlan {
     let mut planner = Planner::new(state, health, policy);
     planner.meta();
     let mut waiting: Vec<&Shard> = Vec::new();
@@ -214,7 +214,7 @@ struct Planner<'s> {
     load: BTreeMap<u64, usize>,
     /// Moves to each node.
     inbound: BTreeMap<u64, usize>,
-    plan: Plan,
+    plan: PlacementPlan,
 }
 
 /// Where a replica can go.
@@ -243,7 +243,7 @@ impl<'s> Planner<'s> {
             left: Vec::new(),
             load,
             inbound,
-            plan: Plan::default(),
+            plan: PlacementPlan::default(),
         };
         planner.left = ids().filter(|id| !planner.lost(*id)).collect();
         planner
@@ -499,7 +499,7 @@ impl<'s> Planner<'s> {
 }
 
 /// Nodes that are leaving and hold nothing any more.
-impl Plan {
+impl PlacementPlan {
     /// The nodes that can be removed now.
     pub fn removable(state: &ClusterState) -> impl Iterator<Item = u64> {
         let leaving = state.leaving.iter().copied();

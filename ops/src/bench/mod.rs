@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use firebreak::cluster::usage::Usage as Used;
-use firebreak::cluster::{Cluster, Plan, view};
+use firebreak::cluster::{Cluster, ClusterPlan, view};
 use indicatif::{ProgressBar, ProgressStyle};
 use proto::net::{Channel, Dial, Tcp};
 use proto::v1::GetStatusResponse;
@@ -370,13 +370,13 @@ impl Args {
             None => (temporary.path().to_owned(), Some(temporary)),
         };
         let place = |n| ("bench".to_owned(), format!("dc{n}"));
-        let plan = Plan {
+        let plan = ClusterPlan {
             places: (1..=self.nodes).map(place).collect(),
             nodes_per_dc: 1,
             shards,
             replicas: self.replicas,
             tls: side.tls,
-            ..Plan::three_dcs(&dir, &side.binary, 1)
+            ..ClusterPlan::three_dcs(&dir, &side.binary, 1)
         };
         let spinner = spinner(&format!(
             "starting {} nodes in {}",

@@ -63,7 +63,7 @@ impl Outage {
 
 /// What one client was told.
 #[derive(Default)]
-struct Told {
+struct ClientOutcome {
     acked: Vec<(String, String)>,
     failed: Vec<String>,
     longest_gap: Duration,
@@ -130,8 +130,8 @@ pub async fn kill_one(cluster: &mut Cluster) -> anyhow::Result<Outage> {
     })
 }
 
-async fn send(client: Client, sender: usize, over: Arc<AtomicBool>) -> Told {
-    let mut told = Told::default();
+async fn send(client: Client, sender: usize, over: Arc<AtomicBool>) -> ClientOutcome {
+    let mut told = ClientOutcome::default();
     let mut last = None;
     for count in 0.. {
         if over.load(Ordering::Relaxed) {
@@ -160,7 +160,7 @@ async fn send(client: Client, sender: usize, over: Arc<AtomicBool>) -> Told {
 }
 
 /// Acknowledged messages that their conversations do not have.
-async fn lost(cluster: &Cluster, told: &[Told]) -> anyhow::Result<usize> {
+async fn lost(cluster: &Cluster, told: &[ClientOutcome]) -> anyhow::Result<usize> {
     let client = Client::builder().endpoints(cluster.addresses()).build()?;
     let mut rooms: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (room, id) in told.iter().flat_map(|told| &told.acked) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(2);
+/// Between two looks how late this process wakes.
+const LATENESS_CHECK_EVERY: Duration = Duration::from_millis(2);
 
 /// A thread that sleeps and looks how much too late it is woken, until this is dropped.
 pub struct Probe {
@@ -22,8 +22,8 @@ impl Probe {
             let mut worst = Duration::ZERO;
             while still.strong_count() > 0 {
                 let began = Instant::now();
-                thread::sleep(LOOK);
-                worst = worst.max(began.elapsed().saturating_sub(LOOK));
+                thread::sleep(LATENESS_CHECK_EVERY);
+                worst = worst.max(began.elapsed().saturating_sub(LATENESS_CHECK_EVERY));
             }
             worst
         });

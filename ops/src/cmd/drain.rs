@@ -12,7 +12,7 @@ use server::drill::verb::Verb;
 
 use super::map::Map;
 use super::rehearsed::{Go, Rehearsed};
-use super::target::{Target, Told, verb_failed, wait_seconds};
+use super::target::{ProgressOutput, Target, verb_failed, wait_seconds};
 
 /// Of both drains.
 pub const DRAIN_EXAMPLES: &str = "\
@@ -118,8 +118,8 @@ pub struct Undrain<W: Whom> {
 
 /// How long a call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks what the node still leads.
+const DRAIN_CHECK_EVERY: Duration = Duration::from_millis(200);
 
 /// What became of it.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -172,14 +172,14 @@ impl<W: Whom> Drain<W> {
             if outcome.is_done() || Instant::now() >= until {
                 break outcome;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(DRAIN_CHECK_EVERY).await;
         };
         outcome.took_ms = begun.elapsed().as_millis();
         let code = match outcome.is_done() {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,
         };
-        Told::new(self.json).end(&told(&outcome), &serde_json::to_value(&outcome)?, code)
+        ProgressOutput::new(self.json).end(&told(&outcome), &serde_json::to_value(&outcome)?, code)
     }
 }
 
@@ -200,7 +200,7 @@ impl<W: Whom> Undrain<W> {
             ..outcome(&map, &nodes)
         };
         let document = serde_json::to_value(&outcome)?;
-        Told::new(self.json).end(&told(&outcome), &document, ExitCode::SUCCESS)
+        ProgressOutput::new(self.json).end(&told(&outcome), &document, ExitCode::SUCCESS)
     }
 }
 

@@ -22,8 +22,8 @@ Exit codes: 0 nothing is left, 1 something is, or a node does not answer, 2 wron
 
 /// How long a node may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks how far an erasure is.
+const ERASURE_CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// See to what was erased.
 #[derive(clap::Subcommand, Debug)]
@@ -74,7 +74,7 @@ impl Erase {
                     false => ExitCode::FAILURE,
                 });
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(ERASURE_CHECK_EVERY).await;
         }
     }
 }

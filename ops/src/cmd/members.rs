@@ -10,7 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::map::Map;
 use super::rehearsed::{Go, Rehearsed};
-use super::target::{Target, Told, Waits, new_table, printable, verb_failed, wait_seconds};
+use super::target::{
+    ProgressOutput, Target, Waits, new_table, printable, verb_failed, wait_seconds,
+};
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
@@ -26,7 +28,7 @@ Exit codes: 0 removed (or asked for), 1 refused or not yet done, 2 wrong argumen
 /// How long to look for a node that answers.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Between two looks at what is left to do.
-const LOOK: Duration = Duration::from_secs(1);
+const MEMBERS_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Show the nodes.
 #[derive(clap::Args, Debug)]
@@ -127,7 +129,7 @@ impl Relocate {
             "region": self.region,
             "dc": self.dc,
         });
-        Told::new(self.json).end(&stands, &document, ExitCode::SUCCESS)
+        ProgressOutput::new(self.json).end(&stands, &document, ExitCode::SUCCESS)
     }
 }
 
@@ -197,7 +199,7 @@ impl Add {
              It gets replicas as nodes are lost or leave, or by `firebreak shard move`."
         );
         let commands = serde_json::json!({ "commands": [join, serve] });
-        Told::new(self.json).end(&text, &commands, ExitCode::SUCCESS)
+        ProgressOutput::new(self.json).end(&text, &commands, ExitCode::SUCCESS)
     }
 }
 
@@ -225,7 +227,7 @@ impl Remove {
             verb_failed(error, refused, "firebreak node list")
         };
         client.remove_node(request).await.map_err(refused)?;
-        let told = Told::new(self.json);
+        let told = ProgressOutput::new(self.json);
         let outcome = |outcome: &str| serde_json::json!({ "node": name, "node_id": node_id, "outcome": outcome });
         if self.cancel {
             let stays = format!("{name} stays.");
@@ -260,7 +262,7 @@ impl Remove {
                 );
                 return told.fail(why, &outcome("leaving"));
             }
-            sleep(LOOK).await;
+            sleep(MEMBERS_CHECK_EVERY).await;
         }
     }
 }

@@ -17,7 +17,7 @@ use server::drill::verb::Verb;
 
 use super::drill::rehearse::gather;
 use super::sim;
-use super::target::{Target, Told};
+use super::target::{ProgressOutput, Target};
 
 /// How long it is looked for a node that answers.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ impl Rehearsed {
         if !self.rehearse {
             return Ok(Go::On);
         }
-        let (verb, told) = (verb(), Told::new(json));
+        let (verb, told) = (verb(), ProgressOutput::new(json));
         let folder = tempfile::tempdir().context("no folder for the rehearsal")?;
         let (cluster, asked) = (
             folder.path().join("cluster.json"),

@@ -29,12 +29,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub enum Retention {
     /// Count what would have expired at a time
     #[command(after_help = EXAMPLES)]
-    Plan(Plan),
+    RetentionPlan(RetentionPlan),
 }
 
 /// What to count.
 #[derive(clap::Args, Debug)]
-pub struct Plan {
+pub struct RetentionPlan {
     /// At this time, UTC, such as 2026-12-31T00:00:00Z; now when not given
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339_weak)]
     at: Option<SystemTime>,
@@ -67,7 +67,7 @@ impl Retention {
     /// # Errors
     /// As exit codes tell.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let Retention::Plan(plan) = self;
+        let Retention::RetentionPlan(plan) = self;
         let client = plan.target.client(LIMIT).await?;
         let (counted, missing) = plan.count(&client).await?;
         plan.print(&counted, &missing)?;
@@ -78,7 +78,7 @@ impl Retention {
     }
 }
 
-impl Plan {
+impl RetentionPlan {
     /// What the leaders of all shards count, and what is missing.
     async fn count(&self, client: &Client) -> anyhow::Result<(Vec<Counted>, Vec<String>)> {
         let since_1970 = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -12,7 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use super::map::Map;
 use super::rehearsed::{Go, Rehearsed};
-use super::target::{Target, Told, Waits, new_table, printable, verb_failed, wait_seconds};
+use super::target::{
+    ProgressOutput, Target, Waits, new_table, printable, verb_failed, wait_seconds,
+};
 use crate::exit::Usage;
 
 const MOVE_EXAMPLES: &str = "\
@@ -31,7 +33,7 @@ Exit codes: 0 moved (or on its way, or taken back as asked), 1 refused, taken ba
 /// How long to look for a node that answers.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Between two looks whether a replica has arrived.
-const LOOK: Duration = Duration::from_millis(500);
+const REPLICA_CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// Show and move the replicas of shards.
 #[derive(clap::Subcommand, Debug)]
@@ -178,7 +180,7 @@ impl Move {
             back: self.cancel,
         };
         let (from_name, to_name) = (map.name(from), map.name(to));
-        let told = Told::new(self.json);
+        let told = ProgressOutput::new(self.json);
         let outcome = |outcome: &str| {
             serde_json::json!({
                 "shard": self.shard, "from": from_name, "to": to_name, "outcome": outcome,
@@ -242,7 +244,7 @@ impl Move {
                 );
                 return told.fail(why, &outcome("on-its-way"));
             }
-            sleep(LOOK).await;
+            sleep(REPLICA_CHECK_EVERY).await;
         }
     }
 }

@@ -341,14 +341,14 @@ pub fn wait_seconds() -> clap::builder::RangedU64ValueParser {
 
 /// Where the words of a verb go that takes a while: with `--json` standard output is the document's.
 #[derive(Clone, Copy)]
-pub struct Told {
+pub struct ProgressOutput {
     json: bool,
 }
 
-impl Told {
+impl ProgressOutput {
     /// As JSON or in words.
-    pub fn new(json: bool) -> Told {
-        Told { json }
+    pub fn new(json: bool) -> ProgressOutput {
+        ProgressOutput { json }
     }
 
     /// Says something on the way.

@@ -27,7 +27,7 @@ A tenant that was never created may be used all the same, unless node.toml says 
 Exit codes: 0 done, 1 refused with the reason, or no node answers, 2 wrong arguments.";
 
 /// Between two looks at a removal.
-const LOOK: Duration = Duration::from_millis(500);
+const REMOVAL_CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// See to tenants: who may call, and what they may use.
 #[derive(clap::Subcommand, Debug)]
@@ -217,7 +217,7 @@ impl Delete {
                 eprintln!("{now}");
                 told = now;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(REMOVAL_CHECK_EVERY).await;
         }
     }
 

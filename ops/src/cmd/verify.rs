@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::map::Map;
-use super::target::{Target, Told, printable};
+use super::target::{ProgressOutput, Target, printable};
 
 /// How long to look for a node that answers.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ impl Args {
             None => sum.note(&client).await,
             Some(_) => Noted::No("one shard alone proves nothing of the others".to_owned()),
         };
-        let told = Told::new(self.json);
+        let told = ProgressOutput::new(self.json);
         for line in lines(&found) {
             told.say(&line);
         }

@@ -15,7 +15,7 @@ use super::import::Run;
 use super::proof::only;
 
 /// Between two looks at the nodes.
-const LOOK: Duration = Duration::from_millis(25);
+const NODES_CHECK_EVERY: Duration = Duration::from_millis(25);
 /// How long anything may take before it counts as never.
 const NEVER: Duration = Duration::from_secs(90);
 
@@ -67,7 +67,7 @@ pub async fn until_led(
         if since.elapsed() > NEVER {
             return Ok(None);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(NODES_CHECK_EVERY).await;
     }
 }
 
@@ -93,7 +93,7 @@ pub async fn until_caught_up(
             return Ok(None);
         }
         goal = committed(&statuses);
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(NODES_CHECK_EVERY).await;
     }
 }
 

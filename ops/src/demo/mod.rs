@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use client::{Client, StreamOptions};
 use firebreak::cluster::view::LeaderHistory;
-use firebreak::cluster::{Cluster, Node, Plan};
+use firebreak::cluster::{Cluster, ClusterPlan, Node};
 use firebreak::ledger::{Faults, Found, gaps_us};
 use futures::future::try_join_all;
 use indicatif::ProgressBar;
@@ -250,10 +250,10 @@ impl Args {
 
     async fn found(&self, place: &Place, progress: &mut Progress) -> anyhow::Result<Cluster> {
         let binary = std::env::current_exe().context("cannot find this program itself")?;
-        let plan = Plan {
+        let plan = ClusterPlan {
             shards: self.shards,
             outlive: self.keep,
-            ..Plan::three_dcs(&place.dir, &binary, self.nodes_per_dc)
+            ..ClusterPlan::three_dcs(&place.dir, &binary, self.nodes_per_dc)
         };
         let began = Instant::now();
         progress

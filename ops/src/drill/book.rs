@@ -7,7 +7,7 @@ use client::v1::change_drill_request::Change;
 use client::v1::{ApproveDrill, Drill, Drills, GetDrillsResponse, StoreDrill};
 use client::{Client, v1};
 use server::drill::check;
-use server::drill::plan::Plan;
+use server::drill::plan::DrillPlan;
 
 use crate::cmd::outage::when;
 use crate::cmd::target::verb_failed;
@@ -26,7 +26,7 @@ pub struct Planned {
     /// The file.
     pub text: String,
     /// What it says.
-    pub plan: Plan,
+    pub plan: DrillPlan,
 }
 
 impl Planned {

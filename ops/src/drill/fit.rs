@@ -8,7 +8,7 @@ use model::placement::whatif;
 use serde::Serialize;
 use server::drill::certificate::hex;
 use server::drill::paper::{Cluster, Node, Predicted};
-use server::drill::plan::{Action, Plan};
+use server::drill::plan::{Action, DrillPlan};
 use server::sight::report::answers;
 
 use super::quorum::{self, Shards};
@@ -72,7 +72,7 @@ pub fn shards(map: &Map) -> Shards {
 }
 
 /// Looks at everything.
-pub fn look(plan: &Plan, map: &Map, told: &GetDrillsResponse) -> Fit {
+pub fn look(plan: &DrillPlan, map: &Map, told: &GetDrillsResponse) -> Fit {
     let statuses: BTreeMap<&str, &GetStatusResponse> = answers(&map.reports)
         .map(|one| (one.node_name.as_str(), one))
         .collect();
@@ -113,14 +113,14 @@ fn seen(what: &'static str, wrong: Vec<String>, right: impl Into<String>) -> Loo
     }
 }
 
-fn same_cluster(plan: &Plan, map: &Map) -> Look {
+fn same_cluster(plan: &DrillPlan, map: &Map) -> Look {
     let here = &map.newest().cluster_id;
     let other = format!("the plan is for {}, this is {here}", plan.cluster_id);
     let wrong = (plan.cluster_id != *here).then_some(other);
     seen("cluster", wrong.into_iter().collect(), here.clone())
 }
 
-fn nodes_known(plan: &Plan, map: &Map) -> Look {
+fn nodes_known(plan: &DrillPlan, map: &Map) -> Look {
     let names: BTreeSet<&str> = map
         .newest()
         .nodes
@@ -188,7 +188,7 @@ fn quorums(weakest: Option<&quorum::Weakest>) -> Look {
     seen("quorums", wrong.into_iter().collect(), text)
 }
 
-fn headroom(plan: &Plan, map: &Map, weakest: Option<&quorum::Weakest>) -> (Predicted, Look) {
+fn headroom(plan: &DrillPlan, map: &Map, weakest: Option<&quorum::Weakest>) -> (Predicted, Look) {
     let mut lost = BTreeSet::new();
     for step in plan.steps.iter().filter(|step| step.action.takes_away()) {
         let concurrent = plan.steps.len() == 1 || !plan.target.is_empty();
@@ -273,14 +273,14 @@ fn clocks(statuses: &BTreeMap<&str, &GetStatusResponse>) -> Look {
 }
 
 /// The nodes of steps of some kind.
-fn nodes_of(plan: &Plan, which: impl Fn(&Action) -> bool) -> BTreeSet<&str> {
+fn nodes_of(plan: &DrillPlan, which: impl Fn(&Action) -> bool) -> BTreeSet<&str> {
     let steps = plan.steps.iter().filter(|step| which(&step.action));
     steps
         .flat_map(|step| step.nodes.iter().map(String::as_str))
         .collect()
 }
 
-fn allowed(plan: &Plan, statuses: &BTreeMap<&str, &GetStatusResponse>) -> Look {
+fn allowed(plan: &DrillPlan, statuses: &BTreeMap<&str, &GetStatusResponse>) -> Look {
     let put = nodes_of(plan, |action| {
         !action.needs_their_machine() && !matches!(action, Action::Drain)
     });
@@ -296,7 +296,7 @@ fn allowed(plan: &Plan, statuses: &BTreeMap<&str, &GetStatusResponse>) -> Look {
     )
 }
 
-fn machine(plan: &Plan, statuses: &BTreeMap<&str, &GetStatusResponse>) -> Look {
+fn machine(plan: &DrillPlan, statuses: &BTreeMap<&str, &GetStatusResponse>) -> Look {
     let killed = nodes_of(plan, Action::needs_their_machine);
     let elsewhere = |name: &&str| {
         let status = statuses.get(*name)?;
@@ -316,7 +316,7 @@ fn machine(plan: &Plan, statuses: &BTreeMap<&str, &GetStatusResponse>) -> Look {
 }
 
 fn nobody_else(
-    plan: &Plan,
+    plan: &DrillPlan,
     told: &GetDrillsResponse,
     statuses: &BTreeMap<&str, &GetStatusResponse>,
 ) -> Look {

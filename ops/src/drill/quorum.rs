@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use server::drill::plan::{Action, Plan, Step};
+use server::drill::plan::{Action, DrillPlan, Step};
 
 /// A shard and the names of the nodes that hold it; 0 is the meta shard.
 pub type Shards = BTreeMap<u32, Vec<String>>;
@@ -46,7 +46,7 @@ fn gone(step: &Step, at_ms: u64) -> impl Iterator<Item = &str> {
 }
 
 /// The weakest shard at the weakest moment of a plan; none where there are no shards.
-pub fn weakest(plan: &Plan, shards: &Shards) -> Option<Weakest> {
+pub fn weakest(plan: &DrillPlan, shards: &Shards) -> Option<Weakest> {
     let moments = plan.steps.iter().map(|step| step.at_ms);
     let of_moment = |at_ms: u64| {
         let gone: BTreeSet<&str> = plan
@@ -71,14 +71,14 @@ pub fn weakest(plan: &Plan, shards: &Shards) -> Option<Weakest> {
 mod tests {
     use super::*;
 
-    fn plan(steps: &[(u64, u64, Action, &[&str])]) -> Plan {
+    fn plan(steps: &[(u64, u64, Action, &[&str])]) -> DrillPlan {
         let step = |(at_ms, for_ms, action, nodes): &(u64, u64, Action, &[&str])| Step {
             at_ms: *at_ms,
             for_ms: Some(*for_ms),
             action: action.clone(),
             nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
         };
-        Plan {
+        DrillPlan {
             steps: steps.iter().map(step).collect(),
             ..crate::drill::run::tests_plan()
         }

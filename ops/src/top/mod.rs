@@ -74,7 +74,7 @@ const ASKER: &str = "firebreak top";
 
 /// What was seen at one moment.
 #[derive(Serialize)]
-pub struct Seen {
+pub struct PagesSeen {
     /// The page Now.
     pub now: Now,
     /// The page Shards.
@@ -83,16 +83,16 @@ pub struct Seen {
     pub jobs: Jobs,
 }
 
-impl Seen {
+impl PagesSeen {
     /// Of what the nodes said.
-    pub fn of(reports: Vec<Report>, at_ms: u64, taken: Instant) -> Seen {
+    pub fn of(reports: Vec<Report>, at_ms: u64, taken: Instant) -> PagesSeen {
         let look = Look::of(reports, at_ms, taken);
         let losses = match look.reports.iter().any(|one| one.status.is_ok()) {
             true => whatif::losses_of(&look),
             false => BTreeMap::new(),
         };
         let by = || look.seen_by(ASKER);
-        Seen {
+        PagesSeen {
             now: Now::told(by(), env!("CARGO_PKG_VERSION"), &look, &losses),
             shards: Shards::told(by(), &look),
             jobs: Jobs::told(by(), &look),
@@ -103,7 +103,7 @@ impl Seen {
 /// What a look came to.
 pub enum Looked {
     /// Some nodes answered.
-    Seen(Box<Seen>, Instant),
+    Seen(Box<PagesSeen>, Instant),
     /// None did.
     Silent,
 }
@@ -143,7 +143,7 @@ impl Args {
                 return Ok(ExitCode::from(judged.verdict.exit_code()));
             }
         };
-        let seen = Seen::of(reports, at_ms, taken);
+        let seen = PagesSeen::of(reports, at_ms, taken);
         println!("{}", serde_json::to_string_pretty(&seen)?);
         Ok(ExitCode::from(seen.now.verdict.exit_code()))
     }
@@ -194,7 +194,7 @@ async fn look(client: Client, looked: mpsc::Sender<Looked>) {
         let now = match client.status_all_with(LIMIT, asked).await {
             Ok(reports) => {
                 let reports = reports.into_iter().map(map::told).collect();
-                let seen = Seen::of(reports, at_ms, taken);
+                let seen = PagesSeen::of(reports, at_ms, taken);
                 Looked::Seen(Box::new(seen), taken)
             }
             Err(_) => Looked::Silent,

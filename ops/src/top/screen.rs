@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::page;
 use super::table::{cut, width, wrap};
-use super::{Looked, Seen};
+use super::{Looked, PagesSeen};
 
 /// From this age on, what is shown is told to be old.
 const OLD: Duration = Duration::from_secs(4);
@@ -131,7 +131,7 @@ pub struct App {
     page: Page,
     asked: String,
     pub(super) style: Style,
-    seen: Option<(Seen, Instant)>,
+    seen: Option<(PagesSeen, Instant)>,
     /// Nobody answered at the last look.
     silent: bool,
     sorts: [usize; 3],

@@ -170,7 +170,7 @@ impl Cluster {
         }
     }
 
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> PagesSeen {
         let report = |id: u64| Report {
             address: self.listed(id).address,
             listed: Some(self.listed(id)),
@@ -181,7 +181,7 @@ impl Cluster {
             took: Duration::from_millis(12),
         };
         let reports = (1..=9).map(report).collect();
-        Seen::of(reports, 1_796_095_800_000, Instant::now())
+        PagesSeen::of(reports, 1_796_095_800_000, Instant::now())
     }
 }
 

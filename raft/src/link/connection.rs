@@ -1,33 +1,34 @@
 //! The connection of a link: dialed, kept, given up and dialed again, and what comes over it.
 
+mod answers;
+mod line;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::Stream;
 use model::cluster::{ClusterState, Node};
 use model::command::Reply;
 use model::id::NodeId;
-use model::limits;
 use parking_lot::Mutex;
-use prost::Message;
 use proto::net::{Channel, Dial, Dialer};
 use proto::node as wire;
 use proto::node::frame::Body;
-use proto::node::peer_client::PeerClient;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::answers::reply_of;
+use self::line::connect_once;
 use crate::api::{Event, Events, PROOF, ProposeError, Verdict};
-use crate::link::hello::{Doorkeeper, Hello, Proof};
+use crate::link::hello::{Doorkeeper, Hello};
 use crate::link::outbox::{Outbox, Queued};
 use crate::link::pace::Pace;
 use crate::link::pulse::Moment;
-use crate::link::rtt::{PING_INTERVAL, Rtt, STALL};
+use crate::link::rtt::{Rtt, STALL};
 use crate::link::vitals::Vitals;
 use crate::link::whereabouts::{Hint, Whereabouts};
-use crate::link::{FORMAT, Reach, frame};
+use crate::link::{Reach, frame};
 use crate::time::Steady;
 
 /// Pings whose answers are waited for, to tell their time from.
@@ -194,111 +195,6 @@ fn never_connected(status: &tonic::Status) -> bool {
     let first = std::error::Error::source(status);
     let mut sources = std::iter::successors(first, |error| error.source());
     sources.any(|error| error.is::<tonic::ConnectError>())
-}
-
-/// One connection, from dialing to its end; `Ok` when the last handle is gone.
-async fn connect_once(link: &Weak<Connection>) -> Result<(), tonic::Status> {
-    let silent = || tonic::Status::deadline_exceeded("the other node is silent");
-    let elsewhere = || tonic::Status::unavailable("the other node is looked for elsewhere");
-    let Some((pace, queued)) = link.upgrade().map(|shared| {
-        let pace = std::mem::take(&mut *shared.pace.lock());
-        (pace, shared.queued.clone())
-    }) else {
-        return Ok(());
-    };
-    let outbox = Arc::new(Outbox::over(pace, queued));
-    let _closed = CloseOnDrop(outbox.clone(), link.clone());
-    let (mut answers, vitals, mut moved, mut proof) = {
-        let Some(shared) = link.upgrade() else {
-            return Ok(());
-        };
-        let mut moved = shared.moved.subscribe();
-        let limit = shared.begin();
-        // The other answers this one with its first frame. It waits for the connection, so its
-        // time says nothing about a round.
-        let _ = outbox.put(shared.ping(false, false));
-        let frames = batches(outbox.clone(), link.clone());
-        let request = shared.hello.request_to(shared.node, frames);
-        let mut client = PeerClient::new(shared.channel())
-            .max_decoding_message_size(limits::FRAME_BYTES_MAX)
-            .max_encoding_message_size(limits::FRAME_BYTES_MAX);
-        let (vitals, door) = (shared.vitals.clone(), shared.doorkeeper.clone());
-        let (member, view) = (shared.member.clone(), shared.view.clone());
-        drop(shared);
-        let opened = tokio::select! {
-            biased;
-            _ = moved.changed() => return Err(elsewhere()),
-            opened = vitals.pulse().timeout(limit, client.link(request)) => opened,
-        };
-        let opened = opened.ok_or_else(silent)??;
-        // Before anything that it says counts.
-        let now = view.borrow().clone();
-        let proof = door
-            .admit_answerer(&member, opened.metadata(), &now)
-            .await?;
-        (opened.into_inner(), vitals, moved, proof)
-    };
-    let mut next_ping = Instant::now() + PING_INTERVAL;
-    let mut out = Some(outbox.clone());
-    loop {
-        let Some(left) = link.upgrade().map(|shared| shared.silence_left()) else {
-            return Ok(());
-        };
-        let wake = next_ping.min(Instant::now() + left);
-        let answer = tokio::select! {
-            biased;
-            // The sender lives in the link.
-            _ = moved.changed() => return Err(elsewhere()),
-            answer = answers.message() => Some(answer?),
-            () = tokio::time::sleep_until(wake) => None,
-        };
-        let Some(shared) = link.upgrade() else {
-            return Ok(());
-        };
-        match answer {
-            Some(Some(batch)) if batch.frames.len() > wire::FRAMES_MAX => {
-                return Err(tonic::Status::out_of_range(
-                    "too many frames in one message",
-                ));
-            }
-            Some(Some(batch)) => {
-                let now = vitals.pulse().now();
-                *shared.heard.lock() = now;
-                if proof == Proof::Later && shared.is_proven_by(&batch) {
-                    proof = Proof::Given;
-                }
-                if proof == Proof::Later {
-                    continue;
-                }
-                *shared.answered.lock() = now;
-                if let Some(out) = out.take() {
-                    shared.go_up(out);
-                }
-                shared.received(batch);
-            }
-            Some(None) => {
-                return Err(tonic::Status::unavailable("the other node closed the link"));
-            }
-            None if shared.silence_left().is_zero() => return Err(silent()),
-            None if Instant::now() >= next_ping => {
-                next_ping = Instant::now() + PING_INTERVAL;
-                let _ = outbox.put(shared.ping(out.is_none(), true));
-            }
-            None => {}
-        }
-    }
-}
-
-/// Ends what waits for a connection with it, so that who waits for room there learns of it.
-struct CloseOnDrop(Arc<Outbox>, Weak<Connection>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.close();
-        if let Some(shared) = self.1.upgrade() {
-            *shared.pace.lock() = self.0.pace().again();
-        }
-    }
 }
 
 impl Connection {
@@ -513,50 +409,5 @@ impl Connection {
                 Some(Waiting::Stream(_)) | None => {}
             }
         }
-    }
-}
-
-/// Takes what waits in an outbox, one message after the other.
-fn batches(
-    outbox: Arc<Outbox>,
-    link: Weak<Connection>,
-) -> impl Stream<Item = wire::Frames> + Send + 'static {
-    futures::stream::unfold((outbox, link), |(outbox, link)| async move {
-        let ping = || Some(link.upgrade()?.ping(true, false));
-        let frames = outbox.take(ping).await?;
-        let format = FORMAT;
-        Some((wire::Frames { format, frames }, (outbox, link)))
-    })
-}
-
-/// Reads the answer to a forwarded command.
-fn reply_of(frame: wire::Frame) -> Result<Reply, ProposeError> {
-    let shard = model::id::ShardId(frame.shard);
-    match frame.body {
-        Some(Body::ForwardAnswer(answer)) => answer
-            .replies
-            .into_iter()
-            .next()
-            .and_then(|bytes| Reply::decode(bytes).ok())
-            .ok_or_else(|| ProposeError::Unknown("the leader's answer could not be read".into())),
-        Some(Body::Failed(failed)) => {
-            use wire::failed::Reason;
-            let leader = (failed.leader != 0).then_some(NodeId(failed.leader));
-            Err(match failed.reason() {
-                Reason::NotLeader | Reason::NoReplica | Reason::Stopped => {
-                    ProposeError::NotLeader { shard, leader }
-                }
-                Reason::WrongShard => ProposeError::WrongShard,
-                Reason::Overloaded => ProposeError::Overloaded,
-                Reason::Expired => ProposeError::Expired,
-                Reason::DiskFull => ProposeError::DiskFull,
-                Reason::UnknownOutcome | Reason::Unspecified | Reason::Refused => {
-                    ProposeError::Unknown(failed.message)
-                }
-            })
-        }
-        _ => Err(ProposeError::Unknown(
-            "the leader answered something else".into(),
-        )),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Out {
 
 /// Answers that were sent and not taken.
 #[derive(Default)]
-struct Waiting {
+pub(super) struct Waiting {
     frames: AtomicUsize,
     taken: Notify,
 }

@@ -3,8 +3,12 @@
 //! lone command waits for nobody. What is on its way for long, over a wide area, is not waited for:
 //! a few milliseconds behind it the next entry follows.
 
+mod command_time;
+mod done;
+mod entry;
+mod waiting;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,129 +16,27 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use model::cluster::{Change, ChangeBody, Join};
-use model::command::{
-    self, Command, Entry, FORMAT, FORMAT_WITHOUT_CHANGES, FORMAT_WITHOUT_PASSED,
-    FORMAT_WITHOUT_RULES, Reply,
-};
-use model::id::{NodeId, ShardId};
+use model::command::{self, Command, Reply};
 use model::trace::Context;
-use model::{hash, limits, mutant};
-use openraft::error::{ClientWriteError, ForwardReason};
-use openraft::impls::ProgressResponder;
+use model::{hash, limits};
 use prost::Message;
-use proto::node as wire;
-use proto::node::frame::Body;
-use store::Share;
 use store::state::ShardState;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::entry::{Answered, Batch, propose};
+use self::waiting::Held;
 use crate::adapter::told;
-use crate::adapter::types::{Payload, Traces, Types};
-use crate::api::{Event, Events, Piece, ProposeError, Span};
-use crate::link::frame;
-use crate::link::out::Out;
+use crate::api::{Events, ProposeError};
 use crate::link::room::SharedRoom;
 use crate::replica::leaders::Leadership;
-use crate::time::Time;
-use crate::time::stamp::{Clocks, Stamp, Stamps};
+
+pub(crate) use self::command_time::CommandTime;
+pub(crate) use self::done::Done;
+pub(crate) use self::waiting::Waiting;
 
 /// How long commands wait for an entry that is on its way.
 const SPACING: Duration = Duration::from_millis(limits::ENTRY_SPACING_MS);
-
-/// Where an answer goes.
-pub(crate) enum Done {
-    /// To a caller on this node.
-    Here(oneshot::Sender<Result<Reply, ProposeError>>),
-    /// To another node, over the stream that the command came by.
-    There {
-        /// The frame it came in.
-        id: u64,
-        /// The shard it is for.
-        shard: ShardId,
-        /// The stream's way back.
-        out: Out,
-    },
-}
-
-impl Done {
-    pub(crate) fn answer(self, result: Result<Reply, ProposeError>) {
-        match self {
-            // A caller that is gone has stopped waiting.
-            Done::Here(caller) => drop(caller.send(result)),
-            Done::There { id, shard, out } => {
-                let body = match result {
-                    Ok(reply) => Body::ForwardAnswer(wire::ForwardAnswer {
-                        replies: vec![reply.encode_to_vec().into()],
-                    }),
-                    Err(error) => failed(&error),
-                };
-                out.send(frame::single(id, shard.0, body));
-            }
-        }
-    }
-}
-
-/// A failed attempt as the wire says it.
-fn failed(error: &ProposeError) -> Body {
-    use wire::failed::Reason;
-    let (reason, leader) = match error {
-        ProposeError::NotLeader { leader, .. } => (Reason::NotLeader, *leader),
-        ProposeError::WrongShard => (Reason::WrongShard, None),
-        ProposeError::Overloaded => (Reason::Overloaded, None),
-        ProposeError::Expired => (Reason::Expired, None),
-        ProposeError::DiskFull => (Reason::DiskFull, None),
-        ProposeError::Unreachable(_) | ProposeError::Unknown(_) => (Reason::UnknownOutcome, None),
-    };
-    frame::failed(reason, leader, error.to_string())
-}
-
-/// What the commands of all shards that are not answered take in memory.
-pub(crate) struct Waiting {
-    bytes: AtomicUsize,
-    max: Share,
-}
-
-impl Waiting {
-    /// At most so many bytes, of all shards: this is what bounds their queues.
-    pub(crate) fn new(max: Share) -> Waiting {
-        Waiting {
-            bytes: AtomicUsize::new(0),
-            max,
-        }
-    }
-
-    /// Bytes of the commands that wait now.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Room for one command; `None` where there is none.
-    fn take(self: &Arc<Self>, command: usize) -> Option<Held> {
-        let bytes = command + ITEM_BYTES;
-        let held = Held {
-            bytes,
-            of: self.clone(),
-        };
-        let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        (all <= self.max.bytes()).then_some(held)
-    }
-}
-
-/// What a command takes until it is answered.
-struct Held {
-    bytes: usize,
-    of: Arc<Waiting>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// What a command takes beside its bytes.
-const ITEM_BYTES: usize = 256;
 
 /// A command that waits.
 struct Item {
@@ -271,99 +173,6 @@ impl Batcher {
     }
 }
 
-/// The time that the leader stamps.
-pub(crate) struct CommandTime {
-    time: Time,
-    state: ShardState,
-    stamps: Stamps,
-    /// The newest format of entries that all replicas read, as far as that is known.
-    format: u32,
-}
-
-impl CommandTime {
-    /// By the node's clocks, and never before what `state` has applied.
-    pub(crate) fn new(time: Time, state: ShardState) -> CommandTime {
-        CommandTime {
-            time,
-            state,
-            stamps: Stamps::default(),
-            format: 0,
-        }
-    }
-
-    /// The next stamp. `able` says whether all replicas know of time that passed.
-    fn next(&mut self, able: impl FnOnce(&Time) -> bool) -> Stamp {
-        let applied = self.state.applied();
-        let applied = Stamp {
-            time_ms: applied.time_ms,
-            passed_ms: applied.passed_ms,
-        };
-        let clocks = Clocks {
-            now: self.time.now(),
-            agreed_ms: self.time.agreed_ms(),
-            wall_ms: self.time.wall_ms(),
-        };
-        // Once it is counted there is no way back: a version that cannot stops at such an entry.
-        let counts = applied.passed_ms > 0 || able(&self.time);
-        self.stamps.next(applied, clocks, counts)
-    }
-
-    /// The newest format of entries that all replicas read. Once one is applied there is no way back.
-    fn format(&mut self, leadership: &Leadership) -> u32 {
-        if self.format < FORMAT {
-            let applied = self.state.applied().entry_format;
-            let mut told = FORMAT;
-            others(leadership, |member| {
-                told = told.min(self.time.reads(member))
-            });
-            self.format = self.format.max(applied).max(told);
-        }
-        self.format.min(FORMAT)
-    }
-}
-
-/// Whether all other replicas are of versions that know of time that passed.
-fn able(leadership: &Leadership, time: &Time) -> bool {
-    let mut all = true;
-    others(leadership, |member| all &= time.has_told(member));
-    all
-}
-
-/// Visits all other replicas.
-fn others(leadership: &Leadership, visit: impl FnMut(NodeId)) {
-    let members = told::server(&leadership.raft).membership_config;
-    let members = members.nodes().map(|(id, _)| NodeId(*id));
-    members
-        .filter(|one| *one != leadership.node)
-        .for_each(visit);
-}
-
-/// What became of an entry.
-struct Answered {
-    waiting: Vec<(Done, Held)>,
-    replies: Result<Vec<Reply>, ProposeError>,
-    /// Bytes of its commands.
-    bytes: u64,
-    /// When the oldest of them was queued.
-    oldest: Instant,
-}
-
-impl Answered {
-    /// Answers all who wait, and tells of it.
-    fn give(self, shard: ShardId, events: &dyn Events) {
-        let decided = self.replies.is_ok();
-        let commands = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
-        answer(self.waiting, self.replies);
-        events.note(Event::Decided {
-            shard,
-            commands,
-            bytes: self.bytes,
-            took: self.oldest.elapsed(),
-            decided,
-        });
-    }
-}
-
 async fn run(
     leadership: Leadership,
     mut time: CommandTime,
@@ -404,232 +213,5 @@ async fn run(
     }
 }
 
-fn answer(waiting: Vec<(Done, Held)>, replies: Result<Vec<Reply>, ProposeError>) {
-    match replies {
-        Ok(replies) => {
-            assert_eq!(
-                replies.len(),
-                waiting.len(),
-                "every command is answered once"
-            );
-            for ((done, _held), reply) in waiting.into_iter().zip(replies) {
-                done.answer(Ok(reply));
-            }
-        }
-        Err(error) => {
-            for (done, _held) in waiting {
-                done.answer(Err(error.clone()));
-            }
-        }
-    }
-}
-
-/// What becomes the next entry.
-#[derive(Default)]
-struct Batch {
-    items: Vec<Item>,
-    bytes: usize,
-    /// Did not fit any more: the first of the entry after.
-    kept: Option<Item>,
-}
-
-impl Batch {
-    fn add(&mut self, item: Item) {
-        if !self.items.is_empty() && self.bytes + item.command.len() > limits::ENTRY_BYTES_MAX {
-            self.kept = Some(item);
-        } else {
-            self.bytes += item.command.len();
-            self.items.push(item);
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.kept.is_some() || self.items.len() >= limits::ENTRY_MESSAGES_MAX
-    }
-
-    /// Takes what is there, up to one entry's bounds, once there are `worth_it` commands.
-    /// Cancel-safe: what was taken stays. `false` when no more can come.
-    async fn fill(
-        &mut self,
-        items: &mut mpsc::UnboundedReceiver<Box<Item>>,
-        worth_it: usize,
-    ) -> bool {
-        while self.items.len() < worth_it && !self.is_full() {
-            match items.recv().await {
-                Some(item) => self.add(*item),
-                None => return !self.items.is_empty(),
-            }
-        }
-        while !self.is_full() {
-            let Ok(item) = items.try_recv() else { break };
-            self.add(*item);
-        }
-        true
-    }
-
-    /// The commands of the entry; what did not fit begins the next.
-    fn take(&mut self) -> Vec<Item> {
-        self.bytes = 0;
-        let items = std::mem::take(&mut self.items);
-        if let Some(item) = self.kept.take() {
-            self.add(item);
-        }
-        items
-    }
-}
-
-/// Proposes one entry; `None` when there was nothing (left) to propose. Where this node is about to
-/// lead, the commands wait until it does.
-async fn propose(
-    leadership: &Leadership,
-    time: &mut CommandTime,
-    batch: &mut Batch,
-    events: &Arc<dyn Events>,
-) -> Option<BoxFuture<'static, Answered>> {
-    let ready = leadership.ready().await;
-    if ready.is_ok() {
-        leadership.rouse().await;
-    }
-    let now = Instant::now();
-    let items = batch.take();
-    let mut commands = Vec::with_capacity(items.len());
-    let mut waiting = Vec::with_capacity(items.len());
-    let (mut bytes, mut oldest) = (0, now);
-    let mut traces = Traces::new();
-    let newest = time.format(leadership);
-    for item in items {
-        if item.expires <= now {
-            item.done.answer(Err(ProposeError::Expired));
-        } else if Command::format_of(&item.command) > newest.max(FORMAT_WITHOUT_PASSED) {
-            let why = "some replica of the shard is of a version that does not know this yet";
-            item.done
-                .answer(Ok(Reply::refused(command::Reason::NodesOlder, why)));
-        } else {
-            bytes += item.command.len() as u64;
-            oldest = oldest.min(item.queued);
-            if let Some(trace) = item.trace {
-                let at = (item.queued, leadership.shard);
-                events.span(Span::within(trace, leadership.node, Piece::Queue, at));
-                traces.push(trace);
-            }
-            commands.push(item.command);
-            waiting.push((item.done, item.held));
-        }
-    }
-    if waiting.is_empty() {
-        return None;
-    }
-    if let Err(error) = ready {
-        answer(waiting, Err(error));
-        return None;
-    }
-    let Stamp { time_ms, passed_ms } = time.next(|time| able(leadership, time));
-    let entry = Entry {
-        format: match (newest, passed_ms) {
-            (FORMAT_WITHOUT_RULES.., _) => newest,
-            (_, 1..) => FORMAT_WITHOUT_CHANGES,
-            (_, 0) => FORMAT_WITHOUT_PASSED,
-        },
-        time_ms,
-        commands,
-        passed_ms,
-    };
-    let shard = leadership.shard;
-    let (responder, result) = ProgressResponder::complete_only();
-    let within = traces
-        .iter()
-        .map(|trace| Piece::Decide.of(*trace, leadership.node));
-    let payload = Payload::encode(&entry, within.collect());
-    let proposed = leadership.raft.client_write_ff(payload, Some(responder));
-    if proposed.await.is_err() {
-        answer(waiting, Err(not_leader(shard, None)));
-        return None;
-    }
-    let leaders = leadership.leaders.clone();
-    let (node, events) = (leadership.node, events.clone());
-    Some(Box::pin(async move {
-        let replies = match result.await {
-            Ok(Ok(mut response)) => {
-                let term = response.log_id.committed_leader_id().term;
-                let may_tell_at = leaders.lock().may_tell_at(term);
-                // In the past but for a leader that has just won.
-                if may_tell_at > Instant::now() {
-                    tokio::time::sleep_until(may_tell_at).await;
-                }
-                if mutant!("answers-swapped") && !shard.is_meta() {
-                    response.data.reverse();
-                }
-                Ok(response.data)
-            }
-            Ok(Err(error)) => Err(write_error(shard, error)),
-            Err(_) => Err(ProposeError::Unknown("the replica stopped".into())),
-        };
-        for trace in traces {
-            let span = Span::within(trace, node, Piece::Decide, (now, shard));
-            let failed = replies.as_ref().err().map(ToString::to_string);
-            events.span(Span { failed, ..span });
-        }
-        Answered {
-            waiting,
-            replies,
-            bytes,
-            oldest,
-        }
-    }))
-}
-
-fn write_error(shard: ShardId, error: ClientWriteError<Types>) -> ProposeError {
-    match error {
-        ClientWriteError::ForwardToLeader(forward) => match forward.reason {
-            // Refused before anything was appended.
-            ForwardReason::LeadershipTransfer | ForwardReason::LeaseExpired => {
-                not_leader(shard, forward.leader_id)
-            }
-            // Whether the entry was appended before the leadership was lost is not said.
-            ForwardReason::NotLeader => ProposeError::Unknown("the leadership was lost".into()),
-        },
-        // It is not in this replica's log any more. Another leader may have committed it all the
-        // same: a snapshot that holds it has the same effect.
-        ClientWriteError::LogEntryDiscarded(_) => {
-            ProposeError::Unknown("its entry gave way to what another leader had decided".into())
-        }
-        error @ (ClientWriteError::ChangeMembershipError(_)
-        | ClientWriteError::PreconditionFailed(_)) => ProposeError::Unknown(error.to_string()),
-    }
-}
-
-fn not_leader(shard: ShardId, leader: Option<u64>) -> ProposeError {
-    ProposeError::NotLeader {
-        shard,
-        leader: leader.map(NodeId),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use openraft::error::ForwardToLeader;
-
-    use super::*;
-
-    #[test]
-    fn only_what_was_refused_before_it_was_appended_is_told_as_nothing_done() {
-        let forward = |reason| ForwardToLeader::<Types> {
-            leader_id: Some(2),
-            leader_node: None,
-            reason,
-        };
-        let told = |error| write_error(ShardId(1), error);
-        for reason in [
-            ForwardReason::LeadershipTransfer,
-            ForwardReason::LeaseExpired,
-        ] {
-            let error = told(ClientWriteError::ForwardToLeader(forward(reason)));
-            assert_eq!(error, not_leader(ShardId(1), Some(2)));
-        }
-        let lost = ClientWriteError::ForwardToLeader(forward(ForwardReason::NotLeader));
-        assert!(matches!(told(lost), ProposeError::Unknown(_)));
-        // Another leader may have committed it.
-        let discarded = ClientWriteError::LogEntryDiscarded(forward(ForwardReason::NotLeader));
-        assert!(matches!(told(discarded), ProposeError::Unknown(_)));
-    }
-}
+mod tests;

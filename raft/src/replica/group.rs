@@ -1,6 +1,10 @@
 //! One shard's replica on this node: its Raft group, its batcher, and what is known of its leaders.
 //! How it answers reads as the leader is in [`crate::replica::read`].
 
+mod core;
+mod log;
+mod status;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,37 +12,34 @@ use std::time::Duration;
 
 use model::command::Reply;
 use model::id::{NodeId, ShardId};
-use model::{limits, mutant};
+use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
-use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
 use store::state::ShardState;
-use store::{Error, Position, ShardLog};
+use store::{Position, ShardLog};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::core::Core;
 use crate::adapter::acks::Acks;
 use crate::adapter::copy::Held;
 use crate::adapter::fault::Fault;
 use crate::adapter::incarnation::Place;
-use crate::adapter::log_store::{LogStore, Traced};
-use crate::adapter::network::Network;
 use crate::adapter::state_machine::StateMachine;
 use crate::adapter::told;
-use crate::adapter::types::{LogId, Types, Vote, index};
+use crate::adapter::types::{Types, Vote};
 use crate::adapter::vote_log_ends::Granted;
-use crate::api::{Events, ReplicaStatus, Replicas, Tuning};
+use crate::api::{Events, Tuning};
 use crate::link::peers::Peers;
 use crate::link::room::SharedRoom;
 use crate::replica::age::Known;
 use crate::replica::batcher::{Batcher, CommandTime, Waiting};
 use crate::replica::incoming::Coming;
-use crate::replica::leaders::{Leaders, Leadership};
+use crate::replica::leaders::Leadership;
 use crate::replica::questions::Questions;
 use crate::replica::read::Reads;
-use crate::replica::sleep::Sleep;
 use crate::time::Time;
 
 /// What a group is opened with.
@@ -110,97 +111,42 @@ pub(crate) struct Group {
 impl Group {
     /// Opens a replica from what is on disk.
     pub(crate) async fn open(opening: Opening) -> Result<Arc<Group>, OpenError> {
-        let Opening {
-            node,
-            shard,
-            tuning,
-            log,
-            state,
-            peers,
-            room,
-            waiting,
-            floor,
-            incarnation,
-        } = opening;
-        let fault = Fault::new();
-        let fail = |error: &dyn std::fmt::Display| match &*fault.watch().borrow() {
-            Some(corrupt @ Error::Corrupt { .. }) => OpenError::Broken(corrupt.to_string()),
-            Some(other) => OpenError::Node(other.to_string()),
-            None => OpenError::Broken(error.to_string()),
-        };
-        let flushed = state.clone();
-        let cuttable = Arc::new(move || flushed.flushed().position.map(|p| p.index));
-        let traced = Traced::new(node, shard, peers.events().clone());
-        let store = LogStore::open(log.clone(), cuttable, fault.clone(), traced);
-        let store = store.map_err(|e| fail(&e))?;
-        let vote = store.vote();
-        let config = Arc::new(config(shard, &tuning, incarnation).map_err(OpenError::Node)?);
-        let acks = Arc::new(Acks::default());
-        let windows = peers.vitals().windows().clone();
-        let leaders = Arc::new(Mutex::new(Leaders::new(windows)));
-        let sleep = Arc::new(Sleep::default());
-        let time = peers.vitals().time().clone();
-        let granted = Arc::<Granted>::default();
-        let place = Arc::new(Place::new(node, incarnation));
-        let events = peers.events().clone();
-        let network = Network {
-            shard,
-            peers,
-            acks: acks.clone(),
-            windows: leaders.clone(),
-            timers: sleep.clone(),
-            log: store.clone(),
-            granted: granted.clone(),
-            place: place.clone(),
-        };
-        let machine = StateMachine::new(state.clone(), fault.clone());
-        let held = machine.held();
-        let raft = Raft::new(node.0, config, network, store, machine)
-            .await
-            .map_err(|e| fail(&e))?;
-        sleep.of(raft.clone());
-        place.of(raft.clone());
-        let leadership = Leadership {
-            shard,
-            node,
-            raft: raft.clone(),
-            leaders,
-            sleep,
-            patience: Duration::from_millis(tuning.heartbeat_ms),
-        };
-        let stamps = CommandTime::new(time.clone(), state.clone());
+        let core = Core::start(&opening).await?;
+        let time = opening.peers.vitals().time().clone();
+        let events = opening.peers.events().clone();
         let batcher = Batcher::start(
-            leadership.clone(),
-            stamps,
-            room.clone(),
-            waiting,
+            core.leadership.clone(),
+            CommandTime::new(time.clone(), opening.state.clone()),
+            opening.room.clone(),
+            opening.waiting,
             events.clone(),
         );
+        // Only what has no number is told from what there was before by it.
+        let floor = opening.floor.filter(|_| opening.incarnation == 0);
         Ok(Arc::new(Group {
-            shard,
-            raft,
-            state,
+            shard: opening.shard,
+            raft: core.raft,
+            state: opening.state,
             batcher,
-            fault,
-            node,
-            tuning,
+            fault: core.fault,
+            node: opening.node,
+            tuning: opening.tuning,
             time,
             reads: Mutex::default(),
             questions: Mutex::default(),
             known: Mutex::default(),
-            acks,
-            leadership,
+            acks: core.acks,
+            leadership: core.leadership,
             outlogged: AtomicU64::default(),
-            granted,
-            room,
+            granted: core.granted,
+            room: opening.room,
             events,
             coming: Coming::default(),
-            held,
-            log,
-            vote,
-            // Only what has no number is told from what there was before by it.
-            floor: floor.filter(|_| incarnation == 0),
-            place,
+            held: core.held,
+            log: opening.log,
+            vote: core.vote,
+            floor,
+            place: core.place,
             closing: CancellationToken::new(),
         }))
     }
@@ -250,53 +196,10 @@ impl Group {
         }
     }
 
-    /// The index of the last entry of the log; 0 when there is none.
-    pub(crate) fn last_index(&self) -> u64 {
-        self.log.last().map_or(0, |last| last.index)
-    }
-
     /// Lets go of snapshots that broke off long ago.
     pub(crate) fn tidy_snapshots(&self) {
         self.held.tidy();
         self.coming.tidy();
-    }
-
-    /// What the log takes, bytes.
-    pub(crate) fn log_bytes(&self) -> u64 {
-        self.log.bytes_kept()
-    }
-
-    /// Reads entries back from the disk; see [`ShardLog::verify`].
-    pub(crate) fn verify_log(&self, from: u64, bytes: usize) -> Result<Option<u64>, Error> {
-        self.log.verify(from, bytes)
-    }
-
-    /// Whether this is where the log was cut, or an entry of it.
-    pub(crate) fn holds(&self, id: &LogId) -> bool {
-        let found = self.log.position_at(id.index());
-        found.is_ok_and(|found| found.map(crate::adapter::types::log_id) == Some(*id))
-    }
-
-    /// The last entry of the log.
-    pub(crate) fn last_log(&self) -> Option<Position> {
-        self.log.last()
-    }
-
-    /// The last entry of the log that is on the disk.
-    pub(crate) fn last_synced(&self) -> Option<Position> {
-        self.log.synced()
-    }
-
-    /// Whether a candidate whose log ends there lacks nothing that this replica has ever
-    /// acknowledged. What it once gave up is not in its log any more, so the log alone cannot tell.
-    pub(crate) fn may_elect(&self, last: Option<&LogId>) -> bool {
-        self.floor <= last.map(crate::adapter::types::position)
-    }
-
-    /// Whether entries are refused, since the disk has no room for them. The meta shard's are few,
-    /// and operators need it most then.
-    pub(crate) fn takes_no_entries(&self) -> bool {
-        self.room.is_spent() && !self.shard.is_meta()
     }
 
     /// Lets openraft stand by itself from when the membership names this replica.
@@ -365,26 +268,6 @@ impl Group {
         self.vote.lock().map_or(0, |vote| vote.leader_id().term)
     }
 
-    /// Whether entries differ from what this replica has applied: no leader has such, whatever its
-    /// term, since it would have been elected without them.
-    pub(crate) fn contradicts(&self, append: &proto::node::AppendEntries) -> Option<Position> {
-        let applied = self.state.reached().position?;
-        let ids = append.entries.iter().filter_map(|entry| entry.id);
-        let decided = ids.take_while(|id| id.index <= applied.index);
-        let differs = |id: &proto::node::LogId| {
-            let here = match id.index == applied.index {
-                true => Some(applied),
-                false => self.log.position_at(id.index).ok().flatten(),
-            };
-            here.is_some_and(|here| here.term != id.term)
-        };
-        let found = { decided }.find(differs);
-        found.map(|id| Position {
-            term: id.term,
-            index: id.index,
-        })
-    }
-
     /// Whether this node leads, as it knows.
     pub(crate) fn leads(&self) -> bool {
         self.leader() == Some(self.node)
@@ -425,173 +308,9 @@ impl Group {
         }
     }
 
-    /// Cuts the log up to what is flushed and, while nobody is absent, what the followers have.
-    /// For an absent replica it is kept, within bounds; one that was given up gets a snapshot when it
-    /// comes back.
-    pub(crate) async fn cut_log(
-        &self,
-        absent: bool,
-        given_up: impl Fn(&u64) -> bool,
-        bytes_max: u64,
-    ) {
-        let Some(flushed) = self.state.flushed().position.map(|p| p.index) else {
-            return;
-        };
-        // Looked at often and for every group: what is needed is read, nothing is copied.
-        let (stated, purged, matched) = told::data(&self.raft, |told| {
-            let followers = told.replication.as_ref();
-            let matched = followers.and_then(|followers| {
-                let waited_for = followers.iter().filter(|(id, _)| !given_up(id));
-                waited_for.map(|(_, matched)| index(matched)).min()
-            });
-            let stated = told.snapshot.as_ref().map(LogId::index);
-            (stated, index(&told.purged), matched)
-        });
-        if stated < Some(flushed) {
-            // For the next look; state that is flushed all the time must not put off the cut.
-            // Stopped groups need no housekeeping.
-            let _ = self.raft.trigger().snapshot().await;
-        }
-        let Some(flushed) = stated.map(|stated| stated.min(flushed)) else {
-            return;
-        };
-        let kept_for_others = match matched {
-            _ if self.log.bytes_kept() > bytes_max => self.followed_from(matched).min(flushed),
-            _ if absent => return,
-            Some(matched) => matched.min(flushed),
-            None => flushed,
-        };
-        let entries = self.tuning.keep.log_entries;
-        let upto = kept_for_others.saturating_sub(entries);
-        if upto > purged + entries {
-            let _ = self.raft.trigger().purge_log(upto).await;
-        }
-    }
-
-    /// Cuts the log up to an entry that erased something, once that is flushed; not while a follower that is
-    /// there lacks it, unless `now`. Whether all up to it is cut.
-    pub(crate) async fn cut_erased(&self, upto: u64, now: bool) -> bool {
-        if self.log.purged().is_some_and(|purged| purged.index >= upto) {
-            return true;
-        }
-        let flushed = self.state.flushed().position.map_or(0, |p| p.index);
-        let (stated, matched) = told::data(&self.raft, |told| {
-            let followers = told.replication.as_ref();
-            let matched = followers.and_then(|all| all.values().map(index).min());
-            (told.snapshot.as_ref().map_or(0, LogId::index), matched)
-        });
-        if flushed < upto {
-            return false;
-        }
-        if stated < upto {
-            let _ = self.raft.trigger().snapshot().await;
-        } else if now || matched.is_none_or(|matched| matched >= upto) {
-            let _ = self.raft.trigger().purge_log(upto).await;
-        }
-        false
-    }
-
-    /// From where on the log is kept whatever the budget says: for one that is getting a snapshot.
-    fn followed_from(&self, matched: Option<u64>) -> u64 {
-        let follows = self.held.followed_from();
-        let follows = follows.filter(|_| {
-            self.log.bytes_kept() <= limits::LOG_BEHIND_SNAPSHOT_BYTES_MAX
-                && !mutant!("snapshot-without-its-log")
-        });
-        follows.map_or(u64::MAX, |follows| follows.max(matched.unwrap_or(0)))
-    }
-
-    /// Its state, as [`ReplicaStatus::state`] has it.
-    fn state_name(&self) -> &'static str {
-        // Whether it leads is asked of these everywhere else; the others follow a moment later.
-        match told::server(&self.raft).state {
-            openraft::ServerState::Leader if !self.is_confirmed() => "unconfirmed",
-            openraft::ServerState::Leader => "leader",
-            openraft::ServerState::Candidate => "candidate",
-            openraft::ServerState::Follower => "follower",
-            openraft::ServerState::Learner => "learner",
-            openraft::ServerState::Shutdown => "stopped",
-        }
-    }
-
-    /// Adds it to what all replicas of the node come to.
-    pub(crate) fn add_to(&self, all: &mut Replicas) {
-        let state = self.state_name();
-        let applied = self.state.applied();
-        *all.states.entry(state).or_default() += 1;
-        if state == "leader" {
-            all.led.push((self.shard, applied.revision));
-        }
-        if self.leadership.sleep.is_asleep() {
-            all.asleep += 1;
-        }
-        let (leader, committed, last, purged) = told::all(&self.raft, |told| {
-            let (committed, purged) = (index(&told.local_committed), index(&told.purged));
-            (told.current_leader, committed, told.last_log_index, purged)
-        });
-        if leader.is_none() || state == "unconfirmed" {
-            all.leaderless.push(self.shard);
-        }
-        let applied = applied.position.map_or(0, |position| position.index);
-        all.unapplied_max = all.unapplied_max.max(committed.saturating_sub(applied));
-        let kept = last.unwrap_or(0).saturating_sub(purged);
-        all.log_entries_max = all.log_entries_max.max(kept);
-    }
-
-    /// As `firebreak status` shows it.
-    pub(crate) fn status(&self) -> ReplicaStatus {
-        let metrics = told::all(&self.raft, Clone::clone);
-        let confirmed = self.is_confirmed();
-        let state = self.state_name();
-        let applied = self.state.applied();
-        ReplicaStatus {
-            shard: self.shard,
-            state,
-            leader: metrics
-                .current_leader
-                .map(NodeId)
-                .filter(|l| confirmed || *l != self.node),
-            term: metrics.current_term,
-            last_log_index: metrics.last_log_index.unwrap_or(0),
-            committed_index: index(&metrics.local_committed),
-            applied_index: applied.position.map_or(0, |p| p.index),
-            purged_index: index(&metrics.purged),
-            revision: applied.revision,
-            scrubbed_ms: 0,
-            broken_reason: None,
-            leader_history: self.leadership.leaders.lock().history.clone(),
-            asleep: self.leadership.sleep.is_asleep(),
-        }
-    }
-
     /// Stops the replica; nothing of it runs afterwards.
     pub(crate) async fn stop(&self) {
         // Its core may have stopped by itself.
         let _ = self.raft.shutdown().await;
     }
-}
-
-fn config(shard: ShardId, tuning: &Tuning, incarnation: u64) -> Result<Config, String> {
-    let config = Config {
-        cluster_name: format!("firebreak-{shard}"),
-        heartbeat_interval: tuning.heartbeat_ms,
-        election_timeout_min: tuning.election_min_ms,
-        election_timeout_max: tuning.election_max_ms,
-        enable_pre_vote: Some(true),
-        // Else it would stand by a membership of the past; see `Group::let_stand`.
-        enable_elect: incarnation == 0,
-        // Unsafe with state that is not flushed, and documented so.
-        enable_leader_restore: Some(false),
-        // SEND_BYTES_MAX bounds their bytes.
-        max_payload_entries: 512,
-        // Housekeeping decides when state is flushed and how much log is kept.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: u64::MAX,
-        purge_batch_size: 1,
-        install_snapshot_timeout: 60_000,
-        // Of a feature that is off; openraft takes memory for them all the same.
-        log_stage_capacity: Some(1),
-        ..Config::default()
-    };
-    config.validate().map_err(|e| e.to_string())
 }

@@ -10,12 +10,12 @@ use crate::replica::read::ReadIndex;
 #[derive(Default)]
 pub(crate) struct Questions {
     pub(crate) asking: usize,
-    pub(crate) waiting: Vec<oneshot::Sender<Result<Told, ReadError>>>,
+    pub(crate) waiting: Vec<oneshot::Sender<Result<LeaderAnswer, ReadError>>>,
 }
 
 /// What a leader said.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told {
+pub(crate) struct LeaderAnswer {
     pub(crate) leader: NodeId,
     pub(crate) at: ReadIndex,
 }

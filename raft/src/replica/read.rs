@@ -48,7 +48,7 @@ use crate::time::Steady;
 /// How long the first entry of a new leader is waited for before heartbeats are sent.
 const FIRST_ACK_MAX: Duration = Duration::from_millis(100);
 /// How long the state may take to reach what is committed.
-const APPLY_MAX: Duration = Duration::from_secs(1);
+const LEADER_APPLY_MAX: Duration = Duration::from_secs(1);
 
 /// Reads that wait for the next confirmation of the leader; one serves them all.
 #[derive(Default)]
@@ -275,7 +275,7 @@ impl Group {
         if !by_lease {
             self.acked_since(term, since, start + wait).await?;
         }
-        let ready = linearizer.try_await_ready(&self.raft, Some(APPLY_MAX));
+        let ready = linearizer.try_await_ready(&self.raft, Some(LEADER_APPLY_MAX));
         match ready.await {
             Ok(Ok(ready)) => Ok(Confirmed {
                 by: if by_lease { By::Lease } else { By::Round },

@@ -11,7 +11,8 @@ use store::state::ShardState;
 use store::{Error, Position, ShardLog};
 use tokio::sync::watch;
 
-use super::{BROKEN, Broken, Opened, Shared, VIEW, dropped};
+use super::records::{BROKEN, Broken, VIEW};
+use super::{Opened, Shared, dropped};
 use crate::adapter::incarnation;
 use crate::api::Event;
 use crate::replica::group::{Group, OpenError, Opening};

@@ -26,10 +26,10 @@ use crate::shared::Shared;
 use crate::tasks::handover::hand_over;
 use crate::tasks::slow_nodes;
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks who leads too much.
+const BALANCE_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks while leaders are to be given away.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const BALANCE_CHECK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a node must have been reachable without a break before leaders come to it.
 const STEADY: Duration = Duration::from_secs(10);
 /// How long a node that stops looks for heirs that nobody has seen so far.
@@ -80,7 +80,7 @@ struct Given {
 pub(crate) async fn keep(node: Arc<Shared>) {
     let mut views = node.view();
     let mut reachable = Reachable::default();
-    let mut pause = LOOK;
+    let mut pause = BALANCE_CHECK_EVERY;
     // Since when it drains and leads nothing.
     let mut empty_since = None;
     let mut drains = false;
@@ -103,7 +103,7 @@ pub(crate) async fn keep(node: Arc<Shared>) {
         }
         if !wanted {
             node.set_aside(false);
-            (pause, empty_since) = (LOOK, None);
+            (pause, empty_since) = (BALANCE_CHECK_EVERY, None);
             let full = node.disk_is_full();
             if full || node.time().is_unfit(node.id()) {
                 let cause = match full {
@@ -112,7 +112,11 @@ pub(crate) async fn keep(node: Arc<Shared>) {
                 };
                 // Nobody to give it to: their disks are full, too, or their clocks off.
                 let given = give_away(&node, &view, cause).await;
-                pause = if given.stuck > 0 { LOOK } else { LOOK_AGAIN };
+                pause = if given.stuck > 0 {
+                    BALANCE_CHECK_EVERY
+                } else {
+                    BALANCE_CHECK_AGAIN
+                };
             } else if !node.is_leaving() {
                 prefer(&node, &view, &reachable).await;
             }
@@ -129,7 +133,11 @@ pub(crate) async fn keep(node: Arc<Shared>) {
             node.is_aside() || now - since >= OTHERS_DRAIN_MAX || !others_drain(&node, &view)
         });
         node.set_aside(done);
-        pause = if done { LOOK } else { LOOK_AGAIN };
+        pause = if done {
+            BALANCE_CHECK_EVERY
+        } else {
+            BALANCE_CHECK_AGAIN
+        };
     }
 }
 
@@ -174,7 +182,7 @@ pub(crate) async fn step_aside(node: &Shared, limit: Duration) -> usize {
                 _ => stuck_since = None,
             }
             if given.stuck > 0 {
-                sleep(LOOK_AGAIN).await;
+                sleep(BALANCE_CHECK_AGAIN).await;
             }
         }
     };

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::api::Event;
 use crate::shared::Shared;
-use crate::time::{LOOK, SUSPENDED_MS_TOLD};
+use crate::time::{CLOCK_CHECK_EVERY, SUSPENDED_MS_TOLD};
 
 /// Looks at the clocks until the node stops.
 pub(crate) async fn watch(node: Arc<Shared>) {
@@ -33,6 +33,6 @@ pub(crate) async fn watch(node: Arc<Shared>) {
             node.note(Event::Suspended { lasted });
         }
         suspended = now;
-        sleep(LOOK).await;
+        sleep(CLOCK_CHECK_EVERY).await;
     }
 }

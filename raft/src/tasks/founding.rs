@@ -14,7 +14,7 @@ use crate::adapter::incarnation::Member;
 use crate::adapter::types::Types;
 use crate::replica::group::Group;
 use crate::shared::Shared;
-use crate::tasks::{LOOK, STEP_MAX};
+use crate::tasks::{DUTIES_CHECK_EVERY, STEP_MAX};
 
 /// A shard is founded by its first replica; each next one waits this much longer.
 const FOUND_TURN: Duration = Duration::from_secs(3);
@@ -40,7 +40,7 @@ pub(crate) async fn found_cluster(node: Arc<Shared>, cluster: ClusterState) {
                 tracing::warn!(%error, "founding the cluster");
             }
         }
-        sleep(LOOK).await;
+        sleep(DUTIES_CHECK_EVERY).await;
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::api::heartbeat_ms_min;
 use crate::shared::Shared;
-use crate::tasks::{LOOK, kept};
+use crate::tasks::{DUTIES_CHECK_EVERY, kept};
 
 /// Looks of housekeeping to one at a shard that sleeps.
 const ASLEEP_LOOKS: u32 = 16;
@@ -40,7 +40,7 @@ pub(crate) async fn keep(node: Arc<Shared>) {
     let keep = node.keep().clone();
     let flush_age_max = Duration::from_millis(keep.flush_age_ms);
     let absent_max = Duration::from_millis(keep.absent_ms_max);
-    let mut look = interval(LOOK);
+    let mut look = interval(DUTIES_CHECK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut flushed_at = Instant::now();
     let mut far = BTreeSet::new();

@@ -28,7 +28,7 @@ use crate::replica::group::Group;
 use crate::shared::Shared;
 use crate::tasks::handover;
 use crate::tasks::heal::{self, Permit};
-use crate::tasks::{LOOK, STEP_MAX};
+use crate::tasks::{DUTIES_CHECK_EVERY, STEP_MAX};
 
 /// Looks between two searches for learners that nobody wants.
 const SWEEP_LOOKS: u32 = 40;
@@ -37,7 +37,7 @@ const SWEEP_LOOKS: u32 = 40;
 pub(crate) async fn carry_out(node: Arc<Shared>) {
     let mut look = 0_u32;
     loop {
-        sleep(LOOK).await;
+        sleep(DUTIES_CHECK_EVERY).await;
         let view = node.current_view();
         let led = view.moves.iter().filter_map(|going| {
             let group = node.group(ShardId(going.shard))?;

@@ -16,15 +16,15 @@ use crate::api::Event;
 use crate::shared::Shared;
 use crate::shared::quorums::LACK_MAX;
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(50);
+/// Between two looks which shards lack a quorum.
+const QUORUM_CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// Looks after the links.
 pub(crate) async fn watch(node: Arc<Shared>) {
     let mut silent = BTreeSet::new();
     let mut epoch = 0;
     loop {
-        sleep(LOOK).await;
+        sleep(QUORUM_CHECK_EVERY).await;
         let links = node.peers().all();
         let unheard = links.iter().filter(|link| link.unheard_for() >= LACK_MAX);
         let now_silent: BTreeSet<NodeId> = unheard.map(|link| link.node()).collect();

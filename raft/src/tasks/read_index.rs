@@ -50,7 +50,7 @@ use crate::adapter::told;
 use crate::api::{Event, ReadError};
 use crate::link::Link;
 use crate::replica::group::Group;
-use crate::replica::questions::Told;
+use crate::replica::questions::LeaderAnswer;
 use crate::replica::read::{Follower, ReadIndex};
 use crate::shared::Shared;
 use crate::time::Steady;
@@ -67,7 +67,7 @@ const ROUND_MAX: Duration = Duration::from_millis(500);
 const QUESTIONS_MAX: usize = 4;
 /// How long a replica may take to apply what it was told of: the entries come over the same link as the
 /// word of them, so that one which is later than this was cut off or searched, and the leader is nearer.
-const APPLY_MAX: Duration = Duration::from_millis(100);
+const FOLLOWER_APPLY_MAX: Duration = Duration::from_millis(100);
 /// Between two words of how many rounds there were.
 const ROUNDS_TOLD: Duration = Duration::from_secs(1);
 /// Leaders that a reader is sent to one behind the other before its caller waits.
@@ -113,7 +113,7 @@ pub(crate) async fn read<T>(
                 read => return read,
             }
         }
-        let Told { leader, at } = match told(node, group, deadline).await {
+        let LeaderAnswer { leader, at } = match told(node, group, deadline).await {
             Err(ReadError::NotLeader { leader, .. }) if named.follow(leader) => continue,
             told => told?,
         };
@@ -133,7 +133,7 @@ pub(crate) async fn read<T>(
 /// Waits until reads of the replica see what lies at `index`.
 async fn applied(group: &Group, index: u64, deadline: Instant) -> Result<(), ReadError> {
     let mut reached = group.state.watch_applied();
-    let until = deadline.min(Instant::now() + APPLY_MAX);
+    let until = deadline.min(Instant::now() + FOLLOWER_APPLY_MAX);
     let there = reached.wait_for(|reached| reached.index() >= index);
     if matches!(timeout_at(until, there).await, Ok(Ok(_))) {
         return Ok(());
@@ -149,7 +149,7 @@ async fn told(
     node: &Arc<Shared>,
     group: &Arc<Group>,
     deadline: Instant,
-) -> Result<Told, ReadError> {
+) -> Result<LeaderAnswer, ReadError> {
     let (told, wait) = oneshot::channel();
     let ask = {
         let mut questions = group.questions.lock();
@@ -186,7 +186,7 @@ async fn ask_for_readers(node: Arc<Shared>, group: Arc<Group>) {
     }
 }
 
-async fn ask_leader(node: &Arc<Shared>, group: &Group) -> Result<Told, ReadError> {
+async fn ask_leader(node: &Arc<Shared>, group: &Group) -> Result<LeaderAnswer, ReadError> {
     let shard = group.shard;
     let not_leader = |leader| ReadError::NotLeader { shard, leader };
     let leader = node.leader(shard).ok_or_else(|| not_leader(None))?;
@@ -213,7 +213,12 @@ async fn ask_leader(node: &Arc<Shared>, group: &Group) -> Result<Told, ReadError
     result
 }
 
-async fn ask(node: &Shared, link: &Link, group: &Group, leader: NodeId) -> Result<Told, ReadError> {
+async fn ask(
+    node: &Shared,
+    link: &Link,
+    group: &Group,
+    leader: NodeId,
+) -> Result<LeaderAnswer, ReadError> {
     let shard = group.shard;
     let asked = group.time.now();
     let question = Body::AskPositions(wire::AskPositions {
@@ -228,7 +233,7 @@ async fn ask(node: &Shared, link: &Link, group: &Group, leader: NodeId) -> Resul
     match told_of(&answer).next() {
         Some((told, at)) if told == shard => {
             group.note_position(at.index, asked);
-            Ok(Told { leader, at })
+            Ok(LeaderAnswer { leader, at })
         }
         Some(_) | None if answer.leader == leader.0 => Err(ReadError::NoQuorum(shard)),
         Some(_) | None => Err(ReadError::NotLeader {

@@ -15,12 +15,12 @@ use tokio::time::sleep;
 use crate::api::MoveStep;
 use crate::replica::group::Group;
 use crate::shared::Shared;
-use crate::tasks::{LOOK, STEP_MAX, heal, moves, search};
+use crate::tasks::{DUTIES_CHECK_EVERY, STEP_MAX, heal, moves, search};
 
 /// While this node leads the meta shard: makes what is match what should be.
 pub(crate) async fn keep(node: Arc<Shared>) {
     loop {
-        sleep(LOOK).await;
+        sleep(DUTIES_CHECK_EVERY).await;
         let Some(meta) = node.group(ShardId::META) else {
             continue;
         };
@@ -31,7 +31,7 @@ pub(crate) async fn keep(node: Arc<Shared>) {
         }
         if let Err(why) = reconcile_once(&node, &meta, &view).await {
             tracing::warn!(%why, "the meta shard's work goes on later");
-            sleep(LOOK * 2).await;
+            sleep(DUTIES_CHECK_EVERY * 2).await;
         }
     }
 }
@@ -148,7 +148,7 @@ async fn place(node: &Shared, meta: &Group, view: &ClusterState) -> Result<(), S
         decide(meta, ChangeBody::BeginMove(wanted)).await?;
         node.note(begun);
     }
-    for node in placement::Plan::removable(view) {
+    for node in placement::PlacementPlan::removable(view) {
         tracing::info!(node = %NodeId(node), "a node is removed");
         let leave = Leave { node, stays: false };
         decide(meta, ChangeBody::Remove(leave)).await?;

@@ -49,7 +49,7 @@ use crate::shared::Shared;
 use crate::tasks::election;
 
 /// Between looks for shards that nobody uses.
-const LOOK: Duration = Duration::from_secs(1);
+const IDLE_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Looks that must find a shard as it was.
 const LOOKS: u64 = limits::IDLE_MS / 1_000;
 /// Shards that are put to sleep at a time. Those of a question that comes too late all wake again,
@@ -114,7 +114,7 @@ fn resting(group: &Group, node: &Shared, view: &ClusterState) -> Option<Position
 pub(crate) async fn keep(node: Arc<Shared>) {
     let mut seen: BTreeMap<ShardId, (Position, u64)> = BTreeMap::new();
     loop {
-        sleep(LOOK).await;
+        sleep(IDLE_CHECK_EVERY).await;
         let view = node.current_view();
         let mut now = BTreeMap::new();
         let mut idle = Vec::new();

@@ -30,8 +30,8 @@ use crate::shared::Shared;
 use crate::tasks::election;
 use crate::tasks::handover::hand_over;
 
-/// Between looks.
-const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks which nodes are slow.
+const SLOWNESS_CHECK_EVERY: Duration = Duration::from_millis(100);
 /// Below this nobody is slow, whatever the others are.
 pub(crate) const SLOW_MIN: Duration = Duration::from_millis(50);
 /// How many times as quick another must be.
@@ -51,7 +51,7 @@ pub(crate) async fn watch(node: Arc<Shared>) {
     let mut quicker = Quicker::new();
     let moves = Arc::new(Semaphore::new(limits::HAND_OVERS_AT_ONCE_MAX));
     loop {
-        sleep(LOOK).await;
+        sleep(SLOWNESS_CHECK_EVERY).await;
         let vitals = node.peers().vitals();
         let links = node.peers().all();
         let nodes = links.iter().map(|link| link.node()).chain([node.id()]);

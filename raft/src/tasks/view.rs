@@ -19,7 +19,7 @@ use crate::api::{Identity, Refused};
 use crate::link::hello::{self, Hello};
 use crate::replica::group::Group;
 use crate::shared::{Shared, decode_view};
-use crate::tasks::LOOK;
+use crate::tasks::DUTIES_CHECK_EVERY;
 
 /// For one node to tell its view.
 const ASK_MAX: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(crate) async fn follow_meta(node: Arc<Shared>) {
         if let Some(meta) = node.group(ShardId::META) {
             follow(&node, &meta).await;
         }
-        sleep(LOOK).await;
+        sleep(DUTIES_CHECK_EVERY).await;
     }
 }
 
@@ -79,7 +79,7 @@ pub(crate) async fn ask_others(
     let dialed = seeds.iter().filter_map(|seed| dialer.dial(seed).ok());
     let mut seeds: Vec<Channel> = dialed.collect();
     loop {
-        sleep(LOOK).await;
+        sleep(DUTIES_CHECK_EVERY).await;
         let epoch = node.current_view().epoch;
         let mut newer = node.peers().all();
         newer.retain(|link| link.peer_epoch() > epoch);

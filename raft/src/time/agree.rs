@@ -20,7 +20,7 @@ const SETTLE_MS: i64 = 10_000;
 
 /// What another node tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct PeerClock {
     /// The offset of its wall clock.
     pub(crate) wall_ms: i64,
     /// The offset of what it takes for the agreed time; none when it does not know.
@@ -35,7 +35,7 @@ pub(crate) struct Sight {
     /// The offset of its own wall clock.
     pub(crate) own_ms: i64,
     /// What others told lately.
-    pub(crate) others: Vec<Told>,
+    pub(crate) others: Vec<PeerClock>,
     /// How many nodes the cluster has, this one included.
     pub(crate) members: usize,
 }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     const DAY: i64 = 86_400_000;
-    const LOOK: i64 = 200;
+    const CLOCK_CHECK_MS: i64 = 200;
 
     /// A cluster whose clocks are set as one likes; time passes by looks.
     struct Clocks {
@@ -172,7 +172,7 @@ mod tests {
 
         fn sight(&self, of: usize) -> Sight {
             let others = (0..self.walls.len()).filter(|other| *other != of && self.up[*other]);
-            let told = |other: usize| Told {
+            let told = |other: usize| PeerClock {
                 wall_ms: self.walls[other],
                 agreed_ms: self.agreed[other],
                 error_ms: 10,
@@ -185,11 +185,12 @@ mod tests {
         }
 
         fn pass(&mut self, ms: i64) {
-            for _ in 0..ms / LOOK {
+            for _ in 0..ms / CLOCK_CHECK_MS {
                 self.looks += 1;
                 let seen: Vec<Sight> = (0..self.walls.len()).map(|of| self.sight(of)).collect();
                 for (of, sight) in seen.iter().enumerate().filter(|(of, _)| self.up[*of]) {
-                    self.agreed[of] = sight.agree(self.agreed[of], LOOK, self.looks * LOOK);
+                    self.agreed[of] =
+                        sight.agree(self.agreed[of], CLOCK_CHECK_MS, self.looks * CLOCK_CHECK_MS);
                 }
             }
         }
@@ -256,10 +257,10 @@ mod tests {
     fn what_is_off_by_less_than_the_tolerance_is_followed_at_once() {
         let mut clocks = Clocks::new(3);
         clocks.walls.fill(200);
-        clocks.pass(LOOK);
+        clocks.pass(CLOCK_CHECK_MS);
         assert_eq!(clocks.agreed, vec![Some(200); 3]);
         clocks.walls[1] = 0;
-        clocks.pass(LOOK);
+        clocks.pass(CLOCK_CHECK_MS);
         assert_eq!(clocks.agreed, [Some(200), Some(0), Some(200)]);
     }
 
@@ -268,8 +269,11 @@ mod tests {
         let mut clocks = Clocks::new(3);
         clocks.walls.fill(30 * DAY);
         clocks.agreed[0] = None;
-        clocks.pass(LOOK);
-        assert!(clocks.of(0) <= LOOK, "not by its clock, though all show it");
+        clocks.pass(CLOCK_CHECK_MS);
+        assert!(
+            clocks.of(0) <= CLOCK_CHECK_MS,
+            "not by its clock, though all show it"
+        );
         // All were off for days, and one clock has stood still meanwhile.
         for still in 0..3 {
             let mut clocks = Clocks::new(3);
@@ -287,9 +291,9 @@ mod tests {
         let mut apart = Clocks::new(3);
         apart.agreed.fill(None);
         apart.walls = vec![-DAY, 0, DAY];
-        apart.pass(SETTLE_MS - LOOK);
+        apart.pass(SETTLE_MS - CLOCK_CHECK_MS);
         assert_eq!(apart.agreed, vec![None; 3]);
-        apart.pass(2 * LOOK);
+        apart.pass(2 * CLOCK_CHECK_MS);
         assert_eq!(apart.of(2), 0, "the median must do");
     }
 
@@ -297,7 +301,7 @@ mod tests {
     fn one_whose_time_stood_still_follows_the_others_at_once() {
         let mut clocks = Clocks::new(3);
         clocks.agreed[1] = Some(-3_600_000);
-        clocks.pass(LOOK);
+        clocks.pass(CLOCK_CHECK_MS);
         assert_eq!(clocks.agreed, vec![Some(0); 3]);
     }
 
@@ -319,7 +323,7 @@ mod tests {
             members in 1..9usize,
             elapsed_ms in 0..60_000i64,
         ) {
-            let told = |wall_ms| Told { wall_ms, agreed_ms: Some(before), error_ms: 5 };
+            let told = |wall_ms| PeerClock { wall_ms, agreed_ms: Some(before), error_ms: 5 };
             let others = walls.into_iter().map(told).collect();
             let sight = Sight { own_ms, others, members };
             let agreed = sight.agree(Some(before), elapsed_ms, 0).unwrap();
@@ -335,8 +339,8 @@ mod tests {
             before in any_offset(),
             elapsed_ms in 0..60_000i64,
         ) {
-            let told = |wall_ms| Told { wall_ms, agreed_ms: None, error_ms: 5 };
-            let others: Vec<Told> = walls.into_iter().map(told).collect();
+            let told = |wall_ms| PeerClock { wall_ms, agreed_ms: None, error_ms: 5 };
+            let others: Vec<PeerClock> = walls.into_iter().map(told).collect();
             let members = others.len() + 1;
             let sight = Sight { own_ms, others, members };
             let median = sight.median_ms(before).unwrap();
@@ -358,7 +362,7 @@ mod tests {
             if down < nodes {
                 clocks.up[down] = false;
             }
-            clocks.pass(rounds * LOOK);
+            clocks.pass(rounds * CLOCK_CHECK_MS);
             for agreed in clocks.agreed {
                 prop_assert!(agreed.unwrap().abs() <= 2 * TOLERANCE_MS, "{agreed:?}");
             }

@@ -360,7 +360,7 @@ impl Doors {
 
     /// Completes when a caller would not be let in any more: why.
     pub async fn ended(self: Arc<Self>, who: Arc<Who>) -> Unknown {
-        const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+        const CREDENTIAL_CHECK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
         let mut view = self.view.clone();
         loop {
             if let Err(unknown) = self.still(&who) {
@@ -374,7 +374,7 @@ impl Doors {
                 // Its end is by the wall clock, which may jump.
                 tokio::select! {
                     Ok(()) = view.changed() => {}
-                    () = tokio::time::sleep(LOOK) => {}
+                    () = tokio::time::sleep(CREDENTIAL_CHECK_EVERY) => {}
                 }
             }
         }

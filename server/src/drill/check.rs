@@ -1,6 +1,6 @@
 //! What a plan must be, wherever it is read: a person may have edited it.
 
-use super::plan::{Action, FORMAT, Plan, Step};
+use super::plan::{Action, DrillPlan, FORMAT, Step};
 
 /// Steps of a plan.
 const STEPS_MAX: usize = 200;
@@ -11,8 +11,8 @@ pub const DRILL_MS_MAX: u64 = 2 * 60 * 60 * 1_000;
 ///
 /// # Errors
 /// Where and why it is none.
-pub fn read(text: &str) -> Result<Plan, String> {
-    let plan: Plan = toml::from_str(text).map_err(|error| error.to_string())?;
+pub fn read(text: &str) -> Result<DrillPlan, String> {
+    let plan: DrillPlan = toml::from_str(text).map_err(|error| error.to_string())?;
     check(&plan)?;
     Ok(plan)
 }
@@ -21,7 +21,7 @@ pub fn read(text: &str) -> Result<Plan, String> {
 ///
 /// # Errors
 /// What is wrong, in a sentence.
-pub fn check(plan: &Plan) -> Result<(), String> {
+pub fn check(plan: &DrillPlan) -> Result<(), String> {
     if plan.format != FORMAT {
         return Err(format!(
             "format is {}; this version reads {FORMAT}",
@@ -88,14 +88,14 @@ fn step(step: &Step) -> Result<(), String> {
 }
 
 /// When the last step has ended, milliseconds after the calm time.
-pub fn steps_end_ms(plan: &Plan) -> u64 {
+pub fn steps_end_ms(plan: &DrillPlan) -> u64 {
     let ends = plan.steps.iter();
     let ends = ends.map(|step| step.at_ms.saturating_add(step.for_ms.unwrap_or(0)));
     ends.max().unwrap_or(0)
 }
 
 /// How long the canaries run, milliseconds.
-pub fn total_ms(plan: &Plan) -> u64 {
+pub fn total_ms(plan: &DrillPlan) -> u64 {
     let around = plan.before_ms.saturating_add(plan.after_ms);
     around.saturating_add(steps_end_ms(plan))
 }

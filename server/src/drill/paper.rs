@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Plan;
+use super::plan::DrillPlan;
 use super::rehearsal::Rehearsal;
 
 /// What the document calls itself.
@@ -20,7 +20,7 @@ pub struct Paper {
     /// [`FORMAT`].
     pub format: u32,
     /// What was to be done.
-    pub plan: Plan,
+    pub plan: DrillPlan,
     /// Where.
     pub cluster: Cluster,
     /// Who allowed it.

@@ -10,7 +10,7 @@ pub const TTL_MS_MAX: u64 = 60_000;
 /// A drill to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Plan {
+pub struct DrillPlan {
     /// [`FORMAT`].
     pub format: u32,
     /// Its name in the cluster, as `2026-12-01-dc-silent-seoul-3f2a`.

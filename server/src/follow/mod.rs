@@ -62,7 +62,7 @@ const WAITING_MAX: usize = 2;
 /// A cursor without events is told after so long: others' messages move it, too.
 const CURSOR_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether replicas still work.
-const LOOK: Duration = Duration::from_secs(5);
+const REPLICAS_CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// The answers of a stream.
 pub type Answers = BoxStream<'static, Result<v1::FollowResponse, Status>>;
@@ -86,7 +86,7 @@ where
         resumed: Position::default(),
         position: Position::default(),
         more: false,
-        look_at: Instant::now() + LOOK,
+        look_at: Instant::now() + REPLICAS_CHECK_EVERY,
         batch: v1::FollowResponse::default(),
         batch_bytes: 0,
         cursor_at: Instant::now(),
@@ -163,7 +163,7 @@ impl From<Failure> for End {
 }
 
 impl Follow {
-    async fn run<S>(mut self, mut requests: S, mut told: mpsc::Receiver<remote::Told>)
+    async fn run<S>(mut self, mut requests: S, mut told: mpsc::Receiver<remote::RemoteNews>)
     where
         S: Stream<Item = Result<v1::FollowRequest, Status>> + Send + Unpin,
     {
@@ -191,7 +191,7 @@ impl Follow {
     async fn step<S>(
         &mut self,
         requests: &mut S,
-        told: &mut mpsc::Receiver<remote::Told>,
+        told: &mut mpsc::Receiver<remote::RemoteNews>,
     ) -> Result<(), End>
     where
         S: Stream<Item = Result<v1::FollowRequest, Status>> + Send + Unpin,
@@ -220,7 +220,7 @@ impl Follow {
 
     /// Whether all replicas that are read still work, and are still where they were.
     fn look(&mut self) -> Result<(), End> {
-        self.look_at = Instant::now() + LOOK;
+        self.look_at = Instant::now() + REPLICAS_CHECK_EVERY;
         for (shard, local) in &self.shards {
             let state = self.gateway.raft.state(*shard);
             if !state.is_some_and(|state| state.is(&local.post.state)) {
@@ -538,7 +538,7 @@ impl Follow {
     }
 
     /// Gives on what another node's stream brought.
-    async fn pass_on(&mut self, told: remote::Told) -> Result<(), End> {
+    async fn pass_on(&mut self, told: remote::RemoteNews) -> Result<(), End> {
         let Remote::Answer(answer) = told.what else {
             return Err(End::Elsewhere);
         };

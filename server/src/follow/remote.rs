@@ -20,7 +20,7 @@ const REQUESTS_MAX: usize = 64;
 const TOLD_MAX: usize = 2;
 
 /// What another node said.
-pub(super) struct Told {
+pub(super) struct RemoteNews {
     /// Which.
     pub(super) node: NodeId,
     /// What.
@@ -43,11 +43,11 @@ pub(super) struct Remotes {
     followed: BTreeMap<String, NodeId>,
     /// Those that have not caught up.
     behind: BTreeSet<NodeId>,
-    told: mpsc::Sender<Told>,
+    told: mpsc::Sender<RemoteNews>,
 }
 
 impl Remotes {
-    pub(super) fn new(gateway: Arc<Gateway>) -> (Remotes, mpsc::Receiver<Told>) {
+    pub(super) fn new(gateway: Arc<Gateway>) -> (Remotes, mpsc::Receiver<RemoteNews>) {
         let (told, hear) = mpsc::channel(TOLD_MAX);
         let remotes = Remotes {
             gateway,
@@ -132,7 +132,7 @@ impl Remotes {
         let (requests, waiting) = mpsc::channel(REQUESTS_MAX);
         let (gateway, told) = (self.gateway.clone(), self.told.clone());
         tokio::spawn(async move {
-            let over = || Told {
+            let over = || RemoteNews {
                 node,
                 what: Remote::Over,
             };
@@ -148,7 +148,7 @@ async fn relay(
     gateway: &Gateway,
     node: NodeId,
     requests: mpsc::Receiver<v1::FollowRequest>,
-    told: &mpsc::Sender<Told>,
+    told: &mpsc::Sender<RemoteNews>,
 ) {
     let Some(channel) = gateway.raft.channel(node) else {
         return;
@@ -160,7 +160,7 @@ async fn relay(
     let mut answers = answers.into_inner();
     while let Ok(Some(answer)) = answers.message().await {
         let what = Remote::Answer(answer);
-        if told.send(Told { node, what }).await.is_err() {
+        if told.send(RemoteNews { node, what }).await.is_err() {
             return;
         }
     }

@@ -84,7 +84,7 @@ struct Settings<'a> {
 
 /// What its process is and takes.
 #[derive(Serialize)]
-struct Told {
+struct ProcessFacts {
     version: &'static str,
     pid: u32,
     memory_bytes_max: u64,
@@ -184,7 +184,7 @@ async fn read(
             file: files.config.given.file.as_deref(),
             values: jobs::settings(&files.config),
         })?),
-        PROCESS => Some(json(&Told {
+        PROCESS => Some(json(&ProcessFacts {
             version: env!("CARGO_PKG_VERSION"),
             pid: files.pid,
             memory_bytes_max: files.machine.memory_bytes,
@@ -295,9 +295,9 @@ mod tests {
         }
     }
 
-    struct Told;
+    struct NoFigures;
 
-    impl Process for Told {
+    impl Process for NoFigures {
         fn figures(&self) -> Option<ProcessFigures> {
             None
         }
@@ -332,7 +332,7 @@ mod tests {
         Arc::new(Files {
             config: Config::parse(text, "node.toml").unwrap(),
             metrics: Metrics::default(),
-            process: Arc::new(Told),
+            process: Arc::new(NoFigures),
             debug: Arc::new(Large),
             background: Arc::new(Inline),
             pid: 7,

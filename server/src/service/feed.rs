@@ -41,7 +41,7 @@ pub struct Changes {
 }
 
 /// A request, checked.
-struct Plan {
+struct FeedQuery {
     tenant: String,
     cursor: Cursor,
     size: usize,
@@ -56,7 +56,7 @@ impl Service for Changes {
     ) -> Result<Response<v1::ReadChangesResponse>, Status> {
         let _call = self.gateway.calls.token();
         let call = Call::of(&request);
-        let plan = checked(&self.gateway, Plan::of(request.get_ref(), &call))?;
+        let plan = checked(&self.gateway, FeedQuery::of(request.get_ref(), &call))?;
         let _turn = self.gateway.enter(&plan.tenant, Class::Sync, &call).await?;
         let page = match call.forwarded {
             true => self.of_slots(&plan, plan.cursor.clone(), call).await,
@@ -69,7 +69,11 @@ impl Service for Changes {
 
 impl Changes {
     /// All shards, each with its part of the cursor.
-    async fn gather(&self, plan: &Plan, call: Call) -> Result<v1::ReadChangesResponse, Failure> {
+    async fn gather(
+        &self,
+        plan: &FeedQuery,
+        call: Call,
+    ) -> Result<v1::ReadChangesResponse, Failure> {
         let mut page = v1::ReadChangesResponse {
             caught_up: true,
             ..v1::ReadChangesResponse::default()
@@ -86,7 +90,7 @@ impl Changes {
                 continue;
             }
             let size = room.min(plan.size);
-            let part = Plan {
+            let part = FeedQuery {
                 size,
                 tenant: plan.tenant.clone(),
                 cursor: Cursor::default(),
@@ -121,7 +125,7 @@ impl Changes {
     /// What was changed in the slots of a cursor, which are of one shard.
     async fn of_slots(
         &self,
-        plan: &Plan,
+        plan: &FeedQuery,
         cursor: Cursor,
         call: Call,
     ) -> Result<v1::ReadChangesResponse, Failure> {
@@ -163,7 +167,7 @@ impl Changes {
 /// What this node's replica has of a page.
 fn page(
     state: &ShardState,
-    plan: &Plan,
+    plan: &FeedQuery,
     cursor: &Cursor,
     (shard, moment): (u32, Moment),
 ) -> Result<Found<v1::ReadChangesResponse>, Failure> {
@@ -255,8 +259,8 @@ fn change(fed: Fed, shard: u32, moment: Moment) -> Result<v1::Change, Failure> {
     })
 }
 
-impl Plan {
-    fn of(request: &v1::ReadChangesRequest, call: &Call) -> Result<Plan, Failure> {
+impl FeedQuery {
+    fn of(request: &v1::ReadChangesRequest, call: &Call) -> Result<FeedQuery, Failure> {
         let mut check = Checker::of(call, 0);
         let tenant = check.tenant("parent", &request.parent);
         let size = check.page_size(request.page_size);
@@ -268,7 +272,7 @@ impl Plan {
                 Err(wrong) => check.add("cursor", wrong),
             }
         }
-        Ok(Plan {
+        Ok(FeedQuery {
             tenant: check.or(tenant)?,
             cursor,
             size,

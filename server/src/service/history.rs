@@ -63,7 +63,7 @@ enum Begin {
 
 /// A list request, checked.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct HistoryQuery {
     /// How fresh.
     pub wanted: Wanted,
     size: usize,
@@ -77,7 +77,7 @@ pub struct Plan {
     life: Option<u64>,
 }
 
-impl Plan {
+impl HistoryQuery {
     /// What makes another read the same.
     pub fn key(&self, name: &ConversationName, forwarded: bool) -> PageKey {
         PageKey {
@@ -100,7 +100,7 @@ impl Plan {
     pub fn of(
         request: &v1::ListMessagesRequest,
         call: &Call,
-    ) -> Result<(ConversationName, Plan), Failure> {
+    ) -> Result<(ConversationName, HistoryQuery), Failure> {
         let mut check = Checker::of(call, 0);
         let name = check.conversation("parent", &request.parent);
         let size = check.page_size(request.page_size);
@@ -113,7 +113,7 @@ impl Plan {
             false => Order::Ascending,
         };
         let name = check.or(name)?;
-        let plan = Plan {
+        let plan = HistoryQuery {
             wanted,
             size,
             order,
@@ -262,7 +262,7 @@ fn opposite(order: Order) -> Order {
 pub fn page(
     state: &ShardState,
     name: &ConversationName,
-    plan: &Plan,
+    plan: &HistoryQuery,
     moment: Moment,
 ) -> Result<Found<v1::ListMessagesResponse>, Failure> {
     let at = plan.at(state, name)?;
@@ -390,19 +390,19 @@ mod tests {
             start_seq: 99,
             ..v1::ListMessagesRequest::default()
         };
-        let (_, plan) = Plan::of(&request, &Call::unbounded()).expect("valid");
+        let (_, plan) = HistoryQuery::of(&request, &Call::unbounded()).expect("valid");
         assert_eq!((plan.begin, plan.size), (Begin::Next(17, 4), 50));
         request.page_token = token(true).encode();
-        let (_, plan) = Plan::of(&request, &Call::unbounded()).expect("valid");
+        let (_, plan) = HistoryQuery::of(&request, &Call::unbounded()).expect("valid");
         assert_eq!(plan.begin, Begin::Back(17, 4));
         request.descending = false;
         assert!(
-            matches!(Plan::of(&request, &Call::unbounded()), Err(Failure::Invalid(v)) if v.len() == 1)
+            matches!(HistoryQuery::of(&request, &Call::unbounded()), Err(Failure::Invalid(v)) if v.len() == 1)
         );
         request.page_token = "x".into();
         request.page_size = -1;
         assert!(
-            matches!(Plan::of(&request, &Call::unbounded()), Err(Failure::Invalid(v)) if v.len() == 2)
+            matches!(HistoryQuery::of(&request, &Call::unbounded()), Err(Failure::Invalid(v)) if v.len() == 2)
         );
     }
 
@@ -419,7 +419,7 @@ mod tests {
         let fields = |violations: Vec<crate::error::Violation>| -> Vec<String> {
             violations.into_iter().map(|one| one.field).collect()
         };
-        match Plan::of(&request, &Call::unbounded()) {
+        match HistoryQuery::of(&request, &Call::unbounded()) {
             Err(Failure::Invalid(wrong)) => {
                 assert_eq!(
                     fields(wrong),

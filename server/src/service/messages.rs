@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::conversations::options;
-use super::history::{self, Pages, Plan};
+use super::history::{self, HistoryQuery, Pages};
 use super::{changes, reactions};
 use crate::access::Caller;
 use crate::check::{At, Checker, Level};
@@ -338,7 +338,7 @@ impl Messages {
         request: v1::ListMessagesRequest,
         call: Call,
     ) -> Result<v1::ListMessagesResponse, Failure> {
-        let (name, plan) = self.checked(Plan::of(&request, &call))?;
+        let (name, plan) = self.checked(HistoryQuery::of(&request, &call))?;
         let _turn = self
             .gateway
             .enter(name.tenant(), Class::History, &call)
@@ -412,7 +412,7 @@ impl Messages {
         &self,
         request: &v1::ListMessagesRequest,
         name: &ConversationName,
-        plan: &Plan,
+        plan: &HistoryQuery,
         call: Call,
     ) -> Result<v1::ListMessagesResponse, Failure> {
         // A session's answer is its own.
@@ -429,7 +429,7 @@ impl Messages {
         &self,
         request: &v1::ListMessagesRequest,
         name: &ConversationName,
-        plan: &Plan,
+        plan: &HistoryQuery,
         call: Call,
     ) -> Result<v1::ListMessagesResponse, Failure> {
         read(

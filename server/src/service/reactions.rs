@@ -34,7 +34,7 @@ const TOKEN_BYTES: usize = 2 + 16 + 8 + 8 + 32;
 
 /// A list request, checked.
 #[derive(Debug)]
-struct Plan {
+struct ReactionsQuery {
     name: ConversationName,
     seqs: (u64, u64),
     size: usize,
@@ -52,7 +52,7 @@ pub async fn list(
     request: v1::ListReactionsRequest,
     call: Call,
 ) -> Result<v1::ListReactionsResponse, Failure> {
-    let plan = checked(gateway, Plan::of(&request, &call))?;
+    let plan = checked(gateway, ReactionsQuery::of(&request, &call))?;
     let tenant = plan.name.tenant();
     let _turn = gateway.enter(tenant, Class::Sync, &call).await?;
     let began = Instant::now();
@@ -85,7 +85,10 @@ pub async fn list(
 }
 
 /// A page of this node's replica, and its revision.
-fn page(state: &ShardState, plan: &Plan) -> Result<Found<v1::ListReactionsResponse>, Failure> {
+fn page(
+    state: &ShardState,
+    plan: &ReactionsQuery,
+) -> Result<Found<v1::ListReactionsResponse>, Failure> {
     let behind = plan.from.map(|(_, behind)| behind);
     let found = state.reactors(&plan.name, plan.seqs, behind, plan.size)?;
     let Some(found) = found else {
@@ -116,8 +119,8 @@ fn page(state: &ShardState, plan: &Plan) -> Result<Found<v1::ListReactionsRespon
     Ok((page, found.head.revision))
 }
 
-impl Plan {
-    fn of(request: &v1::ListReactionsRequest, call: &Call) -> Result<Plan, Failure> {
+impl ReactionsQuery {
+    fn of(request: &v1::ListReactionsRequest, call: &Call) -> Result<ReactionsQuery, Failure> {
         let mut check = Checker::of(call, 0);
         let name = check.conversation("parent", &request.parent);
         let size = check.page_size(request.page_size);
@@ -140,7 +143,7 @@ impl Plan {
                 Err(wrong) => check.add("page_token", wrong),
             }
         }
-        Ok(Plan {
+        Ok(ReactionsQuery {
             name: check.or(name)?,
             seqs: (request.first_seq, last),
             size,
@@ -217,8 +220,8 @@ mod tests {
             last_seq,
             ..v1::ListReactionsRequest::default()
         };
-        assert!(Plan::of(&request(5, 4), &Call::unbounded()).is_err());
-        let plan = Plan::of(&request(5, 0), &Call::unbounded()).expect("valid");
+        assert!(ReactionsQuery::of(&request(5, 4), &Call::unbounded()).is_err());
+        let plan = ReactionsQuery::of(&request(5, 0), &Call::unbounded()).expect("valid");
         assert_eq!((plan.seqs, plan.size), ((5, u64::MAX), 50));
     }
 }

@@ -28,7 +28,7 @@ const TOKEN_BYTES: usize = 1 + 8 + 16;
 const VERSION: u8 = 1;
 
 /// A list request, checked.
-struct Plan {
+struct ConversationsQuery {
     tenant: String,
     size: usize,
     wanted: Wanted,
@@ -45,7 +45,7 @@ pub async fn list(
     request: v1::ListConversationsRequest,
     call: Call,
 ) -> Result<v1::ListConversationsResponse, Failure> {
-    let plan = Plan::of(&request, &call);
+    let plan = ConversationsQuery::of(&request, &call);
     let plan = super::decided::checked(gateway, plan)?;
     let _turn = gateway.enter(&plan.tenant, Class::History, &call).await?;
     let page = gather(gateway, &plan, call).await;
@@ -55,7 +55,7 @@ pub async fn list(
 /// One shard after the other, until the page is full.
 async fn gather(
     gateway: &Arc<Gateway>,
-    plan: &Plan,
+    plan: &ConversationsQuery,
     call: Call,
 ) -> Result<v1::ListConversationsResponse, Failure> {
     let mut from = Some(plan.from);
@@ -92,7 +92,7 @@ fn is_inside(gateway: &Gateway, from: Option<ConversationKey>) -> bool {
 
 async fn of_shard(
     gateway: &Arc<Gateway>,
-    plan: &Plan,
+    plan: &ConversationsQuery,
     from: ConversationKey,
     size: usize,
     call: &Call,
@@ -130,7 +130,7 @@ async fn of_shard(
 /// What this node's replica has of a page.
 fn part(
     state: &ShardState,
-    plan: &Plan,
+    plan: &ConversationsQuery,
     from: ConversationKey,
     (size, shard, slot_last): (usize, u32, Option<u32>),
 ) -> Result<Found<v1::ListConversationsResponse>, Failure> {
@@ -190,8 +190,11 @@ pub fn older(
     })
 }
 
-impl Plan {
-    fn of(request: &v1::ListConversationsRequest, call: &Call) -> Result<Plan, Failure> {
+impl ConversationsQuery {
+    fn of(
+        request: &v1::ListConversationsRequest,
+        call: &Call,
+    ) -> Result<ConversationsQuery, Failure> {
         let mut check = Checker::of(call, 0);
         let tenant = check.tenant("parent", &request.parent);
         let size = check.page_size(request.page_size);
@@ -204,7 +207,7 @@ impl Plan {
             }
         }
         let tenant = check.or(tenant)?;
-        Ok(Plan {
+        Ok(ConversationsQuery {
             tenant,
             size,
             wanted,

@@ -18,7 +18,10 @@ use crate::recorder::seconds::micros as us;
 /// Looks of [`traffic`] in one of [`rates`].
 const LOOKS: u32 = 5;
 
-const _: () = assert!(rates::LOOK.as_millis() == traffic::LOOK.as_millis() * LOOKS as u128);
+const _: () = assert!(
+    rates::RATES_CHECK_EVERY.as_millis()
+        == traffic::TRAFFIC_CHECK_EVERY.as_millis() * LOOKS as u128
+);
 
 /// What a node knows of itself. Clones are one.
 #[derive(Clone)]
@@ -44,7 +47,7 @@ pub struct Local {
 impl Local {
     /// Looks at what is counted, for as long as the node lives.
     pub async fn watch(self) {
-        let mut ticks = interval(traffic::LOOK);
+        let mut ticks = interval(traffic::TRAFFIC_CHECK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = 0_u32;
         loop {

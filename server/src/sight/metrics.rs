@@ -24,7 +24,7 @@ pub use table::METRICS;
 
 use crate::sight::traffic::TENANTS_MAX;
 use model::durations::{BOUNDS_US, Counted};
-use seen::Seen;
+use seen::NodeSnapshot;
 
 /// Before each name.
 const PREFIX: &str = "firebreak";
@@ -43,7 +43,7 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// What it says; a sentence.
     pub help: &'static str,
-    read: fn(&Seen<'_>, &mut Samples),
+    read: fn(&NodeSnapshot<'_>, &mut Samples),
 }
 
 /// What a metric is of.
@@ -175,7 +175,7 @@ impl fmt::Debug for Node {
 
 impl Collector for Node {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let seen = Seen::of(&self.0);
+        let seen = NodeSnapshot::of(&self.0);
         for metric in METRICS {
             let mut samples = Samples::default();
             (metric.read)(&seen, &mut samples);

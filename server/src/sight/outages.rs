@@ -41,8 +41,8 @@ pub const KEPT_DAYS: u64 = 400;
 pub const QUIET: Duration = Duration::from_secs(10);
 /// A window that goes on is stored in pieces of this length, so that a node that dies loses little.
 pub const PIECE: Duration = Duration::from_secs(60);
-/// Between two looks.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at what callers were told.
+const OUTAGES_CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Windows that wait to be stored; above that the oldest are lost, and counted.
 const WAITING_MAX: usize = 1_000;
 /// Windows that a node stores in a day at most: what comes above is added up in memory only.
@@ -116,7 +116,7 @@ struct Inner {
 impl Outages {
     /// Looks and stores, for as long as the node lives.
     pub async fn watch(self, local: Local) {
-        let mut ticks = interval(LOOK);
+        let mut ticks = interval(OUTAGES_CHECK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -378,7 +378,7 @@ mod tests {
         let one = || BTreeMap::from([("refused", 2)]);
         for second in 0..5 {
             inner.note(key(), one(), (second * 1_000, second * 1_000 + 1_000));
-            tokio::time::advance(LOOK).await;
+            tokio::time::advance(OUTAGES_CHECK_EVERY).await;
             inner.end("seoul-1");
         }
         assert!(inner.waiting.is_empty());
@@ -392,7 +392,7 @@ mod tests {
         );
         for second in 10..80 {
             inner.note(key(), one(), (second * 1_000, second * 1_000 + 1_000));
-            tokio::time::advance(LOOK).await;
+            tokio::time::advance(OUTAGES_CHECK_EVERY).await;
             inner.end("seoul-1");
         }
         assert_eq!(inner.waiting.len(), 1);

@@ -8,8 +8,8 @@ use model::id::ShardId;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Between two looks.
-pub const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks at the counters that rates are told from.
+pub const RATES_CHECK_EVERY: Duration = Duration::from_secs(5);
 /// Looks that are added up to one cell of the heat map: half a minute.
 const LOOKS_OF_CELL: u32 = 6;
 /// Cells that are kept: half an hour.
@@ -111,14 +111,14 @@ mod tests {
         let (one, two) = (ShardId(1), ShardId(2));
         rates.look(&[(one, 100)], 0);
         assert!(rates.busiest().is_empty());
-        tokio::time::advance(LOOK).await;
+        tokio::time::advance(RATES_CHECK_EVERY).await;
         rates.look(&[(one, 150), (two, 9_000)], 5_000);
         assert_eq!(rates.busiest(), [(one, 10.0)]);
-        tokio::time::advance(LOOK).await;
+        tokio::time::advance(RATES_CHECK_EVERY).await;
         rates.look(&[(one, 150), (two, 9_100)], 10_000);
         assert_eq!(rates.busiest(), [(two, 20.0)]);
         for look in 3..500 {
-            tokio::time::advance(LOOK).await;
+            tokio::time::advance(RATES_CHECK_EVERY).await;
             rates.look(&[(one, 150), (two, 9_100)], look * 5_000);
         }
         let cells = rates.cells();

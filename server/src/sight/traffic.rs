@@ -34,8 +34,8 @@ const USED_LOOKS: u32 = 30;
 pub const LATELY: Duration = Duration::from_secs(10);
 /// What the longest gap and the failed calls are of.
 pub const WHILE: Duration = Duration::from_secs(5 * 60);
-/// Between two looks.
-pub const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at what was counted.
+pub const TRAFFIC_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// How a call or a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -382,7 +382,7 @@ impl Traffic {
             .collect()
     }
 
-    /// Looks at what was counted, once each [`LOOK`].
+    /// Looks at what was counted, once each [`TRAFFIC_CHECK_EVERY`].
     pub fn look(&self) {
         let inner = &self.0;
         if inner.used.looks.fetch_add(1, Ordering::Relaxed) >= USED_LOOKS {
@@ -516,7 +516,7 @@ mod tests {
         for second in 0..20_u64 {
             traffic.look();
             let append = begin(&traffic, "chat");
-            tokio::time::advance(LOOK).await;
+            tokio::time::advance(TRAFFIC_CHECK_EVERY).await;
             match second {
                 7 => append.failed(&Failure::Overload, 5),
                 _ => append.decided(10, 1, 0),
@@ -525,12 +525,15 @@ mod tests {
         traffic.look();
         let lately = traffic.lately();
         assert_eq!(lately.acks_per_s, 11.0);
-        assert_eq!((lately.p50, lately.p99), (Some(LOOK), Some(LOOK)));
-        assert_eq!((lately.gap, lately.unserved), (LOOK, 5));
+        assert_eq!(
+            (lately.p50, lately.p99),
+            (Some(TRAFFIC_CHECK_EVERY), Some(TRAFFIC_CHECK_EVERY))
+        );
+        assert_eq!((lately.gap, lately.unserved), (TRAFFIC_CHECK_EVERY, 5));
         assert_eq!(lately.whose, Some(("chat".to_owned(), Slot(3))));
         assert_eq!(traffic.refusals(), [("OVERLOAD", 1)]);
         for _ in 0..400 {
-            tokio::time::advance(LOOK).await;
+            tokio::time::advance(TRAFFIC_CHECK_EVERY).await;
             traffic.look();
         }
         let quiet = traffic.lately();

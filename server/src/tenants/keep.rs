@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::admit::Said;
 use super::quota::{Quota, Take};
-use super::shares::{Short, Told};
+use super::shares::{ShareReport, Short};
 use crate::deadline::Deadline;
 use crate::gateway::Gateway;
 
@@ -151,7 +151,7 @@ impl Gateway {
                 .filter_map(|take| from_wire(take, tenant))
                 .collect()
         };
-        let told = Told {
+        let told = ShareReport {
             used: read(&request.used),
             returned: read(&request.returned),
         };

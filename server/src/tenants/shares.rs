@@ -79,7 +79,7 @@ pub struct Short {
 
 /// What a node tells of its share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct ShareReport {
     /// What it has given out since it told last.
     pub used: Vec<Take>,
     /// What it had told and was not used after all.
@@ -100,7 +100,7 @@ pub struct Keeper(Mutex<BTreeMap<String, Kept>>);
 
 impl Keeper {
     /// Takes in what a node has given out of its share, and counted.
-    pub fn told(&self, tenant: &str, told: &Told, counts: &[(u32, u64)], now: Instant) {
+    pub fn told(&self, tenant: &str, told: &ShareReport, counts: &[(u32, u64)], now: Instant) {
         let mut all = self.0.lock();
         let kept = all.entry(tenant.to_owned()).or_default();
         for take in &told.used {
@@ -245,8 +245,8 @@ impl Shares {
     }
 
     /// What was given out and is not told yet. It counts as told.
-    pub fn untold(&self, tenant: &str) -> Told {
-        let mut told = Told::default();
+    pub fn untold(&self, tenant: &str) -> ShareReport {
+        let mut told = ShareReport::default();
         let mut all = self.0.lock();
         let Some(share) = all.get_mut(tenant) else {
             return told;
@@ -268,7 +268,7 @@ impl Shares {
     }
 
     /// The telling did not arrive: it is to be told again.
-    pub fn tell_again(&self, tenant: &str, told: &Told) {
+    pub fn tell_again(&self, tenant: &str, told: &ShareReport) {
         let mut all = self.0.lock();
         if let Some(share) = all.get_mut(tenant) {
             told.used.iter().for_each(|take| share.note(take, 1));

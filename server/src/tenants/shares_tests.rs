@@ -140,14 +140,14 @@ fn what_is_refused_costs_nothing_and_what_is_granted_ahead_is_used_first() {
     node.ahead("t", &[take(5)]);
     let lacks = node.take("t", vec![take(5)], 3, now);
     assert!(lacks.takes.is_empty() && lacks.given.is_empty());
-    assert_eq!(node.untold("t"), Told::default());
+    assert_eq!(node.untold("t"), ShareReport::default());
 }
 
 #[test]
 fn conversations_are_those_of_the_shards_that_there_are() {
     let (now, keeper) = (Instant::now(), Keeper::default());
-    keeper.told("t", &Told::default(), &[(1, 10), (2, 5)], now);
-    keeper.told("t", &Told::default(), &[(1, 7), (9, 100)], now);
+    keeper.told("t", &ShareReport::default(), &[(1, 10), (2, 5)], now);
+    keeper.told("t", &ShareReport::default(), &[(1, 7), (9, 100)], now);
     assert_eq!(keeper.conversations("t", |shard| shard < 9), 12);
     assert_eq!(keeper.conversations("u", |_| true), 0);
     keeper.keep(|tenant| tenant != "t");

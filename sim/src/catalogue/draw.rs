@@ -246,6 +246,7 @@ fn only_dark_sites_start(stage: &Stage<'_>, events: &mut Vec<Event>) {
                 let was_dark = dark.remove(host);
                 !is_site(host) || (was_dark && !burned.contains(host))
             }),
+            // Makes nothing dark, and starts nothing.
             _ => {}
         }
     }

@@ -53,7 +53,7 @@ pub(crate) struct Args {
 }
 
 /// An alert that rang, and when.
-struct Told {
+struct RungAlert {
     alert: &'static Alert,
     /// Seconds after the first fault; after the load's begin when there is none.
     after_s: i64,
@@ -87,7 +87,7 @@ impl Args {
     }
 }
 
-fn told(plan: &Plan, recording: &Recording) -> Result<Vec<Told>, Failure> {
+fn told(plan: &Plan, recording: &Recording) -> Result<Vec<RungAlert>, Failure> {
     let first = plan.events.iter().map(|event| event.at_ms).min();
     let first_s = i64::try_from(first.unwrap_or(0) / 1_000).unwrap_or(0);
     let mut told = Vec::new();
@@ -95,7 +95,7 @@ fn told(plan: &Plan, recording: &Recording) -> Result<Vec<Told>, Failure> {
         let rung = alarms::ring(alert, recording).map_err(Failure::Failed)?;
         let from = rung.iter().map(|one| one.from_s).min();
         if let Some(from) = from {
-            told.push(Told {
+            told.push(RungAlert {
                 alert,
                 after_s: i64::try_from(from).unwrap_or(i64::MAX) - first_s,
                 rung,
@@ -119,7 +119,7 @@ fn write(folder: &Path, recording: &Recording) -> Result<(), Failure> {
     files::write(&folder.join("alarms_test.yml"), &test)
 }
 
-fn as_json(plan: &Plan, recording: &Recording, told: &[Told]) -> Value {
+fn as_json(plan: &Plan, recording: &Recording, told: &[RungAlert]) -> Value {
     let rung = told.iter().map(|one| {
         let times = one.rung.iter().map(
             |rung| json!({ "labels": rung.labels, "from_s": rung.from_s, "until_s": rung.until_s }),
@@ -140,7 +140,7 @@ fn as_json(plan: &Plan, recording: &Recording, told: &[Told]) -> Value {
     })
 }
 
-fn table(plan: &Plan, recording: &Recording, told: &[Told]) -> String {
+fn table(plan: &Plan, recording: &Recording, told: &[RungAlert]) -> String {
     let (name, seed, seconds) = (&plan.scenario, plan.seed, recording.seconds);
     if told.is_empty() {
         return format!("{name}, seed {seed}: no alert rings in {seconds} s");

@@ -29,7 +29,7 @@ use super::{Ended, Failure};
 pub(crate) const LIMIT_SECONDS: u64 = 600;
 
 /// How often it is looked whether a worker is to be killed.
-const LOOK: Duration = Duration::from_millis(50);
+const KILL_CHECK_EVERY: Duration = Duration::from_millis(50);
 /// What is kept of a worker's last words, bytes.
 const WORDS_BYTES: usize = 2_000;
 /// Exit code of a worker whose parent went away.
@@ -154,7 +154,7 @@ impl Workers {
         began: Duration,
     ) -> io::Result<Waited> {
         loop {
-            match answer.recv_timeout(LOOK) {
+            match answer.recv_timeout(KILL_CHECK_EVERY) {
                 Ok(answer) => return Ok(Waited::Answered(child.wait()?, answer)),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Ok(Waited::Answered(child.wait()?, Vec::new()));

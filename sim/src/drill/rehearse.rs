@@ -100,7 +100,7 @@ pub fn twin(outcome: &Outcome) -> Twin {
 }
 
 /// Whether the rehearsal says that the plan's goals would be missed, and which.
-pub fn missed(rehearsal: &Rehearsal, plan: &server::drill::plan::Plan) -> Vec<String> {
+pub fn missed(rehearsal: &Rehearsal, plan: &server::drill::plan::DrillPlan) -> Vec<String> {
     let calm = &rehearsal.calm;
     let mut missed = Vec::new();
     let goals = plan.goals;

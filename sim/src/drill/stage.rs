@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use server::drill::plan::{Caps, Goals, Plan as Drill};
+use server::drill::plan::{Caps, DrillPlan as Drill, Goals};
 use server::drill::verb::Verb;
 use server::night::Night;
 use server::night::account::Account;

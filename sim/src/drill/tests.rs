@@ -3,7 +3,7 @@ use proto::v1::{
     AskedSecond, ClusterRecord, LinksRecord, Record, RecordedLink, RecordedNode, RecordedShard,
     SecondRecord,
 };
-use server::drill::plan::{Action, Caps, Goals, Plan as Drill, Step};
+use server::drill::plan::{Action, Caps, DrillPlan as Drill, Goals, Step};
 use server::drill::verb::Verb;
 use server::night::{FORMAT, KIND, Night, NodeNight};
 

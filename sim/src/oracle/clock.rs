@@ -177,6 +177,7 @@ impl World {
                 | Fault::BitFlip { .. } => {
                     self.down.insert(host.clone());
                 }
+                // Neither a clock nor whether the node runs.
                 _ => {}
             }
         }

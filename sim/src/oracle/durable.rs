@@ -6,7 +6,7 @@ use super::Case;
 use super::content::message;
 use super::evidence::Found;
 use super::facts::{Claim, Room, Witness};
-use crate::history::{Final, Level, Seen};
+use crate::history::{Final, Level, SeenMessage};
 use crate::outcome::{Finding, Promise};
 use crate::plan::{Dc, Fault};
 
@@ -69,9 +69,9 @@ fn judge_claims(
 /// A final, ready to look up seqs in.
 struct Last<'a> {
     place: usize,
-    messages: &'a [Seen],
+    messages: &'a [SeenMessage],
     /// By seq, for a final that is not 1, 2, 3, ….
-    by_seq: Option<BTreeMap<u64, &'a Seen>>,
+    by_seq: Option<BTreeMap<u64, &'a SeenMessage>>,
     /// Its highest seq.
     end: u64,
     /// Whether it may end early.
@@ -79,7 +79,7 @@ struct Last<'a> {
 }
 
 impl Last<'_> {
-    fn at(&self, seq: u64) -> Option<&Seen> {
+    fn at(&self, seq: u64) -> Option<&SeenMessage> {
         match &self.by_seq {
             Some(by_seq) => by_seq.get(&seq).copied(),
             None => self
@@ -104,7 +104,7 @@ fn finals<'a>(case: &Case<'a>, room: &Room<'_>) -> Vec<Last<'a>> {
         } = &case.history.finals[place];
         let dense = (1..)
             .zip(messages)
-            .all(|(seq, seen): (u64, &Seen)| seq == seen.seq);
+            .all(|(seq, seen): (u64, &SeenMessage)| seq == seen.seq);
         let by_seq = || messages.iter().map(|seen| (seen.seq, seen)).collect();
         Last {
             place,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Append, AppendEnd, History, Seen};
+use crate::history::{Append, AppendEnd, History, SeenMessage};
 
 /// Who says that a message has a seq.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,7 +172,7 @@ impl<'a> Claims<'a> {
         *acked = (*acked).min((when, at));
     }
 
-    fn seen(&mut self, seen: &'a Seen, at_us: u64, witness: Witness) {
+    fn seen(&mut self, seen: &'a SeenMessage, at_us: u64, witness: Witness) {
         let claim = self.of(seen);
         let first = claim.seen.get_or_insert((at_us, witness));
         if at_us < first.0 {
@@ -180,7 +180,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    fn of(&mut self, seen: &'a Seen) -> &mut Claim<'a> {
+    fn of(&mut self, seen: &'a SeenMessage) -> &mut Claim<'a> {
         self.claim(seen.seq, &seen.sender, &seen.id, seen.body)
     }
 

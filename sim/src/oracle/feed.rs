@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Case;
 use super::evidence::Found;
-use crate::history::{Change, ChangeEnd, Told, What};
+use crate::history::{Change, ChangeEnd, FeedChange, What};
 use crate::outcome::{Finding, Promise};
 
 /// `feed-whole`, E: at the end, at rest, the feed has told each message as of its last acknowledged change or
@@ -64,7 +64,7 @@ pub fn feed_whole(case: &Case<'_>) -> Finding {
 }
 
 /// Whether some change that had begun by then makes the message what was told.
-fn was_asked_for(told: &Told, changes: &[&Change]) -> bool {
+fn was_asked_for(told: &FeedChange, changes: &[&Change]) -> bool {
     let mut begun = changes.iter().filter(|one| {
         one.invoked_us <= told.at_us && !matches!(one.end, ChangeEnd::Refused { .. })
     });

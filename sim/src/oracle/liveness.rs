@@ -82,6 +82,7 @@ fn taken(plan: &Plan, own: &BTreeSet<&str>, others: &BTreeSet<&str>) -> bool {
                     }
                 }
             }
+            // Takes neither the power of a host nor its way to the others.
             _ => {}
         }
     }

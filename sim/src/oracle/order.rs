@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Case;
 use super::evidence::Found;
-use crate::history::{AppendEnd, Level, Page, Seen, Tail};
+use crate::history::{AppendEnd, Level, Page, SeenMessage, Tail};
 use crate::outcome::{Finding, Promise};
 
 /// The API may end a page early, with at least one message, when its bodies are large. Pages that
@@ -68,7 +68,7 @@ fn flaw(page: &Page, whole: bool) -> Option<String> {
 }
 
 /// Where messages are not `begin`, `begin + 1`, ….
-fn not_dense(messages: &[Seen], begin: u64) -> Option<String> {
+fn not_dense(messages: &[SeenMessage], begin: u64) -> Option<String> {
     // Seq 0 does not exist.
     let expected = begin.max(1)..=u64::MAX;
     let mut wrong = expected

@@ -12,7 +12,7 @@ use proto::v1::{self, ChangeDrillRequest};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Request;
 
-use super::operator::Told;
+use super::operator::OperatorChannel;
 use crate::host::{DrillOrder, Host};
 
 /// How long one call may take.
@@ -37,7 +37,7 @@ pub(super) struct Drill {
 }
 
 /// Carries drills out, one after the other.
-pub(super) async fn live(told: Told, dialer: Dialer, hosts: Arc<[Arc<Host>]>) {
+pub(super) async fn live(told: OperatorChannel, dialer: Dialer, hosts: Arc<[Arc<Host>]>) {
     for number in 1_u32.. {
         let drill = told.drill().await;
         let controller = Controller {
@@ -60,7 +60,7 @@ pub(super) async fn live(told: Told, dialer: Dialer, hosts: Arc<[Arc<Host>]>) {
 
 struct Controller<'a> {
     id: String,
-    told: &'a Told,
+    told: &'a OperatorChannel,
     dialer: &'a Dialer,
     drill: &'a Drill,
     hosts: Vec<&'a Arc<Host>>,

@@ -4,7 +4,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 use super::cluster::{Cluster, Member, Wanted, edge};
-use super::verdict::Seen;
+use super::verdict::RunEvidence;
 use crate::outcome::Mark;
 use crate::plan::{Event, Fault};
 use crate::trace::What;
@@ -15,7 +15,7 @@ impl Cluster {
         &mut self,
         event: &Event,
         last_end: bool,
-        seen: &mut Seen,
+        seen: &mut RunEvidence,
     ) -> Result<(), String> {
         let note = self.inject(&event.fault)?;
         let text = match note {

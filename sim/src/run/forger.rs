@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
-use super::operator::Told;
+use super::operator::OperatorChannel;
 
 /// Beyond all that elections lead to, and far from overflowing.
 const TERM: u64 = 1 << 40;
@@ -35,7 +35,7 @@ pub(super) struct Forgery {
 }
 
 /// Sends forgeries, one after the other.
-pub(super) async fn live(told: Told, dialer: Dialer) {
+pub(super) async fn live(told: OperatorChannel, dialer: Dialer) {
     loop {
         let forgery = told.forgery().await;
         match timeout(ANSWERS_MAX, send(&forgery, &dialer)).await {

@@ -48,7 +48,7 @@ pub fn run(plan: &Plan) -> Outcome {
 /// As [`run`], with what the nodes' flight recorders had written by its end.
 pub fn run_and_record(plan: &Plan) -> (Outcome, Vec<NodeNight>) {
     let began = interpose::real_elapsed();
-    let mut seen = verdict::Seen::default();
+    let mut seen = verdict::RunEvidence::default();
     let (stopped, panicked) = inside(plan, || drive(plan, &mut seen));
     (seen.stopped, seen.panicked) = (stopped, panicked);
     let recorded = std::mem::take(&mut seen.recorded);
@@ -65,7 +65,7 @@ pub fn record(plan: &Plan) -> Result<Recording, String> {
     let mut recording = Recording::default();
     let (stopped, _) = inside(plan, || {
         let mut cluster = Cluster::build(plan, true)?;
-        let mut seen = verdict::Seen::default();
+        let mut seen = verdict::RunEvidence::default();
         found(plan, &mut cluster)?;
         load(plan, &mut cluster, &mut seen, |_| true, &mut |_| {})?;
         recording = cluster.recording.take().unwrap_or_default();
@@ -98,7 +98,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     }
 }
 
-fn drive(plan: &Plan, seen: &mut verdict::Seen) -> Result<(), String> {
+fn drive(plan: &Plan, seen: &mut verdict::RunEvidence) -> Result<(), String> {
     let mut cluster = Cluster::build(plan, false)?;
     let driven = phases(plan, &mut cluster, seen, &mut |_| {});
     // What was seen until something went wrong is worth knowing, too.
@@ -117,7 +117,7 @@ enum Stage {
 fn phases(
     plan: &Plan,
     cluster: &mut Cluster,
-    seen: &mut verdict::Seen,
+    seen: &mut verdict::RunEvidence,
     pace: &mut dyn FnMut(Stage),
 ) -> Result<(), String> {
     found(plan, cluster)?;
@@ -156,7 +156,7 @@ fn found(plan: &Plan, cluster: &mut Cluster) -> Result<(), String> {
 fn load(
     plan: &Plan,
     cluster: &mut Cluster,
-    seen: &mut verdict::Seen,
+    seen: &mut verdict::RunEvidence,
     done: impl Fn(&Cluster) -> bool,
     pace: &mut dyn FnMut(Stage),
 ) -> Result<(), String> {

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use super::driller::{self, Drill};
 use super::forger::{self, Forgery};
 use super::remembered;
-use super::verdict::Seen;
+use super::verdict::RunEvidence;
 use crate::dice::derive;
 use crate::history::{Final, ReplicaSeen};
 use crate::host::Host;
@@ -30,8 +30,8 @@ use crate::workload::{self, Env};
 
 /// How long one node may take to say how it is.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks at the cluster.
+const CLUSTER_CHECK_EVERY: Duration = Duration::from_millis(200);
 /// Into a fault, when surviving nodes are asked for their status.
 const ADMIN_AFTER_US: u64 = 2_000_000;
 /// How long replicas may take to become equal once nothing is sent any more.
@@ -45,7 +45,7 @@ const PROBE_MAX: Duration = Duration::from_secs(60);
 
 /// What the operator and the run tell each other. Clones share it.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct OperatorChannel {
     /// Whether the load is over.
     pub rest: watch::Sender<bool>,
     /// Whether nothing at all is sent any more, probes included: tails can be drained.
@@ -99,9 +99,9 @@ struct State {
     ends: Vec<(u64, String)>,
 }
 
-impl Default for Told {
-    fn default() -> Told {
-        Told {
+impl Default for OperatorChannel {
+    fn default() -> OperatorChannel {
+        OperatorChannel {
             rest: watch::Sender::new(false),
             quiet: watch::Sender::new(false),
             state: Arc::default(),
@@ -113,7 +113,7 @@ impl Default for Told {
     }
 }
 
-impl Told {
+impl OperatorChannel {
     pub(super) fn serves(&self) -> bool {
         self.state.lock().serves
     }
@@ -204,7 +204,7 @@ impl Told {
         self.state.lock().ends.push((at_us, text));
     }
 
-    pub(super) fn hand_over(&self, seen: &mut Seen) {
+    pub(super) fn hand_over(&self, seen: &mut RunEvidence) {
         let mut state = self.state.lock();
         let state = std::mem::take(&mut *state);
         seen.history.finals = state.finals;
@@ -225,13 +225,13 @@ impl Told {
 }
 
 /// The operator's whole life. Beside asking, it looks at what the nodes' `hosts` hold.
-pub(super) async fn live(env: Env, told: Told, hosts: Arc<[Arc<Host>]>) {
+pub(super) async fn live(env: Env, told: OperatorChannel, hosts: Arc<[Arc<Host>]>) {
     if let Err(why) = work(&env, &told, &hosts).await {
         told.state.lock().error = Some(why);
     }
 }
 
-async fn work(env: &Env, told: &Told, hosts: &Arc<[Arc<Host>]>) -> Result<(), String> {
+async fn work(env: &Env, told: &OperatorChannel, hosts: &Arc<[Arc<Host>]>) -> Result<(), String> {
     let client = Client::builder()
         .endpoints(env.endpoints.clone())
         .dialer(env.dialer.clone())
@@ -252,7 +252,7 @@ async fn work(env: &Env, told: &Told, hosts: &Arc<[Arc<Host>]>) -> Result<(), St
             state.serves = true;
             break;
         }
-        sleep(LOOK).await;
+        sleep(CLUSTER_CHECK_EVERY).await;
     }
     let orders = tokio::spawn(take_orders(told.clone(), client.clone()));
     let forger = tokio::spawn(forger::live(told.clone(), env.dialer.clone()));
@@ -288,7 +288,7 @@ async fn work(env: &Env, told: &Told, hosts: &Arc<[Arc<Host>]>) -> Result<(), St
 }
 
 /// Has the plan's data centers lead, where it names any, and waits until they do as far as they can.
-async fn prefer(env: &Env, told: &Told, client: &Client) -> Result<(), String> {
+async fn prefer(env: &Env, told: &OperatorChannel, client: &Client) -> Result<(), String> {
     let wanted = &env.plan.topology.prefer;
     let Some(first) = wanted.first() else {
         return Ok(());
@@ -301,7 +301,7 @@ async fn prefer(env: &Env, told: &Told, client: &Client) -> Result<(), String> {
     set.map_err(|error| format!("the policy prefer={}: {error}", wanted.join(",")))?;
     let until = now_us() + PREFERRED_MAX_US;
     while now_us() < until {
-        sleep(LOOK).await;
+        sleep(CLUSTER_CHECK_EVERY).await;
         let seen = statuses(client, &told.running()).await;
         if seen.is_ok_and(|seen| leads(&seen, first)) {
             break;
@@ -323,7 +323,7 @@ fn leads(statuses: &[GetStatusResponse], dc: &str) -> bool {
 }
 
 /// Does what the timeline wants done, through whatever node answers.
-async fn take_orders(told: Told, client: Client) {
+async fn take_orders(told: OperatorChannel, client: Client) {
     loop {
         let next = told.state.lock().orders.pop_front();
         let Some(order) = next else {
@@ -402,7 +402,7 @@ async fn move_to(client: &Client, to: &str, back: bool) -> Result<(), client::Er
 }
 
 /// Looks into faults until the load is over.
-async fn watch_load(env: &Env, told: &Told, client: &Client) {
+async fn watch_load(env: &Env, told: &OperatorChannel, client: &Client) {
     let mut rest = told.rest.subscribe();
     loop {
         tokio::select! {
@@ -434,7 +434,7 @@ async fn probe(env: &Env) -> Result<u64, String> {
 
 /// Asks each node that runs and that the plan does not harm for its status. One that is only about to
 /// join, and that nobody lists yet, need not answer.
-async fn ask_survivors(env: &Env, told: &Told, client: &Client) {
+async fn ask_survivors(env: &Env, told: &OperatorChannel, client: &Client) {
     let (mut asked, mut silent) = (0, Vec::new());
     let mut listed = BTreeSet::new();
     for (host, address) in told.running() {
@@ -552,7 +552,7 @@ fn healed(statuses: &[GetStatusResponse], running: &[(String, String)]) -> Resul
 }
 
 /// Waits until the replicas on running nodes are equal, and notes them.
-async fn settle(told: &Told, client: &Client, hosts: &[Arc<Host>]) {
+async fn settle(told: &OperatorChannel, client: &Client, hosts: &[Arc<Host>]) {
     let began = now_us();
     loop {
         let compared = compare(told, client, hosts).await;
@@ -572,14 +572,14 @@ async fn settle(told: &Told, client: &Client, hosts: &[Arc<Host>]) {
             Err(_) => {}
         }
         drop(state);
-        sleep(LOOK).await;
+        sleep(CLUSTER_CHECK_EVERY).await;
     }
 }
 
 type Unequal = (Vec<ReplicaSeen>, String);
 
 async fn compare(
-    told: &Told,
+    told: &OperatorChannel,
     client: &Client,
     hosts: &[Arc<Host>],
 ) -> Result<Vec<ReplicaSeen>, Unequal> {

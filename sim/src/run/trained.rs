@@ -11,7 +11,7 @@ use crate::train::{Moment, Training};
 /// load, and at the load's end; virtual time stands still meanwhile. Such a run does not repeat.
 pub fn train(plan: &Plan, training: Training, pace: &mut dyn FnMut(Moment)) -> Outcome {
     let began = interpose::real_elapsed();
-    let mut seen = verdict::Seen::default();
+    let mut seen = verdict::RunEvidence::default();
     let notes = training.notes.clone();
     let mut told = |stage| {
         pace(match stage {

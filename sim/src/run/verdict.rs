@@ -36,7 +36,7 @@ const EVIDENCE_MAX: usize = 5;
 
 /// Everything that was seen in a run.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct RunEvidence {
     pub history: History,
     pub observed: Observed,
     pub timeline: Vec<Mark>,
@@ -71,7 +71,7 @@ pub(super) struct Seen {
 }
 
 /// Judges a run that began at that real moment.
-pub(super) fn outcome(plan: &Plan, mut seen: Seen, began: Duration) -> Outcome {
+pub(super) fn outcome(plan: &Plan, mut seen: RunEvidence, began: Duration) -> Outcome {
     let findings = oracle::judge(plan, &seen.history, &seen.observed);
     let fated = liveness::fated(plan);
     // The operator's probes have short deadlines of their own.
@@ -187,7 +187,7 @@ fn lost(history: &History) -> u64 {
 }
 
 /// Replicas that became voters since the load began.
-fn moves(seen: &Seen) -> u64 {
+fn moves(seen: &RunEvidence) -> u64 {
     let began_us = seen.began_us.unwrap_or(u64::MAX);
     let named = seen.observed.voters.iter().filter(|voter| !voter.voted);
     named.filter(|voter| voter.at_us >= began_us).count() as u64
@@ -209,7 +209,7 @@ fn pending(expect: &Expect, what: &str) -> Option<String> {
 
 fn goals(
     plan: &Plan,
-    seen: &Seen,
+    seen: &RunEvidence,
     leaders: &[Led],
     gap_ms: u64,
     failed: u64,
@@ -348,7 +348,7 @@ fn goals(
 
 fn promises(
     plan: &Plan,
-    seen: &Seen,
+    seen: &RunEvidence,
     findings: &[Finding],
     goals: &[Goal],
 ) -> BTreeMap<Promise, Judged> {
@@ -493,6 +493,7 @@ fn small_disks(plan: &Plan) -> u64 {
                 free_percent: Some(0),
                 ..
             } => return 0,
+            // Changes no room on a disk.
             _ => {}
         }
     }
@@ -547,13 +548,13 @@ fn oracle_of_goals(promise: Promise) -> &'static str {
     }
 }
 
-fn since(seen: &Seen, at_us: u64) -> i64 {
+fn since(seen: &RunEvidence, at_us: u64) -> i64 {
     let ms = |us: u64| i64::try_from(us / 1_000).unwrap_or(i64::MAX);
     ms(at_us) - ms(seen.began_us.unwrap_or(0))
 }
 
 /// Who led what, by the votes on disks: the first that knew of a term's leader.
-fn leaders(seen: &Seen) -> Vec<Led> {
+fn leaders(seen: &RunEvidence) -> Vec<Led> {
     let mut known = BTreeSet::new();
     let mut leaders = Vec::new();
     for vote in seen.observed.votes.iter().filter(|vote| vote.committed) {
@@ -571,7 +572,7 @@ fn leaders(seen: &Seen) -> Vec<Led> {
 }
 
 /// What was done, and what nodes did by themselves.
-fn timeline(seen: &Seen) -> Vec<Mark> {
+fn timeline(seen: &RunEvidence) -> Vec<Mark> {
     let mut marks = seen.timeline.clone();
     marks.extend(seen.ends.iter().map(|(at_us, text)| Mark {
         at_ms: u64::try_from(since(seen, *at_us)).unwrap_or(0),

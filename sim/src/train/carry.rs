@@ -16,7 +16,7 @@ use crate::net::{Io, Net, host_and_port, now_us};
 /// A node that owes bytes for so long does not answer, as whoever waits for them sees.
 const SILENT: Duration = Duration::from_secs(1);
 /// Between two looks whether one does.
-const LOOK: Duration = Duration::from_millis(100);
+const ANSWER_CHECK_EVERY: Duration = Duration::from_millis(100);
 /// Bytes that are taken at a time.
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -75,7 +75,7 @@ async fn pump(io: Io, wire: Wire, (node, notes): (&str, &Notes)) {
     };
     let watched = async {
         loop {
-            sleep(LOOK).await;
+            sleep(ANSWER_CHECK_EVERY).await;
             let since: Option<Instant> = *owed.borrow();
             if let Some(since) = since
                 && since.elapsed() > SILENT

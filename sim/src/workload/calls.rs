@@ -8,7 +8,7 @@ use proto::v1;
 
 use super::Env;
 use super::message::{Draft, body_hash};
-use crate::history::{Append, AppendEnd, Level, Page, Read, Seen};
+use crate::history::{Append, AppendEnd, Level, Page, Read, SeenMessage};
 
 /// How an append goes.
 pub(crate) enum Path {
@@ -216,8 +216,8 @@ pub(crate) fn level(level: Level, token: &str) -> client::Level {
 }
 
 /// The message as the history has it.
-pub(crate) fn seen(message: v1::Message) -> Seen {
-    Seen {
+pub(crate) fn seen(message: v1::Message) -> SeenMessage {
+    SeenMessage {
         seq: message.seq,
         sender: message.sender,
         id: message.client_message_id,

@@ -15,10 +15,10 @@ use super::message::body_hash;
 use super::rooms::TENANT;
 use super::tail::Heads;
 use crate::dice::dice;
-use crate::history::Told;
+use crate::history::FeedChange;
 
 /// Between two questions while nothing is changed, or no node answers.
-const LOOK: Duration = Duration::from_millis(300);
+const FEED_ASK_EVERY: Duration = Duration::from_millis(300);
 /// How old what is read may be, until all is at rest.
 const STALENESS: Duration = Duration::from_secs(2);
 
@@ -53,17 +53,17 @@ pub(super) async fn run(site: Arc<Site>, at_rest: watch::Receiver<Heads>) {
             Err(Error::Deadline { .. }) => {}
             Err(error) => return recorder.fed(|feed| feed.error = Some(error.to_string())),
         }
-        sleep(LOOK).await;
+        sleep(FEED_ASK_EVERY).await;
     }
 }
 
 /// A message of a changer.
-fn living(change: v1::Change, at_us: u64) -> Option<Told> {
+fn living(change: v1::Change, at_us: u64) -> Option<FeedChange> {
     let (_, room) = change.conversation.split_once("/conversations/living-")?;
     let Some(What::Message(message)) = change.what else {
         return None;
     };
-    Some(Told {
+    Some(FeedChange {
         room: room.parse().ok()?,
         seq: message.seq,
         revision: change.revision,

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::mover::Slot;
 use super::rooms::{self, Zipf};
 use crate::history::{
-    Append, AppendEnd, Change, Fade, Feed, History, Look, Page, Read, Seen, Tail, Witnessed,
+    Append, AppendEnd, Change, Fade, Feed, History, Look, Page, Read, SeenMessage, Tail, Witnessed,
 };
 use crate::plan::Plan;
 
@@ -209,7 +209,7 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn tail_given(&self, k: u32, now_us: u64, seen: Seen) {
+    pub(crate) fn tail_given(&self, k: u32, now_us: u64, seen: SeenMessage) {
         self.tail(k, |tail| tail.events.push((now_us, seen)));
     }
 

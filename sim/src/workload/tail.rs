@@ -19,7 +19,7 @@ use crate::history;
 /// Time enough for [`Tails::drain`] at rest.
 pub const DRAIN_MAX: Duration = Duration::from_secs(20);
 /// Between two looks whether a room exists, or two tries to reach a node.
-const LOOK: Duration = Duration::from_millis(300);
+const TAIL_RETRY_EVERY: Duration = Duration::from_millis(300);
 
 /// Where a tail begins that asked for what is new and was never told where that is.
 const ONLY_NEW: u64 = 0;
@@ -78,7 +78,7 @@ impl Tails {
                     match client.get_conversation(name, &Level::Linearizable).await {
                         Ok(conversation) => return conversation.last_seq,
                         Err(error) if error.is_not_found() => return 0,
-                        Err(_) => sleep(LOOK).await,
+                        Err(_) => sleep(TAIL_RETRY_EVERY).await,
                     }
                 }
             };
@@ -194,7 +194,7 @@ impl Follower {
             let name = site.env.recorder.room_name(self.room);
             match client.get_conversation(name, &Level::Linearizable).await {
                 Ok(conversation) => break conversation.last_seq,
-                Err(_) => sleep(LOOK).await,
+                Err(_) => sleep(TAIL_RETRY_EVERY).await,
             }
         };
         let start = match self.dice.random_range(0..3) {
@@ -229,7 +229,7 @@ impl Follower {
                     Some(Ok(event)) => self.take(event),
                     // No node was reached in time: one tries again.
                     Some(Err(Error::Deadline { .. })) | None => {
-                        sleep(LOOK).await;
+                        sleep(TAIL_RETRY_EVERY).await;
                         break;
                     }
                     Some(Err(error)) => return Err(error.to_string()),

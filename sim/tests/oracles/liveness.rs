@@ -1,6 +1,6 @@
 //! The numbers: what a wait is, what failed, and when all went on.
 
-use firebreak_sim::history::{Append, AppendEnd, History, Level, Read, Seen, Tail};
+use firebreak_sim::history::{Append, AppendEnd, History, Level, Read, SeenMessage, Tail};
 use firebreak_sim::oracle::liveness::{
     Each, Gap, failed, fated, gaps, seconds, tails, until_acked,
 };
@@ -97,7 +97,7 @@ fn a_tail_is_behind_from_the_acknowledgement_or_from_what_it_gave_before() {
         append(4, 8_000),
     ];
     let event = |seq, at_ms: u64| {
-        let seen = Seen {
+        let seen = SeenMessage {
             seq,
             sender: "s".to_owned(),
             id: format!("m{seq}"),

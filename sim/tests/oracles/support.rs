@@ -1,6 +1,6 @@
 //! Plans, and what several tests ask of findings.
 
-use firebreak_sim::history::{History, Observed, Page, Seen};
+use firebreak_sim::history::{History, Observed, Page, SeenMessage};
 use firebreak_sim::oracle;
 use firebreak_sim::outcome::{Broken, Finding};
 use firebreak_sim::plan::{
@@ -128,7 +128,13 @@ pub fn event(at_ms: u64, fault: Fault) -> Event {
 }
 
 /// The page of a conversation that has the first `last_seq` messages of `log`.
-pub fn page(log: &[Seen], last_seq: u64, from: u64, limit: u32, age_ms: Option<u64>) -> Page {
+pub fn page(
+    log: &[SeenMessage],
+    last_seq: u64,
+    from: u64,
+    limit: u32,
+    age_ms: Option<u64>,
+) -> Page {
     let begin = match from {
         0 => last_seq.saturating_sub(limit.into()),
         from => from - 1,

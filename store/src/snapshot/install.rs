@@ -29,7 +29,7 @@ use crate::state::{Applied, ShardState, Shared, applied, erase};
 use crate::{Error, HardState, Position, key};
 
 /// Between two looks whether an install has ended.
-const LOOK: Duration = Duration::from_millis(50);
+const INSTALL_CHECK_EVERY: Duration = Duration::from_millis(50);
 /// Looks until it counts as failed.
 const LOOKS_MAX: u32 = 200;
 
@@ -114,7 +114,7 @@ pub(crate) async fn wipe(
         let mut looks = 0;
         while looks < LOOKS_MAX && open.serving.read().progress.lock().installing {
             looks += 1;
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(INSTALL_CHECK_EVERY).await;
         }
     }
     let scope = match shard.is_meta() {

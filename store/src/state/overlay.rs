@@ -37,7 +37,7 @@ pub(crate) struct Overlay<'s> {
     cached: &'s parking_lot::Mutex<Heads>,
     ids: &'s mut Ids,
     arena: &'s mut Arena,
-    seen: &'s mut Seen,
+    seen: &'s mut ApplyChanges,
     batch: Batch,
     cluster: Option<ClusterState>,
     messages: u64,
@@ -56,7 +56,7 @@ const SEEN_KEPT: usize = 16;
 /// What the commands of an apply have changed, for those behind them. Kept from apply to apply for
 /// its capacity alone.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct ApplyChanges {
     heads: Map<ConversationKey, Arc<Conversation>>,
     changed: Vec<ConversationKey>,
     /// The conversations whose heads are to be written.
@@ -64,7 +64,7 @@ pub(crate) struct Seen {
     dedups: Map<(ConversationKey, DedupId), Dedup>,
 }
 
-impl Seen {
+impl ApplyChanges {
     fn clear(&mut self) {
         self.heads.clear();
         self.changed.clear();
@@ -99,7 +99,7 @@ impl<'s> Overlay<'s> {
         cached: &'s parking_lot::Mutex<Heads>,
         ids: &'s mut Ids,
         arena: &'s mut Arena,
-        seen: &'s mut Seen,
+        seen: &'s mut ApplyChanges,
         cluster: Option<ClusterState>,
     ) -> Overlay<'s> {
         seen.clear(); // an apply that failed leaves what it had seen

@@ -23,7 +23,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::heads::Heads;
 use super::ids::Ids;
-use super::overlay::{Changes, Overlay, Seen, head_of};
+use super::overlay::{ApplyChanges, Changes, Overlay, head_of};
 use super::recent::Recent;
 use super::record::{self, Arena, FILE, FORMAT};
 use super::watch::{Touched, Watchers};
@@ -92,7 +92,7 @@ pub(crate) struct Core {
     pub(crate) machine: Machine,
     pub(crate) ids: Ids,
     arena: Arena,
-    seen: Seen,
+    seen: ApplyChanges,
     /// Why nothing is applied any more, or for now.
     pub(crate) stopped: Option<Error>,
     /// Who wants a read point at which entry.
@@ -152,7 +152,7 @@ impl Shard {
                 machine,
                 ids: Ids::default(),
                 arena: Arena::default(),
-                seen: Seen::default(),
+                seen: ApplyChanges::default(),
                 stopped: None,
                 wanted: None,
             }),

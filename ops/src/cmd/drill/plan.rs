@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use server::drill::check;
-use server::drill::plan::{Caps, FORMAT, Goals, Plan};
+use server::drill::plan::{Caps, DrillPlan, FORMAT, Goals};
 
 use crate::cmd::map::Map;
 use crate::cmd::outage::when;
@@ -154,7 +154,7 @@ impl Args {
         mut live: Live,
         dc: Option<&str>,
         map: &Map,
-    ) -> anyhow::Result<(Plan, Vec<String>)> {
+    ) -> anyhow::Result<(DrillPlan, Vec<String>)> {
         let mut caps = Caps::default();
         for cap in &self.cap {
             let (key, value) = cap.split_once('=').unwrap_or((cap, ""));
@@ -201,7 +201,7 @@ impl Args {
         }
         let made_ms = when::now_ms();
         let newest = map.newest();
-        let mut plan = Plan {
+        let mut plan = DrillPlan {
             format: FORMAT,
             id: String::new(),
             scenario: scenario.name.clone(),
@@ -221,7 +221,7 @@ impl Args {
         Ok((plan, live.differs))
     }
 
-    fn write(&self, plan: &Plan, differs: &[String]) -> anyhow::Result<()> {
+    fn write(&self, plan: &DrillPlan, differs: &[String]) -> anyhow::Result<()> {
         let mut text = toml::to_string(plan)?;
         for line in differs {
             text = format!("# Other than in the simulator: {line}\n{text}");
@@ -263,7 +263,7 @@ fn hypothesis(goals: &Goals, dc: Option<&str>) -> String {
 }
 
 /// A name that no other plan has: its day, what and whom it befalls, and a part of its digest.
-pub fn id(plan: &Plan) -> String {
+pub fn id(plan: &DrillPlan) -> String {
     let day = when::rfc3339(plan.made_ms);
     let day = day.split('T').next().unwrap_or_default();
     let target = match plan.target.as_str() {

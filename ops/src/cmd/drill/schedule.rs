@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use client::v1::change_drill_request::Change;
 use client::v1::{ApproveDrill, DrillWindow, NamedOfDrills, StandDrill, StandingDrill};
-use server::drill::plan::Plan;
+use server::drill::plan::DrillPlan;
 
 use super::Who;
 use super::run::{carry_out, folder};
@@ -137,8 +137,8 @@ fn at_ms(text: &str) -> Result<u64, String> {
 }
 
 /// A plan without what differs from one time to the next.
-fn recipe(plan: &Plan) -> anyhow::Result<String> {
-    let plain = Plan {
+fn recipe(plan: &DrillPlan) -> anyhow::Result<String> {
+    let plain = DrillPlan {
         id: String::new(),
         map_epoch: 0,
         made_ms: 0,
@@ -346,7 +346,7 @@ impl Due {
             ))));
         }
         let map = Map::ask(&client, &self.show.target).await?;
-        let mut plan: Plan = toml::from_str(&due.recipe)
+        let mut plan: DrillPlan = toml::from_str(&due.recipe)
             .map_err(|error| anyhow!(Usage(format!("{}: {error}", due.name))))?;
         (plan.map_epoch, plan.made_ms) = (map.newest().map_epoch, when::now_ms());
         plan.id = super::plan::id(&plan);
@@ -390,18 +390,18 @@ mod tests {
             action: server::drill::plan::Action::Silence,
             nodes: vec!["a".into()],
         };
-        let plan = Plan {
+        let plan = DrillPlan {
             steps: vec![step],
             ..crate::drill::run::tests_plan()
         };
-        let later = Plan {
+        let later = DrillPlan {
             id: "other".into(),
             made_ms: 99,
             map_epoch: 9,
             ..plan.clone()
         };
         assert_eq!(recipe(&plan).unwrap(), recipe(&later).unwrap());
-        let other = Plan {
+        let other = DrillPlan {
             before_ms: 77,
             ..plan.clone()
         };

@@ -57,7 +57,7 @@ pub enum Fate {
 
 /// A file below the folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Told {
+pub struct OutputFile {
     /// Where it is.
     pub path: PathBuf,
     /// Its length.
@@ -109,7 +109,7 @@ impl Output {
 }
 
 /// Writes all of them, or none when one is there with another content.
-fn write(folder: &Path, files: &[File], force: bool) -> anyhow::Result<Vec<Told>> {
+fn write(folder: &Path, files: &[File], force: bool) -> anyhow::Result<Vec<OutputFile>> {
     let mut told = Vec::new();
     let mut others = Vec::new();
     for file in files {
@@ -118,7 +118,7 @@ fn write(folder: &Path, files: &[File], force: bool) -> anyhow::Result<Vec<Told>
         if fate == Fate::Replaced {
             others.push(path.display().to_string());
         }
-        told.push(Told {
+        told.push(OutputFile {
             bytes: file.text.len(),
             path,
             fate,
@@ -176,7 +176,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a/b");
         let files = [File::new("one", "1"), File::new("two", "2")];
-        let fates = |told: Vec<Told>| told.iter().map(|one| one.fate).collect::<Vec<_>>();
+        let fates = |told: Vec<OutputFile>| told.iter().map(|one| one.fate).collect::<Vec<_>>();
         let first = write(&folder, &files, false).unwrap();
         assert_eq!(fates(first), [Fate::Written, Fate::Written]);
         let again = write(&folder, &files, false).unwrap();

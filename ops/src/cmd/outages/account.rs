@@ -45,7 +45,7 @@ pub struct Account {
 }
 
 /// A window of one witness.
-struct Seen<'a> {
+struct WitnessedOutage<'a> {
     from_ms: u64,
     to_ms: u64,
     node: &'a str,
@@ -66,7 +66,8 @@ pub fn of(outages: &[Outage], felt: &[Felt]) -> Vec<Account> {
     for ((tenant, feature), windows) in groups {
         accounts.extend(together(tenant, feature, windows));
     }
-    let canaries: Vec<Seen<'_>> = canary.iter().map(|one| Seen::of(one)).collect();
+    let canaries: Vec<WitnessedOutage<'_>> =
+        canary.iter().map(|one| WitnessedOutage::of(one)).collect();
     let recorders = joined(felt);
     let mut used = BTreeSet::new();
     for account in &mut accounts {
@@ -142,16 +143,16 @@ fn together(tenant: &str, feature: &str, mut windows: Vec<&Outage>) -> Vec<Accou
 }
 
 /// Seconds of recorders, those of one node that touch as one.
-fn joined(felt: &[Felt]) -> Vec<Seen<'_>> {
+fn joined(felt: &[Felt]) -> Vec<WitnessedOutage<'_>> {
     let mut felt: Vec<&Felt> = felt.iter().collect();
     felt.sort_by(|a, b| (&a.node, a.from_ms).cmp(&(&b.node, b.from_ms)));
-    let mut seen: Vec<Seen<'_>> = Vec::new();
+    let mut seen: Vec<WitnessedOutage<'_>> = Vec::new();
     for one in felt {
         match seen.last_mut() {
             Some(last) if last.node == one.node && one.from_ms <= last.to_ms + APART_MS => {
                 last.to_ms = last.to_ms.max(one.to_ms);
             }
-            Some(_) | None => seen.push(Seen {
+            Some(_) | None => seen.push(WitnessedOutage {
                 from_ms: one.from_ms,
                 to_ms: one.to_ms,
                 node: &one.node,
@@ -161,9 +162,9 @@ fn joined(felt: &[Felt]) -> Vec<Seen<'_>> {
     seen
 }
 
-impl Seen<'_> {
-    fn of(outage: &Outage) -> Seen<'_> {
-        Seen {
+impl WitnessedOutage<'_> {
+    fn of(outage: &Outage) -> WitnessedOutage<'_> {
+        WitnessedOutage {
             from_ms: outage.from_ms,
             to_ms: outage.to_ms,
             node: &outage.node,
@@ -173,14 +174,14 @@ impl Seen<'_> {
 
 impl Account {
     /// Whether a witness at one of its nodes saw something at that time.
-    fn touches(&self, seen: &Seen<'_>) -> bool {
+    fn touches(&self, seen: &WitnessedOutage<'_>) -> bool {
         self.nodes.iter().any(|node| node == seen.node)
             && seen.from_ms <= self.to_ms + APART_MS
             && self.from_ms <= seen.to_ms + APART_MS
     }
 
     /// Takes the wider time, and notes who saw it.
-    fn widen(&mut self, seen: &Seen<'_>, witness: &'static str) {
+    fn widen(&mut self, seen: &WitnessedOutage<'_>, witness: &'static str) {
         self.from_ms = self.from_ms.min(seen.from_ms);
         self.to_ms = self.to_ms.max(seen.to_ms);
         if !self.witnesses.contains(&witness) {

@@ -17,7 +17,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use firebreak::cluster::{Cluster, Plan, START_LIMIT};
+use firebreak::cluster::{Cluster, ClusterPlan, START_LIMIT};
 use tokio::process::{Child, Command};
 
 use crate::canary::foreign::Language;
@@ -48,7 +48,7 @@ const ANY_GAP: &str = "gap=5s";
 /// Who approves.
 const OPERATORS: [&str; 2] = ["first-operator", "second-operator"];
 /// Between two looks at a drill that runs.
-const LOOK: Duration = Duration::from_millis(10);
+const DRILL_CHECK_EVERY: Duration = Duration::from_millis(10);
 
 /// What is played, and how.
 pub struct Course {
@@ -118,10 +118,10 @@ pub fn code(rows: &[Row]) -> u8 {
 
 async fn found(place: &Path) -> anyhow::Result<Cluster> {
     let binary = std::env::current_exe().context("cannot find this program itself")?;
-    let plan = Plan {
+    let plan = ClusterPlan {
         round_trip: Some(ROUND_TRIP),
         racks_per_dc: 3,
-        ..Plan::three_dcs(place, &binary, 3)
+        ..ClusterPlan::three_dcs(place, &binary, 3)
     };
     let began = Instant::now();
     let cluster = Cluster::start(plan).await?;
@@ -254,7 +254,7 @@ impl<'a> One<'a> {
         loop {
             self.cluster.start_wanted(&self.wanted)?;
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(DRILL_CHECK_EVERY) => {}
                 () = self.stop.asked() => {
                     interrupted = true;
                     if let Some(pid) = child.id() {

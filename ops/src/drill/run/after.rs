@@ -9,7 +9,7 @@ use server::drill::paper::{Approval, FORMAT, KIND, Kept, Measured, Paper};
 use server::night::Night;
 
 use super::canary::{Canaries, Places, Stale};
-use super::verdict::{Seen, Verdict, oracles};
+use super::verdict::{DrillEvidence, Verdict, oracles};
 use super::{Run, conclude, ledger, measure, now_ms, save, whole};
 use crate::canary::{Call, judge};
 use crate::cmd::outage::record;
@@ -49,7 +49,7 @@ pub async fn make(
     let alike = compare(&run, &calls).await;
     let measured = measured(&mut run, &calls, &stale, faults.as_ref().ok());
     let goal = run.plan.goals.gap_ms;
-    let seen = Seen {
+    let seen = DrillEvidence {
         stale: &stale,
         faults: faults.as_ref().ok(),
         alike: &alike,

@@ -11,7 +11,7 @@ use client::v1::GetStatusResponse;
 use client::{
     AppendStream, Client, Event, From, Level, ListOptions, Message, Session, StreamOptions,
 };
-use server::drill::plan::Plan;
+use server::drill::plan::DrillPlan;
 use tokio::task::JoinHandle;
 
 use crate::canary::foreign::{Foreign, Kit, Sender};
@@ -58,7 +58,7 @@ pub struct Places {
 }
 
 /// Where the canaries are, and whom they know.
-pub fn places(plan: &Plan, statuses: &[&GetStatusResponse], kits: Vec<Kit>) -> Places {
+pub fn places(plan: &DrillPlan, statuses: &[&GetStatusResponse], kits: Vec<Kit>) -> Places {
     let nodes = statuses.first().map(|one| &one.nodes[..]);
     let nodes = nodes.unwrap_or_default();
     let mut dcs: BTreeMap<String, Vec<String>> = BTreeMap::new();

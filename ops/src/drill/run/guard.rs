@@ -58,7 +58,7 @@ impl Done {
 /// A line to the guard.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Told {
+enum GuardLine {
     /// It is about to be done to a process.
     On { found: Found, done: Done },
     /// It was undone.
@@ -132,7 +132,7 @@ impl Guard {
         Ok(Guard { child, pipe })
     }
 
-    fn tell(&mut self, told: &Told) -> anyhow::Result<()> {
+    fn tell(&mut self, told: &GuardLine) -> anyhow::Result<()> {
         let line = serde_json::to_string(told)? + "\n";
         let pipe = self.pipe.as_mut();
         let pipe = pipe.context("the guard over processes has ended")?;
@@ -146,14 +146,14 @@ impl Guard {
     /// When the guard is gone: it must not be done then.
     pub fn on(&mut self, found: &Found, done: Done) -> anyhow::Result<()> {
         let found = found.clone();
-        self.tell(&Told::On { found, done })
+        self.tell(&GuardLine::On { found, done })
     }
 
     /// Says that it was undone.
     pub fn off(&mut self, node: &str) {
         let node = node.to_owned();
         // A guard that is gone undoes nothing either.
-        let _ = self.tell(&Told::Off { node });
+        let _ = self.tell(&GuardLine::Off { node });
     }
 }
 
@@ -203,10 +203,10 @@ fn read(lines: impl BufRead) -> anyhow::Result<BTreeMap<String, (Found, Done)>> 
             Err(_) => break,
         };
         match serde_json::from_str(&line).context("no line of a drill's controller")? {
-            Told::On { found, done } => {
+            GuardLine::On { found, done } => {
                 left.insert(found.name.clone(), (found, done));
             }
-            Told::Off { node } => {
+            GuardLine::Off { node } => {
                 left.remove(&node);
             }
         }
@@ -222,15 +222,15 @@ mod tests {
     fn what_was_undone_is_not_undone_again() {
         let found = |name: &str| Found::named(name);
         let told = [
-            Told::On {
+            GuardLine::On {
                 found: found("a"),
                 done: Done::Stopped,
             },
-            Told::On {
+            GuardLine::On {
                 found: found("b"),
                 done: Done::Ended,
             },
-            Told::Off { node: "a".into() },
+            GuardLine::Off { node: "a".into() },
         ];
         let lines = told.map(|one| serde_json::to_string(&one).unwrap() + "\n");
         let left = read(lines.concat().as_bytes()).unwrap();

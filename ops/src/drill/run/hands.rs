@@ -8,7 +8,7 @@ use client::v1::{self, EndFaultsRequest, Fault, RenewFaultsRequest, StartFaultsR
 use client::{Client, Drain};
 use proto::net::Channel;
 use proto::v1::faults_client::FaultsClient;
-use server::drill::plan::{Action, Plan, Step};
+use server::drill::plan::{Action, DrillPlan, Step};
 
 use super::Options;
 use super::guard::{Done, Guard, Kept};
@@ -46,7 +46,7 @@ impl Hands {
     /// # Errors
     /// When a node's address is none, or the guard over processes cannot be started.
     pub fn new(
-        plan: &Plan,
+        plan: &DrillPlan,
         client: Client,
         statuses: &[&v1::GetStatusResponse],
         noted: BTreeMap<String, String>,

@@ -36,7 +36,7 @@ use client::Client;
 use client::v1::{GetStatusResponse, drill};
 use server::drill::check;
 use server::drill::paper::{End, Happened, Moment, Paper};
-use server::drill::plan::Plan;
+use server::drill::plan::DrillPlan;
 use server::drill::rehearsal::Rehearsal;
 
 use super::book::{self, Planned};
@@ -56,7 +56,7 @@ use watch::{Looked, Watch};
 /// Between two looks at the canaries and the clock.
 const TICK: Duration = Duration::from_millis(50);
 /// Between two looks at the cluster.
-const LOOK: Duration = Duration::from_millis(500);
+const CLUSTER_CHECK_EVERY: Duration = Duration::from_millis(500);
 /// Between two renewals, and two beats.
 const RENEW: Duration = Duration::from_secs(4);
 /// How long the canaries may take to be answered.
@@ -86,7 +86,7 @@ type Beating = tokio::task::JoinHandle<(String, Result<(), client::Error>)>;
 /// All that a controller has.
 struct Run<'a> {
     client: Client,
-    plan: &'a Plan,
+    plan: &'a DrillPlan,
     fit: &'a Fit,
     /// What the simulator said, where it was asked.
     rehearsed: Option<Rehearsal>,
@@ -251,12 +251,12 @@ impl Run<'_> {
             }
         }
         let end_ms = self.steps_at_ms + check::steps_end_ms(self.plan) + self.plan.after_ms;
-        let (mut renewed, mut looked) = (Instant::now(), Instant::now() - LOOK);
+        let (mut renewed, mut looked) = (Instant::now(), Instant::now() - CLUSTER_CHECK_EVERY);
         self.beat().await?;
         loop {
             self.step(&mut done).await?;
             self.gauges()?;
-            if looked.elapsed() >= LOOK {
+            if looked.elapsed() >= CLUSTER_CHECK_EVERY {
                 looked = Instant::now();
                 self.look().await?;
             }
@@ -464,8 +464,8 @@ pub fn save(dir: &Path, file: &str, text: &str) -> anyhow::Result<()> {
 
 /// A plan for tests.
 #[cfg(test)]
-pub fn tests_plan() -> Plan {
-    Plan {
+pub fn tests_plan() -> DrillPlan {
+    DrillPlan {
         format: server::drill::plan::FORMAT,
         id: "d".into(),
         scenario: "dc-silent".into(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use client::v1::GetStatusResponse;
 use client::{Client, v1};
-use server::drill::plan::Plan;
+use server::drill::plan::DrillPlan;
 
 use super::book;
 use crate::cmd::target::Credentials;
@@ -17,7 +17,7 @@ const DOORS: &str = "faults are controlled at ";
 const DOORS_OF_NOTE: usize = 4;
 
 /// Notes of where the plan's nodes are controlled: once they are cut off, nobody can ask them.
-pub fn doors(plan: &Plan, statuses: &[&GetStatusResponse]) -> Vec<String> {
+pub fn doors(plan: &DrillPlan, statuses: &[&GetStatusResponse]) -> Vec<String> {
     let of_plan = |name: &String| plan.steps.iter().any(|step| step.nodes.contains(name));
     let concerned = statuses
         .iter()

@@ -2,13 +2,19 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use server::drill::plan::Plan;
+use server::drill::plan::DrillPlan;
 
 use super::gauge::Gauge;
 use super::now_ms;
 
 /// One line of gauges, written over the one before; only on a terminal.
-pub fn progress(quiet: bool, gauge: &Gauge, plan: &Plan, margin: Option<i64>, steps_at_ms: u64) {
+pub fn progress(
+    quiet: bool,
+    gauge: &Gauge,
+    plan: &DrillPlan,
+    margin: Option<i64>,
+    steps_at_ms: u64,
+) {
     let mut out = std::io::stderr();
     if quiet || !out.is_terminal() {
         return;

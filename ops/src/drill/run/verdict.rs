@@ -13,7 +13,7 @@ use crate::canary::who::Who;
 const SERVES: Duration = Duration::from_secs(10);
 
 /// What promises are held against.
-pub struct Seen<'a> {
+pub struct DrillEvidence<'a> {
     /// What reads and tails showed wrongly.
     pub stale: &'a Stale,
     /// What was read back; none when that could not be.
@@ -31,7 +31,7 @@ pub struct Seen<'a> {
 }
 
 /// Each promise that a drill can tell of.
-pub fn oracles(measured: &Measured, seen: &Seen<'_>) -> Vec<Oracle> {
+pub fn oracles(measured: &Measured, seen: &DrillEvidence<'_>) -> Vec<Oracle> {
     let mut all = by_ledger(measured, seen);
     all.extend(by_nodes(seen));
     all
@@ -47,7 +47,7 @@ fn oracle(promise: &str, held: Option<bool>, checked: u64, text: String) -> Orac
 }
 
 /// Those that the canaries' ledger tells of.
-fn by_ledger(measured: &Measured, seen: &Seen<'_>) -> Vec<Oracle> {
+fn by_ledger(measured: &Measured, seen: &DrillEvidence<'_>) -> Vec<Oracle> {
     let (stale, faults, gap_goal) = (seen.stale, seen.faults, seen.gap_goal);
     let sends: u64 = measured
         .clients
@@ -118,7 +118,7 @@ fn by_ledger(measured: &Measured, seen: &Seen<'_>) -> Vec<Oracle> {
 }
 
 /// Those that the nodes themselves tell of.
-fn by_nodes(seen: &Seen<'_>) -> Vec<Oracle> {
+fn by_nodes(seen: &DrillEvidence<'_>) -> Vec<Oracle> {
     let u = match &seen.terms {
         None | Some((0, None)) => oracle("U", None, 0, "no election was recorded".to_owned()),
         Some((checked, None)) => {
@@ -189,7 +189,7 @@ impl Verdict {
         &self,
         measured: &Measured,
         oracles: &[Oracle],
-        plan: &server::drill::plan::Plan,
+        plan: &server::drill::plan::DrillPlan,
     ) -> (End, String) {
         let broken = oracles
             .iter()
@@ -266,14 +266,14 @@ mod tests {
 
     #[track_caller]
     fn check(verdict: &Verdict, measured: &Measured, faults: &Faults, expect: End) {
-        let plan = server::drill::plan::Plan {
+        let plan = server::drill::plan::DrillPlan {
             goals: Goals {
                 failed: 0,
                 gap_ms: Some(1_500),
             },
             ..tests_plan()
         };
-        let seen = Seen {
+        let seen = DrillEvidence {
             stale: &Stale::default(),
             faults: Some(faults),
             alike: &Ok(9),
@@ -329,7 +329,7 @@ mod tests {
         let mut healing = Healing::default();
         healing.healed();
         let end = |terms, healing| {
-            let seen = Seen {
+            let seen = DrillEvidence {
                 stale: &Stale::default(),
                 faults: Some(&Faults::default()),
                 alike: &Ok(9),

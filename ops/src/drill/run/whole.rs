@@ -14,8 +14,8 @@ use crate::cmd::map::{Map, told};
 
 /// How long the cluster may take until every replica is whole again.
 const WHOLE_LIMIT: Duration = Duration::from_secs(120);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks whether the cluster is whole.
+const WHOLE_CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// Waits until every node answers, every shard is led and every replica is whole, and goes on being heard
 /// by the meta shard meanwhile.
@@ -46,7 +46,7 @@ pub async fn again(run: &mut Run<'_>) -> Result<(), String> {
             // One that was ended by others is concluded all the same.
             let _ = run.beat().await;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(WHOLE_CHECK_EVERY).await;
     }
 }
 

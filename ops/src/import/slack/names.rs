@@ -29,12 +29,12 @@ struct RawChannel {
     name: Option<String>,
     #[serde(default)]
     members: Vec<String>,
-    topic: Option<Told>,
-    purpose: Option<Told>,
+    topic: Option<ChannelText>,
+    purpose: Option<ChannelText>,
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct ChannelText {
     #[serde(default)]
     value: String,
 }

@@ -42,12 +42,12 @@ struct Record {
 #[derive(Clone)]
 pub(crate) struct Marks {
     log: Log,
-    told: Arc<Mutex<BTreeMap<NodeId, Told>>>,
+    told: Arc<Mutex<BTreeMap<NodeId, ToldMark>>>,
 }
 
 /// What one node has told.
 #[derive(Default)]
-struct Told {
+struct ToldMark {
     /// The start that was let in last; only it is believed.
     nonce: u64,
     /// The mark that it found on its disk.
@@ -69,7 +69,7 @@ impl Marks {
             let record = record.and_then(|record| Record::decode(record).ok());
             let mark = record.map_or(0, |record| record.mark);
             let found = mark;
-            told.insert(node, Told { nonce, found, mark });
+            told.insert(node, ToldMark { nonce, found, mark });
         }
         Ok(Marks {
             log,

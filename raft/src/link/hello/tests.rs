@@ -1,9 +1,13 @@
 //! A doorkeeper against starts whose disks were synced more or less far.
 
-use model::cluster::{Node, Pardon};
+use bytes::Bytes;
+use model::cluster::{ClusterState, Node, Pardon};
+use model::limits;
 use store::engine::memory::{Disk, Memory};
+use tonic::Code;
 
 use super::*;
+use crate::api::Secret;
 
 const ME: NodeId = NodeId(1);
 const CALLER: NodeId = NodeId(2);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Api, Look, SeenBy};
 use crate::drill::live::Live;
-use crate::drill::plan::Plan;
+use crate::drill::plan::DrillPlan;
 use crate::sight::report::answers;
 
 /// Blocked times that are told ahead, of each window.
@@ -227,7 +227,7 @@ impl Drills {
 }
 
 fn running(drill: &Drill, look: &Look, margin: Option<i64>, now_ms: u64) -> Running {
-    let plan: Option<Plan> = toml::from_str(&drill.plan).ok();
+    let plan: Option<DrillPlan> = toml::from_str(&drill.plan).ok();
     let caps = plan.as_ref().map(|plan| plan.caps).unwrap_or_default();
     let controller = drill.controller.clone().unwrap_or_default();
     let live = drill

@@ -266,7 +266,7 @@ async fn ask(api: &Api, look: &Look, range: Range) -> Vec<Tape> {
 }
 
 /// What a node told.
-struct Told {
+struct NodeRecords {
     records: Vec<v1::Record>,
     /// Behind which record it goes on.
     next: String,
@@ -277,9 +277,9 @@ async fn ask_one(
     node: u64,
     answers: bool,
     request: v1::GetEventsRequest,
-) -> Option<Told> {
+) -> Option<NodeRecords> {
     let gateway = &api.local().gateway;
-    let mut told = Told {
+    let mut told = NodeRecords {
         records: Vec::new(),
         next: String::new(),
     };

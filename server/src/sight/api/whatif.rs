@@ -1,5 +1,7 @@
 //! What would be left if some nodes were lost, for every data center and for what is asked.
 
+mod answer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,7 +13,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{Api, Look, SeenBy};
+pub use self::answer::WhatIf;
+use super::{Api, Look};
 use crate::sight::report::{self, answers, newest};
 
 /// What is said to be lost.
@@ -64,6 +67,32 @@ impl Known {
             leaders: report::leaders(&look.reports),
             gone: listed.map(|node| node.node_id).collect(),
         })
+    }
+
+    fn name_of(&self, id: u64) -> String {
+        let node = self.state.nodes.iter().find(|node| node.id == id);
+        node.map_or_else(|| format!("n{id}"), |node| node.name.clone())
+    }
+
+    /// How many shards a node leads. One that nobody says to lead is led by somebody soon, if it can
+    /// be.
+    fn led_by(&self, node: u64) -> usize {
+        let leader = |shard: &ShardId| {
+            let replicas = self.state.replicas_of(*shard);
+            let alive = replicas.iter().filter(|one| !self.gone.contains(*one));
+            let can = alive.clone().count() * 2 > replicas.len();
+            let known = self.leaders.get(shard).copied();
+            known.or_else(|| alive.copied().next().filter(|_| can))
+        };
+        let shards = self.state.shard_ids();
+        shards.filter(|shard| leader(shard) == Some(node)).count()
+    }
+
+    /// Of how many shards a node has a replica.
+    fn held_by(&self, node: u64) -> usize {
+        let shards = self.state.shard_ids();
+        let holds = |shard: &ShardId| self.state.replicas_of(*shard).contains(&node);
+        shards.filter(holds).count()
     }
 
     fn dc_of(&self) -> BTreeMap<u64, String> {
@@ -222,64 +251,6 @@ fn used_pct(total: u64, free: i64) -> Option<f64> {
     })
 }
 
-/// The answer to what was asked.
-#[derive(Serialize)]
-pub struct WhatIf {
-    seen_by: SeenBy,
-    lost: Vec<String>,
-    gone_already: Vec<String>,
-    served: bool,
-    sentence: String,
-    shards: usize,
-    stopped: Vec<u32>,
-    leaderless_for_ms: Option<u64>,
-    leads: Vec<Counts>,
-    replicas: Vec<Counts>,
-    disk: Vec<Disk>,
-    unrestorable: Vec<Unrestorable>,
-}
-
-#[derive(Serialize)]
-struct Counts {
-    dc: String,
-    before: usize,
-    after: usize,
-}
-
-#[derive(Serialize)]
-struct Disk {
-    dc: String,
-    before_pct: Option<f64>,
-    after_pct: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct Unrestorable {
-    shard: u32,
-    why: String,
-}
-
-impl WhatIf {
-    /// Answers.
-    ///
-    /// # Errors
-    /// A name that there is not, with those there are.
-    pub async fn of(api: &Api, look: &Look, asked: &Asked) -> Result<WhatIf, String> {
-        let known = Known::of(look).ok_or("the cluster's shards are not laid out yet")?;
-        let asked = lost(&known, asked)?;
-        let all: BTreeSet<u64> = asked.union(&known.gone).copied().collect();
-        let gap_ms = gap_ms(look);
-        let seen_by = api.seen_by(look);
-        let answer = in_background(api, move || {
-            let left = whatif(&known.state, &all, &known.facts, &known.leaders);
-            answer(&known, &asked, &left, gap_ms, seen_by)
-        });
-        answer
-            .await
-            .ok_or_else(|| "the node is stopping".to_owned())
-    }
-}
-
 /// The nodes that are said to be lost.
 fn lost(known: &Known, asked: &Asked) -> Result<BTreeSet<u64>, String> {
     let dc_of = known.dc_of();
@@ -320,168 +291,6 @@ fn lost(known: &Known, asked: &Asked) -> Result<BTreeSet<u64>, String> {
     Ok(lost)
 }
 
-fn answer(
-    known: &Known,
-    asked: &BTreeSet<u64>,
-    left: &Left,
-    gap_ms: Option<u64>,
-    seen_by: SeenBy,
-) -> WhatIf {
-    let dc_of = known.dc_of();
-    let name = |id: &u64| {
-        let node = known.state.nodes.iter().find(|node| node.id == *id);
-        node.map_or_else(|| format!("n{id}"), |node| node.name.clone())
-    };
-    let dcs: BTreeSet<&String> = dc_of.values().collect();
-    let count = |of: &dyn Fn(u64) -> (usize, usize)| -> Vec<Counts> {
-        let counts = dcs.iter().map(|dc| {
-            let inside = dc_of.iter().filter(|(_, one)| one == dc);
-            let (before, after) = inside.fold((0, 0), |sum, (node, _)| {
-                let (before, after) = of(*node);
-                (sum.0 + before, sum.1 + after)
-            });
-            Counts {
-                dc: (*dc).clone(),
-                before,
-                after,
-            }
-        });
-        counts.collect()
-    };
-    let after_of = |node: u64| left.nodes.iter().find(|one| one.node == node);
-    let led_now = |node: u64| {
-        let of = |shard: &ShardId| {
-            let leader = known.leaders.get(shard).copied();
-            // One that nobody says to lead is led by somebody soon, if it can be.
-            let replicas = known.state.replicas_of(*shard);
-            let alive = replicas.iter().filter(|one| !known.gone.contains(*one));
-            let can = alive.clone().count() * 2 > replicas.len();
-            leader.or_else(|| alive.copied().next().filter(|_| can))
-        };
-        let shards = known.state.shard_ids();
-        shards
-            .into_iter()
-            .filter(|shard| of(shard) == Some(node))
-            .count()
-    };
-    let held_now = |node: u64| {
-        let shards = known.state.shard_ids();
-        let holds = |shard: &ShardId| known.state.replicas_of(*shard).contains(&node);
-        shards.into_iter().filter(holds).count()
-    };
-    let disk = dcs.iter().map(|dc| {
-        let inside: Vec<u64> = dc_of
-            .iter()
-            .filter(|(_, one)| one == dc)
-            .map(|(id, _)| *id)
-            .collect();
-        let fullest = |of: &dyn Fn(u64) -> Option<f64>| {
-            inside
-                .iter()
-                .filter_map(|id| of(*id))
-                .max_by(f64::total_cmp)
-        };
-        Disk {
-            dc: (*dc).clone(),
-            before_pct: fullest(&|id| {
-                let facts = known.facts.get(&id)?;
-                used_pct(
-                    facts.disk_total_bytes,
-                    i64::try_from(facts.disk_free_bytes).ok()?,
-                )
-            }),
-            after_pct: fullest(&|id| {
-                used_pct(
-                    known.facts.get(&id)?.disk_total_bytes,
-                    after_of(id)?.free_bytes?,
-                )
-            }),
-        }
-    });
-    let stopped = left.shards.iter().filter(|shard| shard.quorum_lost);
-    let unrestorable = left
-        .shards
-        .iter()
-        .filter(|shard| shard.degraded || shard.quorum_lost);
-    WhatIf {
-        seen_by,
-        lost: asked.iter().map(name).collect(),
-        gone_already: known.gone.difference(asked).map(name).collect(),
-        served: left.quorums_lost == 0,
-        sentence: sentence(&told(asked, &dc_of, name), left, gap_ms),
-        shards: known.state.shards.len() + 1,
-        stopped: stopped.map(|shard| shard.shard.0).collect(),
-        leaderless_for_ms: match left.leaders_lost {
-            0 => Some(0),
-            _ => gap_ms,
-        },
-        leads: count(&|node| {
-            let after = after_of(node).map_or(0, |after| after.leaders.1);
-            (led_now(node), after)
-        }),
-        replicas: count(&|node| {
-            let after = after_of(node).map_or(0, |after| after.replicas.1);
-            (held_now(node), after)
-        }),
-        disk: disk.collect(),
-        unrestorable: unrestorable
-            .map(|shard| Unrestorable {
-                shard: shard.shard.0,
-                why: match shard.quorum_lost {
-                    true => format!("{} of {} replicas would be left", shard.left, shard.of),
-                    false => "one data center would hold a majority".to_owned(),
-                },
-            })
-            .collect(),
-    }
-}
-
-/// What is lost, in words: a data center instead of all its nodes.
-fn told(
-    asked: &BTreeSet<u64>,
-    dc_of: &BTreeMap<u64, String>,
-    name: impl Fn(&u64) -> String,
-) -> String {
-    let mut dcs: BTreeMap<&String, Vec<u64>> = BTreeMap::new();
-    for (node, dc) in dc_of {
-        dcs.entry(dc).or_default().push(*node);
-    }
-    let mut names = Vec::new();
-    for (dc, nodes) in dcs {
-        let lost: Vec<u64> = { nodes.iter() }
-            .filter(|node| asked.contains(*node))
-            .copied()
-            .collect();
-        match lost.len() > 1 && lost.len() == nodes.len() {
-            true => names.push(format!("data center {dc}")),
-            false => names.extend(lost.iter().map(&name)),
-        }
-    }
-    names.join(", ")
-}
-
-fn sentence(lost: &str, left: &Left, gap_ms: Option<u64>) -> String {
-    if lost.is_empty() {
-        return format!("Nothing more lost: {}.", why(left));
-    }
-    match (left.quorums_lost, left.leaders_lost, gap_ms) {
-        (0, 0, _) => format!("Without {lost}: {}; nobody waits.", why(left)),
-        (0, led, Some(ms)) => {
-            #[allow(clippy::cast_precision_loss, reason = "seconds for people")]
-            let seconds = ms as f64 / 1_000.0;
-            format!(
-                "Without {lost}: {}; the {led} shards led there wait about {seconds:.1} s.",
-                why(left)
-            )
-        }
-        (0, led, None) => format!(
-            "Without {lost}: {}; {led} shards elect a leader.",
-            why(left)
-        ),
-        _ => format!("Without {lost}: {}.", why(left)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -494,18 +303,6 @@ mod tests {
         assert!(Asked::parse("").unwrap().dcs.is_empty());
         let wrong = Asked::parse("rack=1").err().unwrap();
         assert!(wrong.contains("\"rack\" is not known"), "{wrong}");
-    }
-
-    #[test]
-    fn a_data_center_that_is_lost_whole_is_named_instead_of_its_nodes() {
-        let dc_of = [(1, "seoul"), (2, "seoul"), (3, "busan"), (4, "busan")];
-        let dc_of: BTreeMap<u64, String> = dc_of.map(|(node, dc)| (node, dc.to_owned())).into();
-        let told = |lost: &[u64]| {
-            let lost: BTreeSet<u64> = lost.iter().copied().collect();
-            told(&lost, &dc_of, |node| format!("n{node}"))
-        };
-        assert_eq!(told(&[1, 2, 4]), "n4, data center seoul");
-        assert_eq!(told(&[]), "");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use raft::{LinkStatus, Replicas};
 use serde::Serialize;
 use store::engine::Stats;
 
-use crate::room::Seen as Disk;
+use crate::room::DiskRoom;
 use crate::service::admin::Admin;
 use crate::sight::local::Local;
 
@@ -58,22 +58,22 @@ pub struct Sources {
 }
 
 /// A node at one moment.
-pub(super) struct Seen<'a> {
+pub(super) struct NodeSnapshot<'a> {
     pub local: &'a Local,
     pub admin: &'a Admin,
     pub view: Arc<ClusterState>,
     pub replicas: Replicas,
     pub links: Vec<LinkStatus>,
     pub resources: Vec<v1::Resource>,
-    pub disk: Disk,
+    pub disk: DiskRoom,
     pub raftdb: Stats,
     pub msgdb: Stats,
     pub process: Option<ProcessFigures>,
     names: BTreeMap<u64, (String, String)>,
 }
 
-impl Seen<'_> {
-    pub fn of(sources: &Sources) -> Seen<'_> {
+impl NodeSnapshot<'_> {
+    pub fn of(sources: &Sources) -> NodeSnapshot<'_> {
         let admin = &*sources.admin;
         let local = &admin.local;
         let raft = &local.gateway.raft;
@@ -84,7 +84,7 @@ impl Seen<'_> {
         };
         let names = view.nodes.iter();
         let names = names.map(|node| (node.id, (node.name.clone(), dc(node))));
-        Seen {
+        NodeSnapshot {
             names: names.collect(),
             local,
             admin,

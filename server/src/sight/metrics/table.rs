@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use raft::Room;
 
-use super::seen::{ProcessFigures, Seen};
+use super::seen::{NodeSnapshot, ProcessFigures};
 use super::{Kind, Metric, Number, Samples};
 use crate::sight::traffic::{LEVELS, Outcome, Outcomes, Tenant, Way};
 
@@ -25,7 +25,7 @@ const fn counter(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
-    read: fn(&Seen<'_>, &mut Samples),
+    read: fn(&NodeSnapshot<'_>, &mut Samples),
 ) -> Metric {
     Metric {
         name,
@@ -41,7 +41,7 @@ const fn gauge(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
-    read: fn(&Seen<'_>, &mut Samples),
+    read: fn(&NodeSnapshot<'_>, &mut Samples),
 ) -> Metric {
     Metric {
         kind: Kind::Gauge,
@@ -53,7 +53,7 @@ const fn durations(
     name: &'static str,
     labels: &'static [&'static str],
     help: &'static str,
-    read: fn(&Seen<'_>, &mut Samples),
+    read: fn(&NodeSnapshot<'_>, &mut Samples),
 ) -> Metric {
     Metric {
         kind: Kind::Histogram,
@@ -639,7 +639,7 @@ pub const METRICS: &[Metric] = &[
     ),
 ];
 
-fn by_tenant(seen: &Seen<'_>, to: &mut Samples, of: fn(&Tenant) -> &Outcomes) {
+fn by_tenant(seen: &NodeSnapshot<'_>, to: &mut Samples, of: fn(&Tenant) -> &Outcomes) {
     for tenant in seen.local.gateway.traffic.tenants() {
         by_outcome(of(&tenant), |outcome, count| {
             to.of([&tenant.name, outcome], count);
@@ -653,7 +653,7 @@ fn by_outcome(outcomes: &Outcomes, mut tell: impl FnMut(&str, u64)) {
     }
 }
 
-fn process(seen: &Seen<'_>, to: &mut Samples, of: impl Fn(&ProcessFigures) -> f64) {
+fn process(seen: &NodeSnapshot<'_>, to: &mut Samples, of: impl Fn(&ProcessFigures) -> f64) {
     if let Some(process) = &seen.process {
         to.one(of(process));
     }

@@ -8,7 +8,7 @@ mod verb;
 use std::path::Path;
 
 use server::drill::check;
-use server::drill::plan::Plan;
+use server::drill::plan::DrillPlan;
 
 use super::{Ended, Failure};
 
@@ -52,7 +52,7 @@ fn text_of(path: &Path, bytes_max: u64, what: &str) -> Result<String, Failure> {
 }
 
 /// A drill's plan, and the digest of its file.
-fn plan(path: &Path) -> Result<(Plan, String), Failure> {
+fn plan(path: &Path) -> Result<(DrillPlan, String), Failure> {
     let text = text_of(path, PLAN_BYTES_MAX, "plan of a drill")?;
     let plan = check::read(&text).map_err(|why| {
         Failure::Usage(format!(

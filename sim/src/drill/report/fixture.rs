@@ -4,7 +4,7 @@ use server::drill::paper::{
     Approval, ClientSeen, Cluster, End, FORMAT, Happened, KIND, Kept, Measured, Moment, Node,
     Oracle, Paper, Predicted,
 };
-use server::drill::plan::{self, Action, Caps, Goals, Plan, Step};
+use server::drill::plan::{self, Action, Caps, DrillPlan, Goals, Step};
 use server::drill::rehearsal::{Rehearsal, Seeds, Spread, Twin};
 
 /// 2026-11-30 00:53:20 UTC.
@@ -55,8 +55,8 @@ fn approval(who: &str, at: u64) -> Approval {
     }
 }
 
-fn plan() -> Plan {
-    Plan {
+fn plan() -> DrillPlan {
+    DrillPlan {
         format: plan::FORMAT,
         id: "2026-11-30-dc-silent-seoul-3f2a".to_owned(),
         scenario: "dc-silent".to_owned(),

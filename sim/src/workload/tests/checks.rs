@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Ran;
-use crate::history::{AppendEnd, History, Level, Seen};
+use crate::history::{AppendEnd, History, Level, SeenMessage};
 use crate::plan::Workload;
 
 /// Every acknowledged id has one seq; gives how many ids there are.
@@ -96,9 +96,12 @@ pub(super) fn check_reads(history: &History, workload: &Workload) {
 }
 
 /// All nodes show the same at both levels; gives it, by room.
-pub(super) fn check_finals(history: &History, workload: &Workload) -> BTreeMap<u32, Vec<Seen>> {
+pub(super) fn check_finals(
+    history: &History,
+    workload: &Workload,
+) -> BTreeMap<u32, Vec<SeenMessage>> {
     assert_eq!(history.finals.len(), 3 * 2 * workload.rooms as usize);
-    let mut rooms: BTreeMap<u32, Vec<Seen>> = BTreeMap::new();
+    let mut rooms: BTreeMap<u32, Vec<SeenMessage>> = BTreeMap::new();
     for last in &history.finals {
         let first = rooms
             .entry(last.room)
@@ -117,11 +120,11 @@ pub(super) fn check_finals(history: &History, workload: &Workload) -> BTreeMap<u
     rooms
 }
 
-pub(super) fn check_tails(history: &History, rooms: &BTreeMap<u32, Vec<Seen>>) {
+pub(super) fn check_tails(history: &History, rooms: &BTreeMap<u32, Vec<SeenMessage>>) {
     assert_eq!(history.tails.len(), 6);
     for tail in &history.tails {
         assert!(tail.complete && tail.error.is_none(), "{tail:?}");
-        let given: Vec<&Seen> = tail.events.iter().map(|(_, seen)| seen).collect();
+        let given: Vec<&SeenMessage> = tail.events.iter().map(|(_, seen)| seen).collect();
         let expect = rooms[&tail.room]
             .iter()
             .filter(|seen| seen.seq >= tail.from);

@@ -23,7 +23,7 @@ const WAIT_MIN_MS: u64 = 200;
 type Times = Arc<Mutex<BTreeMap<u64, u64>>>;
 
 #[derive(Clone, Default)]
-struct Seen {
+struct SeenTimes {
     acked: Times,
     tail: Times,
     follow: Times,
@@ -35,7 +35,7 @@ async fn client(dialer: Dialer, endpoints: Vec<String>, seed: u64) -> Client {
 }
 
 /// Says something again and again.
-async fn say(client: Client, seen: Seen) {
+async fn say(client: Client, seen: SeenTimes) {
     loop {
         let said = client.append(ROOM, Message::text("ann", "on and on")).await;
         if let Ok(said) = said {
@@ -46,7 +46,7 @@ async fn say(client: Client, seen: Seen) {
 }
 
 /// Follows it in both ways.
-async fn watch_both(client: Client, seen: Seen) {
+async fn watch_both(client: Client, seen: SeenTimes) {
     sleep(LEARNS).await;
     while seen.acked.lock().is_empty() {
         sleep(PAUSE).await;
@@ -86,7 +86,7 @@ fn waits(tier: Tier, dc: &str) -> [u64; 2] {
     let mut field = Field::new(plan.seed, tier, plan.topology.local, plan.topology.wan);
     let hosts = cluster(&mut field, &plan);
     let endpoints: Vec<String> = hosts.iter().map(|host| host.address()).collect();
-    let seen = Seen::default();
+    let seen = SeenTimes::default();
     for (name, dc) in [("sender", "busan"), ("watcher", "seoul")] {
         let dialer = field.net(name, dc).dialer();
         let (endpoints, seen) = (endpoints.clone(), seen.clone());

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use firebreak_sim::dice::dice;
 use firebreak_sim::history::{
-    Append, AppendEnd, Final, History, Level, Observed, Page, Read, Seen, Tail,
+    Append, AppendEnd, Final, History, Level, Observed, Page, Read, SeenMessage, Tail,
 };
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -37,8 +37,8 @@ enum What<'a> {
     /// Seq, when it was acknowledged.
     Append(&'a Append, Option<u64>),
     Page(&'a Page),
-    Tailed(&'a Seen),
-    Whole(&'a [Seen]),
+    Tailed(&'a SeenMessage),
+    Whole(&'a [SeenMessage]),
 }
 
 /// Whether some order of the operations explains the history.
@@ -129,10 +129,10 @@ fn explain<'a>(
 
 /// Does an operation; whether its answer is then right.
 fn effect<'a>(op: &Op<'a>, log: &mut Log<'a>) -> bool {
-    let is = |seen: &Seen, append: &Append| {
+    let is = |seen: &SeenMessage, append: &Append| {
         (&seen.sender, &seen.id, seen.body) == (&append.sender, &append.id, append.body)
     };
-    let shows = |seen: &Seen, log: &Log<'_>| {
+    let shows = |seen: &SeenMessage, log: &Log<'_>| {
         let at = usize::try_from(seen.seq).unwrap().checked_sub(1);
         at.and_then(|at| log.get(at))
             .is_some_and(|append| is(seen, append))

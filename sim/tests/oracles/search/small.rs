@@ -102,7 +102,7 @@ fn read(session: u32, level: Level, span: (u64, u64), dice: &mut StdRng) -> Read
 }
 
 fn answer(history: &mut History, effects: &[(u64, u32, Happens)], dice: &mut StdRng) {
-    let mut log: Vec<Seen> = Vec::new();
+    let mut log: Vec<SeenMessage> = Vec::new();
     for (at, _, happens) in effects {
         match happens {
             Happens::Append(at) => {
@@ -111,7 +111,7 @@ fn answer(history: &mut History, effects: &[(u64, u32, Happens)], dice: &mut Std
                 let seq = known.map_or(log.len() as u64 + 1, |seen| seen.seq);
                 if seq > log.len() as u64 {
                     let (sender, id) = (append.sender.clone(), append.id.clone());
-                    log.push(Seen {
+                    log.push(SeenMessage {
                         seq,
                         sender,
                         id,

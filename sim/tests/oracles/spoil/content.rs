@@ -3,7 +3,7 @@
 use super::*;
 
 /// Every place where a message is seen.
-pub fn sightings(world: &mut World, room: u32) -> impl Iterator<Item = &mut Seen> {
+pub fn sightings(world: &mut World, room: u32) -> impl Iterator<Item = &mut SeenMessage> {
     let history = &mut world.setting.history;
     let reads = history
         .reads
@@ -33,7 +33,7 @@ pub fn swap(world: &mut World, room: u32, a: u64, b: u64) {
     let places = BTreeMap::from([(a, at(b)), (b, at(a))]);
     for seen in sightings(world, room) {
         if let Some(other) = places.get(&seen.seq) {
-            *seen = Seen {
+            *seen = SeenMessage {
                 seq: seen.seq,
                 ..other.clone()
             };
@@ -94,8 +94,9 @@ pub fn leave_a_hole(world: &mut World, _: &mut StdRng) -> Option<()> {
     let (room, seq, last) = (*room, log.len() as u64 - 1, log.last()?.clone());
     let gone = log[log.len() - 2].clone();
     let history = &mut world.setting.history;
-    let of =
-        |append: &Append, seen: &Seen| (&append.sender, &append.id) == (&seen.sender, &seen.id);
+    let of = |append: &Append, seen: &SeenMessage| {
+        (&append.sender, &append.id) == (&seen.sender, &seen.id)
+    };
     // Nobody has seen the one, somebody was acknowledged the other, and nothing could be it.
     history.finals.clear();
     history.tails.clear();
@@ -144,7 +145,7 @@ pub fn renumber_a_repeat(world: &mut World, _: &mut StdRng) -> Option<()> {
 }
 
 /// Puts a message at the end of a conversation on every node.
-pub fn put(world: &mut World, room: u32, seen: Seen) -> Option<()> {
+pub fn put(world: &mut World, room: u32, seen: SeenMessage) -> Option<()> {
     let seq = world.logs.get(&room).map_or(0, Vec::len) as u64 + 1;
     let finals = world
         .setting
@@ -155,7 +156,7 @@ pub fn put(world: &mut World, room: u32, seen: Seen) -> Option<()> {
     let whole = finals.filter(|last| last.messages.len() as u64 == seq - 1);
     whole
         .map(|last| {
-            last.messages.push(Seen {
+            last.messages.push(SeenMessage {
                 seq,
                 ..seen.clone()
             })
@@ -175,7 +176,7 @@ pub fn invent(world: &mut World, _: &mut StdRng) -> Option<()> {
     put(
         world,
         room,
-        Seen {
+        SeenMessage {
             seq: 0,
             sender,
             id,
@@ -202,7 +203,7 @@ pub fn show_refused(world: &mut World, _: &mut StdRng) -> Option<()> {
     put(
         world,
         room,
-        Seen {
+        SeenMessage {
             seq: 0,
             sender,
             id,

@@ -9,7 +9,7 @@ mod servers;
 use std::collections::BTreeMap;
 
 use firebreak_sim::dice::dice;
-use firebreak_sim::history::{Append, AppendEnd, Faded, Level, Page, Read, Seen, VoteSeen};
+use firebreak_sim::history::{Append, AppendEnd, Faded, Level, Page, Read, SeenMessage, VoteSeen};
 use firebreak_sim::oracle::NAMES;
 use rand::Rng as _;
 use rand::rngs::StdRng;

@@ -9,9 +9,9 @@ mod servers;
 use std::collections::BTreeMap;
 
 use firebreak_sim::history::{
-    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Feed, Final, History,
-    Level, Look, Observed, Page, Read, ReplicaSeen, Seen, Shown, Tail, Told, VoteSeen, VoterSeen,
-    What,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Feed, FeedChange, Final,
+    History, Level, Look, Observed, Page, Read, ReplicaSeen, SeenMessage, Shown, Tail, VoteSeen,
+    VoterSeen, What,
 };
 use firebreak_sim::oracle::{BROKEN_MAX, NAMES};
 use firebreak_sim::outcome::Promise;
@@ -70,8 +70,8 @@ const M4: (&str, &str, u64) = ("ann", "m4", 0xa4);
 const B1: (&str, &str, u64) = ("bob", "b1", 0xb1);
 const B2: (&str, &str, u64) = ("bob", "b2", 0xb2);
 
-fn seen(seq: u64, message: (&str, &str, u64)) -> Seen {
-    Seen {
+fn seen(seq: u64, message: (&str, &str, u64)) -> SeenMessage {
+    SeenMessage {
         seq,
         sender: message.0.to_owned(),
         id: message.1.to_owned(),
@@ -79,7 +79,7 @@ fn seen(seq: u64, message: (&str, &str, u64)) -> Seen {
     }
 }
 
-fn log() -> Vec<Seen> {
+fn log() -> Vec<SeenMessage> {
     (1..)
         .zip([M1, B1, M2, M3, B2])
         .map(|(seq, message)| seen(seq, message))
@@ -209,8 +209,8 @@ fn changes() -> Vec<Change> {
     ]
 }
 
-fn told(seq: u64, revision: u64, body: u64) -> Told {
-    Told {
+fn told(seq: u64, revision: u64, body: u64) -> FeedChange {
+    FeedChange {
         room: 0,
         seq,
         revision,

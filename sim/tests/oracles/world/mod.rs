@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use firebreak_sim::dice::dice;
 use firebreak_sim::history::{
-    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Feed, Final, History,
-    Level, Look, Observed, Read, ReplicaSeen, Seen, Shown, Tail, Told, VoteSeen, VoterSeen, What,
+    Append, AppendEnd, Change, ChangeEnd, Cover, DrillSeen, Fade, Faded, Feed, FeedChange, Final,
+    History, Level, Look, Observed, Read, ReplicaSeen, SeenMessage, Shown, Tail, VoteSeen,
+    VoterSeen, What,
 };
 use firebreak_sim::oracle::{self, NAMES};
 use firebreak_sim::plan::Fault;
@@ -48,7 +49,7 @@ pub const SMALL: Size = Size {
 pub struct World {
     pub setting: Setting,
     /// Each conversation as it was at the end.
-    pub logs: BTreeMap<u32, Vec<Seen>>,
+    pub logs: BTreeMap<u32, Vec<SeenMessage>>,
     /// When each message took effect.
     times: BTreeMap<u32, Vec<u64>>,
 }
@@ -175,7 +176,7 @@ impl World {
             let log = self.logs.entry(room).or_default();
             let seq = log.len() as u64 + 1;
             seqs.insert((sender.clone(), id.clone()), seq);
-            log.push(Seen {
+            log.push(SeenMessage {
                 seq,
                 sender,
                 id,

@@ -112,7 +112,7 @@ impl World {
                 What::Said { body } | What::Edited { body } => (body, false),
                 What::Redacted | What::Reacted { .. } => (0, true),
             };
-            Told {
+            FeedChange {
                 room: one.room,
                 seq: one.seq,
                 revision,
@@ -121,8 +121,8 @@ impl World {
                 at_us: now_us,
             }
         });
-        let all: Vec<Told> = told.collect();
-        let last = |one: &Told| {
+        let all: Vec<FeedChange> = told.collect();
+        let last = |one: &FeedChange| {
             let later = all.iter().filter(|other| other.seq == one.seq);
             later.map(|other| other.revision).max() == Some(one.revision)
         };
