@@ -119,7 +119,7 @@ impl Trust {
         })
     }
 
-    /// Trusts one authority, known by its [`fingerprint`] alone: nodes send its certificate along with
+    /// Trusts one authority, known by its [`fingerprint`](super::fingerprint) alone: nodes send its certificate along with
     /// their own. For a node that joins and has no files yet.
     ///
     /// # Errors
