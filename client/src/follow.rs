@@ -83,6 +83,8 @@ struct Room {
     start: u64,
     /// Something of it came over this stream: the cursors from then on are behind its beginning.
     came: bool,
+    /// There is a cursor that says where it is.
+    covered: bool,
 }
 
 impl Client {
@@ -119,6 +121,8 @@ impl Follow {
             let parent = parent.into();
             let room = Room {
                 start,
+                // A cursor that was given is one of the same conversations.
+                covered: self.live.is_none() && !self.reached.is_empty(),
                 ..Room::default()
             };
             self.rooms.insert(parent.clone(), room);
@@ -247,6 +251,7 @@ impl Follow {
                 // Everything that came is behind it. Of what was added a moment ago it may know nothing.
                 if whole || room.came {
                     room.start = 0;
+                    room.covered = true;
                 }
             }
             match self.ready.back_mut() {
@@ -266,14 +271,13 @@ impl Follow {
         Some(match event {
             Wire::Message(message) => {
                 let parent = message.name.split("/messages/").next().unwrap_or_default();
-                let nowhere = self.reached.is_empty();
                 let room = self.came(parent)?;
                 if message.seq < room.next {
                     return None;
                 }
                 room.next = message.seq + 1;
-                // Without a cursor, where it began is known by this alone.
-                if room.start > 0 || nowhere {
+                // Without a cursor that knows of it, where it is is known by this alone.
+                if room.start > 0 || !room.covered {
                     room.start = room.next;
                 }
                 Followed::Message(message)
@@ -287,13 +291,13 @@ impl Follow {
                 Followed::Settings(conversation)
             }
             Wire::Deleted(parent) => {
-                let nowhere = self.reached.is_empty();
                 let room = self.came(&parent)?;
                 // Its next life is behind the cursor, where there is one that knows of it.
                 *room = Room {
                     next: 0,
-                    start: u64::from(room.start > 0 || nowhere),
+                    start: u64::from(room.start > 0 || !room.covered),
                     came: true,
+                    covered: room.covered,
                 };
                 Followed::Deleted(parent)
             }

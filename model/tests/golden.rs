@@ -39,6 +39,8 @@ fn hashed() -> Token {
         label: "rack 7".into(),
         created_ms: 1_700_000_000_000,
         expires_ms: 300,
+        node: "busan-2".into(),
+        host: "10.0.0.7".into(),
     }
 }
 

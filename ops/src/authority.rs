@@ -214,7 +214,7 @@ fn params(
     hosts: &[String],
     days: u32,
 ) -> anyhow::Result<CertificateParams> {
-    let wrong = |error: rcgen::Error| Usage(format!("--host: {error}"));
+    let wrong = |error: rcgen::Error| Usage(format!("the host: {error}"));
     let mut params = CertificateParams::new(hosts.to_vec()).map_err(wrong)?;
     params.distinguished_name = titled(name);
     let uri = format!("{SCHEME}{}/{name}", kind.name());
@@ -281,6 +281,9 @@ pub fn request(name: &str, key_file: &Path) -> anyhow::Result<Vec<u8>> {
             KeyPair::from_pem(&key).with_context(named)?
         }
         false => {
+            if let Some(folder) = key_file.parent() {
+                fs::create_dir_all(folder).with_context(named)?;
+            }
             let key = KeyPair::generate().context("no new key")?;
             write(key_file, key.serialize_pem().as_bytes(), true)?;
             key
@@ -343,6 +346,14 @@ pub fn write(path: &Path, bytes: &[u8], secret: bool) -> anyhow::Result<()> {
     file.write_all(bytes).with_context(cannot)?;
     file.sync_all().with_context(cannot)?;
     fs::rename(&new, path).with_context(cannot)
+}
+
+/// Whether a certificate is over within this time, or has been for long; not when it cannot be read.
+pub fn ends_within(file: &Path, time: Duration) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let limit = now.map_or(0, |now| (now + time).as_secs());
+    let own = facts(file).ok().and_then(|all| all.into_iter().next());
+    own.is_some_and(|own| u64::try_from(own.facts.until_s).unwrap_or(0) < limit)
 }
 
 /// A certificate in a file.

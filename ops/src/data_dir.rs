@@ -12,6 +12,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -104,7 +105,12 @@ impl DataDir {
     pub fn open(path: &Path, name: &str, create: bool) -> anyhow::Result<DataDir> {
         let shown = path.display();
         if create {
-            fs::create_dir_all(path).with_context(|| format!("cannot create {shown}"))?;
+            // Messages and the secret of nodes are nobody else's to read; what is there stays as it is.
+            let made = fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path);
+            made.with_context(|| format!("cannot create {shown}"))?;
         }
         let format = path.join("FORMAT");
         match fs::read_to_string(&format) {

@@ -57,7 +57,6 @@ impl std::error::Error for Fatal {}
 /// what RocksDB's threads still lock with, and a node that stopped well would end by SIGABRT.
 #[allow(unsafe_code, reason = "the system's call has no safe form in std")]
 pub fn end(code: u8) -> ! {
-    let _ = std::io::stdout().flush();
     // SAFETY: the call takes a number and does not return.
     unsafe { libc::_exit(i32::from(code)) }
 }

@@ -17,7 +17,7 @@ use crate::exit::Usage;
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long before its end a certificate is told of.
-const SOON: Duration = Duration::from_secs(30 * 24 * 3_600);
+pub const SOON: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How often that is repeated.
 const REPEAT: Duration = Duration::from_secs(24 * 3_600);
 
@@ -103,7 +103,8 @@ pub async fn follow(tls: Tls, keys: Keys) {
             tracing::warn!(
                 file = %tls.cert.display(),
                 days = left.as_secs() / (24 * 3_600),
-                "the node's certificate expires soon: `firebreak cert rotate` makes another"
+                "the node's certificate expires soon: `firebreak cert rotate` makes another; so does `firebreak \
+                 node join` with --ca-fingerprint, while the node is stopped"
             );
         }
         let asked = async {

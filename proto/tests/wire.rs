@@ -992,6 +992,8 @@ fn admin(golden: &mut Golden) {
         id: "0a0a0a0a".into(),
         label: "rack 7".into(),
         created_ms: 200,
+        node: "busan-2".into(),
+        host: "10.0.0.7".into(),
         ..v1::JoinToken::default()
     };
     golden.check("join_token_listed", &listed());
@@ -1000,6 +1002,8 @@ fn admin(golden: &mut Golden) {
         &v1::CreateJoinTokenRequest {
             label: "rack 7".into(),
             valid_ms: 300,
+            node: "busan-2".into(),
+            host: "10.0.0.7".into(),
         },
     );
     assert_eq!(v1::ListJoinTokensRequest {}.encode_to_vec(), b"");

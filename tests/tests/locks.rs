@@ -342,7 +342,7 @@ async fn a_node_gets_its_certificate_as_it_joins_and_tells_its_token_to_nobody_e
     let shown: serde_json::Value = serde_json::from_str(&shown.unwrap()).unwrap();
     let right = shown[0]["sha256"].as_str().unwrap().to_owned();
     let wrong = "0".repeat(64);
-    let (config, token) = (newcomer.display().to_string(), cluster.token().to_owned());
+    let config = newcomer.display().to_string();
     let join = |cluster: &Cluster, token: &str, pin: &str| {
         let address = &cluster.nodes()[0].address;
         let args = [
@@ -361,6 +361,44 @@ async fn a_node_gets_its_certificate_as_it_joins_and_tells_its_token_to_nobody_e
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         (output.status.code(), said)
     };
+    let (name, ca) = (cluster.nodes()[1].name.clone(), pki.join("ca.pem"));
+    let made = |cluster: &Cluster, node: &str, host: &str| {
+        let args = [
+            "token",
+            "create",
+            "--json",
+            "--node",
+            node,
+            "--host",
+            host,
+            "--target",
+            &cluster.nodes()[0].address,
+            "--ca",
+            &ca.display().to_string(),
+        ];
+        let said: serde_json::Value =
+            serde_json::from_str(&cluster.run_ok(&args).unwrap()).unwrap();
+        said["token"].as_str().unwrap().to_owned()
+    };
+    let host = cluster.nodes()[1]
+        .address
+        .rsplit_once(':')
+        .unwrap()
+        .0
+        .to_owned();
+    let any = cluster.token().to_owned();
+    let token = made(&cluster, &name, &host);
+    // Who may let in anybody is nobody in particular.
+    let (code, said) = join(&cluster, &any, &right);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no certificate"), "{said}");
+    // Neither another node's name nor another host is to be had.
+    for (node, host) in [("gwangju-1", &*host), (&*name, "10.9.9.9")] {
+        let other = made(&cluster, node, host);
+        let (code, said) = join(&cluster, &other, &right);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("join token"), "{said}");
+    }
     // The founder may not sign yet.
     let (code, said) = join(&cluster, &token, &right);
     assert_eq!(code, Some(1), "{said}");
@@ -398,7 +436,6 @@ async fn a_node_gets_its_certificate_as_it_joins_and_tells_its_token_to_nobody_e
     assert_eq!(code, Some(0), "{said}");
     let whose = cluster.run_ok(&["cert", "show", &own.join("node.pem").display().to_string()]);
     let whose = whose.unwrap();
-    let name = &cluster.nodes()[1].name;
     assert!(whose.contains(&format!("node/{name}")), "{whose}");
     // Again, as a script would: it is told its number again, and its files stay.
     let before = std::fs::read(own.join("node.pem")).unwrap();

@@ -30,6 +30,8 @@ interface Room {
   next: number;
   /** Something of it came: the cursors that come from then on are behind its beginning. */
   came: boolean;
+  /** There is a cursor that says where it is. */
+  covered: boolean;
 }
 
 /** Many conversations being followed. Nothing happens until it is asked for the next event. */
@@ -78,7 +80,9 @@ export class Follow implements AsyncIterableIterator<Followed, undefined, undefi
   addFrom(parents: Iterable<[parent: string, seq: number]>): void {
     const added = [];
     for (const [parent, start] of parents) {
-      this.#rooms.set(parent, { start, next: 0, came: false });
+      // A cursor that was given is one of the same conversations.
+      const covered = !this.#stream.call && this.#reached !== "";
+      this.#rooms.set(parent, { start, next: 0, came: false, covered });
       added.push({ parent, startSeq: start });
     }
     // A stream that begins sends all that there are.
@@ -131,7 +135,9 @@ export class Follow implements AsyncIterableIterator<Followed, undefined, undefi
       this.#reached = cursor;
       const whole = answer.caughtUp && !this.#added;
       // Everything that came is behind it.
-      for (const room of this.#rooms.values()) if (whole || room.came) room.start = 0;
+      for (const room of this.#rooms.values()) {
+        if (whole || room.came) [room.start, room.covered] = [0, true];
+      }
     }
     const last = events.length - 1;
     events.forEach((event, at) => this.#ready.push({ event, cursor: at === last ? cursor : "" }));
@@ -147,7 +153,7 @@ export class Follow implements AsyncIterableIterator<Followed, undefined, undefi
         const room = this.#room(parentOf(message));
         if (!room || message.seq < room.next) return undefined;
         room.next = message.seq + 1;
-        if (room.start > 0 || this.#reached === "") room.start = room.next;
+        if (room.start > 0 || !room.covered) room.start = room.next;
         return { message };
       }
       case "changed":
@@ -158,8 +164,8 @@ export class Follow implements AsyncIterableIterator<Followed, undefined, undefi
         const room = this.#room(wire.deleted);
         if (!room) return undefined;
         // Its next life is behind the cursor, where there is one that knows of it.
-        const start = room.start > 0 || this.#reached === "" ? 1 : 0;
-        this.#rooms.set(wire.deleted, { start, next: 0, came: true });
+        const start = room.start > 0 || !room.covered ? 1 : 0;
+        this.#rooms.set(wire.deleted, { start, next: 0, came: true, covered: room.covered });
         return { deleted: wire.deleted };
       }
       case "trimmed": {
@@ -180,11 +186,16 @@ export class Follow implements AsyncIterableIterator<Followed, undefined, undefi
 
   async #connect(): Promise<void> {
     const metadata = this.#client.metadata();
-    if (!(await this.#stream.connect((node) => node.stub("Messages").Follow(metadata)))) return;
-    for (const room of this.#rooms.values()) room.came = false;
-    this.#added = false;
-    const [first, ...more] = adding([...this.#rooms].map(([parent, { start }]) => ({ parent, startSeq: start })));
-    this.#send([{ ...first, cursor: this.#reached }, ...more]);
+    // The cursor is for the first request: what is added meanwhile must not be before it.
+    await this.#stream.connect(
+      (node) => node.stub("Messages").Follow(metadata),
+      () => {
+        for (const room of this.#rooms.values()) room.came = false;
+        this.#added = false;
+        const [first, ...more] = adding([...this.#rooms].map(([parent, { start }]) => ({ parent, startSeq: start })));
+        this.#send([{ ...first, cursor: this.#reached }, ...more]);
+      },
+    );
   }
 
   #send(requests: object[]): void {

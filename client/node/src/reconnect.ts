@@ -106,8 +106,9 @@ export class Reconnect {
   }
 
   /** One attempt at the best node; whether that has taken the stream. Where not, this waits for the next. Throws
-   * Refused when none would take it, Deadline when no node was ever reached in time. */
-  async connect(open: (node: Node) => any): Promise<boolean> {
+   * Refused when none would take it, Deadline when no node was ever reached in time. `begun` is called before anybody
+   * else hears that it has. */
+  async connect(open: (node: Node) => any, begun?: () => void): Promise<boolean> {
     const { pool, attemptTimeout, counters, deadline } = this.#client;
     this.begin();
     const node = pool.choose(this.#tried);
@@ -122,6 +123,7 @@ export class Reconnect {
       this.#connectedBefore = true;
       node.active += 1;
       this.#live = { node, responses };
+      begun?.();
       return true;
     }
     responses.call.cancel();

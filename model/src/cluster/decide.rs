@@ -138,6 +138,12 @@ fn join(state: &mut ClusterState, join: &Join, now_ms: u64) -> Result<u64, Refus
         .node
         .as_ref()
         .ok_or_else(|| refused("a join without a node"))?;
+    if !token.node.is_empty() && token.node != node.name {
+        return Err(refused(format!(
+            "the join token is for node {}, not for {}",
+            token.node, node.name
+        )));
+    }
     check(node)?;
     let taken = |n: &&mut Node| n.name == node.name || n.disk_id == node.disk_id;
     if let Some(held) = state.nodes.iter_mut().find(taken) {
@@ -453,6 +459,30 @@ mod tests {
         made(&mut state, &token("late", 0), 0, 5);
         made(&mut state, &late, 3, 6);
         refuses(&mut state, &token("", 0), Reason::Invalid, "a token has");
+    }
+
+    #[test]
+    fn a_token_for_one_node_lets_in_no_other() {
+        let mut state = ClusterState::default();
+        made(&mut state, &founding(), 1, 1);
+        let one = tokens::Token {
+            hash: token_hash("one"),
+            node: "b".into(),
+            host: "10.0.0.7".into(),
+            ..tokens::Token::default()
+        };
+        let new = tokens::NewToken {
+            token: Some(one),
+            alone: false,
+        };
+        let create = Change {
+            body: Some(ChangeBody::CreateToken(new)),
+            actor: None,
+        };
+        made(&mut state, &create, 0, 2);
+        let other = joining(node("c", 3), "one");
+        refuses(&mut state, &other, Reason::Invalid, "is for node b");
+        made(&mut state, &joining(node("b", 2), "one"), 2, 3);
     }
 
     #[test]

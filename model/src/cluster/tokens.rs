@@ -9,8 +9,10 @@ use super::access::same_hash;
 use super::decide::{TOKEN_HASH_BYTES, refused};
 use crate::command::{Reason, Refusal};
 use crate::limits::{JOIN_TOKENS_MAX, NAME_SEGMENT_BYTES_MAX};
-use crate::rules;
+use crate::{id, rules};
 
+/// Bytes of a host's name.
+const HOST_BYTES_MAX: usize = 253;
 /// Bytes of its hash that name a token: 8 digits.
 const ID_BYTES: usize = 4;
 
@@ -29,6 +31,12 @@ pub struct Token {
     /// Command time from which it lets nobody in, Unix milliseconds; 0 = never.
     #[prost(uint64, tag = "4")]
     pub expires_ms: u64,
+    /// The one node that it lets in, and gives a certificate to; empty = any node, and no certificate.
+    #[prost(string, tag = "5")]
+    pub node: String,
+    /// Of that certificate: where clients reach the node.
+    #[prost(string, tag = "6")]
+    pub host: String,
 }
 
 /// Takes a token in.
@@ -45,7 +53,7 @@ pub struct NewToken {
 impl Token {
     /// What people name it by: it is no secret.
     pub fn id(&self) -> String {
-        id(&self.hash)
+        id_of(&self.hash)
     }
 
     /// Whether it lets nobody in at this time.
@@ -54,7 +62,17 @@ impl Token {
     }
 }
 
-fn id(hash: &[u8]) -> String {
+/// What a token is named by, from its text.
+pub fn token_id(text: &str) -> String {
+    id_of(&crate::hash::token_hash(text))
+}
+
+/// Whether a text may name a token.
+pub fn is_token_id(text: &str) -> bool {
+    text.len() == 2 * ID_BYTES && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+fn id_of(hash: &[u8]) -> String {
     let first = hash.iter().take(ID_BYTES);
     first.map(|byte| format!("{byte:02x}")).collect()
 }
@@ -95,6 +113,15 @@ pub(super) fn create(
     if let Some(why) = rules::text(&wanted.label, 0, NAME_SEGMENT_BYTES_MAX) {
         return Err(refused(format!("the token's label {why}")));
     }
+    if wanted.node.is_empty() != wanted.host.is_empty() {
+        return Err(refused("a token for one node says its name and its host"));
+    }
+    if !wanted.node.is_empty() {
+        id::segment("node", &wanted.node).map_err(|error| refused(error.to_string()))?;
+        if let Some(why) = rules::text(&wanted.host, 1, HOST_BYTES_MAX) {
+            return Err(refused(format!("the token's host {why}")));
+        }
+    }
     let held = state.tokens().into_iter();
     if let Some(held) = held.into_iter().find(|held| held.id() == wanted.id()) {
         if held.hash == wanted.hash {
@@ -125,7 +152,7 @@ pub(super) fn create(
 pub(super) fn revoke(state: &mut ClusterState, wanted: &str) -> Result<u64, Refusal> {
     let before = state.tokens().len();
     state.tokens.retain(|held| held.id() != wanted);
-    if id(&state.token_hash) == wanted {
+    if id_of(&state.token_hash) == wanted {
         forget_first(state);
     }
     if state.tokens().len() == before {
@@ -152,8 +179,8 @@ mod tests {
             token: Some(Token {
                 hash: token_hash(text),
                 label: "rack 7".to_owned(),
-                created_ms: 0,
                 expires_ms,
+                ..Token::default()
             }),
             alone: false,
         }
@@ -212,6 +239,14 @@ mod tests {
         assert!(create(&mut state, &new("more", 0), 6).is_err());
         create(&mut state, &new("more", 0), 7).unwrap();
         assert!(!takes(&state, "t0") && takes(&state, "more"));
+        let of = |node: &str, host: &str| {
+            let mut new = new("for one", 0);
+            let token = new.token.as_mut().unwrap();
+            (token.node, token.host) = (node.to_owned(), host.to_owned());
+            create(&mut state, &new, 7).is_err()
+        };
+        let mut of = of;
+        assert!(of("n", "") && of("", "h") && of("a/b", "h"));
         let short = NewToken {
             token: Some(Token::default()),
             alone: false,

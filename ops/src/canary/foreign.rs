@@ -67,7 +67,7 @@ impl Language {
 }
 
 /// A language whose libraries are there.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kit {
     language: Language,
     /// The interpreter.

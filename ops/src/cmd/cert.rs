@@ -29,7 +29,7 @@ Examples:
   firebreak cert show pki/*.pem --json
 
 Copy ca.pem and a node's own two files to the node, and name them in node.toml: tls.ca, tls.cert, tls.key.
-ca.key signs; keep it off the nodes. A new authority takes three rounds, each copied to every node before
+ca.key signs; keep it off the nodes, but for those that sign as others join (tls.authority_key). A new authority takes three rounds, each copied to every node before
 the next begins: --next, rotate, --drop-old. No call fails: nodes look at their files every 10 s.
 Exit codes: 0 done, 1 a file cannot be read or written, 2 wrong arguments.";
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use proto::net::secure::Trust;
+use anyhow::Context as _;
+use proto::net::secure::{Material, Trust};
 use server::config::{Config, TlsMode};
 use server::found::FoundError;
 use server::node::{self, JoinResult};
@@ -22,14 +23,15 @@ const EXAMPLES: &str = "\
 Examples:
   firebreak node join --config busan-1.toml --token fb-… --peer 10.0.0.1:7101
   FIREBREAK_TOKEN=fb-… firebreak node join --config busan-1.toml     peers from the configuration
-  firebreak node join --config busan-1.toml --token fb-… --ca-fingerprint 3f9a…     it gets its certificate
+  firebreak node join --config busan-1.toml --token fb-… --ca-fingerprint 3f9a…     it gets its certificate,
+                                                     with a token of `firebreak token create --node --host`
 
   firebreak node join --config busan-1.toml --token fb-… --if-needed && firebreak serve --config busan-1.toml
 
 It is safe to run again: a node that was let in before asks whether that still holds, and is told its number
 again. With --if-needed it asks nobody; for scripts that run at each start, also when all nodes start at once.
 With --ca-fingerprint a node whose configuration names files of TLS that are not there yet makes its key, and has a
-node that has tls.authority_key sign its certificate. The token goes only to a node whose certificate the authority
+node that has tls.authority_key sign its certificate. So it does anew in the last 30 days. The token goes only to a node whose certificate the authority
 with this fingerprint has signed; `firebreak cert show ca.pem` prints it.
 
 Exit codes: 0 it is a node of the cluster, 1 no node could be asked, 2 wrong arguments, or refused: a wrong or
@@ -109,13 +111,19 @@ impl Node {
     }
 }
 
-/// Writes what was signed where the configuration looks for it. The key is there already.
+/// Writes what was signed where the configuration looks for it, if it is of use. The key is there already.
 fn certify(config: &Config, joined: &JoinResult) -> anyhow::Result<()> {
-    if let Some(signed) = &joined.certificates {
-        authority::write(&config.tls.ca, signed.authorities.as_bytes(), false)?;
-        authority::write(&config.tls.cert, signed.own.as_bytes(), false)?;
+    let Some(signed) = &joined.certificates else {
+        return Ok(());
+    };
+    let (authorities, own) = (signed.authorities.as_bytes(), signed.own.as_bytes());
+    let (key, ca) = (tls::read(&config.tls.key)?, &config.tls.ca);
+    Material::read(authorities, own, &key).context("what was signed is of no use")?;
+    // Whom somebody chose to trust stays.
+    if !ca.exists() {
+        authority::write(ca, authorities, false)?;
     }
-    Ok(())
+    authority::write(&config.tls.cert, own, false)
 }
 
 impl Join {
@@ -129,7 +137,8 @@ impl Join {
                 "--ca-fingerprint: tls.mode is \"off\", so that the node needs no certificate";
             return Err(Usage(why.to_owned()).into());
         }
-        if config.tls.cert.exists() {
+        let cert = &config.tls.cert;
+        if cert.exists() && !authority::ends_within(cert, tls::SOON) {
             return Ok((Own::Keys(tls::load(config)?), Vec::new()));
         }
         let trust = Trust::pinned(fingerprint);
@@ -143,7 +152,8 @@ impl Join {
         let (own, request) = self.own(&config)?;
         let directory = DataDir::open(&config.data_dir, &config.name, true)?;
         let world = real::world(&config, &directory, own)?;
-        let before = match self.if_needed {
+        // Where a certificate is still to come, somebody must be asked.
+        let before = match self.if_needed && request.is_empty() {
             true => node::joined(&world, &config).await.map_err(exit)?,
             false => None,
         };

@@ -12,6 +12,7 @@ use client::{Client, Level, ListOptions};
 use proto::v1::record::What;
 use serde::Serialize;
 use server::sight::outages::{KEPT_DAYS, conversation};
+use tonic::Code;
 
 use self::account::{Account, Felt};
 use super::outage::when::{self, When};
@@ -141,12 +142,16 @@ async fn hear(client: &Client, target: &Target, range: (u64, u64)) -> anyhow::Re
             }
         }
     }
-    heard.stale = stored(client, range, &mut heard.outages).await;
+    heard.stale = stored(client, range, &mut heard.outages).await?;
     Ok(heard)
 }
 
 /// Reads what was stored in the months of a range; whether a replica that may be behind had to do.
-async fn stored(client: &Client, (from_ms, to_ms): (u64, u64), into: &mut Vec<Outage>) -> bool {
+async fn stored(
+    client: &Client,
+    (from_ms, to_ms): (u64, u64),
+    into: &mut Vec<Outage>,
+) -> anyhow::Result<bool> {
     const DAY_MS: u64 = 24 * 3_600_000;
     // A window is stored under the month of its begin.
     let days = (from_ms.saturating_sub(DAY_MS) / DAY_MS)..=(to_ms / DAY_MS);
@@ -168,9 +173,15 @@ async fn stored(client: &Client, (from_ms, to_ms): (u64, u64), into: &mut Vec<Ou
                 page = client.list(&name, &options).await;
                 stale |= page.is_ok();
             }
-            let Ok(page) = page else {
+            let page = match page {
+                Ok(page) => page,
+                // Whether there were some is not known: nobody may be told that there were none.
+                Err(error @ client::Error::Refused(_)) if is_of_access(&error) => {
+                    let what = "what is stored of outages needs the role reader beside viewer";
+                    return Err(anyhow::Error::new(error).context(what));
+                }
                 // There is none of a month without an outage.
-                break;
+                Err(_) => break,
             };
             let bodies = page.messages.iter().map(|message| &message.body[..]);
             into.extend(bodies.filter_map(|body| prost::Message::decode(body).ok()));
@@ -180,7 +191,15 @@ async fn stored(client: &Client, (from_ms, to_ms): (u64, u64), into: &mut Vec<Ou
             options.page_token = page.next_page_token;
         }
     }
-    stale
+    Ok(stale)
+}
+
+/// Whether it is the caller who is refused.
+fn is_of_access(error: &client::Error) -> bool {
+    let client::Error::Refused(refusal) = error else {
+        return false;
+    };
+    matches!(refusal.code, Code::PermissionDenied | Code::Unauthenticated)
 }
 
 fn named(tenant: &str) -> String {

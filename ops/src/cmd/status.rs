@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::map;
 use super::target::{Target, printable};
+use crate::exit::tell;
 use crate::stop::Stop;
 
 const EXAMPLES: &str = "\
@@ -98,9 +99,17 @@ impl Args {
         let mut last = ExitCode::FAILURE;
         loop {
             let looked = async {
-                let look = look(&client, &self.target).await?;
-                self.show_again(&look)?;
-                last = look.exit_code();
+                match look(&client, &self.target).await {
+                    Ok(look) => {
+                        self.show_again(&look)?;
+                        last = look.exit_code();
+                    }
+                    // It may be let in again, as while keys or certificates are exchanged.
+                    Err(refused) => {
+                        tell(format_args!("error: {refused:#}"));
+                        last = ExitCode::FAILURE;
+                    }
+                }
                 sleep(Duration::from_secs(every)).await;
                 anyhow::Ok(())
             };

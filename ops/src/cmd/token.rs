@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use client::v1::{CreateJoinTokenRequest, JoinToken, RotateJoinTokenRequest};
+use model::cluster::tokens::token_id;
 use serde_json::json;
 
 use super::init::{until, valid_ms};
@@ -11,6 +12,7 @@ use super::target::{Show, new_table, printable, verb_failed};
 const EXAMPLES: &str = "\
 Examples:
   firebreak token create --label rack-7 --valid 12h > token
+  firebreak token create --node busan-2 --host 10.0.0.7 --valid 1h      it gets its certificate, too
   firebreak node join --config busan-1.toml --peer seoul-1:7101 --token \"$(cat token)\"
   firebreak token list
   firebreak token revoke 5b1c09ae
@@ -19,6 +21,9 @@ Examples:
 A token is shown once, alone on standard output: the cluster keeps a hash of it. `show` is for clusters that were
 founded by a version that kept the text.
 Exit codes: 0 done, 1 it has expired, refused or no node answers, 2 wrong arguments.";
+
+/// What the text of a token begins with.
+const TOKEN_PREFIX: &str = "fb-";
 
 /// Make, list and revoke what nodes join with.
 #[derive(clap::Subcommand, Debug)]
@@ -47,6 +52,12 @@ pub struct Create {
     /// What it is for, for people
     #[arg(long, value_name = "TEXT", default_value = "")]
     label: String,
+    /// Let in only the node of this name, which gets a certificate, if it has none
+    #[arg(long, value_name = "NAME", requires = "host")]
+    node: Option<String>,
+    /// The host name or IP address of that certificate, as the node's advertise has it
+    #[arg(long, value_name = "HOST", requires = "node")]
+    host: Option<String>,
     /// How long nodes may join with it, as 7d or 12h, or never to let it not expire
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = valid_ms)]
     valid: u64,
@@ -80,11 +91,19 @@ impl Token {
     /// As exit codes tell.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Token::Create(Create { label, valid, show }) => {
+            Token::Create(Create {
+                label,
+                node,
+                host,
+                valid,
+                show,
+            }) => {
                 let client = show.client().await?;
                 let wanted = CreateJoinTokenRequest {
                     label,
                     valid_ms: valid,
+                    node: node.unwrap_or_default(),
+                    host: host.unwrap_or_default(),
                 };
                 let token = client.create_join_token(wanted).await;
                 print(
@@ -112,6 +131,11 @@ impl Token {
             Token::List(show) => list(&show).await,
             Token::Revoke(Revoke { id, show }) => {
                 let client = show.client().await?;
+                // The whole token is taken, too: its text goes nowhere.
+                let id = match id.starts_with(TOKEN_PREFIX) {
+                    true => token_id(&id),
+                    false => id,
+                };
                 let epoch = client.revoke_join_token(&id).await;
                 let epoch = epoch.map_err(|error| failed(error, "the token was not revoked"))?;
                 match show.json {
@@ -137,7 +161,7 @@ async fn list(show: &Show) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&values)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = new_table(&["Id", "Label", "Made", "Lets nodes in"]);
+    let mut table = new_table(&["Id", "Label", "For", "Made", "Lets nodes in"]);
     for token in &tokens {
         let made = until(token.created_ms).unwrap_or_else(|| "at the founding".to_owned());
         let valid = match until(token.expires_ms) {
@@ -145,7 +169,11 @@ async fn list(show: &Show) -> anyhow::Result<ExitCode> {
             Some(at) => format!("until {at}"),
             None => "for ever".to_owned(),
         };
-        table.add_row([token.id.clone(), printable(&token.label), made, valid]);
+        let node = match token.node.is_empty() {
+            true => "any node".to_owned(),
+            false => format!("{} at {}", printable(&token.node), printable(&token.host)),
+        };
+        table.add_row([token.id.clone(), printable(&token.label), node, made, valid]);
     }
     println!("{table}");
     Ok(ExitCode::SUCCESS)
@@ -155,6 +183,8 @@ fn value(token: &JoinToken) -> serde_json::Value {
     json!({
         "id": token.id,
         "label": token.label,
+        "node": Some(&token.node).filter(|node| !node.is_empty()),
+        "host": Some(&token.host).filter(|host| !host.is_empty()),
         "created": until(token.created_ms),
         "expires": until(token.expires_ms),
         "expired": token.expired,

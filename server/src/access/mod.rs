@@ -182,10 +182,7 @@ impl Doors {
             }
         };
         let caller = caller(who);
-        // Where there is none there is no such method, which it will hear.
-        if let Some(row) = row {
-            self.may(&caller, row)?;
-        }
+        self.may(&caller, row.unwrap_or(&table::UNKNOWN))?;
         Ok(caller)
     }
 

@@ -256,8 +256,8 @@ impl Service for Admin {
     ) -> Result<Response<v1::JoinToken>, Status> {
         let (request, call, _token) = self.begin(request);
         let wanted = v1::CreateJoinTokenRequest {
-            label: String::new(),
             valid_ms: request.valid_ms,
+            ..v1::CreateJoinTokenRequest::default()
         };
         Ok(Response::new(self.new_token(wanted, true, &call).await?))
     }

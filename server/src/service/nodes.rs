@@ -1,8 +1,9 @@
 //! Nodes that join, what they join with, and where they stand: what the operators' API says of members.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use model::cluster::tokens::{NewToken, Token};
+use model::cluster::tokens::{NewToken, Token, is_token_id};
 use model::cluster::{ChangeBody, Join, Locality, Named, Node, Relocate};
 use model::command::{Reason, Refusal};
 use model::hash;
@@ -16,7 +17,13 @@ use crate::deadline::Call;
 use crate::error::Failure;
 use crate::found;
 use crate::guesses;
-use crate::world::Certificates;
+use crate::world::{Authority, Certificates};
+
+/// Who signs a certificate, and for which host.
+struct Signs {
+    authority: Arc<dyn Authority>,
+    host: String,
+}
 
 impl Admin {
     /// Whether the address of a node that joins is nobody's who is there: a replaced disk may join from
@@ -109,6 +116,8 @@ impl Admin {
             id: token.id(),
             label: token.label.clone(),
             created_ms: token.created_ms,
+            node: token.node.clone(),
+            host: token.host.clone(),
         }
     }
 
@@ -138,6 +147,8 @@ impl Admin {
             label: wanted.label,
             created_ms: self.clock.unix_ms(),
             expires_ms: found::expires_ms(&*self.clock, wanted.valid_ms),
+            node: wanted.node,
+            host: wanted.host,
         };
         let shown = self.shown(&token);
         let new = NewToken {
@@ -153,6 +164,12 @@ impl Admin {
     }
 
     pub(super) async fn revoke_token(&self, id: String, call: &Call) -> Result<u64, Failure> {
+        if !is_token_id(&id) {
+            // It may be a token's text, which must not get into the audit.
+            let why =
+                "a token is named by its 8 hexadecimal digits: `firebreak token list` has them";
+            return Err(Failure::ChangeRefused(why.into()));
+        }
         self.all_know_access()?;
         let epoch = self
             .change(ChangeBody::RevokeToken(Named { name: id.clone() }), call)
@@ -199,7 +216,8 @@ impl Admin {
         self.token_is_right(&request.token, from, &request.name)
             .await?;
         self.free(&request)?;
-        let signed = self.certified(&request)?;
+        let signer = self.signer(&request)?;
+        let asked = request.certificate_request.clone();
         let name = request.name.clone();
         let body = ChangeBody::Join(Join {
             // For a leader of an older version, which looks at nothing else.
@@ -227,6 +245,14 @@ impl Admin {
         };
         let changed = self.decide(body, &call, refused).await?;
         tracing::info!(node = changed.node_id, %name, "a node joined");
+        let signed = match signer {
+            None => Certificates::default(),
+            Some(Signs { authority, host }) => {
+                let signed = authority.sign(&name, &host, &asked);
+                tracing::info!(%name, host, signed = signed.is_ok(), "a node asks for its certificate");
+                signed.map_err(Failure::JoinRefused)?
+            }
+        };
         Ok(v1::JoinNodeResponse {
             cluster_id: self.gateway.raft.identity().cluster_id.clone(),
             node_id: changed.node_id,
@@ -237,12 +263,30 @@ impl Admin {
         })
     }
 
-    /// The certificate that a node asks for; empty where it asks for none.
-    fn certified(&self, request: &v1::JoinNodeRequest) -> Result<Certificates, Failure> {
+    /// Who signs the certificate that a node asks for, and for which host; none where it asks for none. The token
+    /// says both: with one for any node, whoever has it could be any node, and stand in any node's place.
+    fn signer(&self, request: &v1::JoinNodeRequest) -> Result<Option<Signs>, Failure> {
         if request.certificate_request.is_empty() {
-            return Ok(Certificates::default());
+            return Ok(None);
         }
-        let authority = self.authority.as_ref().ok_or_else(|| {
+        let token = self.gateway.view().token(&hash::token_hash(&request.token));
+        let token = token.unwrap_or_default();
+        if token.node != request.name {
+            let name = &request.name;
+            return Err(Failure::JoinRefused(format!(
+                "the join token gives node {name} no certificate: `firebreak token create --node {name} --host \
+                 HOST` makes one that does"
+            )));
+        }
+        let (host, _) = request.address.rsplit_once(':').unwrap_or_default();
+        let host = host.trim_matches(['[', ']']);
+        if host != token.host {
+            return Err(Failure::JoinRefused(format!(
+                "the join token is for node {} at {}, and its advertise says {host}",
+                token.node, token.host
+            )));
+        }
+        let authority = self.authority.clone().ok_or_else(|| {
             // Another node may well sign.
             Failure::ChangeRefused(
                 "this node signs no certificates: ask one that has tls.authority_key, or make the files with \
@@ -250,9 +294,9 @@ impl Admin {
                     .into(),
             )
         })?;
-        let (host, _) = request.address.rsplit_once(':').unwrap_or_default();
-        let host = host.trim_matches(['[', ']']);
-        let signed = authority.sign(&request.name, host, &request.certificate_request);
-        signed.map_err(Failure::ChangeRefused)
+        Ok(Some(Signs {
+            authority,
+            host: token.host,
+        }))
     }
 }

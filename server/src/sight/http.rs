@@ -103,8 +103,9 @@ pub fn router(shared: Shared, console: Option<Router>) -> Router {
 
 /// `routes`, and beside them `router` for what is not gRPC.
 pub fn beside(routes: Routes, router: Router) -> Routes {
-    let rules = from_fn(move |request: Request, next: Next| {
+    let rules = from_fn(move |mut request: Request, next: Next| {
         let router = router.clone();
+        name_host(&mut request);
         async move {
             match is_http(&request) {
                 true => {
@@ -116,6 +117,17 @@ pub fn beside(routes: Routes, router: Router) -> Routes {
         }
     });
     Routes::from(routes.into_axum_router().layer(rules))
+}
+
+/// HTTP/2 says in the address what HTTP/1.1 says in a header: by which name it was called.
+fn name_host(request: &mut Request) {
+    if request.headers().contains_key(header::HOST) {
+        return;
+    }
+    let called = request.uri().authority().map(|called| called.as_str());
+    if let Some(called) = called.and_then(|called| HeaderValue::from_str(called).ok()) {
+        request.headers_mut().insert(header::HOST, called);
+    }
 }
 
 /// Whether a request is a browser's or a scraper's. What calls a gRPC method is told by gRPC's rules.

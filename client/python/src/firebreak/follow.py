@@ -57,6 +57,8 @@ class Room:
     next: int = 0
     #: Something of it came: the cursors that come from then on are behind its beginning.
     came: bool = False
+    #: There is a cursor that says where it is.
+    covered: bool = False
 
 
 class Follow:
@@ -86,7 +88,9 @@ class Follow:
         """The same, each from this seq on; 0 as add."""
         added = []
         for parent, start in parents:
-            self._rooms[parent] = Room(start)
+            # A cursor that was given is one of the same conversations.
+            covered = self._stream.call is None and bool(self._reached)
+            self._rooms[parent] = Room(start, covered=covered)
             added.append(v1.FollowAdd(parent=parent, start_seq=start))
         # A stream that begins sends all that there are.
         if self._stream.call is not None and added:
@@ -155,6 +159,7 @@ class Follow:
                 # Everything that came is behind it.
                 if whole or room.came:
                     room.start = 0
+                    room.covered = True
         for at, event in enumerate(events, 1):
             self._ready.append((event, answer.cursor if at == len(events) else ""))
         if not self._ready:
@@ -171,7 +176,7 @@ class Follow:
             if room is None or message.seq < room.next:
                 return None
             room.next = message.seq + 1
-            if room.start or not self._reached:
+            if room.start or not room.covered:
                 room.start = room.next
             return Followed(message=message)
         if kind == "changed":
@@ -183,7 +188,8 @@ class Follow:
             if room is None:
                 return None
             # Its next life is behind the cursor, where there is one that knows of it.
-            self._rooms[wire.deleted] = Room(1 if room.start or not self._reached else 0, came=True)
+            start = 1 if room.start or not room.covered else 0
+            self._rooms[wire.deleted] = Room(start, came=True, covered=room.covered)
             return Followed(deleted=wire.deleted)
         if kind == "trimmed":
             known = self._room(wire.trimmed.parent)

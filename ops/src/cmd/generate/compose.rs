@@ -69,9 +69,9 @@ fn compose(image: &str, nodes: u16) -> String {
                  && touch /data/founded; }}",
                 names.len()
             ),
-            _ => "[ -e /data/joined ] || { until token=$$(firebreak token create --valid 1h --target seoul-1:7101); \
-                  do sleep 1; done; firebreak node join --config /etc/node.toml --token $$token \
-                  && touch /data/joined; }"
+            _ => "[ -e /data/joined ] || { until [ -s /data/token ] || firebreak token create --valid 1h \
+                  --target seoul-1:7101 > /data/token; do sleep 1; done; firebreak node join \
+                  --config /etc/node.toml --token $$(cat /data/token) && touch /data/joined; }"
                 .to_owned(),
         };
         let _ = write!(
