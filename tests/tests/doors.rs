@@ -312,7 +312,7 @@ async fn operators_have_keys_and_the_local_socket_and_what_they_do_is_written_do
     for args in [
         &["policy", "show"][..],
         &["key", "list"],
-        &["token", "show"],
+        &["token", "list"],
     ] {
         let output = run_with(&cluster, None, args);
         assert!(!output.status.success(), "{args:?}");
@@ -329,7 +329,7 @@ async fn operators_have_keys_and_the_local_socket_and_what_they_do_is_written_do
     let file = file.display().to_string();
     let output = run_with(&cluster, None, &["policy", "show", "--api-key-file", &file]);
     assert!(output.status.success(), "{}", said(&output));
-    verb(&cluster, &["token", "show"]);
+    verb(&cluster, &["token", "list"]);
     verb(&cluster, &["policy", "set", "--prefer", "seoul"]);
     let viewer = new_key(&cluster, &["--role", "viewer"]);
     soon("a viewer sees", async || {
@@ -341,6 +341,22 @@ async fn operators_have_keys_and_the_local_socket_and_what_they_do_is_written_do
             .ok_or_else(|| said(&output))
     })
     .await;
+    let node = cluster.nodes()[2].name.clone();
+    for changes in [
+        &["token", "create"][..],
+        &["token", "list"],
+        &["token", "rotate"],
+        &["token", "revoke", "00000000"],
+        &["node", "remove", &node],
+        &["node", "drain", &node],
+        &["key", "list"],
+        &["tenant", "create", "acme"],
+    ] {
+        let output = run_with(&cluster, Some(&viewer), changes);
+        assert!(!output.status.success(), "{changes:?}: {}", said(&output));
+        let why = said(&output);
+        assert!(why.contains("ROLE_MISSING"), "{changes:?}: {why}");
+    }
     let output = run_with(
         &cluster,
         Some(&viewer),

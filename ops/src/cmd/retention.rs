@@ -29,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub enum Retention {
     /// Count what would have expired at a time
     #[command(after_help = EXAMPLES)]
-    RetentionPlan(RetentionPlan),
+    Plan(RetentionPlan),
 }
 
 /// What to count.
@@ -67,7 +67,7 @@ impl Retention {
     /// # Errors
     /// As exit codes tell.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let Retention::RetentionPlan(plan) = self;
+        let Retention::Plan(plan) = self;
         let client = plan.target.client(LIMIT).await?;
         let (counted, missing) = plan.count(&client).await?;
         plan.print(&counted, &missing)?;

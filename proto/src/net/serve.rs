@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tonic::codegen::http::{HeaderValue, Request};
+use tonic::codegen::http::{Extensions, HeaderValue, Request};
 use tonic::service::Routes;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::util::MapRequestLayer;
@@ -186,11 +186,15 @@ async fn connection<Io>(
         local_addr: None,
         remote_addr: known,
     };
+    // What else the connection says of itself, its calls have as ever.
+    let said = io.connect_info();
+    let says: Says = Arc::new(move |extensions| drop(extensions.insert(said.clone())));
     let io = Box::new(io);
     served(
         Begun {
             io,
             info,
+            says,
             certified,
         },
         routes,
@@ -205,8 +209,12 @@ async fn connection<Io>(
 struct Begun {
     io: Box<dyn Bytes>,
     info: TcpConnectInfo,
+    says: Says,
     certified: Option<HeaderValue>,
 }
+
+/// Adds what a connection says of itself to a call.
+type Says = Arc<dyn Fn(&mut Extensions) + Send + Sync>;
 
 /// Serves its calls. Boxed, so that it is compiled here, once, and not in each program for its network.
 fn served(
@@ -220,6 +228,7 @@ fn served(
         let Begun {
             io,
             info,
+            says,
             certified,
         } = begun;
         let guarding = Guarding(guarded.clone());
@@ -239,6 +248,7 @@ fn served(
                 Some(certified) => drop(request.headers_mut().insert(CERTIFIED, certified.clone())),
                 None => drop(request.headers_mut().remove(CERTIFIED)),
             }
+            says(request.extensions_mut());
             if is_clients(&request) {
                 held.get_or_init(|| callers.token());
                 noted.notify_one();
